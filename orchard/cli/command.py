@@ -1,0 +1,119 @@
+"""The `orchard` command itself: verbs found as entry points, errors turned into sentences and exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+from orchard import __version__
+from orchard.errors import MissingExtra, OrchardError
+
+__all__ = ["main"]
+
+GROUP = "orchard.verbs"
+
+
+class Verbs(click.Group):
+    """The verbs that the installed programs register under the entry point group `orchard.verbs`."""
+
+    def _found(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=GROUP)}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name every verb."""
+        return sorted(self._found())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module and return its command."""
+        point = self._found().get(cmd_name)
+        if point is None:
+            return None
+        command = point.load()
+        if not isinstance(command, click.Command):
+            raise TypeError(f"entry point {cmd_name} is a {type(command).__name__}, not a click.Command")
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest verbs named when there is none of that name."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=3)
+            if near:
+                error.message += f" Did you mean {' or '.join(near)}?"
+            raise
+
+
+@click.command(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=(
+        "\b\nExit codes:\n"
+        "  0 done · 1 failed · 2 wrong command line · 3 settings or params.yaml · 4 data refused · 5 gate refused\n"
+        "  6 object store · 7 somebody else was first · 8 bytes or signature wrong · 9 model server · 10 extra missing\n"
+        "  130 interrupted\n\n"
+        "\b\nShell completion:\n"
+        '  eval "$(_ORCHARD_COMPLETE=bash_source orchard)"     (also zsh_source, fish_source)'
+    ),
+)
+@click.version_option(__version__, prog_name="orchard")
+def orchard() -> None:
+    """From Keras to production: photos in, a served model out, and true for ever after.
+
+    Every verb reads where things are from ORCHARD_* (see `orchard settings`), prints one result on stdout and
+    everything else on stderr, and takes --json.
+    """
+
+
+def _report(error: OrchardError, *, as_json: bool) -> None:
+    if as_json:
+        document = {"error": {"kind": error.kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}}
+        print(json.dumps(document, ensure_ascii=False), flush=True)
+        return
+    colour = sys.stderr.isatty()
+    click.echo(click.style("error: ", fg="red", bold=True) + error.message, err=True, color=colour)
+    if error.hint:
+        click.echo(click.style("  fix: ", fg="yellow") + error.hint, err=True, color=colour)
+
+
+def _missing(error: ModuleNotFoundError, args: list[str]) -> MissingExtra:
+    verb = args[0] if args else "orchard"
+    point = next(iter(entry_points(group=GROUP, name=verb)), None)
+    extra = getattr(point.load(), "extra", None) if point else None
+    return MissingExtra(
+        f"`orchard {verb}` needs the Python package {error.name!r}, which is not installed",
+        hint=f"install the program: pip install 'orchard[{extra or 'training'}]', or `make setup` in a checkout",
+    )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code (and ends the process with it when called as a script)."""
+    given = sys.argv[1:] if args is None else args
+    code = 0
+    try:
+        code = orchard.main(args=given, standalone_mode=False) or 0
+    except OrchardError as error:
+        _report(error, as_json="--json" in given)
+        code = error.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in {"orchard", "training", "serving", "orchestration"}:
+            raise
+        missing = _missing(error, given)
+        _report(missing, as_json="--json" in given)
+        code = missing.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    if args is None:
+        sys.exit(code)
+    return code

@@ -1,0 +1,40 @@
+"""How a verb is written: a function from options to nothing, with `--json`, examples and exit codes like every other.
+
+A verb's module imports nothing heavy at its top: `orchard --help` imports all of them. What needs TensorFlow, DVC or
+pyarrow is imported inside the function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from orchard.cli.output import Output
+
+__all__ = ["verb"]
+
+
+def verb(*, examples: str, extra: str | None = None) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a command out of ``function(out: Output, **options)``; its docstring is the help.
+
+    Args:
+        examples: lines to copy, shown at the end of the help.
+        extra: the extra of the distribution that the function's imports need, named when one is missing.
+    """
+
+    def make(function: Callable[..., None]) -> click.Command:
+        def call(*, as_json: bool, **options: Any) -> None:
+            function(Output(as_json=as_json), **options)
+
+        call.__doc__ = function.__doc__
+        # click collects the options that stand between @verb and the function on the function itself
+        call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        name = function.__name__.removesuffix("_").replace("_", "-")
+        epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines())
+        command = click.command(name, epilog=epilog)(click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(call))
+        command.extra = extra  # type: ignore[attr-defined]
+        return command
+
+    return make

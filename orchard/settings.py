@@ -1,0 +1,126 @@
+"""Where things are: the ORCHARD_* environment variables, read once at a program's start.
+
+What the model *is* stands in params.yaml, how it is *deployed* in the chart's values; neither is read here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from orchard.errors import SettingsError
+
+__all__ = ["PREFIX", "Settings", "load"]
+
+PREFIX = "ORCHARD_"
+NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. `orchard settings` prints them; docs/reference/settings.md explains each."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    store_url: str | None = Field(None, description="the bucket, as s3://NAME; memory:// holds objects in this process only")
+    store_endpoint: str | None = Field(None, description="http(s)://HOST:PORT of an S3 that is not AWS")
+    store_region: str = Field("us-east-1", description="the region that requests are signed for")
+    store_credentials_file: Path | None = Field(
+        None, description="an AWS-style credentials file (read again when it changes); unset: the cloud's own identity"
+    )
+    store_profile: str = Field("default", description="the profile in that file")
+    model: str = Field("fruits", pattern=NAME, description="the model's name in the registry and at the server")
+    dataset: str = Field("fruits", pattern=NAME, description="the dataset's name in the store and under data/")
+    channel: Literal["stable", "canary", "shadow"] = Field("stable", description="the channel that verbs act on")
+    signing_key_file: Path | None = Field(None, description="the Ed25519 private key (PEM) that signs what is published")
+    trusted_keys_file: Path | None = Field(None, description="the Ed25519 public keys (PEM, one or more) that sync believes")
+    serving_dir: Path = Field(Path(".orchard/serving"), description="where sync puts verified versions and the engine reads them")
+    server_url: str = Field("http://127.0.0.1:8501", description="the model server's REST address")
+    run_id: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}$", description="the run that a verb belongs to; a retry with it finds its result"
+    )
+    actor: str | None = Field(None, description="who acts, for the history; unset: user@host")
+    log_format: Literal["text", "json"] = Field("text", description="how long-running programs log")
+
+    @field_validator("store_url")
+    @classmethod
+    def _known_scheme(cls, value: str | None) -> str | None:
+        if value is None or value == "memory://":
+            return value
+        parts = urlsplit(value)
+        if parts.scheme != "s3" or not parts.netloc or parts.path.strip("/"):
+            raise ValueError("expected s3://BUCKET or memory://")
+        return value
+
+    @field_validator("store_endpoint", "server_url")
+    @classmethod
+    def _http_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
+            raise ValueError("expected http(s)://HOST[:PORT]")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.store_url == "memory://" and (self.store_endpoint or self.store_credentials_file):
+            raise ValueError(
+                "ORCHARD_STORE_URL=memory:// contradicts ORCHARD_STORE_ENDPOINT and ORCHARD_STORE_CREDENTIALS_FILE: "
+                "a store in memory has neither; unset them or name a bucket"
+            )
+        return self
+
+    def require(self, *names: str) -> None:
+        """Check that settings without a default have been given.
+
+        Args:
+            names: field names, for example ``"store_url"``.
+
+        Raises:
+            SettingsError: naming every one that is missing, at once.
+        """
+        missing = [name for name in names if getattr(self, name) is None]
+        if missing:
+            lines = [f"  {PREFIX}{name.upper()}: {type(self).model_fields[name].description}" for name in missing]
+            raise SettingsError(
+                "not set:\n" + "\n".join(lines),
+                hint='with the embedded store running, `eval "$(orchard store env)"` sets them all; `orchard settings` shows what is set',
+            )
+
+
+def _unknown(environ: dict[str, str]) -> list[str]:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    lines = []
+    for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in known):
+        near = difflib.get_close_matches(name, known, n=1)
+        lines.append(f"  {name}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return lines
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: listing every unknown, malformed and contradictory variable at once.
+    """
+    problems = _unknown(dict(os.environ))
+    settings = None
+    try:
+        settings = Settings()  # type: ignore[call-arg]  # every field has a default or comes from the environment
+    except ValidationError as error:
+        for item in error.errors():
+            where = PREFIX + str(item["loc"][0]).upper() if item["loc"] else "settings"
+            text = item["msg"].removeprefix("Value error, ")
+            value = f" (it is {item['input']!r})" if item["loc"] else ""
+            problems.append(f"  {where}: {text}{value}" if item["loc"] else f"  {text}")
+    if problems or settings is None:
+        raise SettingsError(
+            "the environment does not fit:\n" + "\n".join(problems), hint="`orchard settings --help` lists every setting and its form"
+        )
+    return settings

@@ -1,0 +1,240 @@
+"""The one seam between Orchard and an object store: S3 (any), or memory for unit tests.
+
+Conditional writes are what the registry's promises rest on: `create` is put-if-absent, `swap` is compare-and-swap
+on the ETag (S3: `If-None-Match: *` and `If-Match`). A client that retries may see its *own* successful conditional
+write reported as a conflict (the first reply was lost), so callers re-read and compare identities; see
+`orchard.registry` and `orchard.channels`.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore import exceptions as ob
+from obstore.store import MemoryStore, S3Store
+
+from orchard.errors import ObjectChanged, ObjectExists, ObjectNotFound, SettingsError, StoreDenied, StoreError, StoreUnavailable
+from orchard.settings import Settings
+
+__all__ = ["Fetched", "ObjectStore", "Stat", "open_store"]
+
+CREDENTIALS_TTL = timedelta(seconds=20)
+"""How long a credentials file is believed before it is read again: a rotated key is in use within this time."""
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What the store says of an object: its key, its size in bytes and its ETag."""
+
+    key: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An object's bytes and the ETag that they had."""
+
+    body: bytes
+    etag: str
+
+
+@contextmanager
+def _translated(key: str, store: str) -> Iterator[None]:
+    try:
+        yield
+    except (ob.NotFoundError, FileNotFoundError) as error:
+        raise ObjectNotFound(f"no object {key!r} in {store}") from error
+    except ob.AlreadyExistsError as error:
+        raise ObjectExists(f"{key!r} exists already in {store}") from error
+    except ob.PreconditionError as error:
+        raise ObjectChanged(f"{key!r} in {store} is not the object that was read") from error
+    except (ob.PermissionDeniedError, ob.UnauthenticatedError) as error:
+        raise StoreDenied(
+            f"{store} refused the credentials for {key!r}",
+            hint="check ORCHARD_STORE_CREDENTIALS_FILE, its profile, and what that key may do",
+        ) from error
+    except (ob.GenericError, ob.JoinError, TimeoutError, ConnectionError) as error:
+        raise StoreUnavailable(
+            f"{store} did not answer for {key!r}: {_first_line(error)}",
+            hint="is the store running and ORCHARD_STORE_ENDPOINT right? `orchard store status` tells",
+        ) from error
+    except ob.BaseError as error:
+        raise StoreError(f"{store} refused {key!r}: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+
+
+class ObjectStore:
+    """Objects by key, in one bucket.
+
+    Args:
+        backend: an obstore store.
+        name: what the store is called in messages, for example ``s3://orchard at http://127.0.0.1:8333``.
+
+    Every method raises `StoreUnavailable` when the store cannot be reached after bounded retries and `StoreDenied`
+    when it refuses the credentials.
+    """
+
+    def __init__(self, backend: S3Store | MemoryStore, name: str) -> None:
+        self._backend = backend
+        self.name = name
+
+    def get(self, key: str) -> Fetched:
+        """Return the object under `key`. Raises `ObjectNotFound`."""
+        with _translated(key, self.name):
+            result = obstore.get(self._backend, key)
+            return Fetched(bytes(result.bytes()), str(result.meta["e_tag"]))
+
+    def get_if_changed(self, key: str, etag: str | None) -> Fetched | None:
+        """Return the object under `key`, or None if its ETag is still `etag` (no body travels then). Raises `ObjectNotFound`."""
+        if etag is None:
+            return self.get(key)
+        with _translated(key, self.name):
+            try:
+                result = obstore.get(self._backend, key, options={"if_none_match": etag})
+            except ob.NotModifiedError:
+                return None
+            return Fetched(bytes(result.bytes()), str(result.meta["e_tag"]))
+
+    def stream(self, key: str, chunk: int = CHUNK) -> Iterator[bytes]:
+        """Yield the object's bytes in pieces of about `chunk` bytes. Raises `ObjectNotFound`."""
+        with _translated(key, self.name):
+            for piece in obstore.get(self._backend, key).stream(min_chunk_size=chunk):
+                yield bytes(piece)
+
+    def put(self, key: str, body: bytes) -> str:
+        """Write `body` under `key`, whatever was there; return its ETag. For objects that are the same whoever writes them."""
+        with _translated(key, self.name):
+            return str(obstore.put(self._backend, key, body, use_multipart=False)["e_tag"])
+
+    def put_file(self, key: str, path: Path) -> str:
+        """Write a file's bytes under `key` (large ones in parts); return the ETag. Never for a commit: see `create`."""
+        with _translated(key, self.name):
+            return str(obstore.put(self._backend, key, path)["e_tag"])
+
+    def create(self, key: str, body: bytes) -> str:
+        """Write `body` under `key` if nothing is there: exactly one of many racing callers wins. One request, never in parts.
+
+        Returns:
+            The new object's ETag.
+
+        Raises:
+            ObjectExists: something is there; it may be this caller's own write whose reply was lost.
+        """
+        with _translated(key, self.name):
+            return str(obstore.put(self._backend, key, body, mode="create", use_multipart=False)["e_tag"])
+
+    def swap(self, key: str, body: bytes, etag: str | None) -> str:
+        """Replace the object under `key` if its ETag is `etag` (None: if it is absent); return the new ETag.
+
+        Raises:
+            ObjectChanged: another object is there, or none; it may be this caller's own write whose reply was lost.
+        """
+        if etag is None:
+            try:
+                return self.create(key, body)
+            except ObjectExists as error:
+                raise ObjectChanged(f"{key!r} in {self.name} exists already, it was expected to be absent") from error
+        with _translated(key, self.name):
+            try:
+                result = obstore.put(self._backend, key, body, mode={"e_tag": etag}, use_multipart=False)
+            except (ob.NotFoundError, FileNotFoundError) as error:  # AWS says 404 where SeaweedFS says 412
+                raise ObjectChanged(f"{key!r} in {self.name} is gone") from error
+            return str(result["e_tag"])
+
+    def head(self, key: str) -> Stat:
+        """Return the object's size and ETag. Raises `ObjectNotFound`."""
+        with _translated(key, self.name):
+            meta = obstore.head(self._backend, key)
+            return Stat(key, int(meta["size"]), str(meta["e_tag"]))
+
+    def exists(self, key: str) -> bool:
+        """Whether there is an object under `key`."""
+        try:
+            self.head(key)
+        except ObjectNotFound:
+            return False
+        return True
+
+    def list(self, prefix: str, after: str | None = None) -> Iterator[Stat]:
+        """Yield what lies under `prefix` (a folder, without its closing slash), by key; only keys greater than `after` if given."""
+        with _translated(prefix, self.name):
+            for page in obstore.list(self._backend, prefix, offset=after):
+                for meta in sorted(page, key=lambda item: item["path"]):
+                    yield Stat(str(meta["path"]), int(meta["size"]), str(meta["e_tag"]))
+
+    def delete(self, key: str) -> None:
+        """Remove the object under `key`; nothing happens if there is none."""
+        try:
+            with _translated(key, self.name):
+                obstore.delete(self._backend, key)
+        except ObjectNotFound:
+            return
+
+
+def _credentials(path: Path, profile: str) -> Callable[[], dict[str, Any]]:
+    """A provider that reads an AWS-style credentials file anew each time, so that a rotated key needs no restart."""
+
+    def read() -> dict[str, Any]:
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read_string(path.read_text(encoding="utf-8"))
+            section = parser[profile]
+            return {
+                "access_key_id": section["aws_access_key_id"],
+                "secret_access_key": section["aws_secret_access_key"],
+                "token": section.get("aws_session_token"),
+                "expires_at": datetime.now(UTC) + CREDENTIALS_TTL,
+            }
+        except OSError as error:
+            raise SettingsError(f"ORCHARD_STORE_CREDENTIALS_FILE cannot be read: {error}") from error
+        except (configparser.Error, KeyError) as error:
+            raise SettingsError(
+                f"{path} is not a credentials file with the profile [{profile}], aws_access_key_id and aws_secret_access_key"
+            ) from error
+
+    return read
+
+
+def open_store(settings: Settings) -> ObjectStore:
+    """Open the store that the settings name; no request is made yet.
+
+    Raises:
+        SettingsError: no store is named, or its credentials file is unreadable.
+    """
+    settings.require("store_url")
+    url = str(settings.store_url)
+    if url == "memory://":
+        return ObjectStore(MemoryStore(), url)
+    options: dict[str, Any] = {
+        "region": settings.store_region,
+        "virtual_hosted_style_request": settings.store_endpoint is None,
+        "client_options": {"connect_timeout": "5s", "read_timeout": "20s", "allow_http": True},
+        "retry_config": {
+            "max_retries": 4,
+            "retry_timeout": timedelta(seconds=60),
+            "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
+        },
+    }
+    if settings.store_endpoint is not None:
+        options["endpoint"] = settings.store_endpoint
+        options["client_options"]["allow_http"] = settings.store_endpoint.startswith("http://")
+    if settings.store_credentials_file is not None:
+        provider = _credentials(settings.store_credentials_file, settings.store_profile)
+        provider()  # a bad file is named at once, not with the first request
+        options["credential_provider"] = provider
+    bucket = url.removeprefix("s3://").rstrip("/")
+    where = f" at {settings.store_endpoint}" if settings.store_endpoint else ""
+    return ObjectStore(S3Store(bucket, **options), f"s3://{bucket}{where}")
