@@ -1,0 +1,72 @@
+"""Pages for people: templates in, one self-contained HTML file out.
+
+Every page extends `templates/base.html`, which holds the one stylesheet. A page names no file and no address beside
+itself: pictures are data URIs, drawings are inline SVG, and its content security policy forbids the rest.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+__all__ = ["render", "write"]
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """Write a share as a percentage, cut and not rounded: only a whole share reads 100 %."""
+    if share is None:
+        return "–"
+    scale = 10**digits
+    # the tiny addend heals shares such as 0.29, whose product with 10 000 is 2 899.999…
+    return f"{math.floor(share * 100 * scale + 1e-6) / scale:.{digits}f} %"
+
+
+def count(number: float) -> str:
+    """Write a whole number with thin spaces between its thousands."""
+    return f"{round(number):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def size(number: float) -> str:
+    """Write a number of bytes in the unit that suits it."""
+    for unit in ("B", "KB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, count=count, size=size)
+    return environment
+
+
+def render(template: str, **context: Any) -> str:
+    """Fill in a template of `training/templates`.
+
+    Args:
+        template: the template's file name, for example ``"gate.html"``.
+        context: what it shows. A name that the template uses and the context lacks is an error, never a blank.
+    """
+    return _environment().get_template(template).render(**context)
+
+
+def write(path: Path, template: str, **context: Any) -> None:
+    """Fill in a template and put the page at `path`, whole or not at all; folders are made as needed."""
+    page = render(template, **context)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(page, encoding="utf-8")
+    os.replace(draft, path)
