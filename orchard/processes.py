@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -84,10 +85,8 @@ class Child:
     def stop(self, grace: float = 5.0) -> int:
         """Ask its whole group to end, and end it after `grace` seconds; returns the exit code."""
         self._signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(grace)
-        except subprocess.TimeoutExpired:
-            pass
         self._signal(signal.SIGKILL)  # also what the program itself started and left behind
         return self.process.wait()
 
