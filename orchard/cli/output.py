@@ -20,11 +20,12 @@ class Output:
     """Prints a verb's result, notes and progress.
 
     Args:
-        as_json: print the result as one JSON document and notes not at all.
+        as_json: print the result as one JSON document; notes and progress then only where a person watches (a terminal).
     """
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        self.quiet = as_json and not sys.stderr.isatty()
 
     def _console(self, *, stderr: bool) -> Console:
         from rich.console import Console  # rich takes 50 ms to import and many calls print nothing through it
@@ -33,7 +34,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Say something on the way, to a person."""
-        if not self.as_json:
+        if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
     def result(self, document: dict[str, Any], text: str | None = None) -> None:
@@ -47,14 +48,14 @@ class Output:
         """Lay out rows as a plain table for `result`."""
         cells = [columns, *[[str(cell) for cell in row] for row in rows]]
         widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+        )
 
     @contextmanager
     def status(self, text: str) -> Iterator[None]:
         """Show `text` while something of unknown length goes on (a spinner on a terminal, one line elsewhere)."""
-        if self.as_json:
-            yield
-        elif sys.stderr.isatty():
+        if sys.stderr.isatty():
             with self._console(stderr=True).status(text):
                 yield
         else:
@@ -69,7 +70,7 @@ class Output:
             text: what is done with them, for example ``"decoding photos"``.
             total: how many there are, where `items` has no length.
         """
-        if self.as_json or not sys.stderr.isatty():
+        if not sys.stderr.isatty():
             self.note(f"{text} …")
             yield from items
             return

@@ -1,0 +1,74 @@
+# `make` alone prints the targets. No logic here: a target is a command of the project, or a script in scripts/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+PYTHON ?=
+KEEP ?=
+DATA ?=
+PYTHON_SOURCES := orchard training serving orchestration tests bench
+SHELL_SCRIPTS := scripts/setup scripts/lock .ci/run
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Start
+
+.PHONY: demo
+demo: setup ## the whole loop on this machine, ending with a prediction (KEEP=1: stays up; DATA=path: your photos)
+	@$(BIN)/orchard demo $(if $(KEEP),--keep) $(if $(DATA),--data "$(DATA)")
+
+.PHONY: setup
+setup: .venv/.ready ## the Python environment in .venv (nothing is installed elsewhere)
+
+.venv/.ready: pyproject.toml requirements/dev.txt requirements/bootstrap.txt scripts/setup
+	@PYTHON="$(PYTHON)" scripts/setup
+
+## Check
+
+.PHONY: test
+test: lint typecheck pytest ## everything: lint, types, all tests (<= 10 minutes on 2 cores)
+
+.PHONY: lint
+lint: setup ## ruff, shellcheck, yamllint, codespell
+	@$(BIN)/ruff check $(PYTHON_SOURCES)
+	@$(BIN)/ruff format --check $(PYTHON_SOURCES)
+	@$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	@$(BIN)/yamllint --strict .
+	@git ls-files -z | xargs -0 $(BIN)/codespell
+
+.PHONY: typecheck
+typecheck: setup ## mypy, strict
+	@$(BIN)/mypy
+
+.PHONY: pytest
+pytest: setup ## the tests alone (ARGS="-k name" picks)
+	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+.PHONY: format
+format: setup ## put the code into form and fix what ruff can
+	@$(BIN)/ruff check --fix $(PYTHON_SOURCES)
+	@$(BIN)/ruff format $(PYTHON_SOURCES)
+
+## Measure
+
+.PHONY: bench
+bench: setup ## every benchmark, printing ratios measured side by side (long: about 20 minutes)
+	@for name in export input data; do $(BIN)/python -m bench.$$name; done
+
+## Work on it
+
+.PHONY: store
+store: setup ## the embedded object store in the foreground; in another shell: eval "$$(orchard store env)"
+	@$(BIN)/orchard store run
+
+.PHONY: lock
+lock: setup ## write the hash-locked requirement files anew
+	@scripts/lock
+
+.PHONY: clean
+clean: ## remove what the demo and the pipeline made here (the environment stays)
+	@rm -rf .orchard artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis build orchard.egg-info

@@ -1,0 +1,80 @@
+"""Steps of the demo: a verb as a child process, its time, its result, and what to show when it fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchard.errors import OrchardError
+from orchard.processes import Child
+
+__all__ = ["StepFailed", "Steps"]
+
+
+class StepFailed(OrchardError):
+    """A step of the demo ended with an error; its own message has been shown."""
+
+    def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
+class Steps:
+    """Runs commands one after the other and tells how each went.
+
+    Args:
+        folder: the workspace that they run in.
+        environment: their environment.
+        logs: the folder for their output.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], logs: Path) -> None:
+        self.folder = folder
+        self.environment = environment
+        self.logs = logs
+        self.started = time.monotonic()
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def tell(self, name: str, text: str, seconds: float) -> None:
+        """Print one step's line: its name, its time, what came of it."""
+        bold = click.style(f"{name:<10}", bold=True)
+        click.echo(f"{bold} {seconds:6.1f} s  {text}", err=True, color=sys.stderr.isatty())
+
+    def verb(self, name: str, *options: str, accept: Sequence[int] = (0,)) -> tuple[dict[str, Any], float]:
+        """Run ``orchard NAME OPTIONS --json``; returns its result and its time in seconds.
+
+        Raises:
+            StepFailed: it ended with an exit code that is not in `accept`.
+        """
+        output, seconds = self.command(name, [sys.executable, "-m", "orchard", name, *options, "--json"], accept=accept)
+        lines = output.decode().splitlines()
+        return (json.loads(lines[-1]) if lines else {}), seconds
+
+    def command(self, name: str, command: Sequence[str], *, accept: Sequence[int] = (0,)) -> tuple[bytes, float]:
+        """Run a command; its stderr is shown where a person watches and kept in a log elsewhere. Returns stdout, seconds."""
+        begin = time.monotonic()
+        log = None if sys.stderr.isatty() else self.logs / f"{name}.log"
+        if log is not None:
+            log.unlink(missing_ok=True)
+        with Child(command, environment=self.environment, log=log, stdout=subprocess.PIPE, cwd=self.folder) as child:
+            stream = child.process.stdout
+            output = stream.read() if stream is not None else b""
+            code = child.wait()
+            if stream is not None:
+                stream.close()
+        if code not in accept:
+            said = "\n".join(part for part in (child.tail(25), output.decode(errors="replace")[-4000:]) if part.strip())
+            click.echo(said, err=True)
+            raise StepFailed(
+                f"the step {name!r} ended with exit code {code}; what it said stands above",
+                hint="put that right and run `make demo` again: it goes on from what is done",
+                exit_code=code if code > 0 else 1,
+            )
+        return output, time.monotonic() - begin

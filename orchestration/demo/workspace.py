@@ -1,0 +1,53 @@
+"""The demo's workspace: a folder that looks like a checkout to the verbs, so that the real one stays as it is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchard.errors import OrchardError
+from orchestration.demo.photos import CHECKOUT, Source
+
+__all__ = ["PARAMS", "lay"]
+
+PARAMS: dict[str, Any] = {"train": {"epochs": 8}}
+"""What differs from the checkout's params.yaml, by section: the demo is short."""
+
+
+def lay(folder: Path, source: Source) -> None:
+    """Put the pipeline, its params and the data schema into `folder`; run again, it changes nothing.
+
+    Raises:
+        OrchardError: the command does not run in a checkout, so there is no pipeline to copy.
+    """
+    if not (CHECKOUT / "dvc.yaml").exists():
+        raise OrchardError(
+            f"{CHECKOUT} holds no dvc.yaml: the demo runs the checkout's own pipeline",
+            hint="clone the repository and run `make demo` in it",
+        )
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    _write(folder / "params.yaml", yaml.safe_dump(_params(source), sort_keys=False))
+    _write(folder / "dvc.yaml", (CHECKOUT / "dvc.yaml").read_text(encoding="utf-8"))
+    _write(folder / "data" / "schema.yaml", (CHECKOUT / "data" / "schema.yaml").read_text(encoding="utf-8"))
+    for program in ("training", "orchard"):  # the pipeline's stages depend on the code too
+        link = folder / program
+        if not link.is_symlink():
+            link.symlink_to(CHECKOUT / program)
+
+
+def _params(source: Source) -> dict[str, Any]:
+    params: dict[str, Any] = yaml.safe_load((CHECKOUT / "params.yaml").read_text(encoding="utf-8"))
+    for section, values in PARAMS.items():
+        params[section] |= values
+    params["data"]["name"] = source.name
+    return params
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        temporary = path.with_name(path.name + ".new")
+        temporary.write_text(text, encoding="utf-8")
+        shutil.move(temporary, path)

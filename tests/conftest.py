@@ -1,0 +1,60 @@
+"""Fixtures that every test may use: a clean environment, and object stores in memory and for real."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchard.settings import Settings
+from orchard.store import ObjectStore, open_store
+from orchard.store.embedded import EmbeddedStore
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No ORCHARD_*, AWS_* or proxy variable of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(("ORCHARD_", "AWS_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def embedded_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+    """One real SeaweedFS for the whole session (of each xdist worker)."""
+    with EmbeddedStore(tmp_path_factory.mktemp("store")) as store:
+        yield store
+
+
+@pytest.fixture
+def seaweed_environment(embedded_store: EmbeddedStore) -> dict[str, str]:
+    """The ORCHARD_STORE_* variables of an empty bucket of its own on the real store."""
+    bucket = f"t{uuid.uuid4().hex[:16]}"
+    embedded_store.create_bucket(bucket)
+    return {**embedded_store.environment, "ORCHARD_STORE_URL": f"s3://{bucket}"}
+
+
+@pytest.fixture
+def seaweed(seaweed_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """An empty bucket on the real store, with the environment set to it."""
+    for name, value in seaweed_environment.items():
+        monkeypatch.setenv(name, value)
+    from orchard import settings
+
+    return open_store(settings.load())
+
+
+@pytest.fixture
+def memory() -> ObjectStore:
+    """An empty store in memory."""
+    return open_store(Settings(store_url="memory://"))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that the test stands in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
