@@ -1,0 +1,1 @@
+"""Photos in, a published version out."""

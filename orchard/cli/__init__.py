@@ -1,4 +1,4 @@
-"""The `orchard` command: `orchard.cli.command` finds the verbs, `verb` is how one is written, `output` what it may print."""
+"""The `orchard` command: `command` finds the verbs, `verb` is how one is written, `output` what it may print."""
 
 from orchard.cli.command import main
 

@@ -20,7 +20,7 @@ class Output:
     """Prints a verb's result, notes and progress.
 
     Args:
-        as_json: print the result as one JSON document; notes and progress then only where a person watches (a terminal).
+        as_json: print the result as one JSON document; notes and progress then only on a terminal.
     """
 
     def __init__(self, *, as_json: bool) -> None:

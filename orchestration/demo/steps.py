@@ -58,7 +58,7 @@ class Steps:
         return (json.loads(lines[-1]) if lines else {}), seconds
 
     def command(self, name: str, command: Sequence[str], *, accept: Sequence[int] = (0,)) -> tuple[bytes, float]:
-        """Run a command; its stderr is shown where a person watches and kept in a log elsewhere. Returns stdout, seconds."""
+        """Run a command; returns its stdout and its time. Its stderr goes to the terminal, or to a log where there is none."""
         begin = time.monotonic()
         log = None if sys.stderr.isatty() else self.logs / f"{name}.log"
         if log is not None:
