@@ -61,6 +61,10 @@ bench: setup ## every benchmark, printing ratios measured side by side (long: ab
 
 ## Work on it
 
+.PHONY: docs
+docs: setup ## write docs/reference from the code
+	@$(BIN)/python scripts/reference
+
 .PHONY: store
 store: setup ## the embedded object store in the foreground; in another shell: eval "$$(orchard store env)"
 	@$(BIN)/orchard store run

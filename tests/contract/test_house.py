@@ -1,0 +1,101 @@
+"""The rules of the house that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = ("orchard", "training", "serving", "orchestration")
+
+
+def tracked(*patterns: str) -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--", *patterns], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split("\0")
+    return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return {name.split(".")[0] for name in found}
+
+
+@pytest.mark.parametrize(
+    ("program", "may_import"),
+    [("orchard", set()), ("training", {"orchard"}), ("serving", {"orchard"}), ("orchestration", {"orchard"})],
+)
+def test_imports_go_one_way(program, may_import):
+    for path in tracked(f"{program}/*.py"):
+        others = (imports(path) & set(PROGRAMS)) - may_import - {program}
+        assert not others, f"{path.relative_to(ROOT)} imports {others}"
+
+
+def test_library_needs_no_heavy_package():
+    heavy = {"tensorflow", "keras", "airflow", "kubernetes", "dvc", "pyarrow", "numpy", "boto3", "fsspec"}
+    for path in tracked("orchard/*.py"):
+        assert not imports(path) & heavy, path.relative_to(ROOT)
+
+
+def test_help_of_every_verb_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom importlib.metadata import entry_points\n"
+        "verbs = [point.load() for point in entry_points(group='orchard.verbs')]\n"
+        "print(len(verbs), sorted({'tensorflow', 'keras', 'dvc', 'pyarrow', 'numpy', 'rich'} & set(sys.modules)))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+
+    count, loaded = printed.split(" ", 1)
+    assert int(count) >= 15
+    assert loaded.strip() == "[]"
+
+
+def test_files_and_functions_stay_small():
+    for path in tracked("*.py"):
+        source = path.read_text()
+        assert source.count("\n") <= 400, f"{path.relative_to(ROOT)} is over 400 lines"
+        if path.is_relative_to(ROOT / "tests"):
+            continue
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                assert length <= 40, f"{path.relative_to(ROOT)}: {node.name} has {length} lines"
+
+
+def test_no_module_is_named_after_nothing():
+    for path in tracked("*.py"):
+        assert not set(path.with_suffix("").parts) & {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
+
+
+def test_no_package_index_or_machine_path_is_named():
+    from pip._internal.models.index import PyPI
+
+    hosts = "|".join(re.escape(host) for host in (PyPI.netloc, PyPI.file_storage_domain))
+    pattern = re.compile(rf"{hosts}|{re.escape(str(ROOT))}/|{re.escape(str(Path.home()))}/\.")
+    for path in tracked():
+        text = path.read_text(errors="ignore")
+        assert not pattern.search(text), path.relative_to(ROOT)
+
+
+def test_nothing_large_is_committed():
+    for path in tracked():
+        assert path.stat().st_size <= 1 << 20, path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize("folder", ["orchard", "training", "serving", "orchestration"])
+def test_each_program_has_a_readme_with_the_five_headings(folder):
+    text = (ROOT / folder / "README.md").read_text()
+
+    for heading in ("What this is", "What it is not", "Run it alone", "The contract", "Where to change what"):
+        assert f"**{heading}.**" in text, f"{folder}/README.md lacks {heading!r}"
+    assert text.count("\n") <= 60
