@@ -8,7 +8,6 @@ What lies in its directory (only its owner may enter)::
 
     data/            SeaweedFS's volumes and index
     secrets.json     the keys, made once           identities.json, credentials   the same for SeaweedFS and for clients
-    ports.json       the ports of the last start, taken again if they are free
     running.json     who runs it now               lock    held as long as somebody does
     log, log.1       what SeaweedFS said           keys/   the pair that signs (`orchard store run` makes it)
 """
@@ -145,8 +144,8 @@ class EmbeddedStore:
 
     Args:
         directory: made if absent; one program at a time may run a store in it.
-        port: where S3 listens on 127.0.0.1; None: any free port, the last one if it is free. All other ports are
-            chosen free, so that any number of stores run side by side.
+        port: where S3 listens on 127.0.0.1; None: any free port. All other ports are chosen free, so that any number
+            of stores run side by side.
 
     As a context manager it starts on entry and stops on exit. The server ends with this process, even if that is
     killed, and a Ctrl-C in the terminal reaches only this process, which stops the server in order.
@@ -189,8 +188,8 @@ class EmbeddedStore:
         self._take_lock()
         try:
             keys = self._load_keys()
-            for attempt in range(3):
-                self._choose_ports(again=attempt > 0)
+            for _ in range(3):
+                self._choose_ports()
                 self._launch(weed, keys)
                 if self._wait_until_ready(keys, time.monotonic() + START_SECONDS):
                     break
@@ -294,19 +293,13 @@ class EmbeddedStore:
         lines = (f"aws_access_key_id = {keys['access_key']}", f"aws_secret_access_key = {keys['secret_key']}")
         _write_private(self.directory / "credentials", "\n".join(("[default]", *lines)) + "\n")
 
-    def _choose_ports(self, *, again: bool) -> None:
+    def _choose_ports(self) -> None:
         if self._port is not None and not ports.is_free(self._port):
             who = ports.listener(self._port)
             raise ConflictError(
                 f"port {self._port} is taken" + (f" by {who}" if who else ""), hint="stop that, or give another --port"
             )
-        known = {str(name): int(value) for name, value in _read_json(self.directory / "ports.json").items()}
-        if self._port is not None and known:
-            known["s3.port"] = self._port
-        # The master keeps its state by its port, so the last ports are worth having again.
-        usable = bool(known) and not again and all(map(ports.is_free, known.values()))
-        self._ports = known if usable else ports.choose(self._port)
-        _write_private(self.directory / "ports.json", json.dumps(self._ports))
+        self._ports = ports.choose(self._port)
 
     def _launch(self, weed: str, keys: Mapping[str, str]) -> None:
         self._write_identities(keys)
@@ -350,7 +343,7 @@ class EmbeddedStore:
                     return False
                 raise self._broken(f"ended at its start with exit code {child.wait()}")
             try:
-                if not ports.is_free(self._ports["s3.port"]) and self._put_bucket(BUCKET, keys)[0] == 200:
+                if ports.answers(self._ports["s3.port"]) and self._put_bucket(BUCKET, keys)[0] == 200:
                     store.put("probe/start", b"ready")
                     if store.get("probe/start").body == b"ready":
                         store.delete("probe/start")

@@ -20,7 +20,15 @@ import obstore
 from obstore import exceptions as ob
 from obstore.store import MemoryStore, S3Store
 
-from orchard.errors import ObjectChanged, ObjectExists, ObjectNotFound, SettingsError, StoreDenied, StoreError, StoreUnavailable
+from orchard.errors import (
+    ObjectChanged,
+    ObjectExists,
+    ObjectNotFound,
+    SettingsError,
+    StoreDenied,
+    StoreError,
+    StoreUnavailable,
+)
 from orchard.settings import Settings
 
 __all__ = ["Fetched", "ObjectStore", "Stat", "open_store"]

@@ -6,7 +6,7 @@ import random
 import socket
 from pathlib import Path
 
-__all__ = ["choose", "is_free", "listener"]
+__all__ = ["answers", "choose", "is_free", "listener"]
 
 LOOPBACK = "127.0.0.1"
 GRPC_OFFSET = 10_000
@@ -27,6 +27,15 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def answers(port: int) -> bool:
+    """Whether a server listens on `port` of the loopback."""
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def choose(s3: int | None = None) -> dict[str, int]:
