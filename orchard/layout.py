@@ -1,0 +1,136 @@
+"""Where every object lies in the bucket: the one place where a key is put together or taken apart.
+
+docs/architecture.md draws the same tree. Names of models, datasets and channels come from settings that allow only
+lower-case letters, digits and hyphens, so no key can leave its folder; `require_name` holds callers of the library to it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from orchard.errors import DataError
+
+__all__ = [
+    "blob",
+    "channel",
+    "dataset_current",
+    "dataset_version",
+    "dataset_versions",
+    "history",
+    "history_entry",
+    "manifest",
+    "parts_of_history_key",
+    "probe",
+    "publish_claim",
+    "require_name",
+    "run_result",
+    "version_of_dataset_key",
+    "version_of_manifest_key",
+    "versions",
+]
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}")
+_HEX = re.compile(r"[0-9a-f]{64}")
+_MANIFEST = re.compile(r"models/[^/]+/versions/(\d{12})/manifest\.json")
+_DATASET = re.compile(r"datasets/[^/]+/versions/(\d{6,})\.json")
+_HISTORY = re.compile(r"models/[^/]+/history/(\d{12})-([a-z0-9-]+)-([a-z]+)\.json")
+
+
+def require_name(name: str) -> str:
+    """Return `name` if it may stand in a key. Raises `DataError` otherwise."""
+    if not _NAME.fullmatch(name):
+        raise DataError(
+            f"{name!r} is no name: expected 1 to 63 lower-case letters, digits and hyphens, a letter or digit at both ends"
+        )
+    return name
+
+
+def _require_hex(value: str) -> str:
+    if not _HEX.fullmatch(value):
+        raise DataError(f"{value!r} is no SHA-256: expected 64 lower-case hexadecimal digits")
+    return value
+
+
+def dataset_versions(name: str) -> str:
+    """The folder of a dataset's versions."""
+    return f"datasets/{require_name(name)}/versions"
+
+
+def dataset_version(name: str, version: int) -> str:
+    """The document of one dataset version: created once, never changed."""
+    return f"{dataset_versions(name)}/{version:06d}.json"
+
+
+def version_of_dataset_key(key: str) -> int | None:
+    """The version that a key of `dataset_versions` names, or None for any other key."""
+    found = _DATASET.fullmatch(key)
+    return int(found[1]) if found else None
+
+
+def dataset_current(name: str) -> str:
+    """The pointer to a dataset's current version: swapped."""
+    return f"datasets/{require_name(name)}/current.json"
+
+
+def run_result(run_id: str, verb: str) -> str:
+    """What `verb` said in the run `run_id`: created once."""
+    if not _RUN.fullmatch(run_id):
+        raise DataError(f"{run_id!r} is no run id: expected up to 200 letters, digits and . _ : + -")
+    return f"runs/{run_id}/{require_name(verb)}.json"
+
+
+def _model(model: str) -> str:
+    return f"models/{require_name(model)}"
+
+
+def blob(model: str, sha256: str) -> str:
+    """The body of a SavedModel's file, by its SHA-256; shared by all versions of the model."""
+    return f"{_model(model)}/blobs/sha256/{_require_hex(sha256)}"
+
+
+def publish_claim(model: str, publish_id: str) -> str:
+    """The claim of one publish, written before its commit; it names the version afterwards."""
+    return f"{_model(model)}/publishes/{_require_hex(publish_id)}.json"
+
+
+def versions(model: str) -> str:
+    """The folder of a model's versions."""
+    return f"{_model(model)}/versions"
+
+
+def manifest(model: str, version: int) -> str:
+    """The signed manifest of a version: created once; the commit point of publishing."""
+    return f"{versions(model)}/{version:012d}/manifest.json"
+
+
+def version_of_manifest_key(key: str) -> int | None:
+    """The version that a manifest's key names, or None for any other key."""
+    found = _MANIFEST.fullmatch(key)
+    return int(found[1]) if found else None
+
+
+def channel(model: str, name: str) -> str:
+    """The signed pointer of a channel: swapped."""
+    return f"{_model(model)}/channels/{require_name(name)}.json"
+
+
+def history(model: str) -> str:
+    """The folder of everything that channels ever pointed to."""
+    return f"{_model(model)}/history"
+
+
+def history_entry(model: str, generation: int, name: str, action: str) -> str:
+    """What a channel said at one generation: created once."""
+    return f"{history(model)}/{generation:012d}-{require_name(name)}-{action}.json"
+
+
+def parts_of_history_key(key: str) -> tuple[int, str, str] | None:
+    """Generation, channel and action that a key of `history` names, or None for any other key."""
+    found = _HISTORY.fullmatch(key)
+    return (int(found[1]), found[2], found[3]) if found else None
+
+
+def probe(model: str) -> str:
+    """The object on which a publisher proves that the store's conditional writes are what they claim."""
+    return f"{_model(model)}/probe.json"

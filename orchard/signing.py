@@ -1,0 +1,211 @@
+"""Ed25519 signatures over documents: who may publish and promote is who holds a key that readers trust.
+
+A signed document is ``{"payload": {…}, "signature": {"key_id", "ed25519"}}``; the signature is over the payload's
+canonical JSON, so that it survives any re-formatting of the file around it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from orchard.documents import canonical_json, parse
+from orchard.errors import DataError, IntegrityError, SettingsError
+
+__all__ = [
+    "PRIVATE_NAME",
+    "PUBLIC_NAME",
+    "KeyPair",
+    "SigningKey",
+    "TrustedKeys",
+    "create_pair",
+    "load_key",
+    "load_trusted",
+    "read_signed",
+    "sign",
+    "verify",
+]
+
+PRIVATE_NAME = "signing-key.pem"
+PUBLIC_NAME = "trusted-keys.pem"
+_PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
+
+
+def _key_id(public: Ed25519PublicKey) -> str:
+    return hashlib.sha256(public.public_bytes_raw()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKeys:
+    """Public keys that are believed, by key id."""
+
+    keys: Mapping[str, Ed25519PublicKey]
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A private key and the id of its public half."""
+
+    private: Ed25519PrivateKey
+    key_id: str
+
+    @property
+    def trusted(self) -> TrustedKeys:
+        """Trust in this key alone."""
+        return TrustedKeys({self.key_id: self.private.public_key()})
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """Where a pair of keys lies, its id, and whether it was made just now."""
+
+    private: Path
+    public: Path
+    key_id: str
+    created: bool
+
+
+def create_pair(folder: Path) -> KeyPair:
+    """Make a key pair in `folder` unless there is one: `PRIVATE_NAME` (only its owner may read it) and `PUBLIC_NAME`.
+
+    Raises:
+        DataError: only half of a pair is there, or two halves that do not belong together; nothing was changed.
+        SettingsError: a file is there that is no key.
+    """
+    private, public = folder / PRIVATE_NAME, folder / PUBLIC_NAME
+    there = [path for path in (private, public) if path.exists()]
+    if len(there) == 1:
+        raise DataError(
+            f"{there[0]} is half of a key pair; the other half is missing",
+            hint="restore it from the backup, or move this half away and run again for a new pair",
+        )
+    if there:
+        key = load_key(private)
+        if key.key_id not in load_trusted(public).keys:
+            raise DataError(
+                f"{public} does not hold the public half of {private}",
+                hint="restore both from the same backup, or move both away and run again",
+            )
+        return KeyPair(private, public, key.key_id, created=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    key_new = Ed25519PrivateKey.generate()
+    secret = key_new.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    shown = key_new.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    _write_new(private, secret, 0o600)
+    _write_new(public, shown, 0o644)
+    return KeyPair(private, public, _key_id(key_new.public_key()), created=True)
+
+
+def _write_new(path: Path, body: bytes, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(body)
+
+
+def _read(path: Path, variable: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"{variable} cannot be read: {error}", hint="`orchard keys create DIR` makes a pair of keys"
+        ) from error
+
+
+def load_key(path: Path) -> SigningKey:
+    """Load the private key (PEM) that signs.
+
+    Raises:
+        SettingsError: the file cannot be read or holds no unencrypted Ed25519 private key.
+    """
+    body = _read(path, "ORCHARD_SIGNING_KEY_FILE")
+    try:
+        key = serialization.load_pem_private_key(body, password=None)
+    except (ValueError, TypeError) as error:  # TypeError: it is encrypted
+        raise SettingsError(f"{path} holds no private key that can be read: {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SettingsError(f"{path} holds another kind of key; expected an Ed25519 private key")
+    return SigningKey(key, _key_id(key.public_key()))
+
+
+def load_trusted(path: Path) -> TrustedKeys:
+    """Load the public keys (one file, one or more PEM blocks) that are believed.
+
+    Raises:
+        SettingsError: the file cannot be read, is empty, or a block in it is no Ed25519 public key.
+    """
+    body = _read(path, "ORCHARD_TRUSTED_KEYS_FILE")
+    keys: dict[str, Ed25519PublicKey] = {}
+    for block in _PEM.finditer(body):
+        if block[1] != b"PUBLIC KEY":
+            raise SettingsError(
+                f"{path} holds a {block[1].decode()}; expected PUBLIC KEY blocks only",
+                hint=f"the file to trust is {PUBLIC_NAME}, not {PRIVATE_NAME}",
+            )
+        try:
+            key = serialization.load_pem_public_key(block[0])
+        except ValueError as error:
+            raise SettingsError(f"{path} holds a block that is no public key: {error}") from error
+        if not isinstance(key, Ed25519PublicKey):
+            raise SettingsError(f"{path} holds another kind of key; expected Ed25519 public keys")
+        keys[_key_id(key)] = key
+    if not keys:
+        raise SettingsError(f"{path} holds no PEM public key", hint="`orchard keys create DIR` makes a pair of keys")
+    return TrustedKeys(keys)
+
+
+def sign(payload: Mapping[str, Any], key: SigningKey) -> dict[str, Any]:
+    """Return the signed document of `payload`. Ed25519 is deterministic: the same payload gives the same document."""
+    signature = key.private.sign(canonical_json(payload))
+    return {
+        "payload": dict(payload),
+        "signature": {"key_id": key.key_id, "ed25519": base64.b64encode(signature).decode("ascii")},
+    }
+
+
+def verify(document: Mapping[str, Any], trusted: TrustedKeys, what: str) -> dict[str, Any]:
+    """Return the payload of a signed document.
+
+    Args:
+        document: as `sign` made it, or anything else that the store gave.
+        trusted: the keys that are believed.
+        what: what the document is and where it lies, for messages.
+
+    Raises:
+        IntegrityError: it is unsigned, signed by a key that is not trusted, or the signature does not fit.
+    """
+    payload, signature = document.get("payload"), document.get("signature")
+    if not isinstance(payload, dict) or not isinstance(signature, dict) or set(document) != {"payload", "signature"}:
+        raise IntegrityError(f"{what} is unsigned; only signed documents are believed")
+    key_id, encoded = signature.get("key_id"), signature.get("ed25519")
+    if not isinstance(key_id, str) or not isinstance(encoded, str) or set(signature) != {"key_id", "ed25519"}:
+        raise IntegrityError(f"{what} is unsigned: its signature has not the fields key_id and ed25519")
+    key = trusted.keys.get(key_id)
+    if key is None:
+        raise IntegrityError(
+            f"{what} is signed by the unknown key {key_id!r}; trusted are {', '.join(sorted(trusted.keys)) or 'none'}",
+            hint="if that key is yours, add its public half to ORCHARD_TRUSTED_KEYS_FILE",
+        )
+    try:
+        key.verify(base64.b64decode(encoded, validate=True), canonical_json(payload))
+    except (InvalidSignature, binascii.Error, ValueError) as error:
+        raise IntegrityError(f"{what} has a wrong signature: it was changed after key {key_id} signed it") from error
+    return payload
+
+
+def read_signed(body: bytes, trusted: TrustedKeys, what: str) -> dict[str, Any]:
+    """Parse and verify the bytes of a signed document; returns its payload. Raises `IntegrityError`."""
+    return verify(parse(body, what), trusted, what)
