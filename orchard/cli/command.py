@@ -37,15 +37,17 @@ class Verbs(click.Group):
             raise TypeError(f"entry point {cmd_name} is a {type(command).__name__}, not a click.Command")
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with the nearest verbs named when there is none of that name."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=3)
-            if near:
-                error.message += f" Did you mean {' or '.join(near)}?"
-            raise
+            if not near:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {' or '.join(near)}?", ctx) from error
 
 
 @click.command(
@@ -71,7 +73,9 @@ def orchard() -> None:
 
 def _report(error: OrchardError, *, as_json: bool) -> None:
     if as_json:
-        document = {"error": {"kind": error.kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}}
+        document = {
+            "error": {"kind": error.kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        }
         print(json.dumps(document, ensure_ascii=False), flush=True)
         return
     colour = sys.stderr.isatty()
