@@ -164,6 +164,8 @@ def commit(
 ) -> Committed:
     """Make a new current version, once its shards are in the DVC remote.
 
+    If the current version has the same digest already, that one is returned and nothing is written.
+
     Args:
         store: where.
         name: the dataset's.
@@ -174,29 +176,30 @@ def commit(
         created_by: who.
         validation: SHA-256 of the validation report.
 
-    Returns:
-        The version; the current one if it has the same digest already.
-
     Raises:
         ConflictError: somebody else committed since `parent`.
         DataError: the documents are too large.
     """
     made = _made(name, (parent or 0) + 1, index, dvc_text, parent, validation, created_by)
-    body = canonical_json(encode(made))
-    if len(body) > MAX_BYTES:
-        raise DataError(f"the index of {name!r} has {len(body)} bytes; at most {MAX_BYTES} fit into one version")
     pointer, etag = _pointer(store, name)
     if pointer is not None and pointer.digest == made.digest:
         return Committed(read(store, name, pointer.version), created=False)
     at = pointer.version if pointer else None
     if at != parent:
         raise _behind(name, parent, at)
-    key = layout.dataset_version(name, made.version)
+    return _commit(store, made, etag)
+
+
+def _commit(store: ObjectStore, made: DatasetVersion, etag: str | None) -> Committed:
+    body = canonical_json(encode(made))
+    if len(body) > MAX_BYTES:
+        raise DataError(f"the index of {made.name!r} has {len(body)} bytes; at most {MAX_BYTES} fit into one version")
+    key = layout.dataset_version(made.name, made.version)
     found = create_once(store, key, body).body
-    there = made if found == body else _decode(found, name, made.version, key)
-    _advance(store, name, there, etag)
+    there = made if found == body else _decode(found, made.name, made.version, key)
+    _advance(store, made.name, there, etag)
     if there.digest != made.digest:
-        raise _behind(name, parent, there.version)
+        raise _behind(made.name, made.parent, there.version)
     return Committed(there, created=found == body)
 
 

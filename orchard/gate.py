@@ -19,6 +19,9 @@ __all__ = ["Bars", "Check", "Verdict", "decide", "read_bars", "summary"]
 SAME = 1e-6
 """How far an accuracy may be from its own counts."""
 
+SHOWN = 3
+"""Failed checks that a reason spells out; the page shows all."""
+
 ROUNDING = 1e-9
 """What binary fractions may do to a comparison: 0.95 - 0.94 is a little more than 0.01."""
 
@@ -240,6 +243,18 @@ def _identity(evaluation: Mapping[str, Any], who: str) -> tuple[Mapping[str, Any
     return dataset, model["sha256"]
 
 
+def _comparable(dataset: Mapping[str, Any], incumbent: Mapping[str, Any]) -> str:
+    """Which model the served version is, if its evaluation is of the same data."""
+    other, served = _identity(incumbent, "served version")
+    if other["digest"] != dataset["digest"]:
+        raise DataError(
+            f"the evaluations are of different data: the candidate's dataset is {dataset['digest'][:12]}, "
+            f"the served version's {other['digest'][:12]}; no figure of one says anything about the other",
+            hint="evaluate both on the same dataset version",
+        )
+    return served
+
+
 def decide(
     candidate: Mapping[str, Any],
     incumbent: Mapping[str, Any] | None,
@@ -261,15 +276,7 @@ def decide(
             an empty reason.
     """
     dataset, model = _identity(candidate, "candidate")
-    served = None
-    if incumbent is not None:
-        other, served = _identity(incumbent, "served version")
-        if other["digest"] != dataset["digest"]:
-            raise DataError(
-                f"the evaluations are of different data: the candidate's dataset is {dataset['digest'][:12]}, "
-                f"the served version's {other['digest'][:12]}; no figure of one says anything about the other",
-                hint="evaluate both on the same dataset version",
-            )
+    served = None if incumbent is None else _comparable(dataset, incumbent)
     if override_reason is not None and not override_reason.strip():
         raise DataError("an override needs a written reason; it is kept for ever")
     checks = [*_absolute(candidate, bars), *(_relative(candidate, incumbent, bars) if incumbent is not None else ())]
@@ -281,10 +288,12 @@ def decide(
         return Verdict("accepted", f"all {len(judged)} checks passed", tuple(checks), dataset, model, served)
     if override_reason is not None:
         return Verdict("overridden", override_reason.strip(), tuple(checks), dataset, model, served)
-    reason = f"{len(failed)} of {len(judged)} checks failed: " + "; ".join(check.sentence for check in failed[:3])
-    if len(failed) > 3:
-        reason += f"; and {len(failed) - 3} more"
-    return Verdict("refused", reason, tuple(checks), dataset, model, served)
+    return Verdict("refused", _why_refused(failed, len(judged)), tuple(checks), dataset, model, served)
+
+
+def _why_refused(failed: list[Check], judged: int) -> str:
+    more = f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
+    return f"{len(failed)} of {judged} checks failed: " + "; ".join(check.sentence for check in failed[:SHOWN]) + more
 
 
 def summary(evaluation: Mapping[str, Any]) -> dict[str, float]:

@@ -276,17 +276,37 @@ def publish(
         key: signs the manifest.
         trusted: keys whose manifests are believed when the content turns out to be there; unset: `key` alone.
 
-    Returns:
-        The version and whether it is new.
-
     Raises:
         GateRefused: the gate's verdict is neither accepted nor overridden with a reason; nothing was written.
         DataError: the folder is no SavedModel or the facts have no place in a manifest; nothing was written.
-        IntegrityError: files break the path rules, a blob is not what was sent, or the content is there already but
-            signed by a key that is not trusted.
+        IntegrityError: a path breaks the rules, a blob is not what was sent, or this content is there with a signature
+            that is not trusted.
         ConflictError: too many others published at the same time.
         StoreError: the store's conditional writes cannot be relied on, or it failed.
     """
+    _must_be_accepted(facts)
+    files = read_files(folder)
+    identity = publish_id(model, files, facts.dataset.digest, facts.params_digest)
+    made = _manifest(model, files, identity, facts)
+    _must_be_readable(made)
+    conformance.prove(store, model)
+    _upload(store, model, folder, files)
+    return _number(store, made, key, trusted or key.trusted)
+
+
+def _number(store: ObjectStore, made: Manifest, key: SigningKey, trusted: TrustedKeys) -> Published:
+    """Claim, commit, and write the number into the claim."""
+    claim, etag = _claim(store, made.model, made.publish_id)
+    if claim.version is not None:
+        if _existing(store, claim, [claim.version], trusted) is None:
+            raise IntegrityError(f"the claim of {made.publish_id} names version {claim.version}, which is another")
+        return Published(claim.version, made.publish_id, created=False)
+    version, created = _commit(store, claim, made, key, trusted)
+    _settle(store, claim, etag, version)
+    return Published(version, made.publish_id, created)
+
+
+def _must_be_accepted(facts: Facts) -> None:
     if not facts.gate.passes:
         raise GateRefused(
             f"the gate's verdict is {facts.gate.verdict!r}"
@@ -294,21 +314,6 @@ def publish(
             + "; only an accepted or overridden model (with a written reason) is published",
             hint="`orchard gate --override-reason …` records an override for ever",
         )
-    files = read_files(folder)
-    identity = publish_id(model, files, facts.dataset.digest, facts.params_digest)
-    made = _manifest(model, files, identity, facts)
-    _must_be_readable(made)
-    believed = trusted or key.trusted
-    conformance.prove(store, model)
-    _upload(store, model, folder, files)
-    claim, etag = _claim(store, model, identity)
-    if claim.version is not None:
-        if _existing(store, claim, [claim.version], believed) is None:
-            raise IntegrityError(f"the claim of {identity} names version {claim.version}, which is something else")
-        return Published(claim.version, identity, created=False)
-    version, created = _commit(store, claim, made, key, believed)
-    _settle(store, claim, etag, version)
-    return Published(version, identity, created)
 
 
 def _must_be_readable(made: Manifest) -> None:
