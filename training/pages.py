@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -69,4 +68,4 @@ def write(path: Path, template: str, **context: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(page, encoding="utf-8")
-    os.replace(draft, path)
+    draft.replace(path)

@@ -1,0 +1,124 @@
+"""The evaluation of a candidate, from its files and the dataset's test photos to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from orchard import documents
+from orchard.errors import DataError, IntegrityError, ParamsError
+from training.candidate import Candidate, read_candidate
+from training.evaluation.baseline import judge_nearest
+from training.evaluation.judge import ask, judge, measure_latency
+from training.evaluation.photos import Photo, read_test_photos
+from training.evaluation.report import write_report
+from training.evaluation.scores import Answer
+from training.sessions import open_model
+from training.shards import Index, read_index
+
+__all__ = ["Options", "Teller", "evaluate", "read_options", "read_their_dataset"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an evaluation does beside the obvious: `params.yaml`'s section ``evaluate``.
+
+    Attributes:
+        baseline: judge the nearest-photo baseline too; it takes seconds.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = documents.STRICT
+
+    baseline: bool = True
+
+
+class Teller(Protocol):
+    """Says what goes on: `orchard.cli.output.Output`."""
+
+    def status(self, text: str) -> AbstractContextManager[None]:
+        """Show `text` while something goes on."""
+
+
+def read_options(section: Mapping[str, Any]) -> Options:
+    """Read params.yaml's section ``evaluate``. Raises `ParamsError`."""
+    try:
+        return documents.decode(Options, section, "what an evaluation does")
+    except (IntegrityError, DataError) as error:
+        raise ParamsError(error.message, hint="params.yaml, section evaluate") from error
+
+
+def read_their_dataset(candidate: Candidate, data: Path) -> tuple[Path, Index]:
+    """Find the dataset that a candidate learned from and make sure that it is that one.
+
+    Args:
+        candidate: the candidate.
+        data: the folder of datasets.
+
+    Returns:
+        The dataset's folder and its index.
+
+    Raises:
+        DataError: there is none, or another version of it lies there.
+    """
+    folder = data / candidate.dataset_name
+    index = read_index(folder)
+    if index.digest != candidate.dataset_digest:
+        raise DataError(
+            f"{folder} is not what the candidate learned from: its digest is {index.digest[:12]}, "
+            f"training saw {candidate.dataset_digest[:12]}",
+            hint="`orchard train` again on what is there, or `orchard pull` the version that it learned from",
+        )
+    if set(index.classes) != set(candidate.classes):
+        raise DataError(f"{folder} has other classes than the candidate", hint="`orchard train` makes a new one")
+    return folder, index
+
+
+def evaluate(candidate_folder: Path, data: Path, report: Path, options: Options, tell: Teller) -> dict[str, Any]:
+    """Judge a candidate on every test photo of its dataset and write the report.
+
+    Args:
+        candidate_folder: what training left behind.
+        data: the folder of datasets.
+        report: the folder for the report; replaced file by file, the document last.
+        options: what to do beside.
+        tell: says what goes on.
+
+    Returns:
+        The document ``evaluation.json``.
+
+    Raises:
+        DataError: no candidate, no dataset, another dataset, or no test photos.
+        IntegrityError: the candidate's model cannot be loaded, fails or answers nonsense; a shard is damaged.
+    """
+    candidate = read_candidate(candidate_folder)
+    folder, index = read_their_dataset(candidate, data)
+    photos = read_test_photos(folder)
+    with tell.status(f"asking the model about {len(photos)} test photos"):
+        answers, latency = _question(candidate, photos)
+    document: dict[str, Any] = {
+        "format": documents.FORMAT,
+        "dataset": {"name": candidate.dataset_name, "digest": candidate.dataset_digest},
+        "model": {"sha256": candidate.digest},
+        **judge(answers, index.classes),
+        "size_bytes": candidate.size,
+        "latency_ms": latency,
+        "baseline": None,
+    }
+    if options.baseline:
+        with tell.status("asking the nearest training photo instead"):
+            document["baseline"] = judge_nearest(folder, photos, index.classes)
+    write_report(report, document, answers, photos, candidate)
+    return document
+
+
+def _question(candidate: Candidate, photos: list[Photo]) -> tuple[list[Answer], dict[str, float]]:
+    with open_model(candidate.model) as session:
+        if session.classes != candidate.classes:
+            raise IntegrityError(
+                f"{candidate.model} names other classes than {candidate.folder / 'training.json'}",
+                hint="`orchard train` makes a new candidate",
+            )
+        return ask(session, photos), measure_latency(session, photos)

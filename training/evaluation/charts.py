@@ -1,0 +1,183 @@
+"""Drawings for the pages: numbers in, coordinates out; the templates turn them into SVG."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchard.errors import DataError
+
+__all__ = ["Cell", "HeatMap", "Line", "Panel", "calibration_bars", "draw_curves", "heat_map"]
+
+WIDTH, HEIGHT = 420, 220
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 30
+TITLES = {"loss": "Loss", "accuracy": "Accuracy"}
+KNOWN = ("accuracy", "loss")
+"""What is drawn of the curves; other columns (learning rate, seconds) stay in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One series: its name, its points as SVG writes them, the last point and the last value."""
+
+    name: str
+    points: str
+    last: tuple[float, float]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One chart of `WIDTH` × `HEIGHT`: lines, and (position, text) of the ticks of both axes."""
+
+    title: str
+    lines: tuple[Line, ...]
+    rows: tuple[tuple[float, str], ...]
+    columns: tuple[tuple[float, str], ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    bottom: int = HEIGHT - BOTTOM
+
+
+def _step(span: float, ticks: int) -> float:
+    """The round number (1, 2 or 5 times a power of ten) that divides `span` into at most `ticks` parts."""
+    rough = span / ticks
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+
+
+def _ticks(low: float, high: float, ticks: int = 5) -> list[float]:
+    step = _step(high - low, ticks)
+    return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def _read_curves(path: Path) -> tuple[list[str], list[list[float]]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = list(csv.reader(file))
+        return header, [[float(cell) for cell in row] for row in rows]
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} is not the table of a training's curves: {error}", hint="`orchard train` writes it"
+        ) from error
+
+
+def _panel(name: str, epochs: Sequence[float], series: dict[str, list[float]]) -> Panel | None:
+    finite = [value for values in series.values() for value in values if math.isfinite(value)]
+    if not finite:
+        return None
+    low, high = (min(finite), 1.0) if name == "accuracy" else (0.0, max(finite))
+    if high - low < 1e-3:
+        low, high = low - 1e-3, high + 1e-3
+    first, last = min(epochs), max(epochs)
+    breadth, rise = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+
+    def across(epoch: float) -> float:
+        return round(LEFT + breadth * ((epoch - first) / (last - first) if last > first else 0.5), 1)
+
+    def up(value: float) -> float:
+        return round(TOP + rise * (high - value) / (high - low), 1)
+
+    lines = []
+    for label, values in series.items():
+        dots = [(across(e), up(v), v) for e, v in zip(epochs, values, strict=True) if math.isfinite(v)]
+        if dots:
+            points = " ".join(f"{x},{y}" for x, y, _ in dots)
+            lines.append(Line(label, points, (dots[-1][0], dots[-1][1]), dots[-1][2]))
+    rows = tuple((up(tick), f"{tick:.6g}") for tick in _ticks(low, high))
+    whole = sorted({round(tick) for tick in _ticks(first, last, 8)} if last > first else {round(first)})
+    return Panel(TITLES[name], tuple(lines), rows, tuple((across(e), str(e)) for e in whole if first <= e <= last))
+
+
+def draw_curves(path: Path) -> list[Panel]:
+    """Draw a training's ``curves.csv``: one panel for accuracy and one for loss, training and validation in each.
+
+    Raises:
+        DataError: the file is missing or no table of numbers.
+    """
+    header, rows = _read_curves(path)
+    if not rows or len({len(row) for row in rows} | {len(header)}) != 1:
+        raise DataError(f"{path} has no epochs, or rows of unequal length", hint="`orchard train` writes it")
+    table = {name: [row[index] for row in rows] for index, name in enumerate(header)}
+    epochs = table.get("epoch") or [float(index + 1) for index in range(len(rows))]
+    panels = []
+    for name in KNOWN:
+        pair = {"training": table.get(name), "validation": table.get(f"val_{name}")}
+        panel = _panel(name, epochs, {label: values for label, values in pair.items() if values})
+        if panel:
+            panels.append(panel)
+    return panels
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One pair of truth and guess that occurred: its place, its count, how strong its colour is (0 to 1)."""
+
+    row: int
+    column: int
+    n: int
+    strength: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """A confusion matrix as squares of `side` pixels, with `margin` pixels for the labels left and above."""
+
+    labels: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    side: int
+    margin: int
+    right: int
+    wrong: int
+
+    @property
+    def extent(self) -> int:
+        """Width and height of the square of squares."""
+        return self.side * len(self.labels)
+
+
+def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> HeatMap:
+    """Lay out a confusion matrix.
+
+    Args:
+        labels: C class names.
+        counts: C × C: row = truth, column = guess.
+    """
+    cells = []
+    for row, line in enumerate(counts):
+        total = sum(line)
+        for column, n in enumerate(line):
+            if n:
+                said = f"{n} of {total} {labels[row]}"
+                title = f"{said}: right" if row == column else f"{said} taken for {labels[column]}"
+                # the root lets a single miss among hundreds still be seen
+                cells.append(Cell(row, column, n, round(max(0.12, math.sqrt(n / total)), 3), title))
+    side = 30 if len(labels) <= 8 else 24 if len(labels) <= 16 else 18
+    right = sum(cell.n for cell in cells if cell.row == cell.column)
+    margin = 16 + round(6.2 * max(map(len, labels), default=0))
+    return HeatMap(tuple(labels), tuple(cells), side, margin, right, sum(cell.n for cell in cells) - right)
+
+
+def calibration_bars(bins: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lay out a calibration plot of 100 × 100 units: for each bin that has photos a bar, its promise and its share."""
+    total = sum(item["n"] for item in bins) or 1
+    return [
+        {
+            "x": round(item["low"] * 100, 1),
+            "width": round((item["high"] - item["low"]) * 100, 1),
+            "height": round(item["accuracy"] * 100, 2),
+            "promise": round(item["confidence"] * 100, 2),
+            "share": item["n"] / total,
+            **item,
+        }
+        for item in bins
+        if item["n"]
+    ]

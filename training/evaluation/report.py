@@ -1,0 +1,191 @@
+"""The report of an evaluation: one document for programs, figures and a table for DVC, one page for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from orchard import documents, gate
+from orchard.errors import DataError, IntegrityError
+from training import pages
+from training.candidate import CURVES, Candidate
+from training.evaluation.charts import calibration_bars, draw_curves, heat_map
+from training.evaluation.photos import Photo
+from training.evaluation.scores import ALL, Answer
+
+__all__ = ["EVALUATION", "FOLDER", "PAGE", "flatten", "read_evaluation", "write_report"]
+
+FOLDER = Path("artifacts") / "evaluation"
+EVALUATION = "evaluation.json"
+METRICS = "metrics.json"
+CONFUSION = "confusion.csv"
+PAGE = "page.html"
+
+PICTURES = 24
+"""Misses of each source that the page shows; the document lists more."""
+
+THUMBNAIL = 128
+LIMIT = 32 << 20  # of an evaluation: confusion grows with the square of the classes
+
+
+def flatten(document: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of an evaluation that people compare, flat: for DVC and for the manifest.
+
+    Args:
+        document: an ``evaluation.json``.
+
+    Returns:
+        What `orchard.gate.summary` gives (photos, accuracy, worst class, by slice), ``ece``, ``size_bytes`` and
+        ``baseline.<slice>.accuracy``. No latency: it is another every time.
+    """
+    figures = {**gate.summary(document), "size_bytes": document["size_bytes"]}
+    if document["calibration"]["ece"] is not None:
+        figures["ece"] = document["calibration"]["ece"]
+    baseline = gate.summary(document["baseline"] or {})
+    figures |= {f"baseline.{name}": value for name, value in baseline.items() if name.endswith(".accuracy")}
+    return figures
+
+
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """Read an ``evaluation.json``.
+
+    Raises:
+        DataError: there is none.
+        IntegrityError: it is not what `write_report` writes.
+    """
+    path = folder / EVALUATION
+    try:
+        document = documents.parse(path.read_bytes(), str(path), limit=LIMIT)
+    except OSError as error:
+        raise DataError(f"no evaluation: {error.strerror}: {path}", hint="`orchard evaluate` makes one") from error
+    try:
+        texts = (document["dataset"]["name"], document["dataset"]["digest"], document["model"]["sha256"])
+        if document["format"] != documents.FORMAT or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"format {document['format']!r}")
+        flatten(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise IntegrityError(
+            f"{path} is not an evaluation ({type(error).__name__}: {error})", hint="`orchard evaluate` makes a new one"
+        ) from error
+    return document
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _confusion_csv(answers: Sequence[Answer]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["actual", "predicted"])
+    table.writerows([answer.label, answer.guess] for answer in answers)
+    return text.getvalue()
+
+
+def thumbnail(image: bytes) -> str:
+    """A photo as a data URI: upright, at most 128 pixels a side, JPEG."""
+    with Image.open(io.BytesIO(image)) as picture:
+        small = ImageOps.exif_transpose(picture).convert("RGB")
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
+    packed = io.BytesIO()
+    small.save(packed, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + b64encode(packed.getvalue()).decode("ascii")
+
+
+def write_report(
+    folder: Path, document: Mapping[str, Any], answers: Sequence[Answer], photos: Sequence[Photo], candidate: Candidate
+) -> None:
+    """Write the four files of an evaluation; ``evaluation.json`` last, so that it never stands without the others.
+
+    Args:
+        folder: where.
+        document: the evaluation.
+        answers: what it was made from, one for each photo.
+        photos: the photos, for pictures of the misses.
+        candidate: what was judged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / CONFUSION, _confusion_csv(answers))
+    _write(folder / METRICS, json.dumps(flatten(document), indent=2) + "\n")
+    pages.write(folder / PAGE, "evaluation.html", **_page(document, photos, candidate))
+    _write(folder / EVALUATION, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _page(document: Mapping[str, Any], photos: Sequence[Photo], candidate: Candidate) -> dict[str, Any]:
+    slices = document["slices"]
+    named = [name for name, part in slices.items() if name != ALL and part["n"]]
+    confusion = document["confusion"]
+    return {
+        "state": "plain",
+        "evaluation": document,
+        "slices": slices,
+        "named": named,
+        "classes": _class_rows(slices, named),
+        "maps": [(name, heat_map(confusion["labels"], confusion["counts"][name])) for name in named],
+        "panels": draw_curves(candidate.folder / CURVES),
+        "calibration": calibration_bars(document["calibration"]["bins"]),
+        "galleries": _galleries(document, named, photos),
+        "facts": _facts(document, candidate),
+        "params": _params(candidate.training.get("params")),
+        "candidate": candidate,
+    }
+
+
+def _class_rows(slices: Mapping[str, Any], named: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for each class: its share in every slice; the worst of the first slice first, classes without photos last."""
+    rows = []
+    for label in slices[ALL]["classes"]:
+        parts = [slices[name]["classes"][label] for name in named]
+        shares = [part["correct"] / part["n"] if part["n"] else None for part in parts]
+        cells = [{**part, "share": share} for part, share in zip(parts, shares, strict=True)]
+        rows.append({"label": label, "cells": cells})
+    return sorted(
+        rows,
+        key=lambda row: [(c["share"] is None, 2.0 if c["share"] is None else c["share"]) for c in row["cells"]],
+    )
+
+
+def _galleries(document: Mapping[str, Any], named: Sequence[str], photos: Sequence[Photo]) -> list[dict[str, Any]]:
+    images = {photo.sha256: photo.image for photo in photos}
+    galleries = []
+    for name in named:
+        part = document["slices"][name]
+        misses = [miss for miss in document["misses"] if miss["source"] == name][:PICTURES]
+        shown = [{**miss, "picture": thumbnail(images[miss["sha256"]])} for miss in misses]
+        galleries.append({"name": name, "total": part["n"] - part["correct"], "shown": shown})
+    return galleries
+
+
+def _facts(document: Mapping[str, Any], candidate: Candidate) -> list[tuple[str, str]]:
+    training, latency = candidate.training, document["latency_ms"]
+    counted: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "parameters": ("weights", pages.count),
+        "epochs_run": ("epochs run", str),
+        "best_epoch": ("best epoch", str),
+        "seconds": ("training took", lambda seconds: f"{seconds:.0f} s"),
+    }
+    known = [(name, write(training[key])) for key, (name, write) in counted.items() if training.get(key) is not None]
+    versions = training.get("versions")
+    return [
+        ("dataset", f"{document['dataset']['name']}, {candidate.dataset_digest}"),
+        ("SavedModel", f"{candidate.digest}, {pages.size(candidate.size)} in {len(candidate.files)} files"),
+        ("one photo", f"{latency['p50']:.1f} ms median, {latency['p99']:.1f} ms at p99, on one thread"),
+        *known,
+        ("parameters' digest", candidate.params_digest),
+        *([("made with", ", ".join(f"{k} {v}" for k, v in versions.items()))] if isinstance(versions, dict) else []),
+    ]
+
+
+def _params(params: Any, prefix: str = "") -> list[tuple[str, str]]:
+    if not isinstance(params, dict):
+        return [(prefix, str(params))] if prefix else []
+    return [row for key, value in params.items() for row in _params(value, f"{prefix}.{key}" if prefix else str(key))]

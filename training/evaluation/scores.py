@@ -1,0 +1,159 @@
+"""From answers to figures: pure arithmetic on what a model said of each photo, the same in whatever order it said it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ALL", "NAMED_SLICES", "Answer", "calibrate", "confuse", "list_misses", "score"]
+
+NAMED_SLICES = ("turntable", "shop")
+"""Sources that every evaluation names, with n = 0 where there are no photos of them: studio and world, never one figure."""
+
+ALL = "all"
+BINS = 10
+DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said of one photo; the photo's identity stays with it.
+
+    Args:
+        sha256: of the photo's bytes.
+        path: its file name, for people.
+        source: where it comes from, for example ``shop``.
+        label: its class, the truth.
+        guess: the class that the model named.
+        probability: the model's, of its guess.
+        truth_probability: the model's, of the truth; 0 where the model does not know that class.
+    """
+
+    sha256: str
+    path: str
+    source: str
+    label: str
+    guess: str
+    probability: float
+    truth_probability: float
+
+    @property
+    def correct(self) -> bool:
+        """Whether the guess is the truth."""
+        return self.guess == self.label
+
+
+def _share(correct: int, n: int) -> float | None:
+    return round(correct / n, DIGITS) if n else None
+
+
+def _slice(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, Any]:
+    seen = Counter(answer.label for answer in answers)
+    right = Counter(answer.label for answer in answers if answer.correct)
+    found = [label for label in classes if seen[label]]
+    # of equally bad classes the one with more photos tells more
+    worst = min(found, key=lambda label: (right[label] / seen[label], -seen[label], label), default=None)
+    return {
+        "n": len(answers),
+        "correct": right.total(),
+        "accuracy": _share(right.total(), len(answers)),
+        "worst": None
+        if worst is None
+        else {"label": worst, "accuracy": _share(right[worst], seen[worst]), "n": seen[worst]},
+        "classes": {label: {"n": seen[label], "correct": right[label]} for label in classes},
+    }
+
+
+def _slices(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
+    names = [*NAMED_SLICES, *sorted({answer.source for answer in answers} - {*NAMED_SLICES, ALL})]
+    return {name: [answer for answer in answers if answer.source == name] for name in names} | {ALL: list(answers)}
+
+
+def score(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, Any]:
+    """Count right answers by source and by class.
+
+    Args:
+        answers: one for each photo.
+        classes: every class, whether or not there is a photo of it.
+
+    Returns:
+        For each source and for ``all``: ``n``, ``correct``, ``accuracy`` (None without photos), ``worst`` (None without
+        photos) and ``classes``, where a class without photos has n = 0.
+    """
+    return {name: _slice(part, classes) for name, part in _slices(answers).items()}
+
+
+def confuse(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, Any]:
+    """Count answers by truth (row) and guess (column), for each source and for all.
+
+    Returns:
+        ``labels`` and ``counts``: slice → C × C whole numbers. A guess outside `classes` (an older model may know
+        others) widens the labels.
+    """
+    labels = [*classes, *sorted({answer.guess for answer in answers} - set(classes))]
+    place = {label: index for index, label in enumerate(labels)}
+    counts: dict[str, list[list[int]]] = {}
+    for name, part in _slices(answers).items():
+        table = [[0] * len(labels) for _ in labels]
+        for answer in part:
+            table[place[answer.label]][place[answer.guess]] += 1
+        counts[name] = table
+    return {"labels": labels, "counts": counts}
+
+
+def calibrate(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Compare how sure the model was with how often it was right, in ten bins of the guess's probability.
+
+    Returns:
+        ``ece`` (expected calibration error: the mean gap, weighted by photos; None without photos) and ``bins``, each
+        with ``low``, ``high``, ``n``, ``confidence`` and ``accuracy`` (both None when empty).
+    """
+    binned: list[list[Answer]] = [[] for _ in range(BINS)]
+    for answer in answers:
+        binned[min(BINS - 1, int(answer.probability * BINS))].append(answer)
+    bins, gap = [], 0.0
+    for index, part in enumerate(binned):
+        n = len(part)
+        confidence = math.fsum(answer.probability for answer in part) / n if n else None
+        accuracy = sum(answer.correct for answer in part) / n if n else None
+        if confidence is not None and accuracy is not None:
+            gap += n * abs(confidence - accuracy)
+        bins.append(
+            {
+                "low": index / BINS,
+                "high": (index + 1) / BINS,
+                "n": n,
+                "confidence": None if confidence is None else round(confidence, DIGITS),
+                "accuracy": None if accuracy is None else round(accuracy, DIGITS),
+            }
+        )
+    return {"ece": round(gap / len(answers), DIGITS) if answers else None, "bins": bins}
+
+
+def list_misses(answers: Sequence[Answer], limit: int) -> list[dict[str, Any]]:
+    """Wrong answers, the surest first: those teach most.
+
+    Args:
+        answers: one for each photo.
+        limit: how many to list for each source.
+    """
+    listed = []
+    for name, part in _slices(answers).items():
+        if name != ALL:
+            wrong = sorted((a for a in part if not a.correct), key=lambda a: (-a.probability, a.sha256))
+            listed += wrong[:limit]
+    return [
+        {
+            "sha256": answer.sha256,
+            "path": answer.path,
+            "source": answer.source,
+            "label": answer.label,
+            "guess": answer.guess,
+            "probability": round(answer.probability, DIGITS),
+            "truth_probability": round(answer.truth_probability, DIGITS),
+        }
+        for answer in listed
+    ]

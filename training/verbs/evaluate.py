@@ -1,0 +1,61 @@
+"""`orchard evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchard.cli.output import Output
+from orchard.cli.verb import verb
+
+
+@verb(
+    extra="training",
+    examples="orchard evaluate\norchard evaluate --json | jq .metrics\ndvc repro evaluate && dvc metrics show",
+)
+@click.option(
+    "--params",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("params.yaml"),
+    show_default=True,
+    help="The parameters; the section evaluate is read.",
+)
+def evaluate(out: Output, *, params: Path) -> None:
+    """Judge the candidate on every test photo, once each.
+
+    Asks the exported model of artifacts/candidate itself (bytes in, labels out) and writes to artifacts/evaluation:
+    evaluation.json (all of it, by source and class), metrics.json and confusion.csv (for `dvc metrics` and `dvc plots`)
+    and page.html, with pictures of the misses. Whether the model is good enough is for `orchard gate` to say.
+    """
+    from training import params as parameters
+    from training.candidate import CANDIDATE
+    from training.evaluation import assessment
+    from training.evaluation.report import FOLDER, PAGE, flatten
+
+    options = assessment.read_options(parameters.load(params).evaluate)
+    document = assessment.evaluate(CANDIDATE, Path("data"), FOLDER, options, out)
+    metrics = flatten(document)
+    result = {"metrics": metrics, "latency_ms": document["latency_ms"], "page": str(FOLDER / PAGE)}
+    out.result(result, _text(out, document, str(FOLDER / PAGE)))
+
+
+def _text(out: Output, document: dict[str, Any], page: str) -> str:
+    rows = []
+    baseline = (document["baseline"] or {}).get("slices", {})
+    for name, part in document["slices"].items():
+        if part["n"]:
+            worst = part["worst"]
+            simple = baseline.get(name)
+            rows.append(
+                [
+                    name,
+                    f"{part['correct']} of {part['n']}",
+                    f"{100 * part['accuracy']:.2f} %",
+                    f"{worst['label']} {100 * worst['accuracy']:.1f} % of {worst['n']}",
+                    f"{100 * simple['accuracy']:.2f} %" if simple else "-",
+                ]
+            )
+    table = out.table(["photos", "right", "accuracy", "worst class", "nearest photo"], rows)
+    return f"{table}\nthe page: {page}"
