@@ -1,0 +1,183 @@
+"""A client of the model server: TF Serving's REST paths, and errors that say what to do."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
+
+from orchard.errors import ServerError
+
+__all__ = ["ModelServer", "Prediction", "VersionStatus"]
+
+CONNECT_SECONDS = 3.05
+READ_SECONDS = 60.0
+CONNECT_RETRIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one photo.
+
+    Attributes:
+        label: the class it takes it for.
+        probability: of that class, 0 to 1.
+        probabilities: of every class, in the order of the model's classes; sum 1.
+    """
+
+    label: str
+    probability: float
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatus:
+    """A version at the server: its number, its state (`AVAILABLE`, `LOADING`, `END` …) and the error that ended it, if one did."""
+
+    version: int
+    state: str
+    error: str
+
+
+class ModelServer:
+    """The REST API of one model server; a context manager that closes its connections.
+
+    Args:
+        url: as ORCHARD_SERVER_URL, for example ``http://127.0.0.1:8501``.
+        read_seconds: how long an answer may take.
+
+    Connecting is retried, a request that was sent is not. Every method raises `ServerError`.
+    """
+
+    def __init__(self, url: str, *, read_seconds: float = READ_SECONDS) -> None:
+        self.url = url.rstrip("/")
+        self._timeout = (CONNECT_SECONDS, read_seconds)
+        self._session = requests.Session()
+        retry = Retry(total=None, connect=CONNECT_RETRIES, read=0, redirect=0, status=0, other=0, backoff_factor=0.2)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
+
+    def __enter__(self) -> Self:
+        """Nothing is connected before the first request."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def _address(self, model: str, version: int | None, label: str | None) -> str:
+        if version is not None and label is not None:
+            raise ValueError("a version or a label, not both")
+        address = f"{self.url}/v1/models/{quote(model, safe='')}"
+        if version is not None:
+            address += f"/versions/{version}"
+        if label is not None:
+            address += f"/labels/{quote(label, safe='')}"
+        return address
+
+    def _ask(self, method: str, address: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            answer = self._session.request(method, address, json=body, timeout=self._timeout, allow_redirects=False)
+        except requests.ConnectionError as error:
+            raise ServerError(
+                f"no model server answers at {self.url}",
+                hint="is it running (`orchard serve`, `orchard demo`) and ORCHARD_SERVER_URL right?",
+            ) from error
+        except requests.Timeout as error:
+            raise ServerError(
+                f"the model server did not answer {address} within {self._timeout[1]:g} s",
+                hint="it may be loading or overloaded; try again, or send fewer photos at once",
+            ) from error
+        except requests.RequestException as error:
+            raise ServerError(f"asking {address} failed: {error}", hint="check ORCHARD_SERVER_URL") from error
+        return _document(answer, address)
+
+    def predict(
+        self, photos: Sequence[bytes], model: str, *, version: int | None = None, label: str | None = None
+    ) -> list[Prediction]:
+        """Ask what is on photos, in one request.
+
+        Args:
+            photos: files' bytes (JPEG or PNG), N of them.
+            model: the model's name at the server.
+            version: ask this version; unset, with `label` unset too: the newest that is loaded.
+            label: ask the version with this label (a channel: `stable`, `canary`).
+
+        Returns:
+            N predictions in the same order.
+        """
+        if not photos:
+            return []
+        address = f"{self._address(model, version, label)}:predict"
+        body = {"instances": [{"b64": base64.b64encode(photo).decode("ascii")} for photo in photos]}
+        found = self._ask("POST", address, body).get("predictions")
+        if not isinstance(found, list) or len(found) != len(photos):
+            raise ServerError(f"{address} did not answer with one prediction for each of {len(photos)} photos")
+        return [_prediction(item, address) for item in found]
+
+    def status(self, model: str, *, version: int | None = None) -> list[VersionStatus]:
+        """Return the versions that the server knows, newest first, whatever their state."""
+        address = self._address(model, version, None)
+        listed = self._ask("GET", address).get("model_version_status")
+        try:
+            found = [
+                VersionStatus(int(item["version"]), str(item["state"]), str(item["status"]["error_message"]))
+                for item in listed or ()
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ServerError(f"{address} did not answer with versions and their states") from error
+        return sorted(found, key=lambda item: -item.version)
+
+    def metadata(self, model: str, *, version: int | None = None, label: str | None = None) -> dict[str, Any]:
+        """Return the signatures of a loaded version, as the server says them."""
+        return self._ask("GET", f"{self._address(model, version, label)}/metadata")
+
+
+def _document(answer: requests.Response, address: str) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if answer.status_code == requests.codes.ok and isinstance(found, dict):
+        return found
+    text = found.get("error") if isinstance(found, dict) else None
+    said = str(text or answer.reason or "no reason").strip().splitlines()[0][:300]
+    if answer.status_code == requests.codes.ok:
+        raise ServerError(f"{address} did not answer with a JSON object", hint="is ORCHARD_SERVER_URL a model server?")
+    raise ServerError(f"{address} answered {answer.status_code}: {said}", hint=_advice(answer.status_code, said))
+
+
+def _advice(status: int, said: str) -> str:
+    if status == requests.codes.not_found or "version label" in said:
+        return "is that model, version or label loaded? `orchard history` says what the channel means"
+    if status == requests.codes.request_entity_too_large:
+        return "the photo is larger than the server takes; make it smaller"
+    if status in {requests.codes.too_many_requests, requests.codes.service_unavailable}:
+        return "the server is busy or has no version yet; try again in a moment"
+    if status == requests.codes.bad_request:
+        return "is the file a whole JPEG or PNG photo?"
+    return "the server's log says more"
+
+
+def _prediction(item: Any, address: str) -> Prediction:
+    try:
+        label, probability = item["label"], float(item["probability"])
+        probabilities = tuple(float(value) for value in item["probabilities"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ServerError(
+            f"{address} answered without label, probability and probabilities",
+            hint="is that model one that Orchard exported?",
+        ) from error
+    if not isinstance(label, str) or not all(map(math.isfinite, (probability, *probabilities))):
+        raise ServerError(f"{address} answered with a label or a probability that is none")
+    return Prediction(label, probability, probabilities)
