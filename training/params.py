@@ -1,0 +1,264 @@
+"""params.yaml: what the model is. Read whole and checked whole; the only place that knows its form."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from orchard import documents
+from orchard.errors import ParamsError
+
+__all__ = [
+    "Augmentation",
+    "Cnn",
+    "EarlyStopping",
+    "Model",
+    "Optimizer",
+    "Params",
+    "Schedule",
+    "Train",
+    "load",
+    "parse",
+]
+
+DEFAULT_PATH = Path("params.yaml")
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: every key required, none unknown, no value taken for another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """Which photos: the dataset in the folder ``data/<name>/``."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+
+
+class Cnn(Section):
+    """The convolutional network: blocks of convolution, batch norm and ReLU, then one dense layer."""
+
+    filters: list[Annotated[int, Field(ge=1, le=1024)]] = Field(min_length=1, max_length=8)
+    dense: int = Field(ge=1, le=8192)
+    dropout: Share
+
+
+class Model(Section):
+    """What photos are brought to and which architecture looks at them."""
+
+    architecture: Literal["cnn", "linear"]
+    image_size: int = Field(ge=8, le=512)
+    cnn: Cnn
+
+    @model_validator(mode="after")
+    def _pixels_left(self) -> Self:
+        halvings = len(self.cnn.filters)
+        if self.image_size < 2**halvings:
+            raise ValueError(
+                f"image_size {self.image_size} is too small for {halvings} filters, each of which halves it: "
+                f"at least {2**halvings} pixels, or fewer filters"
+            )
+        return self
+
+
+class Optimizer(Section):
+    """How a step follows from the gradient. ``momentum`` is read by rmsprop and sgd."""
+
+    name: Literal["adam", "rmsprop", "sgd"]
+    learning_rate: float = Field(gt=0, le=10)
+    momentum: Share
+
+
+class Schedule(Section):
+    """How the learning rate goes over the epochs."""
+
+    name: Literal["cosine", "constant"]
+    warmup_epochs: int = Field(ge=0)
+
+
+class Validation(Section):
+    """What is kept from training to judge epochs by."""
+
+    share: float = Field(gt=0, le=0.5)
+
+
+class EarlyStopping(Section):
+    """When it has stopped getting better, judged by the validation set's loss."""
+
+    patience: int = Field(ge=1)
+    min_delta: float = Field(ge=0)
+
+
+class Augmentation(Section):
+    """How far training photos are varied; all zero and false leaves them as they are."""
+
+    flip: bool
+    rotation: float = Field(ge=0, le=180)
+    scale: Share
+    shift: Annotated[float, Field(ge=0, le=0.5)]
+    brightness: Share
+    colour: Share
+    saturation: Annotated[float, Field(ge=0, le=1)]
+
+
+class Train(Section):
+    """How the model learns."""
+
+    seed: int = Field(ge=0, lt=2**31)
+    epochs: int = Field(ge=1, le=10_000)
+    batch_size: int = Field(ge=1, le=8192)
+    label_smoothing: Share
+    averaging: Share
+    optimizer: Optimizer
+    schedule: Schedule
+    validation: Validation
+    early_stopping: EarlyStopping
+    augmentation: Augmentation
+
+    @model_validator(mode="after")
+    def _warm_before_the_end(self) -> Self:
+        if self.schedule.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs is {self.schedule.warmup_epochs}, more than all {self.epochs} epochs"
+            )
+        return self
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    data: Data
+    model: Model
+    train: Train
+    gate: dict[str, Any]
+    evaluate: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the values' canonical JSON: the same for every way to write the same values."""
+        return documents.digest(self.model_dump(mode="json"))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error; PyYAML keeps the last one and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def load(path: Path = DEFAULT_PATH, overrides: Iterable[str] = ()) -> Params:
+    """Read and check params.yaml.
+
+    Args:
+        path: the file.
+        overrides: ``"train.epochs=3"``, as ``orchard train --set`` takes them: a key by its path, a value in YAML.
+
+    Raises:
+        ParamsError: the file is missing or is no YAML, or some of it does not fit; every problem is listed at once.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ParamsError(
+            f"there is no {path} in {Path.cwd()}",
+            hint="run in the folder of the checkout that holds params.yaml, or name the file with --params",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} cannot be read as text: {error}") from error
+    return parse(text, str(path), overrides)
+
+
+def parse(text: str, name: str = "params.yaml", overrides: Iterable[str] = ()) -> Params:
+    """Check params that are text already; see `load`.
+
+    Args:
+        text: YAML.
+        name: what the text is called in messages.
+        overrides: as for `load`.
+    """
+    document = _read_yaml(text, name)
+    if not isinstance(document, dict):
+        raise ParamsError(f"{name} holds {_name_type(document)}, not sections of keys", hint=_FORM)
+    for override in overrides:
+        _set(document, override)
+    try:
+        return Params.model_validate(document)
+    except ValidationError as error:
+        lines = [f"  {_describe(item)}" for item in error.errors()]
+        raise ParamsError(f"{name} does not fit:\n" + "\n".join(lines), hint=_FORM) from None
+
+
+_FORM = "the comments in params.yaml say what each key is; `git diff params.yaml` shows what was changed"
+
+
+def _read_yaml(text: str, name: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ParamsError(f"{name} is not YAML{where}: {what}") from None
+
+
+def _set(document: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ParamsError(f"{override!r} sets nothing: expected KEY=VALUE, for example train.epochs=3")
+    section: Any = document
+    for key in keys[:-1]:
+        section = section.setdefault(key, {})
+        if not isinstance(section, dict):
+            raise ParamsError(f"{override!r}: {key} is a value, not a section with keys in it")
+    section[keys[-1]] = _read_yaml(text, f"the value of {path.strip()}")
+
+
+def _describe(item: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{where}: no such key{_suggest(item['loc'])}"
+    if item["type"] == "missing":
+        return f"{where}: missing"
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if isinstance(item["input"], Mapping):
+        return f"{where}: {message}"
+    return f"{where}: {message}; it is {item['input']!r}{_explain(item['input'])}"
+
+
+def _suggest(location: tuple[int | str, ...]) -> str:
+    section: Any = Params
+    for part in location[:-1]:
+        field = getattr(section, "model_fields", {}).get(part)
+        section = field.annotation if field is not None else None
+    near = difflib.get_close_matches(str(location[-1]), list(getattr(section, "model_fields", {})), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _explain(value: Any) -> str:
+    """Say why a number that a person sees is text for YAML 1.1: 2e-3 needs a dot."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        number = float(value)
+    except ValueError:
+        return ""
+    return f", which YAML reads as text: write {number!r}"
+
+
+def _name_type(value: Any) -> str:
+    return {type(None): "nothing", list: "a list", str: "one text"}.get(type(value), f"one {type(value).__name__}")

@@ -1,0 +1,83 @@
+"""Which training photos are kept to judge epochs by: whole arcs of a turntable's rotation, never photos at random.
+
+Neighbouring frames of a turntable are near-copies, so a random split would ask in validation what training has seen.
+Photos that are not from a turntable are chosen by a hash of their content: the same photo always falls on the same
+side, whatever other photos come or go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Turn", "choose_validation", "read_turn"]
+
+Turn = tuple[str, int]
+"""The rotation axis (``""``, ``"r"``, ``"r2"``) and the frame."""
+
+_FRAME = re.compile(r"(?:(r\d*)_)?(\d+)_\d+\.\w+")
+
+
+def read_turn(path: str) -> Turn | None:
+    """Read the axis and the frame off a file name (``r_42_100.jpg`` is ``("r", 42)``); None if it names none."""
+    match = _FRAME.fullmatch(path.rsplit("/", 1)[-1])
+    return (match[1] or "", int(match[2])) if match else None
+
+
+def choose_validation(
+    paths: Sequence[str],
+    groups: Sequence[tuple[str, ...]],
+    digests: Sequence[str],
+    *,
+    share: float,
+    seed: int,
+) -> npt.NDArray[np.bool_]:
+    """Choose the validation set.
+
+    Args:
+        paths: the photos' file names.
+        groups: for each photo, what must be represented on both sides, such as its label and source.
+        digests: for each photo, the SHA-256 of its bytes (hex).
+        share: of each group, about so much is chosen; between 0 and 1.
+        seed: where the arcs begin, and which hashes.
+
+    Returns:
+        bool[N], true for validation. No group is chosen whole, so every class is learnt from.
+    """
+    turntables: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
+    loose: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for position, (path, group) in enumerate(zip(paths, groups, strict=True)):
+        turn = read_turn(path)
+        if turn is None:
+            loose[group].append(position)
+        else:
+            turntables[(*group, turn[0])].append((turn[1], position))
+    chosen = np.zeros(len(paths), bool)
+    for key, frames in turntables.items():
+        chosen[_choose_arc(sorted(frames), share, _fraction(seed, *key))] = True
+    for positions in loose.values():
+        picked = [position for position in positions if _fraction(seed, digests[position]) < share]
+        if len(picked) < len(positions):
+            chosen[picked] = True
+    return chosen
+
+
+def _choose_arc(frames: list[tuple[int, int]], share: float, begin: float) -> list[int]:
+    """The positions of consecutive frames, from `begin` (0 to 1) of the turn on and past its end to the start."""
+    length = min(round(len(frames) * share), len(frames) - 1)
+    first = int(begin * len(frames))
+    return [frames[(first + step) % len(frames)][1] for step in range(length)]
+
+
+def _fraction(seed: int, *parts: str) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments."""
+    return int.from_bytes(hashlib.sha256(_joined(seed, parts)).digest()[:8]) / 2**64
+
+
+def _joined(seed: int, parts: Iterable[str]) -> bytes:
+    return "\0".join((str(seed), *parts)).encode()
