@@ -1,0 +1,190 @@
+"""The DVC project that a dataset folder belongs to: its configuration, its lock, and DVC's repository object, quiet.
+
+DVC is used in this process, not as a command: importing it costs 0.6 s where a command costs 2 to 3, and an ingest
+needs two of them. The project is the folder that holds `data/`, be it a checkout, a pod's empty folder or the demo's
+workspace, with git or without.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from orchard.errors import ConflictError, DataError, SettingsError
+from orchard.settings import Settings
+
+__all__ = ["PREFIX", "REMOTE", "init", "opened", "patiently", "project_of", "remote", "write_text"]
+
+REMOTE = "store"
+PREFIX = "dvc"
+"""The folder of DVC's remote in the bucket."""
+
+LOCK_SECONDS = 60.0
+
+T = TypeVar("T")
+
+_CONFIG = f"""[core]
+    remote = {REMOTE}
+    analytics = false
+    check_update = false
+['remote "{REMOTE}"']
+    url = s3://orchard/{PREFIX}
+    verify = true
+"""
+_IGNORED = """# What DVC need not look through.
+.venv/
+.orchard/
+*_cache/
+"""
+
+
+def project_of(folder: Path) -> Path:
+    """Return the DVC project of a dataset folder ``<project>/data/<name>``."""
+    return folder.resolve().parent.parent
+
+
+def init(project: Path) -> None:
+    """Make a folder a DVC project, with the remote `store`; run again, it changes nothing.
+
+    Writes what `dvc init` writes and nothing machine-specific, so all of it may be committed.
+    """
+    (project / ".dvc").mkdir(parents=True, exist_ok=True)
+    files = {".dvc/config": _CONFIG, ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n", ".dvcignore": _IGNORED}
+    for name, text in files.items():
+        if not (project / name).exists():
+            write_text(project / name, text)
+
+
+def remote(project: Path, settings: Settings) -> None:
+    """Point the project's remote to the store that the settings name, in `.dvc/config.local`, which git never sees.
+
+    Only the *path* of the credentials file stands there.
+
+    Raises:
+        SettingsError: no S3 store is set, or the project's DVC configuration is malformed.
+    """
+    settings.require("store_url")
+    if not str(settings.store_url).startswith("s3://"):
+        raise SettingsError(f"DVC cannot keep data in {settings.store_url}; ORCHARD_STORE_URL must be s3://BUCKET")
+    credentials = settings.store_credentials_file
+    options = {
+        "url": f"{settings.store_url}/{PREFIX}",
+        "region": settings.store_region,
+        "endpointurl": settings.store_endpoint,
+        "credentialpath": None if credentials is None else str(credentials.resolve()),
+        "profile": None if credentials is None else settings.store_profile,
+        "verify": "true",
+        "jobs": "8",
+        "connect_timeout": "5",
+        "read_timeout": "10",
+    }
+    init(project)
+    _edit_local(project, {}, {name: value for name, value in options.items() if value is not None})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole: readers, and who comes after a kill, see the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _is_outside_git(project: Path) -> bool:
+    """Whether DVC must do without git here: there is none, or it ignores this folder (as it does the demo's)."""
+    if (project / ".git").exists():
+        return False
+    if not any((parent / ".git").exists() for parent in project.parents):
+        return True
+    with suppress(FileNotFoundError):
+        command = ["git", "-C", str(project.parent), "check-ignore", "--quiet", project.name]
+        return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0  # noqa: S603
+    return True
+
+
+def _edit_local(project: Path, core: Mapping[str, str], store: Mapping[str, str] | None = None) -> None:
+    """Set values of `.dvc/config.local` (of the remote: all); others stay. Nothing is written if they are so already."""
+    from dvc.config import Config, ConfigError
+
+    path = project / ".dvc" / "config.local"
+    try:
+        now = Config.load_file(str(path)) if path.exists() else {}
+        wanted = {"core": {**now.get("core", {}), **core}, "remote": dict(now.get("remote", {}))}
+        if store is not None:
+            wanted["remote"][REMOTE] = dict(store)
+        if any(now.get(name, {}) != values for name, values in wanted.items()):
+            with Config(str(project / ".dvc"), validate=False).edit("local") as found:
+                found.update(wanted)
+    except ConfigError as error:
+        raise SettingsError(f"the DVC configuration in {project / '.dvc'} is malformed: {error}") from error
+
+
+@contextmanager
+def opened(folder: Path, settings: Settings | None = None) -> Iterator[Any]:
+    """Open the DVC project of a dataset folder, quietly, with the remote that the settings name."""
+    project = project_of(folder)
+    init(project)
+    site = (
+        project / ".dvc" / "tmp" / "site"
+    )  # not the machine's: pods have no such folder, and stores of one name differ
+    _edit_local(project, {"no_scm": str(_is_outside_git(project)).lower(), "site_cache_dir": str(site)})
+    if settings is not None:
+        remote(project, settings)
+    with _quiet(), _aws_environment(settings):
+        from dvc.repo import Repo
+
+        repo = Repo(str(project))
+        try:
+            yield repo
+        finally:
+            repo.close()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep DVC from writing: a verb prints one result, and what failed is told by our own errors."""
+    import dvc  # its import sets its loggers up
+    from dvc.logger import set_loggers_level
+
+    assert dvc  # noqa: S101
+    with set_loggers_level(logging.CRITICAL):
+        yield
+
+
+@contextmanager
+def _aws_environment(settings: Settings | None) -> Iterator[None]:
+    """Set the credentials file that boto reads: DVC sets it itself, but only once per process."""
+    name = "AWS_SHARED_CREDENTIALS_FILE"
+    before = os.environ.get(name)
+    if settings is not None and settings.store_credentials_file is not None:
+        os.environ[name] = str(settings.store_credentials_file.resolve())
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Call DVC; while another DVC command holds the project, wait, but not for ever."""
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return call()
+        except LockError as error:  # DVC has waited 3 s
+            if time.monotonic() > deadline:
+                raise ConflictError(
+                    f"another DVC command has held this project for {LOCK_SECONDS:.0f} s",
+                    hint="wait for it; if none runs, remove .dvc/tmp/rwlock",
+                ) from error
+        except DvcException as error:
+            raise DataError(f"DVC refused: {error}") from error

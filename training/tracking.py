@@ -1,0 +1,287 @@
+"""A dataset folder under DVC: its bytes in the bucket under `dvc/`, its name in a small `.dvc` text.
+
+What DVC does not promise is done here: it does not look at bytes that are in its cache already, takes an object that
+is missing for an assertion, and waits for minutes on a store that is gone. So everything that enters or leaves the
+cache is hashed, and the store is asked first through `orchard.store`, which is bounded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from orchard import settings as orchard_settings
+from orchard.errors import DataError, IntegrityError, ObjectNotFound, StoreError
+from orchard.settings import Settings
+from orchard.store import ObjectStore, open_store
+from training.project import PREFIX, REMOTE, opened, patiently, project_of, write_text
+
+__all__ = ["pull", "push", "track"]
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file of a tracked folder: its path in it and the MD5 of its bytes."""
+
+    path: str
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Tracked:
+    """What a `.dvc` text names: a folder, by the MD5 of its listing."""
+
+    name: str
+    md5: str
+
+
+def track(folder: Path) -> str:
+    """Hash a dataset folder into DVC's cache (`dvc add`); the same content again changes nothing.
+
+    Returns:
+        The text of the `.dvc` file that now stands beside the folder.
+
+    Raises:
+        DataError: there is no such folder, or DVC refuses it.
+        ConflictError: another DVC command held the project for a minute.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder} to track")
+    with opened(folder) as repo:
+        patiently(lambda: repo.add([str(folder.resolve())]))
+    return _dvc_file(folder).read_text(encoding="utf-8")
+
+
+def push(folder: Path, settings: Settings | None = None) -> int:
+    """Bring a tracked folder's content to the store; what is there already does not travel.
+
+    Args:
+        folder: as given to `track`.
+        settings: where the store is; None: the environment's.
+
+    Returns:
+        How many objects were uploaded.
+
+    Raises:
+        IntegrityError: a file in the cache is not what was tracked; nothing wrong was uploaded.
+        StoreUnavailable: the store cannot be reached.
+        StoreError: it did not take everything.
+        DataError: the folder is not tracked.
+        ConflictError: another DVC command held the project for a minute.
+    """
+    settings = settings or orchard_settings.load()
+    store = open_store(settings)
+    tracked = _tracked_folder(folder)
+    store.exists(_key(f"{tracked.md5}.dir"))  # a store that is down or refuses us says so here, soon and clearly
+    with opened(folder, settings) as repo:
+        cache = _cache(repo)
+        files = _parse_listing(_read_cached(cache(f"{tracked.md5}.dir"), tracked.md5), tracked.name)
+        wrong = [file.path for file in files if not _is(cache(file.md5), file.md5)]
+        if wrong:
+            raise IntegrityError(
+                f"DVC's cache lost or damaged {_few(wrong)} of {folder}; nothing was uploaded",
+                hint="track the folder again (`orchard ingest` does), or `orchard pull` the published version",
+            )
+        sizes = {file.md5: cache(file.md5).stat().st_size for file in files}
+        count = _push(repo, folder, store, sizes)
+        if _lacking(store, sizes):  # DVC remembers what it pushed once, not whether it is still there
+            shutil.rmtree(project_of(folder) / ".dvc" / "tmp" / "site", ignore_errors=True)
+            count += _push(repo, folder, store, sizes)
+    lacking = _lacking(store, sizes)
+    if lacking:
+        raise StoreError(f"{store.name} lacks {_few(lacking)} after the push of {folder}", hint="push again")
+    return count
+
+
+def pull(folder: Path, dvc_text: str, settings: Settings | None = None) -> int:
+    """Make a folder hold exactly what a `.dvc` text names: fetch what is missing, check every byte, drop the rest.
+
+    Needs no git. Bytes that are wrong in the cache or in the folder are fetched again.
+
+    Args:
+        folder: where it goes; its name must be the one that was tracked.
+        dvc_text: what `track` returned.
+        settings: where the store is; None: the environment's.
+
+    Returns:
+        How many objects were downloaded.
+
+    Raises:
+        IntegrityError: the text is not one of a tracked folder, or the store lacks an object or holds other bytes than
+            the text names. Folder and `.dvc` file are as they were.
+        StoreUnavailable: the store cannot be reached; likewise.
+        ConflictError: another DVC command held the project for a minute.
+    """
+    settings = settings or orchard_settings.load()
+    store = open_store(settings)
+    tracked = _parse(dvc_text, folder.name)
+    files = _parse_listing(_read_listing(store, tracked), tracked.name)
+    with opened(folder, settings) as repo, _restored_on_error(_dvc_file(folder), dvc_text):
+        cache = _cache(repo)
+        for md5 in {file.md5 for file in files}:
+            if cache(md5).exists() and not _is(cache(md5), md5):
+                cache(md5).unlink()
+        with _failures(store, "fetch", folder):
+            count = int(patiently(lambda: repo.fetch([str(_dvc_file(folder))], remote=REMOTE)))
+        _require_fetched(store, files, cache)
+        _require_checked_out(repo, folder, files)
+    return count
+
+
+def _push(repo: Any, folder: Path, store: ObjectStore, sizes: Mapping[str, int]) -> int:
+    with _failures(store, f"push {len(sizes)} files of", folder):
+        return int(patiently(lambda: repo.push([str(_dvc_file(folder))], remote=REMOTE)))
+
+
+def _require_fetched(store: ObjectStore, files: list[_File], cache: Callable[[str], Path]) -> None:
+    absent = [file for file in files if not _is(cache(file.md5), file.md5)]
+    damaged = [file.path for file in absent if store.exists(_key(file.md5))]
+    lost = [file.path for file in absent if file.path not in damaged]
+    if absent:
+        parts = [f"holds other bytes for {_few(damaged)}"] * bool(damaged) + [f"lacks {_few(lost)}"] * bool(lost)
+        raise IntegrityError(
+            f"{store.name} {' and '.join(parts)}; the folder is left as it was",
+            hint="restore those objects from the backup, or ingest the photos again",
+        )
+
+
+def _require_checked_out(repo: Any, folder: Path, files: list[_File]) -> None:
+    """Let DVC put the files in place; twice if need be, because it believes times and sizes where we look at bytes."""
+    for last in (False, True):
+        patiently(lambda: repo.checkout([str(_dvc_file(folder))], force=True))
+        wrong = [file.path for file in files if not _is(folder / file.path, file.md5)]
+        if not wrong:
+            return
+        for path in wrong:
+            (folder / path).unlink(missing_ok=True)
+        if last:
+            raise IntegrityError(f"{_few(wrong)} in {folder} came out wrong", hint="is the disk sound? pull again")
+
+
+def _dvc_file(folder: Path) -> Path:
+    resolved = folder.resolve()
+    return resolved.with_name(resolved.name + ".dvc")
+
+
+def _tracked_folder(folder: Path) -> _Tracked:
+    try:
+        return _parse(_dvc_file(folder).read_text(encoding="utf-8"), folder.name)
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} is not tracked: {_dvc_file(folder)} is not there") from error
+
+
+def _parse(dvc_text: str, name: str) -> _Tracked:
+    """Read a `.dvc` text. It may come from the store, so nothing but the one folder is let through."""
+    refusal = IntegrityError(f"this is not the .dvc text of a folder {name!r}: {dvc_text[:200]!r}")
+    try:
+        document = yaml.safe_load(dvc_text)
+        (out,) = document["outs"]
+        md5 = str(out["md5"]).removesuffix(".dir")
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise refusal from error
+    fits = set(document) == {"outs"} and set(out) <= {"md5", "size", "nfiles", "hash", "path"}
+    is_folder = str(out["md5"]).endswith(".dir") and out.get("hash") == "md5"
+    if not (fits and is_folder and out.get("path") == name and _MD5.fullmatch(md5)):
+        raise refusal
+    return _Tracked(name, md5)
+
+
+def _parse_listing(body: bytes, name: str) -> list[_File]:
+    try:
+        files = [_File(entry["relpath"], entry["md5"]) for entry in json.loads(body)]
+        for file in files:
+            path = PurePosixPath(file.path)
+            if path.is_absolute() or ".." in path.parts or not path.parts or not _MD5.fullmatch(file.md5):
+                raise ValueError(f"{file.path!r} with {file.md5!r}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"the listing of {name!r} is not what DVC writes: {error}") from error
+    return files
+
+
+def _key(oid: str) -> str:
+    return f"{PREFIX}/files/md5/{oid[:2]}/{oid[2:]}"
+
+
+def _read_listing(store: ObjectStore, tracked: _Tracked) -> bytes:
+    try:
+        body = store.get(_key(f"{tracked.md5}.dir")).body
+    except ObjectNotFound as error:
+        raise IntegrityError(
+            f"{store.name} lacks the listing of {tracked.name!r}: {error.message}",
+            hint="was this version pushed to another store? ORCHARD_STORE_* name this one",
+        ) from error
+    if hashlib.md5(body, usedforsecurity=False).hexdigest() != tracked.md5:
+        raise IntegrityError(f"the listing of {tracked.name!r} in {store.name} is damaged")
+    return body
+
+
+def _read_cached(path: Path, md5: str) -> bytes:
+    if not _is(path, md5):
+        raise IntegrityError(f"DVC's cache lost or damaged {path}", hint="track the folder again")
+    return path.read_bytes()
+
+
+def _is(path: Path, md5: str) -> bool:
+    """Whether a file is there and has this MD5."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _lacking(store: ObjectStore, sizes: Mapping[str, int]) -> list[str]:
+    lacking = []
+    for md5, size in sizes.items():
+        try:
+            if store.head(_key(md5)).size != size:
+                lacking.append(md5)
+        except ObjectNotFound:
+            lacking.append(md5)
+    return lacking
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+@contextmanager
+def _restored_on_error(path: Path, text: str) -> Iterator[None]:
+    """Put `text` into a file; if what follows fails, put back what was there."""
+    before = path.read_text(encoding="utf-8") if path.exists() else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if before != text:
+        write_text(path, text)
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            path.unlink(missing_ok=True)
+        elif before != text:
+            write_text(path, before)
+        raise
+
+
+def _cache(repo: Any) -> Callable[[str], Path]:
+    return lambda oid: Path(repo.cache.local.oid_to_path(oid))
+
+
+@contextmanager
+def _failures(store: ObjectStore, what: str, folder: Path) -> Iterator[None]:
+    """Say why a transfer failed: DVC only counts."""
+    try:
+        yield
+    except DataError as error:
+        store.exists(f"{PREFIX}/files")  # raises what is wrong with the store as a whole
+        raise StoreError(f"DVC could not {what} {folder}: {error.message}", hint="run it again") from error
