@@ -20,7 +20,18 @@ import pyarrow.parquet as pq
 from orchard import documents
 from orchard.errors import DataError, IntegrityError
 
-__all__ = ["COLUMNS", "INDEX", "SPLITS", "Index", "Shard", "iterate", "parse_index", "read_index", "verify"]
+__all__ = [
+    "COLUMNS",
+    "INDEX",
+    "SPLITS",
+    "Index",
+    "Shard",
+    "is_shard_name",
+    "iterate",
+    "parse_index",
+    "read_index",
+    "verify",
+]
 
 INDEX = "index.json"
 SPLITS = ("train", "test")
@@ -91,6 +102,11 @@ class Index:
         return sum(shard.rows for shard in self.shards)
 
 
+def is_shard_name(name: str) -> bool:
+    """Whether a file of this name in a dataset folder is a shard, listed or left over."""
+    return _SHARD.fullmatch(name) is not None
+
+
 def parse_index(body: bytes, where: str) -> Index:
     """Read the bytes of an index.json, strictly.
 
@@ -126,7 +142,7 @@ def _problems(index: Index) -> Iterator[str]:
         yield "a shard is listed twice"
     for shard in index.shards:
         # a name that leads out of the folder must never be read, and DVC and the store rely on both checksums
-        if not _SHARD.fullmatch(shard.path) or shard.path[-20:-8] != shard.sha256[:12]:
+        if not is_shard_name(shard.path) or shard.path[-20:-8] != shard.sha256[:12]:
             yield f"{shard.path!r} is no shard's name"
         if not _SHA256.fullmatch(shard.sha256) or not _MD5.fullmatch(shard.md5) or shard.bytes < 1 or shard.rows < 1:
             yield f"the shard {shard.path!r} has a malformed checksum or nothing in it"
