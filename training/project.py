@@ -124,6 +124,11 @@ def _edit_local(project: Path, core: Mapping[str, str], store: Mapping[str, str]
         raise SettingsError(f"the DVC configuration in {project / '.dvc'} is malformed: {error}") from error
 
 
+def _site(project: Path) -> Path:
+    """Where DVC keeps its indexes: not in the machine's folder, which a pod has not and two stores of one name would share."""
+    return project / ".dvc" / "tmp" / "site"
+
+
 @contextmanager
 def opened(folder: Path, settings: Settings | None = None) -> Iterator[Any]:
     """Open the DVC project of a dataset folder, quietly, with the remote that the settings name."""

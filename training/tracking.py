@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from typing import Any
 import yaml
 
 from orchard import settings as orchard_settings
-from orchard.errors import DataError, IntegrityError, ObjectNotFound, StoreError
+from orchard.errors import DataError, IntegrityError, ObjectNotFound, StoreError, StoreUnavailable
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
-from training.project import PREFIX, REMOTE, opened, patiently, project_of, write_text
+from training.project import PREFIX, REMOTE, opened, patiently, write_text
 
 __all__ = ["pull", "push", "track"]
 
@@ -76,7 +75,7 @@ def push(folder: Path, settings: Settings | None = None) -> int:
     Raises:
         IntegrityError: a file in the cache is not what was tracked; nothing wrong was uploaded.
         StoreUnavailable: the store cannot be reached.
-        StoreError: it did not take everything.
+        StoreError: it refused an object.
         DataError: the folder is not tracked.
         ConflictError: another DVC command held the project for a minute.
     """
@@ -85,22 +84,12 @@ def push(folder: Path, settings: Settings | None = None) -> int:
     tracked = _tracked_folder(folder)
     store.exists(_key(f"{tracked.md5}.dir"))  # a store that is down or refuses us says so here, soon and clearly
     with opened(folder, settings) as repo:
-        cache = _cache(repo)
-        files = _parse_listing(_read_cached(cache(f"{tracked.md5}.dir"), tracked.md5), tracked.name)
-        wrong = [file.path for file in files if not _is(cache(file.md5), file.md5)]
-        if wrong:
-            raise IntegrityError(
-                f"DVC's cache lost or damaged {_few(wrong)} of {folder}; nothing was uploaded",
-                hint="track the folder again (`orchard ingest` does), or `orchard pull` the published version",
-            )
-        sizes = {file.md5: cache(file.md5).stat().st_size for file in files}
-        count = _push(repo, folder, store, sizes)
-        if _lacking(store, sizes):  # DVC remembers what it pushed once, not whether it is still there
-            shutil.rmtree(project_of(folder) / ".dvc" / "tmp" / "site", ignore_errors=True)
-            count += _push(repo, folder, store, sizes)
-    lacking = _lacking(store, sizes)
-    if lacking:
-        raise StoreError(f"{store.name} lacks {_few(lacking)} after the push of {folder}", hint="push again")
+        sizes = _sizes(repo, folder, tracked)
+        with _failures(store, "push", folder):
+            count = int(patiently(lambda: repo.push([str(_dvc_file(folder))], remote=REMOTE)))
+        for md5 in _lacking(store, sizes):  # DVC takes a listing that is there for proof that all it lists is
+            store.put_file(_key(md5), _cache(repo)(md5))
+            count += 1
     return count
 
 
@@ -132,16 +121,30 @@ def pull(folder: Path, dvc_text: str, settings: Settings | None = None) -> int:
         for md5 in {file.md5 for file in files}:
             if cache(md5).exists() and not _is(cache(md5), md5):
                 cache(md5).unlink()
-        with _failures(store, "fetch", folder):
-            count = int(patiently(lambda: repo.fetch([str(_dvc_file(folder))], remote=REMOTE)))
+        try:
+            with _failures(store, "fetch", folder):
+                count = int(patiently(lambda: repo.fetch([str(_dvc_file(folder))], remote=REMOTE)))
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            _require_fetched(store, files, cache)  # says which files, where DVC only counts
+            raise
         _require_fetched(store, files, cache)
         _require_checked_out(repo, folder, files)
     return count
 
 
-def _push(repo: Any, folder: Path, store: ObjectStore, sizes: Mapping[str, int]) -> int:
-    with _failures(store, f"push {len(sizes)} files of", folder):
-        return int(patiently(lambda: repo.push([str(_dvc_file(folder))], remote=REMOTE)))
+def _sizes(repo: Any, folder: Path, tracked: _Tracked) -> dict[str, int]:
+    """Return the size in bytes of every object of a tracked folder, by MD5, after hashing it. Raises `IntegrityError`."""
+    cache = _cache(repo)
+    files = _parse_listing(_read_cached(cache(f"{tracked.md5}.dir"), tracked.md5), tracked.name)
+    wrong = [file.path for file in files if not _is(cache(file.md5), file.md5)]
+    if wrong:
+        raise IntegrityError(
+            f"DVC's cache lost or damaged {_few(wrong)} of {folder}; nothing was uploaded",
+            hint="track the folder again (`orchard ingest` does), or `orchard pull` the published version",
+        )
+    return {file.md5: cache(file.md5).stat().st_size for file in files}
 
 
 def _require_fetched(store: ObjectStore, files: list[_File], cache: Callable[[str], Path]) -> None:
