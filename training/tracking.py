@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -59,6 +59,11 @@ def track(folder: Path) -> str:
         raise DataError(f"there is no folder {folder} to track")
     with opened(folder) as repo:
         patiently(lambda: repo.add([str(folder.resolve())]))
+        damaged = _damaged(repo, folder)
+        if damaged:  # DVC leaves what is in its cache already as it is
+            for path in damaged.values():
+                path.unlink(missing_ok=True)
+            patiently(lambda: repo.add([str(folder.resolve())]))
     return _dvc_file(folder).read_text(encoding="utf-8")
 
 
@@ -84,12 +89,18 @@ def push(folder: Path, settings: Settings | None = None) -> int:
     tracked = _tracked_folder(folder)
     store.exists(_key(f"{tracked.md5}.dir"))  # a store that is down or refuses us says so here, soon and clearly
     with opened(folder, settings) as repo:
-        sizes = _sizes(repo, folder, tracked)
+        damaged = _damaged(repo, folder)
+        if damaged:
+            raise IntegrityError(
+                f"DVC's cache lost or damaged {len(damaged)} objects of {folder}; nothing was uploaded",
+                hint="track the folder again (`orchard ingest` does), or `orchard pull` the published version",
+            )
         with _failures(store, "push", folder):
             count = int(patiently(lambda: repo.push([str(_dvc_file(folder))], remote=REMOTE)))
-        for md5 in _lacking(store, sizes):  # DVC takes a listing that is there for proof that all it lists is
-            store.put_file(_key(md5), _cache(repo)(md5))
-            count += 1
+        for oid, path in _cached_files(repo, folder).items():
+            if _lacks(store, oid, path):  # DVC takes a listing that is there for proof that all it lists is
+                store.put_file(_key(oid), path)
+                count += 1
     return count
 
 
@@ -134,17 +145,21 @@ def pull(folder: Path, dvc_text: str, settings: Settings | None = None) -> int:
     return count
 
 
-def _sizes(repo: Any, folder: Path, tracked: _Tracked) -> dict[str, int]:
-    """Return the size in bytes of every object of a tracked folder, by MD5, after hashing it. Raises `IntegrityError`."""
-    cache = _cache(repo)
-    files = _parse_listing(_read_cached(cache(f"{tracked.md5}.dir"), tracked.md5), tracked.name)
-    wrong = [file.path for file in files if not _is(cache(file.md5), file.md5)]
-    if wrong:
-        raise IntegrityError(
-            f"DVC's cache lost or damaged {_few(wrong)} of {folder}; nothing was uploaded",
-            hint="track the folder again (`orchard ingest` does), or `orchard pull` the published version",
-        )
-    return {file.md5: cache(file.md5).stat().st_size for file in files}
+def _cached_files(repo: Any, folder: Path) -> dict[str, Path]:
+    """Return where the cache holds each object of a tracked folder, by MD5, its listing first."""
+    cache, tracked = _cache(repo), _tracked_folder(folder)
+    listing = f"{tracked.md5}.dir"
+    found = {listing: cache(listing)}
+    if _is(cache(listing), tracked.md5):
+        files = _parse_listing(cache(listing).read_bytes(), tracked.name)
+        found |= {file.md5: cache(file.md5) for file in files}
+    return found
+
+
+def _damaged(repo: Any, folder: Path) -> dict[str, Path]:
+    """Return the objects of a tracked folder that the cache has lost or that are not what their name says, by MD5."""
+    found = _cached_files(repo, folder)
+    return {oid: path for oid, path in found.items() if not _is(path, oid.removesuffix(".dir"))}
 
 
 def _require_fetched(store: ObjectStore, files: list[_File], cache: Callable[[str], Path]) -> None:
@@ -229,12 +244,6 @@ def _read_listing(store: ObjectStore, tracked: _Tracked) -> bytes:
     return body
 
 
-def _read_cached(path: Path, md5: str) -> bytes:
-    if not _is(path, md5):
-        raise IntegrityError(f"DVC's cache lost or damaged {path}", hint="track the folder again")
-    return path.read_bytes()
-
-
 def _is(path: Path, md5: str) -> bool:
     """Whether a file is there and has this MD5."""
     try:
@@ -244,15 +253,12 @@ def _is(path: Path, md5: str) -> bool:
         return False
 
 
-def _lacking(store: ObjectStore, sizes: Mapping[str, int]) -> list[str]:
-    lacking = []
-    for md5, size in sizes.items():
-        try:
-            if store.head(_key(md5)).size != size:
-                lacking.append(md5)
-        except ObjectNotFound:
-            lacking.append(md5)
-    return lacking
+def _lacks(store: ObjectStore, oid: str, path: Path) -> bool:
+    """Whether the store has no object of this name, or one of another size."""
+    try:
+        return store.head(_key(oid)).size != path.stat().st_size
+    except ObjectNotFound:
+        return True
 
 
 def _few(names: list[str]) -> str:
