@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -104,7 +104,13 @@ def push(folder: Path, settings: Settings | None = None) -> int:
     return count
 
 
-def pull(folder: Path, dvc_text: str, settings: Settings | None = None) -> int:
+def pull(
+    folder: Path,
+    dvc_text: str,
+    settings: Settings | None = None,
+    *,
+    accept: Callable[[Mapping[str, str]], None] = lambda files: None,
+) -> int:
     """Make a folder hold exactly what a `.dvc` text names: fetch what is missing, check every byte, drop the rest.
 
     Needs no git. Bytes that are wrong in the cache or in the folder are fetched again.
@@ -113,6 +119,7 @@ def pull(folder: Path, dvc_text: str, settings: Settings | None = None) -> int:
         folder: where it goes; its name must be the one that was tracked.
         dvc_text: what `track` returned.
         settings: where the store is; None: the environment's.
+        accept: is given what the text names, path → MD5, before anything is written, and may raise.
 
     Returns:
         How many objects were downloaded.
@@ -127,6 +134,7 @@ def pull(folder: Path, dvc_text: str, settings: Settings | None = None) -> int:
     store = open_store(settings)
     tracked = _parse(dvc_text, folder.name)
     files = _parse_listing(_read_listing(store, tracked), tracked.name)
+    accept({file.path: file.md5 for file in files})
     with opened(folder, settings) as repo, _restored_on_error(_dvc_file(folder), dvc_text):
         cache = _cache(repo)
         for md5 in {file.md5 for file in files}:
