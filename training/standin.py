@@ -9,12 +9,14 @@ They stand in for photos so that everything runs; they say nothing about how har
 from __future__ import annotations
 
 import io
+import json
 import math
 import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw
 
@@ -23,6 +25,9 @@ from orchard.errors import DataError
 __all__ = ["MOST_CLASSES", "Specimen", "classes", "draw", "generate", "specimen"]
 
 SIDE = 100
+MADE = "standin.json"
+"""The file that says what was drawn; written last, so that a folder with it is whole."""
+
 FRAMES = 328
 """Frames of one turn, as in Fruits-360: 0 to 327."""
 
@@ -174,7 +179,7 @@ def generate(folder: Path, *, count: int, photos: int, seed: int) -> dict[str, d
     """Draw a folder of stand-in photos, whole or not at all.
 
     Args:
-        folder: where they go; it must not exist yet, or be empty.
+        folder: where they go; it must not exist yet, be empty, or hold exactly these photos already.
         count: how many classes.
         photos: how many photos in all, the same number for every class.
         seed: the same seed gives the same bytes.
@@ -192,23 +197,42 @@ def generate(folder: Path, *, count: int, photos: int, seed: int) -> dict[str, d
             f"{photos} photos make {each} for each of {count} classes; expected 8 to {2 * FRAMES}",
             hint=f"ask for --photos between {8 * count} and {2 * FRAMES * count}",
         )
+    made = {"classes": count, "photos": photos, "seed": seed}
+    if (there := _made_earlier(folder)) is not None:
+        if there["made"] == made:
+            counts: dict[str, dict[str, int]] = there["counts"]
+            return counts
+        raise DataError(
+            f"{folder} holds other stand-in photos: {there['made']}", hint="name another folder, or remove it"
+        )
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty", hint="name a new folder; nothing is ever drawn over your files")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)  # of a run that was ended
-    counts = {split: dict.fromkeys(names, 0) for split in ("Training", "Test")}
+    drawn = {split: dict.fromkeys(names, 0) for split in ("Training", "Test")}
     for name in names:
-        what = specimen(name, seed)
-        for split in counts:
-            (draft / split / name).mkdir(parents=True)
-        for frame, lying in _views(each):
-            split = "Test" if frame in TEST_ARC else "Training"
-            target = draft / split / name / f"{'r_' if lying else ''}{frame}_100.jpg"
-            target.write_bytes(_jpeg(draw(what, frame, lying=lying, seed=seed)))
-            counts[split][name] += 1
+        _draw_class(draft, specimen(name, seed), each, seed, drawn)
+    (draft / MADE).write_text(json.dumps({"made": made, "counts": drawn}, indent=1) + "\n", encoding="utf-8")
     draft.replace(folder)
-    return counts
+    return drawn
+
+
+def _made_earlier(folder: Path) -> Any:
+    try:
+        return json.loads((folder / MADE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def _draw_class(folder: Path, what: Specimen, photos: int, seed: int, counts: dict[str, dict[str, int]]) -> None:
+    for split in counts:
+        (folder / split / what.name).mkdir(parents=True)
+    for frame, lying in _views(photos):
+        split = "Test" if frame in TEST_ARC else "Training"
+        target = folder / split / what.name / f"{'r_' if lying else ''}{frame}_100.jpg"
+        target.write_bytes(_jpeg(draw(what, frame, lying=lying, seed=seed)))
+        counts[split][what.name] += 1
 
 
 def _jpeg(photo: Image.Image) -> bytes:

@@ -26,7 +26,8 @@ def standin(out: Output, *, folder: Path, classes: int, photos: int, seed: int) 
     """Draw stand-in photos, for machines without real ones.
 
     Writes DIR/Training/<class>/*.jpg and DIR/Test/<class>/*.jpg: drawn fruit on a turntable, 100×100 pixels, Test being
-    a quarter of the turn. DIR must be new or empty. They make everything run and say nothing about real photos.
+    a quarter of the turn. DIR must be new or empty; if they are there already,
+    nothing is drawn. They make everything run and say nothing about real photos.
     """
     from training.standin import generate
 
