@@ -13,7 +13,7 @@ from typing import Any
 
 import jinja2
 
-__all__ = ["render", "write"]
+__all__ = ["count", "percent", "render", "size", "write"]
 
 
 def percent(share: float | None, digits: int = 2) -> str:

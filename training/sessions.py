@@ -176,6 +176,8 @@ def open_model(folder: Path) -> Iterator[ModelSession]:
     classes = _read_classes(folder)
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph, config=config) as session:
+        # the loader logs that TF2 has another one; a server has not
+        tf.get_logger().setLevel("ERROR")
         try:
             meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
         except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:

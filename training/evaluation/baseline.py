@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from training.evaluation.photos import Photo, stream_photos
 from training.evaluation.scores import Answer, score
@@ -37,8 +37,7 @@ def shrink(image: bytes) -> npt.NDArray[np.uint8]:
         uint8[1200]: 20 × 20 RGB pixels.
     """
     with Image.open(io.BytesIO(image)) as picture:
-        upright = ImageOps.exif_transpose(picture).convert("RGB")
-        return np.asarray(upright.resize((SIDE, SIDE), Image.Resampling.BOX)).reshape(-1)
+        return np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)).reshape(-1)
 
 
 def _nearest(photos: Pixels, known: Pixels) -> npt.NDArray[np.intp]:

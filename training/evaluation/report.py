@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from orchard import documents, gate
 from orchard.errors import DataError, IntegrityError
@@ -92,9 +92,9 @@ def _confusion_csv(answers: Sequence[Answer]) -> str:
 
 
 def thumbnail(image: bytes) -> str:
-    """A photo as a data URI: upright, at most 128 pixels a side, JPEG."""
+    """A photo as a data URI, the way the model saw it: JPEG of at most 128 pixels a side."""
     with Image.open(io.BytesIO(image)) as picture:
-        small = ImageOps.exif_transpose(picture).convert("RGB")
+        small = picture.convert("RGB")
         small.thumbnail((THUMBNAIL, THUMBNAIL))
     packed = io.BytesIO()
     small.save(packed, "JPEG", quality=82)
@@ -116,16 +116,21 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / CONFUSION, _confusion_csv(answers))
     _write(folder / METRICS, json.dumps(flatten(document), indent=2) + "\n")
-    pages.write(folder / PAGE, "evaluation.html", **_page(document, photos, candidate))
+    pages.write(folder / PAGE, "evaluation.html", **_page(document, answers, photos, candidate))
     _write(folder / EVALUATION, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _page(document: Mapping[str, Any], photos: Sequence[Photo], candidate: Candidate) -> dict[str, Any]:
+def _page(
+    document: Mapping[str, Any], answers: Sequence[Answer], photos: Sequence[Photo], candidate: Candidate
+) -> dict[str, Any]:
     slices = document["slices"]
     named = [name for name, part in slices.items() if name != ALL and part["n"]]
     confusion = document["confusion"]
+    simple = (document["baseline"] or {}).get("slices", {})
+    beaten = [name for name in named if simple and simple[name]["correct"] > slices[name]["correct"]]
     return {
-        "state": "plain",
+        "state": "warn" if beaten else "plain",
+        "beaten": beaten,
         "evaluation": document,
         "slices": slices,
         "named": named,
@@ -133,7 +138,7 @@ def _page(document: Mapping[str, Any], photos: Sequence[Photo], candidate: Candi
         "maps": [(name, heat_map(confusion["labels"], confusion["counts"][name])) for name in named],
         "panels": draw_curves(candidate.folder / CURVES),
         "calibration": calibration_bars(document["calibration"]["bins"]),
-        "galleries": _galleries(document, named, photos),
+        "galleries": _galleries(answers, named, photos),
         "facts": _facts(document, candidate),
         "params": _params(candidate.training.get("params")),
         "candidate": candidate,
@@ -154,14 +159,27 @@ def _class_rows(slices: Mapping[str, Any], named: Sequence[str]) -> list[dict[st
     )
 
 
-def _galleries(document: Mapping[str, Any], named: Sequence[str], photos: Sequence[Photo]) -> list[dict[str, Any]]:
+def _galleries(answers: Sequence[Answer], named: Sequence[str], photos: Sequence[Photo]) -> list[dict[str, Any]]:
+    """The misses to look at, by source: of each pair of truth and guess the surest, the commonest pair first."""
     images = {photo.sha256: photo.image for photo in photos}
     galleries = []
     for name in named:
-        part = document["slices"][name]
-        misses = [miss for miss in document["misses"] if miss["source"] == name][:PICTURES]
-        shown = [{**miss, "picture": thumbnail(images[miss["sha256"]])} for miss in misses]
-        galleries.append({"name": name, "total": part["n"] - part["correct"], "shown": shown})
+        wrong = [answer for answer in answers if answer.source == name and not answer.correct]
+        pairs: dict[tuple[str, str], list[Answer]] = {}
+        for answer in sorted(wrong, key=lambda answer: (-answer.probability, answer.sha256)):
+            pairs.setdefault((answer.label, answer.guess), []).append(answer)
+        ranked = sorted(
+            (
+                (rank, -len(pair), -answer.probability, answer.sha256, answer)
+                for pair in pairs.values()
+                for rank, answer in enumerate(pair)
+            ),
+        )
+        shown = [
+            {"answer": answer, "like": -minus if rank == 0 else 0, "picture": thumbnail(images[answer.sha256])}
+            for rank, minus, _, _, answer in ranked[:PICTURES]
+        ]
+        galleries.append({"name": name, "total": len(wrong), "pairs": len(pairs), "shown": shown})
     return galleries
 
 
@@ -175,12 +193,16 @@ def _facts(document: Mapping[str, Any], candidate: Candidate) -> list[tuple[str,
     }
     known = [(name, write(training[key])) for key, (name, write) in counted.items() if training.get(key) is not None]
     versions = training.get("versions")
+    seed = dict(_params(training.get("params"))).get("train.seed")
     return [
-        ("dataset", f"{document['dataset']['name']}, {candidate.dataset_digest}"),
-        ("SavedModel", f"{candidate.digest}, {pages.size(candidate.size)} in {len(candidate.files)} files"),
+        ("dataset", document["dataset"]["name"]),
+        ("its digest", candidate.dataset_digest),
+        ("SavedModel", f"{pages.size(candidate.size)} in {len(candidate.files)} files"),
+        ("its digest", candidate.digest),
         ("one photo", f"{latency['p50']:.1f} ms median, {latency['p99']:.1f} ms at p99, on one thread"),
         *known,
-        ("parameters' digest", candidate.params_digest),
+        *([("seed", str(seed))] if seed is not None else []),
+        ("params.yaml's digest", candidate.params_digest),
         *([("made with", ", ".join(f"{k} {v}" for k, v in versions.items()))] if isinstance(versions, dict) else []),
     ]
 

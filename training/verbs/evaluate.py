@@ -42,20 +42,19 @@ def evaluate(out: Output, *, params: Path) -> None:
 
 
 def _text(out: Output, document: dict[str, Any], page: str) -> str:
-    rows = []
-    baseline = (document["baseline"] or {}).get("slices", {})
-    for name, part in document["slices"].items():
-        if part["n"]:
-            worst = part["worst"]
-            simple = baseline.get(name)
-            rows.append(
-                [
-                    name,
-                    f"{part['correct']} of {part['n']}",
-                    f"{100 * part['accuracy']:.2f} %",
-                    f"{worst['label']} {100 * worst['accuracy']:.1f} % of {worst['n']}",
-                    f"{100 * simple['accuracy']:.2f} %" if simple else "-",
-                ]
-            )
+    from training.pages import percent
+
+    simple = (document["baseline"] or {}).get("slices", {})
+    rows = [
+        [
+            name,
+            f"{part['correct']} of {part['n']}",
+            percent(part["accuracy"]),
+            f"{part['worst']['label']} {percent(part['worst']['accuracy'], 1)} of {part['worst']['n']}",
+            percent(simple[name]["accuracy"]) if simple else "-",
+        ]
+        for name, part in document["slices"].items()
+        if part["n"]
+    ]
     table = out.table(["photos", "right", "accuracy", "worst class", "nearest photo"], rows)
     return f"{table}\nthe page: {page}"
