@@ -1,0 +1,81 @@
+"""Signals of `orchard store run`: the store is stopped in order whatever ends the wait for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from orchard.errors import OrchardError
+
+__all__ = ["run_command", "wait_for_signal"]
+
+CHECK_SECONDS = 0.5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextmanager
+def wait_for_signal(check: Callable[[], None]) -> Iterator[None]:
+    """Do the body, then wait for SIGINT, SIGTERM or SIGHUP; `check` is called twice a second and may raise."""
+    asked = threading.Event()
+    with _handled(lambda number, frame: asked.set()):
+        yield
+        while not asked.wait(CHECK_SECONDS):
+            check()
+
+
+def run_command(command: Sequence[str], environment: Mapping[str, str], check: Callable[[], None]) -> int:
+    """Run a command in the foreground, with the terminal, and pass signals on to it.
+
+    Args:
+        command: the program and its arguments.
+        environment: what is added to this process's environment.
+        check: is called twice a second; if it raises, the command is ended.
+
+    Returns:
+        Its exit code; 128 + the signal that ended it, as a shell says.
+
+    Raises:
+        OrchardError: there is no such program; or what `check` raised.
+    """
+    try:
+        process = subprocess.Popen(command, env={**os.environ, **environment})  # noqa: S603  what the user asked to run
+    except OSError as error:
+        raise OrchardError(f"{command[0]} cannot be run: {error.strerror}") from error
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        # A Ctrl-C in the terminal has reached the command already; a second one would make many programs give up.
+        if not (number == signal.SIGINT and sys.stdin.isatty()):
+            process.send_signal(number)
+
+    with _handled(pass_on):
+        try:
+            while True:
+                try:
+                    code = process.wait(CHECK_SECONDS)
+                    return code if code >= 0 else 128 - code
+                except subprocess.TimeoutExpired:
+                    check()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(5)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
