@@ -1,0 +1,1 @@
+"""TF Serving's API in Python, for machines where its image does not exist."""

@@ -1,0 +1,1 @@
+"""SavedModels read without TensorFlow: signatures, operations, element types."""

@@ -1,0 +1,255 @@
+"""Requests that wait together run together.
+
+There is no timer. A worker that becomes free takes the oldest request and, with it, those that wait for the same
+signature with inputs of the same shape, up to 32 rows. With one client every request runs at once; with many, the time
+that a run takes gathers the next batch by itself.
+
+A run that fails is run again in halves, so that the one request that made it fail is the only one that fails, with the
+words that TensorFlow has for it alone.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from serving.savedmodel.document import Signature
+from serving.savedmodel.types import DataType
+from serving.server.runtime.capi import RunError
+from serving.server.runtime.session import Call, Session
+from serving.server.runtime.tensors import Array
+from serving.server.status import Code, ServingError
+
+__all__ = ["Job", "Lane", "Outcome", "Workers", "usable_cpus"]
+
+MAX_ROWS = 32
+Outputs = dict[str, tuple[Array, DataType]]
+Outcome = Outputs | ServingError
+
+
+def usable_cpus() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first_dimension_open(signature: Signature) -> bool:
+    infos = (*signature.inputs.values(), *signature.outputs.values())
+    return bool(signature.inputs) and all(info.shape and info.shape[0].size == -1 for info in infos)
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request on its way through a worker.
+
+    Attributes:
+        lane: the signature that it asks for.
+        values: one array for each of the lane's inputs.
+        deadline: the monotonic time after which nobody wants the answer.
+        finish: called in the worker with the outcome.
+        shape: what must be equal for two jobs to run together; None: it runs alone.
+    """
+
+    lane: Lane
+    values: Sequence[Array]
+    deadline: float
+    finish: Callable[[Outcome], None]
+    shape: tuple[Any, ...] | None = None
+    run_us: float = 0.0
+
+    def __post_init__(self) -> None:
+        batchable = self.lane.batchable and all(value.ndim for value in self.values)
+        if batchable and self.rows and len({value.shape[0] for value in self.values}) == 1:
+            self.shape = tuple(value.shape[1:] for value in self.values)
+
+    @property
+    def rows(self) -> int:
+        """The size of the first dimension."""
+        return int(self.values[0].shape[0])
+
+
+class Lane:
+    """One signature of one loaded version, and the jobs that wait for it.
+
+    Args:
+        session: the loaded version.
+        signature: what it declares.
+        inputs: the aliases to feed, default all.
+        outputs: the aliases to fetch, default all.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        signature: Signature,
+        inputs: Sequence[str] | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> None:
+        self.inputs = tuple(signature.inputs if inputs is None else inputs)
+        self.outputs = tuple(signature.outputs if outputs is None else outputs)
+        fed = [signature.inputs[alias] for alias in self.inputs]
+        self.call = Call(
+            session, [(info.name, info.dtype) for info in fed], [signature.outputs[a].name for a in self.outputs]
+        )
+        self.batchable = _first_dimension_open(signature)
+        self.waiting: deque[Job] = deque()
+
+    def run(self, values: Sequence[Array]) -> Outputs:
+        """Run once. Raises `ServingError` with TensorFlow's code and words."""
+        try:
+            return dict(zip(self.outputs, self.call.run(values), strict=True))
+        except RunError as error:
+            raise ServingError(Code(error.code), error.message) from error
+
+    def values_of(self, tensors: Mapping[str, Array]) -> list[Array]:
+        """Put arrays by alias into the order in which the lane feeds them."""
+        return [tensors[alias] for alias in self.inputs]
+
+
+def _split(outputs: Outputs, jobs: Sequence[Job]) -> list[Outputs] | None:
+    """Cut the outputs of a batch apart; None: they have not one row for each row that went in."""
+    total = sum(job.rows for job in jobs)
+    if any(not array.ndim or array.shape[0] != total for array, _ in outputs.values()):
+        return None
+    ends = np.cumsum([job.rows for job in jobs]).tolist()
+    return [
+        {alias: (array[end - job.rows : end], dtype) for alias, (array, dtype) in outputs.items()}
+        for job, end in zip(jobs, ends, strict=True)
+    ]
+
+
+def _run_alone(job: Job) -> Outcome:
+    try:
+        return job.lane.run(job.values)
+    except ServingError as error:
+        return error
+
+
+def _run_together(jobs: Sequence[Job]) -> list[Outcome]:
+    """Run jobs of one lane and one shape; returns their outcomes in the same order."""
+    if len(jobs) == 1:
+        return [_run_alone(jobs[0])]
+    lane = jobs[0].lane
+    try:
+        columns = zip(*[job.values for job in jobs], strict=True)
+        parts = _split(lane.run([np.concatenate(column) for column in columns]), jobs)
+    except ServingError:
+        middle = len(jobs) // 2
+        return _run_together(jobs[:middle]) + _run_together(jobs[middle:])
+    if parts is None:  # it declares one row out for each row in, and does something else
+        lane.batchable = False
+        return [_run_alone(job) for job in jobs]
+    return list(parts)
+
+
+class Workers:
+    """The threads that run models.
+
+    Args:
+        threads: how many; one for each processor keeps them all busy without any waiting for another.
+        max_waiting: the most jobs that may wait; the next one is refused.
+        max_rows: the most rows that are run together.
+        observe: called with each run's rows and seconds.
+        after: called once after each run's jobs are finished.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        max_waiting: int,
+        max_rows: int = MAX_ROWS,
+        observe: Callable[[int, float], None] | None = None,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._after = after
+        self.max_waiting = max_waiting
+        self.max_rows = max_rows
+        self._observe = observe
+        self._ready: SimpleQueue[Lane | Callable[[], None] | None] = SimpleQueue()
+        self.waiting = 0
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"run-{index}", daemon=True) for index in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Let a job wait for a worker. Raises `ServingError` RESOURCE_EXHAUSTED if too many wait already."""
+        with self._lock:
+            if self.waiting >= self.max_waiting:
+                raise ServingError(
+                    Code.RESOURCE_EXHAUSTED, f"{self.waiting} requests wait already; try again", retry_after=1
+                )
+            self.waiting += 1
+        job.lane.waiting.append(job)
+        self._ready.put(job.lane)
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Let a worker call something that would hold up the event loop."""
+        self._ready.put(work)
+
+    def stop(self) -> None:
+        """Let the threads end after what waits now."""
+        for _ in self._threads:
+            self._ready.put(None)
+
+    def _take(self, lane: Lane) -> list[Job]:
+        """Take jobs that may run together off a lane. Several workers may do this at once."""
+        taken: list[Job] = []
+        rows = 0
+        while lane.waiting:
+            try:
+                job = lane.waiting.popleft()
+            except IndexError:
+                break
+            if taken and (job.shape is None or job.shape != taken[0].shape or rows + job.rows > self.max_rows):
+                lane.waiting.appendleft(job)
+                self._ready.put(lane)  # its own place in the queue may be used up already
+                break
+            taken.append(job)
+            if job.shape is None:
+                break
+            rows += job.rows
+        with self._lock:
+            self.waiting -= len(taken)
+        return taken
+
+    def _work(self) -> None:
+        while True:
+            work = self._ready.get()
+            if work is None:
+                return
+            if isinstance(work, Lane):
+                self._run(self._take(work))
+            else:
+                work()
+            self._after()
+
+    def _run(self, jobs: Sequence[Job]) -> None:
+        begin = time.monotonic()
+        alive = []
+        for job in jobs:
+            if job.deadline < begin:
+                job.finish(ServingError(Code.DEADLINE_EXCEEDED, "The request waited longer than its deadline"))
+            else:
+                alive.append(job)
+        if not alive:
+            return
+        try:
+            outcomes = _run_together(alive)
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            outcomes = [ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}") for _ in alive]
+        seconds = time.monotonic() - begin
+        if self._observe:
+            self._observe(sum(job.rows if job.shape is not None else 1 for job in alive), seconds)
+        for job, outcome in zip(alive, outcomes, strict=True):
+            job.run_us = seconds * 1e6
+            job.finish(outcome)

@@ -1,0 +1,301 @@
+"""One client's connection: bytes to requests, replies to bytes, in order, within limits.
+
+The limits stand before anything is kept: a body that announces too much is refused by its header, one that does not
+announce is refused where it passes the limit, and a client that sends slowly is let go by `sweep`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+
+import httptools
+
+from serving.server.http.messages import Answer, Limits, Reply, Request, serialise
+from serving.server.rest.replies import error_reply
+
+__all__ = ["Connection", "Server"]
+
+_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_WRITE_HIGH = 1 << 20
+_LINGER_S = 2.0
+
+
+class Server:
+    """What all connections of a process share.
+
+    Args:
+        handle: called with each request and the function to answer it with.
+        limits: what one client may ask for.
+        log: called with each request and its reply, after it was written.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[Request, Answer], None],
+        limits: Limits,
+        log: Callable[[Request, Reply], None] = lambda request, reply: None,
+    ) -> None:
+        self.handle = handle
+        self.limits = limits
+        self.log = log
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self._ids = itertools.count(1)
+        self._prefix = os.urandom(6).hex()
+
+    def connect(self) -> Connection:
+        """Make the protocol of a new connection."""
+        return Connection(self)
+
+    def new_id(self) -> str:
+        """Return a request id that no other request of any process has."""
+        return f"{self._prefix}-{next(self._ids)}"
+
+    def sweep(self) -> None:
+        """Let go of connections that are idle or too slow; to be called about once a second."""
+        now = time.monotonic()
+        for connection in list(self.connections):
+            connection.check_time(now)
+
+    def drain(self) -> None:
+        """Take no new requests: idle connections end now, the others with the reply that they wait for."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+    def abort(self) -> None:
+        """End all connections now."""
+        for connection in list(self.connections):
+            connection.abort()
+
+
+def _error(status: int, message: str, *headers: tuple[str, str]) -> Reply:
+    return Reply(status, error_reply(message), headers=headers, close=True)
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one connection; httptools calls the `on_` methods."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._limits = server.limits
+        self._transport: asyncio.Transport | None = None
+        self._remote = ""
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[Request | Reply] = deque()
+        self._current: Request | None = None
+        self._refused = False
+        self._since = time.monotonic()
+        self._stage = "idle"
+        self._begin_message()
+
+    def _begin_message(self) -> None:
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._header_bytes = 0
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+
+    # asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        self._transport = transport  # type: ignore[assignment]
+        peer = transport.get_extra_info("peername")
+        self._remote = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
+        self._transport.set_write_buffer_limits(high=_WRITE_HIGH)  # type: ignore[union-attr]
+        self._server.connections.add(self)
+        if self._server.draining or len(self._server.connections) > self._limits.connections:
+            self._refuse(_error(503, "Too many connections; try again", ("Retry-After", "1")))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone; what runs for it runs on, its answer goes nowhere."""
+        self._server.connections.discard(self)
+        self._transport = None
+        self._waiting.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._refused or self._transport is None:
+            return  # what comes after a refusal is dropped
+        if self._stage == "idle":
+            self._stage, self._since = "headers", time.monotonic()
+        if self._stage == "headers":
+            self._header_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(_error(400, "Malformed request: the connection cannot be upgraded"))
+        except httptools.HttpParserError as error:
+            if not self._refused:
+                self._refuse(_error(400, f"Malformed request: {error}"))
+        if self._stage == "headers" and self._header_bytes > self._limits.header_bytes and not self._refused:
+            self._refuse(_error(431, f"The headers are larger than {self._limits.header_bytes} bytes"))
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: it is not read either."""
+        if self._transport:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        if self._transport and len(self._waiting) < self._limits.pipelined:
+            self._transport.resume_reading()
+
+    def eof_received(self) -> bool:
+        """The client sends no more; it may still wait for answers."""
+        return bool(self._current or self._waiting) and self._stage != "linger"
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._begin_message()
+        self._stage, self._since = "headers", time.monotonic()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the URL came."""
+        self._url += url
+        if len(self._url) > self._limits.header_bytes:
+            self._refuse(_error(431, f"The URL is longer than {self._limits.header_bytes} bytes"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header came."""
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+
+    def on_headers_complete(self) -> None:
+        """The headers are there: the last moment to refuse a body unread."""
+        self._stage, self._since = "body", time.monotonic()
+        limits, headers = self._limits, self._headers
+        length = headers.get("content-length", "0")
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            self._refuse(_error(415, "Content-Encoding is not taken: send the body as it is"))
+        elif headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            self._refuse(_error(501, "Transfer-Encoding other than chunked is not taken"))
+        elif length.isdigit() and int(length[:20]) > limits.body_bytes:
+            self._refuse(_error(413, f"The body is larger than {limits.body_bytes} bytes"))
+        elif "expect" in headers:
+            if headers["expect"].lower() != "100-continue":
+                self._refuse(_error(417, "Expect other than 100-continue is not met"))
+            elif self._transport and not self._current:
+                self._transport.write(_CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body came."""
+        self._body_bytes += len(body)
+        if self._body_bytes > self._limits.body_bytes:
+            self._refuse(_error(413, f"The body is larger than {self._limits.body_bytes} bytes"))
+        elif not self._refused:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """A request is there as a whole."""
+        if self._refused:
+            return
+        request = self._request()
+        self._begin_message()
+        self._stage, self._since = "idle", time.monotonic()
+        self._enqueue(request)
+
+    def _request(self) -> Request:
+        target = self._url.decode("latin-1")
+        path, mark, query = target.partition("?")
+        given = self._headers.get("x-request-id", "")
+        return Request(
+            method=self._parser.get_method().decode("latin-1"),
+            path=path,
+            query=query if mark else None,
+            headers=self._headers,
+            body=b"".join(self._body) if len(self._body) != 1 else self._body[0],
+            remote=self._remote,
+            begin=self._since,
+            id=given if _ID.fullmatch(given) else self._server.new_id(),
+            keep_alive=self._parser.should_keep_alive(),
+        )
+
+    # answering, in order
+
+    def _enqueue(self, item: Request | Reply) -> None:
+        self._waiting.append(item)
+        if len(self._waiting) >= self._limits.pipelined and self._transport:
+            self._transport.pause_reading()
+        self._next()
+
+    def _next(self) -> None:
+        while self._waiting and self._current is None and self._transport:
+            item = self._waiting.popleft()
+            if isinstance(item, Reply):
+                self._write(item, None)
+                return
+            self._current = item
+            self._server.handle(item, lambda reply, request=item: self._answer(request, reply))  # type: ignore[misc]
+        if self._transport and len(self._waiting) < self._limits.pipelined:
+            self._transport.resume_reading()
+
+    def _answer(self, request: Request, reply: Reply) -> None:
+        if self._current is not request:
+            return  # answered already: it took too long
+        self._current = None
+        if self._transport:
+            self._write(reply, request)
+        self._server.log(request, reply)
+        self._next()
+
+    def _write(self, reply: Reply, request: Request | None) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        keep_alive = request is not None and request.keep_alive and not reply.close and not self._server.draining
+        head = request is not None and request.method == "HEAD"
+        request_id = request.id if request else self._server.new_id()
+        transport.write(serialise(reply, request_id, head=head, keep_alive=keep_alive))
+        if not keep_alive:
+            self._end(transport)
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        """Close after the last reply. A client that still sends would lose that reply to a reset: it is heard out a while."""
+        self._waiting.clear()
+        if self._refused and transport.can_write_eof():
+            self._stage, self._since = "linger", time.monotonic()
+            transport.write_eof()
+        else:
+            transport.close()
+            self._transport = None
+
+    def _refuse(self, reply: Reply) -> None:
+        """Answer what cannot be read on, after what came before it, and end the connection."""
+        if not self._refused:
+            self._refused = True
+            self._enqueue(reply)
+
+    # time
+
+    def check_time(self, now: float) -> None:
+        """Let the client go if it is idle or too slow."""
+        age, limits = now - self._since, self._limits
+        if self._stage == "linger":
+            if age > _LINGER_S:
+                self.abort()
+        elif self._stage == "idle" and not self._current and not self._waiting and age > limits.idle_s:
+            self.abort()
+        elif self._stage == "headers" and age > limits.header_s:
+            self._refuse(_error(408, f"The headers took longer than {limits.header_s:g} s"))
+        elif self._stage == "body" and age > limits.body_s:
+            self._refuse(_error(408, f"The body took longer than {limits.body_s:g} s"))
+
+    def close_if_idle(self) -> None:
+        """End the connection if it waits for nothing."""
+        if self._transport and not self._current and not self._waiting and self._stage == "idle":
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        if self._transport:
+            self._transport.abort()

@@ -1,0 +1,180 @@
+"""Counters, gauges and histograms, written as Prometheus reads them.
+
+TF Serving's metrics have its names, labels and buckets, so that dashboards and alerts made for it work; what it lacks
+has names that begin with ``orchard_serving_``. A scraper that asks for OpenMetrics gets, with each latency bucket, the
+id of the last request that fell into it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["LATENCY_BUCKETS", "Counter", "Gauge", "Histogram", "Registry"]
+
+LATENCY_BUCKETS = tuple(10 * 1.8**power for power in range(33))
+"""TF Serving's: 33 bounds in microseconds, from 10, each 1.8 times the one before."""
+
+Labels = tuple[str, ...]
+
+
+def _escape(value: str) -> str:
+    value = value.encode("utf-8", "replace").decode()
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{value:.6g}"
+
+
+class _Metric:
+    kind = ""
+
+    def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
+        self.name = name
+        self.help_text = help_text
+        self.labels = tuple(labels)
+        self.lock = threading.Lock()
+
+    def braces(self, values: Labels, *more: tuple[str, str]) -> str:
+        pairs = [*zip(self.labels, values, strict=True), *more]
+        return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in pairs) + "}"
+
+    def lines(self, *, exemplars: bool) -> Iterator[str]:
+        raise NotImplementedError
+
+
+class Counter(_Metric):
+    """A number that only grows, for each combination of label values."""
+
+    kind = "counter"
+
+    def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
+        super().__init__(name, help_text, labels)
+        self.values: dict[Labels, float] = {}
+
+    def add(self, *labels: str, amount: float = 1) -> None:
+        """Add to the counter of these label values."""
+        with self.lock:
+            self.values[labels] = self.values.get(labels, 0) + amount
+
+    def lines(self, *, exemplars: bool) -> Iterator[str]:
+        """Write its samples."""
+        suffix = "_total" if exemplars and not self.name.endswith("_total") else ""
+        for labels, value in sorted(self.values.items()):
+            yield f"{self.name}{suffix}{self.braces(labels)} {_number(value)}"
+
+
+class Gauge(_Metric):
+    """A number that goes up and down, for each combination of label values."""
+
+    kind = "gauge"
+
+    def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
+        super().__init__(name, help_text, labels)
+        self.values: dict[Labels, float] = {}
+
+    def set(self, value: float, *labels: str) -> None:
+        """Set the gauge of these label values."""
+        with self.lock:
+            self.values[labels] = value
+
+    def replace(self, values: Iterable[tuple[Labels, float]]) -> None:
+        """Set all of the gauge's values; combinations that are not named are gone."""
+        with self.lock:
+            self.values = dict(values)
+
+    def lines(self, *, exemplars: bool) -> Iterator[str]:
+        """Write its samples."""
+        for labels, value in sorted(self.values.items()):
+            yield f"{self.name}{self.braces(labels)} {_number(value)}"
+
+
+@dataclass(slots=True)
+class _Buckets:
+    counts: list[int]
+    total: float = 0.0
+    exemplars: dict[int, tuple[str, float, float]] = field(default_factory=dict)
+
+
+class Histogram(_Metric):
+    """How often a number fell into which bucket, for each combination of label values."""
+
+    kind = "histogram"
+
+    def __init__(
+        self, name: str, help_text: str, labels: Sequence[str] = (), bounds: Sequence[float] = LATENCY_BUCKETS
+    ) -> None:
+        super().__init__(name, help_text, labels)
+        self.bounds = list(bounds)
+        self.values: dict[Labels, _Buckets] = {}
+
+    def observe(self, value: float, *labels: str, example: str = "") -> None:
+        """Count one value; `example` is the request that it belongs to."""
+        index = bisect_left(self.bounds, value)
+        with self.lock:
+            buckets = self.values.get(labels)
+            if buckets is None:
+                buckets = self.values[labels] = _Buckets([0] * (len(self.bounds) + 1))
+            buckets.counts[index] += 1
+            buckets.total += value
+            if example:
+                buckets.exemplars[index] = (example, value, time.time())
+
+    def lines(self, *, exemplars: bool) -> Iterator[str]:
+        """Write its samples."""
+        for labels, buckets in sorted(self.values.items()):
+            count = 0
+            for index, added in enumerate(buckets.counts):
+                count += added
+                bound = f"{self.bounds[index]:.6g}" if index < len(self.bounds) else "+Inf"
+                line = f"{self.name}_bucket{self.braces(labels, ('le', bound))} {count}"
+                found = buckets.exemplars.get(index) if exemplars else None
+                if found:
+                    line += f' # {{request_id="{_escape(found[0])}"}} {found[1]:.6g} {found[2]:.3f}'
+                yield line
+            yield f"{self.name}_sum{self.braces(labels)} {_number(buckets.total)}"
+            yield f"{self.name}_count{self.braces(labels)} {count}"
+
+
+class Registry:
+    """All metrics of a process, in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self.metrics: list[Counter | Gauge | Histogram] = []
+
+    def counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        """Make a counter."""
+        self.metrics.append(made := Counter(name, help_text, labels))
+        return made
+
+    def gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        """Make a gauge."""
+        self.metrics.append(made := Gauge(name, help_text, labels))
+        return made
+
+    def histogram(
+        self, name: str, help_text: str, *labels: str, bounds: Sequence[float] = LATENCY_BUCKETS
+    ) -> Histogram:
+        """Make a histogram."""
+        self.metrics.append(made := Histogram(name, help_text, labels, bounds))
+        return made
+
+    def render(self, *, open_metrics: bool = False) -> bytes:
+        """Write every metric.
+
+        Args:
+            open_metrics: in the OpenMetrics format, with exemplars; else in Prometheus' text format.
+        """
+        lines: list[str] = []
+        for metric in self.metrics:
+            with metric.lock:
+                lines.append(f"# HELP {metric.name} {metric.help_text}")
+                lines.append(f"# TYPE {metric.name} {metric.kind}")
+                lines.extend(metric.lines(exemplars=open_metrics))
+        if open_metrics:
+            lines.append("# EOF")
+        return ("\n".join(lines) + "\n").encode()

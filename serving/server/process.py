@@ -1,0 +1,211 @@
+"""The server as a process: its socket, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvloop
+
+from orchard.errors import ServerError, SettingsError
+from serving.server.application import Application, Options
+from serving.server.batching import Workers, usable_cpus
+from serving.server.catalogue import Catalogue
+from serving.server.http.connection import Server
+from serving.server.http.messages import Limits, Reply, Request
+from serving.server.instruments import Instruments
+from serving.server.log import Log
+from serving.server.tokens import Tokens
+
+__all__ = ["ServerOptions", "bind", "run_server"]
+
+_QUIET = ("/healthz", "/readyz", "/monitoring/")
+_TICK_S = 0.2
+_BACKLOG = 1024
+_DEPTH = 20_000
+"""Python's recursion limit: JSON may be nested 1,024 deep, and some of its readers call themselves for each level."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How the server runs.
+
+    Attributes:
+        config: the models.config to follow.
+        host: the address to listen on.
+        port: the port to listen on; 0: any free one.
+        limits: what one client may ask for.
+        requests: what requests may take.
+        max_queue: how many requests may wait for a worker.
+        token_file: who may ask; None: everybody.
+        tls: certificate and key files; None: plain HTTP.
+        drain_delay_s: how long new requests are still taken after SIGTERM, until nobody sends any.
+        drain_s: how long requests under way may take after that.
+        as_json: log as JSON.
+        access_log: log requests.
+    """
+
+    config: Path
+    host: str = "127.0.0.1"
+    port: int = 8501
+    limits: Limits = field(default_factory=Limits)
+    requests: Options = field(default_factory=Options)
+    max_queue: int = 512
+    token_file: Path | None = None
+    tls: tuple[Path, Path] | None = None
+    drain_delay_s: float = 0.0
+    drain_s: float = 25.0
+    as_json: bool = False
+    access_log: bool = True
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Listen on an address.
+
+    Raises:
+        ServerError: the port is taken, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ServerError(
+                f"port {port} on {host} is taken by another program",
+                hint=f"stop that program (`ss -ltnp 'sport = :{port}'` names it) or choose another port with --port",
+            ) from error
+        raise ServerError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return listener
+
+
+def _tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
+    if files is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(*files)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"{files[0]} and {files[1]} are no certificate and its key: {error}") from error
+    return context
+
+
+def _access(log: Log) -> Callable[[Request, Reply], None]:
+    def write(request: Request, reply: Reply) -> None:
+        if reply.status == 200 and request.method == "GET" and request.path.startswith(_QUIET):
+            return  # probes and scrapes would be most of the log
+        fields = {
+            "remote": request.remote,
+            "method": request.method,
+            "path": request.path[:256],
+            "status": reply.status,
+            "ms": round((time.monotonic() - request.begin) * 1e3, 2),
+            "bytes_in": len(request.body),
+            "bytes_out": len(reply.body),
+            "request_id": request.id,
+            **reply.note,
+        }
+        log.request("request", fields)
+
+    return write
+
+
+class _Process:
+    def __init__(self, options: ServerOptions, log: Log) -> None:
+        self.options = options
+        self.log = log
+        self.instruments = Instruments(log)
+        self.catalogue = Catalogue(options.config, self.instruments)
+        self.workers = Workers(
+            usable_cpus(), options.max_queue, observe=self.instruments.observe_run, after=self._deliver
+        )
+        tokens = Tokens(options.token_file) if options.token_file else None
+        self.application = Application(self.catalogue, self.workers, self.instruments, tokens, options.requests)
+        self.server = Server(self.application.handle, options.limits)
+        if options.access_log:
+            self.server.log = _access(log)
+        self.application.connections = lambda: len(self.server.connections)
+        self.ended = asyncio.Event()
+        self.stopping: asyncio.Task[None] | None = None
+
+    def _deliver(self) -> None:
+        self.application.deliver()
+
+    async def run(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        self.application.attach(loop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        accepting = await loop.create_server(self.server.connect, sock=listener, ssl=context, backlog=_BACKLOG)
+        self.catalogue.start()
+        self.log.note("listening", host=self.options.host, port=listener.getsockname()[1], pid=os.getpid())
+        self._tick(loop)
+        await self.ended.wait()
+        accepting.close()
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.application.expire()
+        self.server.sweep()
+        self.log.flush()
+        loop.call_later(_TICK_S, self._tick, loop)
+
+    def _stop(self, number: int) -> None:
+        if self.stopping is not None:
+            self.ended.set()  # asked twice
+            return
+        self.log.note("draining", signal=signal.Signals(number).name, in_flight=self.application.in_flight)
+        self.stopping = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """Become not ready, wait until nobody sends any more, answer what is under way."""
+        self.application.draining = True
+        await asyncio.sleep(self.options.drain_delay_s)
+        self.server.drain()
+        end = time.monotonic() + self.options.drain_s
+        while (self.application.in_flight or self.server.connections) and time.monotonic() < end:
+            self.server.drain()
+            await asyncio.sleep(0.02)
+        self.ended.set()
+
+
+def run_server(options: ServerOptions) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what is under way and end the process with exit code 0.
+
+    Raises:
+        ServerError: the port is taken.
+        SettingsError: the token file or the certificate cannot be used.
+        MissingExtra: TensorFlow is not installed.
+    """
+    from serving.server.runtime.capi import open_library
+
+    sys.setrecursionlimit(_DEPTH)
+    context = _tls(options.tls)
+    listener = bind(options.host, options.port)
+    log = Log(as_json=options.as_json, access=options.access_log)
+    open_library()
+
+    async def main() -> None:
+        await _Process(options, log).run(listener, context)
+
+    uvloop.run(main())
+    log.note("stopped")
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # TensorFlow's threads may still run a model that nobody waits for; unloading its library under them would crash
+    os._exit(0)

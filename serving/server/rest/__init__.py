@@ -1,0 +1,1 @@
+"""TF Serving's REST bodies: requests as tensors, tensors as answers."""

@@ -1,0 +1,58 @@
+"""Status and metadata as JSON, laid out as protobuf's own JSON printer does for TF Serving: one space a level."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from serving.savedmodel.document import Signature, TensorInfo
+from serving.server.status import Code
+
+__all__ = ["metadata_reply", "status_reply"]
+
+_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "\x7f": "\\u007f"}
+
+
+def _dump(document: Any) -> str:
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    text = re.sub("[\ud800-\udfff]", "\ufffd", text)
+    return re.sub("[<>\x7f]", lambda found: _ESCAPES[found[0]], text) + "\n"
+
+
+def status_reply(versions: Iterable[tuple[int, str, Code, str]]) -> bytes:
+    """Lay out the states of versions: (number, state, error code, error message) each."""
+    rows = [
+        {
+            "version": str(number),
+            "state": state,
+            "status": {"error_code": code.name, "error_message": message},
+        }
+        for number, state, code, message in versions
+    ]
+    return _dump({"model_version_status": rows}).encode()
+
+
+def _tensor(info: TensorInfo) -> dict[str, Any]:
+    dims = [{"size": str(dim.size), "name": dim.name} for dim in info.shape or ()]
+    return {
+        "dtype": info.dtype.proto,
+        "tensor_shape": {"dim": dims, "unknown_rank": info.shape is None},
+        "name": info.name,
+    }
+
+
+def _signature(signature: Signature) -> dict[str, Any]:
+    return {
+        "inputs": {alias: _tensor(info) for alias, info in signature.inputs.items()},
+        "outputs": {alias: _tensor(info) for alias, info in signature.outputs.items()},
+        "method_name": signature.method_name,
+    }
+
+
+def metadata_reply(name: str, version: int, signatures: Mapping[str, Signature]) -> bytes:
+    """Lay out the signatures of a version."""
+    spec = _dump({"name": name, "signature_name": "", "version": str(version)})
+    found = _dump({"signature_def": {key: _signature(signature) for key, signature in signatures.items()}})
+    return f'{{\n"model_spec":{spec},\n"metadata": {{"signature_def": {found}}}\n}}\n'.encode()

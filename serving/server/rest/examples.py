@@ -1,0 +1,84 @@
+"""The body of `:classify` and `:regress`: JSON objects as serialised tf.Example messages, one string each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from serving.savedmodel.wire import delimited, varint
+from serving.server.rest.pretty import quote, type_name
+from serving.server.rest.values import is_base64, to_bytes
+from serving.server.runtime.tensors import Array
+from serving.server.status import invalid
+
+__all__ = ["read_examples"]
+
+_BYTES, _FLOAT, _INT64 = 1, 2, 3  # fields of Feature
+_KINDS = {_BYTES: "bytes", _FLOAT: "float", _INT64: "int64"}
+_INT64_RANGE = range(-(1 << 63), 1 << 63)
+
+
+def _kind(value: Any, name: str) -> int:
+    if isinstance(value, str) or is_base64(value):
+        return _BYTES
+    if isinstance(value, float):
+        return _FLOAT
+    if isinstance(value, bool | int):
+        return _INT64
+    raise invalid(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
+
+
+def _feature(value: Any, name: str) -> bytes:
+    values = value if isinstance(value, list) else [value]
+    found = 0
+    for item in values:
+        kind = _kind(item, name)
+        if found and kind != found:
+            raise invalid(f"Unexpected element type in feature: {name} expecting type: {_KINDS[found]}")
+        if kind == _INT64 and item not in _INT64_RANGE:
+            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+        found = kind
+    if not found:
+        return b""
+    if found == _BYTES:
+        body = b"".join(delimited(1, to_bytes(item)) for item in values)
+    elif found == _FLOAT:
+        with np.errstate(over="ignore"):
+            body = delimited(1, np.array(values, np.float64).astype("<f4").tobytes())
+    else:
+        body = delimited(1, b"".join(varint(int(item)) for item in values))
+    return delimited(found, body)
+
+
+def _example(value: Any) -> bytes:
+    if not isinstance(value, dict):
+        raise invalid(f"Example must be JSON object but got JSON {type_name(value)}")
+    features = (
+        delimited(1, delimited(1, name.encode("utf-8", "surrogateescape")) + delimited(2, _feature(item, name)))
+        for name, item in value.items()
+    )
+    return delimited(1, b"".join(features))
+
+
+def read_examples(document: dict[str, Any]) -> Array:
+    """Convert a `:classify` or `:regress` body into a vector of serialised tf.Example.
+
+    A context's features stand before those of each example, which a parser of tf.Example reads as one message.
+
+    Raises:
+        ServingError: in TF Serving's words.
+    """
+    context = _example(document["context"]) if "context" in document else b""
+    if "examples" not in document:
+        raise invalid(
+            f"JSON Value: {quote(document)} When method is classify, key 'examples' is expected and was not found"
+        )
+    examples = document["examples"]
+    if not isinstance(examples, list):
+        raise invalid(f"JSON Value: {quote(document)} Expecting 'examples' value to be an list/array")
+    if not examples:
+        raise invalid(f"JSON Value: {quote(document)} 'examples' value is an empty array")
+    array = np.empty(len(examples), object)
+    array[:] = [context + _example(example) for example in examples]
+    return array

@@ -1,0 +1,83 @@
+"""TF Serving's URLs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from serving.server.status import Code, ServingError
+
+__all__ = ["EmptyError", "Target", "is_api_path", "parse_path"]
+
+_POST = re.compile(
+    r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)", re.IGNORECASE | re.ASCII
+)
+_GET = re.compile(
+    r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE | re.ASCII
+)
+_LARGEST = (1 << 63) - 1
+_METHODS = {"classify", "regress", "predict"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request is about.
+
+    Attributes:
+        model: the model's name.
+        version: the version's number, if the URL names one.
+        label: the label, if the URL names one.
+        method: `predict`, `classify`, `regress`, `metadata` or `status`.
+    """
+
+    model: str
+    version: int | None
+    label: str | None
+    method: str
+
+
+class EmptyError(ServingError):
+    """An error whose text TF Serving never sends: the reply's body is empty."""
+
+
+def is_api_path(path: str) -> bool:
+    """Whether the API answers this path at all."""
+    return path[:4].lower() == "/v1/"
+
+
+def _unquote(text: str) -> str:
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
+
+
+def _version(digits: str | None) -> int | None:
+    if not digits:
+        return None
+    if int(digits[:20]) > _LARGEST or len(digits.lstrip("0")) > 19:
+        raise EmptyError(Code.INVALID_ARGUMENT, "")
+    return int(digits)
+
+
+def parse_path(http_method: str, path: str) -> Target:
+    """Read a URL's path.
+
+    Args:
+        http_method: `GET`, `POST` or another, which is refused.
+        path: the path as it came, percent signs and all.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT in TF Serving's words.
+    """
+    pattern = {"POST": _POST, "GET": _GET}.get(http_method)
+    found = pattern.fullmatch(path) if pattern else None
+    malformed = ServingError(Code.INVALID_ARGUMENT, f"Malformed request: {http_method} {path}")
+    if found is None:
+        raise malformed
+    model, digits, label, method = found.groups()
+    version = _version(digits)
+    if http_method == "POST" and method not in _METHODS:  # the verb's case matters, the rest of the path's does not
+        raise malformed
+    if not model:
+        raise ServingError(Code.INVALID_ARGUMENT, "Missing model name in request.")
+    kind = method if http_method == "POST" else "metadata" if method == "metadata" else "status"
+    return Target(_unquote(model), version, _unquote(label) if label else None, kind)

@@ -1,0 +1,168 @@
+"""The body of `:predict` as tensors: row format (`instances`) and column format (`inputs`), named and unnamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from serving.savedmodel.document import TensorInfo
+from serving.server.rest.pretty import quote
+from serving.server.rest.values import count_elements, dense_tensor, is_base64, shape_of
+from serving.server.runtime.tensors import Array
+from serving.server.status import ServingError, invalid
+
+__all__ = ["Feeds", "read_inputs"]
+
+Inputs = Mapping[str, TensorInfo]
+
+
+@dataclass(frozen=True, slots=True)
+class Feeds:
+    """What a request feeds to a signature.
+
+    Attributes:
+        tensors: one array for each input, by alias.
+        rows: whether it came in row format, so that the answer goes out in row format.
+    """
+
+    tensors: dict[str, Array]
+    rows: bool
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict) and not is_base64(value)
+
+
+def _shape_text(shape: list[int]) -> str:
+    return "[" + ",".join(map(str, shape)) + "]"
+
+
+class _Rows:
+    """Checks `instances` one by one, in TF Serving's order; only used to say what is wrong with them."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs = inputs
+        self.first: dict[str, tuple[int, list[int]]] = {}
+
+    def add(self, value: Any, name: str) -> None:
+        if name not in self.inputs:
+            raise invalid(f"JSON object: does not have named input: {name}")
+        shape = shape_of(value)
+        size = count_elements(value, self.inputs[name].dtype)
+        first_size, first_shape = self.first.setdefault(name, (size, shape))
+        if size != first_size:
+            raise invalid(f"Expecting tensor size: {first_size} but got: {size}")
+        if shape != first_shape:
+            raise invalid(f"Expecting shape {_shape_text(first_shape)} but got: {_shape_text(shape)}")
+
+    def add_object(self, element: dict[str, Any], index: int) -> None:
+        for name, value in element.items():
+            try:
+                self.add(value, name)
+            except ServingError as error:
+                raise invalid(
+                    f"Failed to process element: {index} key: {name} of 'instances' list. Error: {error}"
+                ) from error
+        if set(element) != set(self.inputs):
+            raise invalid(
+                f"Failed to process element: {index} of 'instances' list. JSON object: {quote(element)}"
+                f" keys must be equal to: {','.join(sorted(self.inputs))}"
+            )
+
+    def add_value(self, element: Any, index: int) -> None:
+        try:
+            self.add(element, next(iter(self.inputs)))
+        except ServingError as error:
+            raise invalid(f"Failed to process element: {index} of 'instances' list. Error: {error}") from error
+
+    def check(self, instances: list[Any]) -> None:
+        """Raise the error that TF Serving would report, if there is one."""
+        objects = _is_object(instances[0])
+        for index, element in enumerate(instances):
+            if objects != _is_object(element):
+                wanted, got = ("object", "list") if objects else ("value/list", "object")
+                raise invalid(f"Expecting {wanted} but got {got} at item {index} of input list")
+            if objects:
+                self.add_object(element, index)
+            else:
+                self.add_value(element, index)
+
+
+def _named_columns(instances: list[Any], inputs: Inputs) -> Iterator[tuple[str, list[Any]]] | None:
+    """Turn rows of objects into one list for each input; None: some row has not exactly the inputs' names."""
+    try:
+        if not all(_is_object(row) and len(row) == len(inputs) for row in instances):
+            return None
+        columns = {name: [row[name] for row in instances] for name in inputs}
+    except KeyError:
+        return None
+    return iter(columns.items())
+
+
+def _from_instances(instances: list[Any], inputs: Inputs) -> dict[str, Array]:
+    def explain() -> None:
+        _Rows(inputs).check(instances)
+
+    if not isinstance(instances[0], dict) and len(inputs) > 1:
+        raise invalid(
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per"
+            " tensorinfo_map"
+        )
+    if not _is_object(instances[0]):
+        name, info = next(iter(inputs.items()))
+        if any(_is_object(row) for row in instances):
+            explain()
+        return {name: dense_tensor(instances, info.dtype, explain)}
+    columns = _named_columns(instances, inputs)
+    if columns is None:
+        explain()
+        raise invalid("Failed to process 'instances' list.")
+    return {name: dense_tensor(column, inputs[name].dtype, explain) for name, column in columns}
+
+
+def _from_inputs(value: Any, inputs: Inputs) -> dict[str, Array]:
+    if not _is_object(value):
+        if len(inputs) > 1:
+            raise invalid(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per"
+                " tensorinfo_map"
+            )
+        name, info = next(iter(inputs.items()))
+        return {name: dense_tensor(value, info.dtype)}
+    tensors: dict[str, Array] = {}
+    for name, info in inputs.items():
+        if name not in value:
+            raise invalid(f"Missing named input: {name} in 'inputs' object.")
+        tensors[name] = dense_tensor(value[name], info.dtype)
+    return tensors
+
+
+def read_inputs(document: dict[str, Any], inputs: Inputs, signature_name: str) -> Feeds:
+    """Convert a `:predict` body into tensors.
+
+    Args:
+        document: the parsed body.
+        inputs: the signature's inputs by alias.
+        signature_name: as the request gave it, "" for the default.
+
+    Raises:
+        ServingError: in TF Serving's words.
+    """
+    if not inputs:
+        raise invalid(f"Failed to get input map for signature: {signature_name or 'DEFAULT'}")
+    if "instances" in document and "inputs" in document:
+        raise invalid(
+            f"JSON Value: {quote(document)} Not formatted correctly expecting only one of 'inputs' or 'instances'"
+            " keys to exist "
+        )
+    if "instances" in document:
+        instances = document["instances"]
+        if not isinstance(instances, list):
+            raise invalid(f"JSON Value: {quote(document)} Expecting 'instances' to be an list/array")
+        if not instances:
+            raise invalid(f"JSON Value: {quote(document)} No values in 'instances' array")
+        return Feeds(_from_instances(instances, inputs), rows=True)
+    if "inputs" in document:
+        return Feeds(_from_inputs(document["inputs"], inputs), rows=False)
+    raise invalid("Missing 'inputs' or 'instances' key")

@@ -1,0 +1,96 @@
+"""JSON values in the form in which TF Serving quotes them in its error messages (RapidJSON's PrettyWriter).
+
+TF Serving quotes a value whole, however large; here a quotation ends after 4,096 characters.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from serving.server.rest.numbers import decimal_texts
+
+__all__ = ["quote", "quote_string", "type_name"]
+
+MAX_CHARACTERS = 4096
+_INDENT = "    "
+_FLOAT_MAX = float(np.finfo(np.float32).max)
+_LARGEST_PLAIN = 1e21
+_SPECIAL = re.compile(r'[\x00-\x1f"\\]')
+_NAMED = {"\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
+
+
+def _escape(found: re.Match[str]) -> str:
+    return _NAMED.get(found[0]) or f"\\u{ord(found[0]):04X}"
+
+
+def quote_string(text: str) -> str:
+    """Return `text` as RapidJSON writes a string: UTF-8 as it is, control characters escaped."""
+    return '"' + _SPECIAL.sub(_escape, text) + '"'
+
+
+def _double(value: float) -> str:
+    """A double inside a list or object: its shortest digits, plain up to 21 of them."""
+    if not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    text = repr(value)
+    if "e" not in text:
+        return text
+    if 1e-7 < abs(value) < _LARGEST_PLAIN:
+        plain = format(Decimal(text), "f")
+        return plain if "." in plain else plain + ".0"
+    return text.replace("e+", "e").replace("e-0", "e-")
+
+
+def _pieces(value: Any, indent: str) -> Iterator[str]:
+    inner = indent + _INDENT
+    if isinstance(value, dict):
+        for index, (name, item) in enumerate(value.items()):
+            yield ("," if index else "{") + "\n" + inner + quote_string(name) + ": "
+            yield from _pieces(item, inner)
+        yield "\n" + indent + "}" if value else "{}"
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield ("," if index else "[") + "\n" + inner
+            yield from _pieces(item, inner)
+        yield "\n" + indent + "]" if value else "[]"
+    elif isinstance(value, float):
+        yield _double(value)
+    else:
+        yield _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return quote_string(value[: MAX_CHARACTERS + 1])
+    if value is None:
+        return "null"
+    return str(value).lower()  # a bool or an int
+
+
+def quote(value: Any) -> str:
+    """Return a JSON value as an error message quotes it."""
+    if isinstance(value, float):
+        fits = -_FLOAT_MAX <= value <= _FLOAT_MAX
+        return decimal_texts(np.array([value], np.float32 if fits else np.float64))[0]
+    out: list[str] = []
+    room = MAX_CHARACTERS
+    for piece in _pieces(value, ""):
+        out.append(piece[:room])
+        room -= len(piece)
+        if room < 0:
+            return "".join(out) + "…"
+    return "".join(out)
+
+
+def type_name(value: Any) -> str:
+    """Return what RapidJSON calls the type of a JSON value."""
+    if value is None or isinstance(value, bool):
+        return {None: "Null", True: "True", False: "False"}[value]
+    names: dict[type, str] = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
+    return names[type(value)]

@@ -1,0 +1,55 @@
+"""What a classification or regression signature gave, checked as TF Serving checks it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from serving.savedmodel.types import DataType
+from serving.server.rest.replies import classification_reply, regression_reply
+from serving.server.runtime.tensors import Array
+from serving.server.status import invalid
+
+__all__ = ["classify_reply", "regress_reply"]
+
+Outputs = Mapping[str, tuple[Array, DataType]]
+
+
+def _shape(array: Array) -> str:
+    return "[" + ",".join(map(str, array.shape)) + "]"
+
+
+def _check_matrix(kind: str, array: Array, dtype: DataType, wanted: str, examples: int) -> None:
+    if array.ndim != 2:
+        raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}")
+    if dtype.proto != wanted:
+        raise invalid(f"Expected {kind} Tensor of {wanted}. Got: {dtype.proto}")
+    if array.shape[0] != examples:
+        raise invalid(f"Expected {kind} output batch size of {examples}. Got: {array.shape[0]}")
+
+
+def classify_reply(outputs: Outputs, examples: int) -> bytes:
+    """Lay out classes and scores. Raises `ServingError` if they do not have the shape or type that they must have."""
+    classes, scores = outputs.get("classes"), outputs.get("scores")
+    if classes:
+        _check_matrix("classes", *classes, "DT_STRING", examples)
+    if scores:
+        _check_matrix("scores", *scores, "DT_FLOAT", examples)
+    if classes and scores and classes[0].shape[1] != scores[0].shape[1]:
+        raise invalid(
+            f"Tensors class and score should match in dim_size(1). Got {classes[0].shape[1]} vs. {scores[0].shape[1]}"
+        )
+    return classification_reply(classes[0] if classes else None, scores[0] if scores else None)
+
+
+def regress_reply(outputs: Outputs, examples: int) -> bytes:
+    """Lay out values. Raises `ServingError` if they do not have the shape or type that they must have."""
+    array, dtype = outputs["outputs"]
+    if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
+        raise invalid(
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(array)}"
+        )
+    if array.shape[0] != examples:
+        raise invalid(f"Input batch size did not match output batch size: {examples} vs. {array.shape[0]}")
+    if dtype.proto != "DT_FLOAT":
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {dtype.proto}")
+    return regression_reply(array)

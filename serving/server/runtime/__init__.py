@@ -1,0 +1,1 @@
+"""TensorFlow as the server uses it: the C API, tensors, sessions."""

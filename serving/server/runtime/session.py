@@ -1,0 +1,150 @@
+"""One SavedModel in memory: loaded, run from any thread, given back."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from ctypes import c_char_p, c_void_p
+from pathlib import Path
+
+from serving.savedmodel.document import Signature, read_signatures
+from serving.savedmodel.types import DataType
+from serving.savedmodel.wire import VARINT, WireError, key, varint
+from serving.server.runtime.capi import CApi, Output, RunError, open_library
+from serving.server.runtime.tensors import Array, from_tensor, to_tensor
+
+__all__ = ["Call", "Session"]
+
+_INVALID_ARGUMENT, _NOT_FOUND, _DATA_LOSS = 3, 5, 15
+_INTRA_OP, _INTER_OP = 2, 5  # field numbers of ConfigProto
+
+
+def _config(intra_op: int, inter_op: int) -> bytes:
+    return key(_INTRA_OP, VARINT) + varint(intra_op) + key(_INTER_OP, VARINT) + varint(inter_op)
+
+
+class Call:
+    """Some inputs and outputs of a session's graph, looked up once.
+
+    Args:
+        session: where it runs.
+        inputs: element types by tensor name (``operation:index``), in the order in which values will be given.
+        outputs: tensor names, in the order in which answers are wanted.
+
+    Raises:
+        RunError: the graph has no such tensor.
+    """
+
+    def __init__(self, session: Session, inputs: Sequence[tuple[str, DataType]], outputs: Sequence[str]) -> None:
+        self._session = session
+        self._dtypes = [dtype for _, dtype in inputs]
+        self._inputs = (Output * len(inputs))(*[session.output(name) for name, _ in inputs])
+        self._outputs = (Output * len(outputs))(*[session.output(name) for name in outputs])
+
+    def run(self, values: Sequence[Array]) -> list[tuple[Array, DataType]]:
+        """Run the graph once; other threads may run meanwhile.
+
+        Args:
+            values: one array for each input.
+
+        Returns:
+            One array and its type for each output.
+
+        Raises:
+            RunError: TensorFlow refused, in its own words.
+        """
+        api = self._session.api
+        given: list[int] = []
+        results = (c_void_p * len(self._outputs))()
+        status = api.TF_NewStatus()
+        try:
+            given.extend(to_tensor(api, value, dtype) for value, dtype in zip(values, self._dtypes, strict=True))
+            self._session.run(self._inputs, (c_void_p * len(given))(*given), self._outputs, results, status)
+            api.check(status)
+            return [from_tensor(api, tensor) for tensor in results if tensor]
+        finally:
+            for tensor in (*given, *results):
+                if tensor:
+                    api.TF_DeleteTensor(tensor)
+            api.TF_DeleteStatus(status)
+
+
+class Session:
+    """A SavedModel's graph for serving, with its variables restored and its initialisation run.
+
+    Args:
+        folder: the version's folder.
+        intra_op: threads that one operation may use; 1 is fastest when several requests run at once.
+        inter_op: threads for operations that do not depend on each other; negative: the calling thread runs them all.
+
+    Raises:
+        RunError: the folder holds no SavedModel that can be loaded; the code is the one that TF Serving reports.
+    """
+
+    def __init__(self, folder: Path, *, intra_op: int = 1, inter_op: int = -1) -> None:
+        self.api: CApi = open_library()
+        self.signatures: Mapping[str, Signature] = _signatures(folder)
+        self._graph = self._session = None
+        api = self.api
+        options, status, graph = api.TF_NewSessionOptions(), api.TF_NewStatus(), api.TF_NewGraph()
+        config = _config(intra_op, inter_op)
+        try:
+            api.TF_SetConfig(options, config, len(config), status)
+            api.check(status)
+            session = api.TF_LoadSessionFromSavedModel(
+                options, None, str(folder).encode(), (c_char_p * 1)(b"serve"), 1, graph, None, status
+            )
+            api.check(status)
+            self._graph, self._session = graph, session
+        finally:
+            api.TF_DeleteSessionOptions(options)
+            api.TF_DeleteStatus(status)
+            if self._session is None:
+                api.TF_DeleteGraph(graph)
+
+    def output(self, name: str) -> Output:
+        """Look up ``operation:index`` in the graph. Raises `RunError` if there is none."""
+        operation, _, index = name.partition(":")
+        found = self.api.TF_GraphOperationByName(self._graph, operation.encode())
+        number = int(index) if index.isdigit() else 0
+        if not found or number >= self.api.TF_OperationNumOutputs(found):
+            raise RunError(_INVALID_ARGUMENT, f"Tensor {name} is not in the model's graph")
+        return Output(found, number)
+
+    def run(
+        self,
+        inputs: ctypes.Array[Output],
+        values: ctypes.Array[c_void_p],
+        outputs: ctypes.Array[Output],
+        results: ctypes.Array[c_void_p],
+        status: int,
+    ) -> None:
+        """Run the graph; see `Call.run`, which is what to use."""
+        self.api.TF_SessionRun(
+            *(self._session, None, inputs, values, len(values), outputs, results, len(results)),
+            *(None, 0, None, status),
+        )
+
+    def close(self) -> None:
+        """Give the model's memory back. No call may be running and none may follow."""
+        if self._session is None:
+            return
+        status = self.api.TF_NewStatus()
+        self.api.TF_CloseSession(self._session, status)
+        self.api.TF_DeleteSession(self._session, status)
+        self.api.TF_DeleteGraph(self._graph)
+        self.api.TF_DeleteStatus(status)
+        self._session = self._graph = None
+
+
+def _signatures(folder: Path) -> dict[str, Signature]:
+    try:
+        return read_signatures(folder)
+    except FileNotFoundError as error:
+        raise RunError(
+            _NOT_FOUND, f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {folder}"
+        ) from error
+    except OSError as error:
+        raise RunError(_NOT_FOUND, f"{folder}: {error}") from error
+    except WireError as error:
+        raise RunError(_DATA_LOSS, f"{folder} holds no SavedModel that can be read: {error}") from error

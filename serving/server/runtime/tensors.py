@@ -1,0 +1,85 @@
+"""Tensors between NumPy and TensorFlow's memory.
+
+A string tensor is a NumPy array of objects, each of them `bytes`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.savedmodel.types import STRING, DataType, data_type
+from serving.server.runtime.capi import CApi, RunError
+
+__all__ = ["Array", "from_tensor", "to_tensor"]
+
+Array = NDArray[Any]
+_INVALID_ARGUMENT, _UNIMPLEMENTED, _RESOURCE_EXHAUSTED = 3, 12, 8
+_STRING_SIZE = STRING.size
+
+
+def _allocate(api: CApi, dtype: DataType, shape: tuple[int, ...], size: int) -> int:
+    dims = (ctypes.c_int64 * len(shape))(*shape)
+    tensor = api.TF_AllocateTensor(dtype.number, dims, len(shape), size)
+    if not tensor:
+        raise RunError(_RESOURCE_EXHAUSTED, f"no memory for a tensor of {size} bytes")
+    return int(tensor)
+
+
+def to_tensor(api: CApi, array: Array, dtype: DataType) -> int:
+    """Copy an array into a new TF_Tensor of that type; the caller deletes it (its strings go with it).
+
+    Args:
+        api: the C API.
+        array: of ``dtype.numpy``, or objects that are bytes.
+        dtype: the tensor's element type.
+    """
+    if dtype is STRING:
+        return _to_strings(api, array)
+    body = np.ascontiguousarray(array)
+    tensor = _allocate(api, dtype, array.shape, body.nbytes)
+    ctypes.memmove(api.TF_TensorData(tensor), body.ctypes.data, body.nbytes)
+    return tensor
+
+
+def _to_strings(api: CApi, array: Array) -> int:
+    tensor = _allocate(api, STRING, array.shape, array.size * _STRING_SIZE)
+    at = api.TF_TensorData(tensor)
+    initialise, copy = api.TF_StringInit, api.TF_StringCopy
+    for value in array.flat:
+        initialise(at)
+        copy(at, value, len(value))
+        at += _STRING_SIZE
+    return tensor
+
+
+def from_tensor(api: CApi, tensor: int) -> tuple[Array, DataType]:
+    """Copy a TF_Tensor into an array.
+
+    Raises:
+        RunError: UNIMPLEMENTED, for a tensor that has no array form (a resource, a variant).
+    """
+    dtype = data_type(api.TF_TensorType(tensor))
+    shape = tuple(api.TF_Dim(tensor, index) for index in range(api.TF_NumDims(tensor)))
+    if dtype is STRING:
+        return _from_strings(api, tensor, shape), dtype
+    if not dtype.size:
+        raise RunError(_UNIMPLEMENTED, f"an output of type {dtype.name} cannot be answered")
+    count = math.prod(shape)
+    body = ctypes.string_at(api.TF_TensorData(tensor), count * dtype.size) if count else b""
+    return np.frombuffer(body, dtype.numpy or f"V{dtype.size}").reshape(shape), dtype
+
+
+def _from_strings(api: CApi, tensor: int, shape: tuple[int, ...]) -> Array:
+    array = np.empty(shape, object)
+    flat, at = array.reshape(-1), api.TF_TensorData(tensor)
+    pointer, length = api.TF_StringGetDataPointer, api.TF_StringGetSize
+    for index in range(flat.size):
+        size = length(at)
+        flat[index] = ctypes.string_at(pointer(at), size) if size else b""
+        at += _STRING_SIZE
+    return array

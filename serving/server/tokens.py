@@ -1,0 +1,72 @@
+"""Bearer tokens: who may ask, when not everybody may."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from pathlib import Path
+
+from orchard.errors import SettingsError
+
+__all__ = ["Tokens"]
+
+_CHECK_S = 1.0
+_MIN_LENGTH = 16
+
+
+class Tokens:
+    """The tokens in a file, one a line; the file is read again when it changes.
+
+    Args:
+        path: the file. Empty lines and lines that begin with # are no tokens.
+
+    Raises:
+        SettingsError: the file cannot be read or holds no token that is long enough.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._checked = time.monotonic()
+        self._seen = self._stamp()
+        self._digests = self._read()
+
+    def _stamp(self) -> tuple[int, int, int]:
+        try:
+            stat = self._path.stat()
+        except OSError as error:
+            raise SettingsError(f"the token file cannot be read: {error}") from error
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+    def _read(self) -> list[bytes]:
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"the token file cannot be read: {error}") from error
+        tokens = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        if not tokens or min(map(len, tokens)) < _MIN_LENGTH:
+            raise SettingsError(
+                f"{self._path} must hold tokens of at least {_MIN_LENGTH} characters, one a line",
+                hint="python3 -c 'import secrets; print(secrets.token_urlsafe(32))' makes one",
+            )
+        return [hashlib.sha256(token.encode()).digest() for token in tokens]
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if now - self._checked < _CHECK_S:
+            return
+        self._checked = now
+        try:
+            seen = self._stamp()
+            if seen != self._seen:
+                self._digests, self._seen = self._read(), seen
+        except SettingsError:
+            return  # half-written or gone: the tokens before stay valid until there are others
+
+    def allow(self, authorization: str) -> bool:
+        """Whether an Authorization header carries one of the tokens."""
+        self._refresh()
+        scheme, _, token = authorization.partition(" ")
+        given = hashlib.sha256(token.strip().encode("utf-8", "replace")).digest()
+        found = [hmac.compare_digest(given, digest) for digest in self._digests]
+        return scheme.lower() == "bearer" and any(found)
