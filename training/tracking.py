@@ -136,19 +136,7 @@ def pull(
     files = _parse_listing(_read_listing(store, tracked), tracked.name)
     accept({file.path: file.md5 for file in files})
     with opened(folder, settings) as repo, _restored_on_error(_dvc_file(folder), dvc_text):
-        cache = _cache(repo)
-        for md5 in {file.md5 for file in files}:
-            if cache(md5).exists() and not _is(cache(md5), md5):
-                cache(md5).unlink()
-        try:
-            with _failures(store, "fetch", folder):
-                count = int(patiently(lambda: repo.fetch([str(_dvc_file(folder))], remote=REMOTE)))
-        except StoreUnavailable:
-            raise
-        except StoreError:
-            _require_fetched(store, files, cache)  # says which files, where DVC only counts
-            raise
-        _require_fetched(store, files, cache)
+        count = _fetch(repo, store, folder, files)
         _require_checked_out(repo, folder, files)
     return count
 
@@ -168,6 +156,24 @@ def _damaged(repo: Any, folder: Path) -> dict[str, Path]:
     """Return the objects of a tracked folder that the cache has lost or that are not what their name says, by MD5."""
     found = _cached_files(repo, folder)
     return {oid: path for oid, path in found.items() if not _is(path, oid.removesuffix(".dir"))}
+
+
+def _fetch(repo: Any, store: ObjectStore, folder: Path, files: list[_File]) -> int:
+    """Bring every file into the cache, right; returns how many objects travelled."""
+    cache = _cache(repo)
+    for md5 in {file.md5 for file in files}:
+        if cache(md5).exists() and not _is(cache(md5), md5):
+            cache(md5).unlink()
+    try:
+        with _failures(store, "fetch", folder):
+            count = int(patiently(lambda: repo.fetch([str(_dvc_file(folder))], remote=REMOTE)))
+    except StoreUnavailable:
+        raise
+    except StoreError:
+        _require_fetched(store, files, cache)  # says which files, where DVC only counts
+        raise
+    _require_fetched(store, files, cache)
+    return count
 
 
 def _require_fetched(store: ObjectStore, files: list[_File], cache: Callable[[str], Path]) -> None:
