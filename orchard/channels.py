@@ -114,7 +114,7 @@ def _next(order: _Order, before: Pointer | None, manifest: Manifest) -> Pointer:
         verdict=manifest.gate.verdict,
         override_reason=order.override_reason if not manifest.gate.passes else None,
         run_id=order.intent.run_id,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
 
 

@@ -16,6 +16,9 @@ from orchard.store.objects import ObjectStore
 
 __all__ = ["prove"]
 
+OBJECTS = 16
+"""Objects to choose from, so that publishers at the same moment seldom meet; they stay, for publishers may not delete."""
+
 RACES = 8
 """Probers that may swap the same object at the same moment before one of them gives up."""
 
@@ -28,12 +31,12 @@ def _refuse(store: ObjectStore, what: str) -> StoreError:
 
 
 def prove(store: ObjectStore, model: str) -> None:
-    """Prove put-if-absent and compare-and-swap on one object of the model that is there for nothing else.
+    """Prove put-if-absent and compare-and-swap on an object of the model that is there for nothing else.
 
     Raises:
         StoreError: the store overwrote where it had to refuse, or refused where it had to write.
     """
-    key = layout.probe(model)
+    key = layout.probe(model, uuid.uuid4().int % OBJECTS)
     first = canonical_json({"probe": uuid.uuid4().hex})
     stood = create_once(store, key, first)
     try:

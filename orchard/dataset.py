@@ -146,7 +146,7 @@ def _made(
     validation: str | None,
     created_by: str,
 ) -> DatasetVersion:
-    created = datetime.now(UTC).isoformat(timespec="seconds")
+    created = datetime.now(UTC).isoformat(timespec="microseconds")
     return DatasetVersion(
         FORMAT, name, number, digest(index), dict(index), parent, dvc_text, validation, created, created_by
     )

@@ -249,7 +249,7 @@ def _manifest(model: str, files: tuple[File, ...], identity: str, facts: Facts) 
         run_id=facts.run_id,
         metrics=dict(facts.metrics),
         gate=facts.gate,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
         created_by=facts.created_by,
     )
 

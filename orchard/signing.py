@@ -55,10 +55,14 @@ class TrustedKeys:
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A private key and the id of its public half."""
+    """A private key that signs."""
 
     private: Ed25519PrivateKey
-    key_id: str
+
+    @property
+    def key_id(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the raw public half."""
+        return _key_id(self.private.public_key())
 
     @property
     def trusted(self) -> TrustedKeys:
@@ -138,7 +142,7 @@ def load_key(path: Path) -> SigningKey:
         raise SettingsError(f"{path} holds no private key that can be read: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise SettingsError(f"{path} holds another kind of key; expected an Ed25519 private key")
-    return SigningKey(key, _key_id(key.public_key()))
+    return SigningKey(key)
 
 
 def load_trusted(path: Path) -> TrustedKeys:

@@ -1,0 +1,207 @@
+"""Publish, promote, rollback and dataset commit, killed and cut off at every store call; then run again."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from obstore.store import MemoryStore
+
+from orchard import channels, dataset, registry
+from orchard.errors import ConflictError, StoreUnavailable
+from orchard.pointers import history
+from orchard.store import ObjectStore
+from tests.faults.crashing_store import FAULTS, CrashingStore, Killed
+from tests.faults.invariants import Witness
+from tests.orchard.models import BECAUSE, KEY, MODEL, TRUSTED, facts, saved_model
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return tuple(saved_model(tmp_path_factory.mktemp("model"), content) for content in range(4))
+
+
+def empty(folders):
+    return ObjectStore(MemoryStore(), "memory://")
+
+
+@cache
+def _built(folders, channel):
+    store = empty(folders)
+    for number in (1, 2):
+        registry.publish(store, MODEL, folders[number], facts(), KEY)
+        channels.promote(store, MODEL, channel, number, KEY, BECAUSE)
+    dataset.commit(store, MODEL, {"photos": 1}, "dvc 1", parent=None, created_by="anna")
+    return store
+
+
+def world(folders, channel="stable"):
+    """Two versions, `stable` (or another channel) at 2 after 1, one dataset version."""
+    store = empty(folders)
+    for stat in _built(folders, channel).list(""):
+        store.put(stat.key, _built(folders, channel).get(stat.key).body)
+    return store
+
+
+def publish(store, folders):
+    return registry.publish(store, MODEL, folders[3], facts(), KEY)
+
+
+def promote(store, folders):
+    return channels.promote(store, MODEL, "stable", 1, KEY, channels.Intent("bert", "older is better"))
+
+
+def promote_first(store, folders):
+    return channels.promote(store, MODEL, "canary", 2, KEY, channels.Intent("bert", "try it"))
+
+
+def rollback(store, folders):
+    return channels.rollback(store, MODEL, "stable", KEY, channels.Intent("bert", "it takes plums for apples"))
+
+
+def commit(store, folders):
+    return dataset.commit(store, MODEL, {"photos": 2}, "dvc 2", parent=1, created_by="bert")
+
+
+def first_commit(store, folders):
+    return dataset.commit(store, MODEL, {"photos": 2}, "dvc 2", parent=None, created_by="bert")
+
+
+def publish_another(store, folders):
+    registry.publish(store, MODEL, folders[0], facts(), KEY)
+
+
+def promote_another(store, folders):
+    channels.promote(store, MODEL, "shadow", 1, KEY, channels.Intent("carl", "something else"))
+
+
+def nothing(store, folders):
+    return None
+
+
+ACTIONS = [
+    (world, publish, nothing, {"versions": 3}),
+    (world, publish, publish_another, {"versions": 4}),
+    (world, promote, nothing, {"stable": [1, 2, 1]}),
+    (world, promote_first, promote_another, {"canary": [2], "shadow": [1]}),
+    (world, rollback, nothing, {"stable": [1, 2, 1]}),
+    (world, commit, nothing, {"dataset": 2}),
+    (empty, publish, nothing, {"versions": 1}),
+    (empty, first_commit, publish_another, {"dataset": 1, "versions": 1}),
+]
+
+
+def outcome(store):
+    current = dataset.current(store, MODEL)
+    found = {"versions": len(registry.versions(store, MODEL)), "dataset": current.version if current else 0}
+    for channel in ("stable", "canary", "shadow"):
+        found[channel] = [entry.version for entry in history(store, MODEL, channel, TRUSTED)]
+    return found
+
+
+def calls_of(action, folders, start=world):
+    store = CrashingStore(start(folders))
+    action(store, folders)
+    return store.calls
+
+
+def go_on(store):
+    """Whatever happened, the next change of each kind goes through."""
+    newest = registry.versions(store, MODEL)[-1]
+    for channel in ("stable", "canary", "shadow"):
+        now = channels.read(store, MODEL, channel, TRUSTED)
+        version = 1 if now and now.version == newest else newest
+        channels.promote(store, MODEL, channel, version, KEY, channels.Intent("dora", "life goes on"))
+    current = dataset.current(store, MODEL)
+    parent = current.version if current else None
+    dataset.commit(store, MODEL, {"photos": 100}, "dvc", parent=parent, created_by="dora")
+
+
+def survive(folders, start, action, meanwhile, expected, fault):
+    """Let `action` fail at each of its store calls in turn, then run it again, twice; the promises hold all the time."""
+    points = len(calls_of(action, folders, start))
+    assert points >= 3
+    for at in range(points):
+        store = start(folders)
+        witness = Witness(store)
+        ended = None
+        try:
+            action(CrashingStore(store, at, fault), folders)
+        except (Killed, StoreUnavailable) as error:
+            ended = error
+        assert isinstance(ended, Killed) == fault.startswith("killed")
+        witness.look()  # what lies there now is what readers see
+        meanwhile(store, folders)
+        witness.look()
+
+        action(store, folders)
+        action(store, folders)
+
+        witness.look()
+        witness.claims()
+        found = outcome(store)
+        assert found == {**found, **expected}, f"{fault} at call {at}"
+        if found["versions"]:
+            go_on(store)
+            witness.look()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("start", "action", "meanwhile", "expected"), ACTIONS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_every_crash_point_is_survived(folders, start, action, meanwhile, expected, fault):
+    survive(folders, start, action, meanwhile, expected, fault)
+
+
+@pytest.mark.parametrize("fault", ["reply lost", "retried by the client"])
+@pytest.mark.parametrize("action", [publish, promote, promote_first, rollback, commit])
+def test_lost_reply_of_a_commit_is_recognised_as_success(folders, action, fault):
+    calls = calls_of(action, folders)
+    commits = [at for at, call in enumerate(calls) if call.startswith(("create", "swap")) and "/probes/" not in call]
+    assert len(commits) >= 2
+    for at in commits:
+        result = action(CrashingStore(world(folders), at, fault), folders)
+
+        assert getattr(result, "changed", True) is True
+        assert getattr(result, "created", True) is True
+
+
+def test_publisher_killed_before_its_commit_gets_its_number_after_others(folders):
+    store = world(folders)
+    at = next(n for n, call in enumerate(calls_of(publish, folders)) if "/versions/000000000003/" in call)
+    with pytest.raises(Killed):
+        publish(CrashingStore(store, at), folders)
+    publish_another(store, folders)
+
+    found = publish(store, folders)
+
+    assert (found.version, found.created) == (4, True)
+
+
+def test_writer_killed_between_dataset_version_and_pointer_blocks_nobody(folders):
+    store = world(folders)
+    at = next(n for n, call in enumerate(calls_of(commit, folders)) if call.startswith("swap"))
+    with pytest.raises(Killed):
+        commit(CrashingStore(store, at), folders)
+    assert dataset.current(store, MODEL).version == 1
+
+    with pytest.raises(ConflictError, match="version 2 is current"):
+        dataset.commit(store, MODEL, {"photos": 9}, "dvc 9", parent=1, created_by="carl")
+
+    assert dataset.current(store, MODEL).index == {"photos": 2}
+    made = dataset.commit(store, MODEL, {"photos": 9}, "dvc 9", parent=2, created_by="carl")
+    assert (made.version.version, made.created) == (3, True)
+
+
+def test_promoter_killed_before_the_history_leaves_nothing_out(folders):
+    store = world(folders)
+    at = next(n for n, call in enumerate(calls_of(promote, folders)) if "history/000000000003" in call)
+    with pytest.raises(Killed):
+        promote(CrashingStore(store, at), folders)
+    assert [entry.who for entry in history(store, MODEL, "stable", TRUSTED)][-1] == "bert"
+
+    channels.promote(store, MODEL, "stable", 2, KEY, channels.Intent("carl", "no, newer"))
+
+    assert store.exists(f"models/{MODEL}/history/000000000003-stable-promote.json")
+    assert [entry.who for entry in history(store, MODEL, "stable", TRUSTED)][-2:] == ["bert", "carl"]

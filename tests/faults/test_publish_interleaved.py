@@ -1,0 +1,141 @@
+"""Publishers, promoters and ingests that share a store and take turns at every store call, some of them killed."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from obstore.store import MemoryStore
+
+from orchard import channels, dataset, registry
+from orchard.errors import ConflictError, DataError, StoreUnavailable
+from orchard.store import ObjectStore
+from tests.faults.actors import Actor
+from tests.faults.crashing_store import FAULTS, Killed
+from tests.faults.invariants import Witness
+from tests.orchard.models import KEY, MODEL, facts, saved_model
+
+CONTENTS = 3
+FORESEEN = (ConflictError, DataError, StoreUnavailable, Killed)
+
+
+class Crowd(RuleBasedStateMachine):
+    """At any time up to four programs are under way; every rule is one turn of one of them, or a new one."""
+
+    def __init__(self):
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.folders = [saved_model(self.folder / str(number), number) for number in range(CONTENTS)]
+        self.store = ObjectStore(MemoryStore(), "memory://")
+        self.witness = Witness(self.store)
+        self.actors = []
+        self.wanted = set()
+        self.numbers = itertools.count()
+
+    def crowded(self):
+        return len(self.actors) >= 4
+
+    def start(self, work):
+        actor = Actor(self.store, work)
+        self.actors.append(actor)
+        self.collect()
+
+    def collect(self):
+        """Take note of what ended programs acknowledged."""
+        for actor in [actor for actor in self.actors if actor.ended]:
+            self.actors.remove(actor)
+            actor.kill()
+            assert actor.error is None or isinstance(actor.error, FORESEEN), repr(actor.error)
+            result = actor.result
+            if isinstance(result, registry.Published):
+                assert self.witness.published.setdefault(result.publish_id, result.version) == result.version
+            elif isinstance(result, channels.Change):
+                self.witness.changes.append(result.pointer)
+            elif isinstance(result, dataset.Committed):
+                self.witness.commits[result.version.version] = result.version.digest
+
+    @precondition(lambda self: not self.crowded())
+    @rule(content=st.integers(0, CONTENTS - 1))
+    def begin_publish(self, content):
+        self.wanted.add(content)
+        self.start(lambda store: registry.publish(store, MODEL, self.folders[content], facts(), KEY))
+
+    @precondition(lambda self: not self.crowded() and self.witness.published)
+    @rule(channel=st.sampled_from(["stable", "canary"]), version=st.integers(1, CONTENTS))
+    def begin_promote(self, channel, version):
+        intent = channels.Intent(f"promoter {next(self.numbers)}", "because")
+        self.start(lambda store: channels.promote(store, MODEL, channel, version, KEY, intent))
+
+    @precondition(lambda self: not self.crowded() and self.witness.changes)
+    @rule(channel=st.sampled_from(["stable", "canary"]))
+    def begin_rollback(self, channel):
+        intent = channels.Intent(f"promoter {next(self.numbers)}", "it was bad")
+        self.start(lambda store: channels.rollback(store, MODEL, channel, KEY, intent))
+
+    @precondition(lambda self: not self.crowded())
+    @rule(photos=st.integers(1, 3))
+    def begin_commit(self, photos):
+        def work(store):
+            current = dataset.current(store, MODEL)
+            parent = current.version if current else None
+            index = {"photos": photos, "after": parent}
+            return dataset.commit(store, MODEL, index, "dvc", parent=parent, created_by="ingest")
+
+        self.start(work)
+
+    @precondition(lambda self: self.actors)
+    @rule(turns=st.lists(st.integers(0, 3), min_size=1, max_size=12))
+    def take_turns(self, turns):
+        for turn in turns:
+            if self.actors:
+                self.actors[turn % len(self.actors)].step()
+                self.collect()
+
+    @precondition(lambda self: self.actors)
+    @rule(turn=st.integers(0, 3), fault=st.sampled_from(FAULTS))
+    def fail_once(self, turn, fault):
+        self.actors[turn % len(self.actors)].step(fault)
+        self.collect()
+
+    @invariant()
+    def promises_hold(self):
+        self.witness.look()
+
+    def teardown(self):
+        try:
+            for actor in list(self.actors):
+                actor.finish()
+            self.collect()
+            for content in sorted(self.wanted):  # whoever was killed runs again
+                found = registry.publish(self.store, MODEL, self.folders[content], facts(), KEY)
+                assert self.witness.published.setdefault(found.publish_id, found.version) == found.version
+            self.witness.look()
+            self.witness.claims()
+            assert len(registry.versions(self.store, MODEL)) == len(self.wanted)
+        finally:
+            for actor in self.actors:
+                actor.kill()
+            shutil.rmtree(self.folder)
+
+
+def explore(examples, **options):
+    run_state_machine_as_test(
+        Crowd,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize=True,
+            **options,
+        ),
+    )
+
+
+def test_promises_hold_in_every_interleaving_that_was_tried():
+    explore(120)

@@ -1,0 +1,103 @@
+"""Sixteen programs at once on the real store: exactly one wins wherever only one may."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from orchard import channels, dataset, registry
+from orchard.errors import ConflictError
+from orchard.pointers import history
+from tests.faults.invariants import Witness
+from tests.orchard.models import KEY, MODEL, TRUSTED, facts, saved_model
+
+RACERS = 16
+
+
+def race(work, racers=RACERS):
+    """Run `work(number)` in threads that start together; returns results and ConflictErrors."""
+    start = Barrier(racers)
+
+    def racer(number):
+        start.wait(30)
+        try:
+            return work(number)
+        except ConflictError as error:
+            return error
+
+    with ThreadPoolExecutor(racers) as pool:
+        return list(pool.map(racer, range(racers)))
+
+
+@pytest.fixture
+def witness(seaweed):
+    return Witness(seaweed)
+
+
+def test_sixteen_publishers_each_get_a_number_of_their_own(seaweed, witness, tmp_path):
+    folders = [saved_model(tmp_path / str(number), number) for number in range(RACERS)]
+
+    found = race(lambda number: registry.publish(seaweed, MODEL, folders[number], facts(), KEY))
+
+    assert sorted(item.version for item in found) == list(range(1, RACERS + 1))
+    assert all(item.created for item in found)
+    witness.published = {item.publish_id: item.version for item in found}
+    witness.look()
+    witness.claims()
+
+
+def test_sixteen_publishers_of_the_same_bytes_make_one_version(seaweed, witness, tmp_path):
+    registry.publish(seaweed, MODEL, saved_model(tmp_path / "before", "before"), facts(), KEY)
+    folder = saved_model(tmp_path / "same", "same")
+
+    found = race(lambda number: registry.publish(seaweed, MODEL, folder, facts(), KEY))
+
+    assert {item.version for item in found} == {2}
+    assert sum(item.created for item in found) == 1
+    witness.look()
+    witness.claims()
+
+
+def test_sixteen_promoters_change_a_channel_one_after_the_other(seaweed, witness, tmp_path):
+    for number in (1, 2, 3):
+        registry.publish(seaweed, MODEL, saved_model(tmp_path / str(number), number), facts(), KEY)
+    channels.promote(seaweed, MODEL, "stable", 3, KEY, channels.Intent("anna", "first"))
+
+    def promote(number):
+        return channels.promote(seaweed, MODEL, "stable", 1 + number % 2, KEY, channels.Intent(f"p{number}", "race"))
+
+    found = race(promote)
+
+    changed = [item.pointer for item in found if isinstance(item, channels.Change) and item.changed]
+    entries = history(seaweed, MODEL, "stable", TRUSTED)
+    assert sorted(item.generation for item in changed) == list(range(2, len(entries) + 1))
+    witness.changes = changed
+    witness.look()
+
+
+def test_eight_ingests_lose_no_update(seaweed, witness):
+    def commit(number):
+        while True:
+            current = dataset.current(seaweed, MODEL)
+            parent = current.version if current else None
+            photos = [*(current.index["photos"] if current else []), number]
+            try:
+                made = dataset.commit(seaweed, MODEL, {"photos": photos}, "dvc", parent=parent, created_by=f"i{number}")
+            except ConflictError:
+                continue
+            return made
+
+    found = race(commit, 8)
+
+    assert sorted(item.version.version for item in found) == list(range(1, 9))
+    assert sorted(dataset.current(seaweed, MODEL).index["photos"]) == list(range(8))
+    witness.commits = {item.version.version: item.version.digest for item in found}
+    witness.look()
+
+
+def test_store_proves_its_conditional_writes_to_many_at_once(seaweed):
+    from orchard import conformance
+
+    assert race(lambda number: conformance.prove(seaweed, MODEL)) == [None] * RACERS

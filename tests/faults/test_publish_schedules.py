@@ -1,0 +1,120 @@
+"""Two programs at once, in every order of their store calls that has up to two changes of turn."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchard import channels, dataset, registry
+from orchard.errors import ConflictError, DataError
+from tests.faults.actors import Actor
+from tests.faults.invariants import Witness
+from tests.faults.test_publish_crashes import calls_of, empty, folders, world
+from tests.orchard.models import KEY, MODEL, facts
+
+__all__ = ["folders"]
+
+
+def publish(content):
+    return lambda store, folders: registry.publish(store, MODEL, folders[content], facts(), KEY)
+
+
+def promote(version, who):
+    return lambda store, folders: channels.promote(
+        store, MODEL, "stable", version, KEY, channels.Intent(who, "why not")
+    )
+
+
+def rollback(who):
+    return lambda store, folders: channels.rollback(store, MODEL, "stable", KEY, channels.Intent(who, "it was bad"))
+
+
+def commit(photos):
+    def work(store, folders):
+        current = dataset.current(store, MODEL)
+        parent = current.version if current else None
+        return dataset.commit(store, MODEL, {"photos": photos}, "dvc", parent=parent, created_by="ingest")
+
+    return work
+
+
+PAIRS = {
+    "the same bytes": (empty, publish(3), publish(3)),
+    "the same bytes, later": (world, publish(3), publish(3)),
+    "other bytes": (world, publish(0), publish(3)),
+    "two promotions": (world, promote(1, "bert"), promote(1, "carl")),
+    "first promotions": (lambda folders: world(folders, channel="canary"), promote(1, "bert"), promote(2, "carl")),
+    "promotion and rollback": (world, promote(1, "bert"), rollback("carl")),
+    "two rollbacks": (world, rollback("bert"), rollback("carl")),
+    "two datasets": (world, commit(8), commit(9)),
+    "the same dataset": (world, commit(9), commit(9)),
+    "first datasets": (empty, commit(8), commit(9)),
+}
+
+
+def run(store, first, second, folders, turns):
+    """Let the first do some calls, then the second some, then the first the rest, then the second."""
+    one = Actor(store, lambda shared: first(shared, folders))
+    for _ in range(turns[0]):
+        one.step()
+    two = Actor(store, lambda shared: second(shared, folders))
+    for _ in range(turns[1]):
+        if not two.ended:
+            two.step()
+    one.finish()
+    two.finish()
+    return one, two
+
+
+def judge(witness, actors):
+    """Whoever did not win was told so, and whatever was acknowledged is there."""
+    for actor in actors:
+        assert actor.error is None or isinstance(actor.error, ConflictError | DataError), repr(actor.error)
+        match actor.result:
+            case registry.Published(version, identity):
+                assert witness.published.setdefault(identity, version) == version
+            case channels.Change(pointer):
+                witness.changes.append(pointer)
+            case dataset.Committed(version):
+                witness.commits[version.version] = version.digest
+    witness.look()
+    witness.claims()
+
+
+def every_order(pair, folders):
+    """Run the pair in every order; returns in how many."""
+    start, first, second = PAIRS[pair]
+    count = 0
+    for before in range(len(calls_of(first, folders, start))):
+        for between in range(1, len(calls_of(second, folders, start)) + 1):
+            store = start(folders)
+            witness = Witness(store)
+            one, two = run(store, first, second, folders, (before, between))
+            judge(witness, (one, two))
+            assert one.error is None or two.error is None, "both were refused"
+            if pair.startswith("the same bytes"):
+                assert one.result.version == two.result.version
+                assert one.result.created + two.result.created == 1
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_every_order_of_two_programs_keeps_the_promises(pair, folders):
+    assert every_order(pair, folders) >= 9
+
+
+def test_slow_writer_never_moves_the_dataset_pointer_back(folders):
+    store = world(folders)
+    witness = Witness(store)
+    slow = Actor(store, lambda shared: commit(8)(shared, folders))
+    while slow.calls[-1].startswith("get") or not slow.calls[-1].endswith("current.json"):
+        slow.step()
+    with pytest.raises(ConflictError):
+        dataset.commit(store, MODEL, {"photos": 9}, "dvc", parent=1, created_by="quick")
+    made = dataset.commit(store, MODEL, {"photos": 9}, "dvc", parent=2, created_by="quick")
+    witness.look()
+
+    slow.finish()
+
+    assert (slow.result.version.version, made.version.version) == (2, 3)
+    witness.look()
