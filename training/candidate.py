@@ -10,9 +10,8 @@ from orchard import documents, registry
 from orchard.errors import DataError, IntegrityError
 from orchard.manifest import File
 
-__all__ = ["CANDIDATE", "CURVES", "SAVED_MODEL", "TRAINING", "Candidate", "files_digest", "read_candidate"]
+__all__ = ["CURVES", "SAVED_MODEL", "TRAINING", "Candidate", "files_digest", "read_candidate"]
 
-CANDIDATE = Path("artifacts") / "candidate"
 SAVED_MODEL = "saved_model"
 TRAINING = "training.json"
 CURVES = "curves.csv"

@@ -18,6 +18,7 @@ from training.evaluation.report import write_report
 from training.evaluation.scores import Answer
 from training.sessions import open_model
 from training.shards import Index, read_index
+from training.workspace import Workspace
 
 __all__ = ["Options", "Teller", "evaluate", "read_options", "read_their_dataset"]
 
@@ -32,7 +33,7 @@ class Options:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = documents.STRICT
 
-    baseline: bool = True
+    baseline: bool = False
 
 
 class Teller(Protocol):
@@ -50,12 +51,12 @@ def read_options(section: Mapping[str, Any]) -> Options:
         raise ParamsError(error.message, hint="params.yaml, section evaluate") from error
 
 
-def read_their_dataset(candidate: Candidate, data: Path) -> tuple[Path, Index]:
+def read_their_dataset(candidate: Candidate, workspace: Workspace) -> tuple[Path, Index]:
     """Find the dataset that a candidate learned from and make sure that it is that one.
 
     Args:
         candidate: the candidate.
-        data: the folder of datasets.
+        workspace: where its dataset lies.
 
     Returns:
         The dataset's folder and its index.
@@ -63,7 +64,7 @@ def read_their_dataset(candidate: Candidate, data: Path) -> tuple[Path, Index]:
     Raises:
         DataError: there is none, or another version of it lies there.
     """
-    folder = data / candidate.dataset_name
+    folder = workspace.dataset(candidate.dataset_name)
     index = read_index(folder)
     if index.digest != candidate.dataset_digest:
         raise DataError(
@@ -76,13 +77,11 @@ def read_their_dataset(candidate: Candidate, data: Path) -> tuple[Path, Index]:
     return folder, index
 
 
-def evaluate(candidate_folder: Path, data: Path, report: Path, options: Options, tell: Teller) -> dict[str, Any]:
+def evaluate(workspace: Workspace, options: Options, tell: Teller) -> dict[str, Any]:
     """Judge a candidate on every test photo of its dataset and write the report.
 
     Args:
-        candidate_folder: what training left behind.
-        data: the folder of datasets.
-        report: the folder for the report; replaced file by file, the document last.
+        workspace: where candidate and dataset lie; the report goes there file by file, its document last.
         options: what to do beside.
         tell: says what goes on.
 
@@ -93,8 +92,8 @@ def evaluate(candidate_folder: Path, data: Path, report: Path, options: Options,
         DataError: no candidate, no dataset, another dataset, or no test photos.
         IntegrityError: the candidate's model cannot be loaded, fails or answers nonsense; a shard is damaged.
     """
-    candidate = read_candidate(candidate_folder)
-    folder, index = read_their_dataset(candidate, data)
+    candidate = read_candidate(workspace.candidate)
+    folder, index = read_their_dataset(candidate, workspace)
     photos = read_test_photos(folder)
     with tell.status(f"asking the model about {len(photos)} test photos"):
         answers, latency = _question(candidate, photos)
@@ -110,7 +109,7 @@ def evaluate(candidate_folder: Path, data: Path, report: Path, options: Options,
     if options.baseline:
         with tell.status("asking the nearest training photo instead"):
             document["baseline"] = judge_nearest(folder, photos, index.classes)
-    write_report(report, document, answers, photos, candidate)
+    write_report(workspace.evaluation, document, answers, photos, candidate)
     return document
 
 

@@ -18,11 +18,11 @@ from training import pages
 from training.candidate import CURVES, Candidate
 from training.evaluation.charts import calibration_bars, draw_curves, heat_map
 from training.evaluation.photos import Photo
+from training.evaluation.recorded import CLASS, record
 from training.evaluation.scores import ALL, Answer
 
-__all__ = ["EVALUATION", "FOLDER", "PAGE", "flatten", "read_evaluation", "write_report"]
+__all__ = ["EVALUATION", "PAGE", "flatten", "read_evaluation", "write_report"]
 
-FOLDER = Path("artifacts") / "evaluation"
 EVALUATION = "evaluation.json"
 METRICS = "metrics.json"
 CONFUSION = "confusion.csv"
@@ -36,7 +36,7 @@ LIMIT = 32 << 20  # of an evaluation: confusion grows with the square of the cla
 
 
 def flatten(document: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of an evaluation that people compare, flat: for DVC and for the manifest.
+    """The figures of an evaluation that people compare, flat, as `dvc metrics` shows them.
 
     Args:
         document: an ``evaluation.json``.
@@ -45,9 +45,7 @@ def flatten(document: Mapping[str, Any]) -> dict[str, float]:
         What `orchard.gate.summary` gives (photos, accuracy, worst class, by slice), ``ece``, ``size_bytes`` and
         ``baseline.<slice>.accuracy``. No latency: it is another every time.
     """
-    figures = {**gate.summary(document), "size_bytes": document["size_bytes"]}
-    if document["calibration"]["ece"] is not None:
-        figures["ece"] = document["calibration"]["ece"]
+    figures = {name: value for name, value in record(document).items() if CLASS not in name}
     baseline = gate.summary(document["baseline"] or {})
     figures |= {f"baseline.{name}": value for name, value in baseline.items() if name.endswith(".accuracy")}
     return figures

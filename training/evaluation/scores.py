@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ALL", "NAMED_SLICES", "Answer", "calibrate", "confuse", "list_misses", "score"]
+__all__ = ["ALL", "NAMED_SLICES", "Answer", "calibrate", "confuse", "list_misses", "score", "sum_up"]
 
 NAMED_SLICES = ("turntable", "shop")
 """Sources that every evaluation names, with n = 0 where there are no photos of them: studio and world, never one figure."""
@@ -50,20 +50,28 @@ def _share(correct: int, n: int) -> float | None:
     return round(correct / n, DIGITS) if n else None
 
 
-def _slice(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, Any]:
-    seen = Counter(answer.label for answer in answers)
-    right = Counter(answer.label for answer in answers if answer.correct)
-    found = [label for label in classes if seen[label]]
+def sum_up(counts: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    """Make a slice's figures of its counts.
+
+    Args:
+        counts: class → (photos, right answers).
+
+    Returns:
+        ``n``, ``correct``, ``accuracy`` (None without photos), ``worst`` (None without photos) and ``classes``, where
+        a class without photos has n = 0.
+    """
+    n, correct = sum(n for n, _ in counts.values()), sum(right for _, right in counts.values())
+    found = [label for label, (seen, _) in counts.items() if seen]
     # of equally bad classes the one with more photos tells more
-    worst = min(found, key=lambda label: (right[label] / seen[label], -seen[label], label), default=None)
+    worst = min(found, key=lambda label: (counts[label][1] / counts[label][0], -counts[label][0], label), default=None)
     return {
-        "n": len(answers),
-        "correct": right.total(),
-        "accuracy": _share(right.total(), len(answers)),
+        "n": n,
+        "correct": correct,
+        "accuracy": _share(correct, n),
         "worst": None
         if worst is None
-        else {"label": worst, "accuracy": _share(right[worst], seen[worst]), "n": seen[worst]},
-        "classes": {label: {"n": seen[label], "correct": right[label]} for label in classes},
+        else {"label": worst, "accuracy": _share(counts[worst][1], counts[worst][0]), "n": counts[worst][0]},
+        "classes": {label: {"n": seen, "correct": right} for label, (seen, right) in counts.items()},
     }
 
 
@@ -80,10 +88,14 @@ def score(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, Any]:
         classes: every class, whether or not there is a photo of it.
 
     Returns:
-        For each source and for ``all``: ``n``, ``correct``, ``accuracy`` (None without photos), ``worst`` (None without
-        photos) and ``classes``, where a class without photos has n = 0.
+        For each source and for ``all`` what `sum_up` gives.
     """
-    return {name: _slice(part, classes) for name, part in _slices(answers).items()}
+    scored = {}
+    for name, part in _slices(answers).items():
+        seen = Counter(answer.label for answer in part)
+        right = Counter(answer.label for answer in part if answer.correct)
+        scored[name] = sum_up({label: (seen[label], right[label]) for label in classes})
+    return scored
 
 
 def confuse(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, Any]:

@@ -30,15 +30,17 @@ def evaluate(out: Output, *, params: Path) -> None:
     and page.html, with pictures of the misses. Whether the model is good enough is for `orchard gate` to say.
     """
     from training import params as parameters
-    from training.candidate import CANDIDATE
     from training.evaluation import assessment
-    from training.evaluation.report import FOLDER, PAGE, flatten
+    from training.evaluation.report import PAGE, flatten
+    from training.workspace import Workspace
 
     options = assessment.read_options(parameters.load(params).evaluate)
-    document = assessment.evaluate(CANDIDATE, Path("data"), FOLDER, options, out)
+    workspace = Workspace()
+    document = assessment.evaluate(workspace, options, out)
+    page = str(workspace.evaluation / PAGE)
     metrics = flatten(document)
-    result = {"metrics": metrics, "latency_ms": document["latency_ms"], "page": str(FOLDER / PAGE)}
-    out.result(result, _text(out, document, str(FOLDER / PAGE)))
+    result = {"metrics": metrics, "latency_ms": document["latency_ms"], "page": page}
+    out.result(result, _text(out, document, page))
 
 
 def _text(out: Output, document: dict[str, Any], page: str) -> str:

@@ -1,0 +1,157 @@
+"""What the channel serves today, judged on the same photos as the candidate."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from orchard import documents, layout, pointers, registry
+from orchard.errors import DataError, IntegrityError, ObjectNotFound
+from orchard.manifest import File, Manifest
+from orchard.settings import Settings
+from orchard.signing import TrustedKeys, load_trusted
+from orchard.store import ObjectStore, open_store
+from training.candidate import files_digest
+from training.evaluation.assessment import Teller
+from training.evaluation.judge import ask
+from training.evaluation.photos import read_test_photos
+from training.evaluation.recorded import recall
+from training.evaluation.scores import score
+from training.sessions import open_model
+from training.shards import read_index
+
+__all__ = ["Channel", "Served", "download", "judge_served", "open_channel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel of a model in a store, and the keys that are believed there."""
+
+    store: ObjectStore
+    model: str
+    name: str
+    trusted: TrustedKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The version that a channel means.
+
+    Attributes:
+        version: its number.
+        evaluation: as `orchard.gate.decide` reads it.
+        how: ``recorded`` with its publication on the same photos, or ``measured`` just now.
+    """
+
+    version: int
+    evaluation: Mapping[str, Any]
+    how: Literal["recorded", "measured"]
+
+
+def open_channel(settings: Settings) -> Channel | None:
+    """The channel that the settings mean; None where no store is set.
+
+    Raises:
+        SettingsError: a store is set, and no key that is trusted in it.
+    """
+    if settings.store_url is None:
+        return None
+    settings.require("trusted_keys_file")
+    trusted = load_trusted(settings.trusted_keys_file)  # type: ignore[arg-type]  # required the line before
+    return Channel(open_store(settings), settings.model, settings.channel, trusted)
+
+
+def _fetch(channel: Channel, file: File, path: Path) -> None:
+    key = layout.blob(channel.model, file.sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seen, size = hashlib.sha256(), 0
+    try:
+        with path.open("wb") as target:
+            for piece in channel.store.stream(key):
+                size += len(piece)
+                if size > file.size:
+                    break
+                seen.update(piece)
+                target.write(piece)
+    except ObjectNotFound as error:
+        raise IntegrityError(
+            f"{key}, which holds {file.path}, is missing", hint="publishing it again mends it"
+        ) from error
+    if size != file.size or seen.hexdigest() != file.sha256:
+        raise IntegrityError(
+            f"{key} does not hold {file.path} as it was published: its bytes have another SHA-256 or length",
+            hint="publishing the same files again mends it",
+        )
+
+
+def download(channel: Channel, manifest: Manifest, folder: Path) -> None:
+    """Bring a version's files into a folder, each held against its size and SHA-256.
+
+    Args:
+        channel: where it is.
+        manifest: the version's, verified: its paths stay inside the folder.
+        folder: where to; only a call that returns has filled it.
+
+    Raises:
+        IntegrityError: a file is missing in the store, or is not what was published.
+    """
+    for file in manifest.files:
+        _fetch(channel, file, folder / file.path)
+
+
+def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], tell: Teller) -> Served | None:
+    """Judge the version that a channel means on a dataset's test photos.
+
+    What its manifest recorded counts if it was judged on this very dataset; otherwise its files are downloaded and asked.
+
+    Args:
+        channel: the channel.
+        data: the dataset's folder.
+        dataset: its ``name`` and ``digest``.
+        tell: says what goes on.
+
+    Returns:
+        None if nothing was ever promoted to the channel.
+
+    Raises:
+        DataError: the folder holds another dataset.
+        IntegrityError: pointer, manifest or a file is not what was signed.
+        StoreError: the store did not answer.
+    """
+    pointer = pointers.read(channel.store, channel.model, channel.name, channel.trusted)
+    if pointer is None:
+        return None
+    manifest = registry.read_manifest(
+        channel.store, channel.model, pointer.version, channel.trusted, sha256=pointer.manifest_sha256
+    )
+    recorded = recall(manifest, dataset["digest"])
+    if recorded is not None:
+        return Served(manifest.version, recorded, "recorded")
+    with tell.status(f"asking version {manifest.version}, which {channel.name} means, about the same photos"):
+        slices = _measure(channel, manifest, data, dataset["digest"])
+    evaluation = {
+        "format": documents.FORMAT,
+        "dataset": dict(dataset),
+        "model": {"sha256": files_digest(manifest.files)},
+        "slices": slices,
+    }
+    return Served(manifest.version, evaluation, "measured")
+
+
+def _measure(channel: Channel, manifest: Manifest, data: Path, digest: str) -> dict[str, Any]:
+    index = read_index(data)
+    if index.digest != digest:
+        raise DataError(
+            f"{data} is not what the candidate was judged on: its digest is {index.digest[:12]}, not {digest[:12]}",
+            hint="`orchard evaluate` judges the candidate on what is there, `orchard pull` brings a version back",
+        )
+    photos = read_test_photos(data)
+    with tempfile.TemporaryDirectory(prefix="orchard-incumbent-") as temporary:
+        folder = Path(temporary) / "saved_model"
+        download(channel, manifest, folder)
+        with open_model(folder) as session:
+            return score(ask(session, photos), index.classes)
