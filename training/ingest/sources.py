@@ -5,16 +5,20 @@ A tar is read as a stream and never unpacked: no name in it can reach the disk.
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import stat
 import tarfile
 import unicodedata
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from orchard.errors import DataError
 from training.ingest.refusals import Reason, Refused, Unfit, readable
@@ -32,7 +36,7 @@ ADDED = "added"
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
 LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
-ZSTD = b"\x28\xb5\x2f\xfd"
+CHUNK = 1 << 20
 LONGEST_NAME = 120
 HINT = "a source holds <split>/<class>/<photo>, with splits such as train and test; or give --split, and --label"
 
@@ -223,39 +227,70 @@ def _raise(error: OSError) -> None:
     )
 
 
+class _Header(tarfile.TarInfo):
+    """A member's header. What `tarfile` takes for the archive's end, a damaged or missing header, is an error here."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header block."""
+        if not buf:
+            raise tarfile.ReadError("its end is missing")
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if any(buf):  # all zeros are the archive's proper end
+                raise tarfile.ReadError(f"a header is damaged ({error})") from error
+            raise
+
+
+def _unpack_zstd(file: IO[bytes]) -> Any:
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+
+
+UNPACK: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+    b"\x28\xb5\x2f\xfd": _unpack_zstd,
+}
+"""How compressed files begin, and what unpacks them. All check their checksums when they are read to the end."""
+
+
 def _is_tar(path: Path) -> bool:
     with path.open("rb") as file:
-        if file.read(4) == ZSTD:
-            return True
+        block = file.read(tarfile.BLOCKSIZE)
+    if any(block.startswith(magic) for magic in UNPACK):
+        return True
     try:
-        return tarfile.is_tarfile(path)
-    except (OSError, EOFError):
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
         return False
+    return True
 
 
 @contextmanager
-def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+def _stream(path: Path) -> Iterator[Any]:
+    """Open a file, unpacked on the way if it is compressed."""
     with path.open("rb") as file:
-        stream: IO[bytes] | Any = file
-        if file.read(4) == ZSTD:
-            import pyarrow as pa
-
-            stream = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+        begin = file.read(8)
         file.seek(0)
-        with tarfile.open(fileobj=stream, mode="r|*") as archive:
-            yield archive
+        yield next((unpack(file) for magic, unpack in UNPACK.items() if begin.startswith(magic)), file)
 
 
 def _walk_tar(source: Path, placing: Placing) -> Iterator[Entry]:
     stem = source.name.split(".")[0]
     count = 0
     try:
-        with _open_tar(source) as archive:
+        with _stream(source) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
             for member in archive:
                 count += 1
                 yield from _member(archive, member, source, stem, placing)
                 archive.members = []  # type: ignore[attr-defined]  # a stream is never looked back at: keep memory flat
-    except (tarfile.TarError, EOFError, OSError) as error:
+            while stream.read(CHUNK):  # to the very end, where the checksum is
+                continue
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise DataError(
             f"the archive {source} is damaged after {count} members: {error}", hint="fetch or make the archive again"
         ) from error
