@@ -30,13 +30,18 @@ def _refuse(store: ObjectStore, what: str) -> StoreError:
     )
 
 
-def prove(store: ObjectStore, model: str) -> None:
+def prove(store: ObjectStore, model: str, content: str = "00000000") -> None:
     """Prove put-if-absent and compare-and-swap on an object of the model that is there for nothing else.
+
+    Args:
+        store: the store in question.
+        model: the model's name.
+        content: eight or more hexadecimal digits that choose one of a few such objects; a publisher gives its publish_id.
 
     Raises:
         StoreError: the store overwrote where it had to refuse, or refused where it had to write.
     """
-    key = layout.probe(model, uuid.uuid4().int % OBJECTS)
+    key = layout.probe(model, int(content[:8], 16) % OBJECTS)
     first = canonical_json({"probe": uuid.uuid4().hex})
     stood = create_once(store, key, first)
     try:

@@ -131,6 +131,6 @@ def parts_of_history_key(key: str) -> tuple[int, str, str] | None:
     return (int(found[1]), found[2], found[3]) if found else None
 
 
-def probe(model: str, number: int) -> str:
+def probe(model: str, number: int = 0) -> str:
     """One of the objects on which publishers prove that the store's conditional writes are what they claim."""
     return f"{_model(model)}/probes/{number:02d}.json"

@@ -289,7 +289,7 @@ def publish(
     identity = publish_id(model, files, facts.dataset.digest, facts.params_digest)
     made = _manifest(model, files, identity, facts)
     _must_be_readable(made)
-    conformance.prove(store, model)
+    conformance.prove(store, model, identity)
     _upload(store, model, folder, files)
     return _number(store, made, key, trusted or key.trusted)
 
