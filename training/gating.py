@@ -23,6 +23,8 @@ __all__ = ["PAGE", "Judged", "check_belongs", "gate", "read_verdict"]
 
 VERDICT = "verdict.json"
 PAGE = "page.html"
+REASONS = 3
+"""Failed checks that a refusal's reason spells out; the page has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +126,18 @@ def _simpler_model(evaluation: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _with_simpler_model(verdict: Verdict, evaluation: Mapping[str, Any], override_reason: str | None) -> Verdict:
-    extra = tuple(_simpler_model(evaluation))
-    failed = [check for check in extra if not check.passed]
-    checks = (*verdict.checks, *extra)
-    if not failed or verdict.verdict == "overridden":
-        reason = verdict.reason
-        if verdict.verdict == "accepted":
-            reason = f"all {sum(check.passed is not None for check in checks)} checks passed"
-        return replace(verdict, reason=reason, checks=checks)
+    """The verdict after the checks against the baseline, which `decide` does not know of."""
+    checks = (*verdict.checks, *_simpler_model(evaluation))
+    failed = [check for check in checks if check.passed is False]
+    judged = sum(check.passed is not None for check in checks)
+    if not failed:
+        return replace(verdict, reason=f"all {judged} checks passed", checks=checks)
     if override_reason is not None:
         return replace(verdict, verdict="overridden", reason=override_reason.strip(), checks=checks)
-    said = "; ".join(check.sentence for check in failed)
-    reason = f"{verdict.reason}; {said}" if verdict.verdict == "refused" else said
+    more = f"; and {len(failed) - REASONS} more" if len(failed) > REASONS else ""
+    reason = (
+        f"{len(failed)} of {judged} checks failed: " + "; ".join(check.sentence for check in failed[:REASONS]) + more
+    )
     return replace(verdict, verdict="refused", reason=reason, checks=checks)
 
 
