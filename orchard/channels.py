@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from orchard import layout
@@ -69,7 +69,8 @@ def _order(
         raise DataError(f"{channel!r} is no channel; there are {', '.join(CHANNELS)}")
     if not intent.why.strip() or not intent.who.strip():
         raise DataError(f"a {action} needs a reason; the history keeps it", hint="say it with --why …")
-    return _Order(model, channel, action, intent, key, trusted or key.trusted, override_reason)
+    stripped = replace(intent, why=intent.why.strip())
+    return _Order(model, channel, action, stripped, key, trusted or key.trusted, override_reason)
 
 
 def _caught_up(store: ObjectStore, order: _Order) -> Stand:
@@ -177,15 +178,15 @@ def promote(
 def _previous(entries: list[Pointer]) -> int | None:
     """The version to go back to: what came before the current one, never one that was rolled back from.
 
-    Promotions pile up, a rollback takes off what lies above its target: after 1, 2, 3 and a rollback to 2, the next
+    Versions pile up, a rollback to one in the pile takes off what lies above it: after 1, 2, 3 and a rollback to 2, the next
     rollback goes to 1, not to the 3 that was found bad.
     """
     pile: list[int] = []
     for entry in entries:
-        if entry.action == "rollback":
-            while pile and pile[-1] != entry.version:
+        if entry.action == "rollback" and entry.version in pile:
+            while pile[-1] != entry.version:
                 pile.pop()
-        if not pile or pile[-1] != entry.version:
+        elif not pile or pile[-1] != entry.version:
             pile.append(entry.version)
     return pile[-2] if len(pile) > 1 else None
 

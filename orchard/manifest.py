@@ -165,14 +165,14 @@ def publish_id(model: str, files: Iterable[File], dataset_digest: str, params_di
 
 def _bad_path(path: str) -> str | None:
     parts = path.split("/")
-    if not path or len(path.encode("utf-8", "replace")) > 512 or any(len(part.encode()) > 200 for part in parts):
+    if any(unicodedata.category(char) in {"Cf", "Cs", "Co", "Zl", "Zp"} for char in path):
+        return "has an invisible character"
+    if not path or len(path.encode()) > 512 or any(len(part.encode()) > 200 for part in parts):
         return "is empty or too long"
     if unicodedata.normalize("NFC", path) != path:
         return "is not in Unicode's composed form (NFC)"
     if any(ord(char) < 32 or ord(char) == 127 or char in '\\:*?"<>|' for char in path):
         return 'has a control character or one of \\ : * ? " < > |'
-    if any(unicodedata.category(char) in {"Cf", "Cs", "Co", "Zl", "Zp"} for char in path):
-        return "has an invisible character"
     if any(part in {"", ".", ".."} or part != part.strip() or part.endswith(".") for part in parts):
         return "is absolute, or has an empty, dotted or padded part"
     return None
