@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchard import __version__, dataset, documents, layout, registry, runs
+from orchard import __version__, dataset, documents, layout, pointers, registry, runs
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, SettingsError
 from orchard.manifest import DatasetRef, Facts, GateRecord, publish_id
 from orchard.settings import Settings
-from orchard.signing import SigningKey, TrustedKeys, load_key, load_trusted
+from orchard.signing import SigningKey, load_key, load_trusted
 from orchard.store import ObjectStore, open_store
-from training.candidate import Candidate, read_candidate
+from training.candidate import Candidate, files_digest, read_candidate
 from training.evaluation.recorded import record
 from training.evaluation.report import read_evaluation
 from training.gating import PAGE, check_belongs, read_verdict
+from training.incumbent import Channel
 from training.sessions import ModelSession, open_model
 from training.workspace import Workspace
 
@@ -35,14 +36,29 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to publish, as what, and in whose name."""
+    """Where to publish, as what, and in whose name.
 
-    store: ObjectStore
-    model: str
+    Attributes:
+        channel: the model in its store, and the channel that the gate compared with.
+        key: signs the manifest.
+        actor: who publishes.
+        run_id: the run that this belongs to, None outside a run.
+    """
+
+    channel: Channel
     key: SigningKey
-    trusted: TrustedKeys | None
     actor: str
-    run_id: str | None
+    run_id: str | None = None
+
+    @property
+    def store(self) -> ObjectStore:
+        """The store."""
+        return self.channel.store
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.channel.model
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +84,15 @@ def open_target(settings: Settings) -> Target:
     """
     settings.require("store_url", "signing_key_file")
     key = load_key(settings.signing_key_file)  # type: ignore[arg-type]  # required the line before
-    trusted = load_trusted(settings.trusted_keys_file) if settings.trusted_keys_file else None
-    if trusted is not None and key.key_id not in trusted.keys:
+    trusted = load_trusted(settings.trusted_keys_file) if settings.trusted_keys_file else key.trusted
+    if key.key_id not in trusted.keys:
         raise SettingsError(
             f"{settings.signing_key_file} signs as {key.key_id}, which {settings.trusted_keys_file} does not trust "
             f"({', '.join(sorted(trusted.keys))}): nobody would believe the version",
             hint="name the two halves of one pair, or add the public half to ORCHARD_TRUSTED_KEYS_FILE",
         )
-    return Target(open_store(settings), settings.model, key, trusted, runs.actor(settings), settings.run_id)
+    channel = Channel(open_store(settings), settings.model, settings.channel, trusted)
+    return Target(channel, key, runs.actor(settings), settings.run_id)
 
 
 def _golden(model: Path) -> tuple[list[dict[str, Any]], float]:
@@ -135,8 +152,8 @@ def describe_code() -> str:
     return f"{__version__}+{said.stdout.strip()}" if said.returncode == 0 and said.stdout.strip() else __version__
 
 
-def _judged(workspace: Workspace, candidate: Candidate) -> tuple[dict[str, Any], GateRecord]:
-    """The evaluation and the gate's record, once it is certain that both are of this candidate."""
+def _judged(workspace: Workspace, candidate: Candidate, target: Target) -> tuple[dict[str, Any], GateRecord]:
+    """The evaluation and the gate's record, once it is certain that both are of this candidate and still hold."""
     evaluation = read_evaluation(workspace.evaluation)
     check_belongs(candidate, evaluation)
     verdict, sha256 = read_verdict(workspace.gate)
@@ -152,7 +169,27 @@ def _judged(workspace: Workspace, candidate: Candidate) -> tuple[dict[str, Any],
             f"the gate refused the candidate: {verdict['reason']}",
             hint=f"{workspace.gate / PAGE} says why; `orchard gate --override-reason TEXT` accepts it all the same",
         )
+    _check_comparison(verdict, candidate, target)
     return evaluation, GateRecord(verdict["verdict"], verdict["reason"], sha256)
+
+
+def _check_comparison(verdict: Mapping[str, Any], candidate: Candidate, target: Target) -> None:
+    """Make sure that the gate compared with what the channel means now: a verdict says nothing about a later one."""
+    channel = target.channel
+    pointer = pointers.read(channel.store, channel.model, channel.name, channel.trusted)
+    compared = (verdict.get("comparison") or {}).get("version")
+    if pointer is None or pointer.version == compared:
+        return
+    served = registry.read_manifest(
+        channel.store, channel.model, pointer.version, channel.trusted, sha256=pointer.manifest_sha256
+    )
+    if files_digest(served.files) == candidate.digest:  # it is what was published from here; again changes nothing
+        return
+    before = f"version {compared}" if compared else "no version"
+    raise DataError(
+        f"the gate compared the candidate with {before}, but {channel.name} means version {pointer.version}",
+        hint="`orchard gate` compares it with that one",
+    )
 
 
 def _facts(candidate: Candidate, evaluation: Mapping[str, Any], gate: GateRecord, target: Target) -> Facts:
@@ -202,7 +239,8 @@ def publish(workspace: Workspace, target: Target) -> Outcome:
 
     Raises:
         GateRefused: the gate refused the candidate.
-        DataError: candidate, evaluation and verdict do not belong together, or one is missing; nothing was written.
+        DataError: candidate, evaluation and verdict do not belong together, one is missing, or the gate compared with
+            another version than the channel means now; nothing was written.
         IntegrityError: the model cannot be loaded or answers its golden photos differently; nothing was written.
         ConflictError: the run has published something else before.
         StoreError: the store did not do what was asked.
@@ -212,9 +250,11 @@ def publish(workspace: Workspace, target: Target) -> Outcome:
     before = _said_before(target, identity)
     if before is not None:
         return before
-    evaluation, gate = _judged(workspace, candidate)
+    evaluation, gate = _judged(workspace, candidate, target)
     facts = _facts(candidate, evaluation, gate, target)
-    done = registry.publish(target.store, target.model, candidate.model, facts, target.key, trusted=target.trusted)
+    done = registry.publish(
+        target.store, target.model, candidate.model, facts, target.key, trusted=target.channel.trusted
+    )
     said = {
         "model": target.model,
         "version": done.version,

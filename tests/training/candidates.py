@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from orchard import documents
 from training.shards import Index, Shard
 
-__all__ = ["COLOURS", "Row", "draw", "rows", "write_candidate", "write_dataset", "write_linear_model", "write_model"]
+__all__ = ["COLOURS", "Row", "draw", "rows", "write_candidate", "write_dataset", "write_model"]
 
 COLOURS = {"Blue": (40, 60, 220), "Green": (40, 180, 60), "Red": (220, 40, 40), "Yellow": (230, 210, 40)}
 """Four classes that a single mean colour tells apart."""
@@ -102,55 +102,66 @@ def write_dataset(
     return index
 
 
-def write_linear_model(folder: Path, classes: Sequence[str], kernel: np.ndarray, bias: np.ndarray, side: int) -> None:
-    """Export ``softmax(pixels/255 @ kernel + bias)`` on side × side pixels, frozen, with the contract's two signatures."""
-    import tensorflow as tf
-
-    names = tf.constant(list(classes))
-    weights, offset = tf.constant(kernel, tf.float32), tf.constant(bias, tf.float32)
-
-    def answer(pixels: Any) -> dict[str, Any]:
-        logits = tf.linalg.matmul(tf.reshape(pixels, [-1, side * side * 3]) / 255.0, weights) + offset
-        table = tf.nn.softmax(logits)
-        likeliest = tf.argmax(table, axis=1)
-        return {
-            "label": tf.gather(names, likeliest),
-            "probability": tf.reduce_max(table, axis=1),
-            "probabilities": table,
-        }
-
-    def decode(body: Any) -> Any:
-        picture = tf.image.decode_image(body, channels=3, expand_animations=False)
-        return tf.image.resize(picture, [side, side], method="area")
-
-    module = tf.Module()
-    module.serve = tf.function(
-        lambda image_bytes: answer(tf.map_fn(decode, image_bytes, fn_output_signature=tf.float32)),
-        input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")],
-    )
-    module.pixels = tf.function(answer, input_signature=[tf.TensorSpec([None, side, side, 3], tf.float32, name="pixels")])
-    signatures = {"serving_default": module.serve, "pixels": module.pixels}
-    tf.saved_model.save(module, str(folder), signatures=signatures)
-    (folder / "assets").mkdir(exist_ok=True)
-    (folder / "assets" / "classes.txt").write_text("".join(f"{label}\n" for label in classes))
+def mean_colour(image: bytes) -> np.ndarray:
+    """float64[3]: the mean over all pixels, 0 to 1."""
+    with Image.open(io.BytesIO(image)) as picture:
+        return np.asarray(picture.convert("RGB"), np.float64).mean(axis=(0, 1)) / 255
 
 
 def write_model(
-    folder: Path, *, taken_for: Mapping[str, str] | None = None, classes: Sequence[str] = tuple(COLOURS), sure: float = 60
+    folder: Path,
+    classes: Sequence[str] = tuple(COLOURS),
+    *,
+    taken_for: Mapping[str, str] | None = None,
+    sure: float = 300,
 ) -> None:
-    """Export the class of the nearest mean colour; `taken_for` makes it wrong about whole classes, always."""
-    seen = {label: np.asarray(Image.open(io.BytesIO(draw(label, 0))).resize((1, 1), Image.Resampling.BOX)) for label in COLOURS}
-    means = {label: pixel.reshape(3) / 255 for label, pixel in seen.items()}
-    known = list(classes)
+    """Export a frozen model with the contract's signatures: the class whose drawn photos have the nearest mean colour.
+
+    Args:
+        folder: for the SavedModel.
+        classes: what it can answer.
+        taken_for: colour → class: photos of that colour are always taken for that class.
+        sure: how steeply its probabilities fall with the distance.
+    """
+    import tensorflow as tf
+
+    means = np.stack([np.mean([mean_colour(draw(colour, n)) for n in range(8)], axis=0) for colour in COLOURS])
     wrong = dict(taken_for or {})
-    # the column of a class holds the colours that are answered with it; a class that is never answered is far away
-    answered = [next((c for c in COLOURS if wrong.get(c, c) == label), None) for label in known]
-    points = np.array([np.full(3, 9.0) if colour is None else means[colour] for colour in answered])
-    extra = [(wrong[c], means[c]) for c in wrong if answered[known.index(wrong[c])] != c]
-    for label, point in extra:  # one column cannot hold two colours, so the class's own colour moves towards the other
-        index = known.index(label)
-        points[index] = point
-    write_linear_model(folder, known, 2 * sure * points.T, -sure * (points**2).sum(axis=1), 1)
+    names = [wrong.get(colour, colour) for colour in COLOURS]
+    table = np.array([[name == label for label in classes] for name in names], np.float32)
+    table[table.sum(axis=1) == 0] = 1 / len(classes)  # a colour whose class it does not know
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        image_bytes = tf.compat.v1.placeholder(tf.string, [None])
+        form = tf.TensorSpec([1, 1, 3], tf.float32)
+        decoded = tf.map_fn(
+            lambda body: tf.image.resize(tf.io.decode_jpeg(body, channels=3), [1, 1], method="area"),
+            image_bytes,
+            fn_output_signature=form,
+        )
+        image = tf.compat.v1.placeholder_with_default(decoded, [None, 1, 1, 3])
+        colour = tf.reshape(image, [-1, 3]) / 255.0
+        near = colour @ tf.constant(2 * sure * means.T, tf.float32) - tf.constant(sure * (means**2).sum(1), tf.float32)
+        probabilities = tf.nn.softmax(near) @ tf.constant(table)
+        best = tf.argmax(probabilities, axis=1)
+        outputs = {
+            "label": tf.gather(tf.constant(list(classes)), best),
+            "probability": tf.reduce_max(probabilities, axis=1),
+            "probabilities": probabilities,
+        }
+        describe = tf.compat.v1.saved_model.build_tensor_info
+        signatures = {
+            name: tf.compat.v1.saved_model.build_signature_def(
+                {key: describe(tensor)},
+                {key_: describe(value) for key_, value in outputs.items()},
+                tf.saved_model.PREDICT_METHOD_NAME,
+            )
+            for name, key, tensor in (("serving_default", "image_bytes", image_bytes), ("pixels", "image", image))
+        }
+        builder = tf.compat.v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], signatures)
+        builder.save()
+    (folder / "assets").mkdir(exist_ok=True)
+    (folder / "assets" / "classes.txt").write_text("".join(f"{label}\n" for label in classes))
 
 
 def write_candidate(folder: Path, index: Index, photos: Sequence[Row], **model: Any) -> None:
@@ -158,7 +169,7 @@ def write_candidate(folder: Path, index: Index, photos: Sequence[Row], **model: 
     from training.sessions import open_model
 
     saved = folder / "saved_model"
-    write_model(saved, classes=index.classes, **model)
+    write_model(saved, index.classes, **model)
     asked = [row.image for row in photos if row.split == "test"][:3]
     with open_model(saved) as session:
         answers = session.ask(asked)
@@ -181,4 +192,6 @@ def write_candidate(folder: Path, index: Index, photos: Sequence[Row], **model: 
         "versions": {"tensorflow": "2.21.0"},
     }
     (folder / "training.json").write_bytes(documents.canonical_json(training))
-    (folder / "curves.csv").write_text("epoch,accuracy,loss,val_accuracy,val_loss\n1,0.5,1.2,0.6,1.1\n2,0.9,0.4,0.8,0.6\n")
+    (folder / "curves.csv").write_text(
+        "epoch,accuracy,loss,val_accuracy,val_loss\n1,0.5,1.2,0.6,1.1\n2,0.9,0.4,0.8,0.6\n"
+    )
