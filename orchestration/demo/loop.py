@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -16,13 +17,13 @@ from typing import Any
 import click
 
 from orchard.cli.output import Output
-from orchard.client import ModelClient
 from orchard.errors import OrchardError
 from orchard.processes import Child
-from orchard.store.embedded import EmbeddedStore
+from orchard.signing import create_pair
+from orchard.store.embedded import EmbeddedStore, environment_of
 from orchestration.demo.photos import Source, find, unseen
 from orchestration.demo.steps import Steps
-from orchestration.demo.told import ending, sentence
+from orchestration.demo.told import ending, measured
 from orchestration.demo.workspace import lay
 
 __all__ = ["run"]
@@ -48,6 +49,7 @@ def run(out: Output, *, data: str | None, keep: bool, folder: Path) -> None:
         stack.enter_context(_terminable())
         begin = time.monotonic()
         store = stack.enter_context(EmbeddedStore(workspace / "store"))
+        create_pair(store.directory / "keys")
         steps = Steps(workspace, _environment(store, workspace, source), workspace / "logs")
         steps.tell("store", f"S3 at {store.environment['ORCHARD_STORE_ENDPOINT']}", time.monotonic() - begin)
         predictions = _loop(steps, stack, source)
@@ -62,40 +64,38 @@ def run(out: Output, *, data: str | None, keep: bool, folder: Path) -> None:
 
 
 def _loop(steps: Steps, stack: ExitStack, source: Source) -> list[dict[str, Any]]:
-    paths = source.paths or (_drawn(steps, source),)
-    classes = ("--classes", ",".join(source.classes)) if source.classes else ()
-    _step(steps, "ingest", *map(str, paths), *classes)
-    begin = time.monotonic()
-    steps.command("dvc repro", [sys.executable, "-m", "dvc", "repro"])
-    steps.tell("dvc repro", sentence("dvc repro", {}, steps.folder), time.monotonic() - begin)
-    server = stack.enter_context(_program(steps, "serve", "--port", steps.environment["ORCHARD_SERVER_URL"].split(":")[-1]))
-    _step(steps, "gate")
-    _step(steps, "publish")
-    _step(steps, "promote", "latest", "--why", "the demo's candidate passed the gate")
-    _await_server(steps, server)
-    _step(steps, "sync", "--once")
-    return [_predicted(steps, title, name, body) for title, name, body in unseen(source, paths)]
+    paths = source.paths or (_drawn(steps),)
+    steps.verb("ingest", *map(str, paths), *(("--classes", ",".join(source.classes)) if source.classes else ()))
+    seconds = steps.command("dvc repro", [sys.executable, "-m", "dvc", "repro"])[1]
+    steps.tell("dvc repro", measured(steps.folder), seconds)
+    port = steps.environment["ORCHARD_SERVER_URL"].rpartition(":")[2]
+    server = stack.enter_context(
+        _program(steps, "serve", "--port", port)
+    )  # it imports TensorFlow while the gate judges
+    steps.verb("gate")
+    steps.verb("publish")
+    steps.verb("promote", "latest", "--why", "the demo's candidate passed the gate")
+    _await_server(server, int(port))
+    steps.verb("sync", "--once")
+    return [_predicted(steps, truth, archive, body) for truth, archive, body in unseen(source, paths)]
 
 
-def _step(steps: Steps, name: str, *options: str) -> dict[str, Any]:
-    result, seconds = steps.verb(name, *options)
-    steps.tell(name, sentence(name, result, steps.folder), seconds)
-    return result
-
-
-def _drawn(steps: Steps, source: Source) -> Path:
+def _drawn(steps: Steps) -> Path:
     folder = steps.folder / "photos"
-    _step(steps, "standin", str(folder))
+    steps.verb("standin", str(folder))
     return folder
 
 
-def _predicted(steps: Steps, title: str, name: str, body: bytes) -> dict[str, Any]:
-    path = steps.folder / "unseen" / name
+def _predicted(steps: Steps, truth: str, archive: str, body: bytes) -> dict[str, Any]:
+    """Ask the server about one photo, by the verb, and tell both what it is and what was answered."""
+    path = steps.folder / "unseen" / f"{truth}-{archive}.jpg"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(body)
-    result, seconds = steps.verb("predict", str(path))
-    steps.tell("predict", f"{title}: {sentence('predict', result, steps.folder)}", seconds)
-    return [{**answer, "truth": title.split(" in ")[0]} for answer in result["predictions"]][0]
+    output, seconds = steps.run("predict", str(path), "--json")
+    answer: dict[str, Any] = json.loads(output)["predictions"][0]
+    said = f"{answer['label']}, {100 * answer['probability']:.1f} %"
+    steps.tell("predict", f"{said} (a photo of {truth} from {archive} that training never saw)", seconds)
+    return {**answer, "truth": truth}
 
 
 def _environment(store: EmbeddedStore, workspace: Path, source: Source) -> dict[str, str]:
@@ -103,7 +103,7 @@ def _environment(store: EmbeddedStore, workspace: Path, source: Source) -> dict[
     bin_folder = str(Path(sys.executable).parent)
     return {
         **clean,
-        **store.environment,
+        **environment_of(store.directory),
         "PATH": bin_folder + os.pathsep + clean.get("PATH", ""),
         "ORCHARD_DATASET": source.name,
         "ORCHARD_MODEL": MODEL,
@@ -131,10 +131,12 @@ def _program(steps: Steps, name: str, *options: str) -> Child:
     return Child(command, environment=steps.environment, log=steps.logs / f"{name}.log", cwd=steps.folder)
 
 
-def _await_server(steps: Steps, server: Child) -> None:
-    client = ModelClient(steps.environment["ORCHARD_SERVER_URL"])
+def _await_server(server: Child, port: int) -> None:
     deadline = time.monotonic() + SERVER_READY_SECONDS
-    while not client.alive():
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
         if not server.running() or time.monotonic() > deadline:
             raise OrchardError(f"the model server did not start:\n{server.tail()}", hint=f"its log: {server.log}")
         time.sleep(0.05)

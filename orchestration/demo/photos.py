@@ -69,13 +69,12 @@ def find(data: str | None) -> Source:
 
 
 def unseen(source: Source, paths: tuple[Path, ...]) -> Iterator[tuple[str, str, bytes]]:
-    """Yield (what it is, file name, bytes) of one test photo from each path: photos that training never sees."""
+    """Yield (class, where it is from, bytes) of one test photo of each path: photos that training never sees."""
     for path in paths:
         found = _from_folder(path, source.classes) if path.is_dir() else _from_tar(path, source.classes)
         if found is not None:
             name, body = found
-            file_name = f"{path.name.split('.')[0]}-{name.parent.name}-{name.name}"
-            yield f"{name.parent.name} in {path.name}", file_name, body
+            yield name.parent.name, path.name.split(".")[0], body
 
 
 def _wanted(name: PurePosixPath, classes: tuple[str, ...]) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -47,18 +45,22 @@ class Steps:
         bold = click.style(f"{name:<10}", bold=True)
         click.echo(f"{bold} {seconds:6.1f} s  {text}", err=True, color=sys.stderr.isatty())
 
-    def verb(self, name: str, *options: str, accept: Sequence[int] = (0,)) -> tuple[dict[str, Any], float]:
-        """Run ``orchard NAME OPTIONS --json``; returns its result and its time in seconds.
+    def verb(self, name: str, *options: str) -> None:
+        """Run ``orchard NAME OPTIONS`` and tell what it said of itself: the last line of its result."""
+        output, seconds = self.run(name, *options)
+        self.tell(name, (output.splitlines() or [""])[-1], seconds)
+
+    def run(self, name: str, *options: str) -> tuple[str, float]:
+        """Run ``orchard NAME OPTIONS``; returns its result and its time in seconds."""
+        output, seconds = self.command(name, [sys.executable, "-m", "orchard", name, *options])
+        return output.decode(), seconds
+
+    def command(self, name: str, command: Sequence[str]) -> tuple[bytes, float]:
+        """Run a command; returns its stdout and its time. Its stderr goes to the terminal, or to a log where there is none.
 
         Raises:
-            StepFailed: it ended with an exit code that is not in `accept`.
+            StepFailed: its exit code is not 0.
         """
-        output, seconds = self.command(name, [sys.executable, "-m", "orchard", name, *options, "--json"], accept=accept)
-        lines = output.decode().splitlines()
-        return (json.loads(lines[-1]) if lines else {}), seconds
-
-    def command(self, name: str, command: Sequence[str], *, accept: Sequence[int] = (0,)) -> tuple[bytes, float]:
-        """Run a command; returns its stdout and its time. Its stderr goes to the terminal, or to a log where there is none."""
         begin = time.monotonic()
         log = None if sys.stderr.isatty() else self.logs / f"{name}.log"
         if log is not None:
@@ -69,7 +71,7 @@ class Steps:
             code = child.wait()
             if stream is not None:
                 stream.close()
-        if code not in accept:
+        if code != 0:
             said = "\n".join(part for part in (child.tail(25), output.decode(errors="replace")[-4000:]) if part.strip())
             click.echo(said, err=True)
             raise StepFailed(
