@@ -7,7 +7,7 @@ contradicts its own counts is a failed check, never a passed one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -141,9 +141,14 @@ def _count(found: object) -> _Count | None:
     return _Count(n, correct)
 
 
+def _slices(evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = evaluation.get("slices")
+    return found if isinstance(found, Mapping) else {}
+
+
 def _slice(evaluation: Mapping[str, Any], name: str) -> _Count | None:
     """A slice's counts, or None if they are missing or contradict the accuracy or the classes beside them."""
-    found = (evaluation.get("slices") or {}).get(name)
+    found = _slices(evaluation).get(name)
     count = _count(found)
     if found is None or count is None or count.n == 0:
         return None
@@ -158,7 +163,8 @@ def _slice(evaluation: Mapping[str, Any], name: str) -> _Count | None:
 
 
 def _classes(evaluation: Mapping[str, Any], name: str) -> dict[str, _Count | None]:
-    found = ((evaluation.get("slices") or {}).get(name) or {}).get("classes")
+    part = _slices(evaluation).get(name)
+    found = part.get("classes") if isinstance(part, Mapping) else None
     return {label: _count(item) for label, item in sorted(found.items())} if isinstance(found, Mapping) else {}
 
 
@@ -261,6 +267,7 @@ def decide(
     bars: Bars,
     *,
     override_reason: str | None = None,
+    also: Iterable[Check] = (),
 ) -> Verdict:
     """Decide whether a candidate may be published.
 
@@ -270,25 +277,26 @@ def decide(
             then the bars on drops do not apply.
         bars: what must be reached.
         override_reason: accept a refused candidate for this written reason.
+        also: checks that were made elsewhere and count like the others.
 
     Raises:
-        DataError: the evaluations are of different datasets or do not say of which, no bar is set, or the override has
-            an empty reason.
+        DataError: different datasets, none named, no bar set, or an override without a reason.
     """
     dataset, model = _identity(candidate, "candidate")
     served = None if incumbent is None else _comparable(dataset, incumbent)
     if override_reason is not None and not override_reason.strip():
         raise DataError("an override needs a written reason; it is kept for ever")
-    checks = [*_absolute(candidate, bars), *(_relative(candidate, incumbent, bars) if incumbent is not None else ())]
+    drops = () if incumbent is None else _relative(candidate, incumbent, bars)
+    checks = (*_absolute(candidate, bars), *drops, *also)
     judged = [check for check in checks if check.passed is not None]
     if not judged:
         raise DataError("no bar is set, so nothing would ever be refused", hint="params.yaml, section gate")
     failed = [check for check in judged if not check.passed]
     if not failed:
-        return Verdict("accepted", f"all {len(judged)} checks passed", tuple(checks), dataset, model, served)
+        return Verdict("accepted", f"all {len(judged)} checks passed", checks, dataset, model, served)
     if override_reason is not None:
-        return Verdict("overridden", override_reason.strip(), tuple(checks), dataset, model, served)
-    return Verdict("refused", _why_refused(failed, len(judged)), tuple(checks), dataset, model, served)
+        return Verdict("overridden", override_reason.strip(), checks, dataset, model, served)
+    return Verdict("refused", _why_refused(failed, len(judged)), checks, dataset, model, served)
 
 
 def _why_refused(failed: list[Check], judged: int) -> str:
@@ -302,7 +310,7 @@ def summary(evaluation: Mapping[str, Any]) -> dict[str, float]:
     A slice without photos or with figures that contradict each other is left out.
     """
     found: dict[str, float] = {}
-    for name in sorted(evaluation.get("slices") or {}):
+    for name in sorted(_slices(evaluation)):
         count = _slice(evaluation, name)
         if count is None:
             continue

@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchard.documents import canonical_json
+from orchard.errors import DataError, ParamsError
+from orchard.gate import Bars, Check, decide, read_bars, summary
+
+BARS = Bars(
+    accuracy={"turntable": 0.98, "shop": 0.9},
+    worst_class={"turntable": 0.93},
+    photos={"shop": 10},
+    drop={"turntable": 0.01, "shop": 0.05},
+    class_drop={"turntable": 0.05},
+    class_drop_photos=3,
+)
+
+
+def part(**counts):
+    """A slice from (n, correct) by class."""
+    n, correct = (sum(count[index] for count in counts.values()) for index in (0, 1))
+    asked = {label: count for label, count in counts.items() if count[0]}
+    worst = min(asked, key=lambda label: asked[label][1] / asked[label][0]) if asked else None
+    return {
+        "n": n,
+        "correct": correct,
+        "accuracy": correct / n if n else None,
+        "worst": worst and {"label": worst, "accuracy": asked[worst][1] / asked[worst][0], "n": asked[worst][0]},
+        "classes": {label: {"n": count[0], "correct": count[1]} for label, count in counts.items()},
+    }
+
+
+def evaluation(model="a" * 64, digest="d" * 64, **slices):
+    whole = {
+        "turntable": part(Apple=(100, 99), Nectarine=(164, 163), Plum=(50, 50)),
+        "shop": part(Apple=(20, 19), Nectarine=(0, 0), Plum=(10, 9)),
+        **slices,
+    }
+    return {"format": 1, "dataset": {"name": "fruits", "digest": digest}, "model": {"sha256": model}, "slices": whole}
+
+
+def by_name(verdict):
+    return {check.name: check for check in verdict.checks}
+
+
+def test_good_candidate_without_a_predecessor_is_accepted():
+    verdict = decide(evaluation(), None, BARS)
+
+    assert (verdict.verdict, verdict.reason, verdict.incumbent) == ("accepted", "all 6 checks passed", None)
+    assert verdict.candidate == "a" * 64
+    assert not any(".drop" in check.name or "class_drop" in check.name for check in verdict.checks)
+
+
+def test_refusal_says_which_class_and_by_how_much():
+    verdict = decide(evaluation(turntable=part(Apple=(1000, 1000), Nectarine=(164, 111))), None, BARS)
+
+    assert verdict.verdict == "refused"
+    assert [check.name for check in verdict.failed] == ["turntable.accuracy", "turntable.worst_class.Nectarine"]
+    assert "Nectarine, turntable: 67.6 % of 164 right, the bar is 93 %" in verdict.reason
+    assert verdict.reason.startswith("2 of 5 checks failed: All classes, turntable: 95.4 % of 1164 right")
+
+
+def test_class_without_photos_is_shown_and_not_judged():
+    bars = Bars(worst_class={"shop": 0.9})
+
+    verdict = decide(evaluation(), None, bars)
+
+    check = by_name(verdict)["shop.worst_class.Nectarine"]
+    assert (verdict.verdict, check.passed, check.value) == ("accepted", None, None)
+    assert check.sentence == "Nectarine, shop: no photos, so it is not judged"
+
+
+def test_loss_against_the_served_version_is_refused():
+    served = evaluation("b" * 64)
+    worse = evaluation(turntable=part(Apple=(100, 99), Nectarine=(164, 163), Plum=(50, 46)))
+
+    verdict = decide(worse, served, Bars(drop={"turntable": 0.01}, class_drop={"turntable": 0.05}))
+
+    assert verdict.incumbent == "b" * 64
+    assert [check.name for check in verdict.failed] == ["turntable.drop", "turntable.class_drop.Plum"]
+    assert by_name(verdict)["turntable.class_drop.Plum"].sentence == (
+        "Plum, turntable: 46 of 50 right (92.0 %), the served version 50 (100.0 %); at most 5 % may be lost"
+    )
+
+
+def test_few_photos_are_no_drop_of_a_class():
+    served = evaluation(turntable=part(Apple=(10, 10), Plum=(500, 500)))
+    candidate = evaluation(turntable=part(Apple=(10, 8), Plum=(500, 500)))
+
+    checks = {
+        least: by_name(decide(candidate, served, Bars(class_drop={"turntable": 0.05}, class_drop_photos=least)))
+        for least in (2, 3)
+    }
+
+    assert checks[2]["turntable.class_drop.Apple"].passed is False
+    assert checks[3]["turntable.class_drop.Apple"].passed is True
+    assert checks[3]["turntable.class_drop.Apple"].sentence.endswith("and fewer than 3 photos are no drop")
+
+
+def test_drop_that_is_exactly_the_bar_passes():
+    served, candidate = (evaluation(shop=part(Apple=(100, correct))) for correct in (95, 94))
+
+    assert decide(candidate, served, Bars(drop={"shop": 0.01})).verdict == "accepted"
+
+
+def test_figure_below_a_bar_never_looks_as_if_it_were_on_it():
+    verdict = decide(evaluation(shop=part(Apple=(10_000, 9_299))), None, Bars(accuracy={"shop": 0.93}))
+
+    assert "92.9 % of 10000 right, the bar is 93 %" in verdict.reason
+
+
+def test_class_that_the_served_version_was_not_asked_about_is_not_judged():
+    served = evaluation(turntable=part(Apple=(10, 10), Kiwi=(0, 0)))
+    candidate = evaluation(turntable=part(Apple=(10, 10), Kiwi=(0, 0)))
+
+    check = by_name(decide(candidate, served, Bars(class_drop={"turntable": 0.1})))["turntable.class_drop.Kiwi"]
+
+    assert check.passed is None
+
+
+def spoil(path, value):
+    found = evaluation()
+    inner = found["slices"]
+    for step in path[:-1]:
+        inner = inner[step]
+    if value is KeyError:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("shop",), KeyError),
+        (("shop",), None),
+        (("shop",), part()),
+        (("shop", "accuracy"), float("nan")),
+        (("shop", "accuracy"), float("inf")),
+        (("shop", "accuracy"), None),
+        (("shop", "accuracy"), "0.99"),
+        (("shop", "accuracy"), True),
+        (("shop", "accuracy"), 0.99),
+        (("shop", "accuracy"), KeyError),
+        (("shop", "n"), KeyError),
+        (("shop", "n"), 30.0),
+        (("shop", "n"), 3000),
+        (("shop", "correct"), 31),
+        (("shop", "correct"), -1),
+        (("shop", "classes"), KeyError),
+        (("shop", "classes"), {}),
+        (("shop", "classes", "Apple"), {"n": 20}),
+        (("shop", "classes", "Apple", "correct"), 20),
+        (("shop", "classes", "Apple", "correct"), float("nan")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("whose", ["candidate", "incumbent"])
+def test_figure_that_cannot_be_believed_fails_closed(path, value, whose):
+    bars = Bars(
+        accuracy={"shop": 0.1} if whose == "candidate" else {},
+        worst_class={"shop": 0.1} if whose == "candidate" else {},
+        drop={"shop": 0.9},
+        class_drop={"shop": 0.9},
+    )
+    spoiled = spoil(path, value)
+    pair = (spoiled, evaluation()) if whose == "candidate" else (evaluation(), spoiled)
+
+    verdict = decide(*pair, bars)
+
+    assert verdict.verdict == "refused"
+    assert all(check.passed is False for check in verdict.checks)
+    assert "no figure that can be believed" in verdict.reason
+    canonical_json(verdict.document())
+
+
+def test_too_few_photos_fail():
+    verdict = decide(evaluation(), None, Bars(photos={"shop": 31}))
+
+    assert verdict.reason == "1 of 1 checks failed: Photos of shop: 30, at least 31 are needed"
+
+
+def test_override_needs_a_reason_that_is_kept():
+    bars = Bars(accuracy={"shop": 0.99})
+
+    verdict = decide(evaluation(), None, bars, override_reason=" the shop asked for it ")
+
+    assert (verdict.verdict, verdict.reason) == ("overridden", "the shop asked for it")
+    assert len(verdict.failed) == 1
+    with pytest.raises(DataError, match="needs a written reason"):
+        decide(evaluation(), None, bars, override_reason="  ")
+    assert decide(evaluation(), None, Bars(accuracy={"shop": 0.5}), override_reason="x").verdict == "accepted"
+
+
+def test_checks_made_elsewhere_count():
+    check = Check("shop.baseline", 0.9, 0.95, False, "a simpler model is better")
+
+    verdict = decide(evaluation(), None, BARS, also=[check])
+
+    assert verdict.verdict == "refused"
+    assert verdict.reason == "1 of 7 checks failed: a simpler model is better"
+
+
+def test_evaluations_of_different_data_are_not_compared():
+    with pytest.raises(DataError, match="of different data: the candidate's dataset is dddddddddddd"):
+        decide(evaluation(), evaluation(digest="e" * 64), BARS)
+
+
+@pytest.mark.parametrize("missing", ["dataset", "model", "format"])
+def test_evaluation_that_does_not_say_what_it_is_of_is_refused(missing):
+    found = evaluation()
+    del found[missing]
+
+    with pytest.raises(DataError, match="of the candidate"):
+        decide(found, None, BARS)
+    with pytest.raises(DataError, match="of the served version"):
+        decide(evaluation(), found, BARS)
+
+
+def test_gate_without_bars_is_an_error():
+    with pytest.raises(DataError, match="no bar is set"):
+        decide(evaluation(), None, Bars())
+    with pytest.raises(DataError, match="no bar is set"):
+        decide(evaluation(), None, Bars(drop={"shop": 0.1}))
+
+
+COUNTS = st.integers(0, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))
+
+
+@given(st.dictionaries(st.sampled_from(["Apple", "Kiwi", "Plum"]), COUNTS, min_size=1), st.floats(0, 1), st.data())
+def test_better_candidate_is_never_judged_worse(counts, bar, data):
+    bars = Bars(accuracy={"shop": bar}, worst_class={"shop": bar})
+    label = data.draw(st.sampled_from(sorted(counts)))
+    n, correct = counts[label]
+    better = {**counts, label: (n, data.draw(st.integers(correct, n)))}
+
+    before, after = (decide(evaluation(shop=part(**item)), None, bars) for item in (counts, better))
+
+    assert before.verdict == "refused" or after.verdict == "accepted"
+    assert (before.verdict == "accepted") == (not before.failed)
+
+
+NAMES = st.sampled_from(["shop", "n", "correct", "accuracy", "classes", "worst"])
+GARBAGE = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner),
+)
+
+
+@given(GARBAGE)
+def test_garbage_is_never_accepted(slices):
+    found = {**evaluation(), "slices": slices}
+
+    assert decide(found, None, Bars(accuracy={"shop": 0.0})).verdict == "refused"
+    assert decide(evaluation(), found, Bars(drop={"shop": 1.0})).verdict == "refused"
+
+
+def test_decision_changes_nothing_that_it_was_given():
+    candidate, served = evaluation(), evaluation()
+    copies = copy.deepcopy((candidate, served))
+
+    decide(candidate, served, BARS)
+
+    assert (candidate, served) == copies
+
+
+def test_bars_are_read_from_params():
+    params = {"accuracy": {"shop": 0.9}, "photos": {"shop": 10}, "class_drop": {"shop": 0.1}, "class_drop_photos": 4}
+
+    assert read_bars(params) == Bars({"shop": 0.9}, {}, {"shop": 10}, {}, {"shop": 0.1}, 4)
+    assert read_bars({}) == Bars()
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({"acuracy": {"shop": 0.9}}, "acuracy"),
+        ({"accuracy": 0.9}, "accuracy"),
+        ({"accuracy": {"shop": "0.9"}}, r"accuracy\.shop"),
+        ({"accuracy": {"shop": 93}}, "expected a fraction from 0 to 1, not per cent"),
+        ({"drop": {"shop": -0.1}}, "expected a fraction"),
+        ({"drop": {"shop": float("nan")}}, "Out of range float"),
+        ({"photos": {"shop": 0}}, "expected 1 or more"),
+        ({"class_drop_photos": 0}, "expected 1 or more"),
+    ],
+)
+def test_bars_with_a_mistake_are_refused(params, sentence):
+    with pytest.raises(ParamsError, match=sentence):
+        read_bars(params)
+
+
+def test_summary_keeps_the_figures_that_can_be_believed():
+    found = evaluation(all={"n": 3}, night=part())
+
+    assert summary(found) == {
+        "shop.n": 30,
+        "shop.accuracy": 28 / 30,
+        "shop.worst": 0.9,
+        "turntable.n": 314,
+        "turntable.accuracy": 312 / 314,
+        "turntable.worst": 0.99,
+    }
