@@ -1,0 +1,275 @@
+"""An ingest that is killed, starved of disk, raced or left without a store: the dataset is the old one or the new one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchard import dataset
+from orchard.cli import main
+from orchard.errors import ConflictError
+from orchard.store.embedded import EmbeddedStore
+from tests import photos
+from training import shards
+from training.ingest import staging, writer
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARD_BYTES = 30_000
+KIWI = photos.CLASSES[0]
+
+# Runs `orchard …` and does something to itself at the nth call of one function.
+DRIVER = f"""
+import importlib, os, resource, signal, sys
+target, number, action, *arguments = sys.argv[1:]
+module, _, name = target.partition(":")
+owner = importlib.import_module(module)
+*path, name = name.split(".")
+for part in path:
+    owner = getattr(owner, part)
+original, calls = getattr(owner, name), 0
+def wrapped(*args, **kwargs):
+    global calls
+    calls += 1
+    if calls == int(number):
+        if action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        size = int(action)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    return original(*args, **kwargs)
+setattr(owner, name, wrapped)
+from training.ingest import writer
+writer.SHARD_BYTES = {SHARD_BYTES}
+from orchard.cli import main
+sys.exit(main(arguments))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch):
+    monkeypatch.setattr(writer, "SHARD_BYTES", SHARD_BYTES)
+
+
+@pytest.fixture
+def farm(workspace):
+    return photos.fill(workspace / "farm")
+
+
+@pytest.fixture
+def more(workspace):
+    """20 new photos of a class that is there."""
+    return draw_more(workspace / "more", KIWI)
+
+
+def draw_more(folder, label):
+    (folder / "train" / label).mkdir(parents=True)
+    for number in range(20):
+        (folder / "train" / label / f"{number}_100.jpg").write_bytes(photos.jpeg(label, 110 + number, lying=True))
+    return folder
+
+
+def command(*source, push=False):
+    return ["ingest", *map(str, source), "--dataset", "farm", *([] if push else ["--no-push"]), "--json"]
+
+
+def drive(target, number, action, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, target, str(number), str(action), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+
+
+def digest(workspace):
+    """The digest of the dataset, every byte of which is read; None if there is none."""
+    folder = workspace / "data" / "farm"
+    if not (folder / shards.INDEX).exists():
+        return None
+    index = shards.read_index(folder)
+    assert sum(batch.num_rows for batch in shards.iterate(folder, check=True)) == index.rows
+    return index.digest
+
+
+STEPS = {
+    "while photos are decoded": ("training.ingest.photos:_photo", 20),
+    "before the first shard": ("training.ingest.ingest:write_shards", 1),
+    "in the middle of the shards": ("training.ingest.writer:_checksums", 2),
+    "before the index is written": ("training.ingest.staging:write_synced", 1),
+    "before anything is moved": ("pathlib:Path.replace", 2),
+    "when one shard is moved": ("pathlib:Path.replace", 3),
+    "when all shards are moved": ("training.ingest.staging:_sync_folder", 1),
+    "when the index is moved": ("training.ingest.staging:_sync_folder", 2),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_ingest_leaves_the_old_or_the_new_dataset_and_the_next_one_ends_it(workspace, farm, more, capsys, step):
+    assert main(command(farm)) == 0
+    old = digest(workspace)
+
+    assert drive(*STEPS[step], "kill", *command(more))[0] == -signal.SIGKILL
+    left = digest(workspace)
+    capsys.readouterr()
+    assert main(command(more)) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["photos"] == 52
+    assert left == (result["digest"] if step == "when the index is moved" else old)
+    assert digest(workspace) == result["digest"]
+    index = shards.read_index(workspace / "data/farm")
+    assert set(contents(workspace / "data/farm")) == {shards.INDEX, *(shard.path for shard in index.shards)}
+    assert [path.name for path in (workspace / "data").iterdir()] == ["farm"], "what the killed one left is swept"
+
+
+def test_first_ingest_killed_between_its_shards_and_its_index_starts_again(workspace, farm, capsys):
+    assert drive("training.ingest.staging:_sync_folder", 1, "kill", *command(farm))[0] == -signal.SIGKILL
+    assert digest(workspace) is None
+    assert list((workspace / "data/farm").glob("*.parquet"))
+
+    assert main(command(farm)) == 0
+    assert json.loads(capsys.readouterr().out)["added"] == 32
+
+
+@pytest.mark.parametrize(
+    ("when", "size"),
+    [
+        ("training.ingest.ingest:scan", 20_000),
+        ("training.ingest.ingest:write_shards", 10_000),
+        ("training.ingest.staging:install", 10),
+    ],
+)
+def test_full_disk_is_an_error_that_says_so_and_the_dataset_is_what_it_was(workspace, farm, more, when, size):
+    assert main(command(farm)) == 0
+    before = contents(workspace / "data/farm")
+
+    code, printed = drive(when, 1, size, *command(more))
+    error = json.loads(printed)["error"]
+    assert (code, error["kind"]) == (1, "OrchardError")
+    assert "no space is left" in error["message"]
+    assert contents(workspace / "data/farm") == before
+    assert [path.name for path in (workspace / "data").iterdir()] == ["farm"]
+
+
+def test_two_ingests_at_once_wait_for_each_other_and_both_count(workspace, farm, more):
+    assert main(command(farm)) == 0
+    still_more = draw_more(workspace / "still more", photos.CLASSES[1])
+    with staging.locked(workspace / "data", print):
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-m", "orchard", *command(source)[:-1]],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                text=True,
+            )
+            for source in (farm, more)
+        ]
+        said = [process.stderr.readline() for process in running]
+        assert all("waiting for it to end" in line for line in said)
+        assert shards.read_index(workspace / "data/farm").rows == 32
+    for process in running:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in running] == [0, 0]
+    assert shards.read_index(workspace / "data/farm").rows == 72
+    assert digest(workspace)
+
+
+def test_lock_that_is_not_given_back_is_a_conflict(workspace):
+    with (
+        staging.locked(workspace / "data", print),
+        pytest.raises(ConflictError, match="has been writing"),
+        staging.locked(workspace / "data", print, wait=0.0),
+    ):
+        pass
+    with staging.locked(workspace / "data", print, wait=0.0):
+        pass
+
+
+def test_pushed_dataset_is_a_version_and_the_same_again_makes_no_other(workspace, farm, more, seaweed, capsys):
+    results = []
+    for source in (farm, farm, more):
+        assert main(command(source, push=True)) == 0
+        results.append(json.loads(capsys.readouterr().out))
+    first, again, second = results
+
+    assert (first["version"], first["version_created"]) == (1, True)
+    assert (again["version"], again["version_created"], again["digest"]) == (1, False, first["digest"])
+    assert (second["version"], second["shards_added"] > 0) == (2, True)
+    current = dataset.current(seaweed, "farm")
+    assert (current.version, current.parent, current.digest) == (2, 1, second["digest"])
+    assert current.dvc == (workspace / "data/farm.dvc").read_text()
+    assert current.index == shards.read_index(workspace / "data/farm").document
+
+
+@pytest.mark.parametrize("step", ["training.tracking:push", "orchard.dataset:_advance"])
+def test_ingest_killed_on_its_way_to_the_store_is_ended_by_the_same_command(workspace, farm, seaweed, capsys, step):
+    assert drive(step, 1, "kill", *command(farm, push=True))[0] == -signal.SIGKILL
+    assert dataset.current(seaweed, "farm") is None
+    here = digest(workspace)
+
+    assert main(command(farm, push=True)) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["version"], result["digest"], result["added"]) == (1, here, 0)
+    assert dataset.current(seaweed, "farm").digest == here
+    assert dataset.versions(seaweed, "farm") == [1]
+
+
+def test_store_that_is_down_is_said_at_once_and_the_same_command_works_when_it_is_back(
+    workspace, farm, capsys, monkeypatch, tmp_path_factory
+):
+    with EmbeddedStore(tmp_path_factory.mktemp("own")) as store:
+        environment = dict(store.environment)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    begin = time.monotonic()
+    assert main(command(farm, push=True)) == 6
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["kind"], time.monotonic() - begin < 60) == ("StoreUnavailable", True)
+    assert digest(workspace) is None, "the store is asked before the work"
+
+
+def test_store_that_goes_away_in_between_leaves_a_whole_dataset_here(workspace, farm, capsys, seaweed, monkeypatch):
+    endpoint = os.environ["ORCHARD_STORE_ENDPOINT"]
+    from training.ingest import release
+
+    def cut(*arguments):
+        monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", "http://127.0.0.1:9")
+        from orchard import settings
+
+        return original(settings.load(), *arguments[1:])
+
+    original = release.release
+    monkeypatch.setattr(release, "release", cut)
+    assert main(command(farm, push=True)) == 6
+    here = digest(workspace)
+    assert here
+
+    monkeypatch.setattr(release, "release", original)
+    monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", endpoint)
+    capsys.readouterr()
+    assert main(command(farm, push=True)) == 0
+    assert json.loads(capsys.readouterr().out)["digest"] == here
+
+
+def test_machine_without_the_published_photos_is_told_to_pull_before_any_work(workspace, farm, more, seaweed, capsys):
+    assert main(command(farm, push=True)) == 0
+    (workspace / "data/farm").rename(workspace / "gone")
+    capsys.readouterr()
+
+    assert main(command(more, push=True)) == 7
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert "orchard pull" in error["hint"]
+    assert not (workspace / "data/farm").exists()
+    assert dataset.current(seaweed, "farm").version == 1
