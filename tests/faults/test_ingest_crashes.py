@@ -174,7 +174,7 @@ def test_two_ingests_at_once_wait_for_each_other_and_both_count(workspace, farm,
                 stdout=subprocess.DEVNULL,
                 text=True,
             )
-            for source in (farm, more)
+            for source in (more, still_more)
         ]
         said = [process.stderr.readline() for process in running]
         assert all("waiting for it to end" in line for line in said)
