@@ -53,14 +53,17 @@ class ModelServer:
     Args:
         url: as ORCHARD_SERVER_URL, for example ``http://127.0.0.1:8501``.
         read_seconds: how long an answer may take.
+        token: the bearer token to ask with, where the server wants one.
 
     Connecting is retried, a request that was sent is not. Every method raises `ServerError`.
     """
 
-    def __init__(self, url: str, *, read_seconds: float = READ_SECONDS) -> None:
+    def __init__(self, url: str, *, read_seconds: float = READ_SECONDS, token: str | None = None) -> None:
         self.url = url.rstrip("/")
         self._timeout = (CONNECT_SECONDS, read_seconds)
         self._session = requests.Session()
+        if token is not None:
+            self._session.headers["Authorization"] = f"Bearer {token}"
         retry = Retry(total=None, connect=CONNECT_RETRIES, read=0, redirect=0, status=0, other=0, backoff_factor=0.2)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
@@ -160,6 +163,8 @@ def _document(answer: requests.Response, address: str) -> dict[str, Any]:
 def _advice(status: int, said: str) -> str:
     if status == requests.codes.not_found or "version label" in said:
         return "is that model, version or label loaded? `orchard history` says what the channel means"
+    if status == requests.codes.unauthorized:
+        return "the server wants a token: `orchard predict --token-file FILE`"
     if status == requests.codes.request_entity_too_large:
         return "the photo is larger than the server takes; make it smaller"
     if status in {requests.codes.too_many_requests, requests.codes.service_unavailable}:

@@ -36,6 +36,19 @@ def _must_be_photo(name: str, head: bytes) -> None:
         raise DataError(f"{name} is no photo: expected a JPEG or PNG file", hint="convert it, for example to JPEG")
 
 
+def _token(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the token cannot be read: {error}") from error
+    tokens = [line for line in lines if line and not line.startswith("#")]
+    if not tokens:
+        raise DataError(f"{path} holds no token")
+    return tokens[0]
+
+
 def _read(name: str) -> bytes:
     try:
         with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as file:
@@ -61,7 +74,14 @@ def _ask(server: ModelServer, name: str, model: str, version: int | None, label:
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO…")
 @click.option("--version", type=click.IntRange(1), metavar="N", help="Ask this version.")
 @click.option("--label", help="Ask the version with this label, for example canary.  [default: the newest loaded]")
-def predict(out: Output, photos: tuple[str, ...], version: int | None, label: str | None) -> None:
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file whose first line is the token that the server wants.",
+)
+def predict(
+    out: Output, photos: tuple[str, ...], version: int | None, label: str | None, token_file: Path | None
+) -> None:
     """Ask the model server what is on photos; `-` reads one from standard input.
 
     Prints each photo's name, its label and the label's probability. Every file is looked at before the first is sent: a
@@ -77,7 +97,7 @@ def predict(out: Output, photos: tuple[str, ...], version: int | None, label: st
     for name in photos:
         _check(name)
     found = settings.load()
-    with ModelServer(found.server_url) as server:
+    with ModelServer(found.server_url, token=_token(token_file)) as server:
         answers = [(name, _ask(server, name, found.model, version, label)) for name in photos]
     document = {
         "model": found.model,
@@ -85,5 +105,7 @@ def predict(out: Output, photos: tuple[str, ...], version: int | None, label: st
             {"photo": name, "label": answer.label, "probability": answer.probability} for name, answer in answers
         ],
     }
-    rows = [[name, answer.label, f"{100 * answer.probability:5.1f} %"] for name, answer in answers]
+    shares = [f"{100 * answer.probability:.1f} %" for _, answer in answers]
+    width = max(map(len, shares))
+    rows = [[name, answer.label, share.rjust(width)] for (name, answer), share in zip(answers, shares, strict=True)]
     out.result(document, out.table(rows[0], rows[1:]))

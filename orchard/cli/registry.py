@@ -52,6 +52,11 @@ def _intended(found: Settings, why: str) -> tuple[SigningKey, Intent]:
     return key, Intent(actor(found), why, found.run_id)
 
 
+def _second(created: str) -> str:
+    """A time for people: without the fraction that tells two writes of one second apart."""
+    return f"{created[:19]}Z"
+
+
 def _told(out: Output, change: Change, action: str) -> None:
     from orchard.documents import encode
 
@@ -85,7 +90,7 @@ def versions(out: Output) -> None:
             if name.endswith(".accuracy")
         ]
         data = f"{item.dataset.name} {item.dataset.version or item.dataset.digest[:12]}"
-        judged = [item.gate.verdict, f"{item.size / 1e6:.1f} MB", ", ".join(figures) or "-", item.created]
+        judged = [item.gate.verdict, f"{item.size / 1e6:.1f} MB", ", ".join(figures) or "-", _second(item.created)]
         rows.append([item.version, " ".join(meant) or "-", data, *judged, item.created_by])
         documents.append({**item.payload(), "channels": meant})
     columns = ["version", "channels", "dataset", "gate", "size", "accuracy", "created", "by"]
@@ -116,7 +121,7 @@ def history(out: Output, channel: str | None) -> None:
             item.action,
             f"{item.previous or '-'} → {item.version}",
             item.verdict,
-            item.created,
+            _second(item.created),
             item.who,
             item.why + (f" (override: {item.override_reason})" if item.override_reason else ""),
         ]

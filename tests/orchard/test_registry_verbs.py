@@ -1,0 +1,144 @@
+"""The verbs of the registry as somebody types them, on the real store."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+
+from orchard import registry
+from orchard.cli import main
+from orchard.signing import create_pair, load_key
+from tests.orchard.models import MODEL, facts, saved_model
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*args):
+        code = main(list(args))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def published(seaweed, workspace, monkeypatch):
+    """Versions 1 to 3, and the environment of somebody who may promote."""
+    pair = create_pair(workspace / "keys")
+    monkeypatch.setenv("ORCHARD_SIGNING_KEY_FILE", str(pair.private))
+    monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(pair.public))
+    monkeypatch.setenv("ORCHARD_ACTOR", "anna@bench")
+    for number in (1, 2, 3):
+        registry.publish(seaweed, MODEL, saved_model(workspace / str(number), number), facts(), load_key(pair.private))
+    return seaweed
+
+
+def test_promote_history_rollback_versions(published, run):
+    assert run("promote", "1", "--why", "first")[0] == 0
+    code, out, _ = run("promote", "latest", "--why", "nightly run")
+    assert (code, out) == (0, "stable of fruits: version 1 → version 3 (generation 2)\n")
+    assert run("promote", "latest", "--channel", "canary", "--why", "try it")[0] == 0
+
+    code, out, _ = run("rollback", "--why", "takes plums for apples")
+    assert (code, out) == (0, "stable of fruits: version 3 → version 1 (generation 3)\n")
+    code, out, _ = run("rollback", "--why", "takes plums for apples")
+    assert (code, out) == (0, "stable of fruits: version 1 already (generation 3, rollback by anna@bench)\n")
+
+    _, out, _ = run("history")
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["channel", "generation", "action", "versions", "gate", "when", "who", "why"]
+    assert [row[:6] for row in rows[1:]] == [
+        ["stable", "1", "promote", "-", "→", "1"],
+        ["stable", "2", "promote", "1", "→", "3"],
+        ["stable", "3", "rollback", "3", "→", "1"],
+        ["canary", "1", "promote", "-", "→", "3"],
+    ]
+    assert rows[3][-4:] == ["takes", "plums", "for", "apples"]
+    _, out, _ = run("versions")
+    assert [line.split()[:3] for line in out.splitlines()[1:]] == [
+        ["1", "stable", "fruits"],
+        ["2", "-", "fruits"],
+        ["3", "canary", "fruits"],
+    ]
+    assert "shop 96.0 %" in out
+
+
+def test_json_is_for_programs(published, run, monkeypatch):
+    monkeypatch.setenv("ORCHARD_RUN_ID", "run-7")
+    monkeypatch.setenv("ORCHARD_CHANNEL", "canary")
+
+    code, out, err = run("promote", "2", "--why", "nightly", "--json")
+    said = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (said["action"], said["changed"], said["version"], said["channel"], said["run_id"]) == (
+        "promote",
+        True,
+        2,
+        "canary",
+        "run-7",
+    )
+    assert json.loads(run("promote", "2", "--why", "nightly", "--json")[1])["changed"] is False
+
+    entries = json.loads(run("history", "--channel", "canary", "--json")[1])["history"]
+    assert [(entry["version"], entry["who"], entry["why"]) for entry in entries] == [(2, "anna@bench", "nightly")]
+    document = json.loads(run("versions", "--json")[1])
+    assert [item["channels"] for item in document["versions"]] == [[], ["canary"], []]
+    assert document["versions"][0]["gate"]["verdict"] == "accepted"
+    assert document["pointers"][0]["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        (["promote", "9", "--why", "x"], 4, "'fruits' has no version 9"),
+        (["promote", "newest", "--why", "x"], 2, "neither a version's number nor latest"),
+        (["promote", "0", "--why", "x"], 2, "neither a version's number nor latest"),
+        (["promote", "1"], 2, "Missing option '--why'"),
+        (["promote", "1", "--why", " "], 4, "needs a reason"),
+        (["promote", "1", "--channel", "beta", "--why", "x"], 2, "'beta' is not one of"),
+        (["rollback", "--why", "x"], 4, "has meant no other version before"),
+    ],
+)
+def test_mistake_is_named_and_changes_nothing(published, run, args, code, sentence):
+    found, out, err = run(*args)
+
+    assert (found, out) == (code, "")
+    assert sentence in err
+    assert run("history")[1] == f"nothing was ever promoted for fruits in {published.name}\n"
+
+
+def test_missing_settings_are_all_named(run, monkeypatch):
+    code, _, err = run("versions")
+    assert code == 3
+    assert "ORCHARD_STORE_URL" in err
+    assert "ORCHARD_TRUSTED_KEYS_FILE" in err
+
+
+def test_nothing_to_show_is_said(seaweed, workspace, run, monkeypatch):
+    pair = create_pair(workspace / "keys")
+    monkeypatch.setenv("ORCHARD_SIGNING_KEY_FILE", str(pair.private))
+    monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(pair.public))
+
+    assert run("versions")[:2] == (0, f"no version of fruits has been published to {seaweed.name}\n")
+    code, _, err = run("promote", "latest", "--why", "x")
+    assert code == 4
+    assert "'fruits' has no version" in err
+
+
+def test_keys_create_makes_a_pair_once(workspace, run):
+    code, out, err = run("keys", "create", "keys")
+
+    private, public = workspace / "keys/signing-key.pem", workspace / "keys/trusted-keys.pem"
+    assert code == 0
+    assert out == f"export ORCHARD_SIGNING_KEY_FILE={private}\nexport ORCHARD_TRUSTED_KEYS_FILE={public}\n"
+    assert "made in keys" in err
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    said = json.loads(run("keys", "create", "keys", "--json")[1])
+    assert (said["created"], said["key_id"]) == (False, load_key(private).key_id)
+
+    public.unlink()
+    code, _, err = run("keys", "create", "keys")
+    assert code == 4
+    assert "half of a key pair" in err
