@@ -36,6 +36,19 @@ __all__ = ["Fetched", "ObjectStore", "Stat", "open_store"]
 CREDENTIALS_TTL = timedelta(seconds=20)
 """How long a credentials file is believed before it is read again: a rotated key is in use within this time."""
 
+CONNECT_SECONDS = 5
+READ_SECONDS = 20
+"""The longest silence. SeaweedFS lets the losers of a race for one key wait for some seconds, so it is no less."""
+
+RETRY_SECONDS = 35
+"""No retry begins after this time: a call for a document ends within a minute, whatever the store does."""
+
+DOCUMENT_SECONDS = 25
+"""For one request of a document, however slowly it trickles."""
+
+BODY_SECONDS = 600
+"""The same for `stream` and for a part of `put_file`, which may be long because they are large."""
+
 CHUNK = 1 << 20
 
 
@@ -61,6 +74,10 @@ def _translated(key: str, store: str) -> Iterator[None]:
     try:
         yield
     except (ob.NotFoundError, FileNotFoundError) as error:
+        if "NoSuchBucket" in str(error):
+            raise StoreError(
+                f"there is no bucket: {store}", hint="make it, or put the right one into ORCHARD_STORE_URL"
+            ) from error
         raise ObjectNotFound(f"no object {key!r} in {store}") from error
     except ob.AlreadyExistsError as error:
         raise ObjectExists(f"{key!r} exists already in {store}") from error
@@ -90,13 +107,15 @@ class ObjectStore:
     Args:
         backend: an obstore store.
         name: what the store is called in messages, for example ``s3://orchard at http://127.0.0.1:8333``.
+        bulk: the same store with time for large bodies; None: `backend`.
 
     Every method raises `StoreUnavailable` when the store cannot be reached after bounded retries and `StoreDenied`
     when it refuses the credentials.
     """
 
-    def __init__(self, backend: S3Store | MemoryStore, name: str) -> None:
+    def __init__(self, backend: S3Store | MemoryStore, name: str, bulk: S3Store | None = None) -> None:
         self._backend = backend
+        self._bulk = bulk or backend
         self.name = name
 
     def get(self, key: str) -> Fetched:
@@ -119,7 +138,7 @@ class ObjectStore:
     def stream(self, key: str, chunk: int = CHUNK) -> Iterator[bytes]:
         """Yield the object's bytes in pieces of about `chunk` bytes. Raises `ObjectNotFound`."""
         with _translated(key, self.name):
-            for piece in obstore.get(self._backend, key).stream(min_chunk_size=chunk):
+            for piece in obstore.get(self._bulk, key).stream(min_chunk_size=chunk):
                 yield bytes(piece)
 
     def put(self, key: str, body: bytes) -> str:
@@ -130,7 +149,7 @@ class ObjectStore:
     def put_file(self, key: str, path: Path) -> str:
         """Write a file's bytes under `key` (large ones in parts); return the ETag. Never for a commit: see `create`."""
         with _translated(key, self.name):
-            return str(obstore.put(self._backend, key, path)["e_tag"])
+            return str(obstore.put(self._bulk, key, path)["e_tag"])
 
     def create(self, key: str, body: bytes) -> str:
         """Write `body` under `key` if nothing is there: exactly one of many racing callers wins. One request, never in parts.
@@ -229,10 +248,15 @@ def open_store(settings: Settings) -> ObjectStore:
     options: dict[str, Any] = {
         "region": settings.store_region,
         "virtual_hosted_style_request": settings.store_endpoint is None,
-        "client_options": {"connect_timeout": "5s", "read_timeout": "20s", "allow_http": True},
+        "client_options": {
+            "connect_timeout": f"{CONNECT_SECONDS}s",
+            "read_timeout": f"{READ_SECONDS}s",
+            "timeout": f"{DOCUMENT_SECONDS}s",
+            "allow_http": True,
+        },
         "retry_config": {
             "max_retries": 4,
-            "retry_timeout": timedelta(seconds=60),
+            "retry_timeout": timedelta(seconds=RETRY_SECONDS),
             "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
         },
     }
@@ -245,4 +269,5 @@ def open_store(settings: Settings) -> ObjectStore:
         options["credential_provider"] = provider
     bucket = url.removeprefix("s3://").rstrip("/")
     where = f" at {settings.store_endpoint}" if settings.store_endpoint else ""
-    return ObjectStore(S3Store(bucket, **options), f"s3://{bucket}{where}")
+    patient = {**options, "client_options": {**options["client_options"], "timeout": f"{BODY_SECONDS}s"}}
+    return ObjectStore(S3Store(bucket, **options), f"s3://{bucket}{where}", S3Store(bucket, **patient))

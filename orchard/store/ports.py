@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = ["answers", "choose", "is_free", "listener"]
 
 LOOPBACK = "127.0.0.1"
 GRPC_OFFSET = 10_000
-"""SeaweedFS's worker dials its admin server at the HTTP port plus this, whatever -admin.port.grpc says."""
+"""From a service's HTTP port to its gRPC port: SeaweedFS's custom."""
 
 # Both halves lie below the range (32768 and up on Linux) from which the kernel takes ports for outgoing connections,
 # so that nothing grabs a port between our look and SeaweedFS's bind.
@@ -45,17 +46,23 @@ def choose(s3: int | None = None) -> dict[str, int]:
         s3: the port that S3 must have; None: any.
     """
     found: dict[str, int] = {}
-    random_port = random.SystemRandom()  # workers forked from one process must not draw the same ports
     for service in _SERVICES:
-        while True:
-            port = random_port.randrange(_LOW, _HIGH)
-            pair = {port, port + GRPC_OFFSET}
-            if pair.isdisjoint(found.values()) and all(map(is_free, pair)):
-                break
+        port = _free_port(found.values())
         found[f"{service}.port"], found[f"{service}.port.grpc"] = port, port + GRPC_OFFSET
+    # The worker dials the admin server at the HTTP port plus the offset, whatever -admin.port.grpc says. Let it dial in
+    # vain: with a worker connected, `weed mini` takes the vacuum away from its master and never ends on SIGTERM (4.48).
+    found["admin.port.grpc"] = _free_port(found.values())
     if s3 is not None:
         found["s3.port"] = s3
     return found
+
+
+def _free_port(taken: Iterable[int]) -> int:
+    while True:
+        # SystemRandom: workers forked from one process must not draw the same ports
+        port = random.SystemRandom().randrange(_LOW, _HIGH)
+        if {port, port + GRPC_OFFSET}.isdisjoint(taken) and is_free(port) and is_free(port + GRPC_OFFSET):
+            return port
 
 
 def _listening_inode(port: int) -> str | None:
