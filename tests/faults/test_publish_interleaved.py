@@ -138,4 +138,4 @@ def explore(examples, **options):
 
 
 def test_promises_hold_in_every_interleaving_that_was_tried():
-    explore(120)
+    explore(60)

@@ -1,0 +1,110 @@
+"""The real store behind a proxy that loses replies, and publishers that are killed by the system."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from orchard import channels, dataset, registry, settings
+from orchard.store import open_store
+from tests.faults.invariants import Witness
+from tests.faults.proxy import Fault, proxy
+from tests.orchard.models import BECAUSE, KEY, MODEL, facts, saved_model
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def behind(seaweed_environment, seaweed, monkeypatch):
+    """Open the bucket behind a proxy with a fault."""
+
+    @contextmanager
+    def behind(*faults):
+        port = urlsplit(seaweed_environment["ORCHARD_STORE_ENDPOINT"]).port
+        with proxy(port, *faults) as between:
+            monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", f"http://127.0.0.1:{between.port}")
+            yield between, open_store(settings.load())
+
+    return behind
+
+
+def test_lost_replies_of_commits_are_recognised_on_the_real_store(behind, seaweed, tmp_path):
+    witness = Witness(seaweed)
+    bucket = seaweed.name.split("/")[2].split(" ")[0]
+    lost = [
+        f"PUT /{bucket}/models/{MODEL}/publishes/",
+        f"PUT /{bucket}/models/{MODEL}/versions/",
+        f"PUT /{bucket}/models/{MODEL}/channels/",
+        f"PUT /{bucket}/models/{MODEL}/history/",
+        f"PUT /{bucket}/datasets/{MODEL}/versions/",
+        f"PUT /{bucket}/datasets/{MODEL}/current.json",
+    ]
+    for number, line in enumerate(lost, start=1):
+        folder = saved_model(tmp_path / str(number), number)
+        with behind(Fault("drop", line.encode())) as (between, store):
+            made = registry.publish(store, MODEL, folder, facts(), KEY)
+            change = channels.promote(store, MODEL, "stable", made.version, KEY, BECAUSE)
+            new = dataset.commit(store, MODEL, {"n": number}, "dvc", parent=number - 1 or None, created_by="anna")
+
+            assert between.faults[0].times == 0, f"{line} was never asked for"
+        assert (made.version, made.created) == (number, True)
+        assert (change.pointer.generation, change.changed) == (number, True)
+        assert (new.version.version, new.created) == (number, True)
+        witness.look()
+        witness.claims()
+
+
+PUBLISHER = """
+import sys
+import time
+from pathlib import Path
+from orchard import registry, settings
+from orchard.store import open_store
+from tests.orchard.models import KEY, MODEL, facts, saved_model
+
+store = open_store(settings.load())
+for number in range(int(sys.argv[2])):
+    folder = saved_model(Path(sys.argv[1]) / str(number), number)
+    print(registry.publish(store, MODEL, folder, facts(), KEY).version, flush=True)
+"""
+"""Publishes one content after the other; in every run the same ones."""
+
+
+def publisher(folder, contents):
+    command = [sys.executable, "-c", PUBLISHER, str(folder), str(contents)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def count(store, folder):
+    return sum(1 for _ in store.list(f"models/{MODEL}/{folder}"))
+
+
+@pytest.mark.parametrize("folder", ["blobs", "publishes"])
+def test_publisher_that_the_system_kills_ends_with_every_content_once(seaweed, tmp_path, folder):
+    witness = Witness(seaweed)
+    contents = 8
+
+    killed = publisher(tmp_path, contents)
+    deadline = time.monotonic() + 60
+    while count(seaweed, folder) < 3:
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=30)
+    witness.look()
+    assert count(seaweed, "versions") < contents
+
+    again = publisher(tmp_path, contents)
+    printed, _ = again.communicate(timeout=120)
+    assert again.returncode == 0
+    assert sorted(map(int, printed.split())) == list(range(1, contents + 1))
+    witness.look()
+    witness.claims()
