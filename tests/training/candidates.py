@@ -15,17 +15,42 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from PIL import Image, ImageDraw
 
 from orchard import documents
+from orchard.cli.output import Output
+from training.evaluation import assessment
+from training.sessions import open_model
 from training.shards import Index, Shard
+from training.workspace import Workspace
 
-__all__ = ["COLOURS", "Row", "draw", "rows", "write_candidate", "write_dataset", "write_model"]
+__all__ = [
+    "BARS",
+    "COLOURS",
+    "PHOTOS",
+    "Row",
+    "draw",
+    "judge",
+    "lay",
+    "rows",
+    "write_candidate",
+    "write_dataset",
+    "write_model",
+    "write_params",
+]
 
 COLOURS = {"Blue": (40, 60, 220), "Green": (40, 180, 60), "Red": (220, 40, 40), "Yellow": (230, 210, 40)}
 """Four classes that a single mean colour tells apart."""
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 PARAMS_DIGEST = "5" * 64
+BARS: dict[str, Any] = {
+    "accuracy": {"turntable": 0.9, "shop": 0.5},
+    "worst_class": {"turntable": 0.8},
+    "drop": {"turntable": 0.01, "shop": 0.05},
+    "class_drop": {"turntable": 0.1},
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +70,7 @@ class Row:
 
 def draw(label: str, number: int, side: int = 32) -> bytes:
     """A JPEG of a round fruit of the class's colour; another number is another photo."""
-    dice = random.Random(f"{label}/{number}")
+    dice = random.Random(f"{label}/{number}")  # noqa: S311
     picture = Image.new("RGB", (side, side), "white")
     colour = tuple(max(0, min(255, part + dice.randint(-18, 18))) for part in COLOURS[label])
     inset = dice.uniform(1, 4)
@@ -166,8 +191,6 @@ def write_model(
 
 def write_candidate(folder: Path, index: Index, photos: Sequence[Row], **model: Any) -> None:
     """Lay out what training leaves behind: a model (see `write_model`), its golden photos, training.json, curves.csv."""
-    from training.sessions import open_model
-
     saved = folder / "saved_model"
     write_model(saved, index.classes, **model)
     asked = [row.image for row in photos if row.split == "test"][:3]
@@ -195,3 +218,33 @@ def write_candidate(folder: Path, index: Index, photos: Sequence[Row], **model: 
     (folder / "curves.csv").write_text(
         "epoch,accuracy,loss,val_accuracy,val_loss\n1,0.5,1.2,0.6,1.1\n2,0.9,0.4,0.8,0.6\n"
     )
+
+
+PHOTOS = (
+    *rows({"Blue": 6, "Green": 6, "Red": 6}),
+    *rows({"Green": 3, "Red": 4}, source="shop", first=100),
+    *rows(dict.fromkeys(COLOURS, 4), split="train", first=50),
+)
+"""Test photos of three classes in two sources; of Yellow there are training photos only."""
+
+
+def lay(
+    root: Path, photos: Sequence[Row] = PHOTOS, *, classes: Sequence[str] = tuple(COLOURS), **model: Any
+) -> Workspace:
+    """A workspace with a dataset, params.yaml and a candidate that learned from it; `model` goes to `write_model`."""
+    index = write_dataset(root / "data" / "fruits", photos, classes=classes)
+    write_candidate(root / "artifacts" / "candidate", index, photos, **model)
+    write_params(root)
+    return Workspace(root)
+
+
+def write_params(root: Path, **sections: Any) -> None:
+    """The checkout's params.yaml with other sections `gate` and `evaluate`."""
+    params = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
+    params |= {"gate": BARS, "evaluate": {"baseline": False}, **sections}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def judge(workspace: Workspace, *, baseline: bool = False) -> dict[str, Any]:
+    """Evaluate the workspace's candidate."""
+    return assessment.evaluate(workspace, assessment.Options(baseline=baseline), Output(as_json=True))

@@ -1,0 +1,105 @@
+"""Figures are made of answers alone, whatever their order."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.evaluation.scores import ALL, Answer, calibrate, confuse, list_misses, score
+
+CLASSES = ("Apple", "Banana", "Cherry", "Date")
+
+
+def answer(number: int, label: str, guess: str, probability: float = 0.9, source: str = "turntable") -> Answer:
+    return Answer(f"{number:064x}", f"{number}.jpg", source, label, guess, probability, 0.0)
+
+
+answers_of = st.lists(
+    st.builds(
+        answer,
+        st.integers(0, 10**9),
+        st.sampled_from(CLASSES[:3]),  # of the last one there is never a photo
+        st.sampled_from((*CLASSES, "Elder")),  # an older model may know other classes
+        st.floats(0, 1, width=32),
+        st.sampled_from(("turntable", "shop", "garden")),
+    ),
+    unique_by=lambda item: item.sha256,
+    max_size=60,
+)
+
+
+@given(answers_of, st.randoms(use_true_random=False))
+def test_order_of_answers_changes_no_figure(answers: list[Answer], dice: random.Random):
+    shuffled = list(answers)
+    dice.shuffle(shuffled)
+
+    assert score(shuffled, CLASSES) == score(answers, CLASSES)
+    assert confuse(shuffled, CLASSES) == confuse(answers, CLASSES)
+    assert calibrate(shuffled) == calibrate(answers)
+    assert list_misses(shuffled, 5) == list_misses(answers, 5)
+
+
+@given(answers_of)
+def test_every_answer_is_counted_once_everywhere(answers: list[Answer]):
+    slices, confusion = score(answers, CLASSES), confuse(answers, CLASSES)
+
+    assert slices[ALL]["n"] == len(answers) == sum(part["n"] for name, part in slices.items() if name != ALL)
+    assert sum(item["n"] for item in calibrate(answers)["bins"]) == len(answers)
+    for name, part in slices.items():
+        assert sum(item["n"] for item in part["classes"].values()) == part["n"]
+        rows = dict(zip(confusion["labels"], confusion["counts"][name], strict=True))
+        for index, label in enumerate(CLASSES):
+            assert sum(rows[label]) == part["classes"][label]["n"]
+            assert rows[label][index] == part["classes"][label]["correct"]
+
+
+def test_an_empty_class_is_a_row_with_none_and_never_the_worst():
+    found = score([answer(1, "Apple", "Apple"), answer(2, "Banana", "Apple")], CLASSES)["turntable"]
+
+    assert found["classes"]["Date"] == {"n": 0, "correct": 0}
+    assert found["worst"] == {"label": "Banana", "accuracy": 0.0, "n": 1}
+
+
+def test_no_photos_at_all_have_no_accuracy():
+    found = score([], CLASSES)
+
+    assert found["shop"]["n"] == 0
+    assert found["shop"]["accuracy"] is None
+    assert found["shop"]["worst"] is None
+    assert calibrate([])["ece"] is None
+
+
+def test_of_equally_bad_classes_the_one_with_more_photos_is_the_worst():
+    answers = [answer(1, "Apple", "Date"), answer(2, "Banana", "Date"), answer(3, "Banana", "Date")]
+
+    assert score(answers, CLASSES)["turntable"]["worst"]["label"] == "Banana"
+
+
+def test_calibration_is_the_gap_between_promise_and_truth():
+    sure_and_half_right = [answer(n, "Apple", "Apple" if n % 2 else "Date", 0.95) for n in range(100)]
+
+    found = calibrate(sure_and_half_right)
+
+    assert found["ece"] == pytest.approx(0.45)
+    assert found["bins"][9] == {"low": 0.9, "high": 1.0, "n": 100, "confidence": 0.95, "accuracy": 0.5}
+
+
+def test_a_certain_answer_falls_into_the_topmost_bin():
+    assert calibrate([answer(1, "Apple", "Apple", 1.0)])["bins"][9]["n"] == 1
+
+
+def test_the_surest_misses_are_listed_of_each_source():
+    answers = [answer(n, "Apple", "Date", n / 100) for n in range(50)]
+    answers += [answer(99, "Apple", "Date", 0.01, "shop"), answer(98, "Apple", "Apple", 1.0)]
+
+    listed = list_misses(answers, 3)
+
+    assert [(miss["source"], miss["probability"]) for miss in listed] == [
+        ("turntable", 0.49),
+        ("turntable", 0.48),
+        ("turntable", 0.47),
+        ("shop", 0.01),
+    ]
