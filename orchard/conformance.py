@@ -19,8 +19,8 @@ __all__ = ["prove"]
 OBJECTS = 16
 """Objects to choose from, so that publishers at the same moment seldom meet; they stay, for publishers may not delete."""
 
-RACES = 8
-"""Probers that may swap the same object at the same moment before one of them gives up."""
+RACES = 64
+"""Probers that may swap the same object at the same moment before one of them gives up; each of them swaps it once."""
 
 
 def _refuse(store: ObjectStore, what: str) -> StoreError:
