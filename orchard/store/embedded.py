@@ -103,11 +103,13 @@ def _weed() -> str:
 
 
 def _alive(pid: object) -> bool:
-    """Whether a process of that id runs (a zombie does not)."""
+    """Whether a process of that id runs: not a zombie, unless threads of it are still on their way out."""
     if not isinstance(pid, int):
         return False
+    process = Path(f"/proc/{pid}")
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+        state = (process / "stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
+        return state != "Z" or len(list((process / "task").iterdir())) > 1
     except OSError:
         return False
 

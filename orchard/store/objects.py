@@ -75,26 +75,37 @@ def _translated(key: str, store: str) -> Iterator[None]:
         yield
     except (ob.NotFoundError, FileNotFoundError) as error:
         if "NoSuchBucket" in str(error):
-            raise StoreError(
-                f"there is no bucket: {store}", hint="make it, or put the right one into ORCHARD_STORE_URL"
-            ) from error
+            raise _no_bucket(store) from error
         raise ObjectNotFound(f"no object {key!r} in {store}") from error
     except ob.AlreadyExistsError as error:
         raise ObjectExists(f"{key!r} exists already in {store}") from error
     except ob.PreconditionError as error:
         raise ObjectChanged(f"{key!r} in {store} is not the object that was read") from error
     except (ob.PermissionDeniedError, ob.UnauthenticatedError) as error:
-        raise StoreDenied(
-            f"{store} refused the credentials for {key!r}",
-            hint="check ORCHARD_STORE_CREDENTIALS_FILE, its profile, and what that key may do",
-        ) from error
+        raise _denied(key, store) from error
     except (ob.GenericError, ob.JoinError, TimeoutError, ConnectionError) as error:
+        text = str(error)  # lists have no error classes of their own for these
+        if "status code: 403" in text or "status code: 401" in text:
+            raise _denied(key, store) from error
+        if "NoSuchBucket" in text:
+            raise _no_bucket(store) from error
         raise StoreUnavailable(
             f"{store} did not answer for {key!r}: {_first_line(error)}",
             hint="is the store running and ORCHARD_STORE_ENDPOINT right? `orchard store status` tells",
         ) from error
     except ob.BaseError as error:
         raise StoreError(f"{store} refused {key!r}: {_first_line(error)}") from error
+
+
+def _denied(key: str, store: str) -> StoreDenied:
+    return StoreDenied(
+        f"{store} refused the credentials for {key!r}",
+        hint="check ORCHARD_STORE_CREDENTIALS_FILE, its profile, and what that key may do",
+    )
+
+
+def _no_bucket(store: str) -> StoreError:
+    return StoreError(f"there is no bucket: {store}", hint="make it, or put the right one into ORCHARD_STORE_URL")
 
 
 def _first_line(error: BaseException) -> str:
