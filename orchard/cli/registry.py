@@ -12,6 +12,7 @@ from orchard.errors import DataError
 
 if TYPE_CHECKING:
     from orchard.channels import Change, Intent
+    from orchard.manifest import Manifest
     from orchard.settings import Settings
     from orchard.signing import SigningKey, TrustedKeys
     from orchard.store import ObjectStore
@@ -69,34 +70,49 @@ def _told(out: Output, change: Change, action: str) -> None:
     out.result({"action": action, "changed": change.changed, **encode(now)}, text)
 
 
+def _row(item: Manifest, meant: list[str]) -> list[object]:
+    figures = [
+        f"{name.removesuffix('.accuracy')} {100 * value:.1f} %"
+        for name, value in item.metrics.items()
+        if name.endswith(".accuracy")
+    ]
+    data = f"{item.dataset.name} {item.dataset.version or item.dataset.digest[:12]}"
+    size = f"{item.size / 1e6:.1f} MB"
+    accuracy = ", ".join(figures) or "-"
+    where = " ".join(meant) or "-"
+    return [item.version, where, data, item.gate.verdict, size, accuracy, _second(item.created), item.created_by]
+
+
 @verb(examples="orchard versions\norchard versions --json | jq '.versions[-1].metrics'")
 def versions(out: Output) -> None:
-    """List the model's versions: what they were made from, how good they are, and which channel means them."""
+    """List the model's versions: what they were made from, how good they are, and which channel means them.
+
+    Every manifest's signature is checked; one that cannot be believed is shown with the reason.
+    """
     from orchard import registry
     from orchard.documents import encode
+    from orchard.errors import IntegrityError
     from orchard.pointers import CHANNELS, read
 
     found, store, trusted = _opened()
-    pointers = [read(store, found.model, name, trusted) for name in CHANNELS]
-    manifests = [
-        registry.read_manifest(store, found.model, number, trusted) for number in registry.versions(store, found.model)
-    ]
-    rows, documents = [], []
-    for item in manifests:
-        meant = [pointer.channel for pointer in pointers if pointer and pointer.version == item.version]
-        figures = [
-            f"{name.removesuffix('.accuracy')} {100 * value:.1f} %"
-            for name, value in item.metrics.items()
-            if name.endswith(".accuracy")
-        ]
-        data = f"{item.dataset.name} {item.dataset.version or item.dataset.digest[:12]}"
-        judged = [item.gate.verdict, f"{item.size / 1e6:.1f} MB", ", ".join(figures) or "-", _second(item.created)]
-        rows.append([item.version, " ".join(meant) or "-", data, *judged, item.created_by])
+    pointers = [pointer for name in CHANNELS if (pointer := read(store, found.model, name, trusted))]
+    rows: list[list[object]] = []
+    documents: list[dict[str, Any]] = []
+    for number in registry.versions(store, found.model):
+        meant = [pointer.channel for pointer in pointers if pointer.version == number]
+        try:
+            item = registry.read_manifest(store, found.model, number, trusted)
+        except IntegrityError as error:
+            out.note(error.message)
+            rows.append([number, " ".join(meant) or "-", "not to be believed", "-", "-", "-", "-", "-"])
+            documents.append({"version": number, "channels": meant, "error": error.message})
+            continue
+        rows.append(_row(item, meant))
         documents.append({**item.payload(), "channels": meant})
     columns = ["version", "channels", "dataset", "gate", "size", "accuracy", "created", "by"]
     empty = f"no version of {found.model} has been published to {store.name}"
     out.result(
-        {"model": found.model, "versions": documents, "pointers": [encode(item) for item in pointers if item]},
+        {"model": found.model, "versions": documents, "pointers": [encode(item) for item in pointers]},
         out.table(columns, rows) if rows else empty,
     )
 

@@ -109,6 +109,18 @@ def test_mistake_is_named_and_changes_nothing(published, run, args, code, senten
     assert run("history")[1] == f"nothing was ever promoted for fruits in {published.name}\n"
 
 
+def test_version_that_cannot_be_believed_is_shown_as_such(published, run):
+    published.put("models/fruits/versions/000000000002/manifest.json", b"{}")
+
+    code, out, err = run("versions")
+
+    assert code == 0
+    assert "manifest.json is unsigned" in err
+    assert [line.split()[0] for line in out.splitlines()] == ["version", "1", "2", "3"]
+    assert "2        -         not to be believed" in out
+    assert "is unsigned" in json.loads(run("versions", "--json")[1])["versions"][1]["error"]
+
+
 def test_missing_settings_are_all_named(run, monkeypatch):
     code, _, err = run("versions")
     assert code == 3
