@@ -1,0 +1,351 @@
+"""Only what was judged is published, exactly that, and once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchard import channels, dataset, registry, runs
+from orchard.channels import Intent
+from orchard.cli import main
+from orchard.cli.output import Output
+from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, StoreUnavailable
+from orchard.gate import read_bars
+from orchard.settings import Settings, load
+from orchard.signing import KeyPair, SigningKey, create_pair, load_key
+from orchard.store import ObjectStore, open_store
+from orchard.store.embedded import EmbeddedStore
+from tests.faults.crashing_store import FAULTS, CrashingStore, Fault, Killed
+from tests.training.candidates import BARS, PARAMS_DIGEST, judge, lay
+from training.gating import gate
+from training.incumbent import Channel
+from training.publishing import Outcome, Target, describe_code, publish
+from training.shards import read_index
+from training.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    return create_pair(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def key(pair: KeyPair) -> SigningKey:
+    return load_key(pair.private)
+
+
+@pytest.fixture(scope="module")
+def accepted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a candidate that was evaluated and accepted, with nothing served yet."""
+    workspace = lay(tmp_path_factory.mktemp("accepted"))
+    judge(workspace)
+    gate(workspace, read_bars(BARS), None, Output(as_json=True))
+    return workspace.root
+
+
+@pytest.fixture
+def accepted(accepted_once: Path, tmp_path: Path) -> Workspace:
+    return Workspace(Path(shutil.copytree(accepted_once, tmp_path / "accepted")))
+
+
+def target(store: ObjectStore, key: SigningKey, run_id: str | None = None) -> Target:
+    return Target(Channel(store, "fruits", "stable", key.trusted), key, "tester", run_id)
+
+
+def other_candidate(root: Path, channel: Channel, **options: Any) -> Workspace:
+    workspace = lay(root, taken_for={"Red": "Blue"})
+    judge(workspace)
+    gate(workspace, read_bars(BARS), channel, Output(as_json=True), **options)
+    return workspace
+
+
+def everything(store: ObjectStore) -> list[str]:
+    return [stat.key for folder in ("models", "runs") for stat in store.list(folder)]
+
+
+def test_a_version_says_what_it_was_made_from_and_how_good_it_is(
+    accepted: Workspace, memory: ObjectStore, key: SigningKey
+):
+    index = read_index(accepted.dataset("fruits"))
+    dataset.commit(memory, "fruits", index.document, "outs: []\n", parent=None, created_by="tester")
+
+    outcome = publish(accepted, target(memory, key, "nightly"))
+
+    assert (outcome.said["version"], outcome.created) == (1, True)
+    manifest = registry.read_manifest(memory, "fruits", 1, key.trusted)
+    assert (manifest.dataset.name, manifest.dataset.version, manifest.dataset.digest) == ("fruits", 1, index.digest)
+    assert manifest.classes == ("Blue", "Green", "Red", "Yellow")
+    assert manifest.signatures["serving_default"].inputs == {"image_bytes": "string[N]"}
+    assert manifest.signatures["serving_default"].outputs == {
+        "label": "string[N]",
+        "probability": "float32[N]",
+        "probabilities": "float32[N,4]",
+    }
+    assert manifest.signatures["pixels"].inputs == {"image": "float32[N,1,1,3]"}
+    assert {"DecodeJpeg", "Softmax"} <= set(manifest.ops)
+    assert manifest.params_digest == PARAMS_DIGEST
+    assert manifest.code == describe_code()
+    assert manifest.metrics["shop.accuracy"] == 1.0
+    assert manifest.metrics["turntable.class.Yellow.n"] == 0
+    assert manifest.gate.verdict == "accepted"
+    assert (manifest.run_id, manifest.created_by) == ("nightly", "tester")
+    registry.verify_blobs(memory, manifest)
+
+
+def test_data_that_was_never_ingested_into_the_store_has_no_version(
+    accepted: Workspace, memory: ObjectStore, key: SigningKey
+):
+    publish(accepted, target(memory, key))
+
+    assert registry.read_manifest(memory, "fruits", 1, key.trusted).dataset.version is None
+
+
+def test_the_same_bytes_again_are_the_same_version(accepted: Workspace, memory: ObjectStore, key: SigningKey):
+    first = publish(accepted, target(memory, key))
+    second = publish(accepted, target(memory, key, "another-run"))
+
+    assert (second.said["version"], second.created) == (first.said["version"], False)
+    assert registry.versions(memory, "fruits") == [1]
+
+
+def test_the_same_bytes_again_are_the_same_version_when_they_are_served(
+    accepted: Workspace, memory: ObjectStore, key: SigningKey
+):
+    publish(accepted, target(memory, key))
+    channels.promote(memory, "fruits", "stable", 1, key, Intent("tester", "a test"))
+
+    assert publish(accepted, target(memory, key)).said["version"] == 1
+
+
+def test_a_refused_model_is_not_published(tmp_path: Path, memory: ObjectStore, key: SigningKey):
+    to = target(memory, key)
+    workspace = other_candidate(tmp_path, to.channel)
+
+    with pytest.raises(GateRefused, match="checks failed: ") as caught:
+        publish(workspace, to)
+
+    assert str(workspace.gate / "page.html") in caught.value.hint
+    assert everything(memory) == []
+
+
+def test_an_override_and_its_reason_stand_in_the_manifest(tmp_path: Path, memory: ObjectStore, key: SigningKey):
+    to = target(memory, key)
+
+    publish(other_candidate(tmp_path, to.channel, override_reason="Red is sold out until May"), to)
+
+    found = registry.read_manifest(memory, "fruits", 1, key.trusted).gate
+    assert (found.verdict, found.reason) == ("overridden", "Red is sold out until May")
+
+
+@pytest.mark.parametrize("path", ["artifacts/evaluation/evaluation.json", "artifacts/gate/verdict.json"])
+def test_reports_of_another_candidate_are_refused(
+    accepted: Workspace, tmp_path: Path, memory: ObjectStore, key: SigningKey, path: str
+):
+    other = other_candidate(tmp_path / "other", target(memory, key).channel, override_reason="a test")
+    shutil.copy(other.root / path, accepted.root / path)
+
+    with pytest.raises(DataError, match="the candidate is"):
+        publish(accepted, target(memory, key))
+
+    assert everything(memory) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["candidate/training.json", "candidate/saved_model", "evaluation/evaluation.json", "gate/verdict.json"]
+)
+def test_what_is_missing_is_named_with_the_command_that_makes_it(
+    accepted: Workspace, memory: ObjectStore, key: SigningKey, path: str
+):
+    gone = accepted.root / "artifacts" / path
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+
+    with pytest.raises(DataError, match=gone.name):
+        publish(accepted, target(memory, key))
+
+    assert everything(memory) == []
+
+
+@pytest.mark.parametrize("path", ["candidate/training.json", "evaluation/evaluation.json", "gate/verdict.json"])
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"format":2}', b"[1]", b"\xff", b'{"format":NaN}'])
+def test_a_report_that_is_none_is_an_error(
+    accepted: Workspace, memory: ObjectStore, key: SigningKey, path: str, body: bytes
+):
+    (accepted.root / "artifacts" / path).write_bytes(body)
+
+    with pytest.raises(IntegrityError, match=Path(path).name):
+        publish(accepted, target(memory, key))
+
+
+def test_a_verdict_on_something_served_before_does_not_count(
+    accepted: Workspace, tmp_path: Path, memory: ObjectStore, key: SigningKey
+):
+    to = target(memory, key)
+    publish(other_candidate(tmp_path / "other", to.channel, override_reason="a test"), to)
+    channels.promote(memory, "fruits", "stable", 1, key, Intent("tester", "a test"))
+
+    with pytest.raises(DataError, match="compared the candidate with no version, but stable means version 1") as caught:
+        publish(accepted, to)
+    assert "orchard gate" in caught.value.hint
+
+    gate(accepted, read_bars(BARS), to.channel, Output(as_json=True))
+    assert publish(accepted, to).said["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": "Yellow"}, "golden photo 1"),
+        ({"probability": 0.5}, "golden photo 1"),
+        ({"b64": "no base64"}, "golden photos"),
+        ({"probability": "high"}, "golden photos"),
+    ],
+)
+def test_golden_photos_that_are_answered_differently_stop_it(
+    tmp_path: Path, memory: ObjectStore, key: SigningKey, change: dict[str, Any], message: str
+):
+    workspace = lay(tmp_path)
+    path = workspace.candidate / "saved_model" / "assets.extra" / "golden.json"
+    golden = json.loads(path.read_text())
+    golden["photos"][0] |= change
+    path.write_text(json.dumps(golden))
+    judge(workspace)
+    gate(workspace, read_bars(BARS), None, Output(as_json=True))
+
+    with pytest.raises(IntegrityError, match=message):
+        publish(workspace, target(memory, key))
+
+    assert everything(memory) == []
+
+
+def test_a_retry_of_a_run_finds_what_it_said(accepted: Workspace, memory: ObjectStore, key: SigningKey):
+    first = publish(accepted, target(memory, key, "nightly"))
+    shutil.rmtree(accepted.evaluation)  # it is not even looked at
+
+    second = publish(accepted, target(memory, key, "nightly"))
+
+    assert second == Outcome(first.said, created=False)
+    assert runs.recorded(memory, "nightly", "publish") == first.said
+
+
+def test_one_run_publishes_one_thing(accepted: Workspace, tmp_path: Path, memory: ObjectStore, key: SigningKey):
+    to = target(memory, key, "nightly")
+    publish(accepted, to)
+    other = other_candidate(tmp_path / "other", to.channel, override_reason="a test")
+
+    with pytest.raises(ConflictError, match="nightly"):
+        publish(other, to)
+
+    assert registry.versions(memory, "fruits") == [1]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whatever_happens_in_the_middle_the_next_try_makes_one_version(
+    accepted: Workspace, key: SigningKey, fault: Fault
+):
+    def empty() -> ObjectStore:
+        return open_store(Settings(store_url="memory://"))
+
+    counted = CrashingStore(empty())
+    publish(accepted, target(counted, key, "nightly"))
+    writes = [n for n, call in enumerate(counted.calls) if call.split(" ")[0] in {"put_file", "create", "swap"}]
+    assert len(writes) >= 6
+
+    for number in writes:
+        store = empty()
+        with suppress(Killed, StoreUnavailable):
+            publish(accepted, target(CrashingStore(store, number, fault), key, "nightly"))
+        outcome = publish(accepted, target(store, key, "nightly"))
+
+        assert outcome.said["version"] == 1
+        assert registry.versions(store, "fruits") == [1]
+        assert runs.recorded(store, "nightly", "publish") == outcome.said
+        registry.verify_blobs(store, registry.read_manifest(store, "fruits", 1, key.trusted))
+
+
+class Killing(CrashingStore):
+    """Kills the real server just before one call; what is asked of it then gets no answer."""
+
+    def __init__(self, inner: ObjectStore, server: EmbeddedStore, before: str) -> None:
+        super().__init__(inner)
+        self.server, self.before = server, before
+
+    def _do(self, name: str, call: Any) -> Any:
+        if name.startswith(self.before):
+            self.server.stop()
+        return super()._do(name, call)
+
+
+def test_a_store_that_is_stopped_in_the_middle_of_a_publish_is_no_loss(
+    accepted: Workspace, tmp_path: Path, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+):
+    def opened(server: EmbeddedStore) -> ObjectStore:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        return open_store(load())
+
+    with EmbeddedStore(tmp_path / "store") as server:
+        dying = Killing(opened(server), server, "create models/fruits/versions/")
+        with pytest.raises(StoreUnavailable):
+            publish(accepted, target(dying, key, "nightly"))
+    with EmbeddedStore(tmp_path / "store") as server:
+        store = opened(server)
+        assert registry.versions(store, "fruits") == []
+
+        assert publish(accepted, target(store, key, "nightly")).said["version"] == 1
+
+        registry.verify_blobs(store, registry.read_manifest(store, "fruits", 1, key.trusted))
+
+
+@pytest.mark.parametrize("kind", ["public", "empty", "missing", "stranger"])
+def test_a_signing_key_that_is_none_is_named_before_anything_is_written(
+    accepted: Workspace,
+    pair: KeyPair,
+    seaweed_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+):
+    monkeypatch.chdir(accepted.root)
+    path = accepted.root / "key.pem"
+    if kind == "stranger":
+        path = create_pair(accepted.root / "stranger").private
+    elif kind != "missing":
+        path.write_bytes(pair.public.read_bytes() if kind == "public" else b"")
+    keys = {"ORCHARD_SIGNING_KEY_FILE": str(path), "ORCHARD_TRUSTED_KEYS_FILE": str(pair.public)}
+    for name, value in {**seaweed_environment, **keys}.items():
+        monkeypatch.setenv(name, value)
+
+    assert main(["publish"]) == 3
+
+    assert str(path) in capsys.readouterr().err
+
+
+def test_the_three_verbs_lead_to_a_version_in_a_real_store(
+    workspace: Path,
+    pair: KeyPair,
+    seaweed: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    lay(workspace)
+    monkeypatch.setenv("ORCHARD_SIGNING_KEY_FILE", str(pair.private))
+    monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(pair.public))
+    monkeypatch.setenv("ORCHARD_ACTOR", "ada")
+
+    assert [main([verb, "--json"]) for verb in ("evaluate", "gate", "publish")] == [0, 0, 0]
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (said["version"], said["created"]) == (1, True)
+    assert main(["promote", "latest", "--why", "a test", "--json"]) == 0
+    shutil.rmtree(workspace / "artifacts")
+    lay(workspace, taken_for={"Red": "Blue"})
+    assert [main([verb]) for verb in ("evaluate", "gate", "publish")] == [0, 5, 5]
+
+    assert "Compared with version 1, which stable means" in capsys.readouterr().out
+    manifest = registry.read_manifest(seaweed, "fruits", 1, load_key(pair.private).trusted)
+    assert manifest.created_by == "ada"
+    assert registry.versions(seaweed, "fruits") == [1]
