@@ -261,6 +261,7 @@ def test_unknown_class_names_the_nearest_one(workspace, farm, run):
     code, result = run("farm")
     assert code == 4
     assert f"did you mean '{KIWI}'" in result["error"]["message"]
+    assert "--dataset NAME" in result["error"]["hint"]
     assert not (workspace / "data/farm").exists()
     assert run("farm", "--classes", f"{KIWI},Durian")[1]["error"]["message"].startswith("'Durian' is none of the 4")
 

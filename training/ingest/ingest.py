@@ -14,6 +14,7 @@ from pathlib import Path
 from orchard.cli.output import Output
 from orchard.errors import DataError
 from training.ingest import report, staging
+from training.ingest.refusals import Reason
 from training.ingest.report import Findings
 from training.ingest.scan import Classes, Row, Scan, scan
 from training.ingest.selection import Selection, select
@@ -172,7 +173,7 @@ def _judge(request: Request, findings: Findings, labels: set[str]) -> None:
     if findings.share > request.max_refused:
         share = f"{len(refused)} of {findings.files} files were refused ({findings.share:.1%})"
         text = f"{share}, more than the {request.max_refused:.1%} that may be{nothing}: {report.describe_refusals(refused)}"
-        raise DataError(text, hint=f"{listed}; put them right, or let more pass with --max-refused")
+        raise DataError(text, hint=f"{listed}; {_remedy(request, findings)}")
     if not findings.added and not findings.present:
         left = f" ({sum(findings.left_out.values())} of other classes)" if findings.left_out else ""
         text = f"there is no photo in {', '.join(str(source) for source in request.sources)}{left}{nothing}"
@@ -181,6 +182,13 @@ def _judge(request: Request, findings: Findings, labels: set[str]) -> None:
     if bare:
         text = f"no photo for the class{'es' * (len(bare) > 1)} {', '.join(bare)}, whose folder is there{nothing}"
         raise DataError(text, hint="add photos, or remove the empty folder")
+
+
+def _remedy(request: Request, findings: Findings) -> str:
+    unknown = sum(item.reason is Reason.UNKNOWN_CLASS for item in findings.refused)
+    if 2 * unknown > len(findings.refused):
+        return f"photos of other classes go into a dataset of their own: --dataset NAME (this is {request.dataset!r})"
+    return "put them right, or let more pass with --max-refused"
 
 
 def _merge(name: str, index: Index | None, rows: Iterable[Row], shards: tuple[Shard, ...]) -> Index:
