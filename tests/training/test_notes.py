@@ -1,0 +1,26 @@
+"""The code in the notes runs, in the order in which it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.candidates import CHECKOUT, judge, lay
+
+
+def test_the_note_on_misses_runs(workspace: Path, capsys: pytest.CaptureFixture[str]):
+    judge(lay(workspace, taken_for={"Red": "Blue"}))
+    blocks = re.findall(r"```python\n(.*?)```", (CHECKOUT / "notebooks" / "misses.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+
+    for block in blocks:
+        exec(compile(block, "misses.md", "exec"), names)  # noqa: S102  # our own file
+
+    printed = capsys.readouterr().out
+    assert len(blocks) == 3
+    assert "   6  turntable  Red taken for Blue" in printed
+    assert "_100.jpg Red 32 32" in printed
+    assert "Blue 100.0%" in printed
