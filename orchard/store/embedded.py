@@ -47,6 +47,7 @@ BUCKET = "orchard"
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 _HANDOVER_SECONDS = 10.0
+_FULL_MB = 256
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _JWT = ("JWT_SIGNING_KEY", "JWT_SIGNING_READ_KEY", "JWT_FILER_SIGNING_KEY", "JWT_FILER_SIGNING_READ_KEY")
 _ACTIONS = ("Read", "Write", "List", "Tagging")
@@ -250,9 +251,11 @@ class EmbeddedStore:
 
     def _broken(self, what: str) -> StoreUnavailable:
         tail = self._child.tail() if self._child else ""
+        free = shutil.disk_usage(self.directory).free // 1_000_000
+        full = f"only {free} MB are free on its disk: make room; " if free < _FULL_MB else ""
         return StoreUnavailable(
             f"the embedded store in {self.directory} {what}; the end of its log:\n{tail}",
-            hint=f"the whole log: {self.directory / 'log'}",
+            hint=f"{full}the whole log: {self.directory / 'log'}",
         )
 
     def _take_lock(self) -> None:

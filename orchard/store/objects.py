@@ -89,6 +89,11 @@ def _translated(key: str, store: str) -> Iterator[None]:
             raise _denied(key, store) from error
         if "NoSuchBucket" in text:
             raise _no_bucket(store) from error
+        if "status code: 5" in text:
+            raise StoreUnavailable(
+                f"{store} answers, but fails at {key!r}: {_first_line(error)}",
+                hint="is its disk full? its log says more (the embedded store's: .orchard/store/log)",
+            ) from error
         raise StoreUnavailable(
             f"{store} did not answer for {key!r}: {_first_line(error)}",
             hint="is the store running and ORCHARD_STORE_ENDPOINT right? `orchard store status` tells",

@@ -54,10 +54,15 @@ def run(out: Output, *, directory: Path, port: int, command: tuple[str, ...]) ->
     its environment; its exit code is returned. Without, the store serves until Ctrl-C or SIGTERM. Data and keys stay
     in the folder. For one machine: elsewhere use a store with an operator.
     """
+    import shutil
+
+    from orchard.errors import OrchardError
     from orchard.signing import create_pair
     from orchard.store.embedded import EmbeddedStore, environment_of
     from orchard.store.foreground import run_command, wait_for_signal
 
+    if command and shutil.which(command[0]) is None:
+        raise OrchardError(f"{command[0]} cannot be run: there is no such program")
     create_pair(directory / "keys")
     with EmbeddedStore(directory, port=port) as embedded:
         environment = environment_of(directory)
