@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import IO
 
 from training.ingest.photos import Photo, inspect
@@ -89,11 +90,11 @@ class Scan:
         return len(self.rows) + len(self.refused)
 
 
-Decoded = list[tuple[Found, Photo | Refused]]
+Judged = tuple[Found, Photo | Refused]
 
 
-def _decode(batch: list[Found], rules: Rules) -> Decoded:
-    decoded: Decoded = []
+def _decode(batch: list[Found], rules: Rules) -> list[Judged]:
+    decoded: list[Judged] = []
     for found in batch:
         try:
             decoded.append((found, inspect(found.body, rules)))
@@ -127,10 +128,10 @@ def _batches(entries: Iterable[Entry], classes: Classes, result: Scan) -> Iterat
         yield batch
 
 
-def _in_threads(batches: Iterator[list[Found]], rules: Rules) -> Iterator[Decoded]:
+def _in_threads(batches: Iterator[list[Found]], rules: Rules) -> Iterator[list[Judged]]:
     """Decode batches in as many threads as there are cores (the decoders let go of the interpreter), in order."""
     threads = min(8, os.cpu_count() or 1)
-    waiting: deque[Future[Decoded]] = deque()
+    waiting: deque[Future[list[Judged]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
         for batch in batches:
@@ -151,7 +152,7 @@ def scan(
     name_source: Callable[[str], str],
     present: Collection[str],
     spool: IO[bytes],
-    progress: Callable[[Iterator[Decoded]], Iterator[Decoded]],
+    progress: Callable[[Iterator[Judged]], Iterator[Judged]],
 ) -> Scan:
     """Decode every file.
 
@@ -170,17 +171,16 @@ def scan(
     """
     result = Scan()
     offset = 0
-    for decoded in progress(_in_threads(_batches(entries, classes, result), rules)):
-        for found, photo in decoded:
-            if isinstance(photo, Refused):
-                result.refused.append(photo)
-                continue
-            kept = photo.pixels_sha256 not in present
-            result.rows.append(_row(found, photo, name_source(found.folder), offset if kept else -1))
-            if photo.changed:
-                result.changed.append((found.path, photo.changed))
-            if kept:
-                offset += spool.write(photo.body)
+    for found, photo in progress(chain.from_iterable(_in_threads(_batches(entries, classes, result), rules))):
+        if isinstance(photo, Refused):
+            result.refused.append(photo)
+            continue
+        kept = photo.pixels_sha256 not in present
+        result.rows.append(_row(found, photo, name_source(found.folder), offset if kept else -1))
+        if photo.changed:
+            result.changed.append((found.path, photo.changed))
+        if kept:
+            offset += spool.write(photo.body)
     spool.flush()
     return result
 

@@ -211,7 +211,7 @@ def _walk_folder(source: Path, placing: Placing) -> Iterator[Entry]:
         folders.sort()
         yield from _class_folder(parts, placing)
         for name in folders:
-            if (here / name).is_symlink():
+            if (here / name).is_symlink() and not name.startswith("."):
                 detail = "a link to a folder is not followed: name its target as a source"
                 yield Refused(readable(str(shown / name)), Reason.MISPLACED, detail)
         for name in sorted(files):
