@@ -133,6 +133,17 @@ def test_killed_ingest_leaves_the_old_or_the_new_dataset_and_the_next_one_ends_i
     assert [path.name for path in (workspace / "data").iterdir()] == ["farm"], "what the killed one left is swept"
 
 
+def test_shards_of_a_killed_ingest_are_swept_by_the_next_whatever_it_brings(workspace, farm, more):
+    assert main(command(farm)) == 0
+    known = set(contents(workspace / "data/farm"))
+    assert drive("training.ingest.staging:_sync_folder", 1, "kill", *command(more))[0] == -signal.SIGKILL
+    assert set(contents(workspace / "data/farm")) > known
+
+    assert main(command(draw_more(workspace / "still more", photos.CLASSES[1]))) == 0
+    index = shards.read_index(workspace / "data/farm")
+    assert set(contents(workspace / "data/farm")) == {shards.INDEX, *(shard.path for shard in index.shards)}
+
+
 def test_first_ingest_killed_between_its_shards_and_its_index_starts_again(workspace, farm, capsys):
     assert drive("training.ingest.staging:_sync_folder", 1, "kill", *command(farm))[0] == -signal.SIGKILL
     assert digest(workspace) is None
