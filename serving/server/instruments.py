@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from serving.metrics import Registry
 from serving.server.catalogue import Listener, View
 from serving.server.log import Log
-from serving.server.metrics import Registry
 from serving.server.status import Code, ServingError
 
 __all__ = ["Instruments"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
 import socket
@@ -17,7 +16,8 @@ from pathlib import Path
 
 import uvloop
 
-from orchard.errors import ServerError, SettingsError
+from orchard.errors import SettingsError
+from serving.listening import BACKLOG, listen
 from serving.server.application import Application, Options
 from serving.server.batching import Workers, usable_cpus
 from serving.server.catalogue import Catalogue
@@ -27,11 +27,10 @@ from serving.server.instruments import Instruments
 from serving.server.log import Log
 from serving.server.tokens import Tokens
 
-__all__ = ["ServerOptions", "bind", "run_server"]
+__all__ = ["ServerOptions", "run_server"]
 
 _QUIET = ("/healthz", "/readyz", "/monitoring/")
 _TICK_S = 0.2
-_BACKLOG = 1024
 _DEPTH = 20_000
 """Python's recursion limit: JSON may be nested 1,024 deep, and some of its readers call themselves for each level."""
 
@@ -67,30 +66,6 @@ class ServerOptions:
     drain_s: float = 25.0
     as_json: bool = False
     access_log: bool = True
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Listen on an address.
-
-    Raises:
-        ServerError: the port is taken, or the address is not this machine's.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise ServerError(
-                f"port {port} on {host} is taken by another program",
-                hint=f"stop that program (`ss -ltnp 'sport = :{port}'` names it) or choose another port with --port",
-            ) from error
-        raise ServerError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    return listener
 
 
 def _tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
@@ -151,7 +126,8 @@ class _Process:
         self.application.attach(loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
-        accepting = await loop.create_server(self.server.connect, sock=listener, ssl=context, backlog=_BACKLOG)
+        listener.setblocking(False)
+        accepting = await loop.create_server(self.server.connect, sock=listener, ssl=context, backlog=BACKLOG)
         self.catalogue.start()
         self.log.note("listening", host=self.options.host, port=listener.getsockname()[1], pid=os.getpid())
         self._tick(loop)
@@ -195,7 +171,7 @@ def run_server(options: ServerOptions) -> None:
 
     sys.setrecursionlimit(_DEPTH)
     context = _tls(options.tls)
-    listener = bind(options.host, options.port)
+    listener = listen(options.host, options.port)
     log = Log(as_json=options.as_json, access=options.access_log)
     open_library()
 

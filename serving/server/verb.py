@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchard.cli.output import Output
 from orchard.cli.verb import verb
 
+if TYPE_CHECKING:
+    from orchard.settings import Settings
+    from serving.server.process import ServerOptions
+
 __all__ = ["serve"]
+
+
+def _options(settings: Settings, given: dict[str, Any]) -> ServerOptions:
+    from orchard.errors import SettingsError
+    from serving.server.application import Options
+    from serving.server.http.messages import Limits
+    from serving.server.process import ServerOptions
+
+    certificate, key = given["tls_cert"], given["tls_key"]
+    if (certificate is None) != (key is None):
+        raise SettingsError("--tls-cert and --tls-key belong together")
+    return ServerOptions(
+        config=given["models_config"] or settings.serving_dir / "models.config",
+        host=given["host"],
+        port=_port_of(settings.server_url) if given["port"] is None else given["port"],
+        limits=Limits(body_bytes=given["max_body"] << 20),
+        requests=Options(timeout_s=given["timeout"], max_in_flight=given["max_in_flight"]),
+        max_queue=given["max_queue"],
+        token_file=given["token_file"],
+        tls=(certificate, key) if certificate else None,
+        drain_delay_s=given["drain_delay"],
+        as_json=settings.log_format == "json",
+        access_log=given["access_log"],
+    )
 
 
 def _port_of(url: str) -> int:
@@ -52,48 +81,14 @@ def _port_of(url: str) -> int:
     help="Seconds after SIGTERM in which new requests are still taken.",
 )  # fmt: skip
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="Log each request.")
-def serve(
-    out: Output,
-    host: str,
-    port: int | None,
-    models_config: Path | None,
-    max_body: int,
-    max_queue: int,
-    max_in_flight: int,
-    timeout: float,
-    token_file: Path | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    drain_delay: float,
-    access_log: bool,
-) -> None:
+def serve(out: Output, **options: Any) -> None:
     """Answer predictions with TF Serving's REST API.
 
     Follows models.config as `orchard sync` or anybody else writes it: new versions are loaded beside the old ones
     and switched when they are warm. /readyz tells when every configured model is served, /healthz that the process
     lives, /monitoring/prometheus/metrics how it fares. SIGTERM answers what is under way and ends.
     """
-    from orchard import settings as orchard_settings
-    from orchard.errors import SettingsError
-    from serving.server.application import Options
-    from serving.server.http.messages import Limits
-    from serving.server.process import ServerOptions, run_server
+    from orchard import settings
+    from serving.server.process import run_server
 
-    settings = orchard_settings.load()
-    if (tls_cert is None) != (tls_key is None):
-        raise SettingsError("--tls-cert and --tls-key belong together")
-    run_server(
-        ServerOptions(
-            config=models_config or settings.serving_dir / "models.config",
-            host=host,
-            port=_port_of(settings.server_url) if port is None else port,
-            limits=Limits(body_bytes=max_body << 20),
-            requests=Options(timeout_s=timeout, max_in_flight=max_in_flight),
-            max_queue=max_queue,
-            token_file=token_file,
-            tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
-            drain_delay_s=drain_delay,
-            as_json=settings.log_format == "json",
-            access_log=access_log,
-        )
-    )
+    run_server(_options(settings.load(), options))

@@ -100,7 +100,7 @@ class CApi:
     """
 
     def __init__(self, folder: Path) -> None:
-        os.environ.setdefault(MIN_LOG_LEVEL, "1")
+        os.environ.setdefault(MIN_LOG_LEVEL, "2")  # a refused request is the client's matter, not a warning
         path = str(folder / "libtensorflow_cc.so.2")
         long, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
         for name, (result, arguments, takes_long) in _FUNCTIONS.items():

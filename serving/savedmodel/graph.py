@@ -1,0 +1,217 @@
+"""Which operations a `saved_model.pb` holds, which of them a request or the loader can reach, and how much it unfolds to.
+
+A SavedModel is a program: an operation may read or write any file. The walk covers every meta graph and every function
+of every library, because a forbidden operation hides best where nobody looks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from serving.savedmodel.document import meta_graphs
+from serving.savedmodel.types import data_type
+from serving.savedmodel.wire import WireError, fields, signed
+
+__all__ = ["Operations", "read_operations"]
+
+_GRAPH, _SAVER, _COLLECTION, _SIGNATURE = 2, 3, 4, 5  # fields of MetaGraphDef
+_RUN_BY_LOADER = {"saved_model_main_op", "legacy_init_op"}
+_MAX_NODES = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """What a SavedModel can do.
+
+    Attributes:
+        all: every operation anywhere in it.
+        reachable: those that run when a signature is asked, variables are restored or the model is initialised.
+        tensor_bytes: what its constants take in memory, however small they are in the file.
+    """
+
+    all: frozenset[str]
+    reachable: frozenset[str]
+    tensor_bytes: int
+
+
+@dataclass(slots=True)
+class _Node:
+    op: str = ""
+    inputs: list[str] = field(default_factory=list)
+    functions: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Graph:
+    """A meta graph: its nodes by name, the nodes of its functions, and the nodes from which execution starts."""
+
+    nodes: dict[str, _Node] = field(default_factory=dict)
+    functions: dict[str, list[_Node]] = field(default_factory=dict)
+    roots: set[str] = field(default_factory=set)
+    ops: set[str] = field(default_factory=set)
+    tensor_bytes: int = 0
+
+    def add(self, body: memoryview) -> tuple[str, _Node]:
+        name, node, found = _node(body)
+        self.ops.add(node.op)  # here, not from `nodes`: of two nodes with one name both count
+        self.tensor_bytes += found
+        return name, node
+
+
+def _text(body: memoryview) -> str:
+    return bytes(body).decode("utf-8", "surrogateescape")
+
+
+def _node_name(tensor: str) -> str:
+    """The node that ``name:0``, ``name:output:0`` or ``^name`` belongs to."""
+    return tensor.removeprefix("^").split(":", 1)[0]
+
+
+def _tensor_bytes(body: memoryview) -> int:
+    size, count = 0, 1
+    for number, _, value, inner in fields(body):
+        if number == 1:
+            size = data_type(value).size
+        elif number == 2:
+            dims = [
+                signed(part)
+                for kind, _, _, dim in fields(inner)
+                if kind == 2
+                for at, _, part, _ in fields(dim)
+                if at == 1
+            ]
+            count = math.prod(max(dim, 0) for dim in dims)
+    return size * count
+
+
+def _attribute(body: memoryview, node: _Node) -> int:
+    """Note the functions that an attribute calls; returns the bytes of a tensor in it."""
+    found = 0
+    for number, _, _, inner in fields(body):
+        if number == 8:
+            found += _tensor_bytes(inner)
+        elif number == 10:
+            node.functions += [_text(name) for part, _, _, name in fields(inner) if part == 1]
+        elif number == 1:
+            for part, _, _, item in fields(inner):
+                if part == 8:
+                    found += _tensor_bytes(item)
+                elif part == 9:
+                    node.functions += [_text(name) for at, _, _, name in fields(item) if at == 1]
+    return found
+
+
+def _node(body: memoryview) -> tuple[str, _Node, int]:
+    name, node, found = "", _Node(), 0
+    for number, _, _, inner in fields(body):
+        if number == 1:
+            name = _text(inner)
+        elif number == 2:
+            node.op = _text(inner)
+        elif number == 3:
+            node.inputs.append(_node_name(_text(inner)))
+        elif number == 5:
+            found += sum(_attribute(value, node) for part, _, _, value in fields(inner) if part == 2)
+    return name, node, found
+
+
+def _library(body: memoryview, graph: _Graph) -> None:
+    for number, _, _, function in fields(body):
+        if number != 1:
+            continue
+        name, nodes = "", []
+        for part, _, _, inner in fields(function):
+            if part == 1:
+                name = next((_text(text) for at, _, _, text in fields(inner) if at == 1), "")
+            elif part == 3:
+                nodes.append(graph.add(inner)[1])
+        graph.functions.setdefault(name, []).extend(nodes)
+
+
+def _graph_def(body: memoryview, graph: _Graph) -> None:
+    for number, _, _, inner in fields(body):
+        if number == 1:
+            name, node = graph.add(inner)
+            graph.nodes[name] = node
+            if len(graph.nodes) > _MAX_NODES:
+                raise WireError(f"the graph has more than {_MAX_NODES} nodes")
+        elif number == 2:
+            _library(inner, graph)
+
+
+def _map_entry(body: memoryview) -> tuple[str, memoryview]:
+    key, value = "", memoryview(b"")
+    for number, _, _, inner in fields(body):
+        key, value = (_text(inner), value) if number == 1 else (key, inner)
+    return key, value
+
+
+def _signature_roots(body: memoryview) -> Iterator[str]:
+    """The nodes of a signature's outputs; "" stands for one that has no name and so might be any."""
+    for number, _, _, entry in fields(body):
+        if number == 2:
+            names = [_text(inner) for part, _, _, inner in fields(_map_entry(entry)[1]) if part == 1]
+            yield _node_name(names[-1]) if names else ""
+
+
+def _roots(number: int, body: memoryview) -> Iterable[str]:
+    if number == _SAVER:
+        return [_node_name(_text(inner)) for part, _, _, inner in fields(body) if part == 3]
+    if number == _COLLECTION:
+        key, value = _map_entry(body)
+        lists = (inner for part, _, _, inner in fields(value) if part == 1) if key in _RUN_BY_LOADER else ()
+        return [_node_name(_text(name)) for nodes in lists for part, _, _, name in fields(nodes) if part == 1]
+    return _signature_roots(_map_entry(body)[1]) if number == _SIGNATURE else ()
+
+
+def _read_graph(meta_graph: memoryview) -> _Graph:
+    graph = _Graph()
+    for number, _, _, inner in fields(meta_graph):
+        if number == _GRAPH:
+            _graph_def(inner, graph)
+        else:
+            graph.roots.update(_roots(number, inner))
+    return graph
+
+
+def _reachable(graph: _Graph) -> set[str]:
+    if "" in graph.roots:
+        return graph.ops
+    waiting: list[_Node] = [graph.nodes[name] for name in graph.roots if name in graph.nodes]
+    seen: set[int] = set()
+    called: set[str] = set()
+    ops: set[str] = set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        ops.add(node.op)
+        waiting += [graph.nodes[name] for name in node.inputs if name in graph.nodes]
+        for name in {*node.functions, node.op} - called:  # TensorFlow 1 calls a function by an operation of its name
+            called.add(name)
+            waiting += _body(graph.functions, name)
+    return ops
+
+
+def _body(functions: Mapping[str, list[_Node]], name: str) -> list[_Node]:
+    # inside a function inputs name other nodes of the function: all of it counts as reached
+    return functions.get(name, [])
+
+
+def read_operations(document: memoryview | bytes) -> Operations:
+    """Walk a SavedModel.
+
+    Raises:
+        WireError: it cannot be read to its end.
+    """
+    graphs = [_read_graph(meta_graph) for meta_graph in meta_graphs(document)]
+    if not graphs:
+        raise WireError("it holds no graph")
+    return Operations(
+        all=frozenset(op for graph in graphs for op in graph.ops),
+        reachable=frozenset(op for graph in graphs for op in _reachable(graph)),
+        tensor_bytes=sum(graph.tensor_bytes for graph in graphs),
+    )

@@ -1,0 +1,159 @@
+"""From the store to the shelf: a version's manifest and files, checked before, while and after they come."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchard import layout
+from orchard.documents import sha256_hex
+from orchard.errors import DataError, IntegrityError, ObjectNotFound
+from orchard.manifest import File, Manifest, read_manifest_bytes
+from orchard.pointers import Pointer
+from orchard.signing import TrustedKeys
+from orchard.store import ObjectStore
+from serving.sync.disk import free_bytes, remove_tree, used_bytes
+from serving.sync.rules import check_files, check_manifest
+from serving.sync.shelf import Shelf
+
+__all__ = ["Allowance", "NoRoom", "RuleBroken", "fetch"]
+
+
+class RuleBroken(IntegrityError):
+    """A version breaks a rule that it will break for ever: trying again is no use."""
+
+
+class NoRoom(DataError):
+    """There is no room for a version now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How much of the disk a version may take.
+
+    Attributes:
+        version_bytes: one version.
+        total_bytes: everything under the model's folder.
+        reserve_bytes: what must stay free on the volume.
+    """
+
+    version_bytes: int = 2 << 30
+    total_bytes: int = 16 << 30
+    reserve_bytes: int = 64 << 20
+
+
+def _read_manifest(store: ObjectStore, pointer: Pointer, trusted: TrustedKeys) -> tuple[Manifest, bytes]:
+    key = layout.manifest(pointer.model, pointer.version)
+    try:
+        body = store.get(key).body
+    except ObjectNotFound as error:
+        raise IntegrityError(f"channel {pointer.channel} points to {key}, which is not in the store") from error
+    if sha256_hex(body) != pointer.manifest_sha256:
+        raise IntegrityError(f"{key} is not the manifest that channel {pointer.channel} points to: another SHA-256")
+    return read_manifest_bytes(body, trusted, pointer.model, pointer.version, key), body
+
+
+def _check_room(manifest: Manifest, shelf: Shelf, allowance: Allowance) -> None:
+    """Refuse what does not fit before anything of it is fetched."""
+    size = manifest.size
+    if size > allowance.version_bytes:
+        raise RuleBroken(
+            f"version {manifest.version} has {size} bytes; the allowance for one version is {allowance.version_bytes}"
+        )
+    used, free = used_bytes(shelf.base), free_bytes(shelf.base)
+    if used + size > allowance.total_bytes:
+        raise NoRoom(
+            f"version {manifest.version} needs {size} bytes; {used} of the allowance of {allowance.total_bytes} are taken"
+        )
+    if size + allowance.reserve_bytes > free:
+        raise NoRoom(
+            f"version {manifest.version} needs {size} bytes; {free} are free on the volume of {shelf.base} and "
+            f"{allowance.reserve_bytes} of them stay free"
+        )
+
+
+def _receive(store: ObjectStore, model: str, file: File, path: Path, count: Callable[[int], None]) -> None:
+    """Stream one blob into a file, hashing and counting; stop at the declared size."""
+    key, digest, size = layout.blob(model, file.sha256), hashlib.sha256(), 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as body:
+        try:
+            for piece in store.stream(key):
+                size += len(piece)
+                if size > file.size:
+                    raise IntegrityError(f"{key} is longer than the {file.size} bytes that {file.path} has")
+                digest.update(piece)
+                body.write(piece)
+                count(len(piece))
+        except ObjectNotFound as error:
+            raise IntegrityError(f"{key}, which holds {file.path}, is not in the store") from error
+        body.flush()
+        os.fsync(body.fileno())
+    if size != file.size:
+        raise IntegrityError(f"{key} ends after {size} bytes; {file.path} has {file.size}")
+    if digest.hexdigest() != file.sha256:
+        raise IntegrityError(f"{key} does not hold {file.path}: its bytes have another SHA-256")
+
+
+def _download(
+    store: ObjectStore, manifest: Manifest, document: bytes, shelf: Shelf, count: Callable[[int], None]
+) -> None:
+    staged = shelf.stage(manifest.version)
+    try:
+        for file in manifest.files:
+            _receive(store, manifest.model, file, staged / file.path, count)
+        try:
+            check_files(staged, manifest)
+        except IntegrityError as error:
+            raise RuleBroken(error.message, hint=error.hint) from error
+        shelf.put(staged, manifest, document)
+    finally:
+        if staged.exists():
+            remove_tree(staged)
+
+
+def fetch(
+    store: ObjectStore,
+    pointer: Pointer,
+    shelf: Shelf,
+    trusted: TrustedKeys,
+    allowance: Allowance,
+    count: Callable[[int], None] = lambda size: None,
+) -> Manifest:
+    """Have the version that a channel points to on the shelf; one that is there is proved again and moves no byte.
+
+    Args:
+        store: where it comes from.
+        pointer: what the channel says.
+        shelf: where it goes.
+        trusted: the keys that are believed.
+        allowance: how much of the disk it may take.
+        count: called with the number of each piece's bytes.
+
+    Returns:
+        The version's manifest.
+
+    Raises:
+        RuleBroken: it will never be served.
+        IntegrityError: what came is not what was published; the store, or the way, may be right another time.
+        NoRoom: it does not fit now.
+        StoreError: the store did not answer or refused.
+    """
+    if shelf.folder(pointer.version).exists():
+        try:
+            found = shelf.verify(pointer.version, trusted)
+            if found.document_sha256 == pointer.manifest_sha256:
+                return found
+        except IntegrityError:
+            pass  # damaged on our disk: fetched anew
+    manifest, document = _read_manifest(store, pointer, trusted)
+    try:
+        check_manifest(manifest, pointer)
+    except IntegrityError as error:
+        raise RuleBroken(error.message, hint=error.hint) from error
+    _check_room(manifest, shelf, allowance)
+    _download(store, manifest, document, shelf, count)
+    return manifest

@@ -1,0 +1,222 @@
+"""sync as a process: its lock, its loop, its end; and the wait of `--once`."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchard.errors import ConflictError, DataError, IntegrityError, OrchardError, ServerError
+from orchard.pointers import Pointer
+from orchard.store import ObjectStore
+from serving.listening import listen
+from serving.server.log import Log
+from serving.sync.channels import Follower, TrustFile
+from serving.sync.engine import Engine
+from serving.sync.instruments import Instruments
+from serving.sync.page import Page
+from serving.sync.reconciler import STATE_NAME, Plan, Reconciler
+from serving.sync.state import State, load_state
+
+__all__ = ["Source", "Synced", "follow", "sync_once"]
+
+LOCK_NAME = ".sync.lock"
+_WATCH_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where versions come from: the store, the keys that are believed, the mean time between two looks in seconds."""
+
+    store: ObjectStore
+    trust: TrustFile
+    poll_s: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What `--once` reached: the channel's version and generation, and whether the engine answers with it."""
+
+    channel: str
+    version: int
+    generation: int
+    live: bool
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[bool]:
+    """Hold the folder for this process; yields False if another sync has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def _reconciler(source: Source, plan: Plan, tell: Callable[..., None]) -> Reconciler:
+    def follower(state: State) -> Follower:
+        seen = {channel: (found.generation, found.manifest_sha256) for channel, found in state.channels.items()}
+        return Follower(
+            source.store, plan.model, source.trust, seen, poll_s=source.poll_s, changed=lambda: made.wake.set()
+        )
+
+    made = Reconciler(plan, follower, source.trust, Instruments(), tell)
+    return made
+
+
+def follow(source: Source, plan: Plan, host: str, port: int, log: Log) -> None:
+    """Keep the engine at what the channels mean, until SIGTERM or SIGINT.
+
+    Args:
+        source: where versions come from.
+        plan: where they go.
+        host: the address of the status page.
+        port: its port; 0: any free one.
+        log: where events are written.
+
+    Raises:
+        ConflictError: another sync works on the same folder.
+        ServerError: the port is taken.
+    """
+    with _lock(plan.serving_dir) as held:
+        if not held:
+            raise ConflictError(
+                f"another `orchard sync` works on {plan.serving_dir}",
+                hint="one is enough; stop it, or name another folder",
+            )
+        listener = listen(host, port)
+        reconciler = _reconciler(source, plan, log.note)
+        stopping = _catch_signals(reconciler)
+        Page(listener, reconciler)
+        log.note(
+            "following", model=plan.model, store=source.store.name, port=listener.getsockname()[1], pid=os.getpid()
+        )
+        reconciler.follower.start()
+        while not stopping:
+            try:
+                wait = reconciler.tick()
+            except OSError as error:  # a full disk, a folder that was taken away: what is served is served on
+                reconciler.problem = f"{type(error).__name__}: {error}"
+                reconciler.instruments.failures.add("disk")
+                log.note("disk", reason=reconciler.problem)
+                wait = 1.0
+            reconciler.wake.wait(wait)
+            reconciler.wake.clear()
+        reconciler.follower.stop()
+        log.note("stopped")
+    sys.stdout.flush()
+    os._exit(0)  # a request to a store that hangs is not waited for
+
+
+def _catch_signals(reconciler: Reconciler) -> list[int]:
+    caught: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        caught.append(number)
+        reconciler.wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return caught
+
+
+def sync_once(
+    source: Source, plan: Plan, channel: str, timeout_s: float, tell: Callable[..., None] = lambda event, **fields: None
+) -> Synced:
+    """Bring a channel's version to the engine and return when it answers; where another sync is at it, wait for that.
+
+    Args:
+        source: where the version comes from.
+        plan: where it goes.
+        channel: the channel.
+        timeout_s: how long it may take.
+        tell: called with every event.
+
+    Raises:
+        DataError: nothing was ever promoted to the channel.
+        IntegrityError: the channel is not believed, or its version was refused.
+        ServerError: the engine does not answer, or not with the version, in time.
+        StoreError: the store does not answer.
+    """
+    deadline = time.monotonic() + timeout_s
+    with _lock(plan.serving_dir) as held:
+        if not held:
+            return _watch(source, plan, channel, deadline)
+        reconciler = _reconciler(source, plan, tell)
+        reconciler.follower.look()
+        pointer = _pointer(reconciler.follower, channel, reconciler.state)
+        while True:
+            wait = reconciler.tick()
+            version, state = pointer.version, reconciler.state
+            if reconciler.live.get(channel) == version == state.labels.get(channel):
+                return Synced(channel, version, pointer.generation, live=True)
+            if plan.server_url is None and version in reconciler.held:
+                return Synced(channel, version, pointer.generation, live=False)
+            _raise_refusal(state, pointer)
+            if time.monotonic() > deadline:
+                raise _late(reconciler.problem, plan, pointer, timeout_s)
+            reconciler.wake.wait(wait)
+            reconciler.wake.clear()
+
+
+def _pointer(follower: Follower, channel: str, state: State) -> Pointer:
+    if channel in follower.problems:
+        raise IntegrityError(f"channel {channel!r} of {follower.model!r}: {follower.problems[channel]}")
+    pointer = follower.pointers.get(channel)
+    if pointer is None:
+        raise DataError(
+            f"nothing was ever promoted to the channel {channel!r} of {follower.model!r}",
+            hint="`orchard promote latest --why …` does it",
+        )
+    return pointer
+
+
+def _raise_refusal(state: State, pointer: Pointer) -> None:
+    refusal = state.refused.get(pointer.manifest_sha256)
+    if refusal and refusal.final:
+        serving = state.labels.get(pointer.channel)
+        raise IntegrityError(
+            f"version {pointer.version} was refused: {refusal.reason}",
+            hint=f"version {serving} serves on" if serving else "publish another version",
+        )
+
+
+def _late(problem: str, plan: Plan, pointer: Pointer, timeout_s: float) -> OrchardError:
+    text = f"version {pointer.version} is not live after {timeout_s:g} s"
+    return ServerError(
+        f"{text}: {problem}" if problem else text,
+        hint=f"is the engine at {plan.server_url} running and reading {plan.serving_dir}? `--no-engine` only fetches",
+    )
+
+
+def _watch(source: Source, plan: Plan, channel: str, deadline: float) -> Synced:
+    """Wait for the sync that has the folder."""
+    follower = Follower(source.store, plan.model, source.trust, {}, poll_s=source.poll_s)
+    follower.look()
+    pointer = _pointer(follower, channel, State(1, plan.model))
+    begin = time.monotonic()
+    engine = Engine(plan.server_url, plan.model) if plan.server_url else None
+    while True:
+        state = load_state(plan.serving_dir / STATE_NAME, plan.model)
+        if engine and state.labels.get(channel) == pointer.version == engine.label(channel):
+            return Synced(channel, pointer.version, pointer.generation, live=True)
+        if engine is None and (plan.serving_dir / plan.model / str(pointer.version)).exists():
+            return Synced(channel, pointer.version, pointer.generation, live=False)
+        if state.channels.get(channel) and state.channels[channel].generation >= pointer.generation:
+            _raise_refusal(state, pointer)
+        if time.monotonic() > deadline:
+            raise _late("the sync that works on it has not brought it there", plan, pointer, time.monotonic() - begin)
+        time.sleep(_WATCH_S)

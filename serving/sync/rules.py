@@ -1,0 +1,136 @@
+"""What a version must be to be served: rules on its manifest before anything is downloaded, and on its files after."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchard.documents import FORMAT, parse
+from orchard.errors import IntegrityError
+from orchard.manifest import Manifest
+from orchard.manifest import Signature as Declared
+from orchard.pointers import Pointer
+from serving.savedmodel.document import FILE_NAME, TensorInfo, meta_graphs, read_signatures
+from serving.savedmodel.graph import read_operations
+from serving.savedmodel.wire import WireError
+from serving.sync.operations import check_names, check_operations
+
+__all__ = ["GOLDEN", "Golden", "check_files", "check_manifest", "read_golden"]
+
+GOLDEN = "assets.extra/golden.json"
+CLASSES = "assets/classes.txt"
+MAX_GRAPH_BYTES = 1 << 30
+MAX_TENSOR_BYTES = 4 << 30
+MAX_GOLDEN_BYTES = 32 << 20
+_SERVED = re.compile(
+    r"saved_model\.pb|fingerprint\.pb|variables/variables\.(?:index|data-\d{5}-of-\d{5})|assets/[^/]+"
+    r"|assets\.extra/(?:golden\.json|tf_serving_warmup_requests)"
+)
+_CODE = re.compile(r"\.(?:so(?:\.\d+)*|py|pyc|dylib|dll|pkl|pickle|joblib)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Photos whose answers are known.
+
+    Attributes:
+        photos: the files' bytes.
+        answers: label and probability of each.
+        tolerance: how far a probability may be off.
+    """
+
+    photos: tuple[bytes, ...]
+    answers: tuple[tuple[str, float], ...]
+    tolerance: float
+
+
+def check_manifest(manifest: Manifest, pointer: Pointer) -> None:
+    """Hold a verified manifest against the rules, before a byte of its files is fetched.
+
+    Raises:
+        IntegrityError: a file that no engine needs, an operation that is not allowed, no golden photos, or a version that
+            no gate accepted and nobody overrode.
+    """
+    what = f"version {manifest.version} of {manifest.model!r}"
+    paths = {file.path for file in manifest.files}
+    for path in sorted(paths):
+        if not _SERVED.fullmatch(path) or _CODE.search(path):
+            raise IntegrityError(f"{what}: the file {path!r} has no place in a served model")
+    for needed in (FILE_NAME, GOLDEN):
+        if needed not in paths:
+            raise IntegrityError(f"{what} has no {needed}")
+    graph = next(file for file in manifest.files if file.path == FILE_NAME)
+    if graph.size > MAX_GRAPH_BYTES:
+        raise IntegrityError(f"{what}: {FILE_NAME} has {graph.size} bytes; at most {MAX_GRAPH_BYTES} are allowed")
+    if not manifest.gate.passes and not (pointer.override_reason and pointer.override_reason.strip()):
+        raise IntegrityError(f"{what}: the gate's verdict is {manifest.gate.verdict!r} and nobody overrode it")
+    check_names(manifest.ops, what)
+
+
+def _type_of(info: TensorInfo) -> str:
+    """A tensor's type as manifests write it."""
+    axes = ["?" if dim.size < 0 else str(dim.size) for dim in info.shape or ()]
+    if axes and info.shape and info.shape[0].size < 0:
+        axes[0] = "N"
+    return f"{info.dtype.numpy or info.dtype.name}[{','.join(axes)}]"
+
+
+def _check_signatures(folder: Path, declared: Mapping[str, Declared], what: str) -> None:
+    found = {
+        name: Declared(
+            {alias: _type_of(info) for alias, info in signature.inputs.items()},
+            {alias: _type_of(info) for alias, info in signature.outputs.items()},
+        )
+        for name, signature in read_signatures(folder).items()
+        if not name.startswith("__saved_model")
+    }
+    if found != dict(declared):
+        names = sorted(name for name in {*found, *declared} if found.get(name) != declared.get(name))
+        raise IntegrityError(f"{what}: the signatures {', '.join(names)} are not what the manifest says")
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Hold a version's files, whose bytes are right, against the rules: what they say, not only what they are.
+
+    Raises:
+        IntegrityError: the graph cannot be read, holds an operation that is not allowed or not declared, unfolds to too
+            much memory, has other signatures or classes than the manifest, or the golden photos are none.
+    """
+    what = f"{FILE_NAME} of version {manifest.version} of {manifest.model!r}"
+    body = memoryview((folder / FILE_NAME).read_bytes())
+    try:
+        if sum(1 for _ in meta_graphs(body)) != 1:
+            raise WireError("it must hold one graph")
+        operations = read_operations(body)
+        check_operations(operations, manifest.ops, what)
+        _check_signatures(folder, manifest.signatures, what)
+    except WireError as error:
+        raise IntegrityError(f"{what} cannot be read: {error}") from error
+    if operations.tensor_bytes > MAX_TENSOR_BYTES:
+        raise IntegrityError(f"{what} unfolds to {operations.tensor_bytes} bytes of constants")
+    classes = folder / CLASSES
+    if classes.exists() and classes.read_text(encoding="utf-8").splitlines() != list(manifest.classes):
+        raise IntegrityError(f"{CLASSES} of version {manifest.version} names other classes than the manifest")
+    read_golden(folder)
+
+
+def read_golden(folder: Path) -> Golden:
+    """Read a version's golden photos. Raises `IntegrityError` if there are none."""
+    path = folder / GOLDEN
+    document: Any = parse(path.read_bytes(), str(path), limit=MAX_GOLDEN_BYTES)
+    try:
+        if document["format"] != FORMAT:
+            raise ValueError(f"format {document['format']!r}")
+        photos = tuple(base64.b64decode(item["b64"], validate=True) for item in document["photos"])
+        answers = tuple((str(item["label"]), float(item["probability"])) for item in document["photos"])
+        tolerance = float(document["tolerance"])
+        if not photos or not 0 < tolerance < 1:
+            raise ValueError("no photos, or no tolerance between 0 and 1")
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise IntegrityError(f"{path} holds no golden photos: {error}") from error
+    return Golden(photos, answers, tolerance)

@@ -1,0 +1,78 @@
+"""`orchard sync`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from orchard.cli.output import Output
+from orchard.cli.verb import verb
+
+__all__ = ["sync"]
+
+_MIB = 1 << 20
+
+
+@verb(
+    examples="orchard sync\norchard sync --once\norchard sync --once --no-engine\ncurl http://127.0.0.1:8502/status",
+    extra="serving",
+)
+@click.option("--once", is_flag=True, help="Return when the channel's version is live (exit 8: it was refused).")
+@click.option("--no-engine", is_flag=True, help="Only fetch and check versions; ask no model server.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the status page.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8502, show_default=True, help="Port of the status page.")
+@click.option("--poll", type=click.FloatRange(0.02, 0.5), default=0.2, show_default=True, help="Seconds between looks.")
+@click.option("--keep", type=click.IntRange(0), default=2, show_default=True, help="Previous versions to keep on disk.")
+@click.option("--max-version", type=click.IntRange(1), default=2048, show_default=True, help="Largest version, in MiB.")
+@click.option("--max-total", type=click.IntRange(1), default=16384, show_default=True, help="All versions, in MiB.")
+@click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds for --once.")
+def sync(
+    out: Output,
+    once: bool,
+    no_engine: bool,
+    host: str,
+    port: int,
+    poll: float,
+    keep: int,
+    max_version: int,
+    max_total: int,
+    timeout: float,
+) -> None:
+    """Put what the channels mean on disk, verified, and have the model server serve it.
+
+    Follows stable, canary and shadow in the store. A version is served when its manifest is signed by a trusted key,
+    every byte is what the manifest says, its graph holds only allowed operations and the model server answers its
+    golden photos rightly; then the channel's label moves. Whatever fails is refused with its reason (see /status) and
+    what was served before is served on, without a store too.
+    """
+    from orchard import settings as orchard_settings
+    from orchard.store import open_store
+    from serving.server.log import Log
+    from serving.sync.channels import TrustFile
+    from serving.sync.fetch import Allowance
+    from serving.sync.process import Source, follow, sync_once
+    from serving.sync.reconciler import Plan
+
+    settings = orchard_settings.load()
+    settings.require("store_url", "trusted_keys_file")
+    assert settings.trusted_keys_file is not None  # noqa: S101  required above
+    source = Source(open_store(settings), TrustFile(settings.trusted_keys_file), poll)
+    allowance = Allowance(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
+    plan = Plan(settings.serving_dir, settings.model, None if no_engine else settings.server_url, keep, allowance)
+    if not once:
+        follow(source, plan, host, port, Log(as_json=settings.log_format == "json"))
+        return
+
+    def tell(event: str, **fields: Any) -> None:
+        out.note(" ".join([event, *(f"{name}={value}" for name, value in fields.items())]))
+
+    found = sync_once(source, plan, settings.channel, timeout, tell)
+    document = {
+        "model": settings.model,
+        "channel": found.channel,
+        "version": found.version,
+        "generation": found.generation,
+        "state": "live" if found.live else "downloaded",
+    }
+    out.result(document, f"version {found.version} of {settings.model} is {document['state']} ({found.channel})")
