@@ -19,6 +19,7 @@ from orchard.manifest import DatasetRef, Facts, GateRecord, publish_id
 from orchard.settings import Settings
 from orchard.signing import SigningKey, load_key, load_trusted
 from orchard.store import ObjectStore, open_store
+from training import golden
 from training.candidate import Candidate, files_digest, read_candidate
 from training.evaluation.recorded import record
 from training.evaluation.report import read_evaluation
@@ -27,9 +28,8 @@ from training.incumbent import Channel
 from training.sessions import ModelSession, open_model
 from training.workspace import Workspace
 
-__all__ = ["GOLDEN", "Outcome", "Target", "ask_golden", "describe_code", "open_target", "publish"]
+__all__ = ["Outcome", "Target", "ask_golden", "describe_code", "open_target", "publish"]
 
-GOLDEN = Path("assets.extra") / "golden.json"
 VERB = "publish"
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -96,7 +96,7 @@ def open_target(settings: Settings) -> Target:
 
 
 def _golden(model: Path) -> tuple[list[dict[str, Any]], float]:
-    path = model / GOLDEN
+    path = model / golden.FILE
     try:
         document = documents.parse(path.read_bytes(), str(path))
         photos = [{**item, "image": base64.b64decode(item["b64"], validate=True)} for item in document["photos"]]
