@@ -1,0 +1,184 @@
+"""A network that learns: one step at a time, with a running average of its weights beside it.
+
+Plain TensorFlow around Keras parts instead of `Model.fit`: photos lie in memory and are gathered, varied and learned
+from in one graph call, and everything that a step depends on is in `variables`, so that a run goes on after a kill as
+if nothing had been.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from training.augmentation import augment
+from training.features import Pixels
+from training.model import build, count_parameters, logits_of
+from training.params import Params, Schedule, Train
+from training.resident import Photos
+
+__all__ = ["Learner", "LearningRate", "make_optimizer"]
+
+JUDGED = 256
+"""Photos judged at a time."""
+
+
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras has no types
+    """The learning rate at a step: up in a straight line, then level or down along a cosine to zero.
+
+    Args:
+        highest: what it rises to.
+        how: the schedule.
+        steps: of an epoch.
+        epochs: at most.
+    """
+
+    def __init__(self, highest: float, how: Schedule, steps: int, epochs: int) -> None:
+        self._highest = highest
+        self._cosine = how.name == "cosine"
+        self._rise = how.warmup_epochs * steps
+        self._fall = max(1, epochs * steps - self._rise)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate at a step (a tensor, from 0)."""
+        now = tf.cast(step, tf.float32)
+        risen = tf.minimum(1.0, (now + 1) / max(1, self._rise))
+        fallen = tf.clip_by_value((now - self._rise) / self._fall, 0, 1)
+        return self._highest * risen * ((1 + tf.cos(math.pi * fallen)) / 2 if self._cosine else 1.0)
+
+
+def make_optimizer(train: Train, steps: int) -> keras.optimizers.Optimizer:
+    """Make the optimizer that the params name.
+
+    Args:
+        train: the params.
+        steps: of an epoch.
+    """
+    rate = LearningRate(train.optimizer.learning_rate, train.schedule, steps, train.epochs)
+    momentum = train.optimizer.momentum
+    if train.optimizer.name == "sgd":
+        return keras.optimizers.SGD(rate, momentum=momentum, nesterov=momentum > 0)
+    if train.optimizer.name == "rmsprop":
+        return keras.optimizers.RMSprop(rate, momentum=momentum)
+    return keras.optimizers.Adam(rate)
+
+
+class Learner:
+    """A network, the running average of its weights, its optimizer, and the photos that they learn from.
+
+    Args:
+        params: which network, and how it learns.
+        classes: how many.
+        photos: what it learns from.
+
+    Attributes:
+        averaged: the network with the averaged weights: the one that is judged and kept.
+        steps: of an epoch.
+        parameters: how many numbers training changes.
+    """
+
+    def __init__(self, params: Params, classes: int, photos: Photos) -> None:
+        self._train = params.train
+        keras.utils.set_random_seed(params.train.seed)
+        self._model = build(params.model, classes)
+        self.averaged = build(params.model, classes)
+        self.averaged.set_weights(self._model.get_weights())
+        self._logits, self._averaged_logits = logits_of(self._model), logits_of(self.averaged)
+        self.parameters = count_parameters(self._model)
+        self.steps = math.ceil(len(photos) / params.train.batch_size)
+        self._classes = classes
+        self._optimizer = make_optimizer(params.train, self.steps)
+        self._optimizer.build(self._model.trainable_variables)
+        self._pixels, self._labels = tf.constant(photos.pixels), tf.constant(photos.labels)
+        positions, images = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, *photos.pixels.shape[1:]], tf.uint8)
+        self._step = tf.function(self._learn, input_signature=[positions, tf.TensorSpec([2], tf.int32)])
+        self._judge = tf.function(self._ask, input_signature=[images, positions])
+
+    @property
+    def variables(self) -> list[Any]:
+        """Everything that the next step depends on beside its photos and the seed, in a fixed order."""
+        return [*self._model.variables, *self.averaged.variables, *self._optimizer.variables]
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step."""
+        return float(self._optimizer.learning_rate)
+
+    def batches(self, epoch: int) -> list[npt.NDArray[np.int32]]:
+        """The order of an epoch: positions of the photos, in batches of nearly equal size. Epochs count from 0."""
+        order = np.random.default_rng([self._train.seed, epoch]).permutation(len(self._labels))
+        return np.array_split(order.astype(np.int32), self.steps)
+
+    def learn(self, positions: npt.NDArray[np.int32], epoch: int, step: int) -> tuple[float, int]:
+        """Learn from a batch.
+
+        Args:
+            positions: int32[N], of the photos.
+            epoch: from 0; with `step`, what the batch's variation follows from.
+            step: from 0.
+
+        Returns:
+            The loss, summed over the photos, and how many were right.
+        """
+        seed = np.array([self._train.seed, epoch * self.steps + step], np.int32)
+        loss, right = self._step(tf.constant(positions), tf.constant(seed))
+        return float(loss), int(right)
+
+    def _learn(self, positions: Any, seed: Any) -> tuple[Any, Any]:
+        images = tf.cast(tf.gather(self._pixels, positions), tf.float32)
+        labels = tf.gather(self._labels, positions)
+        images = augment(images, seed, self._train.augmentation)
+        with tf.GradientTape() as tape:
+            logits = self._logits(images, training=True)
+            losses = self._losses(labels, logits, self._train.label_smoothing)
+            loss = tf.reduce_mean(losses)
+        weights = self._model.trainable_variables
+        self._optimizer.apply(tape.gradient(loss, weights), weights)
+        self._average()
+        return tf.reduce_sum(losses), _count_right(labels, logits)
+
+    def _average(self) -> None:
+        """Move the averaged weights towards the last ones; the first steps count less of a past that hardly was."""
+        step = tf.cast(self._optimizer.iterations, tf.float32)
+        decay = tf.minimum(self._train.averaging, step / (step + 10))
+        for average, last in zip(self.averaged.variables, self._model.variables, strict=True):
+            if tf.as_dtype(last.dtype).is_floating:
+                average.assign(last.value + decay * (average.value - last.value))
+
+    def _losses(self, labels: Any, logits: Any, smoothing: float) -> Any:
+        wanted = tf.one_hot(
+            labels,
+            self._classes,
+            on_value=1 - smoothing + smoothing / self._classes,
+            off_value=smoothing / self._classes,
+        )
+        return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
+
+    def judge(self, pixels: Pixels, labels: npt.NDArray[np.int32]) -> tuple[float, float]:
+        """Ask the averaged network about photos it does not learn from, as they are.
+
+        Args:
+            pixels: uint8[N, S, S, 3].
+            labels: int32[N].
+
+        Returns:
+            The mean loss (cross entropy) and the share that was right.
+        """
+        loss, right = 0.0, 0
+        for start in range(0, len(labels), JUDGED):
+            part = slice(start, start + JUDGED)
+            part_loss, part_right = self._judge(tf.constant(pixels[part]), tf.constant(labels[part]))
+            loss, right = loss + float(part_loss), right + int(part_right)
+        return loss / len(labels), right / len(labels)
+
+    def _ask(self, pixels: Any, labels: Any) -> tuple[Any, Any]:
+        logits = self._averaged_logits(tf.cast(pixels, tf.float32), training=False)
+        return tf.reduce_sum(self._losses(labels, logits, 0.0)), _count_right(labels, logits)
+
+
+def _count_right(labels: Any, logits: Any) -> Any:
+    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels), tf.int32))
