@@ -27,7 +27,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
-    store_url: str | None = Field(None, description="the bucket, as s3://NAME; memory:// holds objects in this process only")
+    store_url: str | None = Field(
+        None, description="the bucket, as s3://NAME; memory:// holds objects in this process only"
+    )
     store_endpoint: str | None = Field(None, description="http(s)://HOST:PORT of an S3 that is not AWS")
     store_region: str = Field("us-east-1", description="the region that requests are signed for")
     store_credentials_file: Path | None = Field(
@@ -37,12 +39,20 @@ class Settings(BaseSettings):
     model: str = Field("fruits", pattern=NAME, description="the model's name in the registry and at the server")
     dataset: str = Field("fruits", pattern=NAME, description="the dataset's name in the store and under data/")
     channel: Literal["stable", "canary", "shadow"] = Field("stable", description="the channel that verbs act on")
-    signing_key_file: Path | None = Field(None, description="the Ed25519 private key (PEM) that signs what is published")
-    trusted_keys_file: Path | None = Field(None, description="the Ed25519 public keys (PEM, one or more) that sync believes")
-    serving_dir: Path = Field(Path(".orchard/serving"), description="where sync puts verified versions and the engine reads them")
+    signing_key_file: Path | None = Field(
+        None, description="the Ed25519 private key (PEM) that signs what is published"
+    )
+    trusted_keys_file: Path | None = Field(
+        None, description="the Ed25519 public keys (PEM, one or more) that sync believes"
+    )
+    serving_dir: Path = Field(
+        Path(".orchard/serving"), description="where sync puts verified versions and the engine reads them"
+    )
     server_url: str = Field("http://127.0.0.1:8501", description="the model server's REST address")
     run_id: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}$", description="the run that a verb belongs to; a retry with it finds its result"
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}$",
+        description="the run that a verb belongs to; a retry with it finds its result",
     )
     actor: str | None = Field(None, description="who acts, for the history; unset: user@host")
     log_format: Literal["text", "json"] = Field("text", description="how long-running programs log")
@@ -121,6 +131,7 @@ def load() -> Settings:
             problems.append(f"  {where}: {text}{value}" if item["loc"] else f"  {text}")
     if problems or settings is None:
         raise SettingsError(
-            "the environment does not fit:\n" + "\n".join(problems), hint="`orchard settings --help` lists every setting and its form"
+            "the environment does not fit:\n" + "\n".join(problems),
+            hint="`orchard settings --help` lists every setting and its form",
         )
     return settings

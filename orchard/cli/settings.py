@@ -17,6 +17,11 @@ def settings(out: Output) -> None:
 
     found = load()
     names = list(type(found).model_fields)
-    document = {PREFIX + name.upper(): None if (value := getattr(found, name)) is None else str(value) for name in names}
-    rows = [[key, value or "-", type(found).model_fields[name].description] for name, (key, value) in zip(names, document.items(), strict=True)]
+    document = {
+        PREFIX + name.upper(): None if (value := getattr(found, name)) is None else str(value) for name in names
+    }
+    rows = [
+        [key, value or "-", type(found).model_fields[name].description]
+        for name, (key, value) in zip(names, document.items(), strict=True)
+    ]
     out.result(document, out.table(["setting", "value", "what it is"], rows))

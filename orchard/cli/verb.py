@@ -33,7 +33,9 @@ def verb(*, examples: str, extra: str | None = None) -> Callable[[Callable[..., 
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
         name = function.__name__.removesuffix("_").replace("_", "-")
         epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines())
-        command = click.command(name, epilog=epilog)(click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(call))
+        command = click.command(name, epilog=epilog)(
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(call)
+        )
         command.extra = extra  # type: ignore[attr-defined]
         return command
 
