@@ -7,11 +7,15 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
 from orchard.store.embedded import EmbeddedStore
+
+hypothesis.settings.register_profile("orchard", deadline=None, print_blob=True)  # a busy machine is no failure
+hypothesis.settings.load_profile("orchard")
 
 
 @pytest.fixture(autouse=True)

@@ -98,7 +98,7 @@ def env(out: Output, *, directory: Path) -> None:
 def status(out: Output) -> None:
     """Ask the store that ORCHARD_STORE_* name whether it answers, and prove its conditional writes.
 
-    Writes one small object, models/NAME/probe.json, as every publish does. Exit code 6 if the store cannot be used.
+    Writes one small object, models/NAME/probes/00.json, as every publish does. Exit code 6 if the store cannot be used.
     """
     import time
 
