@@ -42,9 +42,13 @@ def _decode_base64(text: str) -> bytes:
         return pybase64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):
         pass
-    try:  # white space may stand in it, its padding may be missing
-        packed = "".join(text.split()).rstrip("=.")
-        return pybase64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+    packed = "".join(text.split())  # white space may stand in it; padding may be missing, but not be wrong
+    bare = packed.rstrip("=.")
+    padding = -len(bare) % 4
+    try:
+        if len(packed) - len(bare) not in (0, padding):
+            raise ValueError("wrong padding")
+        return pybase64.b64decode(bare + "=" * padding, validate=True)
     except (ValueError, binascii.Error) as error:
         raise invalid("Unable to base64 decode") from error
 

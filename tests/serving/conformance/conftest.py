@@ -1,0 +1,51 @@
+"""What the conformance suite asks: our server, or any other at CONFORMANCE_URL.
+
+For another server (TF Serving itself), make the models with `python -m tests.serving.zoo FOLDER`, have it serve
+FOLDER/models/<name> under these names with all versions, with the label Version_Label on half_plus_two's version 123,
+and run `CONFORMANCE_URL=http://HOST:PORT pytest tests/serving/conformance`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tests.serving.programs import Answer
+
+URL = os.environ.get("CONFORMANCE_URL", "")
+
+
+@pytest.fixture(scope="session")
+def base_url(request: pytest.FixtureRequest) -> str:
+    """The server's address."""
+    if URL:
+        assert urlsplit(URL).scheme in {"http", "https"}, URL
+        return URL.rstrip("/")
+    return f"http://127.0.0.1:{request.getfixturevalue('server').port}"
+
+
+@pytest.fixture(scope="session")
+def call(base_url: str) -> Callable[..., Answer]:
+    """Send a request; a body that is no text is sent as JSON."""
+    session = requests.Session()
+
+    def send(method: str, path: str, body: Any = None) -> Answer:
+        data = body if isinstance(body, str | bytes | None) else json.dumps(body)
+        prepared = session.prepare_request(requests.Request(method, base_url + "/", data=data))
+        prepared.url = base_url + path  # as it is: requests would tidy it up
+        found = session.send(prepared, timeout=30)
+        return Answer(found.status_code, {k.lower(): v for k, v in found.headers.items()}, found.content)
+
+    return send
+
+
+@pytest.fixture(scope="session")
+def predict(call: Callable[..., Answer]) -> Callable[..., Answer]:
+    """Ask a model for a prediction."""
+    return lambda model, body: call("POST", f"/v1/models/{model}:predict", body)

@@ -1,0 +1,66 @@
+"""Fixtures of the serving tests: the models, made once for all workers, and a server that has them all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.configuration import All, ModelConfig, render
+from tests.serving.programs import Serve
+from tests.serving.publishing import ENVIRONMENT, Registry
+
+PLAIN = ("half_plus_two", "matrix", "types", "shapes", "counter", "slow", "table", "module")
+
+
+def make_zoo(folder: Path) -> Path:
+    """Make the models in `folder` unless another worker has; TensorFlow's Python half stays out of the tests' process."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            made = subprocess.run(
+                [sys.executable, "-m", "tests.serving.zoo", str(folder / "models")],
+                cwd=Path(__file__).resolve().parents[2],
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert made.returncode == 0, made.stderr[-3000:]
+            (folder / "done").touch()
+    return folder / "models"
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all models; see `tests.serving.zoo`."""
+    base = tmp_path_factory.getbasetemp()
+    return make_zoo((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "zoo")
+
+
+@pytest.fixture(scope="session")
+def plain_config(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models.config of all plain models."""
+    path = tmp_path_factory.mktemp("plain") / "models.config"
+    labels = {"half_plus_two": {"Version_Label": 123, "stable": 124}}
+    path.write_text(render(ModelConfig(name, str(zoo / name), All(), labels.get(name, {})) for name in PLAIN))
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(plain_config: Path) -> Iterator[Serve]:
+    """A server of all plain models, for tests that change nothing."""
+    with Serve(plain_config, plain_config.with_name("serve.log"), ENVIRONMENT) as running:
+        yield running
+
+
+@pytest.fixture
+def registry(seaweed, seaweed_environment: dict[str, str], zoo: Path, tmp_path: Path) -> Registry:
+    """An empty registry on the real store, and everything that programs need to be told of it."""
+    return Registry(seaweed, seaweed_environment, zoo / "photos", tmp_path)

@@ -1,0 +1,171 @@
+"""`orchard serve` and `orchard sync` as real processes, and plain HTTP to ask them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchard.processes import Child
+
+__all__ = ["Answer", "Program", "Serve", "Sync", "ask", "raw", "until"]
+
+DEADLINE = 60.0
+_PORT = re.compile(r" port=(\d+)")
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
+    """Wait until `condition` gives something true and return it; an AssertionError says what never came true."""
+    end = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise AssertionError(f"after {seconds:g} s still not: {what}")
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        return str(self.json["error"])
+
+
+def ask(
+    port: int,
+    method: str,
+    path: str,
+    body: bytes | str | dict | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 30,
+) -> Answer:
+    """Send one request over a connection of its own."""
+    if isinstance(body, dict):
+        body = json.dumps(body)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request(method, path, body, dict(headers or {}))
+        answer = connection.getresponse()
+        return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+    finally:
+        connection.close()
+
+
+class Program:
+    """A verb that runs until it is stopped; a context manager."""
+
+    def __init__(self, verb: str, *options: str, log: Path, environment: Mapping[str, str]) -> None:
+        command = [sys.executable, "-m", "orchard", verb, *options]
+        self.log = log
+        self.child = Child(command, environment=environment, log=log)
+        self._port = 0
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    @property
+    def port(self) -> int:
+        """Where it listens; waits until it does."""
+
+        def find() -> int:
+            if not self.child.running():
+                raise AssertionError(f"it ended with {self.child.wait()}:\n{self.text}")
+            found = _PORT.search(self.text)
+            return int(found[1]) if found else 0
+
+        self._port = self._port or until(find, "it listens")
+        return self._port
+
+    def ask(self, method: str, path: str, *rest: Any, **more: Any) -> Answer:
+        return ask(self.port, method, path, *rest, **more)
+
+    def get(self, path: str) -> Answer:
+        return self.ask("GET", path)
+
+    def ready(self) -> bool:
+        try:
+            return self.get("/readyz").status == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        self.child.process.kill()
+        self.child.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.child.stop(grace=10)
+
+
+class Serve(Program):
+    """`orchard serve` on a free port."""
+
+    def __init__(
+        self, config: Path, log: Path, environment: Mapping[str, str], *options: str, port: int = 0, wait: bool = True
+    ) -> None:
+        super().__init__(
+            "serve", "--port", str(port), "--models-config", str(config), *options, log=log, environment=environment
+        )
+        if wait:
+            assert self.port
+            until(self.ready, f"ready\n{self.text}")
+
+    def predict(self, model: str, body: Any, **more: Any) -> Answer:
+        return self.ask("POST", f"/v1/models/{model}:predict", body, **more)
+
+    def state(self, model: str, version: int) -> str:
+        answer = self.get(f"/v1/models/{model}/versions/{version}")
+        return answer.json["model_version_status"][0]["state"] if answer.status == 200 else ""
+
+
+class Sync(Program):
+    """`orchard sync` with its status page on a free port."""
+
+    def __init__(self, log: Path, environment: Mapping[str, str], *options: str) -> None:
+        super().__init__("sync", "--port", "0", "--poll", "0.05", *options, log=log, environment=environment)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return self.get("/status").json
+
+    def served(self, channel: str = "stable") -> int | None:
+        """The version that the channel's label points to at the engine."""
+        found = self.status["channels"].get(channel)
+        return found["served"] if found and found["live"] else None
+
+    def refusal(self, version: int) -> dict[str, Any] | None:
+        """Why a version is not tried again, once that is so."""
+        return next((item for item in self.status["refused"] if item["version"] == version and item["final"]), None)
+
+
+def raw(port: int, payload: bytes, timeout: float = 20) -> bytes:
+    """Send bytes as they are and return everything that comes back until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+        connection.sendall(payload)
+        received = bytearray()
+        while chunk := connection.recv(1 << 16):
+            received += chunk
+        return bytes(received)
