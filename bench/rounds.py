@@ -1,0 +1,211 @@
+"""Comparing honestly: all candidates in every round, the order reversed in every other one, the noise measured beside.
+
+A machine's speed drifts by more than most effects, so only ratios within a round mean something. A calibration task
+that never changes runs beside each block, and the CPU time that somebody else took meanwhile is counted: both are
+printed with the result, so that a reader sees what it is worth.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import time
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Bar", "Candidate", "Table", "judge", "machine", "measure", "spread"]
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_CALIBRATION = random.Random(0).randbytes(1 << 18) + bytes(1 << 18)  # noqa: S311  the same bytes every time
+FOREIGN_CORES = 0.3
+SETTLE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of the things that are compared.
+
+    Attributes:
+        name: what tables call it.
+        run: does the work once and returns its figure; None: the seconds that it took.
+        prepare: what must be done before each run, outside the measured time.
+    """
+
+    name: str
+    run: Callable[[], float | None]
+    prepare: Callable[[], object] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a figure must reach.
+
+    Attributes:
+        what: the claim, for example ``"pull, against loose files"``.
+        value: the bar.
+        most: it is the most that the figure may be, not the least.
+    """
+
+    what: str
+    value: float
+    most: bool = False
+
+
+@dataclass
+class Table:
+    """The figures of all rounds.
+
+    Attributes:
+        unit: of the figures.
+        higher_is_better: they are rates, not times.
+        figures: by candidate, one figure a round.
+        calibration: seconds of the calibration task, one a block.
+        foreign: cores that other processes used, one a block.
+    """
+
+    unit: str
+    higher_is_better: bool
+    figures: dict[str, list[float]]
+    calibration: list[float] = field(default_factory=list)
+    foreign: list[float] = field(default_factory=list)
+
+    def ratios(self, name: str, baseline: str) -> list[float]:
+        """How many times better than `baseline` a candidate was, round by round."""
+        pairs = zip(self.figures[name], self.figures[baseline], strict=True)
+        return [mine / other if self.higher_is_better else other / mine for mine, other in pairs]
+
+    def text(self, baseline: str) -> str:
+        """Lay the table out: median (min–max) of the figures and of the ratios, and the noise."""
+        width = max(len(name) for name in self.figures)
+        lines = [f"{'':{width}}  {self.unit + ', median (min–max)':>28}  {'times ' + baseline:>24}"]
+        for name, values in self.figures.items():
+            ratio = "1" if name == baseline else spread(self.ratios(name, baseline))
+            lines.append(f"{name:{width}}  {spread(values):>28}  {ratio:>24}")
+        rounds = len(self.figures[baseline])
+        noise = (
+            f"{rounds} rounds, interleaved; calibration {spread([1000 * s for s in self.calibration])} ms, "
+            f"foreign load {spread(self.foreign)} cores"
+        )
+        return "\n".join([*lines, noise])
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return ``median (min–max)`` with three digits."""
+    return f"{_three(statistics.median(values))} ({_three(min(values))}–{_three(max(values))})"
+
+
+def _three(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def machine() -> str:
+    """Return the processor, its cores and the memory, for the head of a report."""
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB"
+
+
+def measure(
+    candidates: Sequence[Candidate],
+    rounds: int,
+    *,
+    unit: str = "s",
+    higher_is_better: bool = False,
+    note: Callable[[str], None] = lambda text: None,
+) -> Table:
+    """Run every candidate once in every round.
+
+    Args:
+        candidates: at least one; their names differ.
+        rounds: how many; odd ones (the second, the fourth …) run the candidates in reverse.
+        unit: of the figures.
+        higher_is_better: the figures are rates.
+        note: is told every figure as it comes.
+    """
+    table = Table(unit, higher_is_better, {candidate.name: [] for candidate in candidates})
+    for number in range(rounds):
+        for candidate in candidates if number % 2 == 0 else reversed(candidates):
+            candidate.prepare()
+            _settle()
+            table.calibration.append(_calibrate())
+            meter = _Meter()
+            begin = time.perf_counter()
+            figure = candidate.run()
+            figure = time.perf_counter() - begin if figure is None else figure
+            table.foreign.append(meter.foreign_cores())
+            table.figures[candidate.name].append(figure)
+            note(f"round {number + 1}/{rounds}  {candidate.name}: {_three(figure)} {unit}")
+    return table
+
+
+def judge(bar: Bar, values: Sequence[float]) -> bool:
+    """Print whether the median of `values` reaches the bar; returns it."""
+    median = statistics.median(values)
+    reached = median <= bar.value if bar.most else median >= bar.value
+    sign = "≤" if bar.most else "≥"
+    print(f"{'reached' if reached else 'MISSED '}  {bar.what}: {spread(values)}, bar {sign} {bar.value:g}")
+    return reached
+
+
+def _calibrate() -> float:
+    """Time a task that never changes: it tells how fast the machine is at this moment."""
+    begin = time.perf_counter()
+    zlib.compress(_CALIBRATION, 6)
+    return time.perf_counter() - begin
+
+
+class _Meter:
+    """Counts the CPU time that processes outside our tree use from now on."""
+
+    def __init__(self) -> None:
+        self.begin = time.perf_counter()
+        self.busy, self.ours = _busy(), _tree()
+
+    def foreign_cores(self) -> float:
+        wall = max(time.perf_counter() - self.begin, 1e-3)
+        return max(0.0, (_busy() - self.busy) - (_tree() - self.ours)) / wall
+
+
+def _settle() -> None:
+    """Wait for others to become quiet, but not for ever: the load is printed anyway."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < deadline:
+        meter = _Meter()
+        time.sleep(0.3)
+        if meter.foreign_cores() < FOREIGN_CORES:
+            return
+
+
+def _busy() -> float:
+    """CPU seconds that all cores have worked since the machine started."""
+    user, nice, system, _idle, _wait, irq, soft, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + soft + steal) / _TICKS
+
+
+def _tree() -> float:
+    """CPU seconds of this process and all that it started, the ended ones included."""
+    return sum(_family(os.getpid(), dict(_processes())))
+
+
+def _processes() -> Iterable[tuple[int, tuple[int, float]]]:
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
+        except OSError:  # it ended meanwhile
+            continue
+        yield int(path.parent.name), (int(fields[1]), sum(map(int, fields[11:15])) / _TICKS)
+
+
+def _family(root: int, processes: dict[int, tuple[int, float]]) -> Iterable[float]:
+    for pid, (parent, seconds) in processes.items():
+        if pid == root:
+            yield seconds
+        elif parent == root:
+            yield from _family(pid, processes)
