@@ -160,9 +160,9 @@ def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> HeatMap:
                 title = f"{said}: right" if row == column else f"{said} taken for {labels[column]}"
                 # the root lets a single miss among hundreds still be seen
                 cells.append(Cell(row, column, n, round(max(0.12, math.sqrt(n / total)), 3), title))
-    side = 30 if len(labels) <= 8 else 22 if len(labels) <= 40 else 16
+    side = 44 if len(labels) <= 8 else 22 if len(labels) <= 40 else 16
     right = sum(cell.n for cell in cells if cell.row == cell.column)
-    margin = 16 + round(6.2 * max(map(len, labels), default=0))
+    margin = max(104, 16 + round(6.2 * max(map(len, labels), default=0)))  # the corner holds a legend
     return HeatMap(tuple(labels), tuple(cells), side, margin, right, sum(cell.n for cell in cells) - right)
 
 
