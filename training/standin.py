@@ -202,9 +202,7 @@ def generate(folder: Path, *, count: int, photos: int, seed: int) -> dict[str, d
         if there["made"] == made:
             counts: dict[str, dict[str, int]] = there["counts"]
             return counts
-        raise DataError(
-            f"{folder} holds other stand-in photos: {there['made']}", hint="name another folder, or remove it"
-        )
+        raise DataError(f"{folder} holds others: {there['made']}", hint="name another folder, or remove this one")
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty", hint="name a new folder; nothing is ever drawn over your files")
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -345,7 +345,7 @@ def test_folder_that_is_no_dataset_is_not_written_into(workspace, farm, run):
 
 
 def test_schema_with_a_typo_stops_it(workspace, farm, run):
-    (workspace / "schema.yaml").write_text("defaults: {balence: 3}")
+    (workspace / "schema.yaml").write_text("defaults: {balanc: 3}")
 
     code, result = run("farm", "--schema", "schema.yaml")
     assert (code, result["error"]["kind"]) == (3, ParamsError.__name__)

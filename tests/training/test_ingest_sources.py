@@ -193,7 +193,7 @@ def test_odd_files_of_a_folder_never_stop_it(tmp_path):
     (kiwi / "linked.jpg").symlink_to(tmp_path / "real.jpg")
     (kiwi.parent / "Lemon").symlink_to(kiwi)
     (kiwi / "large.jpg").write_bytes(b"x" * 1001)
-    (kiwi / os.fsdecode(b"caf\xe9\n.jpg")).write_bytes(b"latin")
+    (kiwi / os.fsdecode(b"kiw\xe9\n.jpg")).write_bytes(b"latin")
 
     entries = list(walk(tmp_path / "shop", PLACING))
     assert refused(entries) == {
@@ -202,7 +202,7 @@ def test_odd_files_of_a_folder_never_stop_it(tmp_path):
         "Lemon": Reason.MISPLACED,
         "large.jpg": Reason.TOO_LARGE,
     }
-    assert sorted(e[3] for e in found(entries)) == ["caf\ufffd\ufffd.jpg", "linked.jpg"]
+    assert sorted(e[3] for e in found(entries)) == ["kiw\ufffd\ufffd.jpg", "linked.jpg"]
 
 
 def test_class_names_that_look_alike_are_one_class(tmp_path):

@@ -41,8 +41,8 @@ def test_without_a_file_the_defaults_hold(tmp_path):
 
 
 WRONG = {
-    "defalts: {}": "defalts: no such key; did you mean defaults?",
-    "defaults: {balence: 3}": "defaults.balence: no such key; did you mean balance?",
+    "defaultz: {}": "defaultz: no such key; did you mean defaults?",
+    "defaults: {balanc: 3}": "defaults.balanc: no such key; did you mean balance?",
     "datasets: {farm: {photos: {tain: 3}}}": "datasets.farm.photos.tain: no such key; did you mean train?",
     "defaults: {balance: many}": "defaults.balance",
     "defaults: {balance: 0.5}": "greater than or equal to 1",
@@ -71,6 +71,6 @@ def test_typo_wrong_type_and_impossible_value_are_named(tmp_path, text, message)
 
 def test_all_problems_are_listed_at_once(tmp_path):
     with pytest.raises(ParamsError) as error:
-        load(tmp_path, "sorces: {}\ndefaults: {balance: x, pixls: 3}")
+        load(tmp_path, "sourcs: {}\ndefaults: {balance: x, pixls: 3}")
 
-    assert all(word in error.value.message for word in ("sorces", "balance", "pixls"))
+    assert all(word in error.value.message for word in ("sourcs", "balance", "pixls"))

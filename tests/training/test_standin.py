@@ -52,7 +52,7 @@ def test_drawing_again_finds_the_photos_and_never_draws_over_others(tmp_path):
 
     assert standin.generate(folder, count=2, photos=16, seed=0) == counts
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    with pytest.raises(DataError, match="holds other stand-in photos"):
+    with pytest.raises(DataError, match="holds others"):
         standin.generate(folder, count=2, photos=16, seed=5)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("dear diary")
