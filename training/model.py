@@ -20,6 +20,10 @@ __all__ = ["ARCHITECTURES", "build", "count_parameters", "logits_of"]
 LOGITS = "logits"
 WHITE = 255.0
 
+MOMENTUM = 0.9
+"""Of the moving statistics of batch normalisation: they settle within an epoch of the smallest dataset, which Keras'
+default of 0.99 does not, and the running average of the weights smooths them anyway."""
+
 
 def build(params: Model, classes: int) -> keras.Model:
     """Build a network with fresh weights; seed Keras first.
@@ -64,7 +68,9 @@ def _cnn(image: Any, params: Model) -> Any:
         convolution = layers.Conv2D(
             filters, kernel, strides=stride, padding="same", use_bias=False, name=f"convolution{block}"
         )
-        x = layers.ReLU(name=f"relu{block}")(layers.BatchNormalization(name=f"norm{block}")(convolution(x)))
+        x = layers.ReLU(name=f"relu{block}")(
+            layers.BatchNormalization(momentum=MOMENTUM, name=f"norm{block}")(convolution(x))
+        )
     return layers.Dropout(params.cnn.dropout, name="dropout")(layers.GlobalAveragePooling2D(name="mean")(x))
 
 

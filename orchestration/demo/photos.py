@@ -43,6 +43,11 @@ class Source:
     paths: tuple[Path, ...]
     classes: tuple[str, ...] = ()
 
+    @property
+    def known(self) -> bool:
+        """Whether these are the photos that the bars in params.yaml were set for."""
+        return self.name == "workshop"
+
 
 def find(data: str | None) -> Source:
     """Choose the photos.
