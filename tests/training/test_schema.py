@@ -71,6 +71,6 @@ def test_typo_wrong_type_and_impossible_value_are_named(tmp_path, text, message)
 
 def test_all_problems_are_listed_at_once(tmp_path):
     with pytest.raises(ParamsError) as error:
-        load(tmp_path, "sourcs: {}\ndefaults: {balance: x, pixls: 3}")
+        load(tmp_path, "srces: {}\ndefaults: {balance: x, pixls: 3}")
 
-    assert all(word in error.value.message for word in ("sourcs", "balance", "pixls"))
+    assert all(word in error.value.message for word in ("srces", "balance", "pixls"))
