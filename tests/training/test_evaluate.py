@@ -265,6 +265,8 @@ def test_curves_that_are_no_table_are_named(tmp_path: Path, text: str):
     with pytest.raises(DataError, match=r"curves\.csv"):
         judge(workspace)
 
+    assert not workspace.evaluation.exists()
+
 
 def test_evaluate_prints_one_document(workspace: Path, capsys: pytest.CaptureFixture[str]):
     lay(workspace)

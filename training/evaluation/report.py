@@ -111,10 +111,9 @@ def write_report(
         photos: the photos, for pictures of the misses.
         candidate: what was judged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    pages.write(folder / PAGE, "evaluation.html", **_page(document, answers, photos, candidate))  # may refuse
     _write(folder / CONFUSION, _confusion_csv(answers))
     _write(folder / METRICS, json.dumps(flatten(document), indent=2) + "\n")
-    pages.write(folder / PAGE, "evaluation.html", **_page(document, answers, photos, candidate))
     _write(folder / EVALUATION, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
 
 
