@@ -4,7 +4,7 @@ Each says what happened, what was expected and what to do, and carries the exit 
 
     OrchardError                 1   something failed; the base of all
     ├── SettingsError            3   an ORCHARD_* variable is missing, unknown, malformed or contradicts another
-    ├── ParamsError              3   params.yaml has a typo, a wrong type or an impossible value
+    ├── ParamsError              3   params.yaml or data/schema.yaml has a typo, a wrong type or an impossible value
     ├── DataError                4   photos or a dataset were refused; nothing was written
     ├── GateRefused              5   the gate refused a model; its page says why
     ├── StoreError               6   the object store did not do what was asked
@@ -70,7 +70,7 @@ class SettingsError(OrchardError):
 
 
 class ParamsError(OrchardError):
-    """params.yaml has a typo, a wrong type or an impossible value."""
+    """params.yaml or data/schema.yaml has a typo, a wrong type or an impossible value."""
 
     exit_code = 3
 

@@ -81,7 +81,7 @@ def _loop(steps: Steps, stack: ExitStack, source: Source) -> list[dict[str, Any]
 
 
 def _drawn(steps: Steps) -> Path:
-    folder = steps.folder / "photos"
+    folder = steps.folder / "standin"  # the name that data/schema.yaml knows as turntable photos
     steps.verb("standin", str(folder))
     return folder
 
