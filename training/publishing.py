@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 import shutil
 import subprocess
@@ -227,6 +226,19 @@ def _said_before(target: Target, identity: str) -> Outcome | None:
     return Outcome(said, created=False)
 
 
+def _say(target: Target, done: registry.Published, facts: Facts) -> dict[str, Any]:
+    return {
+        "model": target.model,
+        "version": done.version,
+        "publish_id": done.publish_id,
+        "store": target.store.name,
+        "manifest": layout.manifest(target.model, done.version),
+        "dataset": documents.encode(facts.dataset),
+        "gate": documents.encode(facts.gate),
+        "code": facts.code,
+    }
+
+
 def publish(workspace: Workspace, target: Target) -> Outcome:
     """Publish the candidate of a workspace as the model's next version.
 
@@ -255,16 +267,7 @@ def publish(workspace: Workspace, target: Target) -> Outcome:
     done = registry.publish(
         target.store, target.model, candidate.model, facts, target.key, trusted=target.channel.trusted
     )
-    said = {
-        "model": target.model,
-        "version": done.version,
-        "publish_id": done.publish_id,
-        "store": target.store.name,
-        "manifest": layout.manifest(target.model, done.version),
-        "dataset": documents.encode(facts.dataset),
-        "gate": documents.encode(gate),
-        "code": facts.code,
-    }
+    said = _say(target, done, facts)
     if target.run_id is not None:
         said = runs.record(target.store, target.run_id, VERB, said)
-    return Outcome(json.loads(documents.canonical_json(said)), done.created)
+    return Outcome(said, done.created)
