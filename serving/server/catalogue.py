@@ -379,6 +379,6 @@ def _is_version(name: str) -> bool:
 
 
 def _identify(folder: Path) -> Identity:
-    stat, inner = folder.stat(), (folder / "saved_model.pb")
-    changed = inner.stat().st_mtime_ns if inner.exists() else 0
-    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, changed
+    stat, inner = folder.stat(), folder / "saved_model.pb"
+    changed = inner.stat().st_ctime_ns if inner.exists() else 0  # copies keep the time of change, never this one
+    return stat.st_dev, stat.st_ino, stat.st_ctime_ns, changed

@@ -31,6 +31,7 @@ __all__ = ["ServerOptions", "run_server"]
 
 _QUIET = ("/healthz", "/readyz", "/monitoring/")
 _TICK_S = 0.2
+_HANDSHAKE_S, _SHUTDOWN_S = 10.0, 1.0
 _DEPTH = 20_000
 """Python's recursion limit: JSON may be nested 1,024 deep, and some of its readers call themselves for each level."""
 
@@ -127,7 +128,14 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         listener.setblocking(False)
-        accepting = await loop.create_server(self.server.connect, sock=listener, ssl=context, backlog=BACKLOG)
+        accepting = await loop.create_server(
+            self.server.connect,
+            sock=listener,
+            ssl=context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=_HANDSHAKE_S if context else None,
+            ssl_shutdown_timeout=_SHUTDOWN_S if context else None,
+        )
         self.catalogue.start()
         self.log.note("listening", host=self.options.host, port=listener.getsockname()[1], pid=os.getpid())
         self._tick(loop)

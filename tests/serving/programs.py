@@ -18,7 +18,7 @@ from orchard.processes import Child
 __all__ = ["Answer", "Program", "Serve", "Sync", "ask", "raw", "until"]
 
 DEADLINE = 60.0
-_PORT = re.compile(r" port=(\d+)")
+_PORT = re.compile(r' port=(\d+)|"port":(\d+)')
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
@@ -91,7 +91,7 @@ class Program:
             if not self.child.running():
                 raise AssertionError(f"it ended with {self.child.wait()}:\n{self.text}")
             found = _PORT.search(self.text)
-            return int(found[1]) if found else 0
+            return int(found[1] or found[2]) if found else 0
 
         self._port = self._port or until(find, "it listens")
         return self._port

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 HALF = "/v1/models/half_plus_two"
-AVAILABLE = '  {\n   "version": "%d",\n   "state": "AVAILABLE",\n   "status": {\n    "error_code": "OK",\n    "error_message": ""\n   }\n  }'
+AVAILABLE = """  {
+   "version": "%d",
+   "state": "AVAILABLE",
+   "status": {
+    "error_code": "OK",
+    "error_message": ""
+   }
+  }"""
 
 
 @pytest.mark.parametrize(
