@@ -19,7 +19,10 @@ from typing import Any, TypeVar
 from orchard.errors import ConflictError, DataError, SettingsError
 from orchard.settings import Settings
 
-__all__ = ["PREFIX", "REMOTE", "init", "opened", "patiently", "project_of", "remote", "write_text"]
+__all__ = ["DATA", "PREFIX", "REMOTE", "init", "opened", "patiently", "project_of", "remote", "write_text"]
+
+DATA = Path("data")
+"""The folder of all datasets, in the project that the command stands in."""
 
 REMOTE = "store"
 PREFIX = "dvc"

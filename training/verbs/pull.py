@@ -26,7 +26,7 @@ def pull(out: Output, *, version: int | None, dataset: str | None) -> None:
     """
     from orchard import settings
     from orchard.layout import require_name
-    from training.ingest.ingest import DATA
+    from training.project import DATA
     from training.pulling import pull as bring
 
     found = settings.load()
