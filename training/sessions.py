@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from orchard.errors import IntegrityError
 from orchard.manifest import Signature
+from training.backend import tensorflow
 
 __all__ = ["CLASSES", "Answers", "ModelSession", "open_model"]
 
@@ -90,7 +91,7 @@ class ModelSession:
         )
 
     def _ask_batch(self, photos: list[bytes]) -> Answers:
-        import tensorflow as tf
+        tf = tensorflow()
 
         try:
             labels, probability, probabilities = self._call(np.array(photos, object))
@@ -130,7 +131,7 @@ def _describe(signature: Any) -> Signature:
 
 def _type_of(tensor: Any) -> str:
     """A tensor's type as manifests write it: ``float32[N,100,100,3]``; only the first axis may be of any length."""
-    import tensorflow as tf
+    tf = tensorflow()
 
     axes = [int(axis.size) for axis in tensor.tensor_shape.dim]
     names = ["?" if axis < 0 else str(axis) for axis in axes]
@@ -171,7 +172,7 @@ def open_model(folder: Path) -> Iterator[ModelSession]:
         IntegrityError: it cannot be loaded, or lacks `serving_default` with ``image_bytes``, ``label``,
             ``probability`` and ``probabilities``, or its list of classes.
     """
-    import tensorflow as tf
+    tf = tensorflow()
 
     classes = _read_classes(folder)
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)

@@ -36,6 +36,9 @@ def train(out: Output, *, params: Path, overrides: tuple[str, ...]) -> None:
 
     found = parameters.load(params, overrides)  # before TensorFlow: a typo is told at once
 
+    from training.backend import tensorflow
+
+    tensorflow()
     from training import train as training
     from training.workspace import Workspace
 
