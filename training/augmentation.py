@@ -18,29 +18,35 @@ __all__ = ["BACKGROUND", "augment"]
 BACKGROUND = 255.0
 """What appears where a photo is moved away from: the white of the turntable photos."""
 
+PATCH_AREAS = (0.2, 0.8)
+"""The smallest and the largest patch, as a share of the image; what of it falls outside is lost."""
 
-def augment(images: Any, seed: Any, how: Augmentation) -> Any:
+
+def augment(images: Any, wanted: Any, seed: Any, how: Augmentation) -> tuple[Any, Any]:
     """Vary a batch.
 
     Args:
         images: float32 tensor [N, S, S, 3], 0 to 255.
+        wanted: float32 tensor [N, C], the probabilities that are right: 1 for one class.
         seed: int32 tensor [2]; another seed is another variation.
         how: how far.
 
     Returns:
-        float32 tensor [N, S, S, 3], 0 to 255.
+        The images, varied, and what is right for them: for an image with a patch of another, its share.
     """
-    seeds = tf.random.split(seed, 2)
-    return _shed_light(_move(images, seeds[0], how), seeds[1], how)
+    seeds = tf.random.split(seed, 3)
+    varied = _shed_light(_move(images, seeds[0], how), seeds[1], how)
+    return _patch(varied, wanted, seeds[2], how) if how.patch else (varied, wanted)
 
 
 def _move(images: Any, seed: Any, how: Augmentation) -> Any:
-    """Turn, mirror, scale and shift, all in one interpolation."""
+    """Turn, mirror, zoom and shift, all in one interpolation."""
     size = images.shape[1]
-    turn, scale, mirror, flip, right, down = tf.unstack(_draw(6, images, seed))
-    zoom = 1 / (1 + how.scale * scale)
-    cosine = tf.cos(turn * math.radians(how.rotation)) * zoom
-    sine = tf.sin(turn * math.radians(how.rotation)) * zoom
+    turn, near, mirror, flip, right, down = tf.unstack(_draw(6, images, seed))
+    farthest, nearest = math.log(how.zoom_out), -math.log(how.zoom_in)
+    step = tf.exp(farthest + (nearest - farthest) * (near + 1) / 2)  # from pixel to pixel, in pixels of the photo
+    cosine = tf.cos(turn * math.radians(how.rotation)) * step
+    sine = tf.sin(turn * math.radians(how.rotation)) * step
     across = tf.sign(mirror) if how.flip else tf.ones_like(mirror)
     along = tf.sign(flip) if how.flip else tf.ones_like(flip)
     a, b, d, e = cosine * across, -sine * along, sine * across, cosine * along
@@ -59,13 +65,27 @@ def _move(images: Any, seed: Any, how: Augmentation) -> Any:
 
 
 def _shed_light(images: Any, seed: Any, how: Augmentation) -> Any:
-    """Change brightness, the balance of the colours and their saturation."""
-    bright, red, green, blue, vivid = tf.unstack(_draw(5, images, seed))
+    """Change brightness and the balance of the colours."""
+    bright, red, green, blue = tf.unstack(_draw(4, images, seed))
     balance = 1 + how.colour * tf.stack([red, green, blue], axis=1)
-    lit = images * ((1 + how.brightness * bright)[:, tf.newaxis] * balance)[:, tf.newaxis, tf.newaxis]
-    grey = tf.reduce_mean(lit, axis=3, keepdims=True)
-    vivid = (1 + how.saturation * vivid)[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    return tf.clip_by_value(grey + (lit - grey) * vivid, 0, 255)
+    light = (1 + how.brightness * bright)[:, tf.newaxis] * balance
+    return tf.clip_by_value(images * light[:, tf.newaxis, tf.newaxis], 0, 255)
+
+
+def _patch(images: Any, wanted: Any, seed: Any, how: Augmentation) -> tuple[Any, Any]:
+    """Put a square piece of the next image of the batch onto some images, and its share of the label (CutMix)."""
+    size = images.shape[1]
+    area, across, down, chance = tf.unstack((_draw(4, images, seed) + 1) / 2)
+    smallest, largest = PATCH_AREAS
+    half = tf.sqrt(smallest + (largest - smallest) * area) * size / 2
+    half = tf.where(chance < how.patch, half, 0)[:, tf.newaxis]
+    line = tf.range(size, dtype=tf.float32)[tf.newaxis]
+    columns = tf.abs(line - across[:, tf.newaxis] * size) < half
+    rows = tf.abs(line - down[:, tf.newaxis] * size) < half
+    mask = rows[:, :, tf.newaxis] & columns[:, tf.newaxis]
+    share = tf.reduce_mean(tf.cast(mask, tf.float32), axis=[1, 2])[:, tf.newaxis]
+    patched = tf.where(mask[..., tf.newaxis], tf.roll(images, 1, axis=0), images)
+    return patched, wanted * (1 - share) + tf.roll(wanted, 1, axis=0) * share
 
 
 def _draw(kinds: int, images: Any, seed: Any) -> Any:

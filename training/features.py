@@ -96,11 +96,11 @@ def decode_photos(photos: Sequence[bytes], size: int) -> Pixels:
 
 def _decode_quickly(photo: bytes, size: int) -> Pixels | None:
     try:
-        height, width = simplejpeg.decode_jpeg_header(photo)[:2]
-        if height != width or height % size or height // size not in EXACT:
+        height, width, colours = simplejpeg.decode_jpeg_header(photo)[:3]
+        if height != width or height % size or height // size not in EXACT or colours not in ("YCbCr", "Gray"):
             return None
         pixels: Pixels = simplejpeg.decode_jpeg(photo)
-    except ValueError:  # PNG, CMYK or damaged: TensorFlow converts the ones and says what is wrong with the others
+    except ValueError:  # PNG or damaged: TensorFlow decodes the one and says what is wrong with the other
         return None
     return pixels
 

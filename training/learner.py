@@ -131,15 +131,15 @@ class Learner:
     def _learn(self, positions: Any, seed: Any) -> tuple[Any, Any]:
         images = tf.cast(tf.gather(self._pixels, positions), tf.float32)
         labels = tf.gather(self._labels, positions)
-        images = augment(images, seed, self._train.augmentation)
+        images, wanted = augment(images, tf.one_hot(labels, self._classes), seed, self._train.augmentation)
         with tf.GradientTape() as tape:
             logits = self._logits(images, training=True)
-            losses = self._losses(labels, logits, self._train.label_smoothing)
+            losses = tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
             loss = tf.reduce_mean(losses)
         weights = self._model.trainable_variables
         self._optimizer.apply(tape.gradient(loss, weights), weights)
         self._average()
-        return tf.reduce_sum(losses), _count_right(labels, logits)
+        return tf.reduce_sum(losses), _count_right(tf.argmax(wanted, axis=1, output_type=tf.int32), logits)
 
     def _average(self) -> None:
         """Move the averaged weights towards the last ones; the first steps count less of a past that hardly was."""
@@ -148,15 +148,6 @@ class Learner:
         for average, last in zip(self.averaged.variables, self._model.variables, strict=True):
             if tf.as_dtype(last.dtype).is_floating:
                 average.assign(last.value + decay * (average.value - last.value))
-
-    def _losses(self, labels: Any, logits: Any, smoothing: float) -> Any:
-        wanted = tf.one_hot(
-            labels,
-            self._classes,
-            on_value=1 - smoothing + smoothing / self._classes,
-            off_value=smoothing / self._classes,
-        )
-        return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
 
     def judge(self, pixels: Pixels, labels: npt.NDArray[np.int32]) -> tuple[float, float]:
         """Ask the averaged network about photos it does not learn from, as they are.
@@ -177,7 +168,8 @@ class Learner:
 
     def _ask(self, pixels: Any, labels: Any) -> tuple[Any, Any]:
         logits = self._averaged_logits(tf.cast(pixels, tf.float32), training=False)
-        return tf.reduce_sum(self._losses(labels, logits, 0.0)), _count_right(labels, logits)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return tf.reduce_sum(losses), _count_right(labels, logits)
 
 
 def _count_right(labels: Any, logits: Any) -> Any:

@@ -20,6 +20,9 @@ __all__ = ["ARCHITECTURES", "build", "count_parameters", "logits_of"]
 LOGITS = "logits"
 WHITE = 255.0
 
+DARKEST = 0.05
+"""Added to light, from 0 to 1, before the logarithm: noise in black is not blown up."""
+
 MOMENTUM = 0.9
 """Of the moving statistics of batch normalisation: they settle within an epoch of the smallest dataset, which Keras'
 default of 0.99 does not, and the running average of the weights smooths them anyway."""
@@ -55,11 +58,13 @@ def count_parameters(model: keras.Model) -> int:
 def _cnn(image: Any, params: Model) -> Any:
     """Blocks of convolution, batch norm and ReLU, each at half the resolution of the one before; then the mean of all places.
 
-    The mean makes it look at surfaces rather than at outlines: a side of a fruit that training never saw still has
-    that fruit's skin. With a dense layer over all places instead, half of the unseen nectarines were pomegranates.
+    - It sees the logarithm of light, so that dark skins differ as much as bright ones: an eggplant's from a beetroot's,
+      a nectarine's shadow from a pomegranate's.
+    - The mean over places makes it look at surfaces rather than at outlines: a side of a fruit that training never saw
+      still has that fruit's skin. A dense layer over all places learns the outlines by heart.
     """
     layers = keras.layers
-    x = layers.Rescaling(1 / WHITE, name="scale")(image)
+    x = keras.ops.log(layers.Rescaling(1 / WHITE, offset=DARKEST, name="scale")(image))
     for block, filters in enumerate(params.cnn.filters, start=1):
         first = block == 1
         if not first:
@@ -68,9 +73,8 @@ def _cnn(image: Any, params: Model) -> Any:
         convolution = layers.Conv2D(
             filters, kernel, strides=stride, padding="same", use_bias=False, name=f"convolution{block}"
         )
-        x = layers.ReLU(name=f"relu{block}")(
-            layers.BatchNormalization(momentum=MOMENTUM, name=f"norm{block}")(convolution(x))
-        )
+        norm = layers.BatchNormalization(momentum=MOMENTUM, name=f"norm{block}")
+        x = layers.ReLU(name=f"relu{block}")(norm(convolution(x)))
     return layers.Dropout(params.cnn.dropout, name="dropout")(layers.GlobalAveragePooling2D(name="mean")(x))
 
 

@@ -44,10 +44,9 @@ class Data(Section):
 
 
 class Cnn(Section):
-    """The convolutional network: blocks of convolution, batch norm and ReLU, then one dense layer."""
+    """The convolutional network: a block for each number of filters."""
 
     filters: list[Annotated[int, Field(ge=1, le=1024)]] = Field(min_length=1, max_length=8)
-    dense: int = Field(ge=1, le=8192)
     dropout: Share
 
 
@@ -98,15 +97,16 @@ class EarlyStopping(Section):
 
 
 class Augmentation(Section):
-    """How far training photos are varied; all zero and false leaves them as they are."""
+    """How far training photos are varied; 0, false and a zoom of 1 leave them as they are."""
 
     flip: bool
     rotation: float = Field(ge=0, le=180)
-    scale: Share
-    shift: Annotated[float, Field(ge=0, le=0.5)]
+    zoom_in: float = Field(ge=1, le=8)
+    zoom_out: float = Field(ge=1, le=8)
+    shift: float = Field(ge=0, le=0.5)
     brightness: Share
     colour: Share
-    saturation: Annotated[float, Field(ge=0, le=1)]
+    patch: float = Field(ge=0, le=1)
 
 
 class Train(Section):
@@ -115,7 +115,6 @@ class Train(Section):
     seed: int = Field(ge=0, lt=2**31)
     epochs: int = Field(ge=1, le=10_000)
     batch_size: int = Field(ge=1, le=8192)
-    label_smoothing: Share
     averaging: Share
     optimizer: Optimizer
     schedule: Schedule

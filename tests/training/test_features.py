@@ -1,0 +1,111 @@
+"""One preprocessing: the graph that is served, the quick way that training takes, and Pillow see the same pixels."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests import photos
+from training.features import EXACT, decode_photos, preprocess, shrink
+
+
+def served(files, size):
+    """What the exported graph sees: the same function, in a graph of its own as the export has it."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        given = tf.compat.v1.placeholder(tf.string, [None])
+        return session.run(preprocess(given, size), {given: np.array(files, object)})
+
+
+def means(file, size):
+    """float64[size, size, 3]: Pillow's pixels, averaged over the area that each new one covers."""
+    picture = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"), np.float64)
+    height, width = picture.shape[:2]
+    return np.einsum("yh,hwc,xw->yxc", shares(height, size), picture, shares(width, size), optimize=True)
+
+
+def shares(length, size):
+    """float64[size, length]: how much of each new pixel each old one makes up."""
+    edges = np.arange(size + 1) * length / size
+    old = np.arange(length)
+    covered = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
+    return np.clip(covered, 0, None) * size / length
+
+
+def noise(width, height, seed=0):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize(("width", "height"), [(100, 100), (50, 50), (130, 75), (41, 37), (348, 464), (201, 99)])
+def test_pixels_are_pillows_averaged_over_areas(form, width, height):
+    file = photos.encoded(noise(width, height), form)
+
+    levels = served([file], 50)[0]
+
+    assert np.array_equal(levels, np.floor(levels))
+    # half a level is the rounding; the rest is float32, which adds up to 65 pixels here: 4e-6 of the range from 0 to 1
+    assert np.abs(levels - means(file, 50)).max() <= 0.5 + 4e-6 * 255
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
+def test_every_kind_of_photo_becomes_the_rgb_that_pillow_sees(mode):
+    picture = noise(50, 50).convert(mode)
+    file = photos.encoded(picture, "JPEG" if mode in ("L", "CMYK") else "PNG")
+
+    assert np.array_equal(served([file], 50)[0], np.asarray(Image.open(io.BytesIO(file)).convert("RGB")))
+
+
+def test_turntable_photo_is_shrunk_as_pillow_reduces_it():
+    file = photos.jpeg()
+
+    assert np.array_equal(served([file], 50)[0], np.asarray(Image.open(io.BytesIO(file)).reduce(2)))
+
+
+def test_quick_way_gives_the_same_pixels_to_the_last_bit():
+    files = [photos.jpeg(number=number) for number in range(6)]
+    files += [photos.encoded(noise(100, 100, seed), quality=quality) for seed, quality in enumerate((30, 75, 95))]
+    files += [
+        photos.encoded(noise(*sides), form) for sides in ((50, 50), (348, 464), (64, 64)) for form in ("JPEG", "PNG")
+    ]
+    files += [photos.encoded(noise(100, 100).convert("CMYK")), photos.encoded(noise(100, 100).convert("L"))]
+
+    for size in (50, 25, 64):
+        quick = decode_photos(files, size)
+        assert quick.dtype == np.uint8
+        assert np.array_equal(quick, served(files, size))
+
+
+@pytest.mark.parametrize("ratio", EXACT)
+def test_shrinking_by_a_whole_ratio_rounds_as_the_graph_does(ratio):
+    pixels = np.random.default_rng(ratio).integers(0, 256, (8, 20 * ratio, 20 * ratio, 3), dtype=np.uint8)
+    files = [photos.encoded(Image.fromarray(picture), "PNG") for picture in pixels]
+
+    assert np.array_equal(shrink(pixels, ratio), served(files, 20))
+
+
+def test_answers_do_not_depend_on_the_rest_of_the_batch():
+    files = [photos.jpeg(), photos.encoded(noise(130, 75), "PNG"), photos.jpeg(number=9)]
+
+    together = served(files, 50)
+
+    assert all(np.array_equal(together[[place]], served([file], 50)) for place, file in enumerate(files))
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        (b"only text", "Unknown image file format"),
+        (b"", "Input is empty"),
+        (photos.truncated(), "Invalid JPEG data"),
+        (photos.animated(), "Got 3 frames"),
+    ],
+)
+def test_bad_photo_in_a_batch_is_an_error_that_says_why(file, told):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+        served([photos.jpeg(), file], 50)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+        decode_photos([photos.jpeg(), file], 50)

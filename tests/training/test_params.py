@@ -1,0 +1,131 @@
+"""params.yaml: what fits is read exactly, what does not is told with every reason at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchard.errors import ParamsError
+from training import params
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+TEXT = (CHECKOUT / "params.yaml").read_text()
+
+
+def refusal(text=TEXT, overrides=()):
+    with pytest.raises(ParamsError) as caught:
+        params.parse(text, overrides=overrides)
+    assert caught.value.exit_code == 3
+    return caught.value.message
+
+
+def test_the_checkouts_params_fit():
+    found = params.load(CHECKOUT / "params.yaml")
+
+    assert found.model_dump(mode="json") == yaml.safe_load(TEXT)
+
+
+def test_every_problem_is_listed_at_once():
+    broken = TEXT.replace("epochs: ", "epoch: ", 1).replace("name: adam", "name: adm").replace("seed: 7", "seed: true")
+
+    lines = refusal(broken).splitlines()
+
+    assert "  train.epoch: no such key; did you mean epochs?" in lines
+    assert "  train.epochs: missing" in lines
+    assert any(line.startswith("  train.optimizer.name: input should be 'adam', 'rmsprop' or 'sgd'") for line in lines)
+    assert any(line.startswith("  train.seed: ") and line.endswith("it is True") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("train.epochs=0", "train.epochs"),
+        ("train.epochs=3.0", "train.epochs"),
+        ("train.batch_size='64'", "train.batch_size"),
+        ("train.optimizer.learning_rate=-1", "train.optimizer.learning_rate"),
+        ("train.optimizer.learning_rate=.nan", "train.optimizer.learning_rate"),
+        ("train.validation.share=1", "train.validation.share"),
+        ("model.cnn.dropout=1", "model.cnn.dropout"),
+        ("model.cnn.filters=[]", "model.cnn.filters"),
+        ("model.cnn.filters=[8, 0]", "model.cnn.filters.1"),
+        ("model.architecture=resnet", "model.architecture"),
+        ("data.name=../etc", "data.name"),
+        ("train.schedule.warmup_epochs=9999", "train: schedule.warmup_epochs is 9999, more than all"),
+        ("model.image_size=12", "model: image_size 12 is too small for"),
+        ("train=3", "train"),
+    ],
+)
+def test_impossible_value_is_refused_with_its_place(override, told):
+    assert f"  {told}" in refusal(overrides=[override])
+
+
+def test_number_that_yaml_reads_as_text_is_explained():
+    message = refusal(overrides=["train.optimizer.learning_rate=2e-3"])
+
+    assert "'2e-3', which YAML reads as text: write 0.002" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("train: [", "params.yaml is not YAML, line 1"),
+        ("data: {}\ndata: {}\n", "line 2, column 1: the key 'data' stands twice"),
+        ("", "params.yaml holds nothing, not sections of keys"),
+        ("- data", "params.yaml holds a list, not sections of keys"),
+    ],
+)
+def test_what_is_no_params_at_all_is_told_with_its_place(text, told):
+    assert told in refusal(text)
+
+
+def test_missing_file_is_told(tmp_path):
+    with pytest.raises(ParamsError, match=r"there is no .*params\.yaml"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_overrides_change_one_value():
+    found = params.parse(TEXT, overrides=["train.epochs=3", "model.cnn.filters=[8, 16]"])
+
+    assert found.train.epochs == 3
+    assert found.model.cnn.filters == [8, 16]
+    assert found.data == params.parse(TEXT).data
+
+
+@pytest.mark.parametrize("override", ["train.epochs", "=3", "train..epochs=3", "data.name.first=3"])
+def test_override_that_sets_nothing_is_refused(override):
+    assert override in refusal(overrides=[override])
+
+
+def test_digest_is_of_the_values_not_of_the_text():
+    same = yaml.safe_dump(yaml.safe_load(TEXT), sort_keys=True)
+
+    assert params.parse(same).digest == params.parse(TEXT).digest
+    assert params.parse(TEXT, overrides=["train.seed=8"]).digest != params.parse(TEXT).digest
+
+
+def test_every_architecture_of_the_params_can_be_built_and_no_other():
+    from training.model import ARCHITECTURES
+
+    assert set(get_args(params.Model.model_fields["architecture"].annotation)) == set(ARCHITECTURES)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=4))
+def test_any_value_is_taken_or_refused_and_never_a_crash(value):
+    document = yaml.safe_load(TEXT)
+    document["train"]["epochs"] = value
+
+    text = yaml.safe_dump(document)
+    if type(value) is int and 1 <= value <= 10_000:
+        assert params.parse(text).train.epochs == value
+    else:
+        assert "train.epochs" in refusal(text)
+
+
+@given(st.text())
+def test_any_text_is_refused_with_a_message(text):
+    assert refusal(text)
