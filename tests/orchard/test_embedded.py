@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -132,6 +133,27 @@ def test_second_supervisor_is_told_who_the_first_is(embedded_store):
 
     embedded_store.check()
     assert environment_of(embedded_store.directory)["ORCHARD_STORE_ENDPOINT"] == embedded_store.endpoint
+
+
+def test_of_two_that_start_at_once_one_wins(tmp_path):
+    stores = [EmbeddedStore(tmp_path / "store") for _ in range(2)]
+    results: list[object] = []
+
+    def start(store):
+        try:
+            results.append(store.start())
+        except ConflictError as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=start, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for store in stores:
+        store.stop()
+
+    assert sorted(type(result).__name__ for result in results) == ["ConflictError", "EmbeddedStore"]
 
 
 def test_taken_port_is_named_with_who_took_it(tmp_path):
