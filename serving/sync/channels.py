@@ -18,6 +18,7 @@ __all__ = ["Follower", "TrustFile"]
 
 _JITTER = 0.25
 _LONGEST_S = 10.0
+_GONE = "its pointer is gone from the store; what it said last holds"
 
 
 class TrustFile:
@@ -132,10 +133,10 @@ class Follower:
             found = self.store.get_if_changed(layout.channel(self.model, channel), self._etags.get(channel))
         except ObjectNotFound:
             self._etags.pop(channel, None)
-            if channel in self._seen and channel not in self.problems:
-                self.problems[channel] = "its pointer is gone from the store; what it said last holds"
-                return True
-            return False
+            gone = channel in self._seen and self.problems.get(channel) != _GONE
+            if gone:
+                self.problems[channel] = _GONE
+            return gone
         if found is None:
             return False
         self._etags[channel] = found.etag

@@ -30,7 +30,7 @@ __all__ = ["STATE_NAME", "Plan", "Reconciler"]
 
 STATE_NAME = "sync.json"
 _BUSY_S, _CALM_S, _SLOWER = 0.03, 1.0, 1.1
-_RETRY_S, _LONGEST_RETRY_S = 1.0, 30.0
+_RETRY_S, _LONGEST_RETRY_S = 0.5, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Reconciler:
                 pointer.generation, pointer.version, pointer.manifest_sha256, pointer.why, pointer.who
             )
             self.state.refused.pop(pointer.manifest_sha256, None)  # somebody set the channel anew: tried anew
-            self._retry_at = 0.0
+            self._retries, self._retry_at = 0, 0.0
             self._ask_soon()
             self._save()
             self._tell("channel", channel=channel, version=pointer.version, generation=pointer.generation)

@@ -76,12 +76,14 @@ class Program:
     def __init__(self, verb: str, *options: str, log: Path, environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "orchard", verb, *options]
         self.log = log
+        self._begin = log.stat().st_size if log.exists() else 0
         self.child = Child(command, environment=environment, log=log)
         self._port = 0
 
     @property
     def text(self) -> str:
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+        """What it has logged."""
+        return self.log.read_bytes()[self._begin :].decode(errors="replace") if self.log.exists() else ""
 
     @property
     def port(self) -> int:

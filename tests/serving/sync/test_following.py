@@ -1,0 +1,193 @@
+"""The way of a version from a channel to an answer, with real programs and a real store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from serving.configuration import parse
+from tests.serving.programs import until
+from tests.serving.publishing import MODEL
+
+
+def once(registry, *options: str) -> tuple[int, dict]:
+    """Run `orchard sync --once --json`; returns its exit code and what it printed."""
+    command = [sys.executable, "-m", "orchard", "sync", "--once", "--json", *options]
+    ended = subprocess.run(command, env=registry.environment, capture_output=True, text=True, check=False)
+    return ended.returncode, json.loads(ended.stdout.splitlines()[-1])
+
+
+def label(server, channel: str = "stable") -> int | None:
+    answer = server.get(f"/v1/models/{MODEL}/labels/{channel}/metadata")
+    return int(answer.json["model_spec"]["version"]) if answer.status == 200 else None
+
+
+def predict(server, registry, where: str = "/labels/stable"):
+    import base64
+
+    body = {"instances": [{"b64": base64.b64encode(registry.asked()).decode()}]}
+    return server.predict(f"{MODEL}{where}", body)
+
+
+def test_once_returns_when_the_channels_version_is_live(registry):
+    with registry.serve() as server:
+        version = registry.release("one")
+
+        code, said = once(registry)
+
+        assert (code, said["state"], said["version"]) == (0, "live", version)
+        assert label(server) == version
+        assert predict(server, registry).json["predictions"][0]["label"] == "Blue"
+        begin = server.text
+        assert once(registry)[0] == 0  # again: nothing to do
+        assert "loaded" not in server.text.removeprefix(begin)
+
+
+def test_once_without_an_engine_only_fetches(registry):
+    version = registry.release("one")
+
+    code, said = once(registry, "--no-engine")
+
+    assert (code, said["state"]) == (0, "downloaded")
+    assert sorted(child.name for child in (registry.serving / MODEL).iterdir()) == [".manifests", str(version)]
+    (model,) = parse((registry.serving / "models.config").read_text())
+    assert (model.policy.versions, dict(model.labels)) == ((version,), {})
+
+
+def test_once_says_why_there_is_nothing_to_serve(registry):
+    code, said = once(registry)
+    assert (code, said["error"]["kind"]) == (4, "DataError")
+
+    version = registry.release("one")
+    registry.environment["ORCHARD_SERVER_URL"] = "http://127.0.0.1:9"
+    code, said = once(registry, "--timeout", "1")
+    assert (code, said["error"]["kind"]) == (9, "ServerError")
+    assert f"version {version} is not live" in said["error"]["message"]
+
+    registry.environment["ORCHARD_STORE_ENDPOINT"] = "http://127.0.0.1:9"
+    code, said = once(registry)
+    assert (code, said["error"]["kind"]) == (6, "StoreUnavailable")
+
+
+def test_channels_have_labels_of_their_own_and_rollback_moves_no_byte(registry):
+    with registry.serve() as server, registry.sync() as sync:
+        one = registry.release("one")
+        until(lambda: label(server) == one, "stable is version 1")
+        two = registry.release("two", "canary")
+        until(lambda: label(server, "canary") == two, "canary is version 2")
+        assert label(server) == one
+        registry.promote(two)
+        until(lambda: label(server) == two, "stable is version 2")
+        until(lambda: sync.served() == two, "sync knows")
+        text = sync.get("/metrics").body.decode()
+        moved = next(line for line in text.splitlines() if line.startswith("orchard_sync_downloaded_bytes_total{}"))
+
+        registry.rollback(one)
+
+        until(lambda: label(server) == one, "stable is version 1 again")
+        assert moved in sync.get("/metrics").body.decode()
+        assert label(server, "canary") == two
+        until(lambda: sync.served() == one, "sync knows")
+        said = sync.status["channels"]["stable"]
+        assert (said["why"], said["who"], said["live"]) == (f"back to {one}", "ben@bench", True)
+        assert sync.get("/readyz").status == sync.get("/healthz").status == 200
+        assert sync.get("/nothing").status == 404
+
+
+def test_old_versions_are_removed_but_those_to_go_back_to(registry):
+    with registry.serve() as server, registry.sync("--keep", "1") as sync:
+        for name in ("one", "two", "three"):
+            version = registry.release(name)
+            until(lambda v=version: label(server) == v, f"version {version} is live")
+
+        until(lambda: sync.status["on_disk"] == [2, 3], "version 1 is removed")
+        assert sorted(child.name for child in (registry.serving / MODEL).iterdir()) == [".manifests", "2", "3"]
+
+
+def test_a_restart_goes_on_without_any_store(registry):
+    with registry.serve() as server:
+        version = registry.release("one")
+        with registry.sync() as sync:
+            until(lambda: label(server) == version, "it is live")
+            until(lambda: sync.get("/readyz").status == 200, "it is ready")
+        registry.environment["ORCHARD_STORE_ENDPOINT"] = "http://127.0.0.1:9"
+        server.kill()
+
+        with registry.serve() as again, registry.sync() as sync:
+            until(lambda: sync.get("/readyz").status == 200, "it is ready without a store")
+
+            assert label(again) == version
+            assert predict(again, registry).status == 200
+            until(lambda: "store" in sync.status["problems"], "it misses the store")
+            assert sync.status["store"]["last_success"] is None
+
+
+def test_while_the_store_is_silent_the_same_version_is_served(registry, embedded_store):
+    from tests.faults.proxy import Fault, proxy
+
+    port = int(embedded_store.endpoint.rsplit(":", 1)[1])
+    with proxy(port) as store, registry.serve() as server:
+        registry.environment["ORCHARD_STORE_ENDPOINT"] = f"http://127.0.0.1:{store.port}"
+        one = registry.release("one")
+        with registry.sync() as sync:
+            until(lambda: label(server) == one, "version 1 is live")
+            store.faults.append(Fault("refuse", times=None))
+            two = registry.release("two")
+            until(lambda: "store" in sync.status["problems"], "sync misses its store")
+            assert predict(server, registry).status == 200
+            assert sync.get("/readyz").status == 200
+            assert float(sync.get("/metrics").body.split(b"orchard_sync_store_age_seconds{} ")[1].split()[0]) > 0
+
+            store.faults.clear()
+
+            until(lambda: label(server) == two, "version 2 is live")
+
+
+def test_sigterm_ends_it_at_once(registry):
+    registry.release("one")
+    registry.environment["ORCHARD_STORE_ENDPOINT"] = "http://127.0.0.1:9"
+    with registry.sync() as sync:
+        assert sync.port
+        os.kill(sync.child.pid, signal.SIGTERM)
+
+        assert sync.child.wait() == 0
+
+
+def test_one_sync_for_a_folder(registry):
+    with registry.serve() as server, registry.sync() as sync:
+        assert sync.port
+        command = [sys.executable, "-m", "orchard", "sync", "--port", "0"]
+        ended = subprocess.run(command, env=registry.environment, capture_output=True, text=True, check=False)
+        assert ended.returncode == 7
+        assert "another `orchard sync` works on" in ended.stderr
+
+        version = registry.release("one")
+
+        assert once(registry) == (
+            0,
+            {"model": MODEL, "channel": "stable", "version": version, "generation": 1, "state": "live"},
+        )
+        assert label(server) == version
+
+
+def test_the_status_pages_port_is_named_when_it_is_taken(registry, server):
+    command = [sys.executable, "-m", "orchard", "sync", "--port", str(server.port)]
+    ended = subprocess.run(command, env=registry.environment, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 9
+    assert f"port {server.port} on 127.0.0.1 is taken" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["ORCHARD_TRUSTED_KEYS_FILE", "ORCHARD_STORE_URL"])
+def test_what_it_cannot_do_without_is_named(registry, name):
+    del registry.environment[name]
+
+    code, said = once(registry)
+
+    assert code == 3
+    assert name in said["error"]["message"]
