@@ -102,12 +102,33 @@ def _describe(tensor: Any) -> Any:
 
 
 def _write(graph: Any, signatures: dict[str, Any], folder: Path) -> None:
-    """Write saved_model.pb by its protocol: TensorFlow's own builder is deprecated, and its bytes differ from run to run."""
+    """Write saved_model.pb by its protocol: TensorFlow's own builder is deprecated and writes the date into it.
+
+    The same network gives the same bytes, so that publishing it again is no new version.
+    """
     saved = saved_model_pb2.SavedModel(saved_model_schema_version=1)
-    meta = saved.meta_graphs.add(graph_def=graph.as_graph_def())
+    meta = saved.meta_graphs.add(graph_def=_name_functions(graph.as_graph_def()))
     meta.meta_info_def.tags.append(tf.saved_model.SERVING)
     meta.meta_info_def.tensorflow_version = tf.version.VERSION
     for name, signature in signatures.items():
         meta.signature_def[name].CopyFrom(signature)
     folder.mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _name_functions(graph: Any) -> Any:
+    """Name a graph's functions by their place: TensorFlow numbers them by what the process made before."""
+    functions = graph.library.function
+    names = {function.signature.name: f"function{place}" for place, function in enumerate(functions, start=1)}
+    for node in [*graph.node, *(node for function in functions for node in function.node_def)]:
+        node.op = names.get(node.op, node.op)
+        for value in node.attr.values():
+            if value.HasField("func"):
+                value.func.name = names[value.func.name]
+    for function in functions:
+        old, function.signature.name = function.signature.name, names[function.signature.name]
+        for argument in function.signature.input_arg:
+            argument.name = argument.name.replace(old, names[old])
+        for node in function.node_def:
+            node.input[:] = [name.replace(old, names[old]) for name in node.input]
+    return graph

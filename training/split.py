@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ __all__ = ["Turn", "choose_validation", "read_turn"]
 
 Turn = tuple[str, int]
 """The rotation axis (``""``, ``"r"``, ``"r2"``) and the frame."""
+
+MISSING = 3
+"""A larger step from frame to frame is a gap in the turn."""
 
 _FRAME = re.compile(r"(?:(r\d*)_)?(\d+)_\d+\.\w+")
 
@@ -67,11 +71,34 @@ def choose_validation(
     return chosen
 
 
-def _choose_arc(frames: list[tuple[int, int]], share: float, begin: float) -> list[int]:
-    """The positions of consecutive frames, from `begin` (0 to 1) of the turn on and past its end to the start."""
+def _choose_arc(frames: list[tuple[int, int]], share: float, where: float) -> list[int]:
+    """The positions of consecutive frames out of the longest run, with as good as equal room to both of its ends.
+
+    Where a run ends, a piece of the turn is missing altogether (the test photos are such pieces). An arc taken beside
+    it would make that piece longer, and what it shows would be learned from one side only.
+
+    Args:
+        frames: (frame, position), sorted.
+        share: of them, to choose.
+        where: 0 to 1, in the middle third of the room that there is.
+    """
     length = min(round(len(frames) * share), len(frames) - 1)
-    first = int(begin * len(frames))
-    return [frames[(first + step) % len(frames)][1] for step in range(length)]
+    run = max(_runs(frames), key=len)
+    if len(run) <= length:
+        run = frames
+    room = len(run) - length
+    first = room // 3 + int(where * (room - 2 * (room // 3)))
+    return [position for _, position in run[first : first + length]]
+
+
+def _runs(frames: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Cut sorted frames where some are missing."""
+    runs = [frames[:1]]
+    for before, frame in pairwise(frames):
+        if frame[0] - before[0] > MISSING:
+            runs.append([])
+        runs[-1].append(frame)
+    return runs
 
 
 def _fraction(seed: int, *parts: str) -> float:

@@ -59,9 +59,23 @@ def test_each_axis_gives_one_arc():
     for start in range(0, 600, 100):
         arc = chosen[start : start + 100]
         assert arc.sum() == 20
-        borders = sum(one != other for one, other in pairwise([*arc, arc[0]]))
-        assert borders == 2, "an arc that may run past the last frame to the first, and nothing beside it"
+        borders = sum(one != other for one, other in pairwise(arc))
+        assert borders == 2, "one piece, with frames to learn from on both sides"
     assert len({chosen[start : start + 100].tobytes() for start in range(0, 600, 100)}) > 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_arc_keeps_away_from_the_gaps_that_test_photos_leave(seed):
+    frames = [*range(30), *range(60, 140), *range(170, 200)]
+    paths, groups = turntable("Kiwi", "r_", frames)
+
+    chosen = choose(paths, groups, share=0.15, seed=seed)
+
+    found = [frame for frame, taken in zip(frames, chosen, strict=True) if taken]
+    assert len(found) == 21
+    assert found[-1] - found[0] == 20
+    assert found[0] - 60 >= 15
+    assert 139 - found[-1] >= 15
 
 
 def test_order_of_photos_does_not_matter_and_the_seed_does():
