@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from orchard.errors import DataError
+from orchard.processes import Child
+from orchestration.demo import photos, workspace
+from training import standin
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def wait_for(condition, seconds, child):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert child.running(), child.tail(40)
+        assert time.monotonic() < deadline, child.tail(40)
+        time.sleep(0.05)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of processes that know the folder, by argument, environment or working directory."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        try:
+            known = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            if str(folder).encode() in known + str((process / "cwd").readlink()).encode():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except (OSError, ProcessLookupError):
+            continue
+    return found
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    folder = tmp_path / "drawn"
+    standin.generate(folder, count=3, photos=240, seed=1)
+    return folder
+
+
+@pytest.mark.timeout(600)
+def test_interrupted_demo_leaves_no_process_and_the_next_run_ends_with_predictions(tmp_path, drawn):
+    home = tmp_path / "demo"
+    command = [sys.executable, "-m", "orchard", "demo", "--data", str(drawn), "--dir", str(home), "--json"]
+    log = tmp_path / "first.log"
+
+    with Child(command, log=log, cwd=ROOT) as first:
+        wait_for(lambda: any("train" in line for line in processes_of(home)), 180, first)
+        os.kill(first.pid, signal.SIGINT)
+        assert first.wait() == 130, first.tail(40)
+    assert processes_of(home) == []
+
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert second.returncode == 0, second.stderr[-4000:]
+    document = json.loads(second.stdout)
+    assert [answer["truth"] in answer["photo"] for answer in document["predictions"]] == [True]
+    assert 0 < document["predictions"][0]["probability"] <= 1
+    assert processes_of(home) == []
+
+
+def test_failing_step_ends_the_demo_with_its_exit_code_and_words(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "train" / "Lemon").mkdir(parents=True)
+    (folder / "train" / "Lemon" / "note.jpg").write_text("no photo")
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "orchard", "demo", "--data", str(folder), "--dir", str(tmp_path / "demo")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 4
+    assert "'ingest' ended with exit code 4" in ended.stderr
+    assert "note.jpg" in ended.stderr or "refused" in ended.stderr
+    assert processes_of(tmp_path) == []
+
+
+def test_photos_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(DataError, match="nowhere is not there"):
+        photos.find(str(tmp_path / "nowhere"))
+
+
+def test_without_real_photos_the_demo_draws_some(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "SHARED", tmp_path)
+
+    assert photos.find(None).name == "standin"
+
+
+def test_two_folders_of_ones_own_are_two_datasets(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.mkdir()
+    second.mkdir()
+
+    assert photos.find(str(first)).name != photos.find(str(second)).name
+
+
+def test_question_is_a_test_photo_whether_from_folder_or_tar(tmp_path, drawn):
+    archive = tmp_path / "drawn.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(drawn, "drawn")
+    source = photos.find(str(drawn))
+
+    (from_folder,) = photos.unseen(source, (drawn,))
+    (from_tar,) = photos.unseen(source, (archive,))
+
+    assert from_folder == from_tar
+    truth, _, body = from_folder
+    assert body in [path.read_bytes() for path in (drawn / "Test" / truth).iterdir()]
+
+
+def test_laying_the_workspace_again_changes_nothing(tmp_path):
+    source = photos.Source("standin", "drawn", ())
+    workspace.lay(tmp_path, source)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+    workspace.lay(tmp_path, source)
+
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
