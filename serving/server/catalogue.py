@@ -201,10 +201,13 @@ class Catalogue:
             if configs is not None:
                 self._apply(configs)
             now = time.monotonic()
+            surplus = []
             for name, model in self._models.items():
                 self._aspire(name, model, now)
-                self._unload_surplus(model)
+                surplus += self._take_surplus(model)
             self._publish()
+        for version, servable in surplus:  # only now: no request finds what is being unloaded
+            threading.Thread(target=self._unload, args=(version, servable), name="unload", daemon=True).start()
 
     def _changed_config(self) -> tuple[ModelConfig, ...] | None:
         try:
@@ -274,8 +277,8 @@ class Catalogue:
             self._say(f"model {model.config.name}: {error}")
             return {}
 
-    def _unload_surplus(self, model: _Model) -> None:
-        """Begin to unload what is served and should not be, but never the last version of a model that is wanted."""
+    def _take_surplus(self, model: _Model) -> list[tuple[_Version, Servable]]:
+        """Take away what is served and should not be, but never the last version of a model that is wanted."""
         keep = set() if model.removed else self._kept(model)
         surplus = [number for number, version in model.versions.items() if version.servable and number not in keep]
         if (
@@ -284,10 +287,13 @@ class Catalogue:
             and not any(version.servable for number, version in model.versions.items() if number in keep)
         ):
             surplus.remove(max(surplus))
+        taken = []
         for number in surplus:
             version = model.versions[number]
-            servable, version.servable, version.state = version.servable, None, "UNLOADING"
-            threading.Thread(target=self._unload, args=(version, servable), name="unload", daemon=True).start()
+            if version.servable:
+                taken.append((version, version.servable))
+            version.servable, version.state = None, "UNLOADING"
+        return taken
 
     def _kept(self, model: _Model) -> set[int]:
         policy = model.config.policy

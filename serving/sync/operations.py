@@ -40,7 +40,7 @@ _EXAMPLES = "ParseExample ParseExampleV2 ParseSingleExample DecodeRaw"
 _TABLES = (
     """HashTableV2 LookupTableExportV2 LookupTableFindV2 LookupTableImportV2 LookupTableSizeV2 MutableHashTableV2"""
 )
-_VARIABLES = """Assign AssignVariableOp DestroyResourceOp ReadVariableOp RestoreV2 Variable VariableV2 VarHandleOp
+_VARIABLES = """Assign AssignVariableOp DestroyResourceOp DisableCopyOnRead ReadVariableOp RestoreV2 Variable VariableV2 VarHandleOp
     VarIsInitializedOp IsVariableInitialized"""
 _CHECKS = "Assert CheckNumerics CheckNumericsV2"
 

@@ -25,6 +25,7 @@ _ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WRITE_HIGH = 1 << 20
 _LINGER_S = 2.0
+_UPGRADE_HEADERS = {"upgrade", "connection", "http2-settings"}
 
 
 class Server:
@@ -100,6 +101,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._header_bytes = 0
+        self._header_total = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
 
@@ -130,14 +132,29 @@ class Connection(asyncio.Protocol):
         if self._stage == "headers":
             self._header_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(_error(400, "Malformed request: the connection cannot be upgraded"))
+            self._feed(data)
         except httptools.HttpParserError as error:
-            if not self._refused:
-                self._refuse(_error(400, f"Malformed request: {error}"))
+            self._refuse(_error(400, f"Malformed request: {error}"))
         if self._stage == "headers" and self._header_bytes > self._limits.header_bytes and not self._refused:
             self._refuse(_error(431, f"The headers are larger than {self._limits.header_bytes} bytes"))
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # Some clients offer HTTP/2 with every first request, and the parser ends there. The offer is not taken: the
+            # request is read again without it.
+            head = self._head_without_upgrade()
+            self._parser = httptools.HttpRequestParser(self)
+            if not self._refused:
+                self._feed(head + data[upgrade.args[0] :])
+
+    def _head_without_upgrade(self) -> bytes:
+        kept = {name: value for name, value in self._headers.items() if name not in _UPGRADE_HEADERS}
+        if "close" in self._headers.get("connection", "").lower():
+            kept["connection"] = "close"
+        lines = [f"{name}: {value}".encode("latin-1") for name, value in kept.items()]
+        return b"\r\n".join([self._parser.get_method() + b" " + self._url + b" HTTP/1.1", *lines, b"", b""])
 
     def pause_writing(self) -> None:
         """The client does not read its answers: it is not read either."""
@@ -168,6 +185,9 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header came."""
+        self._header_total += len(name) + len(value)
+        if self._header_total > self._limits.header_bytes:
+            self._refuse(_error(431, f"The headers are larger than {self._limits.header_bytes} bytes"))
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
 
     def on_headers_complete(self) -> None:
@@ -175,7 +195,9 @@ class Connection(asyncio.Protocol):
         self._stage, self._since = "body", time.monotonic()
         limits, headers = self._limits, self._headers
         length = headers.get("content-length", "0")
-        if headers.get("content-encoding", "identity").lower() != "identity":
+        if self._parser.get_method() == b"CONNECT":
+            self._refuse(_error(400, "Malformed request: this is no proxy"))
+        elif headers.get("content-encoding", "identity").lower() != "identity":
             self._refuse(_error(415, "Content-Encoding is not taken: send the body as it is"))
         elif headers.get("transfer-encoding", "chunked").lower() != "chunked":
             self._refuse(_error(501, "Transfer-Encoding other than chunked is not taken"))
@@ -197,7 +219,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """A request is there as a whole."""
-        if self._refused:
+        if self._refused or self._parser.should_upgrade():
             return
         request = self._request()
         self._begin_message()

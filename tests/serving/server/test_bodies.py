@@ -1,0 +1,129 @@
+"""JSON in and JSON out, as properties: whatever JSON says is understood, and what is written says the same."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.savedmodel.document import TensorInfo
+from serving.savedmodel.types import STRING, data_type
+from serving.server.rest.document import _Parser, parse_body
+from serving.server.rest.numbers import decimal_texts
+from serving.server.rest.predict import read_inputs
+from serving.server.rest.pretty import quote
+from serving.server.rest.replies import predict_reply
+from serving.server.status import ServingError
+
+FLOAT, INT32 = data_type(1), data_type(3)
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-(1 << 63), (1 << 64) - 1), st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
+)  # fmt: skip
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4),
+    ),
+    max_leaves=20,
+)
+
+
+def outcome(call, *arguments):
+    """What a call returns, or the error that it raises on purpose."""
+    try:
+        return call(*arguments)
+    except ServingError as error:
+        return error
+
+
+@given(VALUES, st.booleans())
+def test_the_lenient_parser_reads_what_json_says(value, escape):
+    text = json.dumps(value, ensure_ascii=escape)
+
+    assert _Parser(text + " more").document() == value
+    assert parse_body(json.dumps({"x": value}).encode(), 10_000) == {"x": value}
+
+
+@given(st.text(max_size=100), st.text(max_size=5))
+def test_any_text_is_an_object_or_a_sentence(text, start):
+    for body in (text, "{" + text, '{"a":' + text, start + "{}"):
+        found = outcome(parse_body, body.encode("utf-8", "surrogatepass"), 10_000)
+        assert isinstance(found, dict) or found.message.startswith(("JSON Parse error: ", "JSON Value: "))
+
+
+@given(VALUES)
+def test_a_quotation_is_json_again(value):
+    assert json.loads(quote(value)) == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=30))
+def test_a_float_comes_back_exactly_from_its_text(values):
+    array = np.array(values, np.float32)
+
+    texts = decimal_texts(array)
+
+    assert np.array_equal(np.array([float(text) for text in texts], np.float32), array)
+    assert all("." in text or "e" in text for text in texts)
+    assert all(len(text) <= 16 for text in texts)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=30))
+def test_a_double_comes_back_exactly_from_its_text(values):
+    array = np.array(values, np.float64)
+
+    assert [float(text) for text in decimal_texts(array)] == values
+
+
+SHAPES = st.lists(st.integers(0, 4), min_size=1, max_size=4)
+
+
+@given(SHAPES, st.booleans())
+def test_an_array_comes_back_from_its_answer(shape, rows):
+    array = np.arange(math.prod(shape), dtype=np.float32).reshape(shape) / 3
+    body = predict_reply({"y": (array, FLOAT)}, rows=rows)
+
+    found = json.loads(body)["predictions" if rows else "outputs"]
+
+    if array.size or 0 not in shape[:-1]:
+        assert np.array_equal(np.array(found, np.float32), array)
+
+
+@given(SHAPES)
+def test_a_nested_list_becomes_the_array_that_it_spells(shape):
+    array = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
+    info = {"x": TensorInfo("x:0", INT32, None)}
+
+    columns = read_inputs({"inputs": array.tolist()}, info, "").tensors["x"]
+    assert np.array_equal(columns, array) or array.size == 0
+    if shape[0]:
+        rows = read_inputs({"instances": array.tolist()}, info, "").tensors["x"]
+        assert np.array_equal(rows, array) or array.size == 0
+        named = read_inputs({"instances": [{"x": row} for row in array.tolist()]}, info, "").tensors["x"]
+        assert np.array_equal(named, array) or array.size == 0
+
+
+@given(VALUES, st.sampled_from([FLOAT, INT32, STRING, data_type(10), data_type(9)]))
+def test_any_value_is_a_tensor_or_a_sentence(value, dtype):
+    info = {"x": TensorInfo("x:0", dtype, None)}
+    for document in (
+        {"instances": value},
+        {"inputs": value},
+        {"instances": [value, value]},
+        {"instances": [{"x": value}]},
+    ):
+        found = outcome(read_inputs, document, info, "")
+        assert found.message if isinstance(found, ServingError) else found.tensors["x"].dtype == (dtype.numpy or object)
+
+
+def test_ranks_that_tensorflow_would_crash_on_are_refused():
+    value: object = 1
+    for _ in range(300):
+        value = [value]
+    with pytest.raises(ServingError):
+        read_inputs({"inputs": value}, {"x": TensorInfo("x:0", FLOAT, None)}, "")
