@@ -2,7 +2,8 @@
 
 Importing TensorFlow takes three seconds and half a gigabyte; opening its two libraries takes 0.3 s, and a session made
 here checks no shape that the C++ session does not check, so that what TF Serving accepts is accepted and what it
-refuses is refused in the same words.
+refuses is refused in the same words. The libraries stay local: with global symbols they hide NumPy's own, and importing
+numpy.random after them crashes.
 
 Quick calls go through a `PyDLL`, which keeps the interpreter lock: giving it up and taking it back would cost more
 than the call. Loading and running go through a `CDLL`, which lets other threads run meanwhile.
@@ -13,6 +14,9 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from functools import lru_cache
 from pathlib import Path
@@ -92,6 +96,21 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...], bool]] = {
 }
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep off standard error what the library says when it is opened, before any log level counts."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 class CApi:
     """The C functions as attributes, typed.
 
@@ -102,7 +121,8 @@ class CApi:
     def __init__(self, folder: Path) -> None:
         os.environ.setdefault(MIN_LOG_LEVEL, "2")  # a refused request is the client's matter, not a warning
         path = str(folder / "libtensorflow_cc.so.2")
-        long, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
+        with _quiet():
+            long, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
         for name, (result, arguments, takes_long) in _FUNCTIONS.items():
             function = getattr(long if takes_long else quick, name)
             function.restype, function.argtypes = result, arguments
