@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from serving.server.runtime.tensors import Array
@@ -9,6 +11,13 @@ from serving.server.runtime.tensors import Array
 __all__ = ["decimal_texts"]
 
 _FULL_DIGITS = {np.dtype(np.float32): "%.9g", np.dtype(np.float64): "%.17g"}
+_NEAR = {np.dtype(np.float32): 0.75, np.dtype(np.float64): 64.0}
+"""Steps between neighbouring numbers beyond which a decimal is surely another number: half a step, and what the
+arithmetic in doubles may be off."""
+
+_FEW = 8
+_MAYBE_WHOLE = 1e6
+"""From here on a number with more than six digits may have none after the point."""
 
 
 def _whole(text: str) -> str:
@@ -16,16 +25,34 @@ def _whole(text: str) -> str:
     return text if "." in text or "e" in text else text + ".0"
 
 
+def _odd(number: float) -> str:
+    return "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"
+
+
+def _perhaps_short(values: Array) -> list[int]:
+    """Where six digits might suffice, or a point be missing. The others, most of what a network answers, are certain."""
+    if values.size <= _FEW:
+        return list(range(values.size))
+    with np.errstate(all="ignore"):  # zeros, NaN and infinities come out as "perhaps"
+        wide: Any = np.abs(values.astype(np.float64, copy=False))
+        scale = 10.0 ** (5 - np.floor(np.log10(wide)))
+        off = np.abs(np.rint(wide * scale) / scale - wide)
+        certain = (off > _NEAR[values.dtype] * np.spacing(np.abs(values))) & (wide < _MAYBE_WHOLE)
+    return np.flatnonzero(~certain).tolist()
+
+
 def decimal_texts(values: Array) -> list[str]:
     """Return the JSON text of each float32 or float64 of a flat array; NaN and infinities bare, as TF Serving does."""
     numbers = values.tolist()
-    texts = ("%.6g " * len(numbers) % tuple(numbers)).split()
-    short = np.array([float(text) for text in texts], values.dtype) == values
-    full = _FULL_DIGITS[values.dtype]
-    for index in np.flatnonzero(~short).tolist():
-        texts[index] = full % numbers[index]
-    texts = [_whole(text) for text in texts]
-    for index in np.flatnonzero(~np.isfinite(values)).tolist():
+    full, kind = _FULL_DIGITS[values.dtype], values.dtype.type
+    texts = ((full + " ") * len(numbers) % tuple(numbers)).split()
+    for index in _perhaps_short(values):
         number = numbers[index]
-        texts[index] = "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"
+        short = f"{number:.6g}"
+        if number - number != 0:
+            texts[index] = _odd(number)
+        elif kind(short) == number:
+            texts[index] = _whole(short)
+        else:
+            texts[index] = _whole(texts[index])
     return texts

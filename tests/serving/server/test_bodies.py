@@ -80,6 +80,30 @@ def test_a_double_comes_back_exactly_from_its_text(values):
     assert [float(text) for text in decimal_texts(array)] == values
 
 
+def rule(value: float, kind: type, digits: int) -> str:
+    """TF Serving's rule for one number, word for word."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    text = f"{value:.6g}"
+    if kind(float(text)) != value:
+        text = f"{value:.{digits}g}"
+    return text if "." in text or "e" in text else text + ".0"
+
+
+NUMBERS = st.one_of(
+    st.floats(width=32), st.decimals(-(10**9), 10**9, places=3).map(float), st.integers(-(1 << 31), 1 << 31)
+)
+
+
+@given(st.lists(NUMBERS.map(float), min_size=9, max_size=40))
+def test_numbers_follow_tf_servings_rule(values):
+    with np.errstate(over="ignore"):
+        narrow = np.array(values).astype(np.float32)
+
+    assert decimal_texts(narrow) == [rule(value, np.float32, 9) for value in narrow.tolist()]
+    assert decimal_texts(np.array(values)) == [rule(value, float, 17) for value in values]
+
+
 SHAPES = st.lists(st.integers(0, 4), min_size=1, max_size=4)
 
 
