@@ -118,7 +118,7 @@ def _write(graph: Any, signatures: dict[str, Any], folder: Path) -> None:
 
 def _name_functions(graph: Any) -> Any:
     """Name a graph's functions by their place: TensorFlow numbers them by what the process made before."""
-    functions = graph.library.function
+    functions = sorted(graph.library.function, key=lambda function: _split_number(function.signature.name))
     names = {function.signature.name: f"function{place}" for place, function in enumerate(functions, start=1)}
     for node in [*graph.node, *(node for function in functions for node in function.node_def)]:
         node.op = names.get(node.op, node.op)
@@ -131,4 +131,12 @@ def _name_functions(graph: Any) -> Any:
             argument.name = argument.name.replace(old, names[old])
         for node in function.node_def:
             node.input[:] = [name.replace(old, names[old]) for name in node.input]
+    graph.ClearField("library")
+    graph.library.function.extend(functions)
     return graph
+
+
+def _split_number(name: str) -> tuple[str, int]:
+    """A function's name without the number at its end, and the number."""
+    stem = name.rstrip("0123456789")
+    return stem, int(name[len(stem) :] or 0)

@@ -13,7 +13,7 @@ import keras
 
 from orchard.errors import OrchardError
 from training.checkpoint import Arrays, Checkpoint, Progress
-from training.learner import Learner
+from training.learner import Feed, Learner
 from training.params import EarlyStopping, Params
 from training.resident import Photos
 
@@ -105,7 +105,7 @@ def fit(
         OrchardError: the loss is no number any more.
     """
     train = params.train
-    learner = Learner(params, classes, photos)
+    learner = Learner(params, classes, Feed(photos, train.batch_size, train.seed))
     tell.note(f"{learner.parameters:,} parameters learn from {len(photos):,} photos, {len(validation):,} judge them")
     epochs, standing, best = _go_on(learner, checkpoint, tell)
     for number in range(len(epochs), train.epochs):
@@ -136,7 +136,7 @@ def _go_on(learner: Learner, checkpoint: Checkpoint, tell: Teller) -> tuple[list
 
 def _run_epoch(learner: Learner, number: int, of: int, validation: Photos, tell: Teller) -> Epoch:
     begin = time.monotonic()
-    batches = learner.batches(number)
+    batches = learner.feed.batches(number)
     loss, right, seen = 0.0, 0, 0
     for step, positions in enumerate(_show(batches, f"epoch {number + 1} of {of}", tell)):
         step_loss, step_right = learner.learn(positions, number, step)

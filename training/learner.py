@@ -21,7 +21,7 @@ from training.model import build, count_parameters, logits_of
 from training.params import Params, Schedule, Train
 from training.resident import Photos
 
-__all__ = ["Learner", "LearningRate", "make_optimizer"]
+__all__ = ["Feed", "Learner", "LearningRate", "make_optimizer"]
 
 JUDGED = 256
 """Photos judged at a time."""
@@ -67,34 +67,58 @@ def make_optimizer(train: Train, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(rate)
 
 
+class Feed:
+    """Photos in the memory of TensorFlow, in batches, in a new order in every epoch.
+
+    Args:
+        photos: all of them.
+        batch_size: at most so many in a batch.
+        seed: what the orders follow from.
+    """
+
+    def __init__(self, photos: Photos, batch_size: int, seed: int) -> None:
+        self.steps = math.ceil(len(photos) / batch_size)
+        self._seed = seed
+        self._pixels, self._labels = tf.constant(photos.pixels), tf.constant(photos.labels)
+
+    def batches(self, epoch: int) -> list[npt.NDArray[np.int32]]:
+        """The order of an epoch: positions of the photos, in batches of nearly equal size. Epochs count from 0."""
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._labels))
+        return np.array_split(order.astype(np.int32), self.steps)
+
+    def take(self, positions: Any) -> tuple[Any, Any]:
+        """Take photos by their positions (int32[N]), in a graph: float32[N, S, S, 3], 0 to 255, and labels, int32[N]."""
+        return tf.cast(tf.gather(self._pixels, positions), tf.float32), tf.gather(self._labels, positions)
+
+
 class Learner:
     """A network, the running average of its weights, its optimizer, and the photos that they learn from.
 
     Args:
         params: which network, and how it learns.
         classes: how many.
-        photos: what it learns from.
+        feed: what it learns from.
 
     Attributes:
+        feed: what it learns from.
         averaged: the network with the averaged weights: the one that is judged and kept.
-        steps: of an epoch.
         parameters: how many numbers training changes.
     """
 
-    def __init__(self, params: Params, classes: int, photos: Photos) -> None:
+    def __init__(self, params: Params, classes: int, feed: Feed) -> None:
         self._train = params.train
+        self.feed = feed
         keras.utils.set_random_seed(params.train.seed)
         self._model = build(params.model, classes)
         self.averaged = build(params.model, classes)
         self.averaged.set_weights(self._model.get_weights())
         self._logits, self._averaged_logits = logits_of(self._model), logits_of(self.averaged)
         self.parameters = count_parameters(self._model)
-        self.steps = math.ceil(len(photos) / params.train.batch_size)
         self._classes = classes
-        self._optimizer = make_optimizer(params.train, self.steps)
+        self._optimizer = make_optimizer(params.train, feed.steps)
         self._optimizer.build(self._model.trainable_variables)
-        self._pixels, self._labels = tf.constant(photos.pixels), tf.constant(photos.labels)
-        positions, images = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, *photos.pixels.shape[1:]], tf.uint8)
+        size = params.model.image_size
+        positions, images = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, size, size, 3], tf.uint8)
         self._step = tf.function(self._learn, input_signature=[positions, tf.TensorSpec([2], tf.int32)])
         self._judge = tf.function(self._ask, input_signature=[images, positions])
 
@@ -108,11 +132,6 @@ class Learner:
         """Of the last step."""
         return float(self._optimizer.learning_rate)
 
-    def batches(self, epoch: int) -> list[npt.NDArray[np.int32]]:
-        """The order of an epoch: positions of the photos, in batches of nearly equal size. Epochs count from 0."""
-        order = np.random.default_rng([self._train.seed, epoch]).permutation(len(self._labels))
-        return np.array_split(order.astype(np.int32), self.steps)
-
     def learn(self, positions: npt.NDArray[np.int32], epoch: int, step: int) -> tuple[float, int]:
         """Learn from a batch.
 
@@ -124,13 +143,12 @@ class Learner:
         Returns:
             The loss, summed over the photos, and how many were right.
         """
-        seed = np.array([self._train.seed, epoch * self.steps + step], np.int32)
+        seed = np.array([self._train.seed, epoch * self.feed.steps + step], np.int32)
         loss, right = self._step(tf.constant(positions), tf.constant(seed))
         return float(loss), int(right)
 
     def _learn(self, positions: Any, seed: Any) -> tuple[Any, Any]:
-        images = tf.cast(tf.gather(self._pixels, positions), tf.float32)
-        labels = tf.gather(self._labels, positions)
+        images, labels = self.feed.take(positions)
         images, wanted = augment(images, tf.one_hot(labels, self._classes), seed, self._train.augmentation)
         with tf.GradientTape() as tape:
             logits = self._logits(images, training=True)

@@ -147,7 +147,13 @@ def _name_damaged(files: list[bytes], rows: list[dict[str, Any]], size: int) -> 
         except tf.errors.InvalidArgumentError as error:
             return DataError(
                 f"the photo {row['path']} of {row['label']!r} (SHA-256 {row['sha256'][:12]}…) cannot be decoded: "
-                f"{error.message[:160]}",
+                f"{_first_cause(error.message)}",
                 hint="`orchard ingest` refuses such photos: ingest its source again, or `orchard pull`",
             )
     return DataError("photos failed to decode together but not one by one", hint="run it again")
+
+
+def _first_cause(message: str) -> str:
+    """The line of TensorFlow's message that says what is wrong; before it stands where, after it which node."""
+    lines = [line.strip() for line in message.splitlines()]
+    return next((line for line in reversed(lines) if line and not line.startswith("[[")), message)[:160]

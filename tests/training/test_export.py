@@ -1,0 +1,148 @@
+"""The SavedModel: what a TF1 session and TF2 find in it, that it answers as the network does, and what is golden in it."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from orchard.errors import DataError, IntegrityError, OrchardError
+from tests import photos
+from tests.training.candidates import PHOTOS, write_dataset
+from tests.training.test_model import parse, unsettle
+from training.export import export
+from training.features import decode_photos
+from training.golden import FILE, LEAST, choose_photos, write_golden
+from training.model import build
+from training.sessions import open_model
+
+CLASSES = ("Apple Golden 1", "Kiwi", "Äpfel & Birnen")
+FILES = [photos.jpeg(label, number) for label in photos.CLASSES for number in (0, 50)] + [
+    photos.encoded(photos.photo(side=64), "PNG"),
+    photos.jpeg(side=33),
+]
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A small network with batch norms that do something; what it answers is arbitrary and different for each photo."""
+    keras.utils.set_random_seed(3)
+    return unsettle(build(parse().model, len(CLASSES)))
+
+
+@pytest.fixture(scope="module")
+def exported(network, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "saved_model"
+    export(network, CLASSES, folder)
+    return folder
+
+
+def plain(network, files=FILES):
+    return np.asarray(network(decode_photos(files, 20).astype(np.float32), training=False))
+
+
+def test_bytes_in_labels_out_as_the_network_says(network, exported):
+    with open_model(exported) as session:
+        answers = session.ask(FILES)
+
+    expected = plain(network)
+    assert np.abs(answers.probabilities - expected).max() <= 1e-5
+    assert answers.labels == tuple(CLASSES[place] for place in expected.argmax(axis=1))
+    assert np.allclose(answers.probability, expected.max(axis=1), atol=1e-5)
+    assert len({row.tobytes() for row in answers.probabilities}) > 5
+
+
+def test_signatures_are_the_contracts(exported):
+    with open_model(exported) as session:
+        signatures, classes = session.signatures, session.classes
+
+    outputs = {"label": "string[N]", "probability": "float32[N]", "probabilities": "float32[N,3]"}
+    assert classes == CLASSES
+    assert {name: (found.inputs, found.outputs) for name, found in signatures.items()} == {
+        "serving_default": ({"image_bytes": "string[N]"}, outputs),
+        "pixels": ({"image": "float32[N,20,20,3]"}, outputs),
+    }
+
+
+def test_pixels_are_taken_where_the_photo_is_decoded(network, exported):
+    loaded = tf.saved_model.load(str(exported))
+    pixels = decode_photos(FILES, 20).astype(np.float32)
+
+    answers = loaded.signatures["pixels"](image=tf.constant(pixels))
+    by_bytes = loaded.signatures["serving_default"](image_bytes=tf.constant(FILES))
+
+    assert np.abs(answers["probabilities"] - plain(network)).max() <= 1e-5
+    assert np.array_equal(answers["probabilities"], by_bytes["probabilities"])
+    assert answers["label"].numpy().tolist() == by_bytes["label"].numpy().tolist()
+
+
+def test_nothing_is_left_to_restore_and_no_norm_is_left_to_reckon(exported):
+    with open_model(exported) as session:
+        ops = set(session.ops)
+
+    assert not {op for op in ops if "Variable" in op or "BatchNorm" in op or op in ("ReadFile", "PyFunc", "Rsqrt")}
+    assert {"DecodeJpeg", "Conv2D", "Softmax"} <= ops
+    assert {str(path.relative_to(exported)) for path in exported.rglob("*") if path.is_file()} == {
+        "saved_model.pb",
+        "assets/classes.txt",
+    }
+
+
+def test_same_network_is_the_same_bytes(network, exported, tmp_path):
+    tf.constant(1) + 1  # whatever else the process made meanwhile
+    export(network, CLASSES, tmp_path / "again")
+
+    for name in ("saved_model.pb", "assets/classes.txt"):
+        assert (tmp_path / "again" / name).read_bytes() == (exported / name).read_bytes()
+
+
+def test_one_bad_photo_fails_the_call_with_a_reason(exported):
+    with open_model(exported) as session, pytest.raises(IntegrityError, match="Unknown image file format"):
+        session.ask([FILES[0], b"only text"])
+
+
+def test_network_for_another_number_of_classes_is_refused(network, tmp_path):
+    with pytest.raises(OrchardError, match="answers 3 numbers for 2 classes"):
+        export(network, CLASSES[:2], tmp_path / "saved_model")
+    assert not (tmp_path / "saved_model").exists()
+
+
+def test_golden_photos_carry_the_answers_of_the_export_itself(network, tmp_path):
+    index = write_dataset(tmp_path / "fruits", PHOTOS)
+    keras.utils.set_random_seed(3)
+    model = unsettle(build(parse().model, len(index.classes)))
+    export(model, index.classes, tmp_path / "saved_model")
+
+    write_golden(tmp_path / "saved_model", choose_photos(tmp_path / "fruits", index.classes))
+
+    document = json.loads((tmp_path / "saved_model" / FILE).read_bytes())
+    files = [base64.b64decode(photo["b64"]) for photo in document["photos"]]
+    with open_model(tmp_path / "saved_model") as session:
+        answers = session.ask(files)
+    assert document["format"] == 1
+    assert document["tolerance"] == 1e-4
+    assert 2 <= len(files) <= 8
+    assert [photo["label"] for photo in document["photos"]] == list(answers.labels)
+    assert [photo["probability"] for photo in document["photos"]] == pytest.approx(answers.probability, abs=1e-6)
+
+
+def test_golden_photos_are_test_photos_of_many_classes_whatever_the_shards(tmp_path):
+    index = write_dataset(tmp_path / "one", PHOTOS)
+    write_dataset(tmp_path / "other", PHOTOS[::-1], shards=3)
+
+    chosen = choose_photos(tmp_path / "one", index.classes)
+
+    assert chosen == choose_photos(tmp_path / "other", index.classes)
+    by_image = {row.image: row for row in PHOTOS}
+    first = [by_image[image] for image in chosen[: len(index.classes)]]
+    assert {row.label for row in first} == set(index.classes)
+    assert {row.label for row in first if row.split == "train"} == {"Yellow"}, "of which there are no test photos"
+
+
+def test_export_without_photos_to_compare_by_is_refused(exported):
+    with pytest.raises(DataError, match=f"at least {LEAST} are needed"):
+        write_golden(exported, FILES[:1])

@@ -1,0 +1,310 @@
+"""`orchard train`: learns, keeps the best, goes on after a kill, repeats itself, and replaces a candidate only by a whole one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import yaml
+
+from orchard.cli import main
+from orchard.cli.output import Output
+from orchard.errors import DataError, IntegrityError, OrchardError
+from tests.training.candidates import COLOURS, rows, write_dataset
+from tests.training.test_params import TEXT
+from training import params
+from training.candidate import read_candidate
+from training.checkpoint import Checkpoint, Progress, name_run
+from training.model import ARCHITECTURES
+from training.resident import read_photos
+from training.shards import read_index
+from training.split import choose_validation
+from training.train import read_curves, train
+from training.workspace import Workspace
+
+SMALL = (
+    "data.name=fruits",
+    "model.image_size=16",
+    "model.cnn.filters=[6, 8]",
+    "train.epochs=3",
+    "train.batch_size=16",
+    "train.validation.share=0.2",
+    "train.averaging=0.5",
+)
+PHOTOS = (*rows(dict.fromkeys(COLOURS, 20), split="train"), *rows(dict.fromkeys(COLOURS, 3), first=100))
+
+
+def parse(*overrides):
+    return params.parse(TEXT, overrides=[*SMALL, *overrides])
+
+
+def lay(root, photos=PHOTOS, **options):
+    write_dataset(root / "data" / "fruits", photos, **options)
+    return Workspace(root)
+
+
+def run(workspace, *overrides):
+    return train(parse(*overrides), workspace, Output(as_json=True))
+
+
+def weights(workspace):
+    return keras.models.load_model(workspace.candidate / "model.keras").get_weights()
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A workspace in which one uninterrupted run has ended."""
+    workspace = lay(tmp_path_factory.mktemp("trained"))
+    run(workspace)
+    return workspace
+
+
+def test_candidate_says_what_it_is_made_of(trained):
+    candidate = read_candidate(trained.candidate)
+    index = read_index(trained.dataset("fruits"))
+
+    assert candidate.dataset_name == "fruits"
+    assert candidate.dataset_digest == index.digest
+    assert candidate.params_digest == parse().digest
+    assert candidate.classes == tuple(sorted(COLOURS))
+    assert candidate.training["params"] == parse().model_dump(mode="json")
+    assert candidate.training["epochs_run"] == 3
+    assert candidate.training["versions"]["keras"] == keras.__version__
+    assert {file.path for file in candidate.files} == {
+        "saved_model.pb",
+        "assets/classes.txt",
+        "assets.extra/golden.json",
+    }
+
+
+def test_curves_tell_every_epoch_and_the_best_one_is_kept(trained):
+    curves = read_curves(trained.candidate)
+    document = read_candidate(trained.candidate).training
+    best = curves[document["best_epoch"] - 1]
+
+    assert [epoch.epoch for epoch in curves] == [1, 2, 3]
+    assert best.val_loss == min(epoch.val_loss for epoch in curves)
+    assert curves[-1].learning_rate < curves[0].learning_rate
+
+    photos = read_photos(trained.dataset("fruits"), read_index(trained.dataset("fruits")), "train", 16)
+    groups = [(sorted(COLOURS)[label], source) for label, source in zip(photos.labels, photos.sources, strict=True)]
+    judged = photos.select(choose_validation(photos.paths, groups, photos.digests, share=0.2, seed=7))
+    answers = keras.models.load_model(trained.candidate / "model.keras")(judged.pixels.astype(np.float32))
+    right = np.asarray(answers)[np.arange(len(judged)), judged.labels]
+    assert -np.log(right).mean() == pytest.approx(best.val_loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_every_optimizer_learns(tmp_path, optimizer):
+    workspace = lay(tmp_path)
+    rate = {"adam": 0.02, "rmsprop": 0.005, "sgd": 0.1}[optimizer]
+
+    run(workspace, f"train.optimizer.name={optimizer}", f"train.optimizer.learning_rate={rate}", "train.epochs=8")
+
+    curves = read_curves(workspace.candidate)
+    assert curves[-1].loss < 0.7 * curves[0].loss
+    assert max(epoch.val_accuracy for epoch in curves) >= 0.8
+
+
+def test_linear_architecture_is_trained_the_same_way(tmp_path):
+    workspace = lay(tmp_path)
+
+    run(workspace, "model.architecture=linear", "train.epochs=1")
+
+    assert [type(layer).__name__ for layer in keras.models.load_model(workspace.candidate / "model.keras").layers] == [
+        "InputLayer",
+        "Rescaling",
+        "Flatten",
+        "Dense",
+        "Softmax",
+    ]
+
+
+def test_neither_test_photos_nor_the_order_of_shards_reach_the_weights(trained, tmp_path):
+    others = [row for row in reversed(PHOTOS) if row.split == "train"] + rows(dict.fromkeys(COLOURS, 2), first=900)
+
+    workspace = lay(tmp_path, others, shards=3)
+    run(workspace)
+
+    assert same(weights(workspace), weights(trained))
+
+
+def test_another_seed_is_another_network(trained, tmp_path):
+    workspace = lay(tmp_path)
+
+    run(workspace, "train.seed=8")
+
+    assert not same(weights(workspace), weights(trained))
+
+
+KILLED = """
+import os, signal
+from orchard.cli.output import Output
+from training import params
+from training.train import train
+from training.workspace import Workspace
+
+output = Output(as_json=True)
+output.note = lambda text: os.kill(os.getpid(), signal.SIGKILL) if text.startswith("epoch   2 of 3") else None
+train(params.load(), Workspace(), output)
+"""
+"""A run that is killed when epoch 2 has been learned and its checkpoint not yet written."""
+
+
+def test_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(trained, tmp_path):
+    workspace = lay(tmp_path)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(parse().model_dump(mode="json")))
+    child = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert not workspace.candidate.exists()
+
+    notes = []
+    output = Output(as_json=True)
+    output.note = notes.append
+    train(parse(), workspace, output)
+
+    assert "goes on after epoch 1, where an earlier run was interrupted" in notes
+    assert same(weights(workspace), weights(trained))
+    assert files(workspace.candidate / "saved_model") == files(trained.candidate / "saved_model")
+    figures = [(epoch.loss, epoch.val_loss) for epoch in read_curves(workspace.candidate)]
+    assert figures == [(epoch.loss, epoch.val_loss) for epoch in read_curves(trained.candidate)]
+    assert not list(tmp_path.glob(".orchard/checkpoints/*")), "the checkpoint of a run that has ended is gone"
+
+
+def test_checkpoint_that_is_cut_off_or_of_another_form_is_not_believed(tmp_path):
+    checkpoint = Checkpoint(tmp_path, "run")
+    checkpoint.save(Progress([np.arange(6.0).reshape(2, 3), np.array(7)], [np.ones(2)], {"epochs": []}))
+    file = tmp_path / "run" / "epoch.npz"
+
+    found = checkpoint.load([(2, 3), ()])
+    assert found is not None
+    assert same(found.variables, [np.arange(6.0).reshape(2, 3), np.array(7)])
+    assert found.figures == {"epochs": []}
+    assert checkpoint.load([(2, 3)]) is None
+    assert checkpoint.load([(3, 2), ()]) is None
+
+    whole = file.read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:length])
+        assert checkpoint.load([(2, 3), ()]) is None
+
+
+def test_run_is_named_by_what_decides_its_outcome_and_nothing_else():
+    named = name_run(parse(), "d" * 64)
+
+    assert name_run(parse("gate.class_drop_photos=9"), "d" * 64) == named
+    assert name_run(parse("train.epochs=4"), "d" * 64) != named
+    assert name_run(parse("model.cnn.dropout=0.3"), "d" * 64) != named
+    assert name_run(parse(), "e" * 64) != named
+
+
+def test_it_stops_early_when_it_gets_no_better(tmp_path):
+    workspace = lay(tmp_path)
+
+    document = run(
+        workspace, "train.epochs=9", "train.early_stopping.patience=2", "train.early_stopping.min_delta=50.0"
+    )
+
+    assert (document["epochs_run"], document["best_epoch"]) == (3, 1)
+
+
+def test_diverging_training_is_told_and_the_old_candidate_stays(tmp_path, monkeypatch):
+    workspace = lay(tmp_path)
+    run(workspace, "train.epochs=1")
+    before = files(workspace.candidate)
+    monkeypatch.setitem(ARCHITECTURES, "linear", lambda image, _: keras.ops.log(-1 - keras.layers.Flatten()(image)))
+
+    with pytest.raises(OrchardError, match="training diverged in epoch 1: the loss is nan") as caught:
+        run(workspace, "model.architecture=linear")
+
+    assert "learning_rate" in caught.value.hint
+    assert files(workspace.candidate) == before
+
+
+@pytest.fixture
+def cli(workspace, capsys):
+    """Run `orchard train`; returns the exit code and the error's document."""
+    (workspace / "params.yaml").write_text(yaml.safe_dump(parse().model_dump(mode="json")))
+
+    def call(*options):
+        code = main(["train", "--json", *options])
+        return code, json.loads(capsys.readouterr().out)
+
+    return call
+
+
+def test_command_prints_what_came_of_it(workspace, cli):
+    lay(workspace)
+
+    code, document = cli("--set", "train.epochs=1")
+
+    assert code == 0
+    assert document["epochs_run"] == document["best_epoch"] == 1
+    assert document["candidate"] == str(Path("artifacts/candidate"))
+    assert 0 <= document["val_accuracy"] <= 1
+    assert document["parameters"] == 5 * 5 * 3 * 6 + 3 * 3 * 6 * 8 + 2 * (6 + 8) + 8 * 4 + 4
+    assert document["peak_rss_bytes"] > 1e8
+
+
+def test_typo_is_told_before_anything_is_read(cli):
+    code, document = cli("--set", "train.epoch=1")
+
+    assert code == 3
+    assert "train.epoch: no such key; did you mean epochs?" in document["error"]["message"]
+
+
+def test_missing_dataset_is_told_with_the_verbs_that_bring_one(workspace, cli):
+    code, document = cli()
+
+    assert code == 4
+    assert "orchard ingest" in document["error"]["hint"]
+    assert "orchard pull" in document["error"]["hint"]
+    assert not (workspace / "artifacts").exists()
+
+
+def test_class_without_training_photos_is_named(tmp_path):
+    photos = [row for row in PHOTOS if row.label != "Red" or row.split == "test"]
+
+    with pytest.raises(DataError, match="no training photo of Red"):
+        run(lay(tmp_path, photos))
+
+
+def test_too_few_photos_to_judge_by_is_told(tmp_path):
+    photos = rows(dict.fromkeys(COLOURS, 1), split="train")
+
+    with pytest.raises(DataError, match="leaves none to judge epochs by"):
+        run(lay(tmp_path, photos))
+
+
+def test_photo_that_cannot_be_decoded_is_named(tmp_path):
+    bad = rows({"Red": 1}, split="train", first=77)[0]
+    bad = type(bad)(b"only text", "Red", "train", "turntable", "77_100.jpg")
+
+    with pytest.raises(DataError, match=r"77_100\.jpg of 'Red' .* cannot be decoded: Unknown image file format"):
+        run(lay(tmp_path, [*PHOTOS, bad]))
+
+
+def test_flipped_byte_in_a_shard_is_found(tmp_path):
+    workspace = lay(tmp_path)
+    shard = sorted(workspace.dataset("fruits").glob("*.parquet"))[0]
+    body = bytearray(shard.read_bytes())
+    body[len(body) // 2] ^= 1
+    shard.write_bytes(body)
+
+    with pytest.raises(IntegrityError, match="is not what was ingested"):
+        run(workspace)
+    assert not workspace.candidate.exists()
