@@ -105,7 +105,7 @@ def fit(
         OrchardError: the loss is no number any more.
     """
     train = params.train
-    learner = Learner(params, classes, Feed(photos, train.batch_size, train.seed))
+    learner = Learner(params, classes, Feed(photos, train.batch_size, train.seed, train.repeat))
     tell.note(f"{learner.parameters:,} parameters learn from {len(photos):,} photos, {len(validation):,} judge them")
     epochs, standing, best = _go_on(learner, checkpoint, tell)
     for number in range(len(epochs), train.epochs):

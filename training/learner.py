@@ -8,6 +8,7 @@ if nothing had been.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -74,17 +75,20 @@ class Feed:
         photos: all of them.
         batch_size: at most so many in a batch.
         seed: what the orders follow from.
+        repeat: how often an epoch has each photo of a source; sources that it does not name: once.
     """
 
-    def __init__(self, photos: Photos, batch_size: int, seed: int) -> None:
-        self.steps = math.ceil(len(photos) / batch_size)
+    def __init__(self, photos: Photos, batch_size: int, seed: int, repeat: Mapping[str, int] | None = None) -> None:
+        times = [(repeat or {}).get(source, 1) for source in photos.sources]
+        self._positions = np.repeat(np.arange(len(photos), dtype=np.int32), times)
+        self.steps = math.ceil(len(self._positions) / batch_size)
         self._seed = seed
         self._pixels, self._labels = tf.constant(photos.pixels), tf.constant(photos.labels)
 
     def batches(self, epoch: int) -> list[npt.NDArray[np.int32]]:
         """The order of an epoch: positions of the photos, in batches of nearly equal size. Epochs count from 0."""
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._labels))
-        return np.array_split(order.astype(np.int32), self.steps)
+        order = np.random.default_rng([self._seed, epoch]).permutation(self._positions)
+        return np.array_split(order, self.steps)
 
     def take(self, positions: Any) -> tuple[Any, Any]:
         """Take photos by their positions (int32[N]), in a graph: float32[N, S, S, 3], 0 to 255, and labels, int32[N]."""

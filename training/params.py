@@ -115,6 +115,7 @@ class Train(Section):
     seed: int = Field(ge=0, lt=2**31)
     epochs: int = Field(ge=1, le=10_000)
     batch_size: int = Field(ge=1, le=8192)
+    repeat: dict[str, Annotated[int, Field(ge=1, le=100)]]
     averaging: Share
     optimizer: Optimizer
     schedule: Schedule

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+
+from training.learner import Feed
+from training.resident import Photos
+
+SOURCES = ("turntable", "shop", "turntable", "shop", "turntable")
+
+
+def photos() -> Photos:
+    count = len(SOURCES)
+    pixels = np.zeros((count, 2, 2, 3), np.uint8)
+    return Photos(pixels, np.arange(count, dtype=np.int32), ("",) * count, SOURCES, ("",) * count)
+
+
+def seen(feed: Feed, epoch: int) -> list[int]:
+    return np.concatenate(feed.batches(epoch)).tolist()
+
+
+def test_every_epoch_has_every_photo_once_in_an_order_of_its_own():
+    feed = Feed(photos(), batch_size=2, seed=3)
+
+    assert sorted(seen(feed, 0)) == [0, 1, 2, 3, 4]
+    assert len({tuple(seen(feed, epoch)) for epoch in range(6)}) > 1
+    assert seen(feed, 4) == seen(Feed(photos(), batch_size=2, seed=3), 4)
+
+
+def test_photos_of_a_repeated_source_are_seen_that_often():
+    feed = Feed(photos(), batch_size=2, seed=3, repeat={"shop": 3, "nowhere": 9})
+
+    assert sorted(seen(feed, 0)) == [0, 1, 1, 1, 2, 3, 3, 3, 4]
+    assert feed.steps == 5
+    assert max(len(batch) for batch in feed.batches(0)) <= 2
