@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -88,6 +89,7 @@ class Application:
         self.connections: Callable[[], int] = lambda: 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._under_way: dict[_Exchange, None] = {}
+        self._admitted = 0
         self._outbox: deque[tuple[_Exchange, Reply]] = deque()
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -97,7 +99,26 @@ class Application:
     @property
     def in_flight(self) -> int:
         """How many requests are under way."""
-        return len(self._under_way)
+        return len(self._under_way) + self._admitted
+
+    def is_ready(self, model: str | None = None) -> bool:
+        """Whether every configured model, or the one named, is served as configured."""
+        problems = self.catalogue.problems(model)
+        return bool(problems) and not any(problems.values()) and not self.draining
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Count a request of another protocol as under way. Raises `ServingError` UNAVAILABLE if there are too many."""
+        self._admit()
+        self._admitted += 1
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+
+    def _admit(self) -> None:
+        if self.in_flight >= self.options.max_in_flight:
+            raise ServingError(Code.UNAVAILABLE, f"{self.in_flight} requests are under way; try again", retry_after=1)
 
     # requests that are answered at once
 
@@ -142,9 +163,8 @@ class Application:
         if path == "/healthz":
             return Reply(200, b'{"healthy": true}\n')
         model = path[len("/readyz/") :] or None if path.startswith("/readyz/") else None
-        problems = self.catalogue.problems(model)
-        ready = bool(problems) and not any(problems.values()) and not self.draining
-        document: dict[str, Any] = {"ready": ready, "models": problems}
+        ready = self.is_ready(model)
+        document: dict[str, Any] = {"ready": ready, "models": self.catalogue.problems(model)}
         if self.draining:
             document["draining"] = True
         return Reply(200 if ready else 503, orjson.dumps(document) + b"\n")
@@ -162,10 +182,7 @@ class Application:
     # predictions
 
     def _begin(self, request: Request, target: Target, answer: Answer) -> None:
-        if len(self._under_way) >= self.options.max_in_flight:
-            raise ServingError(
-                Code.UNAVAILABLE, f"{len(self._under_way)} requests are under way; try again", retry_after=1
-            )
+        self._admit()
         exchange = _Exchange(request, target, answer, request.begin + self.options.timeout_s)
         self._under_way[exchange] = None
         if len(request.body) > _LARGE_BODY:
@@ -253,18 +270,24 @@ class Application:
     def _measure(self, exchange: _Exchange, reply: Reply) -> None:
         if reply.status != 200 or exchange.servable is None:
             return
-        model, api = exchange.target.model, _API[exchange.target.method]
-        micros = (time.monotonic() - exchange.request.begin) * 1e6
-        self.instruments.count(model, Code.OK)
-        self.instruments.latency.observe(micros, model, api, "REST", example=exchange.request.id)
-        if exchange.job:
-            self.instruments.runtime.observe(exchange.job.run_us, model, api, "TF1")
+        seconds = time.monotonic() - exchange.request.begin
+        run_us = exchange.job.run_us if exchange.job else 0.0
+        self.measure(exchange.target.model, _API[exchange.target.method], "REST", seconds, run_us, exchange.request.id)
         reply.note["version"] = exchange.servable.number
+
+    def measure(self, model: str, api: str, entry: str, seconds: float, run_us: float, example: str = "") -> None:
+        """Count a request that was answered: its API, the protocol that it came by, how long it took and its run."""
+        self.instruments.count(model, Code.OK)
+        self.instruments.latency.observe(seconds * 1e6, model, api, entry, example=example)
+        self.instruments.runtime.observe(run_us, model, api, "TF1")
+
+    def count(self, model: str, code: Code) -> None:
+        """Count a request that was not answered. Names that are no model's would make a metric each."""
+        self.instruments.count(model if model in self.catalogue.views else _UNKNOWN_MODEL, code)
 
     def _failed(self, error: ServingError, target: Target | None, request: Request) -> Reply:
         if target is not None:
-            known = target.model in self.catalogue.views  # other names would make a metric each
-            self.instruments.count(target.model if known else _UNKNOWN_MODEL, error.code)
+            self.count(target.model, error.code)
         if error.http_status in (413, 429, 503, 504):
             self.instruments.refused.add(str(error.http_status))
         headers = () if error.retry_after is None else (("Retry-After", str(error.retry_after)),)

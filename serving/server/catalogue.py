@@ -122,6 +122,13 @@ class Catalogue:
         for _ in self._threads[1:]:
             self._loads.put(None)
 
+    def replace(self, configs: tuple[ModelConfig, ...]) -> None:
+        """Follow this configuration until the file changes the next time."""
+        with self._lock:
+            self._apply(configs)
+            self._publish()
+        self._wake.set()
+
     # requests
 
     @property

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -26,6 +27,9 @@ from serving.server.http.messages import Limits, Reply, Request
 from serving.server.instruments import Instruments
 from serving.server.log import Log
 from serving.server.tokens import Tokens
+
+if TYPE_CHECKING:
+    from serving.server.rpc.server import RpcServer
 
 __all__ = ["ServerOptions", "run_server"]
 
@@ -49,6 +53,7 @@ class ServerOptions:
         max_queue: how many requests may wait for a worker.
         token_file: who may ask; None: everybody.
         tls: certificate and key files; None: plain HTTP.
+        grpc_port: the port of the gRPC API; 0: any free one; None: none.
         drain_delay_s: how long new requests are still taken after SIGTERM, until nobody sends any.
         drain_s: how long requests under way may take after that.
         as_json: log as JSON.
@@ -63,6 +68,7 @@ class ServerOptions:
     max_queue: int = 512
     token_file: Path | None = None
     tls: tuple[Path, Path] | None = None
+    grpc_port: int | None = None
     drain_delay_s: float = 0.0
     drain_s: float = 25.0
     as_json: bool = False
@@ -118,6 +124,7 @@ class _Process:
         self.application.connections = lambda: len(self.server.connections)
         self.ended = asyncio.Event()
         self.stopping: asyncio.Task[None] | None = None
+        self.rpc: RpcServer | None = None
 
     def _deliver(self) -> None:
         self.application.deliver()
@@ -138,9 +145,20 @@ class _Process:
         )
         self.catalogue.start()
         self.log.note("listening", host=self.options.host, port=listener.getsockname()[1], pid=os.getpid())
+        await self._start_rpc()
         self._tick(loop)
         await self.ended.wait()
         accepting.close()
+
+    async def _start_rpc(self) -> None:
+        options = self.options
+        if options.grpc_port is None:
+            return
+        from serving.server.rpc.server import RpcServer  # who does not want gRPC does not wait for its library
+
+        limit = options.limits.body_bytes
+        self.rpc = RpcServer(self.application, options.host, options.grpc_port, limit, options.tls)
+        self.log.note("grpc", grpc_port=await self.rpc.start())
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self.application.expire()
@@ -160,10 +178,13 @@ class _Process:
         self.application.draining = True
         await asyncio.sleep(self.options.drain_delay_s)
         self.server.drain()
+        rpc = asyncio.create_task(self.rpc.stop(self.options.drain_s)) if self.rpc else None
         end = time.monotonic() + self.options.drain_s
         while (self.application.in_flight or self.server.connections) and time.monotonic() < end:
             self.server.drain()
             await asyncio.sleep(0.02)
+        if rpc:
+            await rpc
         self.ended.set()
 
 

@@ -67,8 +67,13 @@ class Servable:
             self._held += 1
             return True
 
+    def share(self) -> None:
+        """Hold the version once more; only for who holds it already."""
+        with self._idle:
+            self._held += 1
+
     def release(self) -> None:
-        """Give up what `acquire` took."""
+        """Give up what `acquire` or `share` took."""
         with self._idle:
             self._held -= 1
             if not self._held:

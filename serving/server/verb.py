@@ -35,6 +35,7 @@ def _options(settings: Settings, given: dict[str, Any]) -> ServerOptions:
         max_queue=given["max_queue"],
         token_file=given["token_file"],
         tls=(certificate, key) if certificate else None,
+        grpc_port=given["grpc_port"],
         drain_delay_s=given["drain_delay"],
         as_json=settings.log_format == "json",
         access_log=given["access_log"],
@@ -59,6 +60,9 @@ def _port_of(url: str) -> int:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; default: ORCHARD_SERVER_URL's.")
 @click.option(
+    "--grpc-port", type=click.IntRange(0, 65535), help="Port of TF Serving's gRPC API (its own: 8500); unset: none."
+)
+@click.option(
     "--models-config",
     type=click.Path(path_type=Path, dir_okay=False),
     help="TF Serving's models.config to follow; default: ORCHARD_SERVING_DIR/models.config.",
@@ -82,7 +86,7 @@ def _port_of(url: str) -> int:
 )  # fmt: skip
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="Log each request.")
 def serve(out: Output, **options: Any) -> None:
-    """Answer predictions with TF Serving's REST API.
+    """Answer predictions with TF Serving's REST API, and its gRPC API if asked.
 
     Follows models.config as `orchard sync` or anybody else writes it: new versions are loaded beside the old ones
     and switched when they are warm. /readyz tells when every configured model is served, /healthz that the process

@@ -9,7 +9,7 @@ from serving.server.rest.replies import classification_reply, regression_reply
 from serving.server.runtime.tensors import Array
 from serving.server.status import invalid
 
-__all__ = ["classify_reply", "regress_reply"]
+__all__ = ["check_classification", "check_regression", "classify_reply", "regress_reply"]
 
 Outputs = Mapping[str, tuple[Array, DataType]]
 
@@ -27,8 +27,12 @@ def _check_matrix(kind: str, array: Array, dtype: DataType, wanted: str, example
         raise invalid(f"Expected {kind} output batch size of {examples}. Got: {array.shape[0]}")
 
 
-def classify_reply(outputs: Outputs, examples: int) -> bytes:
-    """Lay out classes and scores. Raises `ServingError` if they do not have the shape or type that they must have."""
+def check_classification(outputs: Outputs, examples: int) -> tuple[Array | None, Array | None]:
+    """Return classes and scores, [examples, classes] each, as far as the model gives them.
+
+    Raises:
+        ServingError: they do not have the shape or type that they must have.
+    """
     classes, scores = outputs.get("classes"), outputs.get("scores")
     if classes:
         _check_matrix("classes", *classes, "DT_STRING", examples)
@@ -38,11 +42,11 @@ def classify_reply(outputs: Outputs, examples: int) -> bytes:
         raise invalid(
             f"Tensors class and score should match in dim_size(1). Got {classes[0].shape[1]} vs. {scores[0].shape[1]}"
         )
-    return classification_reply(classes[0] if classes else None, scores[0] if scores else None)
+    return classes[0] if classes else None, scores[0] if scores else None
 
 
-def regress_reply(outputs: Outputs, examples: int) -> bytes:
-    """Lay out values. Raises `ServingError` if they do not have the shape or type that they must have."""
+def check_regression(outputs: Outputs, examples: int) -> Array:
+    """Return the values, one for each example. Raises `ServingError` if they have not the right shape or type."""
     array, dtype = outputs["outputs"]
     if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
         raise invalid(
@@ -52,4 +56,14 @@ def regress_reply(outputs: Outputs, examples: int) -> bytes:
         raise invalid(f"Input batch size did not match output batch size: {examples} vs. {array.shape[0]}")
     if dtype.proto != "DT_FLOAT":
         raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {dtype.proto}")
-    return regression_reply(array)
+    return array
+
+
+def classify_reply(outputs: Outputs, examples: int) -> bytes:
+    """Lay out classes and scores. Raises `ServingError` if they are not what they must be."""
+    return classification_reply(*check_classification(outputs, examples))
+
+
+def regress_reply(outputs: Outputs, examples: int) -> bytes:
+    """Lay out values. Raises `ServingError` if they are not what they must be."""
+    return regression_reply(check_regression(outputs, examples))

@@ -1,0 +1,143 @@
+"""gRPC requests as feeds for a lane, and its outputs as gRPC answers; errors in TF Serving's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from serving.savedmodel.document import Signature, TensorInfo
+from serving.server.batching import Lane, Outputs
+from serving.server.rest.results import check_classification, check_regression
+from serving.server.rpc.tensors import from_proto, to_proto
+from serving.server.runtime.tensors import Array
+from serving.server.servable import DEFAULT_SIGNATURE, Servable
+from serving.server.status import Code, ServingError, invalid
+
+__all__ = [
+    "fill_classification",
+    "fill_prediction",
+    "fill_regression",
+    "fill_signature",
+    "fill_spec",
+    "predict_feeds",
+    "read_examples",
+]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))
+
+
+def predict_feeds(servable: Servable, request: Any) -> tuple[Lane, list[Array], tuple[str, ...]]:
+    """Return the lane of a PredictRequest, the arrays to feed, and the outputs that were asked for.
+
+    Raises:
+        ServingError: in TF Serving's words.
+    """
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+    sent, wanted = set(request.inputs), set(signature.inputs)
+    if len(sent) != len(wanted):
+        raise invalid(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} len({{{_listed(sent)}}}) != "
+            f"len({{{_listed(wanted)}}}). Sent extra: {{{_listed(sent - wanted)}}}. "
+            f"Missing but required: {{{_listed(wanted - sent)}}}."
+        )
+    for alias in sorted(sent - wanted):
+        raise invalid(
+            f"input tensor alias not found in signature: {alias}. Inputs expected to be in the set {{{_listed(wanted)}}}."
+        )
+    outputs = _filtered(signature, request.output_filter)
+    lane = servable.predict_lane(name)
+    return lane, [_fed(request.inputs[alias], signature.inputs[alias]) for alias in lane.inputs], outputs
+
+
+def _filtered(signature: Signature, asked: Iterable[str]) -> tuple[str, ...]:
+    chosen: list[str] = []
+    for alias in asked:
+        if alias not in signature.outputs:
+            raise invalid(
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
+                f"{{{_listed(signature.outputs)}}}."
+            )
+        if alias in chosen:
+            raise invalid(f"duplicate output tensor alias: {alias}")
+        chosen.append(alias)
+    return tuple(chosen) or tuple(signature.outputs)
+
+
+def _fed(proto: Any, info: TensorInfo) -> Array:
+    if proto.dtype != info.dtype.number:
+        from serving.savedmodel.types import data_type
+
+        raise invalid(
+            f"input tensor {info.name} has type {data_type(proto.dtype).name}; the signature says {info.dtype.name}"
+        )
+    return from_proto(proto)
+
+
+def read_examples(proto: Any) -> Array:
+    """Return an Input's serialised examples, each after the context if there is one. Raises `ServingError` if empty."""
+    kind = proto.WhichOneof("kind")
+    held: Any = getattr(proto, kind or "example_list")
+    context = held.context if kind == "example_list_with_context" else b""
+    if not held.examples:
+        raise invalid("Input is empty.")
+    array = np.empty(len(held.examples), object)
+    array[:] = [context + example for example in held.examples]
+    return array
+
+
+def fill_spec(spec: Any, name: str, servable: Servable, signature: str) -> None:
+    """Say which model, version and signature answered."""
+    spec.name = name
+    spec.version.value = servable.number
+    spec.signature_name = signature
+
+
+def fill_prediction(outputs: Outputs, aliases: Iterable[str], response: Any) -> None:
+    """Write a PredictResponse's outputs."""
+    for alias in aliases:
+        array, dtype = outputs[alias]
+        to_proto(array, dtype, response.outputs[alias])
+
+
+def fill_classification(outputs: Outputs, examples: int, result: Any) -> None:
+    """Write a ClassificationResult. Raises `ServingError` if the outputs have not the right shape or type."""
+    classes, scores = check_classification(outputs, examples)
+    known = classes if classes is not None else scores
+    for row in range(examples):
+        held = result.classifications.add()
+        for column in range(0 if known is None else known.shape[1]):
+            item = held.classes.add()
+            if classes is not None:
+                item.label = classes[row, column].decode("utf-8", "replace")
+            if scores is not None:
+                item.score = float(scores[row, column])
+
+
+def fill_regression(outputs: Outputs, examples: int, result: Any) -> None:
+    """Write a RegressionResult. Raises `ServingError` if the output has not the right shape or type."""
+    for value in check_regression(outputs, examples).reshape(-1).tolist():
+        result.regressions.add(value=value)
+
+
+def _fill_info(info: TensorInfo, proto: Any) -> None:
+    proto.name, proto.dtype = info.name, info.dtype.number
+    proto.tensor_shape.unknown_rank = info.shape is None
+    for dim in info.shape or ():
+        proto.tensor_shape.dim.add(size=dim.size, name=dim.name)
+
+
+def fill_signature(signatures: Mapping[str, Signature], proto: Any) -> None:
+    """Write a SignatureDefMap."""
+    for name, signature in signatures.items():
+        made = proto.signature_def[name]
+        made.method_name = signature.method_name
+        for infos, protos in ((signature.inputs, made.inputs), (signature.outputs, made.outputs)):
+            for alias, info in infos.items():
+                _fill_info(info, protos[alias])

@@ -1,0 +1,91 @@
+"""The gRPC server beside REST, in the same event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import grpc  # type: ignore[import-untyped]
+import grpc.aio  # type: ignore[import-untyped]
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha import reflection, reflection_pb2  # type: ignore[import-untyped]
+
+from orchard.errors import ServerError
+from serving.server.application import Application
+from serving.server.rpc.messages import POOL
+from serving.server.rpc.service import Service
+
+__all__ = ["RpcServer"]
+
+_STATUS = health_pb2.HealthCheckResponse
+_CHECK_S = 0.2
+for _known in (health_pb2, reflection_pb2):
+    POOL.AddSerializedFile(_known.DESCRIPTOR.serialized_pb)
+
+
+class RpcServer:
+    """TF Serving's gRPC API, health and reflection on a port of their own.
+
+    Args:
+        application: what answers.
+        host: the address to listen on.
+        port: the port; 0: any free one.
+        max_bytes: the largest message.
+        tls: certificate and key files; None: plain text.
+    """
+
+    def __init__(
+        self, application: Application, host: str, port: int, max_bytes: int, tls: tuple[Path, Path] | None
+    ) -> None:
+        self._application = application
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._tls = tls
+        options = [
+            ("grpc.max_receive_message_length", max_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        ]
+        self._server = grpc.aio.server(options=options)
+        self._health = health.aio.HealthServicer()
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Listen; returns the port. Raises `ServerError` if it is taken."""
+        service = Service(self._application, asyncio.get_running_loop())
+        for handler in service.handlers():
+            self._server.add_generic_rpc_handlers((handler,))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*service.names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server, POOL)
+        try:
+            if self._tls:
+                certificate, key = self._tls
+                credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+                port = self._server.add_secure_port(self._address, credentials)
+            else:
+                port = self._server.add_insecure_port(self._address)
+        except RuntimeError as error:
+            raise ServerError(
+                f"cannot listen on {self._address} for gRPC: the port is taken",
+                hint="stop the program that has it, or choose another port with --grpc-port",
+            ) from error
+        await self._server.start()
+        self._watching = asyncio.create_task(self._watch(("", *service.names)))
+        return int(port)
+
+    async def _watch(self, names: tuple[str, ...]) -> None:
+        """Say by gRPC's health protocol what /readyz says."""
+        while True:
+            ready = self._application.is_ready()
+            for name in names:
+                await self._health.set(name, _STATUS.SERVING if ready else _STATUS.NOT_SERVING)
+            await asyncio.sleep(_CHECK_S)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new requests, answer those under way, end."""
+        if self._watching:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
+        await self._server.stop(grace_s)
