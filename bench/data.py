@@ -108,14 +108,19 @@ def ingest(bench: Bench, folder: Path, bucket: str, source: Path) -> dict[str, o
     return document
 
 
+def lay(folder: Path, settings: Settings) -> None:
+    """Make a folder a DVC project without git that looks into a bucket."""
+    project.init(folder)
+    (folder / ".dvc/config.local").write_text("[core]\n    no_scm = true\n", encoding="utf-8")
+    project.remote(folder, settings)
+
+
 def copies(bench: Bench, photos: Path, shards: Path) -> dict[str, Path]:
     """Make three projects with the data tracked: loose photos, and twice the shards."""
     made = {name: bench.scratch / f"push-{i}" for i, name in enumerate((LOOSE, SHARDS, ORCHARD))}
     for name, folder in made.items():
-        project.init(folder)
-        project.remote(folder, bench.settings("unused"))
+        lay(folder, bench.settings("unused"))
         shutil.copytree(photos if name == LOOSE else shards, folder / "data" / NAME)
-        (folder / ".dvc/config.local").open("a").write("[core]\n    no_scm = true\n")
         bench.run(folder, "unused", "-m", "dvc", "add", "-q", f"data/{NAME}")
     return made
 
@@ -151,9 +156,7 @@ def pulls(bench: Bench, projects: Mapping[str, Path], buckets: Mapping[str, str]
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             if name != ORCHARD:
-                project.init(folder)
-                project.remote(folder, bench.settings(buckets[name]))
-                (folder / ".dvc/config.local").open("a").write("[core]\n    no_scm = true\n")
+                lay(folder, bench.settings(buckets[name]))
                 (folder / "data").mkdir()
                 shutil.copy(projects[name] / f"data/{NAME}.dvc", folder / "data")
 

@@ -143,7 +143,7 @@ def opened(folder: Path, settings: Settings | None = None) -> Iterator[Any]:
     _edit_local(project, {"no_scm": str(_is_outside_git(project)).lower(), "site_cache_dir": str(site)})
     if settings is not None:
         remote(project, settings)
-    with _quiet(), _aws_environment(settings):
+    with _quiet():
         from dvc.repo import Repo
 
         repo = Repo(str(project))
@@ -162,21 +162,6 @@ def _quiet() -> Iterator[None]:
     assert dvc  # noqa: S101
     with set_loggers_level(logging.CRITICAL):
         yield
-
-
-@contextmanager
-def _aws_environment(settings: Settings | None) -> Iterator[None]:
-    """Set the credentials file that boto reads: DVC sets it itself, but only once per process."""
-    name = "AWS_SHARED_CREDENTIALS_FILE"
-    before = os.environ.get(name)
-    if settings is not None and settings.store_credentials_file is not None:
-        os.environ[name] = str(settings.store_credentials_file.resolve())
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
-        if before is not None:
-            os.environ[name] = before
 
 
 def patiently(call: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchard import dataset
 from orchard.dataset import DatasetVersion
 from orchard.documents import canonical_json
-from orchard.errors import DataError, IntegrityError
+from orchard.errors import DataError, IntegrityError, OrchardError
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
 from training import tracking
@@ -55,7 +55,15 @@ def pull(settings: Settings, folder: Path, version: int | None, note: Callable[[
     index = parse_index(canonical_json(wanted.index), where)
     with staging.locked(folder.parent, note):
         _require_nothing_lost(store, folder, index)
-        fetched = tracking.pull(folder, wanted.dvc, settings, accept=lambda files: _require_same(files, index, where))
+        try:
+            fetched = tracking.pull(
+                folder, wanted.dvc, settings, accept=lambda files: _require_same(files, index, where)
+            )
+        except OSError as error:
+            raise OrchardError(
+                f"this machine's disk failed while {where} came to {folder}: {error.strerror or error}",
+                hint="make room or mend it, and pull again: it goes on from what is here",
+            ) from error
         try:
             if read_index(folder).digest != wanted.digest:
                 raise IntegrityError(f"{where} came with an index that is not its own")

@@ -1,30 +1,40 @@
 """A dataset folder under DVC: its bytes in the bucket under `dvc/`, its name in a small `.dvc` text.
 
-What DVC does not promise is done here: it does not look at bytes that are in its cache already, takes an object that
-is missing for an assertion, and waits for minutes on a store that is gone. So everything that enters or leaves the
-cache is hashed, and the store is asked first through `orchard.store`, which is bounded.
+DVC hashes, lists, keeps the cache and puts files in place; the objects between its cache and its remote go through
+`orchard.store`, into the keys where DVC looks for them, so `dvc pull` and `dvc push` by hand find and leave the same.
+DVC's own transfer takes a listing that is there for proof that all it lists is, does not look at bytes that are in its
+cache already, and on a store that accepts a connection and falls silent it never ends (aiohttp waits without a limit
+for `100 Continue`). Here every byte is hashed on its way in and out, and every request is bounded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from orchard import settings as orchard_settings
-from orchard.errors import DataError, IntegrityError, ObjectNotFound, StoreError, StoreUnavailable
+from orchard.errors import DataError, IntegrityError, ObjectNotFound
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
-from training.project import PREFIX, REMOTE, opened, patiently, write_text
+from training.project import PREFIX, opened, patiently, write_text
 
 __all__ = ["pull", "push", "track"]
+
+JOBS = 8
+"""Objects on their way at the same time."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -95,13 +105,9 @@ def push(folder: Path, settings: Settings | None = None) -> int:
                 f"DVC's cache lost or damaged {len(damaged)} objects of {folder}; nothing was uploaded",
                 hint="track the folder again (`orchard ingest` does), or `orchard pull` the published version",
             )
-        with _failures(store, "push", folder):
-            count = int(patiently(lambda: repo.push([str(_dvc_file(folder))], remote=REMOTE)))
-        for oid, path in _cached_files(repo, folder).items():
-            if _lacks(store, oid, path):  # DVC takes a listing that is there for proof that all it lists is
-                store.put_file(_key(oid), path)
-                count += 1
-    return count
+        (listing, its_path), *files = _cached_files(repo, folder).items()
+        count = sum(_together(lambda item: _upload(store, *item), files))
+        return count + _upload(store, listing, its_path)  # last: it says that all is there
 
 
 def pull(
@@ -133,10 +139,12 @@ def pull(
     settings = settings or orchard_settings.load()
     store = open_store(settings)
     tracked = _parse(dvc_text, folder.name)
-    files = _parse_listing(_read_listing(store, tracked), tracked.name)
+    listing = _read_listing(store, tracked)
+    files = _parse_listing(listing, tracked.name)
     accept({file.path: file.md5 for file in files})
     with opened(folder, settings) as repo, _restored_on_error(_dvc_file(folder), dvc_text):
-        count = _fetch(repo, store, folder, files)
+        cache = _cache(repo)
+        count = _keep(cache(f"{tracked.md5}.dir"), tracked.md5, [listing]) + _fetch(store, files, cache)
         _require_checked_out(repo, folder, files)
     return count
 
@@ -158,34 +166,72 @@ def _damaged(repo: Any, folder: Path) -> dict[str, Path]:
     return {oid: path for oid, path in found.items() if not _is(path, oid.removesuffix(".dir"))}
 
 
-def _fetch(repo: Any, store: ObjectStore, folder: Path, files: list[_File]) -> int:
-    """Bring every file into the cache, right; returns how many objects travelled."""
-    cache = _cache(repo)
-    for md5 in {file.md5 for file in files}:
-        if cache(md5).exists() and not _is(cache(md5), md5):
-            cache(md5).unlink()
+def _upload(store: ObjectStore, oid: str, path: Path) -> bool:
+    """Bring one object of the cache to the store; False if it was there with the same size."""
     try:
-        with _failures(store, "fetch", folder):
-            count = int(patiently(lambda: repo.fetch([str(_dvc_file(folder))], remote=REMOTE)))
-    except StoreUnavailable:
-        raise
-    except StoreError:
-        _require_fetched(store, files, cache)  # says which files, where DVC only counts
-        raise
-    _require_fetched(store, files, cache)
-    return count
+        if store.head(_key(oid)).size == path.stat().st_size:
+            return False
+    except ObjectNotFound:
+        pass
+    store.put_file(_key(oid), path)
+    return True
 
 
-def _require_fetched(store: ObjectStore, files: list[_File], cache: Callable[[str], Path]) -> None:
-    absent = [file for file in files if not _is(cache(file.md5), file.md5)]
-    damaged = [file.path for file in absent if store.exists(_key(file.md5))]
-    lost = [file.path for file in absent if file.path not in damaged]
-    if absent:
-        parts = [f"holds other bytes for {_few(damaged)}"] * bool(damaged) + [f"lacks {_few(lost)}"] * bool(lost)
+def _fetch(store: ObjectStore, files: list[_File], cache: Callable[[str], Path]) -> int:
+    """Bring every file into the cache, right; returns how many objects travelled. Raises `IntegrityError`."""
+    names = {file.md5: file.path for file in files}
+
+    def fetch(md5: str) -> str:
+        try:
+            return "fetched" if _keep(cache(md5), md5, store.stream(_key(md5))) else "here"
+        except ObjectNotFound:
+            return "lacks"
+        except IntegrityError:
+            return "holds other bytes for"
+
+    said = dict(zip(names, _together(fetch, names), strict=True))
+    wrong = [
+        f"{what} {_few(concerned)}"
+        for what in ("lacks", "holds other bytes for")
+        if (concerned := [names[md5] for md5, outcome in said.items() if outcome == what])
+    ]
+    if wrong:
         raise IntegrityError(
-            f"{store.name} {' and '.join(parts)}; the folder is left as it was",
+            f"{store.name} {' and '.join(wrong)}; the folder is left as it was",
             hint="restore those objects from the backup, or ingest the photos again",
         )
+    return sum(outcome == "fetched" for outcome in said.values())
+
+
+def _keep(target: Path, md5: str, pieces: Iterable[bytes]) -> bool:
+    """Put an object into the cache, unless it is there and right; `pieces` is not begun then, and False returned.
+
+    Raises:
+        IntegrityError: the bytes are not what their name says; nothing was put there.
+    """
+    if _is(target, md5):
+        return False
+    digest = hashlib.md5(usedforsecurity=False)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            for piece in pieces:
+                digest.update(piece)
+                file.write(piece)
+        if digest.hexdigest() != md5:
+            raise IntegrityError(f"{target.name} has the MD5 {digest.hexdigest()}")
+        draft.chmod(0o444)  # as DVC keeps it
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+def _together(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Call a function for all items, a few at a time; the first error ends it."""
+    with ThreadPoolExecutor(JOBS) as pool:
+        return list(pool.map(function, items))
 
 
 def _require_checked_out(repo: Any, folder: Path, files: list[_File]) -> None:
@@ -267,14 +313,6 @@ def _is(path: Path, md5: str) -> bool:
         return False
 
 
-def _lacks(store: ObjectStore, oid: str, path: Path) -> bool:
-    """Whether the store has no object of this name, or one of another size."""
-    try:
-        return store.head(_key(oid)).size != path.stat().st_size
-    except ObjectNotFound:
-        return True
-
-
 def _few(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
@@ -298,13 +336,3 @@ def _restored_on_error(path: Path, text: str) -> Iterator[None]:
 
 def _cache(repo: Any) -> Callable[[str], Path]:
     return lambda oid: Path(repo.cache.local.oid_to_path(oid))
-
-
-@contextmanager
-def _failures(store: ObjectStore, what: str, folder: Path) -> Iterator[None]:
-    """Say why a transfer failed: DVC only counts."""
-    try:
-        yield
-    except DataError as error:
-        store.exists(f"{PREFIX}/files")  # raises what is wrong with the store as a whole
-        raise StoreError(f"DVC could not {what} {folder}: {error.message}", hint="run it again") from error

@@ -7,9 +7,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -19,7 +21,8 @@ from hypothesis import strategies as st
 from orchard import settings
 from orchard.errors import ConflictError, DataError, IntegrityError, SettingsError, StoreUnavailable
 from orchard.settings import Settings
-from orchard.store import open_store
+from orchard.store import objects, open_store
+from tests.faults.proxy import Fault, proxy
 from training import project, tracking
 
 FILES = {f"{i:04d}.parquet": bytes([i]) * (4000 + i) for i in range(4)}
@@ -62,16 +65,16 @@ def origin(embedded_store, tmp_path_factory):
         text = tracking.track(folder)
         assert tracking.push(folder) == len(FILES) + 1
         store = open_store(settings.load())
-        objects = {stat.key: store.get(stat.key).body for stat in store.list("dvc")}
-    return folder.parents[1], text, objects
+        bodies = {stat.key: store.get(stat.key).body for stat in store.list("dvc")}
+    return folder.parents[1], text, bodies
 
 
 @pytest.fixture
 def pushed(origin, seaweed, tmp_path):
     """The same in a bucket of its own, with the text that names it and another project to pull it into."""
-    folder, text, objects = origin
+    folder, text, bodies = origin
     shutil.copytree(folder, tmp_path / "here")
-    for key, body in objects.items():
+    for key, body in bodies.items():
         seaweed.put(key, body)
     return seaweed, text, tmp_path / "there/data/fruits"
 
@@ -106,6 +109,28 @@ def test_only_what_is_new_travels_and_an_older_version_can_be_had_again(pushed, 
     assert read(there) == {**FILES, "0004.parquet": b"new" * 1000}
     tracking.pull(there, old)
     assert read(there) == FILES
+
+
+def dvc(folder: Path, *command: str) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", *command, "-q"], cwd=folder, check=True, capture_output=True)
+
+
+def test_dvc_by_hand_finds_what_was_pushed_and_its_push_is_found(pushed, tmp_path):
+    _, text, there = pushed
+    project.init(there.parents[1])
+    (there.parents[1] / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
+    project.remote(there.parents[1], settings.load())
+    there.parent.mkdir()
+    there.with_name("fruits.dvc").write_text(text)
+
+    dvc(there.parents[1], "pull")
+    assert read(there) == FILES
+
+    write(there, {"0004.parquet": b"by hand" * 1000})
+    text = tracking.track(there)
+    dvc(there.parents[1], "push")
+    tracking.pull(tmp_path / "here/data/fruits", text)
+    assert read(tmp_path / "here/data/fruits") == read(there)
 
 
 def test_flipped_byte_in_the_store_is_never_pulled(pushed):
@@ -209,6 +234,30 @@ def test_store_that_is_down_is_said_and_nothing_changes(pushed, tmp_path, monkey
 
     assert read(there) == {}
     assert not there.with_name("fruits.dvc").exists()
+
+
+@pytest.mark.parametrize("request_", [b"GET", b"PUT"])
+def test_store_that_falls_silent_halfway_holds_nobody_for_long(pushed, tmp_path, monkeypatch, request_):
+    store, text, there = pushed
+    here = write(tmp_path / "here/data/fruits", {"0004.parquet": b"new" * 1000})
+    tracking.track(here)
+    for name, value in {"READ_SECONDS": 1, "RETRY_SECONDS": 1, "DOCUMENT_SECONDS": 2}.items():
+        monkeypatch.setattr(objects, name, value)
+    bucket = os.environ["ORCHARD_STORE_URL"].removeprefix("s3://")
+    silent = key_of(store, FILES["0002.parquet"]) if request_ == b"GET" else "dvc/"
+    with proxy(urlsplit(os.environ["ORCHARD_STORE_ENDPOINT"]).port, silence(request_, bucket, silent)) as running:
+        monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", f"http://127.0.0.1:{running.port}")
+        begin = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            tracking.pull(there, text) if request_ == b"GET" else tracking.push(here)
+        assert time.monotonic() - begin < 20
+
+    assert read(there) == {}
+    assert len([stat for stat in store.list("dvc") if stat.key.endswith(".dir")]) == 1  # no listing without its files
+
+
+def silence(request: bytes, bucket: str, key: str) -> Fault:
+    return Fault("stall", request + f" /{bucket}/{key}".encode(), times=None)
 
 
 def test_files_of_another_version_may_be_refused_before_anything_is_written(pushed):
