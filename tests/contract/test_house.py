@@ -60,7 +60,7 @@ def test_help_of_every_verb_imports_nothing_heavy():
     assert loaded.strip() == "[]"
 
 
-def test_files_and_functions_stay_small():
+def test_files_and_functions_stay_small_beside_their_docstrings():
     for path in tracked("*.py"):
         source = path.read_text()
         assert source.count("\n") <= 400, f"{path.relative_to(ROOT)} is over 400 lines"
@@ -68,7 +68,8 @@ def test_files_and_functions_stay_small():
             continue
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                docstring = ast.get_docstring(node, clean=False) or ""
+                length = (node.end_lineno or node.lineno) - node.lineno + 1 - len(docstring.splitlines())
                 assert length <= 40, f"{path.relative_to(ROOT)}: {node.name} has {length} lines"
 
 
