@@ -26,32 +26,12 @@ def _when(seconds: float) -> str | None:
 def describe(reconciler: Reconciler) -> dict[str, Any]:
     """Say what is served, why, since when, and what was refused."""
     state, follower = reconciler.state, reconciler.follower
-    channels = {
-        channel: {
-            "version": seen.version,
-            "generation": seen.generation,
-            "why": seen.why,
-            "who": seen.who,
-            "served": state.labels.get(channel),
-            "since": _when(state.since.get(channel, 0)),
-            "live": channel in state.labels and reconciler.live.get(channel) == state.labels[channel],
-        }
-        for channel, seen in sorted(state.channels.items())
-    }
-    engine = (
-        None
-        if reconciler.statuses is None
-        else {
-            str(version): {"state": status.state, **({"error": status.error} if status.error else {})}
-            for version, status in sorted(reconciler.statuses.items())
-        }
-    )
     return {
         "model": state.model,
         "ready": reconciler.is_ready(),
-        "channels": channels,
+        "channels": _channels(reconciler),
         "on_disk": sorted(reconciler.held),
-        "engine": {"url": reconciler.plan.server_url, "versions": engine},
+        "engine": {"url": reconciler.plan.server_url, "versions": _engine(reconciler)},
         "store": {"name": follower.store.name, "last_success": _when(follower.last_success)},
         "problems": {**follower.problems, **({"sync": reconciler.problem} if reconciler.problem else {})},
         "refused": [
@@ -64,6 +44,31 @@ def describe(reconciler: Reconciler) -> dict[str, Any]:
             }
             for refusal in state.refused.values()
         ],
+    }
+
+
+def _channels(reconciler: Reconciler) -> dict[str, Any]:
+    state = reconciler.state
+    return {
+        channel: {
+            "version": seen.version,
+            "generation": seen.generation,
+            "why": seen.why,
+            "who": seen.who,
+            "served": state.labels.get(channel),
+            "since": _when(state.since.get(channel, 0)),
+            "live": channel in state.labels and reconciler.live.get(channel) == state.labels[channel],
+        }
+        for channel, seen in sorted(state.channels.items())
+    }
+
+
+def _engine(reconciler: Reconciler) -> dict[str, Any] | None:
+    if reconciler.statuses is None:
+        return None
+    return {
+        str(version): {"state": status.state, **({"error": status.error} if status.error else {})}
+        for version, status in sorted(reconciler.statuses.items())
     }
 
 

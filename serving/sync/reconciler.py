@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from orchard.client import VersionStatus
 from orchard.errors import IntegrityError, ServerError, StoreError
@@ -65,6 +66,7 @@ class Reconciler:
         trust: the keys that are believed.
         instruments: what is measured.
         tell: called with every event, as a name and its fields.
+        send: how work that takes long is done; beside the loop.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Reconciler:
         trust: TrustFile,
         instruments: Instruments,
         tell: Callable[..., None],
+        send: type[Errand[Any]] = Errand,
     ) -> None:
         self.plan = plan
         self.wake = threading.Event()
@@ -87,6 +90,7 @@ class Reconciler:
         self.problem = ""
         self.ticked = time.monotonic()
         self._trust = trust
+        self._send = send
         self._tell = tell
         self._config = plan.serving_dir / CONFIG_NAME
         self._engine_due = 0.0
@@ -185,7 +189,7 @@ class Reconciler:
             pointer = self.follower.pointers.get(channel)
             if pointer and not self._is_held(seen) and pointer.manifest_sha256 == seen.manifest_sha256:
                 self._pointer = pointer
-                self._fetching = Errand(f"fetch {pointer.version}", partial(self._fetch, pointer), self.wake.set)
+                self._fetching = self._send(f"fetch {pointer.version}", partial(self._fetch, pointer), self.wake.set)
                 return
 
     def _fetch(self, pointer: Pointer) -> Manifest:
@@ -285,7 +289,7 @@ class Reconciler:
     def _prove(self, engine: Engine, seen: Seen) -> None:
         version, folder = seen.version, self.shelf.folder(seen.version)
         self._proved = (version, seen.manifest_sha256)
-        self._proving = Errand(f"prove {version}", lambda: engine.ask_golden(version, folder), self.wake.set)
+        self._proving = self._send(f"prove {version}", lambda: engine.ask_golden(version, folder), self.wake.set)
 
     def _finish_proof(self) -> None:
         outcome = self._proving.outcome() if self._proving else None

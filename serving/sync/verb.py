@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchard.cli.output import Output
 from orchard.cli.verb import verb
+
+if TYPE_CHECKING:
+    from serving.sync.process import Synced
 
 __all__ = ["sync"]
 
@@ -67,12 +70,16 @@ def sync(
     def tell(event: str, **fields: Any) -> None:
         out.note(" ".join([event, *(f"{name}={value}" for name, value in fields.items())]))
 
-    found = sync_once(source, plan, settings.channel, timeout, tell)
+    _print(sync_once(source, plan, settings.channel, timeout, tell), settings.model, out)
+
+
+def _print(found: Synced, model: str, out: Output) -> None:
+    state = "live" if found.live else "downloaded"
     document = {
-        "model": settings.model,
+        "model": model,
         "channel": found.channel,
         "version": found.version,
         "generation": found.generation,
-        "state": "live" if found.live else "downloaded",
+        "state": state,
     }
-    out.result(document, f"version {found.version} of {settings.model} is {document['state']} ({found.channel})")
+    out.result(document, f"version {found.version} of {model} is {state} ({found.channel})")
