@@ -13,10 +13,13 @@ from orchestration.demo.photos import CHECKOUT, Source
 
 __all__ = ["PARAMS", "lay"]
 
-PARAMS: dict[str, Any] = {"train": {"epochs": 8}}
+SMALL: dict[str, Any] = {"cnn": {"filters": [24, 48, 96, 128], "dropout": 0.2}}
+
+PARAMS: dict[str, Any] = {"model": SMALL, "train": {"epochs": 8}}
 """What differs from the checkout's params.yaml, by section: the demo is short."""
 
 UNKNOWN_PHOTOS: dict[str, Any] = {
+    "model": SMALL,
     "train": {"epochs": 12},
     "evaluate": {"baseline": False},
     "gate": {"accuracy": {"all": 0.7}, "photos": {"all": 20}, "drop": {"all": 0.02}},
