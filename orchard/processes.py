@@ -15,9 +15,11 @@ from typing import IO, Self
 __all__ = ["Child"]
 
 # Runs in the child before the program does: asks the kernel for SIGKILL when the parent thread is gone (Linux only),
-# then becomes the program. A parent that died in between shows as another parent id.
+# then becomes the program. A parent that died in between shows as another parent id. A shell starts its background jobs
+# with SIGINT ignored, which children inherit: a child in a session of its own listens to it again.
 _BECOME = (
-    "import ctypes,os,sys\n"
+    "import ctypes,os,signal,sys\n"
+    "signal.signal(signal.SIGINT,signal.SIG_DFL)\n"
     "parent=int(sys.argv[1])\n"
     "if sys.platform=='linux': ctypes.CDLL(None).prctl(1,9,0,0,0)\n"
     "if os.getppid()!=parent: sys.exit(1)\n"

@@ -74,3 +74,15 @@ def test_stopping_twice_is_harmless(grace):
 
     assert child.stop(grace) in {-signal.SIGTERM, -signal.SIGKILL}
     assert child.stop(grace) in {-signal.SIGTERM, -signal.SIGKILL}
+
+
+def test_child_listens_to_sigint_though_its_parent_does_not():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        child = Child(["sleep", "60"])
+        wait_for(lambda: b"sleep" in Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")[0])
+        os.kill(child.pid, signal.SIGINT)
+
+        assert child.wait() == -signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, before)
