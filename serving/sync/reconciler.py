@@ -19,6 +19,7 @@ from orchard.client import VersionStatus
 from orchard.errors import IntegrityError, ServerError, StoreError
 from orchard.manifest import Manifest
 from orchard.pointers import CHANNELS, Pointer
+from serving.configuration import Specific
 from serving.sync.channels import Follower, TrustFile
 from serving.sync.engine import CONFIG_NAME, Engine, EngineDown, read_config, write_config
 from serving.sync.errand import Errand, Outcome
@@ -101,6 +102,7 @@ class Reconciler:
         self._proving: Errand[int] | None = None
         self._pointer: Pointer | None = None
         self._proved: tuple[int, str] = (0, "")
+        self._configured: set[int] = set()
         self._restore()
         self.follower = follower(self.state)
 
@@ -122,6 +124,8 @@ class Reconciler:
             self.state.labels = {
                 label: at for label, at in config.labels.items() if at in self.held and label in CHANNELS
             }
+        if config and isinstance(config.policy, Specific):
+            self._configured = set(config.policy.versions)
         if not self._config.exists():
             write_config(self._config, self.plan.model, self.shelf.base, set(), {})
 
@@ -268,10 +272,13 @@ class Reconciler:
         """Something was changed that the engine will show in a moment."""
         self._pace, self._engine_due = _BUSY_S, 0.0
 
+    def _state_of(self, version: int) -> str:
+        status = (self.statuses or {}).get(version)
+        return status.state if status else ""
+
     def is_available(self, version: int) -> bool:
         """Whether the engine answers for a version."""
-        status = (self.statuses or {}).get(version)
-        return status is not None and status.state == "AVAILABLE"
+        return self._state_of(version) == "AVAILABLE"
 
     def _start_proof(self) -> None:
         if self.engine is None or self._proving or time.monotonic() < self._retry_at:
@@ -339,9 +346,22 @@ class Reconciler:
 
     def _write_config(self) -> None:
         versions = self.desired()
-        if versions and write_config(self._config, self.plan.model, self.shelf.base, versions, self.state.labels):
+        if not versions:  # what nobody wants stays, so that there is never nothing; what was refused does not
+            refused = {refusal.version for refusal in self.state.refused.values() if refusal.final}
+            if not self._configured or not self._configured <= refused:
+                return
+        labels = self._labels_that_hold()
+        if write_config(self._config, self.plan.model, self.shelf.base, versions, labels):
             self._ask_soon()
-            self._tell("configured", versions=sorted(versions), labels=dict(self.state.labels))
+            self._tell("configured", versions=sorted(versions), labels=labels)
+        self._configured = versions
+
+    def _labels_that_hold(self) -> dict[str, int]:
+        """The labels, without those on versions of which an engine that is up knows nothing: it would refuse the file."""
+        if self.statuses is None:
+            return dict(self.state.labels)
+        gone = {version for version in self.state.labels.values() if self._state_of(version) in ("", "END")}
+        return {channel: version for channel, version in self.state.labels.items() if version not in gone}
 
     def _clean(self) -> None:
         if self.statuses is not None and len(self.held) > len(self.desired()):
@@ -350,10 +370,9 @@ class Reconciler:
     def _remove_surplus(self, keep: int) -> None:
         """Remove versions that no label, channel or quick rollback needs and that the engine has let go of."""
         kept = [version for version in self.state.recent if version in self.held][:keep]
-        needed = self.desired() | set(kept) | {seen.version for seen in self.wanted().values()}
+        needed = self.desired() | self._configured | set(kept) | {seen.version for seen in self.wanted().values()}
         for version in sorted(set(self.held) - needed):
-            status = (self.statuses or {}).get(version)
-            if self.engine and (self.statuses is None or (status and status.state not in ("END", "START"))):
+            if self.engine and (self.statuses is None or self._state_of(version) not in ("", "END", "START")):
                 continue
             self.shelf.remove(version)
             del self.held[version]

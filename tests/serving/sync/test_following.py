@@ -148,6 +148,24 @@ def test_while_the_store_is_silent_the_same_version_is_served(registry, embedded
             until(lambda: label(server) == two, "version 2 is live")
 
 
+def test_a_connection_that_breaks_in_the_middle_is_tried_again(registry, embedded_store):
+    from tests.faults.proxy import Fault, proxy
+
+    port = int(embedded_store.endpoint.rsplit(":", 1)[1])
+    with proxy(port) as store, registry.serve() as server:
+        version = registry.release("one")
+        registry.environment["ORCHARD_STORE_ENDPOINT"] = f"http://127.0.0.1:{store.port}"
+        bucket = registry.environment["ORCHARD_STORE_URL"].removeprefix("s3://")
+        blob = f"GET /{bucket}/models/{MODEL}/blobs/".encode()
+        manifest = f"GET /{bucket}/models/{MODEL}/versions/".encode()
+        store.faults += [Fault("cut", blob, 2, 900), Fault("drop", manifest, 1), Fault("cut", manifest, 1, 400)]
+
+        assert once(registry)[0] == 0
+
+        assert label(server) == version
+        assert not any(fault.times for fault in store.faults), "not every fault befell it"
+
+
 def test_sigterm_ends_it_at_once(registry):
     registry.release("one")
     registry.environment["ORCHARD_STORE_ENDPOINT"] = "http://127.0.0.1:9"

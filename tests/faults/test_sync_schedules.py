@@ -1,0 +1,406 @@
+"""Publishers, promoters, a sync that is killed anywhere, a store that lies: random schedules against sync's promises.
+
+Everything is real but the engine and the clock: the registry, the files, the reconciler. The engine is TF Serving's
+configuration semantics in a few lines, strict where TF Serving is strict: a label on a version that is not available
+aborts the whole reload.
+
+SYNC_EXAMPLES=1000 runs more of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from orchard import layout, registry
+from orchard.channels import Intent, promote
+from orchard.client import VersionStatus
+from orchard.errors import IntegrityError, StoreError
+from orchard.pointers import CHANNELS
+from orchard.pointers import history as history_of
+from orchard.signing import create_pair, load_key
+from orchard.store import ObjectStore
+from serving.configuration import ModelConfig, Specific, parse
+from serving.sync.channels import Follower, TrustFile
+from serving.sync.engine import EngineDown
+from serving.sync.errand import Errand
+from serving.sync.instruments import Instruments
+from serving.sync.reconciler import Plan, Reconciler
+from serving.sync.shelf import check_bytes
+from tests.faults.crashing_store import CrashingStore, Killed
+from tests.serving.conftest import zoo  # noqa: F401  fixture
+from tests.serving.publishing import MODEL, Registry
+
+MEMORY = Path("/dev/shm")  # noqa: S108  thousands of files flushed one by one; the kill is simulated, the power stays on
+TURNS = st.integers(0, 6)
+MOSTLY_STABLE = st.sampled_from(("stable", "stable", *CHANNELS))
+GOOD, WRONG, BROKEN = "good", "wrong", "broken"
+
+
+class AtOnce(Errand):
+    """An errand that is done when it is sent, so that a schedule is a function of its steps; a kill in it kills sync."""
+
+    def __init__(self, subject, work, done) -> None:
+        self.subject, self._work, self._done, self._outcome = subject, work, done, None
+        self._run()
+
+
+class Engine:
+    """TF Serving's reading of models.config; what a version is good for stands in its fingerprint."""
+
+    url = "bench"
+
+    def __init__(self, config: Path, base: Path, store: ObjectStore, trust: TrustFile) -> None:
+        self.config, self.base, self.store, self.trust = config, base, store, trust
+        self.up = True
+        self.loaded: dict[int, VersionStatus] = {}
+        self.labels: dict[str, int] = {}
+        self.served_before = False
+        self.rotted: set[int] = set()
+
+    def kind(self, version: int) -> str:
+        return (self.base / str(version) / "fingerprint.pb").read_text().split()[0]
+
+    def reload(self, *, fresh: bool = False) -> None:
+        """Take over the file as TF Serving does: labels are checked first, then versions are loaded, then others unloaded."""
+        if fresh:
+            self.loaded, self.labels = {}, {}
+        try:
+            models = parse(self.config.read_text())
+        except OSError:
+            return
+        model = models[0] if models else ModelConfig(MODEL, str(self.base), Specific(()))
+        available = {number for number, status in self.loaded.items() if status.state == "AVAILABLE"}
+        if not fresh and self.served_before:
+            refused = {label: number for label, number in model.labels.items() if number not in available}
+            assert not refused, f"TF Serving would refuse the whole file: {refused} of {available}"
+        for number in model.policy.versions:
+            if number not in self.loaded or self.loaded[number].state == "END":
+                self.load(number)
+        for number in set(self.loaded) - set(model.policy.versions):
+            self.loaded[number] = VersionStatus(number, "END", "")
+        self.labels = {label: number for label, number in model.labels.items() if self.is_available(number)}
+        still = [number for number in self.loaded if self.is_available(number)]
+        assert still or not self.served_before or self.rotten(), "nothing is served any more"
+        self.served_before = bool(self.labels) or (self.served_before and bool(still))
+
+    def rotten(self) -> set[int]:
+        """Versions that were taken away because their bytes had changed, and are not back yet."""
+        self.rotted = {number for number in self.rotted if not (self.base / str(number)).exists()}
+        return self.rotted
+
+    def load(self, number: int) -> None:
+        if not (self.base / str(number)).exists():
+            return  # TF Serving warns and goes on
+        manifest = registry.read_manifest(self.store, MODEL, number, self.trust.keys())
+        check_bytes(self.base / str(number), manifest)  # the engine never sees half a version
+        broken = self.kind(number) == BROKEN
+        self.loaded[number] = VersionStatus(number, "END" if broken else "AVAILABLE", "no" if broken else "")
+
+    def is_available(self, number: int) -> bool:
+        return number in self.loaded and self.loaded[number].state == "AVAILABLE"
+
+    # what sync asks
+
+    def versions(self) -> dict[int, VersionStatus]:
+        if not self.up:
+            raise EngineDown("down")
+        return dict(self.loaded)
+
+    def label(self, label: str) -> int | None:
+        return self.labels.get(label) if self.up else None
+
+    def ask_golden(self, version: int, folder: Path) -> int:
+        if not self.up:
+            raise EngineDown("down")
+        if self.kind(version) == WRONG:
+            raise IntegrityError("wrong answers")
+        return 1
+
+
+class Death:
+    """The end of a process: once it is dead, nothing of it changes the disk, not even what stands in a `finally`."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at, self.count, self.dead = at, itertools.count(), False
+
+    def check(self) -> None:
+        self.dead = self.dead or next(self.count) == self.at
+        if self.dead:
+            raise Killed
+
+    @contextmanager
+    def awaited(self):
+        """Let the process die before a certain call that changes the disk."""
+
+        def wrap(call):
+            def stand_in(*arguments, **named):
+                self.check()
+                return call(*arguments, **named)
+
+            return stand_in
+
+        with pytest.MonkeyPatch.context() as patch:
+            for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "replace"), (Path, "mkdir"), (Path, "unlink")):
+                patch.setattr(owner, name, wrap(getattr(owner, name)))
+            patch.setattr(shutil, "rmtree", wrap(shutil.rmtree))
+            yield
+
+
+class Dying(CrashingStore):
+    """A store at one of whose calls the process dies."""
+
+    def __init__(self, inner: ObjectStore, at: int, fault, death: Death) -> None:
+        super().__init__(inner, at, fault)
+        self.death = death
+
+    def _do(self, name, call):
+        try:
+            return super()._do(name, call)
+        except Killed:
+            self.death.dead = True
+            raise
+
+
+class Schedules(RuleBasedStateMachine):
+    """One model, three channels, one sync."""
+
+    photos: ClassVar[Path]
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="schedules-", dir=MEMORY if MEMORY.is_dir() else None))
+        self.store = memory_store()
+        pair = create_pair(self.folder / "keys")
+        self.key, self.trust = load_key(pair.private), TrustFile(pair.public)
+        self.facts = Registry.facts(type("Zoo", (), {"photos": self.photos})(), "one")
+        self.kinds: dict[int, str] = {}
+        self.damaged: dict[str, bytes] = {}
+        self.generations: dict[str, int] = {}
+        self.down = False
+        self.counter = itertools.count()
+        serving = self.folder / "serving"
+        serving.mkdir()
+        self.plan = Plan(serving, MODEL, "http://127.0.0.1:9", keep=1)
+        self.engine = Engine(serving / "models.config", serving / MODEL, self.store, self.trust)
+        self.start()
+
+    def start(self, store: ObjectStore | None = None) -> None:
+        """Start sync, as a new process does."""
+
+        def follower(state) -> Follower:
+            seen = {name: (item.generation, item.manifest_sha256) for name, item in state.channels.items()}
+            return Follower(store or self.store, MODEL, self.trust, seen, poll_s=1)
+
+        self.sync = Reconciler(
+            self.plan, follower, self.trust, Instruments(), lambda event, **fields: None, send=AtOnce
+        )
+        self.sync.engine = self.engine
+
+    def step(self) -> None:
+        if not self.down:
+            with suppress(StoreError):
+                self.sync.follower.look()
+        self.sync._retry_at = self.sync._engine_due = 0.0  # time has passed
+        self.sync.tick()
+
+    def work(self, turns: int) -> None:
+        """Sync and engine take turns."""
+        for _ in range(turns):
+            self.step()
+            if self.engine.up:
+                self.engine.reload()
+
+    # the others
+
+    @rule(kind=st.sampled_from([GOOD, GOOD, GOOD, WRONG, BROKEN]), channel=MOSTLY_STABLE, turns=TURNS)
+    def release(self, kind: str, channel: str, turns: int) -> None:
+        """Publish and promote."""
+        number = next(self.counter)
+        folder = self.folder / f"candidate-{number}"
+        shutil.copytree(self.photos / "one", folder)
+        (folder / "fingerprint.pb").write_text(f"{kind} {number}")
+        version = registry.publish(self.store, MODEL, folder, self.facts, self.key).version
+        shutil.rmtree(folder)
+        self.kinds[version] = kind
+        promote(self.store, MODEL, channel, version, self.key, Intent("anna", f"turn {number}"))
+        self.work(turns)
+
+    @precondition(lambda self: self.kinds)
+    @rule(data=st.data(), channel=MOSTLY_STABLE, turns=TURNS)
+    def promote(self, data, channel: str, turns: int) -> None:
+        """Promote or roll back to any version there ever was."""
+        version = data.draw(st.sampled_from(sorted(self.kinds)))
+        with suppress(IntegrityError):  # its blob is damaged just now
+            promote(self.store, MODEL, channel, version, self.key, Intent("anna", f"turn {next(self.counter)}"))
+        self.work(turns)
+
+    @precondition(lambda self: self.kinds and not self.damaged)
+    @rule(data=st.data(), how=st.sampled_from(["flip", "cut", "lose"]), turns=TURNS)
+    def damage(self, data, how: str, turns: int) -> None:
+        """Damage a blob, most often of a version that sync has not fetched yet."""
+        version = data.draw(st.sampled_from(sorted(self.kinds, reverse=True)))
+        manifest = registry.read_manifest(self.store, MODEL, version, self.trust.keys())
+        own = next(file for file in manifest.files if file.path == "fingerprint.pb")
+        key = layout.blob(MODEL, own.sha256)
+        self.damaged[key] = body = self.store.get(key).body
+        if how == "lose":
+            self.store.delete(key)
+        else:
+            self.store.put(key, body[:-1] + b"x" if how == "flip" else body[:-1])
+        self.work(turns)
+
+    @precondition(lambda self: self.damaged)
+    @rule()
+    def mend(self) -> None:
+        for key, body in self.damaged.items():
+            self.store.put(key, body)
+        self.damaged.clear()
+
+    @precondition(lambda self: self.kinds)
+    @rule(data=st.data(), channel=MOSTLY_STABLE, turns=TURNS)
+    def replay(self, data, channel: str, turns: int) -> None:
+        """Put an old pointer back while sync works, then the true one again."""
+        entries = history_of(self.store, MODEL, channel, self.trust.keys())
+        if len(entries) < 2:
+            return
+        key = layout.channel(MODEL, channel)
+        true = self.store.get(key).body
+        old = data.draw(st.sampled_from(entries[:-1]))
+        self.store.put(key, self.store.get(layout.history_entry(MODEL, old.generation, channel, old.action)).body)
+        self.work(turns)
+        self.store.put(key, true)
+
+    @rule(down=st.booleans(), turns=TURNS)
+    def store_goes(self, down: bool, turns: int) -> None:
+        self.down = down
+        self.work(turns)
+
+    @rule(up=st.booleans(), turns=TURNS)
+    def engine_goes(self, up: bool, turns: int) -> None:
+        if up and not self.engine.up:
+            self.engine.reload(fresh=True)
+        self.engine.up = up
+        self.work(turns)
+
+    # sync
+
+    @rule(turns=TURNS)
+    def all_work(self, turns: int) -> None:
+        self.work(turns)
+
+    @rule(call=st.integers(0, 12), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
+    def sync_is_killed_at_the_store(self, call: int, fault, turns: int) -> None:
+        death = Death()
+        with suppress(Killed), death.awaited():
+            self.start(Dying(self.store, call, fault, death))
+            self.work(turns)
+        self.start()
+
+    @rule(call=st.integers(0, 25), turns=TURNS)
+    def sync_is_killed_at_the_disk(self, call: int, turns: int) -> None:
+        with suppress(Killed), Death(call).awaited():
+            self.start()
+            self.work(turns)
+        self.start()
+
+    @rule(turns=TURNS)
+    def the_disk_rots(self, turns: int) -> None:
+        """A byte of a version changes while sync is not running; the engine has what it loaded."""
+        for path in sorted(self.engine.base.glob("[0-9]*/fingerprint.pb")):
+            path.write_text(path.read_text() + "x")
+            rotted = {int(path.parent.name)}
+            break
+        else:
+            return
+        self.start()
+        self.engine.rotted |= rotted
+        self.work(turns)
+
+    @rule()
+    def state_is_lost(self) -> None:
+        """The file in which sync remembers is garbage: it must not matter for what is served."""
+        (self.plan.serving_dir / "sync.json").write_bytes(b"{" * 10)
+        self.generations.clear()
+        self.start()
+
+    # promises
+
+    @invariant()
+    def every_number_on_disk_is_whole(self) -> None:
+        for folder in getattr(self, "folder", Path("/nowhere")).glob(f"serving/{MODEL}/[0-9]*"):
+            check_bytes(folder, registry.read_manifest(self.store, MODEL, int(folder.name), self.trust.keys()))
+
+    @invariant()
+    def what_the_engine_is_told_is_there_and_proved(self) -> None:
+        if not hasattr(self, "folder") or not self.engine.config.exists():
+            return
+        for model in parse(self.engine.config.read_text()):
+            for label, number in model.labels.items():
+                assert self.kinds[number] == GOOD, f"label {label} points to a {self.kinds[number]} version"
+                meant = {entry.version for entry in history_of(self.store, MODEL, label, self.trust.keys())}
+                assert number in meant, f"{label} never meant {number}"
+            missing = {number for number in model.policy.versions if not (self.engine.base / str(number)).is_dir()}
+            assert missing <= self.engine.rotten(), f"{missing} are configured and not there"
+
+    @invariant()
+    def generations_only_grow(self) -> None:
+        if hasattr(self, "sync"):
+            for channel, seen in self.sync.state.channels.items():
+                assert seen.generation >= self.generations.get(channel, 0)
+                self.generations[channel] = seen.generation
+
+    def teardown(self) -> None:
+        """When all is well again, every channel's good version is served, and a bad one never."""
+        if not hasattr(self, "sync"):
+            return
+        try:
+            self.mend()
+            self.down, self.engine.up = False, True
+            self.engine.reload(fresh=True)
+            self.sync.state.refused = {}
+            self.work(12)
+            for channel in CHANNELS:
+                entries = history_of(self.store, MODEL, channel, self.trust.keys())
+                if entries and self.kinds[entries[-1].version] == GOOD:
+                    assert self.engine.labels.get(channel) == entries[-1].version, json.dumps(self.engine.labels)
+            leftovers = [
+                path.name for path in self.engine.base.iterdir() if path.name.startswith((".staging", ".trash"))
+            ]
+            self.start()
+            assert not [name for name in leftovers if (self.engine.base / name).exists()]
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def memory_store() -> ObjectStore:
+    from orchard.settings import Settings
+    from orchard.store import open_store
+
+    return open_store(Settings(store_url="memory://"))
+
+
+def test_whatever_happens_only_verified_versions_are_served(zoo):  # noqa: F811
+    from hypothesis.stateful import run_state_machine_as_test
+
+    Schedules.photos = zoo / "photos"
+    run_state_machine_as_test(
+        Schedules,
+        settings=settings(
+            max_examples=int(os.environ.get("SYNC_EXAMPLES", "50")),
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
