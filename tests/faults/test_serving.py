@@ -17,7 +17,7 @@ from tests.serving.conftest import plain_config, registry, server, zoo  # noqa: 
 from tests.serving.programs import ask, raw, until
 from tests.serving.publishing import MODEL
 
-KILLS = int(os.environ.get("KILLS", "8"))
+KILLS = int(os.environ.get("KILLS", "5"))
 
 
 class Client(threading.Thread):
