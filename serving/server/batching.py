@@ -16,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -168,18 +167,17 @@ class Workers:
         observe: Callable[[int, float], None] | None = None,
         after: Callable[[], None] = lambda: None,
     ) -> None:
-        self._after = after
         self.max_waiting = max_waiting
         self.max_rows = max_rows
-        self._observe = observe
-        self._ready: SimpleQueue[Lane | Callable[[], None] | None] = SimpleQueue()
         self.waiting = 0
+        self._observe = observe
+        self._after = after
         self._lock = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"run-{index}", daemon=True) for index in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._todo: deque[Lane | Callable[[], None]] = deque()
+        self._idle: list[threading.Lock] = []
+        self._ended = False
+        for index in range(threads):
+            threading.Thread(target=self._work, name=f"run-{index}", daemon=True).start()
 
     def submit(self, job: Job) -> None:
         """Let a job wait for a worker. Raises `ServingError` RESOURCE_EXHAUSTED if too many wait already."""
@@ -189,46 +187,68 @@ class Workers:
                     Code.RESOURCE_EXHAUSTED, f"{self.waiting} requests wait already; try again", retry_after=1
                 )
             self.waiting += 1
-        job.lane.waiting.append(job)
-        self._ready.put(job.lane)
+            job.lane.waiting.append(job)
+            self._put(job.lane)
 
     def do(self, work: Callable[[], None]) -> None:
         """Let a worker call something that would hold up the event loop."""
-        self._ready.put(work)
+        with self._lock:
+            self._put(work)
 
     def stop(self) -> None:
         """Let the threads end after what waits now."""
-        for _ in self._threads:
-            self._ready.put(None)
+        with self._lock:
+            self._ended = True
+            for idle in self._idle:
+                idle.release()
+            self._idle.clear()
 
-    def _take(self, lane: Lane) -> list[Job]:
-        """Take jobs that may run together off a lane. Several workers may do this at once."""
+    def _put(self, work: Lane | Callable[[], None]) -> None:
+        """Add work, one entry for each job, and wake the worker that ran last: what it needs is still in its caches."""
+        self._todo.append(work)
+        if self._idle:
+            self._idle.pop().release()
+
+    def _next(self) -> list[Job] | Callable[[], None] | None:
+        """Take the oldest work, and with a job those that may run together with it. Called with the lock held."""
+        while self._todo:
+            work = self._todo.popleft()
+            if not isinstance(work, Lane):
+                return work
+            jobs = self._take(work.waiting)
+            if jobs:  # else its jobs went with others before
+                self.waiting -= len(jobs)
+                return jobs
+        return None
+
+    def _take(self, waiting: deque[Job]) -> list[Job]:
         taken: list[Job] = []
         rows = 0
-        while lane.waiting:
-            try:
-                job = lane.waiting.popleft()
-            except IndexError:
-                break
+        while waiting:
+            job = waiting[0]
             if taken and (job.shape is None or job.shape != taken[0].shape or rows + job.rows > self.max_rows):
-                lane.waiting.appendleft(job)
-                self._ready.put(lane)  # its own place in the queue may be used up already
                 break
-            taken.append(job)
+            taken.append(waiting.popleft())
             if job.shape is None:
                 break
             rows += job.rows
-        with self._lock:
-            self.waiting -= len(taken)
         return taken
 
     def _work(self) -> None:
+        signal = threading.Lock()
+        signal.acquire()
         while True:
-            work = self._ready.get()
+            with self._lock:
+                work = self._next()
+                if work is None:
+                    if self._ended:
+                        return
+                    self._idle.append(signal)
             if work is None:
-                return
-            if isinstance(work, Lane):
-                self._run(self._take(work))
+                signal.acquire()
+                continue
+            if isinstance(work, list):
+                self._run(work)
             else:
                 work()
             self._after()
