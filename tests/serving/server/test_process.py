@@ -54,13 +54,13 @@ def metric(server: Serve, name: str) -> float:
 
 def test_sigterm_answers_what_is_under_way_and_then_ends(config):
     with start(config) as server:
-        thread, found = in_thread(lambda: server.predict("slow", {"instances": [4000]}))
+        thread, found = in_thread(lambda: server.predict("slow", {"instances": [20_000]}))
         until(lambda: metric(server, "orchard_serving_in_flight") == 1, "the request is under way")
 
         os.kill(server.child.pid, signal.SIGTERM)
 
         thread.join()
-        assert found[0].json == {"predictions": [4000.0]}
+        assert found[0].json == {"predictions": [20000.0]}
         assert found[0].headers["connection"] == "close"
         assert server.child.wait() == 0
         assert "draining signal=SIGTERM in_flight=1" in server.text
@@ -101,7 +101,7 @@ def test_a_taken_port_is_named_with_what_to_do(server, config):
 
 def test_too_many_requests_are_told_to_come_again(config):
     with start(config, "--max-in-flight", "3", "--max-queue", "1") as server:
-        waiting = [in_thread(lambda: server.predict("slow", {"instances": [3000]})) for _ in range(12)]
+        waiting = [in_thread(lambda: server.predict("slow", {"instances": [6000]})) for _ in range(12)]
         for thread, _ in waiting:
             thread.join()
 
@@ -117,7 +117,7 @@ def test_too_many_requests_are_told_to_come_again(config):
 def test_a_request_that_takes_too_long_is_given_up(config):
     with start(config, "--timeout", "0.3") as server:
         begin = time.monotonic()
-        answer = server.predict("slow", {"instances": [6000]})
+        answer = server.predict("slow", {"instances": [60_000]})
 
         assert answer.status == 504
         assert "No answer within 0.3 s" in answer.error
