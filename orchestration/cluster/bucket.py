@@ -1,0 +1,144 @@
+"""The bucket of a fresh store: made, closed against deleting, and proved by a put and a get."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from orchard.errors import OrchardError, StoreDenied, StoreError, StoreUnavailable
+from orchard.settings import Settings
+from orchard.store import open_store
+
+__all__ = ["policy", "prepare"]
+
+_RETRY_SECONDS = 1.0
+_KEPT = ("models", "datasets", "runs")
+PROBE = "probe/bootstrap"
+
+T = TypeVar("T")
+
+
+def policy(bucket: str) -> dict[str, Any]:
+    """The policy that lets nobody delete what is published. Who prunes takes it away first, on purpose."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "NothingPublishedIsDeleted",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
+                "Resource": [f"arn:aws:s3:::{bucket}/{folder}/*" for folder in _KEPT],
+            }
+        ],
+    }
+
+
+def prepare(settings: Settings, *, forbid_deletes: bool, timeout_s: float) -> bool:
+    """Make the bucket that the settings name, wait until it can be written, and set its policy.
+
+    Args:
+        settings: with a store and the credentials of its administrator.
+        forbid_deletes: whether to set the policy.
+        timeout_s: how long the store may take to come up.
+
+    Returns:
+        Whether the bucket was made just now.
+
+    Raises:
+        StoreUnavailable: the store did not answer in time, or could not be written.
+        StoreDenied: it refused the credentials.
+        StoreError: it refused the bucket or the policy.
+    """
+    deadline = time.monotonic() + timeout_s
+    name = str(settings.store_url).removeprefix("s3://")
+    created = _patiently(lambda: _create(settings, name), deadline)
+    if forbid_deletes:
+        _patiently(lambda: _set_policy(settings, name), deadline)
+    _patiently(lambda: _prove(settings), deadline)
+    return created
+
+
+def _patiently(step: Callable[[], T], deadline: float) -> T:
+    """Do a step again while the store does not answer: it says that it is well some seconds before it can be written."""
+    while True:
+        try:
+            return step()
+        except StoreUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
+
+
+def _client(settings: Settings) -> Any:
+    import configparser
+
+    import botocore.session
+    from botocore.config import Config
+
+    parser = configparser.ConfigParser(interpolation=None)
+    if settings.store_credentials_file is not None:
+        parser.read_string(settings.store_credentials_file.read_text(encoding="utf-8"))
+    pair = parser[settings.store_profile]
+    return botocore.session.get_session().create_client(
+        "s3",
+        endpoint_url=settings.store_endpoint,
+        region_name=settings.store_region,
+        aws_access_key_id=pair["aws_access_key_id"],
+        aws_secret_access_key=pair["aws_secret_access_key"],
+        config=Config(
+            connect_timeout=5,
+            read_timeout=20,
+            retries={"max_attempts": 1},
+            s3={"addressing_style": "path" if settings.store_endpoint else "auto"},
+        ),
+    )
+
+
+def _asked(settings: Settings, what: str, call: Any, accepted: tuple[str, ...] = ()) -> bool:
+    """Ask the store; False if it answered with one of the accepted refusals."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    where = f"{settings.store_url} at {settings.store_endpoint or 'AWS'}"
+    try:
+        call(_client(settings))
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code in accepted:
+            return False
+        if status in (401, 403):
+            raise StoreDenied(f"{where} refused to {what}: {code}", hint="is it the administrator's key?") from error
+        if status >= 500:
+            raise StoreUnavailable(f"{where} failed to {what}: {code}") from error
+        raise StoreError(f"{where} refused to {what}: {error}") from error
+    except BotoCoreError as error:
+        raise StoreUnavailable(
+            f"{where} did not answer: {error}", hint="is the store running and ORCHARD_STORE_ENDPOINT right?"
+        ) from error
+    return True
+
+
+def _create(settings: Settings, name: str) -> bool:
+    return _asked(
+        settings,
+        "make the bucket",
+        lambda client: client.create_bucket(Bucket=name),
+        ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"),
+    )
+
+
+def _set_policy(settings: Settings, name: str) -> bool:
+    text = json.dumps(policy(name))
+    return _asked(settings, "set its policy", lambda client: client.put_bucket_policy(Bucket=name, Policy=text))
+
+
+def _prove(settings: Settings) -> None:
+    store, body = open_store(settings), uuid.uuid4().hex.encode()
+    store.put(PROBE, body)
+    if store.get(PROBE).body != body:
+        raise OrchardError(f"{store.name} gave back other bytes than were put")
+    store.delete(PROBE)

@@ -1,0 +1,276 @@
+"""Jobs in a cluster: found, made, followed to their end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from orchard.errors import ConflictError, OrchardError
+from orchestration.cluster.access import Cluster, ClusterError, translated
+from orchestration.cluster.manifests import Plan, claims, job_manifest, project_map
+
+__all__ = ["Ended", "JobFailed", "find_template", "follow", "start"]
+
+_LOOK_SECONDS = 0.5
+_STUCK = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
+
+
+class JobFailed(OrchardError):
+    """A Job ended with an error; its exit code is that of the step that failed."""
+
+    def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A Job that ended well: its name, how long it took, and how many pods it needed."""
+
+    name: str
+    seconds: float
+    pods: int
+
+
+def find_template(cluster: Cluster, component: str, release: str | None) -> dict[str, Any]:
+    """Return the pod template that the chart made for a kind of Job.
+
+    Args:
+        cluster: where.
+        component: ``train`` or ``standin``.
+        release: the Helm release; None: the only one in the namespace.
+
+    Raises:
+        ClusterError: there is none, or more than one and none was named.
+    """
+    selector = f"app.kubernetes.io/name=orchard,app.kubernetes.io/component={component}"
+    if release:
+        selector += f",app.kubernetes.io/instance={release}"
+    with translated(f"looking for the pod template of {component}"):
+        found = cluster.core.list_namespaced_pod_template(cluster.namespace, label_selector=selector)
+    templates = cluster.plain(found).get("items", [])
+    if not templates:
+        of = f" of the release {release!r}" if release else ""
+        raise ClusterError(
+            f"the namespace {cluster.namespace} holds no pod template for {component}{of}",
+            hint="is the chart installed there? `helm list -A` tells; --namespace and --release choose",
+        )
+    if len(templates) > 1:
+        names = sorted(item["metadata"]["labels"]["app.kubernetes.io/instance"] for item in templates)
+        raise ClusterError(f"{cluster.namespace} holds several releases: {', '.join(names)}", hint="--release chooses")
+    template: dict[str, Any] = templates[0]
+    return template
+
+
+def start(cluster: Cluster, template: Mapping[str, Any], plan: Plan) -> bool:
+    """Make the Job and let it go; False if there is one of that name already, which goes on as it is.
+
+    Raises:
+        ClusterError: the cluster refused it.
+    """
+    try:
+        with translated(f"making the Job {plan.name}"):
+            made = cluster.plain(cluster.batch.create_namespaced_job(cluster.namespace, job_manifest(template, plan)))
+        created = True
+    except ConflictError:
+        with translated(f"reading the Job {plan.name}"):
+            made = cluster.plain(cluster.batch.read_namespaced_job(plan.name, cluster.namespace))
+        created = False
+    if not made["spec"].get("suspend"):
+        return created
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": plan.name, "uid": made["metadata"]["uid"]}
+    for claim in claims(template, plan, owner):
+        with suppress(ConflictError), translated(f"making the claim {claim['metadata']['name']}"):
+            cluster.core.create_namespaced_persistent_volume_claim(cluster.namespace, claim)
+    if plan.project:
+        with suppress(ConflictError), translated(f"making the ConfigMap {plan.name}"):
+            document = project_map(plan, owner, made["metadata"].get("labels", {}))
+            cluster.core.create_namespaced_config_map(cluster.namespace, document)
+    with translated(f"starting the Job {plan.name}"):
+        cluster.batch.patch_namespaced_job(plan.name, cluster.namespace, {"spec": {"suspend": False}})
+    return created
+
+
+class _Follower:
+    """What of a Job has been told so far."""
+
+    def __init__(self, cluster: Cluster, name: str, tell: Callable[[str], None], patience: float) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.tell = tell
+        self.patience = patience
+        self.told: set[tuple[str, str]] = set()
+        self.waiting = ""
+        self.since = time.monotonic()
+
+    def pods(self) -> list[dict[str, Any]]:
+        """The Job's pods, oldest first."""
+        with translated(f"looking for the pods of {self.name}"):
+            found = self.cluster.core.list_namespaced_pod(
+                self.cluster.namespace, label_selector=f"batch.kubernetes.io/job-name={self.name}"
+            )
+        items = self.cluster.plain(found).get("items", [])
+        return sorted(items, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+    def job(self) -> dict[str, Any]:
+        """The Job."""
+        with translated(f"reading the Job {self.name}"):
+            return self.cluster.plain(self.cluster.batch.read_namespaced_job(self.name, self.cluster.namespace))
+
+    def show(self, pod: Mapping[str, Any]) -> None:
+        """Tell what the pod's containers said that have begun, in their order; wait for the one that runs."""
+        for status in _statuses(pod):
+            key = (pod["metadata"]["uid"], status["name"])
+            if key in self.told or not ("running" in status["state"] or "terminated" in status["state"]):
+                continue
+            self.told.add(key)
+            self.tell(f"── {status['name']} ({pod['metadata']['name']})")
+            for line in _lines(self.cluster, pod["metadata"]["name"], status["name"]):
+                self.tell(line)
+            self.waiting, self.since = "", time.monotonic()
+
+    def complain(self, pod: Mapping[str, Any]) -> None:
+        """Tell why a pod does not begin, once for each reason; give up after a while.
+
+        Raises:
+            ClusterError: it has been so for as long as we are patient.
+        """
+        reason = _obstacle(pod)
+        if reason != self.waiting:
+            self.waiting, self.since = reason, time.monotonic()
+            if reason:
+                self.tell(f"waiting: {reason}")
+        if reason and time.monotonic() - self.since > self.patience:
+            raise ClusterError(
+                f"{pod['metadata']['name']} has not begun for {self.patience:.0f} s: {reason}",
+                hint=f"kubectl -n {self.cluster.namespace} describe pod {pod['metadata']['name']}",
+            )
+
+
+def follow(cluster: Cluster, name: str, tell: Callable[[str], None], *, patience: float = 300.0) -> Ended:
+    """Tell what a Job's pods say, line by line as they say it, until the Job has ended.
+
+    Args:
+        cluster: where.
+        name: the Job's.
+        tell: called with every line.
+        patience: seconds for which a pod may wait to begin.
+
+    Raises:
+        JobFailed: the Job failed; the exit code is its last step's.
+        ClusterError: a pod did not begin in time, or the cluster did not answer.
+    """
+    follower = _Follower(cluster, name, tell, patience)
+    while True:
+        job, pods = follower.job(), follower.pods()
+        for pod in pods:
+            follower.show(pod)
+        ended = {item["type"]: item for item in job.get("status", {}).get("conditions", []) if item["status"] == "True"}
+        if "Complete" in ended:
+            return Ended(name, _seconds(job, ended["Complete"]), len(pods))
+        if "Failed" in ended:
+            raise _failure(cluster, name, ended["Failed"], pods)
+        if pods:
+            follower.complain(pods[-1])
+        time.sleep(_LOOK_SECONDS)
+
+
+def _statuses(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
+    status = pod.get("status", {})
+    known = {
+        item["name"]: item for kind in ("initContainerStatuses", "containerStatuses") for item in status.get(kind, [])
+    }
+    spec = pod["spec"]
+    names = [item["name"] for item in (*spec.get("initContainers", []), *spec["containers"])]
+    return [known[name] for name in names if name in known]
+
+
+def _obstacle(pod: Mapping[str, Any]) -> str:
+    for status in _statuses(pod):
+        waiting = status["state"].get("waiting", {})
+        if waiting.get("reason") in _STUCK:
+            return f"{status['name']}: {waiting['reason']}: {waiting.get('message', '')}".strip()
+    for condition in pod.get("status", {}).get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"
+    return ""
+
+
+def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
+    """Yield a container's log to its end, over broken connections, no line twice."""
+    from urllib3.exceptions import HTTPError
+
+    last = ""
+    while True:
+        try:
+            since = {"since_seconds": _age(last)} if last else {}
+            with translated(f"reading the log of {pod}"):
+                stream = cluster.core.read_namespaced_pod_log(
+                    pod,
+                    cluster.namespace,
+                    container=container,
+                    follow=True,
+                    timestamps=True,
+                    _preload_content=False,
+                    **since,
+                )
+            for stamp, line in _stamped(stream):
+                if stamp > last:
+                    last = stamp
+                    yield line
+        except (HTTPError, ConflictError):  # cut off; or the container has gone meanwhile, which the next look tells
+            time.sleep(_LOOK_SECONDS)
+        with translated(f"reading {pod}"):
+            now = cluster.plain(cluster.core.read_namespaced_pod(pod, cluster.namespace))
+        if not any(item["name"] == container and "running" in item["state"] for item in _statuses(now)):
+            return
+
+
+def _stamped(stream: Any) -> Iterator[tuple[str, str]]:
+    rest = b""
+    for piece in stream.stream():
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            stamp, _, text = line.decode("utf-8", "replace").partition(" ")
+            yield stamp, text
+    if rest:
+        stamp, _, text = rest.decode("utf-8", "replace").partition(" ")
+        yield stamp, text
+
+
+def _age(stamp: str) -> int:
+    """Whole seconds since a log line's time, and one more."""
+    then = datetime.fromisoformat(stamp[:19]).replace(tzinfo=UTC)
+    return max(1, int((datetime.now(UTC) - then).total_seconds()) + 2)
+
+
+def _seconds(job: Mapping[str, Any], condition: Mapping[str, Any]) -> float:
+    begin, end = (
+        datetime.fromisoformat(str(text))
+        for text in (job["metadata"]["creationTimestamp"], condition["lastTransitionTime"])
+    )
+    return (end - begin).total_seconds()
+
+
+def _failure(cluster: Cluster, name: str, condition: Mapping[str, Any], pods: list[dict[str, Any]]) -> JobFailed:
+    for pod in reversed(pods):
+        for status in _statuses(pod):
+            code = status["state"].get("terminated", {}).get("exitCode", 0)
+            if code:
+                reason = status["state"]["terminated"].get("reason", "")
+                killed = f" ({reason})" if reason not in ("", "Error") else ""
+                return JobFailed(
+                    f"the Job {name} failed: its step {status['name']!r} ended with exit code {code}{killed}",
+                    hint=f"what it said stands above; again: kubectl -n {cluster.namespace} logs job/{name} --all-containers",
+                    exit_code=code if code < 126 else 1,
+                )
+    why = condition.get("message") or condition.get("reason", "")
+    return JobFailed(
+        f"the Job {name} failed: {why}",
+        hint=f"kubectl -n {cluster.namespace} describe job {name}",
+        exit_code=1,
+    )

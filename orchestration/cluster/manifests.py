@@ -1,0 +1,209 @@
+"""A Job put together from a pod template of the chart: documents in, documents out, no cluster.
+
+The template is a whole pod: one container a verb, in order, each with the rights that its verb needs. What is added is
+what makes it a Job of its own: a name, a run id, how often it is tried, and a claim for every ephemeral volume. A claim
+belongs to the Job and not to one pod, so that the next pod goes on from the checkpoint of the one that was killed.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from orchard.errors import OrchardError, ParamsError
+
+__all__ = ["FINAL", "Plan", "change_params", "claims", "job_manifest", "job_name", "project_map", "steps"]
+
+FINAL = (2, 3, 4, 5, 8, 10)
+"""Exit codes that the same attempt again would end with too: command line, params, data, gate, signature, installation."""
+
+ANNOTATION = "orchard.job/"
+PROJECT = "project"
+"""The volume with params.yaml and schema.yaml."""
+
+_LONGEST_NAME = 52  # a pod's name adds 6 characters to its Job's, a claim's the name of its volume; 63 is the limit
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What differs from the template.
+
+    Attributes:
+        name: the Job's name.
+        environment: variables that every container gets.
+        until: the last step; empty: all of them.
+        arguments: added to a step's arguments, by step.
+        project: files for the volume `project`, by name; empty: what the template says.
+    """
+
+    name: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    until: str = ""
+    arguments: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    project: Mapping[str, str] = field(default_factory=dict)
+
+
+def job_name(verb: str, release: str, run_id: str) -> str:
+    """Name the Job of a run: the same run, the same name, so that who comes again finds it.
+
+    A run id may hold what a name may not; then the part that had to be changed or cut is made good by a digest.
+    """
+    import hashlib
+
+    slug = re.sub(r"[^a-z0-9]+", "-", run_id.lower()).strip("-")
+    name = f"{release}-{verb}-{slug}"
+    if slug == run_id and len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(run_id.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_NAME - 9].rstrip('-')}-{digest}"
+
+
+def steps(template: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a template's containers in the order in which they run."""
+    spec = template["template"]["spec"]
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def job_manifest(template: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    """Make the Job, suspended: it shall not start before what it mounts is there.
+
+    Raises:
+        OrchardError: the template has no such step.
+    """
+    pod = copy.deepcopy(dict(template["template"]))
+    pod["spec"].pop("initContainers", None)
+    chosen = [_with(container, plan) for container in _until(template, plan.until)]
+    pod["spec"] |= {"initContainers": chosen[:-1], "containers": chosen[-1:], "restartPolicy": "Never"}
+    pod["spec"]["volumes"] = [_volume(volume, plan) for volume in pod["spec"].get("volumes", [])]
+    pod["metadata"] = {name: pod.get("metadata", {}).get(name, {}) for name in ("labels", "annotations")}
+    notes = template["metadata"].get("annotations", {})
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": plan.name, "labels": dict(pod["metadata"]["labels"])},
+        "spec": {
+            "suspend": True,
+            "backoffLimit": int(notes.get(f"{ANNOTATION}retries", 4)),
+            "activeDeadlineSeconds": int(notes.get(f"{ANNOTATION}deadline-seconds", 86400)),
+            "ttlSecondsAfterFinished": int(notes.get(f"{ANNOTATION}keep-seconds", 86400)),
+            "podFailurePolicy": {
+                "rules": [
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                    {"action": "FailJob", "onExitCodes": {"operator": "In", "values": list(FINAL)}},
+                ]
+            },
+            "template": pod,
+        },
+    }
+
+
+def _until(template: Mapping[str, Any], last: str) -> list[dict[str, Any]]:
+    found = copy.deepcopy(steps(template))
+    if not last:
+        return found
+    names = [container["name"] for container in found]
+    if last not in names:
+        raise OrchardError(f"there is no step {last!r}", hint=f"the steps are {', '.join(names)}")
+    return found[: names.index(last) + 1]
+
+
+def _with(container: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    kept = [item for item in container.get("env", []) if item["name"] not in plan.environment]
+    container["env"] = [*kept, *({"name": name, "value": value} for name, value in plan.environment.items())]
+    more = plan.arguments.get(container["name"], ())
+    if more:
+        container["args"] = [*container.get("args", []), *more]
+    return container
+
+
+def _volume(volume: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    if "ephemeral" in volume:
+        return {
+            "name": volume["name"],
+            "persistentVolumeClaim": {"claimName": f"{plan.name}-{volume['name']}"},
+        }
+    if volume["name"] == PROJECT and plan.project:
+        return {"name": PROJECT, "configMap": {"name": plan.name}}
+    return volume
+
+
+def claims(template: Mapping[str, Any], plan: Plan, owner: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Make the claims for the template's ephemeral volumes; they go when their Job goes.
+
+    Args:
+        template: the template.
+        plan: the Job's.
+        owner: the owner reference to the Job.
+    """
+    labels = dict(template["template"].get("metadata", {}).get("labels", {}))
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {
+                "name": f"{plan.name}-{volume['name']}",
+                "labels": labels,
+                "ownerReferences": [dict(owner)],
+            },
+            "spec": volume["ephemeral"]["volumeClaimTemplate"]["spec"],
+        }
+        for volume in template["template"]["spec"].get("volumes", [])
+        if "ephemeral" in volume
+    ]
+
+
+def project_map(plan: Plan, owner: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    """Make the ConfigMap with the plan's project files; it goes when its Job goes."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": plan.name, "labels": dict(labels), "ownerReferences": [dict(owner)]},
+        "immutable": True,
+        "data": dict(plan.project),
+    }
+
+
+def change_params(text: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters of a params.yaml with some of them changed.
+
+    Args:
+        text: the file's.
+        overrides: ``KEY=VALUE``, the key with dots, the value as YAML.
+
+    Raises:
+        ParamsError: the text is no YAML mapping, or a key is not in it.
+    """
+    try:
+        params = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ParamsError(f"the parameters are no YAML: {error}") from error
+    if not isinstance(params, dict):
+        raise ParamsError("the parameters are no mapping of sections")
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ParamsError(f"{override!r} is no KEY=VALUE", hint="for example --set train.epochs=3")
+        _set(params, key, yaml.safe_load(value))
+    return params
+
+
+def _set(params: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    here: Any = params
+    for name in path:
+        here = _within(here, name, key)
+    _within(here, last, key)
+    here[last] = value
+
+
+def _within(section: Any, name: str, key: str) -> Any:
+    if not isinstance(section, dict) or name not in section:
+        near = difflib.get_close_matches(name, section if isinstance(section, dict) else (), n=1)
+        raise ParamsError(f"there is no parameter {key}" + (f"; did you mean {near[0]}?" if near else ""))
+    return section[name]

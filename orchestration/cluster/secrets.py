@@ -1,0 +1,161 @@
+"""The keys of a release, made once and kept as Secrets: who may do what in the store, and the pair that signs.
+
+One identity for each kind of work, so that a stolen key is worth no more than the work it was for::
+
+    admin        makes the bucket; no pod that runs all the time has it
+    ingest       photos in: datasets, read and written
+    trainer      photos out: datasets, read
+    publisher    models and runs, read and written; the bucket's policy forbids it to delete
+    sync         models, read: the only key beside a model server
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tempfile
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchard.errors import ConflictError, DataError
+from orchard.signing import PRIVATE_NAME, PUBLIC_NAME, create_pair
+from orchestration.cluster.access import Cluster, ObjectMissing, translated
+
+__all__ = ["IDENTITIES", "Keeper", "make_signing", "make_store"]
+
+_DATA, _MODELS, _RUNS = ("dvc", "datasets"), ("models",), ("runs",)
+
+IDENTITIES: dict[str, dict[str, tuple[str, ...]]] = {
+    "ingest": {"Read": _DATA, "List": _DATA, "Write": _DATA},
+    "trainer": {"Read": _DATA, "List": _DATA},
+    "publisher": {"Read": (*_MODELS, *_RUNS), "List": (*_MODELS, *_RUNS), "Write": (*_MODELS, *_RUNS)},
+    "sync": {"Read": _MODELS, "List": _MODELS},
+}
+"""What each identity may do, and under which folders of the bucket. `admin`, who may do all, stands beside them."""
+
+SERVER_FILE = "s3.json"
+_JWT = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Where Secrets are kept.
+
+    Attributes:
+        cluster: the cluster and its namespace.
+        labels: of every Secret.
+        owner: a ConfigMap with which the Secrets go; None: they stay.
+    """
+
+    cluster: Cluster
+    labels: Mapping[str, str]
+    owner: str | None
+
+    def read(self, name: str) -> dict[str, str] | None:
+        """Return what a Secret holds, or None if there is none."""
+        try:
+            with translated(f"reading the Secret {name}"):
+                found = self.cluster.core.read_namespaced_secret(name, self.cluster.namespace)
+        except ObjectMissing:
+            return None
+        data = self.cluster.plain(found).get("data", {})
+        return {key: b64decode(value).decode() for key, value in data.items()}
+
+    def create(self, name: str, data: Mapping[str, str]) -> bool:
+        """Make a Secret; False if somebody else has made it meanwhile."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "labels": dict(self.labels), "ownerReferences": self._owners()},
+            "type": "Opaque",
+            "data": {key: b64encode(value.encode()).decode() for key, value in data.items()},
+        }
+        try:
+            with translated(f"making the Secret {name}"):
+                self.cluster.core.create_namespaced_secret(self.cluster.namespace, body)
+        except ConflictError:
+            return False
+        return True
+
+    def _owners(self) -> list[dict[str, Any]]:
+        if self.owner is None:
+            return []
+        with translated(f"reading the ConfigMap {self.owner}"):
+            found = self.cluster.plain(self.cluster.core.read_namespaced_config_map(self.owner, self.cluster.namespace))
+        return [{"apiVersion": "v1", "kind": "ConfigMap", "name": self.owner, "uid": found["metadata"]["uid"]}]
+
+
+def server_files(bucket: str) -> dict[str, str]:
+    """Make new keys, as SeaweedFS reads them: its identities, and the keys with which its own parts trust each other."""
+
+    def identity(name: str, actions: list[str]) -> dict[str, Any]:
+        pair = {"accessKey": secrets.token_hex(10), "secretKey": secrets.token_hex(24)}
+        return {"name": name, "credentials": [pair], "actions": actions}
+
+    identities = [identity("admin", ["Admin"])]
+    for name, rights in IDENTITIES.items():
+        actions = [f"{action}:{bucket}/{folder}/*" for action, folders in rights.items() for folder in folders]
+        identities.append(identity(name, actions))
+    inner = "\n".join(f'[{section}]\nkey = "{secrets.token_hex(24)}"\n' for section in _JWT)
+    return {SERVER_FILE: json.dumps({"identities": identities}, indent=1), "security.toml": inner}
+
+
+def credentials(server: Mapping[str, str], name: str) -> str:
+    """Return the credentials file of one identity, as AWS's clients read it.
+
+    Raises:
+        DataError: the store's Secret does not know the identity.
+    """
+    try:
+        known = {item["name"]: item["credentials"][0] for item in json.loads(server[SERVER_FILE])["identities"]}
+        pair = known[name]
+        lines = (f"aws_access_key_id = {pair['accessKey']}", f"aws_secret_access_key = {pair['secretKey']}")
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise DataError(
+            f"the store's Secret knows no identity {name!r}: {error!r}",
+            hint="restore it from the backup; it was not made by this version of the chart",
+        ) from error
+    return "\n".join(("[default]", *lines)) + "\n"
+
+
+def make_store(keeper: Keeper, prefix: str, bucket: str) -> list[str]:
+    """Make the store's Secret and one for each identity, unless they are there.
+
+    Returns:
+        The names of those that were made.
+
+    Raises:
+        DataError: one of an identity holds other keys than the store knows; nothing is made then.
+    """
+    made = []
+    server = keeper.read(f"{prefix}-server")
+    if server is None:
+        if keeper.create(f"{prefix}-server", server_files(bucket)):
+            made.append(f"{prefix}-server")
+        server = keeper.read(f"{prefix}-server")
+    assert server is not None  # noqa: S101  it was made, by us or by somebody else
+    wanted = {f"{prefix}-{name}": credentials(server, name) for name in ("admin", *IDENTITIES)}
+    there = {name: keeper.read(name) for name in wanted}
+    for name, found in there.items():
+        if found is not None and found.get("credentials") != wanted[name]:
+            raise DataError(
+                f"the Secret {name} holds other keys than {prefix}-server knows",
+                hint=f"delete it, and run this again: kubectl -n {keeper.cluster.namespace} delete secret {name}",
+            )
+    for name, text in wanted.items():
+        if there[name] is None and keeper.create(name, {"credentials": text}):
+            made.append(name)
+    return made
+
+
+def make_signing(keeper: Keeper, name: str) -> list[str]:
+    """Make the pair of signing keys as one Secret, unless it is there; returns the names of what was made."""
+    if keeper.read(name) is not None:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        pair = create_pair(Path(folder))
+        data = {PRIVATE_NAME: pair.private.read_text("utf-8"), PUBLIC_NAME: pair.public.read_text("utf-8")}
+    return [name] if keeper.create(name, data) else []
