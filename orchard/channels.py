@@ -12,13 +12,25 @@ from orchard import layout
 from orchard.commits import swap_once
 from orchard.documents import FORMAT, canonical_json, encode
 from orchard.errors import ConflictError, DataError, GateRefused, ObjectChanged
+from orchard.holds import hold_change
 from orchard.manifest import Manifest
 from orchard.pointers import CHANNELS, Action, Pointer, Stand, append, history, history_of, read, read_bytes, stand
 from orchard.registry import read_manifest, verify_blobs
 from orchard.signing import SigningKey, TrustedKeys, sign
 from orchard.store.objects import ObjectStore
 
-__all__ = ["CHANNELS", "Change", "Intent", "Pointer", "history", "promote", "read", "read_bytes", "rollback"]
+__all__ = [
+    "CHANNELS",
+    "Change",
+    "Intent",
+    "Pointer",
+    "history",
+    "promote",
+    "read",
+    "read_bytes",
+    "rollback",
+    "ways_back",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +135,11 @@ def _change(store: ObjectStore, order: _Order, version: int, at: Stand) -> Chang
     """Swap the channel from what was read to `version`, after proving that version."""
     manifest = read_manifest(store, order.model, version, order.trusted)
     _check_verdict(manifest, order.override_reason)
-    verify_blobs(store, manifest)
     before = at.pointer
+    generation = before.generation + 1 if before else 1
+    blobs = [file.sha256 for file in manifest.files]
+    hold_change(store, order.model, order.channel, generation, version, blobs)
+    verify_blobs(store, manifest)
     if before and (before.version, before.manifest_sha256) == (version, manifest.document_sha256):
         return Change(before, changed=False)
     pointer = _next(order, before, manifest)
@@ -167,7 +182,8 @@ def promote(
         DataError: no such version or channel, or no reason.
         GateRefused: the version's verdict is neither accepted nor overridden, and no reason was given here.
         IntegrityError: the manifest, a blob, the channel or its history is not what it must be.
-        ConflictError: somebody else changed the channel in between; nothing was changed.
+        ConflictError: somebody else changed the channel in between, or a prune is deleting the version's bytes; nothing
+            was changed.
     """
     order = _order(model, channel, "promote", intent, key, trusted, override_reason)
     at = _caught_up(store, order)
@@ -175,8 +191,10 @@ def promote(
     return Change(before, changed=False) if before else _change(store, order, version, at)
 
 
-def _previous(entries: list[Pointer]) -> int | None:
-    """The version to go back to: what came before the current one, never one that was rolled back from.
+def ways_back(entries: list[Pointer]) -> list[int]:
+    """The versions that rollbacks go to, from the last one on: the current version, the one before it, and so on.
+
+    What was rolled back from is not among them.
 
     Versions pile up, a rollback to one in the pile takes off what lies above it: after 1, 2, 3 and a rollback to 2, the next
     rollback goes to 1, not to the 3 that was found bad.
@@ -188,7 +206,7 @@ def _previous(entries: list[Pointer]) -> int | None:
                 pile.pop()
         elif not pile or pile[-1] != entry.version:
             pile.append(entry.version)
-    return pile[-2] if len(pile) > 1 else None
+    return pile
 
 
 def _target(store: ObjectStore, order: _Order, at: Stand) -> int:
@@ -196,13 +214,13 @@ def _target(store: ObjectStore, order: _Order, at: Stand) -> int:
     now, intent = at.pointer, order.intent
     if now and not intent.run_id and (now.action, now.who, now.why) == (order.action, intent.who, intent.why):
         return now.version  # the same command again: it was done, its end was not seen
-    target = _previous(history_of(store, order.model, order.channel, order.trusted, at))
-    if target is None:
+    back = ways_back(history_of(store, order.model, order.channel, order.trusted, at))
+    if len(back) < 2:
         raise DataError(
             f"the channel {order.channel!r} of {order.model!r} has meant no other version before",
             hint="`orchard rollback --to VERSION` goes to any version; `orchard versions` lists them",
         )
-    return target
+    return back[-2]
 
 
 def rollback(
@@ -232,7 +250,8 @@ def rollback(
     Raises:
         DataError: there is nothing to go back to, no such version or channel, or no reason.
         IntegrityError: the version is damaged, or the channel or its history is not what it must be.
-        ConflictError: somebody else changed the channel in between; nothing was changed.
+        ConflictError: somebody else changed the channel in between, or a prune is deleting the version's bytes; nothing
+            was changed.
     """
     order = _order(model, channel, "rollback", intent, key, trusted)
     at = _caught_up(store, order)

@@ -12,18 +12,24 @@ from orchard.errors import DataError
 
 __all__ = [
     "blob",
+    "blobs",
+    "change_hold",
     "channel",
     "dataset_current",
     "dataset_version",
     "dataset_versions",
     "history",
     "history_entry",
+    "holds",
     "manifest",
     "parts_of_history_key",
     "probe",
+    "pruning",
     "publish_claim",
+    "publish_hold",
     "require_name",
     "run_result",
+    "sha256_of_blob_key",
     "version_of_dataset_key",
     "version_of_manifest_key",
     "versions",
@@ -34,6 +40,7 @@ _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MANIFEST = re.compile(r"models/[^/]+/versions/(\d{12})/manifest\.json")
 _DATASET = re.compile(r"datasets/[^/]+/versions/(\d{6,})\.json")
+_BLOB = re.compile(r"models/[^/]+/blobs/sha256/([0-9a-f]{64})")
 _HISTORY = re.compile(r"models/[^/]+/history/(\d{12})-([a-z0-9-]+)-([a-z]+)\.json")
 
 
@@ -84,9 +91,20 @@ def _model(model: str) -> str:
     return f"models/{require_name(model)}"
 
 
+def blobs(model: str) -> str:
+    """The folder of all bodies of a model's files."""
+    return f"{_model(model)}/blobs/sha256"
+
+
 def blob(model: str, sha256: str) -> str:
     """The body of a SavedModel's file, by its SHA-256; shared by all versions of the model."""
-    return f"{_model(model)}/blobs/sha256/{_require_hex(sha256)}"
+    return f"{blobs(model)}/{_require_hex(sha256)}"
+
+
+def sha256_of_blob_key(key: str) -> str | None:
+    """The SHA-256 that a key of `blobs` names, or None for any other key."""
+    found = _BLOB.fullmatch(key)
+    return found[1] if found else None
 
 
 def publish_claim(model: str, publish_id: str) -> str:
@@ -134,3 +152,23 @@ def parts_of_history_key(key: str) -> tuple[int, str, str] | None:
 def probe(model: str, number: int = 0) -> str:
     """One of the objects on which publishers prove that the store's conditional writes are what they claim."""
     return f"{_model(model)}/probes/{number:02d}.json"
+
+
+def holds(model: str) -> str:
+    """The folder of what publishes and changes of channels rely on while they are at work."""
+    return f"{_model(model)}/holds"
+
+
+def publish_hold(model: str, publish_id: str) -> str:
+    """What the publish of a content relies on; empty once it is committed."""
+    return f"{holds(model)}/publish-{_require_hex(publish_id)}.json"
+
+
+def change_hold(model: str, channel: str, generation: int, version: int) -> str:
+    """What a change of a channel relies on; over once the channel is at that generation."""
+    return f"{holds(model)}/{require_name(channel)}-{generation:012d}-{version:012d}.json"
+
+
+def pruning(model: str) -> str:
+    """The mark of a prune, naming the blobs that it is deleting: swapped."""
+    return f"{_model(model)}/pruning.json"

@@ -32,6 +32,7 @@ from orchard.errors import (
     ObjectNotFound,
     OrchardError,
 )
+from orchard.holds import hold_publish, release_publish
 from orchard.manifest import Facts, File, Manifest, check_files, publish_id, read_manifest_bytes
 from orchard.signing import SigningKey, TrustedKeys, sign
 from orchard.store.objects import ObjectStore
@@ -149,7 +150,7 @@ def verify_blobs(store: ObjectStore, manifest: Manifest) -> None:
     if problems:
         raise IntegrityError(
             f"version {manifest.version} of {manifest.model!r} is damaged:\n  " + "\n  ".join(problems),
-            hint="publishing the same files again mends it",
+            hint="publishing the same files again mends it (`orchard prune` deletes the bytes of old versions)",
         )
 
 
@@ -281,7 +282,7 @@ def publish(
         DataError: the folder is no SavedModel or the facts have no place in a manifest; nothing was written.
         IntegrityError: a path breaks the rules, a blob is not what was sent, or this content is there with a signature
             that is not trusted.
-        ConflictError: too many others published at the same time.
+        ConflictError: too many others published at the same time, or a prune is deleting one of the blobs.
         StoreError: the store's conditional writes cannot be relied on, or it failed.
     """
     _must_be_accepted(facts)
@@ -290,8 +291,11 @@ def publish(
     made = _manifest(model, files, identity, facts)
     _must_be_readable(made)
     conformance.prove(store, model, identity)
+    hold_publish(store, model, identity, (file.sha256 for file in files))
     _upload(store, model, folder, files)
-    return _number(store, made, key, trusted or key.trusted)
+    found = _number(store, made, key, trusted or key.trusted)
+    release_publish(store, model, identity)
+    return found
 
 
 def _number(store: ObjectStore, made: Manifest, key: SigningKey, trusted: TrustedKeys) -> Published:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 from orchard import dataset, layout, registry
+from orchard.channels import ways_back
 from orchard.documents import parse
 from orchard.pointers import CHANNELS, Pointer, history
 from orchard.store.objects import ObjectStore
@@ -12,10 +15,16 @@ __all__ = ["Witness"]
 
 
 class Witness:
-    """Looks at the store again and again and remembers what it saw and what was acknowledged."""
+    """Looks at the store again and again and remembers what it saw and what was acknowledged.
 
-    def __init__(self, store: ObjectStore) -> None:
+    Args:
+        store: the store.
+        keep: what prunes keep; None: nothing is ever pruned.
+    """
+
+    def __init__(self, store: ObjectStore, keep: int | None = None) -> None:
         self.store = store
+        self.keep = keep
         self.published: dict[str, int] = {}
         self.changes: list[Pointer] = []
         self.commits: dict[int, str] = {}
@@ -38,11 +47,18 @@ class Witness:
             manifest = registry.read_manifest(self.store, MODEL, number, TRUSTED)
             assert manifest.publish_id not in found, f"versions {found[manifest.publish_id]} and {number} are the same"
             found[manifest.publish_id] = number
-            registry.verify_blobs(self.store, manifest)
+            if self.keep is None or number in self.needed(numbers):
+                registry.verify_blobs(self.store, manifest)
         for identity, number in self.published.items():
             assert found.get(identity) == number, f"the acknowledged version {number} is {found.get(identity)}"
         assert len(numbers) >= self._seen.get("versions", 0), "a version vanished"
         self._seen["versions"] = len(numbers)
+
+    def needed(self, numbers: list[int]) -> set[int]:
+        """What no prune may touch: the newest versions, and what channels mean and can be rolled back to."""
+        keep = self.keep or 0
+        back = [ways_back(history(self.store, MODEL, channel, TRUSTED))[-keep - 1 :] for channel in CHANNELS]
+        return {*numbers[-keep:], *itertools.chain.from_iterable(back)}
 
     def channel(self, channel: str) -> None:
         """The generation only grows, the history is complete and each entry follows the one before."""

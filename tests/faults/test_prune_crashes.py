@@ -1,0 +1,156 @@
+"""Prune killed and cut off at every store call, and beside publishers and promoters in many orders of their calls.
+
+PRUNE_STRIDE=1 takes every order, which takes minutes; by default it is every 13th, spread over all pairs of turns.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from orchard import channels, registry
+from orchard.channels import Intent
+from orchard.errors import ConflictError, IntegrityError, StoreUnavailable
+from orchard.pruning import Pruned, Wish, prune
+from tests.faults.actors import Actor
+from tests.faults.crashing_store import FAULTS, CrashingStore, Killed
+from tests.faults.invariants import Witness
+from tests.faults.test_publish_crashes import folders, promote, publish, publish_another, rollback, world
+from tests.orchard.models import KEY, MODEL, TRUSTED, facts, saved_model
+
+__all__ = ["folders"]
+
+KEEP = 1
+STRIDE = int(os.environ.get("PRUNE_STRIDE", "13"))
+
+
+@pytest.fixture(scope="module")
+def more(tmp_path_factory):
+    return tuple(saved_model(tmp_path_factory.mktemp("more"), f"more {content}") for content in range(3))
+
+
+def grown(folders, more):
+    """Versions 1 to 5; stable at 2 after 1; 3 and 4 are needed by nobody, 5 is the newest."""
+    store = world(folders)
+    for folder in more:
+        registry.publish(store, MODEL, folder, facts(), KEY)
+    return store
+
+
+def pruned(store, *, resume: bool = False):
+    return prune(store, MODEL, TRUSTED, Wish(keep=KEEP, delete=True, resume=resume))
+
+
+def republish(more):
+    """Publish version 3 again, whose bytes a prune takes."""
+    return lambda store, _: registry.publish(store, MODEL, more[0], facts(), KEY)
+
+
+def promote_old(store, _):
+    """Promote version 3, whose bytes a prune takes."""
+    return channels.promote(store, MODEL, "stable", 3, KEY, Intent("bert", "three was best"))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_crash_point_of_a_prune_is_survived(folders, more, fault):
+    store = CrashingStore(grown(folders, more))
+    pruned(store)
+    points = len(store.calls)
+    assert points > 20
+    for at in range(points):
+        store = grown(folders, more)
+        witness = Witness(store, KEEP)
+        with pytest.raises((Killed, StoreUnavailable)):  # noqa: PT012  whichever call it was
+            pruned(CrashingStore(store, at, fault))
+            raise StoreUnavailable("it found out by itself that its write was done")
+        witness.look()
+
+        publish(store, folders)
+        promote(store, folders)
+        witness.look()
+        pruned(store, resume=True)
+        assert pruned(store).blobs == 0, f"{fault} at call {at}"
+        witness.look()
+        republish(more)(store, folders)
+        promote_old(store, folders)
+        witness.look()
+
+
+BESIDE = {
+    "a publish": lambda more: publish,
+    "the same bytes again": republish,
+    "a promotion of what goes": lambda more: promote_old,
+    "a promotion": lambda more: promote,
+    "a rollback": lambda more: rollback,
+}
+
+
+@pytest.mark.parametrize("first", ["prune", "the other"])
+@pytest.mark.parametrize("beside", BESIDE)
+def test_orders_of_a_prune_and_another_keep_the_promises(folders, more, beside, first):
+    other = BESIDE[beside](more)
+    works = [pruned, lambda store: other(store, folders)]
+    if first != "prune":
+        works.reverse()
+    counts = []
+    for work in works:
+        store = CrashingStore(grown(folders, more))
+        work(store)
+        counts.append(len(store.calls))
+    for before in range(counts[0]):
+        for between in range(1 + before * 5 % STRIDE, counts[1] + 1, STRIDE):
+            one, two = run(grown(folders, more), works, before, between)
+            judge(one.inner, [one, two])
+
+
+def run(store, works, before, between):
+    """Let the first do some calls, then the second some, then the first the rest, then the second."""
+    one = Actor(store, works[0])
+    for _ in range(before):
+        one.step()
+    two = Actor(store, works[1])
+    for _ in range(between):
+        if not two.ended:
+            two.step()
+    one.finish()
+    two.finish()
+    return one, two
+
+
+def judge(store, actors) -> None:
+    """What is needed is whole; who was refused was told why; a version that was acknowledged to be promoted is whole."""
+    witness = Witness(store, KEEP)
+    for actor in actors:
+        assert actor.error is None or isinstance(actor.error, ConflictError | IntegrityError), repr(actor.error)
+        if isinstance(actor.error, IntegrityError):
+            assert "is damaged" in actor.error.message, "only a version whose bytes were gone before"
+        if isinstance(actor.result, channels.Change):
+            witness.changes.append(actor.result.pointer)
+        assert not isinstance(actor.result, Pruned) or actor.error is None
+    witness.look()
+
+
+def test_two_prunes_at_once_never_delete_what_the_other_spared(folders, more):
+    store = CrashingStore(grown(folders, more))
+    pruned(store)
+    for before in range(len(store.calls)):
+        one, two = run(grown(folders, more), [pruned, pruned], before, 1000)
+        judge(one.inner, [one, two])
+        assert one.error is None or two.error is None
+
+
+def test_a_publisher_killed_before_its_commit_keeps_its_blobs_through_a_prune(folders, more):
+    whole = CrashingStore(grown(folders, more))
+    publish(whole, folders)
+    for at in range(len(whole.calls)):
+        store = grown(folders, more)
+        with pytest.raises(Killed):
+            publish(CrashingStore(store, at), folders)
+        publish_another(store, folders)
+        pruned(store)
+
+        found = publish(store, folders)
+
+        Witness(store, KEEP + 1).models()
+        assert found.version >= 6
