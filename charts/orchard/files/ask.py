@@ -1,0 +1,22 @@
+"""Asks the model server, through its Service, about the golden photos of the version that the channel means."""
+
+import base64
+import json
+import os
+import sys
+from pathlib import Path
+
+from orchard import settings
+from orchard.client import ModelServer
+
+found = settings.load()
+folders = sorted(Path(found.serving_dir, found.model).glob("[0-9]*"), key=lambda folder: int(folder.name))
+golden = json.loads((folders[-1] / "assets.extra" / "golden.json").read_text("utf-8"))["photos"]
+photos = [base64.b64decode(photo["b64"]) for photo in golden]
+with ModelServer(found.server_url) as server:
+    answers = server.predict(photos, found.model, label=found.channel)
+for photo, answer in zip(golden, answers, strict=True):
+    print(f"{photo['label']}: answered {answer.label}, {100 * answer.probability:.1f} %")
+wrong = [photo for photo, answer in zip(golden, answers, strict=True) if photo["label"] != answer.label]
+print(f"version {folders[-1].name} of {found.model} at {os.environ['ORCHARD_SERVER_URL']}: {len(wrong)} of {len(golden)} wrong")
+sys.exit(1 if wrong or not golden else 0)

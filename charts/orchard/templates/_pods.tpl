@@ -1,0 +1,87 @@
+{{/* What every pod has: no privileges, no token unless it asks for one, none of the cluster's Service variables
+     (they begin with ORCHARD_ too and are no settings of ours). Usage: include "orchard.pod" (list $ "serving" false) */}}
+{{- define "orchard.pod" -}}
+{{- $root := index . 0 -}}
+serviceAccountName: {{ include "orchard.fullname" $root }}-{{ index . 1 }}
+automountServiceAccountToken: {{ index . 2 }}
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with $root.Values.images.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What every container has. Usage: include "orchard.container" (list $ "serving"): the image's name */}}
+{{- define "orchard.container" -}}
+{{- $root := index . 0 -}}
+image: {{ include "orchard.image" . }}
+imagePullPolicy: {{ $root.Values.images.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- define "orchard.storeUrl" -}}
+{{- if .Values.objectStore.enabled -}}
+http://{{ include "orchard.fullname" . }}-store:8333
+{{- else -}}
+{{- .Values.objectStore.endpoint -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether an identity of the store has keys in a Secret, or its rights from the cloud. */}}
+{{- define "orchard.storeSecret" -}}
+{{- $root := index . 0 -}}
+{{- if not $root.Values.objectStore.cloudIdentity -}}
+{{- default (printf "%s-store-%s" (include "orchard.fullname" $root) (index . 1)) (index $root.Values.objectStore.existingSecrets (index . 1)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The settings that lead to the store, as one identity. Usage: include "orchard.storeEnv" (list $ "sync") */}}
+{{- define "orchard.storeEnv" -}}
+{{- $root := index . 0 -}}
+- {name: ORCHARD_STORE_URL, value: "s3://{{ $root.Values.objectStore.bucket }}"}
+{{- with include "orchard.storeUrl" $root }}
+- {name: ORCHARD_STORE_ENDPOINT, value: {{ . | quote }}}
+{{- end }}
+- {name: ORCHARD_STORE_REGION, value: {{ $root.Values.objectStore.region | quote }}}
+{{- if include "orchard.storeSecret" . }}
+- {name: ORCHARD_STORE_CREDENTIALS_FILE, value: /keys/{{ index . 1 }}/credentials}
+{{- end }}
+{{- end -}}
+
+{{- define "orchard.storeMount" -}}
+{{- if include "orchard.storeSecret" . }}
+- {name: key-{{ index . 1 }}, mountPath: /keys/{{ index . 1 }}, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "orchard.storeVolume" -}}
+{{- if include "orchard.storeSecret" . }}
+- name: key-{{ index . 1 }}
+  secret: {secretName: {{ include "orchard.storeSecret" . }}, defaultMode: 0440}
+{{- end }}
+{{- end -}}
+
+{{- define "orchard.signingSecret" -}}
+{{- default (printf "%s-signing" (include "orchard.fullname" .)) .Values.signing.existingSecret -}}
+{{- end -}}
+
+{{/* Of the pair of keys, the half that is believed: the only one that a model server's pod ever sees. */}}
+{{- define "orchard.trustedVolume" -}}
+- name: trusted
+  secret:
+    secretName: {{ include "orchard.signingSecret" . }}
+    defaultMode: 0440
+    items: [{key: trusted-keys.pem, path: trusted-keys.pem}]
+{{- end -}}

@@ -1,0 +1,39 @@
+{{/* Combinations that a schema cannot see, refused in sentences. */}}
+{{- define "orchard.validate" -}}
+{{- $store := .Values.objectStore -}}
+{{- $given := list -}}
+{{- $missing := list -}}
+{{- range $name := list "ingest" "trainer" "publisher" "sync" -}}
+{{- if index $store.existingSecrets $name -}}{{- $given = append $given $name -}}{{- else -}}{{- $missing = append $missing (printf "objectStore.existingSecrets.%s" $name) -}}{{- end -}}
+{{- end -}}
+{{- if gt (len .Release.Name) 40 -}}
+{{- fail (printf "\n\nThe release name %q has %d characters; names of Jobs and pods grow out of it, so at most 40 are allowed." .Release.Name (len .Release.Name)) -}}
+{{- end -}}
+{{- if and $store.enabled $store.endpoint -}}
+{{- fail (printf "\n\nobjectStore.enabled runs a store in the cluster, and objectStore.endpoint names another one (%s).\nSet objectStore.enabled=false to use that one, or leave the endpoint empty." $store.endpoint) -}}
+{{- end -}}
+{{- if and $store.enabled $store.cloudIdentity -}}
+{{- fail "\n\nobjectStore.cloudIdentity is for a store in the cloud; the one in the cluster (objectStore.enabled) knows only keys.\nSet one of them to false." -}}
+{{- end -}}
+{{- if and $store.cloudIdentity $given -}}
+{{- fail "\n\nobjectStore.cloudIdentity says that pods need no keys, and objectStore.existingSecrets names some.\nLeave one of them out." -}}
+{{- end -}}
+{{- if and (not $store.enabled) (not $store.cloudIdentity) $missing -}}
+{{- fail (printf "\n\nA store outside the cluster needs keys, and these are not named: %s.\nMake Secrets with a key `credentials` (an AWS credentials file), or set objectStore.cloudIdentity=true where the cloud gives pods their rights." (join ", " $missing)) -}}
+{{- end -}}
+{{- if and (not $store.enabled) $store.existingSecrets.server -}}
+{{- fail "\n\nobjectStore.existingSecrets.server holds the identities of the store in the cluster, and objectStore.enabled is false.\nLeave it out." -}}
+{{- end -}}
+{{- if and $store.enabled (or $given $store.existingSecrets.server $store.existingSecrets.admin) (or $missing (not $store.existingSecrets.server) (not $store.existingSecrets.admin)) -}}
+{{- fail "\n\nobjectStore.existingSecrets names some of the store's Secrets and not others; their keys must fit each other.\nName all six (server, admin, ingest, trainer, publisher, sync), or none: then they are made." -}}
+{{- end -}}
+{{- if and (eq .Values.serving.engine "tensorflow-serving") (eq (index .Values.serving.nodeSelector "kubernetes.io/arch" | default "") "arm64") -}}
+{{- fail "\n\nThere is no tensorflow/serving for arm64, where serving.nodeSelector sends it.\nSet serving.engine=orchard: it answers the same API there." -}}
+{{- end -}}
+{{- if and .Values.serving.autoscaling.enabled (gt (int .Values.serving.autoscaling.minReplicas) (int .Values.serving.autoscaling.maxReplicas)) -}}
+{{- fail (printf "\n\nserving.autoscaling.minReplicas (%d) is more than maxReplicas (%d)." (int .Values.serving.autoscaling.minReplicas) (int .Values.serving.autoscaling.maxReplicas)) -}}
+{{- end -}}
+{{- if and .Values.serving.ingress.enabled (not .Values.serving.ingress.host) -}}
+{{- fail "\n\nserving.ingress.enabled needs serving.ingress.host: the name by which the model server is reached." -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,41 @@
+{{/* The two engines. They read the same folder and file, listen on the same ports and are probed alike. */}}
+
+{{- define "orchard.engine.orchard" -}}
+{{- include "orchard.container" (list . "serving") }}
+args:
+  - serve
+  - --host=0.0.0.0
+  - --port=8501
+  - --grpc-port=8500
+  - --models-config=/serving/models.config
+  {{- with .Values.serving.engineArgs }}{{ toYaml . | nindent 2 }}{{ end }}
+env:
+  - {name: ORCHARD_MODEL, value: {{ .Values.model | quote }}}
+  - {name: ORCHARD_LOG_FORMAT, value: json}
+{{- end -}}
+
+{{/* Not the image's entrypoint: that is a shell which keeps signals to itself. Labels may name what is not loaded yet,
+     else a restart with labels in models.config ends at once; a broken version is given up after seconds, not minutes. */}}
+{{- define "orchard.engine.tensorflow-serving" -}}
+{{- include "orchard.container" (list . "tensorflowServing") }}
+command: [/usr/bin/tensorflow_model_server]
+args:
+  - --port=8500
+  - --rest_api_port=8501
+  - --model_config_file=/serving/models.config
+  - --model_config_file_poll_wait_seconds=1
+  - --file_system_poll_wait_seconds=1
+  - --allow_version_labels_for_unavailable_models=true
+  - --max_num_load_retries=2
+  - --load_retry_interval_micros=2000000
+  - --num_load_threads=2
+  - --enable_profiler=false
+  - --monitoring_config_file=/engine/monitoring.config
+  {{- with .Values.serving.engineArgs }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- end -}}
+
+{{/* How long a pod may take to end: it is let alone while everybody learns of it; our engine then answers what is under
+     way (25 s at most), TensorFlow's does not know SIGTERM and is killed. */}}
+{{- define "orchard.graceSeconds" -}}
+{{- add .Values.serving.drainSeconds (eq .Values.serving.engine "orchard" | ternary 30 2) -}}
+{{- end -}}
