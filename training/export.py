@@ -123,8 +123,8 @@ def _name_functions(graph: Any) -> Any:
     for node in [*graph.node, *(node for function in functions for node in function.node_def)]:
         node.op = names.get(node.op, node.op)
         for value in node.attr.values():
-            if value.HasField("func"):
-                value.func.name = names[value.func.name]
+            for called in [value.func] if value.HasField("func") else value.list.func:
+                called.name = names[called.name]
     for function in functions:
         old, function.signature.name = function.signature.name, names[function.signature.name]
         for argument in function.signature.input_arg:

@@ -1,8 +1,10 @@
 """A photo's bytes to what the model looks at: the one preprocessing for training, batch, online and gate.
 
 1. **Decode** JPEG or PNG to RGB, to the same pixels as Pillow: TensorFlow's `decode_jpeg` reads PNG too and, unlike
-   `decode_image`, can be told to use libjpeg's accurate inverse DCT, which is Pillow's. Transparency is dropped, grey
-   and CMYK become RGB. Orientation in EXIF is not looked at: what lies on its side in the file does so here.
+   `decode_image`, can be told to use libjpeg's accurate inverse DCT, which is Pillow's. A JPEG of at least 2, 4 or 8
+   times the size is decoded at a half, a quarter or an eighth, as Pillow's draft mode does: a phone's photo of 12
+   megapixels takes a sixth of the time. Transparency is dropped, grey and CMYK become RGB. Orientation in EXIF is not
+   looked at: what lies on its side in the file does so here.
 2. **Resize** to a square by the mean over the area that each new pixel covers. The whole photo stays visible: what is
    not square is stretched, in training as in serving, and nothing is cut off.
 3. **Round** to whole levels 0 to 255, half up, so that training can keep millions of pixels as bytes and still sees
@@ -13,6 +15,7 @@ Scaling to the range that a network likes belongs to the network (`training.mode
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,12 +25,15 @@ import numpy.typing as npt
 import simplejpeg
 import tensorflow as tf
 
-__all__ = ["EXACT", "Pixels", "decode_photos", "preprocess", "shrink"]
+__all__ = ["Pixels", "decode_photos", "preprocess"]
 
 Pixels = npt.NDArray[np.uint8]
 
-EXACT = (1, 2, 4)
-"""Ratios at which the mean over an area is exact in floating point, so that every way to compute it rounds alike."""
+RATIOS = (1, 2, 4, 8)
+"""By how much libjpeg can shrink a photo while it decodes it."""
+
+JPEG = b"\xff\xd8\xff"
+"""How every JPEG file begins."""
 
 
 def preprocess(image_bytes: Any, size: int) -> Any:
@@ -44,26 +50,38 @@ def preprocess(image_bytes: Any, size: int) -> Any:
         tf.errors.InvalidArgumentError: when run, if one of them is no image or is cut off.
     """
     form = tf.TensorSpec([size, size, 3], tf.float32)
+
+    def bring(photo: Any) -> Any:
+        return _resize(_decode(photo, size)[tf.newaxis], size)[0]
+
     with tf.name_scope("preprocess"):
-        return tf.map_fn(lambda photo: _resize(_decode(photo), size), image_bytes, fn_output_signature=form)
+        return tf.map_fn(bring, image_bytes, fn_output_signature=form)
 
 
-def _decode(photo: Any) -> Any:
-    pixels = tf.io.decode_jpeg(photo, channels=3, dct_method="INTEGER_ACCURATE")
-    return tf.ensure_shape(pixels, [None, None, 3])  # WebP would come as [1, h, w, 3]
+def _decode(photo: Any, size: int) -> Any:
+    def at(ratio: int) -> Any:
+        pixels = tf.io.decode_jpeg(photo, channels=3, dct_method="INTEGER_ACCURATE", ratio=ratio)
+        return tf.ensure_shape(pixels, [None, None, 3])  # WebP would come as [1, h, w, 3]
+
+    def choose() -> Any:
+        times = tf.reduce_min(tf.image.extract_jpeg_shape(photo)[:2]) // size
+        return tf.add_n([tf.cast(times >= ratio, tf.int32) for ratio in RATIOS[1:]])
+
+    is_jpeg = tf.equal(tf.strings.substr(photo, 0, len(JPEG)), JPEG)
+    which = tf.cond(is_jpeg, choose, lambda: 0)
+    return tf.switch_case(which, [lambda ratio=ratio: at(ratio) for ratio in RATIOS])
 
 
 def _resize(pixels: Any, size: int) -> Any:
-    levels = tf.image.resize(pixels[tf.newaxis], [size, size], method="area")[0]
+    levels = tf.image.resize(pixels, [size, size], method="area")
     return tf.floor(levels + 0.5)
 
 
 def decode_photos(photos: Sequence[bytes], size: int) -> Pixels:
-    """Bring photos to pixels as `preprocess` does, to the last bit, several times as fast where it can be.
+    """Bring photos to pixels as `preprocess` does, to the last bit, a few times as fast.
 
-    JPEG files of one size that is 1, 2 or 4 times `size`, as turntable photos are, go through libjpeg-turbo without
-    TensorFlow and are shrunk together; everything else takes `preprocess` itself. A few hundred photos at a time stay
-    in the processor's cache.
+    JPEG files go through libjpeg-turbo without TensorFlow, which lets other threads run meanwhile, and are resized
+    together with others of their shape, if at all; everything else takes `preprocess` itself.
 
     Args:
         photos: N files, JPEG or PNG.
@@ -76,60 +94,50 @@ def decode_photos(photos: Sequence[bytes], size: int) -> Pixels:
         tf.errors.InvalidArgumentError: one of them is no image or is cut off.
     """
     result = np.empty((len(photos), size, size, 3), np.uint8)
-    alike: dict[int, list[int]] = {ratio: [] for ratio in EXACT}
+    alike: dict[tuple[int, ...], list[tuple[int, Pixels]]] = defaultdict(list)
     rest = []
-    decoded = {}
     for position, photo in enumerate(photos):
         pixels = _decode_quickly(photo, size)
         if pixels is None:
             rest.append(position)
+        elif pixels.shape == (size, size, 3):
+            result[position] = pixels
         else:
-            decoded[position] = pixels
-            alike[len(pixels) // size].append(position)
-    for ratio, positions in alike.items():
-        if positions:
-            result[positions] = shrink(np.stack([decoded[position] for position in positions]), ratio)
+            alike[pixels.shape].append((position, pixels))
+    whole, resize = _graphs(size)
+    for group in alike.values():
+        result[[position for position, _ in group]] = resize(np.stack([pixels for _, pixels in group])).numpy()
     if rest:
-        result[rest] = _graph(size)([photos[position] for position in rest]).numpy()
+        result[rest] = whole([photos[position] for position in rest]).numpy()
     return result
 
 
 def _decode_quickly(photo: bytes, size: int) -> Pixels | None:
+    """Decode a JPEG at the ratio that `preprocess` chooses; None: leave it to TensorFlow."""
     try:
         height, width, colours = simplejpeg.decode_jpeg_header(photo)[:3]
-        if height != width or height % size or height // size not in EXACT or colours not in ("YCbCr", "Gray"):
+        if colours not in ("YCbCr", "Gray"):
             return None
-        pixels: Pixels = simplejpeg.decode_jpeg(photo)
+        ratio = max([ratio for ratio in RATIOS if min(height, width) // size >= ratio], default=1)
+        pixels: Pixels = simplejpeg.decode_jpeg(photo, min_height=-(-height // ratio), min_width=-(-width // ratio))
     except ValueError:  # PNG or damaged: TensorFlow decodes the one and says what is wrong with the other
         return None
     return pixels
 
 
-def shrink(pixels: Pixels, ratio: int) -> Pixels:
-    """Resize by a whole ratio; equal to steps 2 and 3 of `preprocess`.
-
-    Args:
-        pixels: uint8[N, ratio × size, ratio × size, 3].
-        ratio: one of `EXACT`.
-
-    Returns:
-        uint8[N, size, size, 3].
-    """
-    n, size, area = len(pixels), pixels.shape[1] // ratio, ratio * ratio
-    lines = pixels.reshape(n, size, ratio, size * ratio * 3)
-    columns = lines[:, :, 0].astype(np.uint16)
-    for line in range(1, ratio):
-        columns += lines[:, :, line]
-    columns = columns.reshape(n * size * size, ratio * 3)
-    squares = np.full((n * size * size, 3), area // 2, np.uint16)
-    for value in range(ratio * 3):  # a few long strided sums are far faster than NumPy's sum over a short last axis
-        squares[:, value % 3] += columns[:, value]
-    return (squares // area).astype(np.uint8).reshape(n, size, size, 3)
-
-
 @lru_cache(maxsize=4)
-def _graph(size: int) -> Any:
-    def preprocess_to_bytes(photos: Any) -> Any:
-        return tf.cast(preprocess(photos, size), tf.uint8)
+def _graphs(size: int) -> tuple[Any, Any]:
+    """The whole of `preprocess`, and its last two steps for decoded photos of one shape, as functions to uint8."""
 
-    return tf.function(preprocess_to_bytes, input_signature=[tf.TensorSpec([None], tf.string)])
+    def to_bytes(levels: Any) -> Any:
+        return tf.cast(levels, tf.uint8)
+
+    return (
+        tf.function(
+            lambda photos: to_bytes(preprocess(photos, size)), input_signature=[tf.TensorSpec([None], tf.string)]
+        ),
+        tf.function(
+            lambda pixels: to_bytes(_resize(pixels, size)),
+            input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)],
+        ),
+    )

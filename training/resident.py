@@ -6,16 +6,13 @@ tf.data: its autotuner can stall for seconds when an epoch ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import tensorflow as tf
 
 from orchard.errors import DataError
@@ -24,11 +21,10 @@ from training.shards import Index, iterate
 
 __all__ = ["Photos", "read_photos"]
 
-ROWS = 256
-"""Photos decoded at a time by a thread: their pixels stay in the processor's cache."""
+ROWS = 512
+"""Photos decoded at a time by a thread: enough that what a batch costs beside decoding does not count."""
 
 THREADS = 2
-COLUMNS = ("image", "label", "source", "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +60,8 @@ class Photos:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    pixels: Pixels
-    rows: list[dict[str, Any]]
-
-
 def read_photos(folder: Path, index: Index, split: str, size: int) -> Photos:
-    """Read and decode the photos of a split.
+    """Read and decode the photos of a split, on two threads.
 
     Args:
         folder: the dataset folder.
@@ -83,70 +73,74 @@ def read_photos(folder: Path, index: Index, split: str, size: int) -> Photos:
         DataError: there are none, or one of them cannot be decoded.
         IntegrityError: a shard is missing or damaged.
     """
-    parts = list(_decode_all(folder, split, size))
-    rows = [row for part in parts for row in part.rows]
+    rows = _read_rows(folder, split)
     if not rows:
         raise DataError(
             f"{folder} has no photos in its {split} split", hint=f"`orchard ingest` a folder with a split named {split}"
         )
-    order = sorted(range(len(rows)), key=lambda position: (rows[position]["sha256"], rows[position]["label"]))
+    order = sorted(range(len(rows)), key=lambda position: (rows[position].digest, rows[position].label))
+    places = np.empty(len(rows), np.int64)
+    places[order] = np.arange(len(rows))
     columns = {label: column for column, label in enumerate(index.classes)}
     ordered = [rows[position] for position in order]
     return Photos(
-        _gather(parts, order, size),
-        np.array([columns[row["label"]] for row in ordered], np.int32),
-        tuple(row["path"] or "" for row in ordered),
-        tuple(row["source"] for row in ordered),
-        tuple(row["sha256"] for row in ordered),
+        _decode_all(folder, split, rows, places, size),
+        np.array([columns[row.label] for row in ordered], np.int32),
+        tuple(row.path for row in ordered),
+        tuple(row.source for row in ordered),
+        tuple(row.digest for row in ordered),
     )
 
 
-def _gather(parts: list[_Part], order: list[int], size: int) -> Pixels:
-    """Put the pixels in order and let go of each part as soon as it is copied, so that they are in memory twice never."""
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    pixels = np.empty((len(order), size, size, 3), np.uint8)
-    start = 0
-    for position, part in enumerate(parts):
-        stop = start + len(part.rows)
-        pixels[place[start:stop]] = part.pixels
-        parts[position] = _Part(np.empty((0, size, size, 3), np.uint8), [])
-        start = stop
+@dataclass(frozen=True, slots=True)
+class _Row:
+    path: str
+    label: str
+    source: str
+    digest: str
+
+
+def _read_rows(folder: Path, split: str) -> list[_Row]:
+    rows: list[_Row] = []
+    for batch in iterate(folder, columns=("image.path", "label", "source", "sha256"), splits=[split]):
+        paths = [path or "" for path in batch["image"].field("path").to_pylist()]
+        others = (batch[name].to_pylist() for name in ("label", "source", "sha256"))
+        rows += [_Row(*values) for values in zip(paths, *others, strict=True)]
+    return rows
+
+
+def _decode_all(folder: Path, split: str, rows: list[_Row], places: npt.NDArray[np.int64], size: int) -> Pixels:
+    """Decode every photo to its place, a few batches ahead of what is read."""
+    pixels = np.empty((len(rows), size, size, 3), np.uint8)
+
+    def decode(files: list[bytes], start: int) -> None:
+        try:
+            pixels[places[start : start + len(files)]] = decode_photos(files, size)
+        except tf.errors.InvalidArgumentError:
+            raise _name_damaged(files, rows[start : start + len(files)], size) from None
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        waiting: list[Future[None]] = []
+        start = 0
+        for batch in iterate(folder, columns=("image.bytes",), splits=[split], check=True, rows=ROWS):
+            files = batch["image"].field("bytes").to_pylist()
+            waiting.append(pool.submit(decode, files, start))
+            start += len(files)
+            if len(waiting) > 2 * THREADS:
+                waiting.pop(0).result()
+        for future in waiting:
+            future.result()
     return pixels
 
 
-def _decode_all(folder: Path, split: str, size: int) -> Iterator[_Part]:
-    """Decode on threads, a few batches ahead of what is read, in order."""
-    batches = iterate(folder, columns=COLUMNS, splits=[split], check=True, rows=ROWS)
-    with ThreadPoolExecutor(THREADS) as pool:
-        waiting: list[Future[_Part]] = []
-        while True:
-            waiting += [pool.submit(_decode, batch, size) for batch in islice(batches, 2 * THREADS - len(waiting))]
-            if not waiting:
-                return
-            yield waiting.pop(0).result()
-
-
-def _decode(batch: pa.RecordBatch, size: int) -> _Part:
-    image = batch["image"]
-    files = image.field("bytes").to_pylist()
-    names = image.field("path").to_pylist()
-    rest = batch.drop_columns(["image"]).to_pylist()
-    rows = [{**row, "path": name} for row, name in zip(rest, names, strict=True)]
-    try:
-        return _Part(decode_photos(files, size), rows)
-    except tf.errors.InvalidArgumentError:
-        raise _name_damaged(files, rows, size) from None
-
-
-def _name_damaged(files: list[bytes], rows: list[dict[str, Any]], size: int) -> DataError:
+def _name_damaged(files: list[bytes], rows: list[_Row], size: int) -> DataError:
     """Find the photo that cannot be decoded, for the message."""
     for file, row in zip(files, rows, strict=True):
         try:
             decode_photos([file], size)
         except tf.errors.InvalidArgumentError as error:
             return DataError(
-                f"the photo {row['path']} of {row['label']!r} (SHA-256 {row['sha256'][:12]}…) cannot be decoded: "
+                f"the photo {row.path} of {row.label!r} (SHA-256 {row.digest[:12]}…) cannot be decoded: "
                 f"{_first_cause(error.message)}",
                 hint="`orchard ingest` refuses such photos: ingest its source again, or `orchard pull`",
             )
@@ -155,5 +149,5 @@ def _name_damaged(files: list[bytes], rows: list[dict[str, Any]], size: int) -> 
 
 def _first_cause(message: str) -> str:
     """The line of TensorFlow's message that says what is wrong; before it stands where, after it which node."""
-    lines = [line.strip() for line in message.splitlines()]
+    lines = [re.sub(r"\{\{.*?\}\}", "", line).strip() for line in message.splitlines()]
     return next((line for line in reversed(lines) if line and not line.startswith("[[")), message)[:160]
