@@ -1,10 +1,10 @@
-"""Publishers, promoters, a sync that is killed anywhere, a store that lies: random schedules against sync's promises.
+"""Publishers, promoters, prunes, a sync that is killed anywhere, a store that lies: random schedules against sync's promises.
 
 Everything is real but the engine and the clock: the registry, the files, the reconciler. The engine is TF Serving's
 configuration semantics in a few lines, strict where TF Serving is strict: a label on a version that is not available
 aborts the whole reload.
 
-SYNC_EXAMPLES=1000 runs more of them.
+SYNC_EXAMPLES says how many, in PARTS that workers share.
 """
 
 from __future__ import annotations
@@ -18,15 +18,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from orchard import layout, registry
-from orchard.channels import Intent, promote
-from orchard.errors import IntegrityError, StoreError
+from orchard.channels import Intent, promote, ways_back
+from orchard.errors import ConflictError, IntegrityError, StoreError
+from orchard.manifest import Manifest
 from orchard.pointers import CHANNELS
 from orchard.pointers import history as history_of
+from orchard.pruning import Wish, prune
 from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
 from serving.configuration import parse
@@ -34,13 +44,14 @@ from serving.sync.channels import Follower, TrustFile
 from serving.sync.instruments import Instruments
 from serving.sync.reconciler import Plan, Reconciler
 from serving.sync.shelf import check_bytes
-from tests.faults.crashing_store import Killed
+from tests.faults.crashing_store import CrashingStore, Killed
 from tests.faults.deaths import Death, Dying
 from tests.faults.engine import BROKEN, GOOD, WRONG, AtOnce, Engine
 from tests.serving.conftest import zoo  # noqa: F401  fixture
 from tests.serving.publishing import MODEL, Registry
 
 MEMORY = Path("/dev/shm")  # noqa: S108  thousands of files flushed one by one; the kill is simulated, the power stays on
+PARTS = 4
 TURNS = st.integers(0, 6)
 MOSTLY_STABLE = st.sampled_from(("stable", "stable", *CHANNELS))
 
@@ -96,17 +107,55 @@ class Schedules(RuleBasedStateMachine):
 
     # the others
 
+    def candidate(self, kind: str, number: int) -> Path:
+        """Make a version's files; all but one are the same as every other version's."""
+        folder = self.folder / f"candidate-{number}"
+        shutil.copytree(self.photos / "one", folder)
+        (folder / "fingerprint.pb").write_text(f"{kind} {number}")
+        return folder
+
+    def manifest(self, version: int) -> Manifest:
+        return registry.read_manifest(self.store, MODEL, version, self.trust.keys())
+
     @rule(kind=st.sampled_from([GOOD, GOOD, GOOD, WRONG, BROKEN]), channel=MOSTLY_STABLE, turns=TURNS)
     def release(self, kind: str, channel: str, turns: int) -> None:
         """Publish and promote."""
         number = next(self.counter)
-        folder = self.folder / f"candidate-{number}"
-        shutil.copytree(self.photos / "one", folder)
-        (folder / "fingerprint.pb").write_text(f"{kind} {number}")
+        folder = self.candidate(kind, number)
         version = registry.publish(self.store, MODEL, folder, self.facts, self.key).version
         shutil.rmtree(folder)
         self.kinds[version] = kind
         promote(self.store, MODEL, channel, version, self.key, Intent("anna", f"turn {number}"))
+        self.work(turns)
+
+    @rule(call=st.integers(0, 40), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
+    def publisher_is_killed(self, call: int, fault, turns: int) -> None:
+        """Publish, killed at a store call; others work, prune too; then publish again."""
+        number = next(self.counter)
+        folder = self.candidate(GOOD, number)
+        with suppress(Killed, IntegrityError):
+            registry.publish(CrashingStore(self.store, call, fault), MODEL, folder, self.facts, self.key)
+        self.prune(1, 0)
+        self.work(turns)
+        self.kinds[registry.publish(self.store, MODEL, folder, self.facts, self.key).version] = GOOD
+        shutil.rmtree(folder)
+
+    @rule(keep=st.integers(1, 3), turns=TURNS)
+    def prune(self, keep: int, turns: int) -> None:
+        """Delete what nobody needs; what channels mean, and one step back, stays whole."""
+        wish = Wish(keep=keep, delete=True, resume=True)
+        prune(self.store, MODEL, self.trust.keys(), wish)
+        if not self.damaged:
+            for channel in CHANNELS:
+                for number in ways_back(history_of(self.store, MODEL, channel, self.trust.keys()))[-2:]:
+                    registry.verify_blobs(self.store, self.manifest(number))
+        self.work(turns)
+
+    @rule(call=st.integers(0, 30), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
+    def prune_is_killed(self, call: int, fault, turns: int) -> None:
+        wish = Wish(keep=1, delete=True, resume=True)
+        with suppress(Killed):
+            prune(CrashingStore(self.store, call, fault), MODEL, self.trust.keys(), wish)
         self.work(turns)
 
     @precondition(lambda self: self.kinds)
@@ -114,7 +163,7 @@ class Schedules(RuleBasedStateMachine):
     def promote(self, data, channel: str, turns: int) -> None:
         """Promote or roll back to any version there ever was."""
         version = data.draw(st.sampled_from(sorted(self.kinds)))
-        with suppress(IntegrityError):  # its blob is damaged just now
+        with suppress(IntegrityError, ConflictError):  # its blob is damaged just now, or pruned, or marked by a prune
             promote(self.store, MODEL, channel, version, self.key, Intent("anna", f"turn {next(self.counter)}"))
         self.work(turns)
 
@@ -123,9 +172,10 @@ class Schedules(RuleBasedStateMachine):
     def damage(self, data, how: str, turns: int) -> None:
         """Damage a blob, most often of a version that sync has not fetched yet."""
         version = data.draw(st.sampled_from(sorted(self.kinds, reverse=True)))
-        manifest = registry.read_manifest(self.store, MODEL, version, self.trust.keys())
-        own = next(file for file in manifest.files if file.path == "fingerprint.pb")
+        own = next(file for file in self.manifest(version).files if file.path == "fingerprint.pb")
         key = layout.blob(MODEL, own.sha256)
+        if not self.store.exists(key):  # pruned
+            return
         self.damaged[key] = body = self.store.get(key).body
         if how == "lose":
             self.store.delete(key)
@@ -212,7 +262,7 @@ class Schedules(RuleBasedStateMachine):
     @invariant()
     def every_number_on_disk_is_whole(self) -> None:
         for folder in getattr(self, "folder", Path("/nowhere")).glob(f"serving/{MODEL}/[0-9]*"):
-            check_bytes(folder, registry.read_manifest(self.store, MODEL, int(folder.name), self.trust.keys()))
+            check_bytes(folder, self.manifest(int(folder.name)))
 
     @invariant()
     def what_the_engine_is_told_is_there_and_proved(self) -> None:
@@ -263,14 +313,13 @@ def memory_store() -> ObjectStore:
     return open_store(Settings(store_url="memory://"))
 
 
-def test_whatever_happens_only_verified_versions_are_served(zoo):  # noqa: F811
-    from hypothesis.stateful import run_state_machine_as_test
-
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_happens_only_verified_versions_are_served(zoo, part):  # noqa: F811
     Schedules.photos = zoo / "photos"
     run_state_machine_as_test(
         Schedules,
         settings=settings(
-            max_examples=int(os.environ.get("SYNC_EXAMPLES", "50")),
+            max_examples=int(os.environ.get("SYNC_EXAMPLES", "200")) // PARTS,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

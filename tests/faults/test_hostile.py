@@ -1,0 +1,151 @@
+"""Clients that send too much, too slowly, or photos that lie: refused each, while others are answered as ever."""
+
+from __future__ import annotations
+
+import base64
+import io
+import socket
+import struct
+import threading
+import zlib
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from serving.configuration import ModelConfig, render
+from tests.serving.conftest import plain_config, server, zoo  # noqa: F401  fixtures
+from tests.serving.programs import Serve, ask
+from tests.serving.publishing import ENVIRONMENT
+
+HEAD = b"POST /v1/models/matrix:predict HTTP/1.1\r\nHost: x\r\n"
+ASKED = {"instances": [[1, 2, 3, 4]]}
+ANSWER = {"predictions": [[7.0, 10.0]]}
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def photos(zoo: Path, tmp_path_factory):  # noqa: F811
+    """A server of a photo model."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "m").mkdir()
+    (folder / "m" / "1").symlink_to(zoo / "photos" / "one")
+    (folder / "models.config").write_text(render([ModelConfig("m", str(folder / "m"))]))
+    with Serve(folder / "models.config", folder / "log", ENVIRONMENT) as running:
+        yield running
+
+
+def jpeg() -> bytes:
+    drawn = io.BytesIO()
+    Image.new("RGB", (16, 16), (9, 99, 200)).save(drawn, "JPEG")
+    return drawn.getvalue()
+
+
+def jpeg_that_says(width: int, height: int) -> bytes:
+    """A small JPEG whose header names another size."""
+    body = bytearray(jpeg())
+    at = body.index(b"\xff\xc0") + 5
+    body[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(body)
+
+
+def png_that_says(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(bytes(1000))), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+PHOTOS = {
+    "empty": b"",
+    "no photo": b"\xff\xd8 no photo",
+    "cut in its header": jpeg()[:20],
+    "65500 squared": jpeg_that_says(65_500, 65_500),
+    "20000 squared": jpeg_that_says(20_000, 20_000),
+    "no size at all": jpeg_that_says(0, 0),
+    "PNG of 100000 squared": png_that_says(100_000, 100_000),
+    "PNG of 20000 squared": png_that_says(20_000, 20_000),
+    "PNG without rows": png_that_says(10, 0),
+    "BMP": b"BM" + bytes(200),
+    "GIF cut": b"GIF89a" + struct.pack("<HH", 20_000, 20_000) + bytes(3),
+}
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_a_photo_that_lies_is_a_400_and_the_next_is_answered(photos, zoo, name):  # noqa: F811
+    def asked(body: bytes):
+        return photos.predict("m", {"instances": [{"b64": base64.b64encode(body).decode()}]})
+
+    found = asked(PHOTOS[name])
+
+    assert found.status == 400, found.body[:200]
+    assert len(found.body) < 2000
+    assert asked((zoo / "photos" / "asked" / "0.jpg").read_bytes()).status == 200
+
+
+def resident_mib(process: int) -> int:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("VmHWM"))
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
+def test_a_hundred_megabytes_are_refused_and_take_no_memory(server, chunked):  # noqa: F811
+    before = resident_mib(server.child.pid)
+    received = b""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        length = b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"Content-Length: 104857600\r\n\r\n"
+        with suppress(OSError):  # it hangs up in the middle
+            connection.sendall(HEAD + length)
+            for _ in range(100):
+                connection.sendall(b"100000\r\n" + bytes(MIB) + b"\r\n" if chunked else bytes(MIB))
+        with suppress(OSError):
+            received = connection.recv(1 << 16)
+
+    assert received.startswith(b"HTTP/1.1 413 ") or not received, received[:200]
+    assert resident_mib(server.child.pid) - before < 80
+    assert server.predict("matrix", ASKED).json == ANSWER
+
+
+def test_others_are_answered_while_hundreds_of_connections_drip(server):  # noqa: F811
+    """Slow loris: connections whose requests never end, some in their headers, some in their bodies."""
+    starts = [b"POST /v1/mod", HEAD + b"X-Slow: 1", HEAD + b"Content-Length: 100\r\n\r\n{"]
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(300)]
+        for index, connection in enumerate(slow):
+            connection.sendall(starts[index % len(starts)])
+        for turn in range(20):
+            for connection in slow[turn::20]:
+                connection.sendall(b"1")
+
+            assert server.predict("matrix", ASKED).json == ANSWER
+
+
+def test_others_are_answered_while_large_bodies_come(server):  # noqa: F811
+    """Bodies as large as are allowed, full of numbers and of text that no model takes."""
+    bodies = [
+        b'{"instances": [' + b"[1,2,3,4]," * 190_000 + b"[1,2,3]]}",
+        b'{"instances": ["' + b"x" * (15 * MIB) + b'"]}',
+        b'{"instances": [{"b64": "' + b"A" * (15 * MIB) + b'"}]}',
+    ]
+    stop = threading.Event()
+    statuses: set[int] = set()
+
+    def vandal(body: bytes) -> None:
+        while not stop.is_set():
+            statuses.add(ask(server.port, "POST", "/v1/models/matrix:predict", body).status)
+
+    vandals = [threading.Thread(target=vandal, args=(body,)) for body in bodies]
+    for thread in vandals:
+        thread.start()
+    try:
+        for _ in range(30):
+            assert server.predict("matrix", ASKED).json == ANSWER
+    finally:
+        stop.set()
+        for thread in vandals:
+            thread.join()
+    assert statuses <= {400, 429, 503, 504}, statuses
+    assert 400 in statuses
