@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from orchard import documents, layout, pointers, registry
-from orchard.errors import DataError, IntegrityError, ObjectNotFound
-from orchard.manifest import File, Manifest
+from orchard import documents, pointers, registry
+from orchard.blobs import receive
+from orchard.errors import DataError
+from orchard.manifest import Manifest
 from orchard.settings import Settings
 from orchard.signing import TrustedKeys, load_trusted
 from orchard.store import ObjectStore, open_store
@@ -65,29 +65,6 @@ def open_channel(settings: Settings) -> Channel | None:
     return Channel(open_store(settings), settings.model, settings.channel, trusted)
 
 
-def _fetch(channel: Channel, file: File, path: Path) -> None:
-    key = layout.blob(channel.model, file.sha256)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    seen, size = hashlib.sha256(), 0
-    try:
-        with path.open("wb") as target:
-            for piece in channel.store.stream(key):
-                size += len(piece)
-                if size > file.size:
-                    break
-                seen.update(piece)
-                target.write(piece)
-    except ObjectNotFound as error:
-        raise IntegrityError(
-            f"{key}, which holds {file.path}, is missing", hint="publishing it again mends it"
-        ) from error
-    if size != file.size or seen.hexdigest() != file.sha256:
-        raise IntegrityError(
-            f"{key} does not hold {file.path} as it was published: its bytes have another SHA-256 or length",
-            hint="publishing the same files again mends it",
-        )
-
-
 def download(channel: Channel, manifest: Manifest, folder: Path) -> None:
     """Bring a version's files into a folder, each held against its size and SHA-256.
 
@@ -100,7 +77,7 @@ def download(channel: Channel, manifest: Manifest, folder: Path) -> None:
         IntegrityError: a file is missing in the store, or is not what was published.
     """
     for file in manifest.files:
-        _fetch(channel, file, folder / file.path)
+        receive(channel.store, channel.model, file, folder / file.path)
 
 
 def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], tell: Teller) -> Served | None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchard import layout
+from orchard.blobs import receive
 from orchard.documents import sha256_hex
 from orchard.errors import DataError, IntegrityError, ObjectNotFound
-from orchard.manifest import File, Manifest, read_manifest_bytes
+from orchard.manifest import Manifest, read_manifest_bytes
 from orchard.pointers import Pointer
 from orchard.signing import TrustedKeys
 from orchard.store import ObjectStore
@@ -75,36 +73,13 @@ def _check_room(manifest: Manifest, shelf: Shelf, allowance: Allowance) -> None:
         )
 
 
-def _receive(store: ObjectStore, model: str, file: File, path: Path, count: Callable[[int], None]) -> None:
-    """Stream one blob into a file, hashing and counting; stop at the declared size."""
-    key, digest, size = layout.blob(model, file.sha256), hashlib.sha256(), 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as body:
-        try:
-            for piece in store.stream(key):
-                size += len(piece)
-                if size > file.size:
-                    raise IntegrityError(f"{key} is longer than the {file.size} bytes that {file.path} has")
-                digest.update(piece)
-                body.write(piece)
-                count(len(piece))
-        except ObjectNotFound as error:
-            raise IntegrityError(f"{key}, which holds {file.path}, is not in the store") from error
-        body.flush()
-        os.fsync(body.fileno())
-    if size != file.size:
-        raise IntegrityError(f"{key} ends after {size} bytes; {file.path} has {file.size}")
-    if digest.hexdigest() != file.sha256:
-        raise IntegrityError(f"{key} does not hold {file.path}: its bytes have another SHA-256")
-
-
 def _download(
     store: ObjectStore, manifest: Manifest, document: bytes, shelf: Shelf, count: Callable[[int], None]
 ) -> None:
     staged = shelf.stage(manifest.version)
     try:
         for file in manifest.files:
-            _receive(store, manifest.model, file, staged / file.path, count)
+            receive(store, manifest.model, file, staged / file.path, count)
         try:
             check_files(staged, manifest)
         except IntegrityError as error:
