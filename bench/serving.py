@@ -1,0 +1,209 @@
+"""Orchard's server against the model itself and against other Python servers, on the same SavedModel.
+
+    python -m bench.serving --model cnn --rounds 3              # about 5 minutes, and 1 the first time for the peers
+    python -m bench.serving --model mobilenet --rounds 3
+    python -m bench.serving --peers fastapi --rounds 5          # fewer peers
+
+All servers are up at once, one process each; in every round each is asked over 1, 8 and 32 connections, and the model
+itself is run in process. Orchard's server has its token, limits, validation, metrics and access log on; the peers have
+nothing of the kind, and the same frozen export, one thread for an operation and their best known settings. 200
+different photos are sent and every answer is compared with what the model said in process: one wrong answer voids the
+run. The peers come from the package index, in environments that are kept for the next run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.networks import KINDS, draw_photos
+from bench.peers.environments import PACKAGES, default_folder, python_of
+from bench.rounds import Bar, Candidate, judge, machine, measure, spread
+from bench.shop import ROOT, await_true, free_port, get, is_up, run, start_server
+from orchard.processes import Child
+from serving.configuration import ModelConfig, render
+
+CONNECTIONS = (1, 8, 32)
+LIMIT, ORCHARD, RPC, RPC_PEER = "model alone", "orchard", "orchard grpc", "grpc.aio"
+TOKEN = "benchmark-token-of-forty-characters-long"  # noqa: S105  it guards nothing
+PATHS = {
+    ORCHARD: ("rest", "/v1/models/m:predict"),
+    "fastapi": ("rest", "/predict"),
+    "litserve": ("rest", "/predict"),
+    "kserve": ("rest", "/v1/models/m:predict"),
+    "mlserver": ("v2", "/v2/models/m/infer"),
+    RPC: ("grpc", "m"),
+    RPC_PEER: ("grpc", "m"),
+}
+OVERHEAD = Bar("p50 over the model alone, 1 connection, ms", 0.3, most=True)
+SHARE = Bar("requests/s at 32 connections, of the model alone", 0.85)
+TAIL = Bar("p99 at 32 connections, of the best peer's", 0.5, most=True)
+GRPC = Bar("gRPC requests/s at 32 connections, times grpc.aio with threads", 2.2)
+BEST = {
+    "cnn": Bar("requests/s at 32 connections, times the best peer's", 2.5),
+    "mobilenet": Bar("requests/s at 32 connections, times the best peer's", 1.6),
+}
+
+
+@dataclass
+class Bench:
+    """What all runs share.
+
+    Attributes:
+        folder: scratch.
+        model: the SavedModel.
+        seconds: of each measurement.
+        ports: by server.
+        reports: every measurement's report, by server and connections.
+    """
+
+    folder: Path
+    model: Path
+    seconds: float
+    ports: dict[str, int] = field(default_factory=dict)
+    reports: dict[tuple[str, int], list[dict[str, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def photos(self) -> Path:
+        """The photos and their answers."""
+        return self.folder / "photos.json"
+
+    def ask(self, server: str, connections: int) -> float:
+        """Load one server; returns its requests a second."""
+        kind, path = PATHS[server]
+        token = [TOKEN] if server in (ORCHARD, RPC) else []
+        asked = [kind, str(self.ports[server]), path, str(self.photos), str(connections), str(self.seconds), *token]
+        report = json.loads(run("bench.load", *asked))
+        if report["wrong"]:
+            raise SystemExit(f"{server} gave {report['wrong']} wrong answers: the run is void")
+        self.reports[server, connections].append(report)
+        return float(report["rate"])
+
+    def floor(self) -> float:
+        """Run the model in process; returns photos a second."""
+        report = json.loads(run("bench.floor", str(self.model), str(self.photos), str(self.seconds)))
+        self.reports[LIMIT, 1].append(report)
+        return float(report["limit"])
+
+
+def make_model(kind: str, folder: Path, seconds: float) -> Bench:
+    """Make the model, the photos and their answers."""
+    bench = Bench(folder, folder / "model", seconds)
+    run("bench.networks", kind, str(bench.model))
+    bench.photos.write_text(json.dumps([{"b64": base64.b64encode(photo).decode()} for photo in draw_photos(200)]))
+    run("bench.floor", str(bench.model), str(bench.photos), "answers")
+    return bench
+
+
+def start_orchard(bench: Bench, stack: ExitStack) -> None:
+    """Start our server with everything on."""
+    base, tokens = bench.folder / "served", bench.folder / "tokens"
+    base.mkdir()
+    (base / "1").symlink_to(bench.model)
+    tokens.write_text(TOKEN + "\n")
+    config = bench.folder / "models.config"
+    config.write_text(render([ModelConfig("m", str(base))]))
+    bench.ports[RPC] = free_port()
+    options = ("--grpc-port", str(bench.ports[RPC]), "--token-file", str(tokens))
+    child, bench.ports[ORCHARD] = start_server(config, bench.folder / "orchard.log", *options)
+    stack.enter_context(child)
+    await_true(lambda: is_up(f"http://127.0.0.1:{bench.ports[ORCHARD]}/readyz"), child, "our server is ready")
+
+
+def start_peer(bench: Bench, stack: ExitStack, name: str, python: Path) -> None:
+    """Start another server and wait until it answers anything."""
+    port = bench.ports[name] = free_port()
+    module = f"bench.peers.{name.split('.')[0]}_peer"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [str(python), "-m", module, str(bench.model), str(port)]
+    child = stack.enter_context(Child(command, environment=environment, log=bench.folder / f"{name}.log"))
+    if name == RPC_PEER:
+        import grpc  # type: ignore[import-untyped]
+
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            grpc.channel_ready_future(channel).result(timeout=120)
+        return
+    await_true(lambda: get(f"http://127.0.0.1:{port}/")[0] != 0, child, f"{name} answers")
+
+
+def best(bench: Bench, peers: Sequence[str], what: str) -> list[float]:
+    """The best peer's figures at 32 connections, round by round."""
+    rows = zip(*[bench.reports[peer, 32] for peer in peers], strict=True)
+    choose: Callable[[list[float]], float] = max if what == "rate" else min
+    return [choose([report[what] for report in row]) for row in rows]
+
+
+def conclude(bench: Bench, kind: str, peers: Sequence[str]) -> bool:
+    """Print latencies and judge every bar; returns whether all were reached."""
+    for (server, connections), reports in sorted(bench.reports.items()):
+        names = [name for name in ("p50", "p99", "longest") if name in reports[0]]
+        line = "  ".join(f"{name} {spread([report[name] for report in reports])}" for name in names)
+        print(f"{server:14} {connections:3}  {line} ms")
+    ours, alone = bench.reports[ORCHARD, 32], bench.reports[LIMIT, 1]
+    over = [a["p50"] - b["p50"] for a, b in zip(bench.reports[ORCHARD, 1], alone, strict=True)]
+    reached = [
+        judge(OVERHEAD, over),
+        judge(SHARE, [a["rate"] / b["limit"] for a, b in zip(ours, alone, strict=True)]),
+    ]
+    if peers:
+        rates, tails = best(bench, peers, "rate"), best(bench, peers, "p99")
+        reached.append(judge(BEST[kind], [a["rate"] / b for a, b in zip(ours, rates, strict=True)]))
+        reached.append(judge(TAIL, [a["p99"] / b for a, b in zip(ours, tails, strict=True)]))
+    pairs = zip(bench.reports[RPC, 32], bench.reports[RPC_PEER, 32], strict=True)
+    reached.append(judge(GRPC, [a["rate"] / b["rate"] for a, b in pairs]))
+    return all(reached)
+
+
+def list_candidates(bench: Bench, peers: Sequence[str], connections: Sequence[int]) -> list[Candidate]:
+    """Everything that is measured in a round."""
+    pairs = [(server, number) for server in (ORCHARD, *peers) for number in connections]
+    pairs += [(server, 32) for server in (RPC, RPC_PEER)]
+    return [
+        Candidate(LIMIT, bench.floor),
+        *[Candidate(f"{server} c={number}", lambda s=server, n=number: bench.ask(s, n)) for server, number in pairs],  # type: ignore[misc]
+    ]
+
+
+def read_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=KINDS, default="cnn", help="small network, or MobileNetV2")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement, after one of warming up")
+    parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS, help="must hold 1 and 32")
+    parser.add_argument(
+        "--peers", nargs="*", choices=sorted(PACKAGES), default=sorted(PACKAGES), help="none: grpc.aio only"
+    )
+    parser.add_argument("--peers-dir", type=Path, default=default_folder(), help="where their environments are kept")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the benchmark; returns 1 if a bar was missed."""
+    given = read_arguments()
+    print(machine())
+    pythons = {name: python_of(name, given.peers_dir) for name in (*given.peers, RPC_PEER)}
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        bench = make_model(given.model, Path(scratch), given.seconds)
+        start_orchard(bench, stack)
+        for name, python in pythons.items():
+            start_peer(bench, stack, name, python)
+        candidates = list_candidates(bench, given.peers, given.connections)
+        table = measure(candidates, given.rounds, unit="requests/s", higher_is_better=True, note=print)
+        print(f"\n{given.model}: median {statistics.median(table.figures[LIMIT]):.0f} photos/s by the model alone")
+        print(table.text(LIMIT))
+        return 0 if conclude(bench, given.model, given.peers) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

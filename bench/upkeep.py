@@ -1,0 +1,252 @@
+"""What serving costs while nothing changes, and over and over: start, idle, reloads, and a poll of a large registry.
+
+    python -m bench.upkeep                       # about 8 minutes, of which 500 reloads take 4
+    python -m bench.upkeep --only start idle     # some of the parts
+    python -m bench.upkeep --only reloads --reloads 200
+
+start: from `orchard serve` to its first answer, against importing TensorFlow, loading the same SavedModel and one call.
+idle: cores that server and sync use while nobody asks, sync polling the store.
+reloads: versions loaded and unloaded one after the other; the server's resident memory.
+poll: one look at the channels of a registry with 10 versions and of one with 10,000, requests and time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.networks import KINDS
+from bench.rounds import Bar, Candidate, judge, machine, measure
+from bench.shop import MODEL, ROOT, Shop, await_true, facts_of, get, is_up, make_bucket, run, start_server
+from orchard import channels, layout, registry
+from orchard.channels import Intent
+from orchard.signing import create_pair, load_key
+from orchard.store import ObjectStore
+from orchard.store.embedded import EmbeddedStore
+from serving.configuration import ModelConfig, Specific, render
+from serving.sync.channels import Follower, TrustFile
+
+START = Bar("start to first answer, against TensorFlow's import, load and first call", 1.2, most=True)
+IDLE = Bar("idle, cores", 0.02, most=True)
+MEMORY = Bar("resident memory after all reloads, of that after the first 50", 1.05, most=True)
+REQUESTS = Bar("requests of one poll, 10,000 versions against 10", 1, most=True)
+POLL = Bar("seconds of one poll, 10,000 versions against 10", 1.1, most=True)
+IDLE_S, SETTLE_S = 20.0, 5.0
+FIRST, MANY, FEW, LOOKS = 50, 10_000, 10, 100
+BASELINE = """
+import sys, json, base64
+import tensorflow as tf
+photo = base64.b64decode(json.load(open(sys.argv[2]))["photos"][0]["b64"])
+call = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+call(image_bytes=tf.constant([photo]))
+"""
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cores(pid: int, seconds: float) -> float:
+    """Cores that a process uses, over some seconds."""
+
+    def used() -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    begin, before = time.monotonic(), used()
+    time.sleep(seconds)
+    return (used() - before) / (time.monotonic() - begin)
+
+
+def resident(pid: int) -> float:
+    """Resident memory of a process, MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
+def write_config(config: Path, base: Path, version: int) -> None:
+    """Have the server serve one version."""
+    new = config.with_suffix(".new")
+    new.write_text(render([ModelConfig(MODEL, str(base), Specific((version,)))]))
+    new.replace(config)
+
+
+def lay(scratch: Path, model: Path, versions: Iterable[int]) -> tuple[Path, Path]:
+    """Lay version folders out; returns the model's folder and models.config."""
+    base = scratch / "served"
+    base.mkdir()
+    for version in versions:
+        (base / str(version)).symlink_to(model)
+    config = scratch / "models.config"
+    write_config(config, base, 1)
+    return base, config
+
+
+def measure_start(scratch: Path, model: Path, rounds: int) -> bool:
+    """From nothing to the first answer."""
+    golden = model / "assets.extra" / "golden.json"
+    body = json.dumps({"instances": [{"b64": json.loads(golden.read_text())["photos"][0]["b64"]}]}).encode()
+    _, config = lay(scratch, model, [1])
+
+    def ours() -> float:
+        begin = time.perf_counter()
+        child, port = start_server(config, scratch / "start.log")
+        with child:
+            await_true(lambda: answers(port, body), child, "it answers", pause_s=0.005)
+            return time.perf_counter() - begin
+
+    def theirs() -> None:
+        subprocess.run(
+            [sys.executable, "-c", BASELINE, str(model), str(golden)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=True,
+        )  # fmt: skip
+
+    table = measure([Candidate("tensorflow", theirs), Candidate("orchard serve", ours)], rounds)
+    print(f"\nstart\n{table.text('tensorflow')}")
+    pairs = zip(table.figures["orchard serve"], table.figures["tensorflow"], strict=True)
+    return judge(START, [mine / other for mine, other in pairs])
+
+
+def answers(port: int, body: bytes) -> bool:
+    """Whether the server answers a photo."""
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("POST", f"/v1/models/{MODEL}:predict", body)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def measure_idle(scratch: Path, model: Path, rounds: int) -> bool:
+    """Server and sync with a model, nobody asking."""
+    with ExitStack() as stack:
+        shop = Shop.open(scratch / "shop", stack)
+        version = shop.publish(model)
+        shop.promote(version)
+        shop.await_served(version)
+        time.sleep(SETTLE_S)
+        server, sync = shop.server.pid, shop.sync.pid
+        with ThreadPoolExecutor(2) as pool:
+            found = [list(pool.map(lambda pid: cores(pid, IDLE_S), (server, sync))) for _ in range(rounds)]
+    print("\nidle")
+    reached = [
+        judge(Bar(f"{name}, {IDLE.what}", IDLE.value, most=True), [row[at] for row in found])
+        for at, name in enumerate(("server", "sync"))
+    ]
+    return all(reached)
+
+
+def measure_reloads(scratch: Path, model: Path, reloads: int) -> bool:
+    """Load a version, switch to it, unload the one before; again and again."""
+    base, config = lay(scratch, model, range(1, reloads + 2))
+    child, port = start_server(config, scratch / "reload.log")
+    sizes: dict[int, float] = {}
+    with child:
+        url = f"http://127.0.0.1:{port}"
+        await_true(lambda: is_up(f"{url}/readyz"), child, "it is ready")
+        for reload in range(1, reloads + 1):
+            write_config(config, base, reload + 1)
+            await_true(lambda: only_available(url, reload + 1), child, f"reload {reload}", pause_s=0.02)  # noqa: B023
+            if reload % FIRST == 0:
+                sizes[reload] = resident(child.pid)
+    print("\nreloads, resident MiB: " + ", ".join(f"{reload}: {size:.0f}" for reload, size in sizes.items()))
+    return judge(MEMORY, [sizes[max(sizes)] / sizes[FIRST]])
+
+
+def only_available(url: str, version: int) -> bool:
+    """Whether a version is available and no other is."""
+    status, body = get(f"{url}/v1/models/{MODEL}")
+    if status != 200:
+        return False
+    states = {int(row["version"]): row["state"] for row in json.loads(body)["model_version_status"]}
+    return states.get(version) == "AVAILABLE" and not any(
+        state in ("AVAILABLE", "UNLOADING", "LOADING") for number, state in states.items() if number != version
+    )
+
+
+def fill(store: ObjectStore, model: Path, folder: Path, versions: int) -> Follower:
+    """Publish one version and put its document under as many numbers; returns who follows the registry."""
+    pair = create_pair(folder)
+    key = load_key(pair.private)
+    first = registry.publish(store, MODEL, model, facts_of(model), key).version
+    body = store.get(layout.manifest(MODEL, first)).body
+    numbers = range(first + 1, versions + 1)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda number: store.put(layout.manifest(MODEL, number), body), numbers):
+            pass
+    channels.promote(store, MODEL, "stable", first, key, Intent("bench@here", "the first"))
+    return Follower(store, MODEL, TrustFile(pair.public), {}, poll_s=0.2)
+
+
+def measure_poll(scratch: Path, model: Path, rounds: int) -> bool:
+    """One look at a large registry and at a small one."""
+    with EmbeddedStore(scratch / "polled") as embedded:
+        followers = {
+            count: fill(make_bucket(embedded)[1], model, scratch / f"keys{count}", count) for count in (FEW, MANY)
+        }
+        requests = {}
+        for count, follower in followers.items():
+            follower.look()
+            before = follower.requests
+            follower.look()
+            requests[count] = follower.requests - before
+
+        def look(follower: Follower) -> float:
+            times = []
+            for _ in range(LOOKS):
+                begin = time.perf_counter()
+                follower.look()
+                times.append(time.perf_counter() - begin)
+            return statistics.median(times) * 1e3
+
+        table = measure(
+            [Candidate(f"{count} versions", lambda count=count: look(followers[count])) for count in followers],  # type: ignore[misc]
+            rounds,
+            unit="ms a poll",
+        )
+    print(f"\npoll, {requests[FEW]} conditional requests, one for each channel\n{table.text(f'{FEW} versions')}")
+    pairs = zip(table.figures[f"{MANY} versions"], table.figures[f"{FEW} versions"], strict=True)
+    reached = [judge(REQUESTS, [requests[MANY] / requests[FEW]]), judge(POLL, [many / few for many, few in pairs])]
+    return all(reached)
+
+
+def main() -> int:
+    """Run the parts; returns 1 if a bar was missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = ("start", "idle", "reloads", "poll")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="the parts to run")
+    parser.add_argument("--model", choices=KINDS, default="cnn", help="small network, or MobileNetV2")
+    parser.add_argument("--rounds", type=int, default=5, help="of start, idle (20 s each) and poll")
+    parser.add_argument("--reloads", type=int, default=500, help="a multiple of 50, at least 100")
+    given = parser.parse_args()
+    print(machine())
+    with tempfile.TemporaryDirectory() as name:
+        model = Path(name) / "model"
+        run("bench.networks", given.model, str(model))
+        runs: dict[str, Callable[[Path], bool]] = {
+            "start": lambda folder: measure_start(folder, model, given.rounds),
+            "idle": lambda folder: measure_idle(folder, model, given.rounds),
+            "reloads": lambda folder: measure_reloads(folder, model, given.reloads),
+            "poll": lambda folder: measure_poll(folder, model, given.rounds),
+        }
+        reached = []
+        for part in given.only:
+            folder = Path(name) / part
+            folder.mkdir()
+            reached.append(runs[part](folder))
+    return 0 if all(reached) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
