@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -22,16 +23,27 @@ class Fault:
     Attributes:
         kind: "drop": the server has done the work, the connection closes without the reply; "cut": it closes after
             `after` bytes; "stall": it stays open and silent after `after` bytes; "refuse": the request does not even
-            reach the server.
+            reach the server; "lie": nor does it then, and `status` and `body` are the reply.
         request: what the request's first line begins with, for example ``b"PUT /bucket/key"``.
         times: how many replies it befalls; None: all.
         after: bytes of the reply, headers included, that still get through.
+        status: of a lie.
+        body: of a lie.
     """
 
-    kind: Literal["drop", "cut", "stall", "refuse"]
+    kind: Literal["drop", "cut", "stall", "refuse", "lie"]
     request: bytes = b""
     times: int | None = 1
     after: int = 0
+    status: int = 200
+    body: bytes = b""
+
+    def reply(self) -> bytes:
+        """A lie, as HTTP."""
+        tag = hashlib.md5(self.body, usedforsecurity=False).hexdigest()
+        head = f'HTTP/1.1 {self.status} X\r\nETag: "{tag}"\r\nContent-Length: {len(self.body)}\r\n'
+        date = "Last-Modified: Tue, 24 Nov 2026 00:00:00 GMT\r\nConnection: close\r\n\r\n"
+        return (head + date).encode() + self.body
 
 
 @dataclass(slots=True)
@@ -100,7 +112,9 @@ class Proxy:
                     connection.line = chunk.split(b"\r\n", 1)[0]
                     connection.passed = 0
                     connection.fault = self._take(connection.line)
-                    if connection.fault and connection.fault.kind == "refuse":
+                    if connection.fault and connection.fault.kind in ("refuse", "lie"):
+                        if connection.fault.kind == "lie":
+                            connection.client.sendall(connection.fault.reply())
                         break
                 connection.server.sendall(chunk)
         self._hang_up(connection)

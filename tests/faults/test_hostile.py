@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import random
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from serving.configuration import ModelConfig, render
+from tests.faults.fuzz import fuzz
 from tests.serving.conftest import plain_config, server, zoo  # noqa: F401  fixtures
 from tests.serving.programs import Serve, ask
 from tests.serving.publishing import ENVIRONMENT
@@ -149,3 +151,14 @@ def test_others_are_answered_while_large_bodies_come(server):  # noqa: F811
             thread.join()
     assert statuses <= {400, 429, 503, 504}, statuses
     assert 400 in statuses
+
+
+def test_requests_that_are_almost_right_never_get_a_5xx(server):  # noqa: F811
+    """A few of what `make fuzz` sends for minutes."""
+    seed = random.randrange(1 << 30)  # noqa: S311
+    print(f"seed {seed}")
+
+    seen = fuzz(server, random.Random(seed), seconds=60, most=1000)  # noqa: S311
+
+    assert seen["400"] > 100
+    assert seen["200"] > 0

@@ -1,0 +1,120 @@
+"""A store that lies to sync, a disk that is full, clocks that are wrong: what was served is served on, and then goes on."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from orchard import layout, pointers
+from orchard.documents import canonical_json, encode
+from orchard.registry import read_manifest
+from orchard.signing import sign
+from tests.faults.proxy import Fault, proxy
+from tests.serving.conftest import registry, zoo  # noqa: F401  fixtures
+from tests.serving.programs import until
+from tests.serving.publishing import MODEL
+
+
+@pytest.fixture
+def behind(registry, embedded_store):  # noqa: F811
+    """A server, a sync that sees the store through a proxy, version 1 live, and the beginnings of request lines."""
+    with proxy(int(embedded_store.endpoint.rsplit(":", 1)[1])) as store, registry.serve() as server:
+        direct = registry.environment["ORCHARD_STORE_ENDPOINT"]
+        registry.environment["ORCHARD_STORE_ENDPOINT"] = f"http://127.0.0.1:{store.port}"
+        bucket = registry.environment["ORCHARD_STORE_URL"].removeprefix("s3://")
+        with registry.sync() as sync:
+            registry.environment["ORCHARD_STORE_ENDPOINT"] = direct
+            one = registry.release("one")
+            until(lambda: sync.served() == one, "version 1 is live")
+            yield registry, server, sync, store, f"GET /{bucket}/models/{MODEL}/".encode()
+
+
+ERROR = (
+    b'<?xml version="1.0"?><Error><Code>InternalError</Code><Message>We encountered an internal error</Message></Error>'
+)
+LIES = {
+    "200 with an error's body": (200, ERROR),
+    "200 with a page of a proxy": (200, b"<html>502 Bad Gateway</html>"),
+    "200 and nothing": (200, b""),
+    "an endless error": (500, ERROR),
+    "a clock that is wrong": (403, b"<Error><Code>RequestTimeTooSkewed</Code></Error>"),
+}
+
+
+@pytest.mark.parametrize("folder", ["channels/", "versions/", "blobs/"])
+def test_lies_of_the_store_are_not_believed(behind, folder):
+    registry, server, sync, store, path = behind  # noqa: F811
+    begin = path + folder.encode()
+    for number, (lie, (status, body)) in enumerate(LIES.items()):
+        served = sync.served()
+        store.requests.clear()
+        store.faults.append(Fault("lie", begin, times=None, status=status, body=body))
+        version = another(registry, number)
+
+        until(lambda: sum(line.startswith(begin) for line in store.requests) > 2, f"it was lied to: {lie}")
+        until(lambda: sync.status["problems"] or sync.status["refused"], f"sync says so: {lie}")
+        assert sync.served() == served, lie
+        found = server.get(f"/v1/models/{MODEL}/labels/stable/metadata").json["model_spec"]["version"]
+        assert found == str(served), lie
+
+        store.faults.clear()
+        registry.promote(1, why=f"as it was {number}")
+        registry.promote(version, why=f"the store is honest again {number}")
+        until(lambda v=version: sync.served() == v, f"version {version} is live after {lie}")
+
+
+def another(registry, number: int) -> int:  # noqa: F811
+    """Publish and promote a version that was never there."""
+    folder = registry.folder / f"version-{number}"
+    shutil.copytree(registry.photos / "two", folder)
+    (folder / "fingerprint.pb").write_bytes(b"%d" % number)
+    version = registry.publish("two", folder)
+    registry.promote(version)
+    return version
+
+
+def test_a_disk_that_is_full_keeps_what_is_served_and_takes_the_next_when_there_is_room(registry):  # noqa: F811
+    with registry.serve() as server, registry.sync() as sync:
+        one = registry.release("one")
+        until(lambda: sync.served() == one, "version 1 is live")
+        limits = resource.prlimit(sync.child.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(sync.child.pid, resource.RLIMIT_FSIZE, (2000, limits[1]))  # files end after 2,000 bytes
+
+        two = registry.release("two")
+
+        until(lambda: "too large" in sync.status["problems"].get("sync", ""), "sync says that it cannot write")
+        assert sync.served() == one
+        assert sync.get("/healthz").status == sync.get("/readyz").status == 200
+        assert server.get(f"/v1/models/{MODEL}/labels/stable/metadata").json["model_spec"]["version"] == str(one)
+        assert sync.refusal(two) is None, "that is no fault of the version"
+
+        resource.prlimit(sync.child.pid, resource.RLIMIT_FSIZE, limits)
+        until(lambda: sync.served() == two, "with room it is served")
+
+
+def test_times_in_documents_decide_nothing(registry):  # noqa: F811
+    """Publishers whose clocks are a thousand years off, in both directions."""
+    key = layout.channel(MODEL, "stable")
+    with registry.serve(), registry.sync() as sync:
+        one, two = registry.release("one"), registry.publish("two")
+        until(lambda: sync.served() == one, "version 1 is live")
+        for generation, (version, year) in enumerate([(two, 9999), (one, 1970), (two, 1999)], start=2):
+            pointer = pointers.read(registry.store, MODEL, "stable", registry.trust.keys())
+            moved = replace(
+                pointer,
+                version=version,
+                generation=generation,
+                manifest_sha256=manifest_sha256(registry, version),
+                previous=pointer.version,
+                created=f"{year}-01-01T00:00:00.000000+00:00",
+            )
+            registry.store.put(key, canonical_json(sign(encode(moved), registry.key)))
+
+            until(lambda v=version: sync.served() == v, f"version {version} of the year {year} is live")
+
+
+def manifest_sha256(registry, version: int) -> str:  # noqa: F811
+    return read_manifest(registry.store, MODEL, version, registry.trust.keys()).document_sha256
