@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
-from serving.configuration import ConfigError, Latest, ModelConfig, Specific
-from serving.configuration import parse as parse_config
+from serving.configuration import Latest, ModelConfig, Specific
+from serving.server.following import ConfigFile
 from serving.server.memory import require_memory
 from serving.server.servable import Servable
 from serving.server.status import Code, ServingError
@@ -23,7 +23,7 @@ from serving.server.status import Code, ServingError
 __all__ = ["Catalogue", "Listener", "View"]
 
 Identity = tuple[int, int, int, int]
-_MAX_CONFIG_BYTES = 1 << 20
+_GLANCE_S = 0.02
 _MAX_ENDED = 32
 
 
@@ -75,7 +75,7 @@ class Catalogue:
     Args:
         config: the models.config to follow; it may not exist yet.
         listener: who hears of loads and problems.
-        poll_s: how often the file and the folders are looked at.
+        poll_s: how often the folders are looked at; the file is glanced at more often.
         max_load_retries: how often a version that fails to load is tried again.
         retry_s: the time between two tries.
     """
@@ -91,7 +91,7 @@ class Catalogue:
         load_threads: int = 1,
         load: Callable[[str, int, Path], Servable] = Servable,
     ) -> None:
-        self._config_path = config
+        self._file = ConfigFile(config, self._say)
         self._listener = listener
         self._poll_s = poll_s
         self._max_retries = max_load_retries
@@ -99,7 +99,6 @@ class Catalogue:
         self._load_servable = load
         self._models: dict[str, _Model] = {}
         self._views: dict[str, View] = {}
-        self._seen: tuple[int, int, int] | None = None
         self._said: set[str] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -198,12 +197,21 @@ class Catalogue:
             try:
                 self._reconcile()
             except Exception as error:  # the watch must outlive whatever a file system does
-                self._say(f"watching {self._config_path}: {type(error).__name__}: {error}")
-            self._wake.wait(self._poll_s)
-            self._wake.clear()
+                self._say(f"watching {self._file.path}: {type(error).__name__}: {error}")
+            self._await_change()
+
+    def _await_change(self) -> None:
+        """Wait until the file was changed or a load ended; after `poll_s` the folders are looked at anyway."""
+        end = time.monotonic() + self._poll_s
+        while not self._wake.wait(min(_GLANCE_S, self._poll_s)) and time.monotonic() < end:
+            if self._file.changed():
+                break
+        self._wake.clear()
 
     def _reconcile(self) -> None:
-        configs = self._changed_config()
+        configs = self._file.read()
+        if configs is not None:
+            self._said.clear()
         with self._lock:
             if configs is not None:
                 self._apply(configs)
@@ -215,25 +223,6 @@ class Catalogue:
             self._publish()
         for version, servable in surplus:  # only now: no request finds what is being unloaded
             threading.Thread(target=self._unload, args=(version, servable), name="unload", daemon=True).start()
-
-    def _changed_config(self) -> tuple[ModelConfig, ...] | None:
-        try:
-            stat = self._config_path.stat()
-            seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if seen == self._seen:
-                return None
-            with self._config_path.open("rb") as file:
-                body = file.read(_MAX_CONFIG_BYTES + 1)
-            self._seen = seen
-            configs = parse_config(body.decode("utf-8"))
-        except FileNotFoundError:
-            self._say(f"{self._config_path} does not exist (yet); what is served is served on")
-            return None
-        except (OSError, UnicodeDecodeError, ConfigError) as error:
-            self._say(f"{self._config_path} was not taken over, the configuration before it stays: {error}")
-            return None
-        self._said.clear()
-        return configs
 
     def _apply(self, configs: tuple[ModelConfig, ...]) -> None:
         named = {config.name: config for config in configs}
