@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import re
 import socket
 import sys
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from orchard.processes import Child
+from orchard.store.ports import is_free
 
-__all__ = ["Answer", "Program", "Serve", "Sync", "ask", "raw", "until"]
+__all__ = ["Answer", "Program", "Serve", "Sync", "ask", "free_ports", "raw", "until"]
 
 DEADLINE = 60.0
 _PORT = re.compile(r' port=(\d+)|"port":(\d+)')
@@ -171,3 +173,11 @@ def raw(port: int, payload: bytes, timeout: float = 20) -> bytes:
         while chunk := connection.recv(1 << 16):
             received += chunk
         return bytes(received)
+
+
+def free_ports(count: int = 1) -> int:
+    """The first of so many neighbouring ports that nobody listens on, below those that clients get by chance."""
+    while True:
+        first = random.randrange(15_000, 32_000)  # noqa: S311
+        if all(is_free(first + number) for number in range(count)):
+            return first

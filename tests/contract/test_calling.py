@@ -1,0 +1,56 @@
+"""Every block of docs/calling.md, run as a caller would, against a real server."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving.configuration import ModelConfig, Specific, render
+from tests.serving.conftest import zoo  # noqa: F401  fixture
+from tests.serving.programs import Serve, free_ports
+from tests.serving.publishing import ENVIRONMENT
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/calling.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.M | re.S)
+RUN = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"], "javascript": ["node", "-e"]}
+
+
+@pytest.fixture(scope="module")
+def called(zoo, tmp_path_factory):  # noqa: F811
+    """A server of a model `fruits`, and a folder with a photo."""
+    folder = tmp_path_factory.mktemp("called")
+    (folder / "fruits").mkdir()
+    (folder / "fruits" / "1").symlink_to(zoo / "photos" / "one")
+    shutil.copy(zoo / "photos" / "asked" / "0.jpg", folder / "photo.jpg")
+    config = folder / "models.config"
+    config.write_text(render([ModelConfig("fruits", str(folder / "fruits"), Specific((1,)), {"stable": 1})]))
+    rpc = free_ports()
+    with Serve(config, folder / "log", ENVIRONMENT, "--grpc-port", str(rpc)) as server:
+        yield server, rpc, folder
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)), ids=lambda number: f"{number} {BLOCKS[number][0]}")
+def test_a_block_of_the_callers_page_does_what_it_says(called, number):
+    server, rpc, folder = called
+    language, block = BLOCKS[number]
+    if language == "javascript" and not shutil.which("node"):
+        pytest.skip("Node.js is not installed")
+    ported = block.replace("127.0.0.1:8501", f"127.0.0.1:{server.port}").replace("127.0.0.1:8500", f"127.0.0.1:{rpc}")
+    assert ported != block, "it asks nobody"
+
+    ended = subprocess.run(
+        [*RUN[language], ported], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert "Blue" in ended.stdout or "model_version_status" in ended.stdout, ended.stdout
+
+
+def test_every_kind_of_caller_is_on_the_page():
+    assert {language for language, _ in BLOCKS} == set(RUN)
+    assert "prediction_service_pb2_grpc" in PAGE
