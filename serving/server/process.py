@@ -58,6 +58,8 @@ class ServerOptions:
         drain_s: how long requests under way may take after that.
         as_json: log as JSON.
         access_log: log requests.
+        share: other workers listen on the same port.
+        own_port: a port on which this worker alone answers too; None: none.
     """
 
     config: Path
@@ -73,6 +75,8 @@ class ServerOptions:
     drain_s: float = 25.0
     as_json: bool = False
     access_log: bool = True
+    share: bool = False
+    own_port: int | None = None
 
 
 def _tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
@@ -145,10 +149,21 @@ class _Process:
         )
         self.catalogue.start()
         self.log.note("listening", host=self.options.host, port=listener.getsockname()[1], pid=os.getpid())
+        alone = await self._listen_alone(loop)
         await self._start_rpc()
         self._tick(loop)
         await self.ended.wait()
-        accepting.close()
+        for server in (accepting, *alone):
+            server.close()
+
+    async def _listen_alone(self, loop: asyncio.AbstractEventLoop) -> list[asyncio.Server]:
+        """Listen, without TLS, on the port that no other worker has."""
+        if self.options.own_port is None:
+            return []
+        listener = listen(self.options.host, self.options.own_port)
+        listener.setblocking(False)
+        self.log.note("listening alone", own_port=self.options.own_port, pid=os.getpid())
+        return [await loop.create_server(self.server.connect, sock=listener, backlog=BACKLOG)]
 
     async def _start_rpc(self) -> None:
         options = self.options
@@ -157,7 +172,7 @@ class _Process:
         from serving.server.rpc.server import RpcServer  # who does not want gRPC does not wait for its library
 
         limit = options.limits.body_bytes
-        self.rpc = RpcServer(self.application, options.host, options.grpc_port, limit, options.tls)
+        self.rpc = RpcServer(self.application, options.host, options.grpc_port, limit, options.tls, share=options.share)
         self.log.note("grpc", grpc_port=await self.rpc.start())
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -200,7 +215,7 @@ def run_server(options: ServerOptions) -> None:
 
     sys.setrecursionlimit(_DEPTH)
     context = _tls(options.tls)
-    listener = listen(options.host, options.port)
+    listener = listen(options.host, options.port, share=options.share)
     log = Log(as_json=options.as_json, access=options.access_log)
     open_library()
 

@@ -84,6 +84,13 @@ def _port_of(url: str) -> int:
     "--drain-delay", type=click.FloatRange(0), default=0.0, show_default=True,
     help="Seconds after SIGTERM in which new requests are still taken.",
 )  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that share the port."
+)
+@click.option(
+    "--worker-port", type=click.IntRange(1, 65535 - 64), metavar="PORT",
+    help="First of --workers ports, one for each worker alone: scrape metrics there.",
+)  # fmt: skip
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="Log each request.")
 def serve(out: Output, **options: Any) -> None:
     """Answer predictions with TF Serving's REST API, and its gRPC API if asked.
@@ -91,8 +98,15 @@ def serve(out: Output, **options: Any) -> None:
     Follows models.config as `orchard sync` or anybody else writes it: new versions are loaded beside the old ones
     and switched when they are warm. /readyz tells when every configured model is served, /healthz that the process
     lives, /monitoring/prometheus/metrics how it fares. SIGTERM answers what is under way and ends.
+
+    With --workers every process has all models and answers by itself; one that dies is replaced.
     """
     from orchard import settings
     from serving.server.process import run_server
+    from serving.server.workers import run_workers
 
-    run_server(_options(settings.load(), options))
+    made = _options(settings.load(), options)
+    if options["workers"] == 1:
+        run_server(made)
+    else:
+        run_workers(made, options["workers"], options["worker_port"])

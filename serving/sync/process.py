@@ -15,6 +15,7 @@ from typing import Any
 
 from orchard.errors import ConflictError, DataError, IntegrityError, OrchardError, ServerError
 from orchard.pointers import Pointer
+from orchard.processes import Child
 from orchard.store import ObjectStore
 from serving.listening import listen
 from serving.server.log import Log
@@ -29,6 +30,7 @@ __all__ = ["Source", "Synced", "follow", "sync_once"]
 
 LOCK_NAME = ".sync.lock"
 _WATCH_S = 0.05
+_DRAIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def _reconciler(source: Source, plan: Plan, tell: Callable[..., None]) -> Reconc
     return made
 
 
-def follow(source: Source, plan: Plan, host: str, port: int, log: Log) -> None:
+def follow(source: Source, plan: Plan, host: str, port: int, log: Log, engine: Child | None = None) -> None:
     """Keep the engine at what the channels mean, until SIGTERM or SIGINT.
 
     Args:
@@ -86,10 +88,11 @@ def follow(source: Source, plan: Plan, host: str, port: int, log: Log) -> None:
         host: the address of the status page.
         port: its port; 0: any free one.
         log: where events are written.
+        engine: a model server that lives as long as this sync, which drains it at the end.
 
     Raises:
         ConflictError: another sync works on the same folder.
-        ServerError: the port is taken.
+        ServerError: the port is taken, or `engine` has ended by itself.
     """
     with _lock(plan.serving_dir) as held:
         if not held:
@@ -106,6 +109,8 @@ def follow(source: Source, plan: Plan, host: str, port: int, log: Log) -> None:
         )
         reconciler.follower.start()
         while not stopping:
+            if engine and not engine.running():
+                raise ServerError(f"the model server ended with exit code {engine.wait()}")
             try:
                 wait = reconciler.tick()
             except OSError as error:  # a full disk, a folder that was taken away: what is served is served on
@@ -116,6 +121,8 @@ def follow(source: Source, plan: Plan, host: str, port: int, log: Log) -> None:
             reconciler.wake.wait(wait)
             reconciler.wake.clear()
         reconciler.follower.stop()
+        if engine:
+            engine.stop(grace=_DRAIN_S)
         log.note("stopped")
     sys.stdout.flush()
     os._exit(0)  # a request to a store that hangs is not waited for

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +12,7 @@ from orchard.cli.output import Output
 from orchard.cli.verb import verb
 
 if TYPE_CHECKING:
+    from orchard.processes import Child
     from serving.sync.process import Synced
 
 __all__ = ["sync"]
@@ -18,11 +21,18 @@ _MIB = 1 << 20
 
 
 @verb(
-    examples="orchard sync\norchard sync --once\norchard sync --once --no-engine\ncurl http://127.0.0.1:8502/status",
+    examples=(
+        "orchard sync\n"
+        "orchard sync --serve                     # with a model server, ended by one Ctrl-C\n"
+        "orchard sync --once\n"
+        "orchard sync --once --no-engine\n"
+        "curl http://127.0.0.1:8502/status"
+    ),
     extra="serving",
 )
 @click.option("--once", is_flag=True, help="Return when the channel's version is live (exit 8: it was refused).")
 @click.option("--no-engine", is_flag=True, help="Only fetch and check versions; ask no model server.")
+@click.option("--serve", "with_server", is_flag=True, help="Run `orchard serve` beside it; both end together.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the status page.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8502, show_default=True, help="Port of the status page.")
 @click.option("--poll", type=click.FloatRange(0.02, 0.5), default=0.2, show_default=True, help="Seconds between looks.")
@@ -34,6 +44,7 @@ def sync(
     out: Output,
     once: bool,
     no_engine: bool,
+    with_server: bool,
     host: str,
     port: int,
     poll: float,
@@ -63,14 +74,25 @@ def sync(
     source = Source(open_store(settings), TrustFile(settings.trusted_keys_file), poll)
     allowance = Allowance(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
     plan = Plan(settings.serving_dir, settings.model, None if no_engine else settings.server_url, keep, allowance)
+    if with_server and (once or no_engine):
+        raise click.UsageError("--serve goes with neither --once nor --no-engine")
     if not once:
-        follow(source, plan, host, port, Log(as_json=settings.log_format == "json"))
+        log = Log(as_json=settings.log_format == "json")
+        with _server() if with_server else nullcontext() as engine:
+            follow(source, plan, host, port, log, engine)
         return
 
     def tell(event: str, **fields: Any) -> None:
         out.note(" ".join([event, *(f"{name}={value}" for name, value in fields.items())]))
 
     _print(sync_once(source, plan, settings.channel, timeout, tell), settings.model, out)
+
+
+def _server() -> Child:
+    """Start `orchard serve` with this process's settings, at ORCHARD_SERVER_URL, following ORCHARD_SERVING_DIR."""
+    from orchard.processes import Child
+
+    return Child([sys.executable, "-m", "orchard", "serve"])
 
 
 def _print(found: Synced, model: str, out: Output) -> None:

@@ -33,10 +33,18 @@ class RpcServer:
         port: the port; 0: any free one.
         max_bytes: the largest message.
         tls: certificate and key files; None: plain text.
+        share: other workers listen on the same port.
     """
 
     def __init__(
-        self, application: Application, host: str, port: int, max_bytes: int, tls: tuple[Path, Path] | None
+        self,
+        application: Application,
+        host: str,
+        port: int,
+        max_bytes: int,
+        tls: tuple[Path, Path] | None,
+        *,
+        share: bool = False,
     ) -> None:
         self._application = application
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -44,7 +52,7 @@ class RpcServer:
         options = [
             ("grpc.max_receive_message_length", max_bytes),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(share)),
         ]
         self._server = grpc.aio.server(options=options)
         self._health = health.aio.HealthServicer()

@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
+from orchard.store.ports import is_free
 from serving.configuration import parse
-from tests.serving.programs import until
+from tests.serving.programs import free_ports, until
 from tests.serving.publishing import MODEL
 
 
@@ -174,6 +175,20 @@ def test_sigterm_ends_it_at_once(registry):
         os.kill(sync.child.pid, signal.SIGTERM)
 
         assert sync.child.wait() == 0
+
+
+def test_sync_and_server_live_and_end_together(registry):
+    port = free_ports()
+    registry.environment["ORCHARD_SERVER_URL"] = f"http://127.0.0.1:{port}"
+    version = registry.release("one")
+    with registry.sync("--serve") as sync:
+        until(lambda: sync.served() == version, "the version is live")
+
+        os.kill(sync.child.pid, signal.SIGTERM)
+
+        assert sync.child.wait() == 0
+        assert "draining signal=SIGTERM" in sync.text
+        assert is_free(port)
 
 
 def test_one_sync_for_a_folder(registry):
