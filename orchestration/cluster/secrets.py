@@ -5,7 +5,7 @@ One identity for each kind of work, so that a stolen key is worth no more than t
     admin        makes the bucket; no pod that runs all the time has it
     ingest       photos in: datasets, read and written
     trainer      photos out: datasets, read
-    publisher    models and runs, read and written; the bucket's policy forbids it to delete
+    publisher    models and runs, read and written; dataset versions, read; the bucket's policy forbids it to delete
     sync         models, read: the only key beside a model server
 """
 
@@ -31,7 +31,7 @@ _DATA, _MODELS, _RUNS = ("dvc", "datasets"), ("models",), ("runs",)
 IDENTITIES: dict[str, dict[str, tuple[str, ...]]] = {
     "ingest": {"Read": _DATA, "List": _DATA, "Write": _DATA},
     "trainer": {"Read": _DATA, "List": _DATA},
-    "publisher": {"Read": (*_MODELS, *_RUNS), "List": (*_MODELS, *_RUNS), "Write": (*_MODELS, *_RUNS)},
+    "publisher": {"Read": (*_MODELS, *_RUNS, "datasets"), "List": (*_MODELS, *_RUNS), "Write": (*_MODELS, *_RUNS)},
     "sync": {"Read": _MODELS, "List": _MODELS},
 }
 """What each identity may do, and under which folders of the bucket. `admin`, who may do all, stands beside them."""
@@ -80,6 +80,12 @@ class Keeper:
             return False
         return True
 
+    def replace(self, name: str, key: str, value: str) -> None:
+        """Change one entry of a Secret."""
+        body = {"data": {key: b64encode(value.encode()).decode()}}
+        with translated(f"changing the Secret {name}"):
+            self.cluster.core.patch_namespaced_secret(name, self.cluster.namespace, body)
+
     def _owners(self) -> list[dict[str, Any]]:
         if self.owner is None:
             return []
@@ -88,17 +94,30 @@ class Keeper:
         return [{"apiVersion": "v1", "kind": "ConfigMap", "name": self.owner, "uid": found["metadata"]["uid"]}]
 
 
+def actions(name: str, bucket: str) -> list[str]:
+    """Say what an identity may do, in SeaweedFS's words."""
+    if name == "admin":
+        return ["Admin"]
+    return [f"{action}:{bucket}/{folder}/*" for action, folders in IDENTITIES[name].items() for folder in folders]
+
+
+def with_rights_of_today(text: str, bucket: str) -> str:
+    """Return an identities file with the rights that this version gives and the keys that it has."""
+    document = json.loads(text)
+    for item in document["identities"]:
+        if item["name"] in ("admin", *IDENTITIES):
+            item["actions"] = actions(item["name"], bucket)
+    return json.dumps(document, indent=1)
+
+
 def server_files(bucket: str) -> dict[str, str]:
     """Make new keys, as SeaweedFS reads them: its identities, and the keys with which its own parts trust each other."""
 
-    def identity(name: str, actions: list[str]) -> dict[str, Any]:
+    def identity(name: str) -> dict[str, Any]:
         pair = {"accessKey": secrets.token_hex(10), "secretKey": secrets.token_hex(24)}
-        return {"name": name, "credentials": [pair], "actions": actions}
+        return {"name": name, "credentials": [pair], "actions": actions(name, bucket)}
 
-    identities = [identity("admin", ["Admin"])]
-    for name, rights in IDENTITIES.items():
-        actions = [f"{action}:{bucket}/{folder}/*" for action, folders in rights.items() for folder in folders]
-        identities.append(identity(name, actions))
+    identities = [identity(name) for name in ("admin", *IDENTITIES)]
     inner = "\n".join(f'[{section}]\nkey = "{secrets.token_hex(24)}"\n' for section in _JWT)
     return {SERVER_FILE: json.dumps({"identities": identities}, indent=1), "security.toml": inner}
 
@@ -122,10 +141,10 @@ def credentials(server: Mapping[str, str], name: str) -> str:
 
 
 def make_store(keeper: Keeper, prefix: str, bucket: str) -> list[str]:
-    """Make the store's Secret and one for each identity, unless they are there.
+    """Make the store's Secret and one for each identity, unless they are there; keys stay, rights are brought up to date.
 
     Returns:
-        The names of those that were made.
+        The names of those that were made or changed.
 
     Raises:
         DataError: one of an identity holds other keys than the store knows; nothing is made then.
@@ -145,6 +164,10 @@ def make_store(keeper: Keeper, prefix: str, bucket: str) -> list[str]:
                 f"the Secret {name} holds other keys than {prefix}-server knows",
                 hint=f"delete it, and run this again: kubectl -n {keeper.cluster.namespace} delete secret {name}",
             )
+    rights = with_rights_of_today(server[SERVER_FILE], bucket)
+    if rights != server[SERVER_FILE]:  # an older version of the chart made it; the store reads it when it starts
+        keeper.replace(f"{prefix}-server", SERVER_FILE, rights)
+        made.append(f"{prefix}-server")
     for name, text in wanted.items():
         if there[name] is None and keeper.create(name, {"credentials": text}):
             made.append(name)

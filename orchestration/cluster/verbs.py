@@ -160,7 +160,10 @@ def _read(path: Path) -> str:
 def keys(
     out: Output, *, store: str | None, signing: str | None, bucket: str, owner: str | None, labels: tuple[str, ...]
 ) -> None:
-    """Make the keys of a release as Secrets, once: what is there is never changed."""
+    """Make the keys of a release as Secrets, once: a key that is there is never changed.
+
+    What the store's keys may do is brought up to this version; the store reads it when it starts.
+    """
     from orchestration.cluster.access import connect
     from orchestration.cluster.secrets import Keeper, make_signing, make_store
 
@@ -169,7 +172,7 @@ def keys(
         *(make_store(keeper, store, bucket) if store else ()),
         *(make_signing(keeper, signing) if signing else ()),
     ]
-    out.result({"made": made}, f"made {', '.join(made)}" if made else "all keys were there already")
+    out.result({"made": made}, f"made or changed: {', '.join(made)}" if made else "all keys were there already")
 
 
 @verb(extra=EXTRA, examples="orchard bootstrap bucket")

@@ -65,7 +65,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 cp -r /opt/orchard/project/. . && for file in /project/*; do case $file in */params.yaml) cp "$file" params.yaml;; */schema.yaml) cp "$file" data/schema.yaml;; esac; done
 {{- end -}}
 {{- define "orchard.publish" -}}
-orchard publish --json >published.json || { cat published.json; exit 1; }; cat published.json
+orchard publish --json >published.json || { code=$?; cat published.json; exit $code; }; cat published.json
 {{- end -}}
 {{- define "orchard.promote" -}}
 version=$(python -c 'import json; print(json.load(open("published.json"))["version"])'); exec orchard promote "$version" --why "$WHY"

@@ -1,0 +1,109 @@
+"""The chart, rendered by helm as a cluster would get it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "orchard"
+SCENARIOS = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
+KUBERNETES = "1.34.0"
+
+Documents = list[dict[str, Any]]
+
+
+def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    helm = shutil.which("helm")
+    if helm is None:
+        pytest.skip("helm is not on PATH; ../shared/cluster/up puts it there, where that folder is")
+    return subprocess.run([helm, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def template(*options: str, release: str = "fruit") -> subprocess.CompletedProcess[str]:
+    named = ["template", release, str(CHART), "--kube-version", KUBERNETES, "--namespace", "shop"]
+    return run_helm(*named, *options)
+
+
+def scenario_options(name: str) -> tuple[str, ...]:
+    return ("--values", str(CHART / "ci" / f"{name}-values.yaml"))
+
+
+@pytest.fixture(scope="session")
+def render() -> Callable[..., Documents]:
+    """Render a scenario, with more options if given; the same call renders once."""
+    known: dict[tuple[str, ...], str] = {}
+
+    def call(scenario: str = "default", *options: str) -> Documents:
+        key = (scenario, *options)
+        if key not in known:
+            done = template(*scenario_options(scenario), *options)
+            assert done.returncode == 0, done.stderr
+            known[key] = done.stdout
+        return [document for document in yaml.safe_load_all(known[key]) if document]
+
+    return call
+
+
+def find(documents: Documents, kind: str, name: str = "") -> dict[str, Any]:
+    found = [item for item in documents if item["kind"] == kind and item["metadata"]["name"].endswith(name)]
+    assert len(found) == 1, f"{len(found)} of {kind} {name}"
+    return found[0]
+
+
+def pods(documents: Documents) -> list[tuple[str, dict[str, Any]]]:
+    """Every pod that the chart makes or makes a template of: what it is, and its spec."""
+    found = []
+    for item in documents:
+        where = f"{item['kind']} {item['metadata']['name']}"
+        if item["kind"] == "Pod":
+            found.append((where, item["spec"]))
+        elif item["kind"] == "PodTemplate":
+            found.append((where, item["template"]["spec"]))
+        elif item["kind"] in {"Deployment", "StatefulSet", "Job"}:
+            found.append((where, item["spec"]["template"]["spec"]))
+    return found
+
+
+def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+@pytest.fixture(scope="session")
+def schemas(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Kubernetes' own schemas, out of the package kubernetes-validate, in the form that kubeconform reads."""
+    import kubernetes_validate
+
+    source = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / f"v{KUBERNETES}-local-strict"
+    folder = tmp_path_factory.mktemp("schemas")
+    definitions = f"file://{folder}/_definitions.json#"
+    for path in source.glob("*.json"):
+        if path.stem == "_definitions" or "-v" in path.stem:
+            text = path.read_text(encoding="utf-8").replace("/api/_definitions.json#", definitions)
+            (folder / path.name).write_text(text, encoding="utf-8")
+    return f"{folder}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
+
+
+def run_kubeconform(location: str, documents: Documents) -> dict[str, Any]:
+    kubeconform = shutil.which("kubeconform")
+    if kubeconform is None:
+        pytest.skip("kubeconform is not on PATH; ../shared/cluster/up puts it there, where that folder is")
+    # ServiceMonitor is the Prometheus operator's kind: its schema comes with its CRD, not with Kubernetes
+    command = [kubeconform, "-strict", "-skip", "ServiceMonitor", "-output", "json", "-summary"]
+    done = subprocess.run(
+        [*command, "-schema-location", location, "-"],
+        input=yaml.safe_dump_all(documents),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report

@@ -1,0 +1,132 @@
+"""Every scenario renders to what Kubernetes accepts, and what must not be said is refused in a sentence."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from tests.charts.conftest import (
+    CHART,
+    ROOT,
+    SCENARIOS,
+    containers,
+    find,
+    pods,
+    run_helm,
+    run_kubeconform,
+    scenario_options,
+    template,
+)
+
+EXTERNAL = ("--set", "objectStore.enabled=false", "--set", "objectStore.endpoint=https://s3.example.com")
+KEYS = tuple(
+    part
+    for name in ("ingest", "trainer", "publisher", "sync")
+    for part in ("--set", f"objectStore.existingSecrets.{name}=key-{name}")
+)
+
+REFUSED = {
+    "a typo in a key": (("--set", "serving.replcas=2"), "'replcas' not allowed"),
+    "a typo at the top": (("--set", "modle=fruits"), "'modle' not allowed"),
+    "an engine that is none": (("--set", "serving.engine=tfs"), "value must be one of"),
+    "a model with a capital": (("--set", "model=Fruits"), "does not match pattern"),
+    "a number as words": (("--set", "serving.replicas=two"), "want integer"),
+    "an endpoint without http": (
+        ("--set", "objectStore.enabled=false", "--set", "objectStore.endpoint=s3:8333"),
+        "does not match pattern",
+    ),
+    "memory that is no quantity": (("--set", "serving.resources.engine.limits.memory=lots"), "does not match pattern"),
+    "two stores": (("--set", "objectStore.endpoint=http://s3:8333"), "names another one (http://s3:8333)"),
+    "a store without keys": (EXTERNAL, "objectStore.existingSecrets.sync"),
+    "keys and cloud rights": (
+        (*EXTERNAL, *KEYS, "--set", "objectStore.cloudIdentity=true"),
+        "Leave one of them out",
+    ),
+    "cloud rights for our own store": (("--set", "objectStore.cloudIdentity=true"), "knows only keys"),
+    "half of the store's keys": (("--set", "objectStore.existingSecrets.sync=mine"), "Name all six"),
+    "identities of a store that does not run here": (
+        (*EXTERNAL, *KEYS, "--set", "objectStore.existingSecrets.server=mine"),
+        "Leave it out",
+    ),
+    "TensorFlow Serving on arm64": (
+        ("--set", r"serving.nodeSelector.kubernetes\.io/arch=arm64"),
+        "Set serving.engine=orchard",
+    ),
+    "fewer at most than at least": (
+        ("--set", "serving.autoscaling.enabled=true", "--set", "serving.autoscaling.minReplicas=9"),
+        "minReplicas (9) is more than maxReplicas (6)",
+    ),
+    "an ingress to nowhere": (("--set", "serving.ingress.enabled=true"), "needs serving.ingress.host"),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_scenario_is_what_kubernetes_accepts(render, schemas, scenario):
+    report = run_kubeconform(schemas, render(scenario))
+
+    assert report["resources"] == []  # only what is wrong is listed
+    assert report["summary"]["valid"] >= 20
+    assert report["summary"]["skipped"] == (1 if scenario == "locked-down" else 0)
+
+
+def test_the_schemas_are_strict(render, schemas):
+    documents = render()
+    find(documents, "Service", "-store")["spec"]["prots"] = []
+
+    report = run_kubeconform(schemas, documents)
+
+    assert [item["status"] for item in report["resources"]] == ["statusInvalid"]
+
+
+@pytest.mark.parametrize("scenario", ["default", "locked-down"])
+def test_helm_lints_the_chart(scenario):
+    done = run_helm("lint", "--strict", str(CHART), "--kube-version", "1.34.0", *scenario_options(scenario))
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_is_refused_in_a_sentence(case):
+    options, sentence = REFUSED[case]
+
+    done = template(*options)
+
+    assert done.returncode != 0
+    assert sentence in done.stderr
+
+
+def test_a_long_release_name_is_refused():
+    done = template(release="a" * 41)
+
+    assert "41 characters" in done.stderr
+
+
+def test_an_old_cluster_is_refused():
+    done = run_helm("template", "fruit", str(CHART), "--kube-version", "1.29.9")
+
+    assert "incompatible with Kubernetes v1.29.9" in done.stderr
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_same_values_render_the_same_bytes_and_no_secret(scenario):
+    first, second = template(*scenario_options(scenario)), template(*scenario_options(scenario))
+
+    assert first.stdout == second.stdout
+    assert not [item for item in yaml.safe_load_all(first.stdout) if item and item["kind"] == "Secret"]
+    assert not re.search(r"PRIVATE KEY|secret_access_key|secretKey", first.stdout)
+
+
+def test_images_are_those_of_images_env_and_one_value_puts_a_mirror_before_all(render):
+    known = dict(re.findall(r"^(\w+_IMAGE)=(\S+)$", (ROOT / "images.env").read_text(), re.MULTILINE))
+    wanted = {
+        known[name] for name in ("TRAINING_IMAGE", "SERVING_IMAGE", "TENSORFLOW_SERVING_IMAGE", "SEAWEEDFS_IMAGE")
+    }
+
+    def used(*options):
+        return {item["image"] for _, spec in pods(render("default", *options)) for item in containers(spec)}
+
+    assert used() == wanted
+    assert used("--set", "images.registry=mirror.example.com/x") == {f"mirror.example.com/x/{name}" for name in wanted}
+    assert "mine:1" in used("--set", "images.serving=mine:1")

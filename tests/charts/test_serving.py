@@ -1,0 +1,98 @@
+"""The model server's part of the chart."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.charts.conftest import find
+
+
+def pod(documents):
+    return find(documents, "Deployment", "-serving")["spec"]["template"]["spec"]
+
+
+def engine(documents):
+    return pod(documents)["containers"][0]
+
+
+def test_both_engines_keep_ports_probes_and_volumes(render):
+    ours, theirs = engine(render("engine-orchard")), engine(render("engine-tensorflow-serving"))
+
+    for part in ("ports", "startupProbe", "readinessProbe", "livenessProbe", "lifecycle", "resources"):
+        assert ours[part] == theirs[part]
+    assert [mount for mount in theirs["volumeMounts"] if mount["name"] != "engine"] == ours["volumeMounts"]
+    assert ours["args"][0] == "serve"
+    assert theirs["command"] == ["/usr/bin/tensorflow_model_server"]
+
+
+def test_tensorflow_serving_is_the_default(render):
+    assert engine(render())["image"].startswith("tensorflow/serving:")
+
+
+def test_tensorflow_serving_restarts_with_labels_and_follows_its_file(render):
+    arguments = engine(render())["args"]
+
+    assert "--allow_version_labels_for_unavailable_models=true" in arguments
+    assert "--model_config_file_poll_wait_seconds=1" in arguments
+    assert "--enable_profiler=false" in arguments
+    assert find(render(), "ConfigMap", "-engine")["data"]["monitoring.config"].startswith("prometheus_config")
+
+
+def test_sync_is_a_sidecar_that_starts_first_and_owns_readiness(render):
+    (sync,) = pod(render())["initContainers"]
+
+    assert sync["restartPolicy"] == "Always"
+    assert sync["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert sync["startupProbe"]["httpGet"]["path"] == "/healthz"
+
+
+def test_the_pod_outlives_its_farewell(render):
+    for scenario in ("engine-orchard", "engine-tensorflow-serving"):
+        spec = pod(render(scenario, "--set", "serving.drainSeconds=11"))
+        farewell = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert farewell == 11
+        assert spec["terminationGracePeriodSeconds"] > farewell
+
+
+def test_a_rollout_takes_no_pod_before_another_is_ready(render):
+    strategy = find(render(), "Deployment", "-serving")["spec"]["strategy"]["rollingUpdate"]
+
+    assert strategy == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_an_autoscaled_deployment_names_no_number_of_pods(render):
+    documents = render("ha")
+    scaler = find(documents, "HorizontalPodAutoscaler")["spec"]
+
+    assert "replicas" not in find(documents, "Deployment", "-serving")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 4)
+    assert scaler["metrics"][0]["containerResource"]["container"] == "engine"
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "locked_down"),
+    [("Ingress", 0, 1), ("ServiceMonitor", 0, 1), ("PodTemplate", 2, 0), ("HorizontalPodAutoscaler", 0, 0)],
+)
+def test_what_is_optional_is_there_when_it_is_asked_for(render, kind, default, locked_down):
+    def count(scenario):
+        return sum(item["kind"] == kind for item in render(scenario))
+
+    assert (count("default"), count("locked-down")) == (default, locked_down)
+
+
+@pytest.mark.parametrize("scenario", ["default", "ha", "locked-down"])
+def test_services_select_pods_and_ports_that_are_there(render, scenario):
+    documents = render(scenario)
+    workloads = [item for item in documents if item["kind"] in {"Deployment", "StatefulSet"}]
+    for service in (item for item in documents if item["kind"] == "Service"):
+        selector = service["spec"]["selector"].items()
+        chosen = [item for item in workloads if selector <= item["spec"]["template"]["metadata"]["labels"].items()]
+        assert len(chosen) == 1, service["metadata"]["name"]
+        spec = chosen[0]["spec"]["template"]["spec"]
+        names = {
+            port["name"]
+            for part in ("initContainers", "containers")
+            for item in spec.get(part, [])
+            for port in item.get("ports", [])
+        }
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
