@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def policy(bucket: str) -> dict[str, Any]:
-    """The policy that lets nobody delete what is published. Who prunes takes it away first, on purpose."""
+    """The policy that lets nobody but the administrator delete what is published."""
     return {
         "Version": "2012-10-17",
         "Statement": [

@@ -1,0 +1,91 @@
+"""The images: how they are described, and, where they have been built, what is in them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.charts.conftest import ROOT
+
+PROGRAMS = ("training", "serving")
+MEGABYTES = {"training": 2100, "serving": 1400}
+"""Budgets. TensorFlow's C++ library is 750 MB of each; what is measured stands in docs/images.md."""
+
+
+def names():
+    return dict(re.findall(r"^(\w+)_IMAGE=(\S+)$", (ROOT / "images.env").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_hadolint_finds_nothing(program):
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, ROOT / program / "Dockerfile"], capture_output=True, text=True, check=False)
+
+    assert done.stdout + done.stderr == ""
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_dockerfiles_name_no_version_of_an_image(program):
+    text = (ROOT / program / "Dockerfile").read_text()
+
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE)[0] == "${PYTHON_IMAGE}"
+    assert all(":" not in name for name in re.findall(r"^FROM (\S+)", text, re.MULTILINE))
+
+
+def test_the_script_names_what_it_would_build():
+    command = [ROOT / "scripts" / "images", "--names", "--push", "localhost:5001", "--tag", "abc"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["localhost:5001/orchard-training:abc", "localhost:5001/orchard-serving:abc"]
+
+
+def test_the_script_refuses_a_program_that_is_none():
+    done = subprocess.run([ROOT / "scripts" / "images", "trainig"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "there is no program or option trainig" in done.stderr
+
+
+def inspected(program):
+    docker = shutil.which("docker")
+    name = names()[program.upper()]
+    if docker is None:
+        pytest.skip("docker is not on PATH; ../shared/cluster/up installs it, where that folder is")
+    done = subprocess.run([docker, "image", "inspect", name], capture_output=True, text=True, check=False, timeout=30)
+    if done.returncode != 0:
+        pytest.skip(f"the image {name} has not been built here; scripts/images builds it")
+    return json.loads(done.stdout)[0]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_images_keep_their_budget_and_run_as_nobody(program):
+    found = inspected(program)
+
+    assert found["Size"] / 1e6 <= MEGABYTES[program]
+    assert found["Config"]["User"] == "10001:10001"
+    assert found["Config"]["Entrypoint"][0] == "tini"
+    assert found["Config"]["Labels"]["org.opencontainers.image.title"] == f"orchard-{program}"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_images_run_with_a_root_that_is_read_only(program):
+    inspected(program)
+    script = "orchard --help >/dev/null && ! command -v gcc cc && [ ! -e /root/.cache ] && orchard --version"
+    command = ["docker", "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"]
+    done = subprocess.run(
+        [*command, "--entrypoint=sh", names()[program.upper()], "-euc", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("orchard, version")

@@ -1,0 +1,163 @@
+"""The keys of a release, held against a real SeaweedFS that is started with the chart's own arguments."""
+
+from __future__ import annotations
+
+import shutil
+import sysconfig
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchard.errors import ObjectNotFound, StoreDenied, StoreError, StoreUnavailable
+from orchard.processes import Child
+from orchard.settings import Settings
+from orchard.store import open_store, ports
+from orchestration.cluster.bucket import PROBE, prepare
+from orchestration.cluster.secrets import IDENTITIES, actions, credentials, server_files, with_rights_of_today
+from tests.charts.conftest import find, template
+
+BUCKET = "orchard"
+
+
+def chart_arguments():
+    done = template()
+    assert done.returncode == 0, done.stderr
+    documents = [item for item in yaml.safe_load_all(done.stdout) if item]
+    return find(documents, "StatefulSet", "-store")["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
+def moved(arguments, folder, chosen):
+    """The chart's arguments, with other folders and free ports."""
+    sockets = [f"-{service}.localSocket={service}.sock" for service in ("filer", "s3")]
+    kept = [item for item in arguments if not item.startswith("-s3.port=")]
+    placed = [item.replace("/etc/seaweedfs", str(folder)).replace("-dir=/data", "-dir=data") for item in kept]
+    return [*placed, *sockets, *(f"-{name}={port}" for name, port in chosen.items() if not name.startswith("admin"))]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """A store that has the chart's arguments, its bucket prepared: its process id, and the settings of each identity."""
+    folder = tmp_path_factory.mktemp("weed")
+    (folder / "data").mkdir()
+    files, chosen = server_files(BUCKET), ports.choose()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    settings = {}
+    for name in ("admin", *IDENTITIES):
+        (folder / name).write_text(credentials(files, name))
+        settings[name] = Settings(
+            store_url=f"s3://{BUCKET}",
+            store_endpoint=f"http://127.0.0.1:{chosen['s3.port']}",
+            store_credentials_file=folder / name,
+        )
+    weed = shutil.which("weed", path=sysconfig.get_path("scripts"))
+    command = [str(weed), *moved(chart_arguments(), folder, chosen)]
+    with Child(command, log=folder / "log", cwd=folder) as child:
+        assert prepare(settings["admin"], forbid_deletes=True, timeout_s=60) is True
+        yield child.pid, settings
+
+
+@pytest.fixture
+def store(running):
+    return running[1]
+
+
+def test_the_bucket_is_made_once(store):
+    assert prepare(store["admin"], forbid_deletes=True, timeout_s=5) is False
+
+
+def test_only_the_administrator_makes_a_bucket(store):
+    with pytest.raises(StoreDenied, match="refused to make the bucket"):
+        prepare(store["publisher"], forbid_deletes=True, timeout_s=5)
+
+
+def test_a_store_that_is_not_there_is_said_in_time(store):
+    nowhere = store["admin"].model_copy(update={"store_endpoint": "http://127.0.0.1:1"})
+
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        prepare(nowhere, forbid_deletes=True, timeout_s=1)
+
+
+FOLDERS = {
+    "dvc": "dvc/files/md5/aa/b",
+    "datasets": "datasets/fruits/versions/000001.json",
+    "models": "models/fruits/channels/stable.json",
+    "runs": "runs/r/publish.json",
+}
+READS = {
+    "ingest": {"dvc", "datasets"},
+    "trainer": {"dvc", "datasets"},
+    "publisher": {"datasets", "models", "runs"},
+    "sync": {"models"},
+}
+WRITES = {"ingest": {"dvc", "datasets"}, "trainer": set(), "publisher": {"models", "runs"}, "sync": set()}
+
+
+@pytest.mark.parametrize("identity", sorted(IDENTITIES))
+def test_a_key_reads_and_writes_what_its_work_needs_and_nothing_else(store, identity):
+    admin, own = open_store(store["admin"]), open_store(store[identity])
+    for folder, key in FOLDERS.items():
+        admin.put(key, b"as it was")
+        if folder in READS[identity]:
+            assert own.get(key).body == b"as it was"
+            with pytest.raises(ObjectNotFound):
+                own.get(f"{folder}/nothing")
+        else:
+            with pytest.raises(StoreDenied):
+                own.get(key)
+        if folder in WRITES[identity]:
+            etag = own.create(f"{folder}/{identity}", b"new")
+            own.swap(f"{folder}/{identity}", b"newer", etag)
+        else:
+            for write in (own.put, own.create):
+                with pytest.raises(StoreDenied):
+                    write(f"{folder}/{identity}", b"stolen")
+            with pytest.raises(StoreDenied):
+                own.put(key, b"stolen")
+        assert admin.get(key).body == b"as it was"
+
+
+@pytest.mark.parametrize("identity", sorted(IDENTITIES))
+def test_nobody_but_the_administrator_deletes_what_is_published(store, identity):
+    admin = open_store(store["admin"])
+    for folder in ("datasets", "models", "runs"):
+        admin.put(FOLDERS[folder], b"published")
+        with pytest.raises(StoreError):
+            open_store(store[identity]).delete(FOLDERS[folder])
+        assert admin.get(FOLDERS[folder]).body == b"published"
+
+
+def test_the_probe_leaves_nothing(store):
+    assert not open_store(store["admin"]).exists(PROBE)
+
+
+def test_nothing_but_s3_listens_outside_the_loopback(running):
+    pid, settings = running
+    s3 = int(settings["admin"].store_endpoint.rsplit(":", 1)[1])
+    inodes = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    outside = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            address, port = fields[1].split(":")
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes and not address.endswith("0100007F"):
+                outside.add(int(port, 16))
+
+    assert outside == {s3, s3 + ports.GRPC_OFFSET}
+
+
+def test_rights_follow_this_version_and_keys_stay():
+    files = server_files(BUCKET)
+    older = files["s3.json"].replace(f"Read:{BUCKET}/models/*", f"Write:{BUCKET}/*")
+
+    found = with_rights_of_today(older, BUCKET)
+
+    assert found == files["s3.json"] != older
+    assert credentials({"s3.json": found}, "sync") == credentials(files, "sync")
+
+
+def test_no_identity_but_the_administrator_may_do_all():
+    assert actions("admin", BUCKET) == ["Admin"]
+    for name in IDENTITIES:
+        assert all(item.split(":")[0] in {"Read", "List", "Write"} and "/" in item for item in actions(name, BUCKET))
