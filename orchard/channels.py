@@ -136,12 +136,13 @@ def _change(store: ObjectStore, order: _Order, version: int, at: Stand) -> Chang
     manifest = read_manifest(store, order.model, version, order.trusted)
     _check_verdict(manifest, order.override_reason)
     before = at.pointer
+    if before and (before.version, before.manifest_sha256) == (version, manifest.document_sha256):
+        verify_blobs(store, manifest)
+        return Change(before, changed=False)
     generation = before.generation + 1 if before else 1
     blobs = [file.sha256 for file in manifest.files]
     hold_change(store, order.model, order.channel, generation, version, blobs)
     verify_blobs(store, manifest)
-    if before and (before.version, before.manifest_sha256) == (version, manifest.document_sha256):
-        return Change(before, changed=False)
     pointer = _next(order, before, manifest)
     body = canonical_json(sign(encode(pointer), order.key))
     try:
