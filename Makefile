@@ -21,6 +21,10 @@ help: ## print this list
 demo: setup ## the whole loop on this machine, ending with a prediction (KEEP=1: stays up; DATA=path: your photos)
 	@$(BIN)/orchard demo $(if $(KEEP),--keep) $(if $(DATA),--data "$(DATA)")
 
+.PHONY: serve
+serve: setup ## what `make demo` published, served until Ctrl-C
+	@ORCHARD_SERVING_DIR=.orchard/demo/serving $(BIN)/orchard store run --dir .orchard/demo/store -- $(BIN)/orchard sync --serve
+
 .PHONY: setup
 setup: .venv/.ready ## the Python environment in .venv (nothing is installed elsewhere)
 
@@ -47,6 +51,14 @@ typecheck: setup ## mypy, strict
 .PHONY: pytest
 pytest: setup ## the tests alone (ARGS="-k name" picks)
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+.PHONY: fuzz
+fuzz: setup ## requests that are almost right, at a real server (SECONDS_OF_FUZZ=600)
+	@$(BIN)/python -m tests.faults.fuzz --seconds $(or $(SECONDS_OF_FUZZ),600)
+
+.PHONY: faults
+faults: setup ## the long fault runs: 1,000 schedules of sync, 200 random kills, every order of prune (10 minutes)
+	@SYNC_EXAMPLES=1000 KILLS=50 PRUNE_STRIDE=1 $(BIN)/pytest -n 2 tests/faults
 
 .PHONY: format
 format: setup ## put the code into form and fix what ruff can
