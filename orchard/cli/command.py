@@ -94,12 +94,17 @@ def _missing(error: ModuleNotFoundError, args: list[str]) -> MissingExtra:
     )
 
 
-def main(args: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code (and ends the process with it when called as a script)."""
+def main(args: list[str] | None = None, command: click.Command | None = None) -> int:
+    """Run the command line; returns the exit code (and ends the process with it when called as a script).
+
+    Args:
+        args: None: the process's.
+        command: None: `orchard`; another one gets the same words for errors and the same exit codes.
+    """
     given = sys.argv[1:] if args is None else args
     code = 0
     try:
-        code = orchard.main(args=given, standalone_mode=False) or 0
+        code = (command or orchard).main(args=given, standalone_mode=False) or 0
     except OrchardError as error:
         _report(error, as_json="--json" in given)
         code = error.exit_code

@@ -31,10 +31,12 @@ class Steps:
         folder: the workspace that they run in.
         environment: their environment.
         logs: the folder for their output.
+        again: the command that goes on after a step that failed.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], logs: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], logs: Path, again: str = "make demo") -> None:
         self.folder = folder
+        self.again = again
         self.environment = environment
         self.logs = logs
         self.started = time.monotonic()
@@ -76,7 +78,7 @@ class Steps:
             click.echo(said, err=True)
             raise StepFailed(
                 f"the step {name!r} ended with exit code {code}; what it said stands above",
-                hint="put that right and run `make demo` again: it goes on from what is done",
+                hint=f"put that right and run `{self.again}` again: it goes on from what is done",
                 exit_code=code if code > 0 else 1,
             )
         return output, time.monotonic() - begin

@@ -1,0 +1,1 @@
+"""The whole loop on a cluster: what `make deploy`, `make doctor` and their like run."""
