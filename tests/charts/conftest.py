@@ -91,19 +91,17 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{folder}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
 
 
-def run_kubeconform(location: str, documents: Documents) -> dict[str, Any]:
+def run_kubeconform(location: str, documents: dict[str, Documents], folder: Path) -> dict[str, Any]:
+    """Check documents by the name of their scenario; what is wrong names it. One run: reading the schemas is the work."""
     kubeconform = shutil.which("kubeconform")
     if kubeconform is None:
         pytest.skip("kubeconform is not on PATH; ../shared/cluster/up puts it there, where that folder is")
+    for name, items in documents.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump_all(items), encoding="utf-8")
     # ServiceMonitor is the Prometheus operator's kind: its schema comes with its CRD, not with Kubernetes
     command = [kubeconform, "-strict", "-skip", "ServiceMonitor", "-output", "json", "-summary"]
     done = subprocess.run(
-        [*command, "-schema-location", location, "-"],
-        input=yaml.safe_dump_all(documents),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+        [*command, "-schema-location", location, str(folder)], capture_output=True, text=True, check=False, timeout=120
     )
     report: dict[str, Any] = json.loads(done.stdout)
     return report
