@@ -1,0 +1,56 @@
+"""From nothing to a prediction, on the cluster; what is run again changes nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.e2e.conftest import ROOT, command, versions
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def test_a_photo_that_training_never_saw_is_answered_by_the_version_that_was_trained_in_the_cluster(deployed):
+    document = deployed.document
+
+    assert document["version"] == 1
+    first = document["predictions"][0]
+    assert first["label"] == first["truth"]
+    assert first["probability"] > 0.5
+
+
+def test_helm_test_asks_about_golden_photos(place):
+    assert "0 of" in place.helm("test", place.release, "--logs", "--timeout=180s", seconds=200)
+
+
+def test_the_same_again_trains_nothing_and_rolls_nothing_out(deployed):
+    pods = sorted(deployed.place.serving_pods())
+    values = ["--set", "serving.replicas=2", "--set", "serving.resources.engine.requests.cpu=100m"]
+    done = subprocess.run(
+        command("up", "--json", "--no-build", *values), capture_output=True, text=True, check=False, cwd=ROOT
+    )
+
+    assert done.returncode == 0, done.stderr[-4000:]
+    again = json.loads(done.stdout)
+    assert again["version"] == deployed.document["version"]
+    assert sorted(deployed.place.serving_pods()) == pods
+    assert len(versions()) == 1
+
+
+def test_the_doctor_finds_nothing(deployed):
+    done = subprocess.run(command("doctor"), capture_output=True, text=True, check=False, cwd=ROOT)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_pods_that_break_the_restricted_standard_are_turned_away(place):
+    done = subprocess.run(
+        place.kubectl_command("run", "rude", "--image=x:1", "--privileged", "--dry-run=server"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "violates PodSecurity" in done.stderr
