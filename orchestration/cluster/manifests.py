@@ -115,7 +115,8 @@ def _until(template: Mapping[str, Any], last: str) -> list[dict[str, Any]]:
 
 def _with(container: dict[str, Any], plan: Plan) -> dict[str, Any]:
     kept = [item for item in container.get("env", []) if item["name"] not in plan.environment]
-    container["env"] = [*kept, *({"name": name, "value": value} for name, value in plan.environment.items())]
+    # first: a later variable may quote them
+    container["env"] = [*({"name": name, "value": value} for name, value in plan.environment.items()), *kept]
     more = plan.arguments.get(container["name"], ())
     if more:
         container["args"] = [*container.get("args", []), *more]

@@ -26,7 +26,8 @@ PARAMS = "data: {name: fruits}\ntrain: {epochs: 30, optimizer: {name: adam}}\n"
 @pytest.fixture
 def template():
     def container(name):
-        return {"name": name, "args": [name], "env": [{"name": "ORCHARD_RUN_ID", "value": "unnamed"}]}
+        env = [{"name": "ORCHARD_RUN_ID", "value": "unnamed"}, {"name": "WHY", "value": "run $(ORCHARD_RUN_ID)"}]
+        return {"name": name, "args": [name], "env": env}
 
     claim = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
     return {
@@ -86,11 +87,15 @@ def test_a_step_that_is_none_is_refused_with_the_names_of_all(template):
     assert caught.value.hint == "the steps are pull, train, promote"
 
 
-def test_variables_reach_every_step_once(template):
+def test_variables_reach_every_step_once_and_before_those_that_quote_them(template):
     job = job_manifest(template, Plan("job", {"ORCHARD_RUN_ID": "r", "ORCHARD_DATASET": "d"}))
 
     for item in (*pod(job)["initContainers"], *pod(job)["containers"]):
-        assert [(e["name"], e["value"]) for e in item["env"]] == [("ORCHARD_RUN_ID", "r"), ("ORCHARD_DATASET", "d")]
+        assert [(e["name"], e["value"]) for e in item["env"]] == [
+            ("ORCHARD_RUN_ID", "r"),
+            ("ORCHARD_DATASET", "d"),
+            ("WHY", "run $(ORCHARD_RUN_ID)"),
+        ]
 
 
 def test_arguments_are_added_to_the_step_that_they_are_for(template):
