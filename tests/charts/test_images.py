@@ -77,7 +77,7 @@ def test_images_keep_their_budget_and_run_as_nobody(program):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_images_run_with_a_root_that_is_read_only(program):
     inspected(program)
-    script = "orchard --help >/dev/null && ! command -v gcc cc && [ ! -e /root/.cache ] && orchard --version"
+    script = "orchard --help >/dev/null && ! command -v gcc cc && [ ! -e ~root/.cache ] && orchard --version"
     command = ["docker", "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"]
     done = subprocess.run(
         [*command, "--entrypoint=sh", names()[program.upper()], "-euc", script],
