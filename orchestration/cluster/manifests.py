@@ -86,7 +86,12 @@ def job_manifest(template: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": plan.name, "labels": dict(pod["metadata"]["labels"])},
+        "metadata": {
+            "name": plan.name,
+            "labels": dict(pod["metadata"]["labels"]),
+            # it goes, with its pods and its claim, when the release is uninstalled
+            "ownerReferences": [{"apiVersion": "v1", "kind": "PodTemplate", **_identity(template)}],
+        },
         "spec": {
             "suspend": True,
             "backoffLimit": int(notes.get(f"{ANNOTATION}retries", 4)),
@@ -101,6 +106,10 @@ def job_manifest(template: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
             "template": pod,
         },
     }
+
+
+def _identity(template: Mapping[str, Any]) -> dict[str, str]:
+    return {name: template["metadata"][name] for name in ("name", "uid")}
 
 
 def _until(template: Mapping[str, Any], last: str) -> list[dict[str, Any]]:

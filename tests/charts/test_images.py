@@ -47,10 +47,10 @@ def test_the_script_names_what_it_would_build():
 
 
 def test_the_script_refuses_a_program_that_is_none():
-    done = subprocess.run([ROOT / "scripts" / "images", "trainig"], capture_output=True, text=True, check=False)
+    done = subprocess.run([ROOT / "scripts" / "images", "trainer"], capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
-    assert "there is no program or option trainig" in done.stderr
+    assert "there is no program or option trainer" in done.stderr
 
 
 def inspected(program):

@@ -30,7 +30,7 @@ KEYS = tuple(
 
 REFUSED = {
     "a typo in a key": (("--set", "serving.replcas=2"), "'replcas' not allowed"),
-    "a typo at the top": (("--set", "modle=fruits"), "'modle' not allowed"),
+    "a typo at the top": (("--set", "models=fruits"), "'models' not allowed"),
     "an engine that is none": (("--set", "serving.engine=tfs"), "value must be one of"),
     "a model with a capital": (("--set", "model=Fruits"), "does not match pattern"),
     "a number as words": (("--set", "serving.replicas=two"), "want integer"),

@@ -31,7 +31,7 @@ def template():
 
     claim = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
     return {
-        "metadata": {"name": "o-train", "annotations": {"orchard.job/retries": "2"}, "labels": {}},
+        "metadata": {"name": "o-train", "uid": "7", "annotations": {"orchard.job/retries": "2"}, "labels": {}},
         "template": {
             "metadata": {"labels": {"a": "b"}, "creationTimestamp": None},
             "spec": {
@@ -59,6 +59,12 @@ def test_a_job_begins_suspended_and_is_tried_again_as_the_template_says(template
     assert pod(job)["restartPolicy"] == "Never"
     assert [item["name"] for item in pod(job)["initContainers"]] == ["pull", "train"]
     assert [item["name"] for item in pod(job)["containers"]] == ["promote"]
+
+
+def test_a_job_goes_with_the_release_that_it_was_made_from(template):
+    (owner,) = job_manifest(template, Plan("job"))["metadata"]["ownerReferences"]
+
+    assert owner == {"apiVersion": "v1", "kind": "PodTemplate", "name": "o-train", "uid": "7"}
 
 
 def test_what_the_same_attempt_would_not_mend_is_not_tried_again(template):
@@ -159,7 +165,7 @@ def test_a_parameter_is_changed_and_the_others_stay():
     ("override", "said"),
     [
         ("train.epcohs=3", "did you mean epochs?"),
-        ("trian.epochs=3", "did you mean train?"),
+        ("trains.epochs=3", "did you mean train?"),
         ("train.epochs.more=3", "there is no parameter train.epochs.more"),
         ("train.epochs", "is no KEY=VALUE"),
     ],
