@@ -9,17 +9,30 @@ from pathlib import Path
 
 from orchard.errors import SettingsError
 
-__all__ = ["Tokens"]
+__all__ = ["Tokens", "read_tokens"]
 
 _CHECK_S = 1.0
 _MIN_LENGTH = 16
 
 
+def read_tokens(path: Path) -> list[str]:
+    """Return the tokens in a file, one a line. Empty lines and lines that begin with # are no tokens.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the token file {path} cannot be read: {type(error).__name__}") from None
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
 class Tokens:
-    """The tokens in a file, one a line; the file is read again when it changes.
+    """The tokens in a file; the file is read again when it changes.
 
     Args:
-        path: the file. Empty lines and lines that begin with # are no tokens.
+        path: the file; see `read_tokens`.
 
     Raises:
         SettingsError: the file cannot be read or holds no token that is long enough.
@@ -39,11 +52,7 @@ class Tokens:
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
     def _read(self) -> list[bytes]:
-        try:
-            lines = self._path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"the token file cannot be read: {error}") from error
-        tokens = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        tokens = read_tokens(self._path)
         if not tokens or min(map(len, tokens)) < _MIN_LENGTH:
             raise SettingsError(
                 f"{self._path} must hold tokens of at least {_MIN_LENGTH} characters, one a line",

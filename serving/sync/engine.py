@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orchard.client import ModelServer, VersionStatus
-from orchard.errors import IntegrityError, ServerError
+from orchard.errors import IntegrityError, ServerError, SettingsError
 from serving.configuration import ConfigError, ModelConfig, Specific, parse, render
+from serving.server.tokens import read_tokens
 from serving.sync.disk import write_file
 from serving.sync.rules import read_golden
 
@@ -53,12 +55,45 @@ class Engine:
     Args:
         url: of its REST API.
         model: the model's name.
+        token_file: holds the bearer token to ask with, its first; read again when it changes. None: the engine wants none.
+
+    Raises:
+        SettingsError: the token file cannot be read or holds no token.
     """
 
-    def __init__(self, url: str, model: str) -> None:
+    def __init__(self, url: str, model: str, token_file: Path | None = None) -> None:
         self.url = url
         self.model = model
-        self._server = ModelServer(url, read_seconds=_READ_SECONDS)
+        self._token_file = token_file
+        self._stamp = self._look()
+        self._made = ModelServer(url, read_seconds=_READ_SECONDS, token=self._token())
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            stat = self._token_file.stat() if self._token_file else None
+        except OSError:
+            return None
+        return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else None
+
+    def _token(self) -> str | None:
+        if self._token_file is None:
+            return None
+        tokens = read_tokens(self._token_file)
+        if not tokens or not tokens[0].isascii() or not tokens[0].isprintable():
+            raise SettingsError(
+                f"the first line of {self._token_file} is no token", hint="ASCII, nothing else on the line"
+            )
+        return tokens[0]
+
+    @property
+    def _server(self) -> ModelServer:
+        """Who asks, with the token that is in the file now; while that cannot be read, with the one before."""
+        stamp = self._look()
+        if stamp is not None and stamp != self._stamp:
+            with contextlib.suppress(SettingsError):
+                self._made = ModelServer(self.url, read_seconds=_READ_SECONDS, token=self._token())
+                self._stamp = stamp
+        return self._made
 
     def versions(self) -> dict[int, VersionStatus]:
         """Return the state of every version that the engine knows.

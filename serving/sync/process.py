@@ -205,7 +205,8 @@ def _late(problem: str, plan: Plan, pointer: Pointer, timeout_s: float) -> Orcha
     text = f"version {pointer.version} is not live after {timeout_s:g} s"
     return ServerError(
         f"{text}: {problem}" if problem else text,
-        hint=f"is the engine at {plan.server_url} running and reading {plan.serving_dir}? `--no-engine` only fetches",
+        hint=f"is the engine at {plan.server_url} running and reading {plan.serving_dir}, and does it want "
+        "`--engine-token-file`? `--no-engine` only fetches",
     )
 
 
@@ -215,7 +216,7 @@ def _watch(source: Source, plan: Plan, channel: str, deadline: float) -> Synced:
     follower.look()
     pointer = _pointer(follower, channel, State(1, plan.model))
     begin = time.monotonic()
-    engine = Engine(plan.server_url, plan.model) if plan.server_url else None
+    engine = Engine(plan.server_url, plan.model, plan.token_file) if plan.server_url else None
     while True:
         state = load_state(plan.serving_dir / STATE_NAME, plan.model)
         if engine and state.labels.get(channel) == pointer.version == engine.label(channel):

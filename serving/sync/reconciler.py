@@ -45,6 +45,7 @@ class Plan:
         server_url: the engine's REST address, or None: nothing is known of an engine, versions are only fetched.
         keep: how many versions that labels pointed to before stay on disk, for a rollback that moves no bytes.
         allowance: how much of the disk versions may take.
+        token_file: holds the bearer token that the engine wants, or None: it wants none.
     """
 
     serving_dir: Path
@@ -52,6 +53,7 @@ class Plan:
     server_url: str | None
     keep: int = 2
     allowance: Allowance = field(default_factory=Allowance)
+    token_file: Path | None = None
 
 
 class _Obsolete(Exception):
@@ -83,7 +85,7 @@ class Reconciler:
         self.wake = threading.Event()
         self.instruments = instruments
         self.shelf = Shelf(plan.serving_dir, plan.model)
-        self.engine = Engine(plan.server_url, plan.model) if plan.server_url else None
+        self.engine = Engine(plan.server_url, plan.model, plan.token_file) if plan.server_url else None
         self.state = load_state(plan.serving_dir / STATE_NAME, plan.model)
         self.statuses: dict[int, VersionStatus] | None = None
         self.live: dict[str, int | None] = {}

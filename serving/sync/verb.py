@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +27,7 @@ _MIB = 1 << 20
         "orchard sync --serve                     # with a model server, ended by one Ctrl-C\n"
         "orchard sync --once\n"
         "orchard sync --once --no-engine\n"
+        "orchard sync --engine-token-file tokens  # of a server that was started with --token-file tokens\n"
         "curl http://127.0.0.1:8502/status"
     ),
     extra="serving",
@@ -39,6 +41,11 @@ _MIB = 1 << 20
 @click.option("--keep", type=click.IntRange(0), default=2, show_default=True, help="Previous versions to keep on disk.")
 @click.option("--max-version", type=click.IntRange(1), default=2048, show_default=True, help="Largest version, in MiB.")
 @click.option("--max-total", type=click.IntRange(1), default=16384, show_default=True, help="All versions, in MiB.")
+@click.option(
+    "--engine-token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file whose first line is the bearer token that the model server wants; with --serve: the tokens that it takes.",
+)
 @click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds for --once.")
 def sync(
     out: Output,
@@ -51,6 +58,7 @@ def sync(
     keep: int,
     max_version: int,
     max_total: int,
+    engine_token_file: Path | None,
     timeout: float,
 ) -> None:
     """Put what the channels mean on disk, verified, and have the model server serve it.
@@ -68,17 +76,17 @@ def sync(
     from serving.sync.process import Source, follow, sync_once
     from serving.sync.reconciler import Plan
 
+    _check(with_server=with_server, once=once, no_engine=no_engine, token=engine_token_file is not None)
     settings = orchard_settings.load()
     settings.require("store_url", "trusted_keys_file")
     assert settings.trusted_keys_file is not None  # noqa: S101  required above
     source = Source(open_store(settings), TrustFile(settings.trusted_keys_file), poll)
     allowance = Allowance(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
-    plan = Plan(settings.serving_dir, settings.model, None if no_engine else settings.server_url, keep, allowance)
-    if with_server and (once or no_engine):
-        raise click.UsageError("--serve goes with neither --once nor --no-engine")
+    server_url = None if no_engine else settings.server_url
+    plan = Plan(settings.serving_dir, settings.model, server_url, keep, allowance, engine_token_file)
     if not once:
         log = Log(as_json=settings.log_format == "json")
-        with _server() if with_server else nullcontext() as engine:
+        with _server(engine_token_file) if with_server else nullcontext() as engine:
             follow(source, plan, host, port, log, engine)
         return
 
@@ -88,11 +96,19 @@ def sync(
     _print(sync_once(source, plan, settings.channel, timeout, tell), settings.model, out)
 
 
-def _server() -> Child:
+def _check(*, with_server: bool, once: bool, no_engine: bool, token: bool) -> None:
+    if with_server and (once or no_engine):
+        raise click.UsageError("--serve goes with neither --once nor --no-engine")
+    if no_engine and token:
+        raise click.UsageError("--engine-token-file does not go with --no-engine")
+
+
+def _server(token_file: Path | None) -> Child:
     """Start `orchard serve` with this process's settings, at ORCHARD_SERVER_URL, following ORCHARD_SERVING_DIR."""
     from orchard.processes import Child
 
-    return Child([sys.executable, "-m", "orchard", "serve"])
+    tokens = ["--token-file", str(token_file)] if token_file else []
+    return Child([sys.executable, "-m", "orchard", "serve", *tokens])
 
 
 def _print(found: Synced, model: str, out: Output) -> None:

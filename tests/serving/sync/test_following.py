@@ -12,7 +12,7 @@ import pytest
 
 from orchard.store.ports import is_free
 from serving.configuration import parse
-from tests.serving.programs import free_ports, until
+from tests.serving.programs import ask, free_ports, until
 from tests.serving.publishing import MODEL
 
 
@@ -189,6 +189,78 @@ def test_sync_and_server_live_and_end_together(registry):
         assert sync.child.wait() == 0
         assert "draining signal=SIGTERM" in sync.text
         assert is_free(port)
+
+
+def held(registry, token: str):
+    """A token file for server and sync."""
+    path = registry.folder / "tokens"
+    path.with_name("tokens.new").write_text(f"# who may ask\n{token}\n")
+    return path.with_name("tokens.new").replace(path)
+
+
+def live(server, token: str, version: int) -> bool:
+    asked = f"/v1/models/{MODEL}/labels/stable/metadata"
+    answer = server.ask("GET", asked, headers={"Authorization": f"Bearer {token}"})
+    return answer.status == 200 and answer.json["model_spec"]["version"] == str(version)
+
+
+def test_a_server_that_wants_a_token_is_asked_with_it(registry):
+    first, second = "first-token-0123456789", "second-token-0123456789"
+    tokens = held(registry, first)
+    with registry.serve("--token-file", str(tokens)) as server:
+        one = registry.release("one")
+        code, said = once(registry, "--timeout", "1")
+        assert (code, said["error"]["kind"]) == (9, "ServerError")
+        assert "401" in said["error"]["message"]
+        assert "--engine-token-file" in said["error"]["hint"]
+
+        with registry.sync("--engine-token-file", str(tokens)) as sync:
+            until(lambda: live(server, first, one), "version 1 is live")
+            held(registry, second)
+            until(lambda: live(server, second, one), "the server takes the second token")
+            two = registry.release("two")
+            until(lambda: live(server, second, two), "version 2 is live")
+            until(lambda: sync.served() == two, "sync knows")
+            assert sync.get("/readyz").status == 200
+            assert "golden" not in sync.text
+            said = sync.text + server.text + json.dumps(sync.status)
+
+    assert first not in said
+    assert second not in said
+
+
+def test_once_brings_a_token_too(registry):
+    tokens = held(registry, "first-token-0123456789")
+    with registry.serve("--token-file", str(tokens)) as server:
+        version = registry.release("one")
+
+        assert once(registry, "--engine-token-file", str(tokens))[0] == 0
+
+        assert live(server, "first-token-0123456789", version)
+
+
+def test_sync_and_its_server_share_the_tokens(registry):
+    token, port = "first-token-0123456789", free_ports()
+    registry.environment["ORCHARD_SERVER_URL"] = f"http://127.0.0.1:{port}"
+    version = registry.release("one")
+    with registry.sync("--serve", "--engine-token-file", str(held(registry, token))) as sync:
+        until(lambda: sync.served() == version, "the version is live")
+
+        assert ask(port, "GET", f"/v1/models/{MODEL}").status == 401
+        assert ask(port, "GET", f"/v1/models/{MODEL}", headers={"Authorization": f"Bearer {token}"}).status == 200
+
+
+@pytest.mark.parametrize("text", [None, "", "# nothing\n", "not-a-tökén-0123456789"])
+def test_a_token_file_without_a_token_is_named(registry, text):
+    path = registry.folder / "tokens"
+    if text is not None:
+        path.write_text(text)
+
+    code, said = once(registry, "--engine-token-file", str(path))
+
+    assert code == 3
+    assert str(path) in said["error"]["message"]
+    assert "tökén" not in json.dumps(said, ensure_ascii=False)
 
 
 def test_one_sync_for_a_folder(registry):
