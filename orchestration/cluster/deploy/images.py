@@ -10,11 +10,10 @@ from orchestration.cluster.deploy.place import CHECKOUT, run
 __all__ = ["references"]
 
 _ACCEPTED = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
-_MINUTES = 600.0
 
 
 def references(registry: str) -> dict[str, str]:
-    """Name every image that the kind scenario runs as it lies in the registry; the store's is brought there.
+    """Name every image that the kind scenario runs as it lies in the registry.
 
     Args:
         registry: ``HOST:PORT``.
@@ -23,11 +22,10 @@ def references(registry: str) -> dict[str, str]:
         By the chart's name for it, ``REGISTRY/NAME@sha256:…``.
 
     Raises:
-        ClusterError: one of ours was never pushed, or Docker refused.
+        ClusterError: one was never pushed, or the registry does not answer.
     """
     text = (CHECKOUT / "images.env").read_text(encoding="utf-8")
     known = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    _bring(known["SEAWEEDFS_IMAGE"], registry)
     found = {}
     for name in ("training", "serving", "seaweedfs"):
         image = f"{registry}/{known[f'{name.upper()}_IMAGE']}"
@@ -35,15 +33,6 @@ def references(registry: str) -> dict[str, str]:
         if not found[name]:
             raise ClusterError(f"{image} was never pushed", hint=f"scripts/images --push {registry}")
     return found
-
-
-def _bring(image: str, registry: str) -> None:
-    if _digest(f"{registry}/{image}", registry):
-        return
-    if not _inspect(image, "{{.Id}}"):
-        run(["docker", "pull", "--quiet", image], seconds=_MINUTES)
-    run(["docker", "tag", image, f"{registry}/{image}"])
-    run(["docker", "push", "--quiet", f"{registry}/{image}"], seconds=_MINUTES)
 
 
 def _inspect(image: str, form: str) -> str:

@@ -55,8 +55,20 @@ def install(place: Place, images: Mapping[str, str], values: Sequence[str] = ())
         if item["metadata"]["labels"]["app.kubernetes.io/component"] in ("keys", "bucket"):
             name = item["metadata"]["name"]
             place.kubectl("wait", "--for=condition=Complete", f"job/{name}", "--timeout=240s", seconds=250)
+    _refresh(place)
     revision = json.loads(place.helm("status", place.release, "--output=json"))["version"]
     return f"release {place.release} in {place.namespace}, revision {revision}"
+
+
+def _refresh(place: Place) -> None:
+    """Start the store anew if what its keys may do has changed since it began: it reads that only then."""
+    (secret,) = place.get("secret", f"{place.fullname}-store-server", "--show-managed-fields")
+    changed = max(str(item.get("time", "")) for item in secret["metadata"]["managedFields"])
+    (pod,) = place.get("pod", f"{place.fullname}-store-0")
+    begun = min(str(item["state"]["running"]["startedAt"]) for item in pod["status"]["containerStatuses"])
+    if begun < changed:
+        place.kubectl("rollout", "restart", f"statefulset/{place.fullname}-store")
+        place.kubectl("rollout", "status", f"statefulset/{place.fullname}-store", "--timeout=240s", seconds=250)
 
 
 def remove(place: Place) -> list[str]:
