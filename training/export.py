@@ -25,20 +25,38 @@ from orchard.errors import OrchardError
 from training.features import preprocess
 from training.fold import fold
 
-__all__ = ["OUTPUTS", "export"]
+__all__ = ["OUTPUTS", "export", "predict"]
 
 OUTPUTS = ("label", "probability", "probabilities")
 IMAGE = "image"
-PROBABILITIES = "network/probabilities"
 
 
-def export(model: keras.Model, classes: Sequence[str], folder: Path) -> None:
+def predict(model: keras.Model, image: Any, *, mirrored: bool) -> Any:
+    """Return a network's probabilities as they are served.
+
+    Args:
+        model: from float32[N, S, S, 3] to probabilities, float32[N, C].
+        image: float32[N, S, S, 3], 0 to 255.
+        mirrored: the mean over each photo and its mirror image. A network that was trained on mirrored photos is as
+            often right about the one as about the other, and not always about the same.
+
+    Returns:
+        float32[N, C].
+    """
+    if not mirrored:
+        return model(image, training=False)
+    both = model(tf.concat([image, tf.reverse(image, [2])], 0), training=False)
+    return tf.reduce_mean(tf.stack(tf.split(both, 2)), 0)
+
+
+def export(model: keras.Model, classes: Sequence[str], folder: Path, *, mirrored: bool = False) -> None:
     """Write a model as a SavedModel with the signatures `serving_default` and `pixels`.
 
     Args:
         model: from ``image``, float32[N, S, S, 3] with 0 to 255, to probabilities, float32[N, C].
         classes: C names, in the order of the probabilities.
         folder: for the SavedModel; must not exist.
+        mirrored: as `predict` has it.
 
     Raises:
         OrchardError: the model has another number of outputs than there are classes.
@@ -46,7 +64,7 @@ def export(model: keras.Model, classes: Sequence[str], folder: Path) -> None:
     size, outputs = model.input.shape[1], model.output.shape[-1]
     if outputs != len(classes):
         raise OrchardError(f"the network answers {outputs} numbers for {len(classes)} classes")
-    network = _freeze(fold(model), size)
+    network = _freeze(fold(model), size, mirrored)
     with tf.Graph().as_default() as graph:
         image_bytes = tf.compat.v1.placeholder(tf.string, [None], "image_bytes")
         decoded = preprocess(image_bytes, size)
@@ -62,12 +80,12 @@ def export(model: keras.Model, classes: Sequence[str], folder: Path) -> None:
     (assets / "classes.txt").write_text("".join(f"{label}\n" for label in classes), encoding="utf-8")
 
 
-def _freeze(model: keras.Model, size: int) -> Any:
+def _freeze(model: keras.Model, size: int, mirrored: bool) -> Any:
     """The network alone as a graph definition whose weights are constants."""
     form = tf.TensorSpec([None, size, size, 3], tf.float32, IMAGE)
 
     def network(image: Any) -> Any:
-        return tf.identity(model(image, training=False), "probabilities")
+        return tf.identity(predict(model, image, mirrored=mirrored), "probabilities")
 
     concrete = tf.function(network, input_signature=[form]).get_concrete_function()
     return convert_variables_to_constants_v2(concrete).graph.as_graph_def()

@@ -55,6 +55,7 @@ class Model(Section):
 
     architecture: Literal["cnn", "linear"]
     image_size: int = Field(ge=8, le=512)
+    mirrored: bool
     cnn: Cnn
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from orchard import documents
 from orchard.errors import DataError, IntegrityError
 from training.candidate import CURVES, SAVED_MODEL, TRAINING
 from training.checkpoint import Checkpoint, name_run
-from training.export import export
+from training.export import export, predict
 from training.features import decode_photos
 from training.fit import Epoch, Fitted, fit
 from training.fit import Teller as FitTeller
@@ -76,7 +76,7 @@ def train(params: Params, workspace: Workspace, tell: Teller) -> dict[str, Any]:
     checkpoint = Checkpoint(workspace.root / CHECKPOINTS, name_run(params, index.digest))
     fitted = fit(params, len(index.classes), learned, judged, checkpoint, tell)
     with tell.status("exporting the model"), _replacing(workspace.candidate) as new:
-        _export(fitted, index, folder, new)
+        _export(fitted, params.model.mirrored, index, folder, new)
         document = _describe(params, index, fitted, time.monotonic() - begin)
         (new / TRAINING).write_bytes(documents.canonical_json(document) + b"\n")
     checkpoint.remove()
@@ -102,11 +102,11 @@ def _split(photos: Photos, index: Index, params: Params) -> tuple[Photos, Photos
     return photos.select(~chosen), photos.select(chosen)
 
 
-def _export(fitted: Fitted, index: Index, dataset: Path, folder: Path) -> None:
+def _export(fitted: Fitted, mirrored: bool, index: Index, dataset: Path, folder: Path) -> None:
     saved_model = folder / SAVED_MODEL
-    export(fitted.model, index.classes, saved_model)
+    export(fitted.model, index.classes, saved_model, mirrored=mirrored)
     golden = choose_photos(dataset, index.classes)
-    _compare(fitted, saved_model, golden)
+    _compare(fitted, mirrored, saved_model, golden)
     write_golden(saved_model, golden)
     fitted.model.save(folder / MODEL)
     _write_curves(fitted.epochs, folder / CURVES)
@@ -126,10 +126,10 @@ def read_curves(candidate: Path) -> list[Epoch]:
     return [Epoch(epoch=int(row.pop("epoch")), **{name: float(value) for name, value in row.items()}) for row in rows]
 
 
-def _compare(fitted: Fitted, saved_model: Path, photos: Sequence[bytes]) -> None:
+def _compare(fitted: Fitted, mirrored: bool, saved_model: Path, photos: Sequence[bytes]) -> None:
     """Load the export as a server does and ask it and the plain network about the same photos."""
     pixels = decode_photos(photos, fitted.model.input.shape[1])
-    plain = np.asarray(fitted.model(pixels.astype(np.float32), training=False))
+    plain = np.asarray(predict(fitted.model, tf.constant(pixels, tf.float32), mirrored=mirrored))
     with open_model(saved_model) as session:
         exported = session.ask(photos).probabilities
     difference = float(np.abs(plain - exported).max())

@@ -68,6 +68,22 @@ def test_signatures_are_the_contracts(exported):
     }
 
 
+def test_mirrored_answers_are_the_mean_over_a_photo_and_its_mirror_image(network, tmp_path):
+    export(network, CLASSES, tmp_path / "mirrored", mirrored=True)
+    pixels = decode_photos(FILES, 20).astype(np.float32)
+    views = [pixels, pixels[:, :, ::-1]]
+    expected = np.mean([np.asarray(network(view, training=False)) for view in views], axis=0)
+
+    call = tf.saved_model.load(str(tmp_path / "mirrored")).signatures["pixels"]
+    answers = [call(image=tf.constant(view))["probabilities"].numpy() for view in views]
+
+    assert np.abs(answers[0] - expected).max() <= 1e-5
+    assert all(np.abs(other - answers[0]).max() <= 1e-5 for other in answers[1:])
+    assert np.abs(expected - plain(network)).max() > 1e-3  # the network alone answers differently
+    with open_model(tmp_path / "mirrored") as session:
+        assert np.abs(session.ask(FILES).probabilities - expected).max() <= 1e-5
+
+
 def test_pixels_are_taken_where_the_photo_is_decoded(network, exported):
     loaded = tf.saved_model.load(str(exported))
     pixels = decode_photos(FILES, 20).astype(np.float32)
