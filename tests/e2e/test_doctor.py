@@ -1,0 +1,110 @@
+"""What is broken on purpose is found by `make doctor`, in a sentence, and is found no more when it is mended."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+
+import pytest
+
+from tests.e2e.conftest import PLACE, ROOT, command
+from tests.e2e.traffic import until
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def doctor(*options: str, **variables: str) -> str:
+    """All that it found, as one text; empty when nothing is wrong."""
+    done = subprocess.run(
+        [*command("doctor", "--json"), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **variables},
+    )
+    findings = json.loads(done.stdout)["findings"]
+    assert done.returncode == (1 if findings else 0), done.stderr
+    return "\n".join(f"{item['wrong']} {item['remedy']}" for item in findings)
+
+
+def says(*parts: str):
+    """Wait until it says all of this."""
+    until(lambda: all(part in doctor() for part in parts), 150, f"the doctor says {parts}")
+
+
+def well():
+    until(lambda: doctor() == "", 150, "the doctor finds nothing")
+
+
+def test_docker_that_does_not_answer(deployed):
+    assert "Docker is stopped" in doctor(DOCKER_HOST="unix:///nonexistent.sock")
+
+
+def test_a_cluster_and_a_release_that_are_not_there(deployed):
+    assert "there is no kind cluster nowhere" in doctor("--context", "kind-nowhere")
+    assert "holds no release other" in doctor("--release", "other")
+
+
+def test_a_registry_elsewhere(deployed):
+    assert "not at port 5999" in doctor("--registry-port", "5999")
+
+
+def test_a_secret_that_is_missing(place):
+    secret = place.get("secret", f"{place.fullname}-store-publisher")[0]
+    for name in ("uid", "resourceVersion", "creationTimestamp"):
+        secret["metadata"].pop(name)
+    place.kubectl("delete", "secret", secret["metadata"]["name"])
+    try:
+        assert f"the Secret {secret['metadata']['name']} is missing" in doctor()
+    finally:
+        place.kubectl("create", "--filename=-", given=json.dumps(secret))
+    well()
+
+
+def setting(place, name: str, value: str):
+    """Change a setting of `sync` in the Deployment: a pod with it comes, and the others stay as long as it is not ready."""
+    document = place.get("deployment", f"{place.fullname}-serving")[0]
+    sync = document["spec"]["template"]["spec"]["initContainers"][0]
+    index = next(number for number, item in enumerate(sync["env"]) if item["name"] == name)
+    path = f"/spec/template/spec/initContainers/0/env/{index}/value"
+    patch = json.dumps([{"op": "replace", "path": path, "value": value}])
+    place.kubectl("patch", "deployment", f"{place.fullname}-serving", "--type=json", f"--patch={patch}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("ORCHARD_STORE_ENDPOINT", "http://nowhere:8333", "its address right"),
+        ("ORCHARD_STORE_URL", "s3://nowhere", "is the bucket there"),
+    ],
+)
+def test_a_wrong_endpoint_or_bucket(place, name, value, sentence):
+    setting(place, name, value)
+    try:
+        says("nowhere", sentence)
+    finally:
+        place.kubectl("rollout", "undo", f"deployment/{place.fullname}-serving")
+        place.kubectl("rollout", "status", f"deployment/{place.fullname}-serving", "--timeout=120s")
+    well()
+
+
+def test_a_key_that_the_store_does_not_know(place):
+    name = f"{place.fullname}-store-sync"
+    good = place.get("secret", name)[0]["data"]["credentials"]
+
+    def hold(text: str):
+        patch = json.dumps({"data": {"credentials": text}})
+        place.kubectl("patch", "secret", name, f"--patch={patch}")
+        place.kubectl("delete", "pod", place.serving_pods()[0], "--wait=false")  # its successor mounts it as it is now
+
+    wrong = "[default]\naws_access_key_id = nobody\naws_secret_access_key = nothing\n"
+    hold(base64.b64encode(wrong.encode()).decode())
+    try:
+        says("the key in the Secret of `sync`")
+    finally:
+        hold(good)
+    place.kubectl("rollout", "status", f"deployment/{PLACE.fullname}-serving", "--timeout=150s", seconds=160)
+    well()
