@@ -23,7 +23,7 @@ from serving.server.status import Code, ServingError
 __all__ = ["Catalogue", "Listener", "View"]
 
 Identity = tuple[int, int, int, int]
-_GLANCE_S = 0.02
+_GLANCE_S = 0.01
 _MAX_ENDED = 32
 
 

@@ -39,7 +39,7 @@ class Source:
 
     store: ObjectStore
     trust: TrustFile
-    poll_s: float = 0.2
+    poll_s: float = 0.15
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from serving.sync.state import Seen, State, load_state, save_state
 __all__ = ["STATE_NAME", "Plan", "Reconciler"]
 
 STATE_NAME = "sync.json"
-_BUSY_S, _CALM_S, _SLOWER = 0.03, 1.0, 1.1
+_BUSY_S, _CALM_S, _SLOWER = 0.02, 1.0, 1.06
 _RETRY_S, _LONGEST_RETRY_S = 0.5, 30.0
 
 
@@ -97,6 +97,7 @@ class Reconciler:
         self._tell = tell
         self._config = plan.serving_dir / CONFIG_NAME
         self._engine_due = 0.0
+        self._labels_due = 0.0
         self._pace = _BUSY_S
         self._retry_at = 0.0
         self._retries = 0
@@ -140,6 +141,7 @@ class Reconciler:
         self._finish_fetch()
         self._finish_proof()
         self._start_fetch()
+        self._write_config()  # what can be loaded is being loaded while the engine is asked
         self._ask_engine()
         self._start_proof()
         self._move_labels()
@@ -266,9 +268,19 @@ class Reconciler:
             self.statuses, self.live = None, {}
             self.problem = self.problem or error.message
         else:
-            self.live = {channel: self.engine.label(channel) for channel in self.state.labels}
+            self._ask_labels(self.engine)
         self._pace = min(self._pace * _SLOWER, _CALM_S / 2) if self.pending() else _BUSY_S
         self._engine_due = time.monotonic() + (self._pace if self.pending() else _CALM_S)
+
+    def _ask_labels(self, engine: Engine) -> None:
+        """Ask what the labels mean; while a version is being loaded, which moves none, only once in a while."""
+        loading = any(
+            self._is_held(seen) and self._state_of(seen.version) in ("", "START", "LOADING")
+            for seen in self.wanted().values()
+        )
+        if not loading or time.monotonic() >= self._labels_due:
+            self.live = {channel: engine.label(channel) for channel in self.state.labels}
+            self._labels_due = time.monotonic() + _CALM_S
 
     def _ask_soon(self) -> None:
         """Something was changed that the engine will show in a moment."""

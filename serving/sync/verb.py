@@ -37,7 +37,9 @@ _MIB = 1 << 20
 @click.option("--serve", "with_server", is_flag=True, help="Run `orchard serve` beside it; both end together.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the status page.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8502, show_default=True, help="Port of the status page.")
-@click.option("--poll", type=click.FloatRange(0.02, 0.5), default=0.2, show_default=True, help="Seconds between looks.")
+@click.option(
+    "--poll", type=click.FloatRange(0.02, 0.5), default=0.15, show_default=True, help="Seconds between looks."
+)
 @click.option("--keep", type=click.IntRange(0), default=2, show_default=True, help="Previous versions to keep on disk.")
 @click.option("--max-version", type=click.IntRange(1), default=2048, show_default=True, help="Largest version, in MiB.")
 @click.option("--max-total", type=click.IntRange(1), default=16384, show_default=True, help="All versions, in MiB.")
