@@ -110,21 +110,32 @@ def _photos(workspace: Path, count: int = 60) -> list[bytes]:
     return [body for label in sorted(found) for body in found[label][:each]][:count]
 
 
+def _deploy() -> dict[str, Any]:
+    values = [part for key, value in TWO_PODS for part in ("--set", f"{key}={value}")]
+    done = subprocess.run(
+        command("up", "--json", *values), capture_output=True, text=True, check=False, cwd=ROOT, timeout=1500
+    )
+    assert done.returncode == 0, done.stderr[-6000:] + done.stdout[-2000:]
+    document: dict[str, Any] = json.loads(done.stdout)
+    print("seconds:", document["seconds"])
+    return document
+
+
 @pytest.fixture(scope="session")
 def deployed(cluster: None) -> Iterator[Deployed]:
-    """The loop, deployed whole, with two model servers."""
-    values = [part for key, value in TWO_PODS for part in ("--set", f"{key}={value}")]
+    """The loop, deployed whole, with two model servers; the one that was kept, where one was."""
+    keep, kept = os.environ.get("E2E_KEEP") == "1", WORKSPACES / "deployed.json"
     try:
-        done = subprocess.run(
-            command("up", "--json", *values), capture_output=True, text=True, check=False, cwd=ROOT, timeout=1500
-        )
-        assert done.returncode == 0, done.stderr[-6000:] + done.stdout[-2000:]
-        document = json.loads(done.stdout)
-        print("seconds:", document["seconds"])
+        if not (keep and kept.exists()):
+            kept.unlink(missing_ok=True)
+            document = _deploy()
+            kept.write_text(json.dumps(document), encoding="utf-8")
+        document = json.loads(kept.read_text("utf-8"))
         workspace = Path(document["predictions"][0]["path"]).parents[1]
         yield Deployed(PLACE, document, workspace, _photos(workspace))
     finally:
-        if os.environ.get("E2E_KEEP") != "1":
+        if not keep:
+            kept.unlink(missing_ok=True)
             subprocess.run(command("down"), check=False, cwd=ROOT, timeout=400)
 
 

@@ -134,7 +134,14 @@ def predict(out: Output, *, photos: tuple[str, ...], **where: str) -> None:
 
 
 @verb(examples="make doctor")
-@click.option("--registry-port", type=int, default=5001, show_default=True, help="Where the registry should listen.")
+@click.option(
+    "--registry-port",
+    type=int,
+    default=5001,
+    envvar="REGISTRY_PORT",
+    show_default=True,
+    help="Where the registry should listen.",
+)
 @_placed
 def doctor(out: Output, *, registry_port: int, **where: str) -> None:
     """Say what is wrong with the deployment, a sentence each, and what to do; exit code 1 if anything is."""
