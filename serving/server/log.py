@@ -26,11 +26,15 @@ class Log:
         self._as_json = as_json
         self._stream = stream or sys.stderr
         self._lines: list[str] = []
+        self._second = 0, ""
         self._lock = threading.Lock()
 
     def _line(self, event: str, fields: dict[str, Any]) -> str:
         now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
+        second, text = self._second
+        if second != int(now):
+            second, text = self._second = int(now), time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+        stamp = f"{text}.{int(now % 1 * 1000):03d}Z"
         if self._as_json:
             line = {"time": stamp, "event": event, **fields}
             return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()

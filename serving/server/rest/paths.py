@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from serving.server.status import Code, ServingError
@@ -58,6 +59,11 @@ def _version(digits: str | None) -> int | None:
     return int(digits)
 
 
+def _malformed(http_method: str, path: str) -> ServingError:
+    return ServingError(Code.INVALID_ARGUMENT, f"Malformed request: {http_method} {path}")
+
+
+@lru_cache(maxsize=64)
 def parse_path(http_method: str, path: str) -> Target:
     """Read a URL's path.
 
@@ -70,13 +76,12 @@ def parse_path(http_method: str, path: str) -> Target:
     """
     pattern = {"POST": _POST, "GET": _GET}.get(http_method)
     found = pattern.fullmatch(path) if pattern else None
-    malformed = ServingError(Code.INVALID_ARGUMENT, f"Malformed request: {http_method} {path}")
     if found is None:
-        raise malformed
+        raise _malformed(http_method, path)
     model, digits, label, method = found.groups()
     version = _version(digits)
     if http_method == "POST" and method not in _METHODS:  # the verb's case matters, the rest of the path's does not
-        raise malformed
+        raise _malformed(http_method, path)
     if not model:
         raise ServingError(Code.INVALID_ARGUMENT, "Missing model name in request.")
     kind = method if http_method == "POST" else "metadata" if method == "metadata" else "status"

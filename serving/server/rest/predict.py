@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.savedmodel.document import TensorInfo
+from serving.savedmodel.types import STRING
 from serving.server.rest.pretty import quote
-from serving.server.rest.values import count_elements, dense_tensor, is_base64, shape_of
+from serving.server.rest.values import base64_rows, count_elements, dense_tensor, is_base64, shape_of
 from serving.server.runtime.tensors import Array
 from serving.server.status import ServingError, invalid
 
@@ -101,6 +102,12 @@ def _named_columns(instances: list[Any], inputs: Inputs) -> Iterator[tuple[str, 
 
 
 def _from_instances(instances: list[Any], inputs: Inputs) -> dict[str, Array]:
+    if len(inputs) == 1:
+        ((name, info),) = inputs.items()
+        photos = base64_rows(instances) if info.dtype is STRING else None
+        if photos is not None:
+            return {name: photos}
+
     def explain() -> None:
         _Rows(inputs).check(instances)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import numpy as np
 import pybase64
@@ -46,6 +47,9 @@ def _nest(texts: list[str], shape: tuple[int, ...], indent: str | None) -> Itera
     if len(shape) == 1:
         yield from texts
         return
+    if len(shape) == 2 and indent is None and shape[0] == 1:  # one row of numbers: most answers
+        yield "[" + ", ".join(texts) + "]"
+        return
     inner = None if indent is None else indent + _INDENT
     step = len(texts) // shape[0] if shape[0] else 0
     for start in range(0, shape[0] * step, step) if step else (0 for _ in range(shape[0])):
@@ -77,6 +81,11 @@ def _check_rows(outputs: Outputs) -> int:
     return batch
 
 
+@lru_cache(maxsize=256)
+def _keys(aliases: tuple[str, ...]) -> list[str]:
+    return [f"{_INDENT * 3}{quote_string(alias)}: " for alias in aliases]
+
+
 def _row_reply(outputs: Outputs) -> str:
     if not _check_rows(outputs):
         return '{\n    "predictions": []\n}'
@@ -85,7 +94,7 @@ def _row_reply(outputs: Outputs) -> str:
     if not named:
         (column,) = columns.values()
         return '{\n    "predictions": [' + ", ".join(column) + "\n    ]\n}"
-    keys = [f"{_INDENT * 3}{quote_string(alias)}: " for alias in columns]
+    keys = _keys(tuple(columns))
     objects = (
         _INDENT * 2 + "{\n" + ",\n".join(map(str.__add__, keys, row)) + "\n" + _INDENT * 2 + "}"
         for row in zip(*columns.values(), strict=True)

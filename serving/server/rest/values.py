@@ -19,7 +19,7 @@ from serving.server.rest.pretty import quote, type_name
 from serving.server.runtime.tensors import Array
 from serving.server.status import Code, ServingError, invalid
 
-__all__ = ["count_elements", "dense_tensor", "is_base64", "shape_of", "to_bytes"]
+__all__ = ["base64_rows", "count_elements", "dense_tensor", "is_base64", "shape_of", "to_bytes"]
 
 _MAX_RANK = 254
 _INT32 = range(-(1 << 31), 1 << 31)
@@ -121,6 +121,19 @@ def _convert(flat: list[Any], dtype: DataType) -> Array | None:
 def _strings(flat: list[Any]) -> Array:
     array = np.empty(len(flat), object)
     array[:] = [to_bytes(value) for value in flat]
+    return array
+
+
+def base64_rows(rows: list[Any]) -> Array | None:
+    """Convert the commonest body, ``[{"b64": …}, …]``, without looking at it twice; None: it is another, or wrong."""
+    array = np.empty(len(rows), object)
+    try:
+        for index, row in enumerate(rows):
+            if type(row) is not dict or len(row) != 1:
+                return None
+            array[index] = pybase64.b64decode(row["b64"], validate=True)
+    except (KeyError, TypeError, ValueError):
+        return None
     return array
 
 

@@ -89,7 +89,6 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...], bool]] = {
     "TF_Dim": (_I64, (_PTR, _INT), False),
     "TF_TensorData": (_PTR, (_PTR,), False),
     "TF_TensorByteSize": (_SIZE, (_PTR,), False),
-    "TF_StringInit": (_VOID, (_PTR,), False),
     "TF_StringCopy": (_VOID, (_PTR, c_char_p, _SIZE), False),
     "TF_StringGetDataPointer": (_PTR, (_PTR,), False),
     "TF_StringGetSize": (_SIZE, (_PTR,), False),
