@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 
@@ -95,7 +96,7 @@ NUMBERS = st.one_of(
 )
 
 
-@given(st.lists(NUMBERS.map(float), min_size=9, max_size=40))
+@given(st.lists(NUMBERS.map(float), min_size=1, max_size=40))
 def test_numbers_follow_tf_servings_rule(values):
     with np.errstate(over="ignore"):
         narrow = np.array(values).astype(np.float32)
@@ -143,6 +144,26 @@ def test_any_value_is_a_tensor_or_a_sentence(value, dtype):
     ):
         found = outcome(read_inputs, document, info, "")
         assert found.message if isinstance(found, ServingError) else found.tensors["x"].dtype == (dtype.numpy or object)
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=5))
+def test_photos_are_the_same_bytes_in_rows_in_columns_and_with_space_in_them(photos):
+    info = {"x": TensorInfo("x:0", STRING, None)}
+    texts = [base64.b64encode(photo).decode() for photo in photos]
+
+    def read(document):
+        return read_inputs(document, info, "").tensors["x"].tolist()
+
+    assert read({"instances": [{"b64": text} for text in texts]}) == photos
+    assert read({"instances": [{"x": {"b64": text}} for text in texts]}) == photos
+    assert read({"inputs": [{"b64": text} for text in texts]}) == photos
+    assert read({"instances": [{"b64": " ".join(text)} for text in texts]}) == photos
+
+
+@pytest.mark.parametrize("row", [{"b64": "?"}, {"b64": "QUJD", "c": 1}, {"b64": 1}, {"c": "QUJD"}, None, 1, ["QUJD"]])
+def test_one_row_that_is_no_photo_is_an_error(row):
+    with pytest.raises(ServingError):
+        read_inputs({"instances": [{"b64": "QUJD"}, row]}, {"x": TensorInfo("x:0", STRING, None)}, "")
 
 
 def test_ranks_that_tensorflow_would_crash_on_are_refused():
