@@ -36,7 +36,17 @@ def says(*parts: str):
 
 
 def well():
-    until(lambda: doctor() == "", 150, "the doctor finds nothing")
+    """Wait until it finds nothing any more; what it found last is told if it does not come to that."""
+    found = [""]
+
+    def nothing() -> bool:
+        found[0] = doctor()
+        return not found[0]
+
+    try:
+        until(nothing, 150, "the doctor finds nothing")
+    except AssertionError as error:
+        raise AssertionError(found[0]) from error
 
 
 def test_docker_that_does_not_answer(deployed):
@@ -103,7 +113,7 @@ def test_a_key_that_the_store_does_not_know(place):
     wrong = "[default]\naws_access_key_id = nobody\naws_secret_access_key = nothing\n"
     hold(base64.b64encode(wrong.encode()).decode())
     try:
-        says("the key in the Secret of `sync`")
+        says("the key in the Secret of `sync`", "refused the credentials")
     finally:
         hold(good)
     place.kubectl("rollout", "status", f"deployment/{PLACE.fullname}-serving", "--timeout=150s", seconds=160)

@@ -217,12 +217,14 @@ def _sync(place: Place) -> Iterator[Finding]:
 
 def _advice(problem: str, store: str) -> str:
     words = problem.lower()
+    if "no model server answers" in words:
+        return "the engine is starting, or ends: make logs"
     if "bucket" in words:
         return f"is the bucket there, and its name right? {store}; helm upgrade makes it where the chart may"
     if any(
         word in words for word in ("denied", "forbidden", "credential", "refused", "403", "accesskey", "signature does")
     ):
-        return "the key in the Secret of `sync` is not one that the store knows: restore it, or delete it and run helm upgrade"
+        return f"is the bucket there and its name right ({store}), and is the key in the Secret of `sync` one that the store knows?"
     if "signature" in words or "trusted" in words or "signed" in words:
         return "who signed that is not believed: is signing.existingSecret the right one?"
     if any(word in words for word in ("answer", "connect", "unavailable", "resolve", "timed out")):
