@@ -8,13 +8,17 @@ BIN := .venv/bin
 PYTHON ?=
 KEEP ?=
 DATA ?=
+NAMESPACE ?= orchard
+CLUSTER ?= orchard
+DEPLOY = $(BIN)/python -m orchestration.cluster.deploy
+WHERE = --context kind-$(CLUSTER) --namespace $(NAMESPACE)
 PYTHON_SOURCES := orchard training serving orchestration tests bench
 BENCHMARKS := export input data serving delivery upkeep
 SHELL_SCRIPTS := scripts/setup scripts/lock scripts/cluster scripts/images scripts/rendered scripts/sbom .ci/run
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Start
 
@@ -65,6 +69,40 @@ faults: setup ## the long fault runs: 1,000 schedules of sync, 200 random kills,
 format: setup ## put the code into form and fix what ruff can
 	@$(BIN)/ruff check --fix $(PYTHON_SOURCES)
 	@$(BIN)/ruff format $(PYTHON_SOURCES)
+
+## On a cluster
+
+.PHONY: deploy
+deploy: setup ## the loop on kind, ending with a prediction (DATA=, NAMESPACE=)
+	@$(DEPLOY) up $(WHERE) $(if $(DATA),--data "$(DATA)")
+
+.PHONY: undeploy
+undeploy: setup ## remove it (ALL=1: the cluster too)
+	@$(DEPLOY) down $(WHERE) $(if $(ALL),--all)
+
+.PHONY: logs
+logs: setup ## what serving says
+	@$(DEPLOY) logs $(WHERE)
+
+.PHONY: evidence
+evidence: setup ## all that the cluster knows, in files (DIR=)
+	@$(DEPLOY) evidence $(WHERE) $(if $(DIR),--dir "$(DIR)")
+
+.PHONY: port-forward
+port-forward: setup ## the server at localhost:8501 (PORT=)
+	@$(DEPLOY) port-forward $(WHERE) $(if $(PORT),--port $(PORT))
+
+.PHONY: predict
+predict: setup ## make predict PHOTO=photo.jpg
+	@$(DEPLOY) predict $(WHERE) "$(PHOTO)"
+
+.PHONY: doctor
+doctor: setup ## what is wrong with it, and what to do
+	@$(DEPLOY) doctor $(WHERE)
+
+.PHONY: e2e
+e2e: setup ## the tests on a real cluster (about half an hour)
+	@$(BIN)/pytest tests/e2e -s $(ARGS)
 
 ## Measure
 
