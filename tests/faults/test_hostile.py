@@ -15,27 +15,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from serving.configuration import ModelConfig, render
 from tests.faults.fuzz import fuzz
-from tests.serving.conftest import plain_config, server, zoo  # noqa: F401  fixtures
-from tests.serving.programs import Serve, ask
-from tests.serving.publishing import ENVIRONMENT
+from tests.serving.conftest import photos, plain_config, server, zoo  # noqa: F401  fixtures
+from tests.serving.programs import ask
 
 HEAD = b"POST /v1/models/matrix:predict HTTP/1.1\r\nHost: x\r\n"
 ASKED = {"instances": [[1, 2, 3, 4]]}
 ANSWER = {"predictions": [[7.0, 10.0]]}
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def photos(zoo: Path, tmp_path_factory):  # noqa: F811
-    """A server of a photo model."""
-    folder = tmp_path_factory.mktemp("photos")
-    (folder / "m").mkdir()
-    (folder / "m" / "1").symlink_to(zoo / "photos" / "one")
-    (folder / "models.config").write_text(render([ModelConfig("m", str(folder / "m"))]))
-    with Serve(folder / "models.config", folder / "log", ENVIRONMENT) as running:
-        yield running
 
 
 def jpeg() -> bytes:

@@ -60,6 +60,17 @@ def server(plain_config: Path) -> Iterator[Serve]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def photos(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """A server of a photo model with golden photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "m").mkdir()
+    (folder / "m" / "1").symlink_to(zoo / "photos" / "one")
+    (folder / "models.config").write_text(render([ModelConfig("m", str(folder / "m"))]))
+    with Serve(folder / "models.config", folder / "log", ENVIRONMENT) as running:
+        yield running
+
+
 @pytest.fixture
 def registry(seaweed, seaweed_environment: dict[str, str], zoo: Path, tmp_path: Path) -> Registry:
     """An empty registry on the real store, and everything that programs need to be told of it."""

@@ -6,24 +6,10 @@ import base64
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from serving.configuration import ModelConfig, render
 from tests.serving.programs import Serve
-from tests.serving.publishing import ENVIRONMENT
-
-
-@pytest.fixture(scope="module")
-def photos(zoo: Path, tmp_path_factory):
-    """A server of a photo model with golden photos."""
-    folder = tmp_path_factory.mktemp("photos")
-    (folder / "m").mkdir()
-    (folder / "m" / "1").symlink_to(zoo / "photos" / "one")
-    (folder / "models.config").write_text(render([ModelConfig("m", str(folder / "m"))]))
-    with Serve(folder / "models.config", folder / "log", ENVIRONMENT) as running:
-        yield running
 
 
 def instances(*bodies: bytes) -> dict:
