@@ -96,7 +96,7 @@ def compare_epochs(dataset: Path, loose: Path, found: Params, rounds: int) -> tu
         return Feed(read_photos(dataset, index, "train", size), batch, seed)
 
     def deliver(feed: Feed) -> int:
-        return drain(feed.take(tf.constant(positions)) for positions in feed.batches(0))
+        return drain(feed.take(positions) for positions in feed.batches(0))
 
     keras_epoch = rate(lambda: drain(files[0]))
     first = [Candidate(KERAS, keras_epoch, list_files), Candidate(ORCHARD, rate(lambda: deliver(read())))]

@@ -97,12 +97,10 @@ def decode_photos(photos: Sequence[bytes], size: int) -> Pixels:
     alike: dict[tuple[int, ...], list[tuple[int, Pixels]]] = defaultdict(list)
     rest = []
     for position, photo in enumerate(photos):
-        pixels = _decode_quickly(photo, size)
+        pixels = _decode_quickly(photo, size, result[position])
         if pixels is None:
             rest.append(position)
-        elif pixels.shape == (size, size, 3):
-            result[position] = pixels
-        else:
+        elif pixels.shape != (size, size, 3):
             alike[pixels.shape].append((position, pixels))
     whole, resize = _graphs(size)
     for group in alike.values():
@@ -112,17 +110,27 @@ def decode_photos(photos: Sequence[bytes], size: int) -> Pixels:
     return result
 
 
-def _decode_quickly(photo: bytes, size: int) -> Pixels | None:
-    """Decode a JPEG at the ratio that `preprocess` chooses; None: leave it to TensorFlow."""
+def _decode_quickly(photo: bytes, size: int, place: Pixels) -> Pixels | None:
+    """Decode a JPEG at the ratio that `preprocess` chooses, to its place if it fits there; None: leave it to TensorFlow."""
     try:
-        height, width, colours = simplejpeg.decode_jpeg_header(photo)[:3]
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(photo)
         if colours not in ("YCbCr", "Gray"):
             return None
-        ratio = max([ratio for ratio in RATIOS if min(height, width) // size >= ratio], default=1)
-        pixels: Pixels = simplejpeg.decode_jpeg(photo, min_height=-(-height // ratio), min_width=-(-width // ratio))
+        least, fits = _scaled(height, width, size)
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            photo, min_height=least[0], min_width=least[1], buffer=place if fits else None
+        )
     except ValueError:  # PNG or damaged: TensorFlow decodes the one and says what is wrong with the other
         return None
     return pixels
+
+
+@lru_cache(maxsize=1024)
+def _scaled(height: int, width: int, size: int) -> tuple[tuple[int, int], bool]:
+    """Height and width of a photo at the ratio that `preprocess` chooses, and whether they are what is wanted."""
+    ratio = max([ratio for ratio in RATIOS if min(height, width) // size >= ratio], default=1)
+    scaled = -(-height // ratio), -(-width // ratio)
+    return scaled, scaled == (size, size)
 
 
 @lru_cache(maxsize=4)

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from orchard.errors import DataError
 from training.features import Pixels, decode_photos
-from training.shards import Index, iterate
+from training.shards import Index, iterate, verify
 
 __all__ = ["Photos", "read_photos"]
 
@@ -73,7 +73,11 @@ def read_photos(folder: Path, index: Index, split: str, size: int) -> Photos:
         DataError: there are none, or one of them cannot be decoded.
         IntegrityError: a shard is missing or damaged.
     """
-    rows = _read_rows(folder, split)
+    with ThreadPoolExecutor(THREADS) as pool:
+        checks = [pool.submit(verify, folder, shard) for shard in index.shards]
+        rows = _read_rows(folder, split)
+        for check in checks:
+            check.result()
     if not rows:
         raise DataError(
             f"{folder} has no photos in its {split} split", hint=f"`orchard ingest` a folder with a split named {split}"
@@ -122,7 +126,7 @@ def _decode_all(folder: Path, split: str, rows: list[_Row], places: npt.NDArray[
     with ThreadPoolExecutor(THREADS) as pool:
         waiting: list[Future[None]] = []
         start = 0
-        for batch in iterate(folder, columns=("image.bytes",), splits=[split], check=True, rows=ROWS):
+        for batch in iterate(folder, columns=("image.bytes",), splits=[split], rows=ROWS):
             files = batch["image"].field("bytes").to_pylist()
             waiting.append(pool.submit(decode, files, start))
             start += len(files)

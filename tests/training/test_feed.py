@@ -32,3 +32,16 @@ def test_photos_of_a_repeated_source_are_seen_that_often():
     assert sorted(seen(feed, 0)) == [0, 1, 1, 1, 2, 3, 3, 3, 4]
     assert feed.steps == 5
     assert max(len(batch) for batch in feed.batches(0)) <= 2
+
+
+def test_a_batch_holds_the_photos_asked_for_and_stays_as_it_is_when_the_next_is_taken():
+    pixels = np.random.default_rng(5).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    labels = np.array([3, 1, 4, 1, 5], np.int32)
+    feed = Feed(Photos(pixels, labels, ("",) * 5, SOURCES, ("",) * 5), batch_size=3, seed=3)
+
+    taken = [(positions, *feed.take(positions)) for epoch in range(2) for positions in feed.batches(epoch)]
+
+    for positions, images, its in taken:
+        assert images.dtype == "float32"
+        assert np.array_equal(images.numpy(), pixels[positions])
+        assert np.array_equal(its.numpy(), labels[positions])
