@@ -12,11 +12,11 @@ from typing import Any
 from orchard.errors import ConflictError, OrchardError
 from orchestration.cluster.access import Cluster, ClusterError, translated
 from orchestration.cluster.manifests import Plan, claims, job_manifest, project_map
+from orchestration.endings import obstacle, statuses
 
 __all__ = ["Ended", "JobFailed", "find_template", "follow", "start"]
 
 _LOOK_SECONDS = 0.5
-_STUCK = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 
 
 class JobFailed(OrchardError):
@@ -123,7 +123,7 @@ class _Follower:
 
     def show(self, pod: Mapping[str, Any]) -> None:
         """Tell what the pod's containers said that have begun, in their order; wait for the one that runs."""
-        for status in _statuses(pod):
+        for status in statuses(pod):
             key = (pod["metadata"]["uid"], status["name"])
             if key in self.told or not ("running" in status["state"] or "terminated" in status["state"]):
                 continue
@@ -139,7 +139,7 @@ class _Follower:
         Raises:
             ClusterError: it has been so for as long as we are patient.
         """
-        reason = _obstacle(pod)
+        reason = obstacle(pod)
         if reason != self.waiting:
             self.waiting, self.since = reason, time.monotonic()
             if reason:
@@ -179,27 +179,6 @@ def follow(cluster: Cluster, name: str, tell: Callable[[str], None], *, patience
         time.sleep(_LOOK_SECONDS)
 
 
-def _statuses(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
-    status = pod.get("status", {})
-    known = {
-        item["name"]: item for kind in ("initContainerStatuses", "containerStatuses") for item in status.get(kind, [])
-    }
-    spec = pod["spec"]
-    names = [item["name"] for item in (*spec.get("initContainers", []), *spec["containers"])]
-    return [known[name] for name in names if name in known]
-
-
-def _obstacle(pod: Mapping[str, Any]) -> str:
-    for status in _statuses(pod):
-        waiting = status["state"].get("waiting", {})
-        if waiting.get("reason") in _STUCK:
-            return f"{status['name']}: {waiting['reason']}: {waiting.get('message', '')}".strip()
-    for condition in pod.get("status", {}).get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"
-    return ""
-
-
 def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
     """Yield a container's log to its end, over broken connections, no line twice."""
     from urllib3.exceptions import HTTPError
@@ -226,7 +205,7 @@ def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
             time.sleep(_LOOK_SECONDS)
         with translated(f"reading {pod}"):
             now = cluster.plain(cluster.core.read_namespaced_pod(pod, cluster.namespace))
-        if not any(item["name"] == container and "running" in item["state"] for item in _statuses(now)):
+        if not any(item["name"] == container and "running" in item["state"] for item in statuses(now)):
             return
 
 
@@ -258,7 +237,7 @@ def _seconds(job: Mapping[str, Any], condition: Mapping[str, Any]) -> float:
 
 def _failure(cluster: Cluster, name: str, condition: Mapping[str, Any], pods: list[dict[str, Any]]) -> JobFailed:
     for pod in reversed(pods):
-        for status in _statuses(pod):
+        for status in statuses(pod):
             code = status["state"].get("terminated", {}).get("exitCode", 0)
             if code:
                 reason = status["state"]["terminated"].get("reason", "")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,17 +16,14 @@ from typing import Any
 import yaml
 
 from orchard.errors import OrchardError, ParamsError
+from orchestration.endings import FINAL
+from orchestration.names import dns_name
 
-__all__ = ["FINAL", "Plan", "change_params", "claims", "job_manifest", "job_name", "project_map", "steps"]
-
-FINAL = (2, 3, 4, 5, 8, 10)
-"""Exit codes that the same attempt again would end with too: command line, params, data, gate, signature, installation."""
+__all__ = ["Plan", "change_params", "claims", "job_manifest", "job_name", "project_map", "steps"]
 
 ANNOTATION = "orchard.job/"
 PROJECT = "project"
 """The volume with params.yaml and schema.yaml."""
-
-_LONGEST_NAME = 52  # a pod's name adds 6 characters to its Job's, a claim's the name of its volume; 63 is the limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +50,7 @@ def job_name(verb: str, release: str, run_id: str) -> str:
 
     A run id may hold what a name may not; then the part that had to be changed or cut is made good by a digest.
     """
-    import hashlib
-
-    slug = re.sub(r"[^a-z0-9]+", "-", run_id.lower()).strip("-")
-    name = f"{release}-{verb}-{slug}"
-    if slug == run_id and len(name) <= _LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(run_id.encode()).hexdigest()[:8]
-    return f"{name[: _LONGEST_NAME - 9].rstrip('-')}-{digest}"
+    return dns_name(f"{release}-{verb}", run_id)
 
 
 def steps(template: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,0 +1,45 @@
+"""A day's photos are predicted.
+
+## Purpose
+Every photo of a day's folder (`batch/in/<day>/`) is predicted by the version that the channel serves: Parquet, CSV and a page
+in `batch/out/<day>/`. A day that is done is not done again. Past days, in order:
+
+    airflow backfill create --dag-id batch_predict --from-date 2026-11-18 --to-date 2026-11-20 --max-active-runs 1
+
+## Triage
+Open the red task: its log ends with the reason and `what to do`. A broken photo is no failure but a row with its reason.
+Clear the task: the day goes on with the same version and the same photos.
+
+## Owner
+The owner in the list of DAGs (`ORCHARD_OWNER`).
+
+## Rollback
+Nothing to roll back: results of a day are written once and name the version they are from.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param
+
+from orchestration.pods import DAY, POLICY, OrchardVerb
+from orchestration.release import RELEASE, Tag
+
+with DAG(
+    "batch_predict",
+    description="a day's photos → predictions",
+    doc_md=__doc__,
+    schedule=RELEASE.after_each_day("batch"),
+    catchup=False,  # a backfill is asked for
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=12),
+    default_args=POLICY,
+    tags={Tag.ORCHARD, Tag.MODEL},
+    params={
+        "day": Param(
+            None, type=["null", "string"], format="date",
+            title="Day", description="whose folder; empty: the day with which the run's interval begins",
+        )
+    },
+):  # fmt: skip
+    # a backfill has its own limit of runs at once; this one holds for it too
+    OrchardVerb(task_id="batch", options={"--day": DAY}, max_active_tis_per_dag=1)
