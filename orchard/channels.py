@@ -166,6 +166,7 @@ def promote(
     *,
     trusted: TrustedKeys | None = None,
     override_reason: str | None = None,
+    forward: bool = False,
 ) -> Change:
     """Make a channel mean `version`, after proving that version's manifest, verdict and blobs.
 
@@ -178,17 +179,23 @@ def promote(
         intent: who wants it and why.
         trusted: keys that are believed; unset: `key` alone.
         override_reason: why a version is promoted though the gate has not accepted it.
+        forward: leave a channel alone that means a newer version already: somebody else's run was quicker.
 
     Raises:
         DataError: no such version or channel, or no reason.
         GateRefused: the version's verdict is neither accepted nor overridden, and no reason was given here.
         IntegrityError: the manifest, a blob, the channel or its history is not what it must be.
-        ConflictError: somebody else changed the channel in between, or a prune is deleting the version's bytes; nothing
-            was changed.
+        ConflictError: somebody else changed the channel in between, a prune is deleting the version's bytes, or
+            `forward` and the channel means a newer version; nothing was changed.
     """
     order = _order(model, channel, "promote", intent, key, trusted, override_reason)
     at = _caught_up(store, order)
     before = _done_before(store, order, version, at)
+    if forward and before is None and at.pointer is not None and at.pointer.version > version:
+        raise ConflictError(
+            f"{channel} of {model!r} means version {at.pointer.version} already, which is newer than {version}",
+            hint="without --forward it goes back to the older one",
+        )
     return Change(before, changed=False) if before else _change(store, order, version, at)
 
 

@@ -7,28 +7,43 @@ lower-case letters, digits and hyphens, so no key can leave its folder; `require
 from __future__ import annotations
 
 import re
+from datetime import date
 
 from orchard.errors import DataError
 
 __all__ = [
+    "batch_input",
+    "batch_output",
     "blob",
     "blobs",
+    "captures",
     "change_hold",
     "channel",
     "dataset_current",
     "dataset_version",
     "dataset_versions",
+    "day_of_capture_key",
     "history",
     "history_entry",
     "holds",
+    "incoming",
     "manifest",
     "parts_of_history_key",
+    "parts_of_run_key",
     "probe",
     "pruning",
     "publish_claim",
     "publish_hold",
+    "require_day",
     "require_name",
+    "run",
+    "run_checkpoint",
+    "run_failure",
+    "run_file",
+    "run_page",
     "run_result",
+    "run_step",
+    "runs",
     "sha256_of_blob_key",
     "version_of_dataset_key",
     "version_of_manifest_key",
@@ -41,6 +56,8 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _MANIFEST = re.compile(r"models/[^/]+/versions/(\d{12})/manifest\.json")
 _DATASET = re.compile(r"datasets/[^/]+/versions/(\d{6,})\.json")
 _BLOB = re.compile(r"models/[^/]+/blobs/sha256/([0-9a-f]{64})")
+_RUN_KEY = re.compile(r"runs/([^/]+)/(.+)")
+_CAPTURE = re.compile(r"capture/[^/]+/(\d{4}-\d{2}-\d{2})/.+")
 _HISTORY = re.compile(r"models/[^/]+/history/(\d{12})-([a-z0-9-]+)-([a-z]+)\.json")
 
 
@@ -57,6 +74,16 @@ def _require_hex(value: str) -> str:
     if not _HEX.fullmatch(value):
         raise DataError(f"{value!r} is no SHA-256: expected 64 lower-case hexadecimal digits")
     return value
+
+
+def require_day(day: str) -> str:
+    """Return `day` if it is a date that may stand in a key, ``YYYY-MM-DD``. Raises `DataError` otherwise."""
+    try:
+        if date.fromisoformat(day).isoformat() == day:
+            return day
+    except ValueError:
+        pass
+    raise DataError(f"{day!r} is no day: expected YYYY-MM-DD")
 
 
 def dataset_versions(name: str) -> str:
@@ -80,11 +107,82 @@ def dataset_current(name: str) -> str:
     return f"datasets/{require_name(name)}/current.json"
 
 
-def run_result(run_id: str, verb: str) -> str:
-    """What `verb` said in the run `run_id`: created once."""
+def incoming(dataset: str, day: str) -> str:
+    """The folder of a day's new photos for a dataset, by class."""
+    return f"incoming/{require_name(dataset)}/{require_day(day)}"
+
+
+def batch_input(day: str) -> str:
+    """The folder of a day's photos to predict."""
+    return f"batch/in/{require_day(day)}"
+
+
+def batch_output(day: str, name: str) -> str:
+    """A file about a day's photos: ``plan.json``, ``predictions.parquet``, ``done.json`` and others."""
+    return f"batch/out/{require_day(day)}/{name}"
+
+
+def captures(model: str) -> str:
+    """The folder of a model's sampled requests and answers, by day."""
+    return f"capture/{require_name(model)}"
+
+
+def day_of_capture_key(key: str) -> str | None:
+    """The day that a key of `captures` names, or None for any other key."""
+    found = _CAPTURE.fullmatch(key)
+    return found[1] if found else None
+
+
+def runs() -> str:
+    """The folder of all runs."""
+    return "runs"
+
+
+def _of_run(run_id: str, rest: str) -> str:
     if not _RUN.fullmatch(run_id):
         raise DataError(f"{run_id!r} is no run id: expected up to 200 letters, digits and . _ : + -")
-    return f"runs/{run_id}/{require_name(verb)}.json"
+    return f"{runs()}/{run_id}/{rest}"
+
+
+def run(run_id: str) -> str:
+    """What a run is about: created once, by its first step."""
+    return _of_run(run_id, "run.json")
+
+
+def run_result(run_id: str, verb: str) -> str:
+    """What `verb` said in the run `run_id`, kept by the verb itself: created once."""
+    return _of_run(run_id, f"{require_name(verb)}.json")
+
+
+def run_step(run_id: str, verb: str) -> str:
+    """How the step `verb` of a run ended: created once."""
+    return _of_run(run_id, f"steps/{require_name(verb)}.json")
+
+
+def run_failure(run_id: str, verb: str) -> str:
+    """Why the step `verb` of a run failed the last time."""
+    return _of_run(run_id, f"failures/{require_name(verb)}.json")
+
+
+def run_file(run_id: str, verb: str, sha256: str) -> str:
+    """What a step left for the steps after it: an archive, by its SHA-256."""
+    return _of_run(run_id, f"files/{require_name(verb)}-{_require_hex(sha256)}.tar")
+
+
+def run_checkpoint(run_id: str) -> str:
+    """Where a run's training got to, replaced after every epoch."""
+    return _of_run(run_id, "files/checkpoint.tar")
+
+
+def run_page(run_id: str, verb: str) -> str:
+    """A step's page for people."""
+    return _of_run(run_id, f"pages/{require_name(verb)}.html")
+
+
+def parts_of_run_key(key: str) -> tuple[str, str] | None:
+    """The run and the rest that a key of `runs` names, such as ``steps/train.json``; None for any other key."""
+    found = _RUN_KEY.fullmatch(key)
+    return (found[1], found[2]) if found and _RUN.fullmatch(found[1]) else None
 
 
 def _model(model: str) -> str:

@@ -35,6 +35,7 @@ class Child:
         environment: its whole environment.
         log: the file that its output is appended to; None: it writes where the parent does.
         stdout: where its standard output goes instead (a file object or `subprocess.PIPE`).
+        stderr: where its standard error goes instead (likewise, or `subprocess.STDOUT`).
         cwd: the folder that it starts in.
 
     The thread that starts a child must live as long as the child: the kernel ends the child with it.
@@ -47,6 +48,7 @@ class Child:
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
         stdout: int | IO[bytes] | None = None,
+        stderr: int | IO[bytes] | None = None,
         cwd: Path | None = None,
     ) -> None:
         self.log = log
@@ -57,7 +59,7 @@ class Child:
                 env=None if environment is None else dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout if stdout is not None else output,
-                stderr=output,
+                stderr=stderr if stderr is not None else output,
                 cwd=cwd,
                 start_new_session=True,
             )
@@ -84,9 +86,13 @@ class Child:
         """Wait for its end; returns the exit code (negative: the signal that ended it)."""
         return self.process.wait()
 
+    def terminate(self) -> None:
+        """Ask its whole group to end, and do not wait for it."""
+        self._signal(signal.SIGTERM)
+
     def stop(self, grace: float = 5.0) -> int:
         """Ask its whole group to end, and end it after `grace` seconds; returns the exit code."""
-        self._signal(signal.SIGTERM)
+        self.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(grace)
         self._signal(signal.SIGKILL)  # also what the program itself started and left behind

@@ -1,4 +1,8 @@
-"""What each step of a run said: written once, so that a retried step finds its own result instead of doing it again."""
+"""What a run is about and how each of its steps ended: written once, so that a retried step finds its own result.
+
+Two kinds of results lie here. A verb that must recognise its own work after a crash keeps what it said itself (`record`:
+so does `orchard publish`). `orchard step`, which runs any verb as a step of a run, keeps how the step ended (`end_step`).
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,112 @@ import getpass
 import os
 import socket
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from orchard import layout
-from orchard.commits import create_once, get_or_none
-from orchard.documents import FORMAT, MAX_BYTES, canonical_json, parse
+from orchard.commits import create_once, get_or_none, swap_once
+from orchard.documents import FORMAT, MAX_BYTES, STRICT, canonical_json, decode, encode, parse
 from orchard.errors import ConflictError, DataError, IntegrityError
 from orchard.settings import Settings
 from orchard.store.objects import ObjectStore
 
-__all__ = ["actor", "record", "recorded"]
+__all__ = [
+    "DatasetFixed",
+    "Ended",
+    "Kind",
+    "Outcome",
+    "Parcel",
+    "Run",
+    "actor",
+    "begin",
+    "end_step",
+    "ended_step",
+    "read",
+    "record",
+    "recorded",
+]
+
+Kind = Literal["retrain", "ingest", "batch", "housekeeping"]
+Outcome = Literal["done", "refused", "skipped", "superseded"]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFixed:
+    """The one version of a dataset that all steps of a run use, whatever becomes current meanwhile."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    name: str
+    version: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run is about; fixed by its first step.
+
+    Attributes:
+        format: of the document, 1.
+        run_id: the run's name.
+        kind: which steps it has.
+        dataset: what it learns from; None: nothing.
+        model: the model's name.
+        channel: the channel that it compares with and promotes to.
+        day: the day that it works on, ``YYYY-MM-DD``; None: no particular one.
+        started: when (RFC 3339, UTC).
+        by: who.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    format: int
+    run_id: str
+    kind: Kind
+    dataset: DatasetFixed | None
+    model: str
+    channel: str
+    day: str | None
+    started: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Files that a step left in the store: the archive's key, its SHA-256 and its bytes."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    key: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a step of a run ended.
+
+    Attributes:
+        outcome: ``done``; ``refused`` by the gate; ``skipped``: there was nothing to do; ``superseded`` by another run.
+        reason: why it is not ``done``; else empty.
+        started: when its last attempt began (RFC 3339, UTC).
+        ended: when that ended.
+        seconds: how long the verb itself took.
+        result: the document that the verb gave.
+        files: what it left for the steps after it.
+        pages: the keys of its pages for people.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    outcome: Outcome
+    reason: str
+    started: str
+    ended: str
+    seconds: float
+    result: dict[str, Any]
+    files: Parcel | None
+    pages: tuple[str, ...]
 
 
 def actor(settings: Settings) -> str:
@@ -39,6 +139,71 @@ def _read(body: bytes, run_id: str, verb: str, key: str) -> dict[str, Any]:
     return result
 
 
+def begin(store: ObjectStore, run: Run) -> Run:
+    """Fix what a run is about, unless an earlier step or attempt has; returns what is fixed.
+
+    Raises:
+        ConflictError: the run id belongs to a run of another kind, or about another day.
+    """
+    key = layout.run(run.run_id)
+    found = _decode_run(create_once(store, key, canonical_json(encode(run))).body, run.run_id)
+    if (found.kind, found.day) != (run.kind, run.day):
+        other = f"{found.kind}{f' of {found.day}' if found.day else ''}"
+        raise ConflictError(
+            f"the run {run.run_id} is a run of another kind: {other}", hint="give this one another ORCHARD_RUN_ID"
+        )
+    return found
+
+
+def read(store: ObjectStore, run_id: str) -> Run | None:
+    """Return what a run is about, or None if it has not begun. Raises `IntegrityError`."""
+    found = get_or_none(store, layout.run(run_id))
+    return None if found is None else _decode_run(found.body, run_id)
+
+
+def _decode_run(body: bytes, run_id: str) -> Run:
+    key = layout.run(run_id)
+    found = decode(Run, parse(body, key), key)
+    if found.run_id != run_id:
+        raise IntegrityError(f"{key} is about the run {found.run_id}")
+    return found
+
+
+def end_step(store: ObjectStore, run_id: str, verb: str, ended: Ended) -> Ended:
+    """Keep how a step ended, once; returns what is kept: of two attempts at one time the first that ends counts.
+
+    Only a refusal gives way: to the step done again and accepted, which somebody has to ask for.
+
+    Raises:
+        DataError: the document is too large.
+        ObjectChanged: two attempts took the place of one refusal at the same time.
+    """
+    key = layout.run_step(run_id, verb)
+    kept = decode(Ended, _read(_create(store, key, run_id, verb, encode(ended)), run_id, verb, key), key)
+    if kept.outcome != "refused" or ended.outcome != "done":
+        return kept
+    swap_once(store, key, _body(run_id, verb, encode(ended)), store.head(key).etag)
+    return ended
+
+
+def ended_step(store: ObjectStore, run_id: str, verb: str) -> Ended | None:
+    """Return how a step of a run ended, or None if it has not. Raises `IntegrityError`."""
+    key = layout.run_step(run_id, verb)
+    found = get_or_none(store, key)
+    return None if found is None else decode(Ended, _read(found.body, run_id, verb, key), key)
+
+
+def _body(run_id: str, verb: str, document: Mapping[str, Any]) -> bytes:
+    body = canonical_json({"format": FORMAT, "run_id": run_id, "verb": verb, "result": dict(document)})
+    if len(body) > MAX_BYTES:
+        raise DataError(f"the result of `{verb}` has {len(body)} bytes; at most {MAX_BYTES} are kept")
+    return body
+
+
+def _create(store: ObjectStore, key: str, run_id: str, verb: str, document: Mapping[str, Any]) -> bytes:
+    return create_once(store, key, _body(run_id, verb, document)).body
+
+
 def recorded(store: ObjectStore, run_id: str, verb: str) -> dict[str, Any] | None:
     """Return what `verb` said in the run, or None if it has not ended yet.
 
@@ -58,13 +223,10 @@ def record(store: ObjectStore, run_id: str, verb: str, document: Mapping[str, An
         DataError: the document has no JSON form or is too large.
     """
     key = layout.run_result(run_id, verb)
-    body = canonical_json({"format": FORMAT, "run_id": run_id, "verb": verb, "result": dict(document)})
-    if len(body) > MAX_BYTES:
-        raise DataError(f"the result of `{verb}` has {len(body)} bytes; at most {MAX_BYTES} are kept")
-    found = create_once(store, key, body)
-    if found.body != body and canonical_json(_read(found.body, run_id, verb, key)) != canonical_json(dict(document)):
+    said = _read(_create(store, key, run_id, verb, document), run_id, verb, key)
+    if canonical_json(said) != canonical_json(dict(document)):
         raise ConflictError(
             f"`{verb}` in the run {run_id} has ended before with another result",
             hint="a run id belongs to one run; a retry of it uses the result that is there",
         )
-    return _read(found.body, run_id, verb, key)
+    return said

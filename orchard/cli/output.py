@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ class Output:
 
     Args:
         as_json: print the result as one JSON document; notes and progress then only on a terminal.
+        json_file: a file that gets the JSON document too, whatever is printed.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, json_file: Path | None = None) -> None:
         self.as_json = as_json
+        self.json_file = json_file
         self.quiet = as_json and not sys.stderr.isatty()
 
     def _console(self, *, stderr: bool) -> Console:
@@ -39,6 +42,8 @@ class Output:
 
     def result(self, document: dict[str, Any], text: str | None = None) -> None:
         """Print what the verb found out: `document` with --json, else `text` (or the document, readably)."""
+        if self.json_file is not None:
+            self.json_file.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
         if self.as_json:
             print(json.dumps(document, ensure_ascii=False), flush=True)
         else:

@@ -156,7 +156,10 @@ def history(out: Output, channel: str | None) -> None:
 @click.option("--channel", type=CHANNELS, help="The channel that shall mean it.  [default: ORCHARD_CHANNEL]")
 @click.option("--why", required=True, help="The reason; the history keeps it.")
 @click.option("--override-reason", help="Promote a version that the gate has not accepted, for this reason.")
-def promote(out: Output, version: int | str, channel: str | None, why: str, override_reason: str | None) -> None:
+@click.option("--forward", is_flag=True, help="Leave a channel alone that means a newer version already; exit code 7.")
+def promote(
+    out: Output, version: int | str, channel: str | None, why: str, override_reason: str | None, forward: bool
+) -> None:
     """Make a channel mean VERSION (a number, or `latest`), after proving its manifest and every byte of it.
 
     Somebody else's change in between ends it with exit code 7 and changes nothing; the same command again after a
@@ -181,6 +184,7 @@ def promote(out: Output, version: int | str, channel: str | None, why: str, over
             intent,
             trusted=trusted,
             override_reason=override_reason,
+            forward=forward,
         )
     _told(out, change, "promote")
 

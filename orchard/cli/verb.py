@@ -7,6 +7,7 @@ pyarrow is imported inside the function.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,16 +26,18 @@ def verb(*, examples: str, extra: str | None = None) -> Callable[[Callable[..., 
     """
 
     def make(function: Callable[..., None]) -> click.Command:
-        def call(*, as_json: bool, **options: Any) -> None:
-            function(Output(as_json=as_json), **options)
+        def call(*, as_json: bool, json_file: Path | None, **options: Any) -> None:
+            function(Output(as_json=as_json, json_file=json_file), **options)
 
         call.__doc__ = function.__doc__
         # click collects the options that stand between @verb and the function on the function itself
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
         name = function.__name__.removesuffix("_").replace("_", "-")
         epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines())
+        # for `orchard step`, which keeps the document and shows the text
+        kept = click.option("--json-file", type=click.Path(dir_okay=False, path_type=Path), hidden=True)
         command = click.command(name, epilog=epilog)(
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(call)
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(kept(call))
         )
         command.extra = extra  # type: ignore[attr-defined]
         return command

@@ -54,11 +54,12 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What the store says of an object: its key, its size in bytes and its ETag."""
+    """What the store says of an object: its key, its size in bytes, its ETag and when it was written, by its clock."""
 
     key: str
     size: int
     etag: str
+    modified: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +163,17 @@ class ObjectStore:
         with _translated(key, self.name):
             return str(obstore.put(self._backend, key, body, use_multipart=False)["e_tag"])
 
-    def put_file(self, key: str, path: Path) -> str:
-        """Write a file's bytes under `key` (large ones in parts); return the ETag. Never for a commit: see `create`."""
+    def put_file(self, key: str, path: Path, kind: str | None = None) -> str:
+        """Write a file's bytes under `key` (large ones in parts); return the ETag. Never for a commit: see `create`.
+
+        Args:
+            key: where.
+            path: the file.
+            kind: its media type, for example ``text/html``, for whoever opens the object in a browser.
+        """
+        attributes: dict[str, str] | None = {"Content-Type": kind} if kind else None
         with _translated(key, self.name):
-            return str(obstore.put(self._bulk, key, path)["e_tag"])
+            return str(obstore.put(self._bulk, key, path, attributes=attributes)["e_tag"])
 
     def create(self, key: str, body: bytes) -> str:
         """Write `body` under `key` if nothing is there: exactly one of many racing callers wins. One request, never in parts.
@@ -201,7 +209,7 @@ class ObjectStore:
         """Return the object's size and ETag. Raises `ObjectNotFound`."""
         with _translated(key, self.name):
             meta = obstore.head(self._backend, key)
-            return Stat(key, int(meta["size"]), str(meta["e_tag"]))
+            return Stat(key, int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
 
     def exists(self, key: str) -> bool:
         """Whether there is an object under `key`."""
@@ -216,7 +224,7 @@ class ObjectStore:
         with _translated(prefix, self.name):
             for page in obstore.list(self._backend, prefix, offset=after):
                 for meta in sorted(page, key=lambda item: item["path"]):
-                    yield Stat(str(meta["path"]), int(meta["size"]), str(meta["e_tag"]))
+                    yield Stat(str(meta["path"]), int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
 
     def delete(self, key: str) -> None:
         """Remove the object under `key`; nothing happens if there is none."""

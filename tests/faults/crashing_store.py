@@ -59,8 +59,8 @@ class CrashingStore(ObjectStore):
     def put(self, key: str, body: bytes) -> str:
         return self._do(f"put {key}", lambda: self.inner.put(key, body))
 
-    def put_file(self, key: str, path: Path) -> str:
-        return self._do(f"put_file {key}", lambda: self.inner.put_file(key, path))
+    def put_file(self, key: str, path: Path, kind: str | None = None) -> str:
+        return self._do(f"put_file {key}", lambda: self.inner.put_file(key, path, kind))
 
     def create(self, key: str, body: bytes) -> str:
         return self._do(f"create {key}", lambda: self.inner.create(key, body))

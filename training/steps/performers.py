@@ -1,0 +1,133 @@
+"""What each step does once its folder holds what it needs: the verb's command line, and what its end means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchard import pointers, runs
+from orchard.errors import ConflictError, DataError, GateRefused
+from orchard.pointers import Pointer
+from orchard.runs import Run
+from orchard.signing import load_trusted
+from training.steps import checkpoints
+from training.steps.plan import PARAMS
+from training.steps.running import Finished
+from training.steps.step import Performer, Stepping
+
+__all__ = ["PERFORMERS"]
+
+Performed = tuple[Finished, str, str]
+
+
+def _done(finished: Finished) -> Performed:
+    return finished, "done", ""
+
+
+def _validate(work: Stepping, run: Run) -> Performed:
+    schema = work.project.schema
+    options = ("--schema", str(schema)) if schema else ()
+    return _done(work.verb("validate", "--dataset", _dataset(run), *options))
+
+
+def _dataset(run: Run) -> str:
+    if run.dataset is None:
+        raise DataError(f"the run {run.run_id} has no dataset")
+    return run.dataset.name
+
+
+def _train(work: Stepping, run: Run) -> Performed:
+    params = work.root / PARAMS
+    params.parent.mkdir(parents=True, exist_ok=True)
+    params.write_text(work.project.params(work.wish.profile), encoding="utf-8")
+    if checkpoints.restore(work.store, work.run_id, work.root, work.note):
+        work.note("an earlier attempt left its checkpoint in the store")
+    with checkpoints.Follower(work.store, work.run_id, work.root, work.note):
+        return _done(work.verb("train", "--params", PARAMS, "--set", f"data.name={_dataset(run)}"))
+
+
+def _evaluate(work: Stepping, run: Run) -> Performed:
+    return _done(work.verb("evaluate", "--params", PARAMS))
+
+
+def _gate(work: Stepping, run: Run, reason: str | None = None) -> Performed:
+    force = work.wish.force.strip() if reason is None else reason
+    options = ("--override-reason", force) if force else ()
+    finished = work.verb("gate", "--params", PARAMS, *options, accept=(0, GateRefused.exit_code))
+    if finished.code:
+        return finished, "refused", str(finished.document.get("reason") or finished.complaint)
+    return _done(finished)
+
+
+def _channel(work: Stepping) -> Pointer | None:
+    settings = work.settings
+    trusted = load_trusted(settings.trusted_keys_file)  # type: ignore[arg-type]  # the step required it
+    return pointers.read(work.store, settings.model, settings.channel, trusted)
+
+
+def _publish(work: Stepping, run: Run) -> Performed:
+    """Publish; where another run has moved the channel since the gate looked, gate again: its verdict says nothing any more."""
+    gate = work.before["gate"].result
+    compared, now = (gate.get("comparison") or {}).get("version"), _channel(work)
+    fresh = now is None or now.version == compared
+    if not fresh and runs.recorded(work.store, work.run_id, "publish") is None:
+        work.note(f"{now.channel} means version {now.version} by now: gating again")  # type: ignore[union-attr]
+        work.pull(run)
+        forced = str(gate["reason"]) if gate.get("verdict") == "overridden" else ""
+        again = _gate(work, run, forced)
+        if again[1] != "done":
+            return again
+    return _done(work.verb("publish"))
+
+
+def _promote(work: Stepping, run: Run) -> Performed:
+    version = int(work.before["publish"].result["version"])
+    why = work.wish.why or f"run {work.run_id}"
+    arguments = ("promote", str(version), "--forward", "--why", why)
+    finished = work.verb(*arguments, accept=(0, ConflictError.exit_code))
+    if not finished.code:
+        return _done(finished)
+    now = _channel(work)
+    if now is not None and now.version > version:
+        of = f", by the run {now.run_id}" if now.run_id else ""
+        return (
+            finished,
+            "superseded",
+            f"{now.channel} means version {now.version} already{of}; {version} stays behind it",
+        )
+    return work.verb(*arguments), "done", ""
+
+
+def _daily(work: Stepping) -> tuple[str, ...]:
+    return ("--day", str(work.wish.day))
+
+
+def _ingest(work: Stepping, run: Run) -> Performed:
+    schema = work.project.schema
+    options = ("--schema", str(schema)) if schema else ()
+    finished = work.verb("ingest", *_daily(work), *options, *work.wish.more)
+    document: dict[str, Any] = finished.document
+    if document.get("nothing_new"):
+        return finished, "skipped", str(document["nothing_new"])
+    return _done(finished)
+
+
+def _batch(work: Stepping, run: Run) -> Performed:
+    return _done(work.verb("batch", *_daily(work), *work.wish.more))
+
+
+def _housekeeping(work: Stepping, run: Run) -> Performed:
+    return _done(work.verb("housekeeping", *work.wish.more))
+
+
+PERFORMERS: dict[str, Performer] = {
+    "validate": _validate,
+    "train": _train,
+    "evaluate": _evaluate,
+    "gate": _gate,
+    "publish": _publish,
+    "promote": _promote,
+    "ingest": _ingest,
+    "batch": _batch,
+    "housekeeping": _housekeeping,
+}
+"""By verb."""

@@ -1,0 +1,227 @@
+"""`orchard step`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchard.cli.output import Output
+from orchard.cli.verb import verb
+from orchard.errors import GateRefused
+
+if TYPE_CHECKING:
+    from training.steps.step import Said
+
+__all__ = ["Day", "step"]
+
+EXTRA = "training"
+_RUN = "ORCHARD_RUN_ID=nightly-2026-11-24 "
+
+
+class _Version(click.ParamType[Any]):
+    name = "version"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Accept a version's number; `latest` or nothing is None."""
+        if value in ("", "latest", None):
+            return None
+        try:
+            return click.IntRange(1).convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is neither a version's number nor latest", param, ctx)
+
+
+class Day(click.ParamType[str]):
+    """A day, given as a date or as a time whose date counts."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it as ``YYYY-MM-DD``."""
+        try:
+            return datetime.fromisoformat(str(value)).date().isoformat()
+        except ValueError:
+            self.fail(f"{value!r} is no day: expected YYYY-MM-DD", param, ctx)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def step() -> None:
+    """Run a verb as a step of the run ORCHARD_RUN_ID, in an empty folder: what a task of a scheduler does.
+
+    Brings what the verb needs here (the dataset version that the run has fixed, what the steps before it left), runs it
+    and keeps in the store how it ended. A step that has ended is not run again: it says so and ends with 0, so any step
+    may be repeated, anywhere, after any crash. A training that was killed goes on after its last whole epoch.
+    """
+
+
+def _command(examples: str, *options: Callable[..., Any]) -> Callable[[Callable[..., None]], click.Command]:
+    """A verb of `step`, with the options that all of them have."""
+
+    def make(function: Callable[..., None]) -> click.Command:
+        project = click.option(
+            "--project",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            help="The folder with params.yaml and data/schema.yaml.  [default: the image's, or the checkout]",
+        )
+        for option in reversed((*options, project)):
+            function = option(function)
+        command = verb(extra=EXTRA, examples=examples)(function)
+        step.add_command(command)
+        return command
+
+    return make
+
+
+_SKIP = click.option(
+    "--skip-code",
+    type=click.IntRange(1, 125),
+    metavar="CODE",
+    help="End with this exit code where the run ends without an error: refused, nothing new, superseded.",
+)
+_DAY = click.option(
+    "--day", type=Day(), required=True, metavar="YYYY-MM-DD", help="The day; of a time its date counts."
+)
+
+
+def _perform(out: Output, name: str, project: Path | None, wish: dict[str, Any], skip: int | None = None) -> None:
+    """Do the step, print how it ended, and end with the exit code that says it."""
+    from orchard import settings
+    from training.steps.performers import PERFORMERS
+    from training.steps.project import PLACES, Project
+    from training.steps.step import StepFailed, Wish, perform
+
+    places = (project.absolute(), *PLACES) if project else PLACES
+    try:
+        said = perform(name, Wish(**wish), settings.load(), PERFORMERS[name], out.note, project=Project(places))
+    except StepFailed as error:
+        if out.as_json:
+            raise
+        click.get_current_context().exit(error.exit_code)  # the log ends with what the verb said of it
+    except GateRefused as error:
+        if skip is None:
+            raise
+        _leave(out, error.message, skip)
+    else:
+        _tell(out, name, said, skip)
+
+
+def _tell(out: Output, name: str, said: Said, skip: int | None) -> None:
+    from orchard.documents import encode
+
+    ended = said.ended
+    when = f"before, at {ended.ended}: it is not run again" if said.before else f"in {ended.seconds:.1f} s"
+    out.result({"step": name, "before": said.before, **encode(ended)}, f"{name}: {ended.outcome} {when}")
+    code = skip if skip is not None else GateRefused.exit_code if ended.outcome == "refused" else 0
+    if ended.outcome != "done":
+        _leave(out, ended.reason, code)
+
+
+def _leave(out: Output, reason: str, code: int) -> None:
+    """End without an error: the reason is the last line, and the exit code is the one that was asked for."""
+    click.echo(reason, err=True)
+    click.get_current_context().exit(code)
+
+
+@_command(
+    f"{_RUN}orchard step validate\n{_RUN}orchard step validate --dataset-version 12",
+    click.option(
+        "--dataset-version",
+        "version",
+        type=_Version(),
+        default="latest",
+        show_default=True,
+        metavar="N|latest",
+        help="What the run learns from; fixed by its first step.",
+    ),
+)
+def validate(out: Output, *, version: int | None, project: Path | None) -> None:
+    """Begin a run: fix the dataset's version, bring it here and hold it against its schema."""
+    _perform(out, "validate", project, {"version": version})
+
+
+@_command(
+    f"{_RUN}orchard step train --profile short",
+    click.option(
+        "--profile",
+        default="full",
+        show_default=True,
+        metavar="NAME",
+        help="Lay params.NAME.yaml over params.yaml; full is params.yaml itself.",
+    ),
+)
+def train(out: Output, *, profile: str, project: Path | None) -> None:
+    """Train on the run's dataset; goes on where an earlier attempt was ended, wherever that was."""
+    _perform(out, "train", project, {"profile": profile or "full"})
+
+
+@_command(f"{_RUN}orchard step evaluate")
+def evaluate(out: Output, *, project: Path | None) -> None:
+    """Judge the run's candidate on every test photo."""
+    _perform(out, "evaluate", project, {})
+
+
+@_command(
+    f"{_RUN}orchard step gate --skip-code 99\n{_RUN}orchard step gate --force 'the shop photos of Plum are mislabelled'",
+    click.option("--force", default="", metavar="REASON", help="Accept a refused candidate; kept for ever."),
+    _SKIP,
+)
+def gate(out: Output, *, force: str, skip_code: int | None, project: Path | None) -> None:
+    """Decide whether the run's candidate may be published. Refused: exit code 5, or the one of --skip-code."""
+    _perform(out, "gate", project, {"force": force}, skip_code)
+
+
+@_command(f"{_RUN}orchard step publish", _SKIP)
+def publish(out: Output, *, skip_code: int | None, project: Path | None) -> None:
+    """Publish the run's candidate; gates again first where the channel has moved since."""
+    _perform(out, "publish", project, {}, skip_code)
+
+
+@_command(
+    f"{_RUN}orchard step promote --why 'nightly run'",
+    click.option("--why", default="", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]"),
+    _SKIP,
+)
+def promote(out: Output, *, why: str, skip_code: int | None, project: Path | None) -> None:
+    """Make the channel mean the run's version, unless a newer one is live by now: that stays."""
+    _perform(out, "promote", project, {"why": why}, skip_code)
+
+
+@_command(
+    f"{_RUN}orchard step ingest --day 2026-11-24 --skip-code 99",
+    _DAY,
+    click.option("--split", type=click.Choice(["train", "test"]), help="As for `orchard ingest --day`."),
+    click.option("--max-refused", type=click.FloatRange(0, 1), help="As for `orchard ingest --day`."),
+    _SKIP,
+)
+def ingest(
+    out: Output,
+    *,
+    day: str,
+    split: str | None,
+    max_refused: float | None,
+    skip_code: int | None,
+    project: Path | None,
+) -> None:
+    """Bring a day's new photos into the dataset. Nothing new: exit code 0, or the one of --skip-code."""
+    split_option = ("--split", split) if split else ()
+    refused_option = ("--max-refused", str(max_refused)) if max_refused is not None else ()
+    _perform(out, "ingest", project, {"day": day, "more": (*split_option, *refused_option)}, skip_code)
+
+
+@_command(f"{_RUN}orchard step batch --day 2026-11-24", _DAY)
+def batch(out: Output, *, day: str, project: Path | None) -> None:
+    """Predict a day's photos."""
+    _perform(out, "batch", project, {"day": day})
+
+
+@_command(
+    f"{_RUN}orchard step housekeeping --dry-run",
+    click.option("--dry-run", is_flag=True, help="Only say what would be deleted."),
+)
+def housekeeping(out: Output, *, dry_run: bool, project: Path | None) -> None:
+    """Delete what nobody needs any more."""
+    _perform(out, "housekeeping", project, {"more": ("--dry-run",) if dry_run else ()})
