@@ -3,12 +3,15 @@
     python -m bench.serving --model cnn --rounds 3              # about 5 minutes, and 1 the first time for the peers
     python -m bench.serving --model mobilenet --rounds 3
     python -m bench.serving --peers fastapi --rounds 5          # fewer peers
+    python -m bench.serving --documented                        # peers with TensorFlow's own choice of threads
 
 All servers are up at once, one process each; in every round each is asked over 1, 8 and 32 connections, and the model
 itself is run in process. Orchard's server has its token, limits, validation, metrics and access log on; the peers have
 nothing of the kind, and the same frozen export, one thread for an operation and their best known settings. 200
 different photos are sent and every answer is compared with what the model said in process: one wrong answer voids the
-run. The peers come from the package index, in environments that are kept for the next run.
+run. With --documented the peers run as their documentation starts them, with as many threads for an operation as
+TensorFlow chooses; the frozen export stays. The peers come from the package index, in environments that are kept for
+the next run.
 """
 
 from __future__ import annotations
@@ -120,11 +123,12 @@ def start_orchard(bench: Bench, stack: ExitStack) -> None:
     await_true(lambda: is_up(f"http://127.0.0.1:{bench.ports[ORCHARD]}/readyz"), child, "our server is ready")
 
 
-def start_peer(bench: Bench, stack: ExitStack, name: str, python: Path) -> None:
+def start_peer(bench: Bench, stack: ExitStack, name: str, python: Path, threads: int) -> None:
     """Start another server and wait until it answers anything."""
     port = bench.ports[name] = free_port()
     module = f"bench.peers.{name.split('.')[0]}_peer"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
     command = [str(python), "-m", module, str(bench.model), str(port)]
     child = stack.enter_context(Child(command, environment=environment, log=bench.folder / f"{name}.log"))
     if name == RPC_PEER:
@@ -184,6 +188,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--peers", nargs="*", choices=sorted(PACKAGES), default=sorted(PACKAGES), help="none: grpc.aio only"
     )
+    parser.add_argument("--documented", action="store_true", help="peers with the threads that TensorFlow chooses")
     parser.add_argument("--peers-dir", type=Path, default=default_folder(), help="where their environments are kept")
     return parser.parse_args()
 
@@ -197,10 +202,11 @@ def main() -> int:
         bench = make_model(given.model, Path(scratch), given.seconds)
         start_orchard(bench, stack)
         for name, python in pythons.items():
-            start_peer(bench, stack, name, python)
+            start_peer(bench, stack, name, python, 0 if given.documented else 1)
         candidates = list_candidates(bench, given.peers, given.connections)
         table = measure(candidates, given.rounds, unit="requests/s", higher_is_better=True, note=print)
-        print(f"\n{given.model}: median {statistics.median(table.figures[LIMIT]):.0f} photos/s by the model alone")
+        print(f"\npeers {'as documented' if given.documented else 'tuned: one thread for an operation'}")
+        print(f"{given.model}: median {statistics.median(table.figures[LIMIT]):.0f} photos/s by the model alone")
         print(table.text(LIMIT))
         return 0 if conclude(bench, given.model, given.peers) else 1
 

@@ -6,13 +6,9 @@ python -m bench.peers.grpc_peer MODEL PORT
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import grpc
 import tensorflow as tf

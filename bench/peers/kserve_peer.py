@@ -6,12 +6,8 @@ python -m bench.peers.kserve_peer MODEL PORT
 from __future__ import annotations
 
 import base64
-import os
 import sys
 from typing import Any
-
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 FOLDER, PORT = sys.argv[1], int(sys.argv[2])
 sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported

@@ -6,12 +6,8 @@ python -m bench.peers.mlserver_peer MODEL PORT
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from typing import Any
-
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import pybase64
 import tensorflow as tf
