@@ -20,6 +20,7 @@ import argparse
 import base64
 import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -196,6 +197,7 @@ def read_arguments() -> argparse.Namespace:
 def main() -> int:
     """Run the benchmark; returns 1 if a bar was missed."""
     given = read_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that peers are ended with what they started
     print(machine())
     pythons = {name: python_of(name, given.peers_dir) for name in (*given.peers, RPC_PEER)}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
