@@ -18,7 +18,10 @@ from orchard.documents import FORMAT, MAX_BYTES, STRICT, canonical_json, decode,
 from orchard.errors import ConflictError, DataError, IntegrityError, ObjectChanged, ObjectNotFound
 from orchard.store.objects import ObjectStore
 
-__all__ = ["Committed", "DatasetVersion", "commit", "current", "find", "read", "versions"]
+__all__ = ["Committed", "DatasetVersion", "commit", "current", "find", "made_by", "read", "versions"]
+
+RECENT = 20
+"""Among how many versions a retry looks for the one that its run has made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class DatasetVersion:
         validation: SHA-256 of the validation report, None if there was none.
         created: when, for people (RFC 3339, UTC).
         created_by: who.
+        run_id: the run that made it, None outside a run.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -50,6 +54,7 @@ class DatasetVersion:
     validation: str | None
     created: str
     created_by: str
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,15 @@ def find(store: ObjectStore, name: str, digest: str) -> DatasetVersion | None:
     return None
 
 
+def made_by(store: ObjectStore, name: str, run_id: str) -> DatasetVersion | None:
+    """Return the version that a run made, if it is among the newest ones; None otherwise."""
+    for number in reversed(versions(store, name)[-RECENT:]):
+        found = read(store, name, number)
+        if found.run_id == run_id:
+            return found
+    return None
+
+
 def _advance(store: ObjectStore, name: str, to: DatasetVersion, etag: str | None) -> None:
     """Move the pointer to a version that follows the one that was read; nothing to do if somebody was quicker."""
     body = canonical_json({"version": to.version, "digest": to.digest})
@@ -145,6 +159,7 @@ def _made(
     parent: int | None,
     validation: str | None,
     created_by: str,
+    run_id: str | None,
 ) -> DatasetVersion:
     created = datetime.now(UTC).isoformat(timespec="microseconds")
     return DatasetVersion(
@@ -161,6 +176,7 @@ def commit(
     parent: int | None,
     created_by: str,
     validation: str | None = None,
+    run_id: str | None = None,
 ) -> Committed:
     """Make a new current version, once its shards are in the DVC remote.
 
@@ -175,12 +191,13 @@ def commit(
             by now, nothing is written: a commit never undoes another.
         created_by: who.
         validation: SHA-256 of the validation report.
+        run_id: the run that this belongs to.
 
     Raises:
         ConflictError: somebody else committed since `parent`.
         DataError: the documents are too large.
     """
-    made = _made(name, (parent or 0) + 1, index, dvc_text, parent, validation, created_by)
+    made = _made(name, (parent or 0) + 1, index, dvc_text, parent, validation, created_by, run_id)
     pointer, etag = _pointer(store, name)
     if pointer is not None and pointer.digest == made.digest:
         return Committed(read(store, name, pointer.version), created=False)

@@ -174,9 +174,9 @@ def run_checkpoint(run_id: str) -> str:
     return _of_run(run_id, "files/checkpoint.tar")
 
 
-def run_page(run_id: str, verb: str) -> str:
-    """A step's page for people."""
-    return _of_run(run_id, f"pages/{require_name(verb)}.html")
+def run_page(run_id: str, verb: str, suffix: str = ".html") -> str:
+    """A step's page for people, or its report."""
+    return _of_run(run_id, f"pages/{require_name(verb)}{suffix}")
 
 
 def parts_of_run_key(key: str) -> tuple[str, str] | None:

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}$",
         description="the run that a verb belongs to; a retry with it finds its result",
     )
+    step_summary: Path | None = Field(
+        None, description="a file that `orchard step` writes its last word to, one line of JSON, for a scheduler"
+    )
     actor: str | None = Field(None, description="who acts, for the history; unset: user@host")
     log_format: Literal["text", "json"] = Field("text", description="how long-running programs log")
 

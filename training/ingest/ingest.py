@@ -18,15 +18,17 @@ from training.ingest.refusals import Reason
 from training.ingest.report import Findings
 from training.ingest.scan import Classes, Row, Scan, scan
 from training.ingest.selection import Selection, select
-from training.ingest.sources import Placing, walk
+from training.ingest.sources import Placing, Source, walk
 from training.ingest.writer import write_shards
 from training.schema import SCHEMA, Rules, load
 from training.shards import SPLITS, Index, Shard, iterate
 
-__all__ = ["DATA", "REPORT", "Outcome", "Request", "ingest"]
+__all__ = ["DATA", "MAX_REFUSED", "REPORT", "Outcome", "Request", "ingest"]
 
 DATA = Path("data")
 REPORT = Path("artifacts") / "ingest" / "refused.json"
+MAX_REFUSED = 0.02
+"""The largest share of refused files, where nobody says another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Request:
     """What to ingest.
 
     Attributes:
-        sources: folders, tar archives, photos.
+        sources: folders, tar archives, photos; or sources that are no paths.
         dataset: the dataset's name.
         classes: take only these; None: all.
         source: the name of the source for all photos; None: their folder's, as the schema maps it.
@@ -44,13 +46,13 @@ class Request:
         schema: the file with the rules.
     """
 
-    sources: tuple[Path, ...]
+    sources: tuple[Path | Source, ...]
     dataset: str
     classes: tuple[str, ...] | None = None
     source: str | None = None
     split: str | None = None
     label: str | None = None
-    max_refused: float = 0.02
+    max_refused: float = MAX_REFUSED
     schema: Path = SCHEMA
 
 

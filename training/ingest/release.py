@@ -82,5 +82,6 @@ def release(settings: Settings, folder: Path, index: Index) -> Released:
         dvc_text,
         parent=parent.version if parent else None,
         created_by=runs.actor(settings),
+        run_id=settings.run_id,
     )
     return Released(committed.version.version, committed.created)

@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 from orchard.errors import DataError
 from training.ingest.refusals import Reason, Refused, Unfit, readable
 
-__all__ = ["ADDED", "SPLIT_OF", "ClassFolder", "Entry", "Found", "Ignored", "Placing", "walk"]
+__all__ = ["ADDED", "SPLIT_OF", "ClassFolder", "Entry", "Found", "Ignored", "Placing", "Source", "make_entry", "walk"]
 
 SPLIT_OF = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -115,13 +115,22 @@ class Placing:
         return (self.split, parts[-2]) if len(parts) >= 3 else "no folder names its class: give --label"
 
 
-def walk(source: Path, placing: Placing) -> Iterator[Entry]:
+class Source(Protocol):
+    """A source that is no path."""
+
+    def walk(self, placing: Placing) -> Iterator[Entry]:
+        """Yield everything in it."""
+
+
+def walk(source: Path | Source, placing: Placing) -> Iterator[Entry]:
     """Yield everything in a source, in the order in which it lies there (folders: by name).
 
     Raises:
         DataError: the source is not there, or an archive is damaged or of an unknown kind.
     """
-    if source.is_dir():
+    if not isinstance(source, Path):
+        yield from source.walk(placing)
+    elif source.is_dir():
         yield from _walk_folder(source, placing)
     elif source.is_file():
         yield from _walk_tar(source, placing) if _is_tar(source) else _one_file(source, placing)
@@ -139,8 +148,16 @@ def _label(label: str) -> str:
     return name
 
 
-def _entry(path: str, parts: tuple[str, ...], folder: str, placing: Placing, read: Callable[[], bytes]) -> Entry:
-    """Place one file and read it, if it has a place."""
+def make_entry(path: str, parts: tuple[str, ...], folder: str, placing: Placing, read: Callable[[], bytes]) -> Entry:
+    """Place one file and read it, if it has a place.
+
+    Args:
+        path: where it is, for people.
+        parts: its path in the source, which begins with the source's first folder.
+        folder: the name of the folder that holds the splits.
+        placing: where its split and class come from.
+        read: gives its bytes, or raises `Unfit`.
+    """
     shown = readable(path)
     place = placing.place(parts)
     if place is None:
@@ -199,7 +216,7 @@ def _one_file(path: Path, placing: Placing) -> Iterator[Entry]:
             hint="for a single photo give --split and --label",
         )
     parts = (path.absolute().parent.name or "photos", path.name)
-    yield _entry(str(path), parts, ADDED, placing, partial(_read_file, path, placing))
+    yield make_entry(str(path), parts, ADDED, placing, partial(_read_file, path, placing))
 
 
 def _walk_folder(source: Path, placing: Placing) -> Iterator[Entry]:
@@ -216,7 +233,7 @@ def _walk_folder(source: Path, placing: Placing) -> Iterator[Entry]:
                 yield Refused(readable(str(shown / name)), Reason.MISPLACED, detail)
         for name in sorted(files):
             read = partial(_read_file, here / name, placing)
-            yield _entry(
+            yield make_entry(
                 str(shown / name), (*parts, name), _folder((*parts, name), placing, top.parent.name), placing, read
             )
 
@@ -316,7 +333,7 @@ def _member(
         yield Refused(shown, Reason.SPECIAL, "neither a file nor a folder")
     elif parts:
         read = partial(_read_member, archive, member, placing)
-        yield _entry(path, parts, _folder(parts, placing, stem), placing, read)
+        yield make_entry(path, parts, _folder(parts, placing, stem), placing, read)
 
 
 def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, placing: Placing) -> bytes:

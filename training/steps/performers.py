@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from orchard import pointers, runs
@@ -12,9 +13,12 @@ from orchard.signing import load_trusted
 from training.steps import checkpoints
 from training.steps.plan import PARAMS
 from training.steps.running import Finished
-from training.steps.step import Performer, Stepping
+from training.steps.step import Performer, StepFailed, Stepping
 
 __all__ = ["PERFORMERS"]
+
+TRIES = 3
+"""How often a run is gated again because others move the channel."""
 
 Performed = tuple[Finished, str, str]
 
@@ -67,16 +71,27 @@ def _channel(work: Stepping) -> Pointer | None:
 def _publish(work: Stepping, run: Run) -> Performed:
     """Publish; where another run has moved the channel since the gate looked, gate again: its verdict says nothing any more."""
     gate = work.before["gate"].result
-    compared, now = (gate.get("comparison") or {}).get("version"), _channel(work)
-    fresh = now is None or now.version == compared
-    if not fresh and runs.recorded(work.store, work.run_id, "publish") is None:
-        work.note(f"{now.channel} means version {now.version} by now: gating again")  # type: ignore[union-attr]
-        work.pull(run)
-        forced = str(gate["reason"]) if gate.get("verdict") == "overridden" else ""
-        again = _gate(work, run, forced)
-        if again[1] != "done":
-            return again
-    return _done(work.verb("publish"))
+    forced = str(gate["reason"]) if gate.get("verdict") == "overridden" else ""
+    for attempt in range(TRIES):
+        if _has_moved(work, gate) and runs.recorded(work.store, work.run_id, "publish") is None:
+            work.note(f"{work.settings.channel} means another version than the gate compared with: gating again")
+            work.pull(run)
+            again = _gate(work, run, forced)
+            if again[1] != "done":
+                return again
+            gate = again[0].document
+        finished = work.verb("publish", accept=(0, DataError.exit_code) if attempt < TRIES - 1 else (0,))
+        if not finished.code:
+            return _done(finished)
+        if not _has_moved(work, gate):
+            break
+    raise StepFailed(finished.complaint, finished.code)
+
+
+def _has_moved(work: Stepping, gate: Mapping[str, Any]) -> bool:
+    """Whether the channel means another version than the one that the gate compared with."""
+    now = _channel(work)
+    return now is not None and now.version != (gate.get("comparison") or {}).get("version")
 
 
 def _promote(work: Stepping, run: Run) -> Performed:

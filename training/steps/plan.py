@@ -71,7 +71,7 @@ STEPS = {
             keys=("trusted_keys_file", "signing_key_file"),
         ),
         Step("promote", "retrain", ("publish",), keys=("trusted_keys_file", "signing_key_file")),
-        Step("ingest", "ingest", leaves=("artifacts/ingest",)),
+        Step("ingest", "ingest", leaves=("artifacts/ingest",), page="artifacts/ingest/refused.json"),
         Step("batch", "batch", keys=("trusted_keys_file",)),
         Step("housekeeping", "housekeeping", keys=("trusted_keys_file",)),
     )

@@ -21,6 +21,7 @@ from training.steps.running import TERMINATED, Finished, Runner
 
 __all__ = ["Said", "StepFailed", "Stepping", "Wish", "perform"]
 
+KINDS = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 MARK = Path(".orchard") / "step" / "run"
 
 
@@ -264,8 +265,8 @@ def _send_page(work: Stepping) -> tuple[str, ...]:
     if page is None or not page.exists():
         return ()
     name = "gate" if work.step.verb == "publish" else work.step.verb  # publish may have gated again
-    key = layout.run_page(work.run_id, name)
-    work.store.put_file(key, page, "text/html; charset=utf-8")
+    key = layout.run_page(work.run_id, name, page.suffix)
+    work.store.put_file(key, page, KINDS[page.suffix])
     return (key,)
 
 

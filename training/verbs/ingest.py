@@ -9,6 +9,7 @@ import click
 
 from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from training.verbs.days import Day
 
 if TYPE_CHECKING:
     from orchard.settings import Settings
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     extra="training",
     examples=(
         "orchard ingest ../shared/data/fruits.tar.gz ../shared/data/shop.tar.gz\n"
-        "orchard ingest fruits.tar.gz --dataset workshop --classes Apricot,Banana,Kiwi\n"
-        "orchard ingest new/2024-05-01 --split train --source shop     # new/2024-05-01/<class>/*.jpg\n"
-        "orchard ingest kiwi.jpg --split train --label Kiwi --max-refused 0\n"
-        "orchard ingest ~/photos --dataset own --no-push               # without an object store"
+        "orchard ingest ~/photos/new-plums --split train --label Plum   # a daily folder of one class\n"
+        "orchard ingest ~/inbox --split train --source phone --max-refused 0\n"
+        "orchard ingest ~/photos --dataset own --no-push               # without an object store\n"
+        "orchard ingest --day 2026-11-24                                # what lies in the store for a day"
     ),
 )
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE...")
+@click.argument("sources", nargs=-1, type=click.Path(path_type=Path), metavar="SOURCE...")
 @click.option("--dataset", help="The dataset's name. Default: ORCHARD_DATASET.")
 @click.option("--classes", help="Take only these classes, separated by commas; leave the others out.")
 @click.option(
@@ -40,11 +41,18 @@ if TYPE_CHECKING:
 @click.option(
     "--max-refused",
     type=click.FloatRange(0, 1),
-    default=0.02,
-    show_default=True,
-    help="The largest share of files that may be refused; above it nothing is ingested.",
+    help="The largest share of files that may be refused; above it nothing is ingested.  [default: 0.02; of a day 0.5]",
 )
 @click.option("--no-push", is_flag=True, help="Only on this machine: no DVC remote, no version in the store.")
+@click.option(
+    "--day", type=Day(), metavar="YYYY-MM-DD", help="Instead of SOURCE: the photos in the store for this day."
+)
+@click.option(
+    "--skip-code",
+    type=click.IntRange(1, 125),
+    metavar="CODE",
+    help="With --day: end with this exit code where there is nothing new.",
+)
 @click.option(
     "--schema",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -56,15 +64,10 @@ def ingest(
     out: Output,
     *,
     sources: tuple[Path, ...],
-    dataset: str | None,
-    classes: str | None,
-    classes_from: Path | None,
-    source: str | None,
-    split: str | None,
-    label: str | None,
-    max_refused: float,
     no_push: bool,
-    schema: Path,
+    day: str | None,
+    skip_code: int | None,
+    **options: Any,
 ) -> None:
     """Bring photos into a dataset: decoded, checked, packed, versioned.
 
@@ -72,25 +75,68 @@ def ingest(
     validation), or with --split a folder with <class>/<photo>, or with --label too a folder of photos or a single one.
     Every file is decoded in full and refused with a reason if it is no photo. New photos become new shards in
     data/NAME/, old ones stay as they are; the same photos again add nothing. All refusals: artifacts/ingest/refused.json.
+
+    With --day the source is incoming/DATASET/YYYY-MM-DD/<class>/<photo> in the store, for the split train unless --split
+    or a folder before the class says otherwise. The dataset's current version is brought here first if it is not. The
+    same day again adds what has come since.
     """
     from orchard import settings
-    from training.ingest.ingest import Request
 
+    _check_usage(sources, day, no_push, skip_code, options["split"], options["label"])
+    found = settings.load()
+    request = _request(sources, found, day, options)
+    if day is None:
+        _print(*_run(request, None if no_push else found, out), out)
+    elif not _ingest_day(request, found, day, options["split"], out) and skip_code is not None:
+        click.get_current_context().exit(skip_code)
+
+
+def _check_usage(
+    sources: tuple[Path, ...],
+    day: str | None,
+    no_push: bool,
+    skip_code: int | None,
+    split: str | None,
+    label: str | None,
+) -> None:
+    if bool(sources) == bool(day):
+        raise click.UsageError("give a SOURCE or --day, one of them")
     if label is not None and split is None:
         raise click.UsageError("--label needs --split: a photo belongs to train or to test")
-    found = settings.load()
-    request = Request(
+    if day and (no_push or label is not None):
+        raise click.UsageError("--day goes from the store to the store: without --no-push and --label")
+    if skip_code is not None and not day:
+        raise click.UsageError("--skip-code goes with --day")
+
+
+def _request(sources: tuple[Path, ...], found: Settings, day: str | None, options: dict[str, Any]) -> Request:
+    from training.ingest import daily
+    from training.ingest.ingest import MAX_REFUSED, Request
+
+    given = options["max_refused"]
+    return Request(
         sources,
-        dataset or found.dataset,
-        _classes(classes, classes_from),
-        source,
-        split,
-        label,
-        max_refused,
-        schema,
+        options["dataset"] or found.dataset,
+        _classes(options["classes"], options["classes_from"]),
+        options["source"],
+        None if day else options["split"],
+        options["label"],
+        given if given is not None else daily.MAX_REFUSED if day else MAX_REFUSED,
+        options["schema"],
     )
-    outcome, released = _run(request, None if no_push else found, out)
-    _print(outcome, released, out)
+
+
+def _ingest_day(request: Request, found: Settings, day: str, split: str | None, out: Output) -> bool:
+    """Ingest a day and print what came of it; returns whether there is something new."""
+    from training.ingest.daily import ingest_day
+
+    done = ingest_day(found, request, day, split or "train", out)
+    more = {"day": day, "nothing_new": done.nothing_new or None}
+    if done.outcome is None:
+        out.result({"dataset": request.dataset, **more}, done.nothing_new)
+    else:
+        _print(done.outcome, done.released, out, more)
+    return not done.nothing_new
 
 
 def _classes(listed: str | None, path: Path | None) -> tuple[str, ...] | None:
@@ -123,7 +169,7 @@ def _run(request: Request, settings: Settings | None, out: Output) -> tuple[Outc
             return outcome, release(settings, folder, outcome.index)
 
 
-def _print(outcome: Outcome, released: Released | None, out: Output) -> None:
+def _print(outcome: Outcome, released: Released | None, out: Output, more: dict[str, Any] | None = None) -> None:
     from training.ingest import report
     from training.ingest.ingest import REPORT
 
@@ -145,5 +191,6 @@ def _print(outcome: Outcome, released: Released | None, out: Output) -> None:
         "changed": len(findings.changed),
         "left_out": findings.left_out,
         "report": str(REPORT),
+        **(more or {}),
     }
     out.result(document, report.summary(findings, index, outcome.shards_added, document["version"], out))

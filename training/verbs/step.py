@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ import click
 
 from orchard.cli.output import Output
 from orchard.cli.verb import verb
-from orchard.errors import GateRefused
+from orchard.errors import GateRefused, OrchardError
+from training.verbs.days import Day
 
 if TYPE_CHECKING:
     from training.steps.step import Said
 
-__all__ = ["Day", "step"]
+__all__ = ["step"]
 
 EXTRA = "training"
 _RUN = "ORCHARD_RUN_ID=nightly-2026-11-24 "
@@ -33,19 +34,6 @@ class _Version(click.ParamType[Any]):
             return click.IntRange(1).convert(value, param, ctx)
         except click.BadParameter:
             self.fail(f"{value!r} is neither a version's number nor latest", param, ctx)
-
-
-class Day(click.ParamType[str]):
-    """A day, given as a date or as a time whose date counts."""
-
-    name = "day"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return it as ``YYYY-MM-DD``."""
-        try:
-            return datetime.fromisoformat(str(value)).date().isoformat()
-        except ValueError:
-            self.fail(f"{value!r} is no day: expected YYYY-MM-DD", param, ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -90,37 +78,44 @@ _DAY = click.option(
 def _perform(out: Output, name: str, project: Path | None, wish: dict[str, Any], skip: int | None = None) -> None:
     """Do the step, print how it ended, and end with the exit code that says it."""
     from orchard import settings
+    from training.steps import summary
     from training.steps.performers import PERFORMERS
     from training.steps.project import PLACES, Project
     from training.steps.step import StepFailed, Wish, perform
 
     places = (project.absolute(), *PLACES) if project else PLACES
+    found = settings.load()
+    last = partial(summary.end_with, found.step_summary, name)
     try:
-        said = perform(name, Wish(**wish), settings.load(), PERFORMERS[name], out.note, project=Project(places))
-    except StepFailed as error:
-        if out.as_json:
-            raise
-        click.get_current_context().exit(error.exit_code)  # the log ends with what the verb said of it
-    except GateRefused as error:
-        if skip is None:
-            raise
-        _leave(out, error.message, skip)
-    else:
-        _tell(out, name, said, skip)
+        said = perform(name, Wish(**wish), found, PERFORMERS[name], out.note, project=Project(places))
+    except OrchardError as error:
+        refused = isinstance(error, GateRefused) and skip is not None
+        last(skip or 0 if refused else error.exit_code, error.message if refused else summary.failure(error))
+        if refused:
+            _leave(error.message, skip or 0)
+        if isinstance(error, StepFailed) and not out.as_json:
+            click.get_current_context().exit(error.exit_code)  # the log ends with what the verb said of it
+        raise
+    ended = said.ended
+    code = 0 if ended.outcome == "done" else skip if skip is not None else _CODES[ended.outcome]
+    when = f"before, at {ended.ended}: it is not run again" if said.before else f"in {ended.seconds:.1f} s"
+    last(code, ended.reason or f"{name}: {when}", summary.links(name, str(found.run_id), ended, wish.get("day")))
+    _tell(out, name, said, f"{name}: {ended.outcome} {when}")
+    if ended.outcome != "done":
+        _leave(ended.reason, code)
 
 
-def _tell(out: Output, name: str, said: Said, skip: int | None) -> None:
+_CODES = {"refused": GateRefused.exit_code, "skipped": 0, "superseded": 0}
+"""Exit codes of steps that ended well and did not do what they are for, where no other was asked for."""
+
+
+def _tell(out: Output, name: str, said: Said, text: str) -> None:
     from orchard.documents import encode
 
-    ended = said.ended
-    when = f"before, at {ended.ended}: it is not run again" if said.before else f"in {ended.seconds:.1f} s"
-    out.result({"step": name, "before": said.before, **encode(ended)}, f"{name}: {ended.outcome} {when}")
-    code = skip if skip is not None else GateRefused.exit_code if ended.outcome == "refused" else 0
-    if ended.outcome != "done":
-        _leave(out, ended.reason, code)
+    out.result({"step": name, "before": said.before, **encode(said.ended)}, text)
 
 
-def _leave(out: Output, reason: str, code: int) -> None:
+def _leave(reason: str, code: int) -> None:
     """End without an error: the reason is the last line, and the exit code is the one that was asked for."""
     click.echo(reason, err=True)
     click.get_current_context().exit(code)

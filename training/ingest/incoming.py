@@ -1,0 +1,67 @@
+"""A day's new photos in the store as a source: ``incoming/<dataset>/<day>/<class>/<photo>``, or with a split before the class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchard import layout
+from orchard.store import ObjectStore
+from training.ingest.refusals import Reason, Refused, Unfit, readable
+from training.ingest.sources import SPLIT_OF, Entry, Placing, make_entry
+from training.objects import read_in_order
+
+__all__ = ["SOURCE", "Incoming"]
+
+SOURCE = "daily"
+"""The source under which such photos are counted, unless another is named."""
+
+HINT = "a day holds <class>/<photo>, or <split>/<class>/<photo>"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What lies in the store for a dataset on a day. No name in it can reach the disk.
+
+    Attributes:
+        store: where.
+        dataset: the dataset's name.
+        day: ``YYYY-MM-DD``.
+        split: of photos whose folders name none.
+    """
+
+    store: ObjectStore
+    dataset: str
+    day: str
+    split: str
+
+    def __str__(self) -> str:
+        return f"{self.folder}/"
+
+    @property
+    def folder(self) -> str:
+        """Where the photos lie."""
+        return layout.incoming(self.dataset, self.day)
+
+    def keys(self) -> list[str]:
+        """The photos' keys, sorted."""
+        return sorted(stat.key for stat in self.store.list(self.folder))
+
+    def walk(self, placing: Placing) -> Iterator[Entry]:
+        """Yield everything that lies there, in the order of the names."""
+        placing = Placing(None, None, placing.largest)
+        for key, body in read_in_order(self.store, self.keys(), placing.largest):
+            parts = tuple(key.removeprefix(f"{self.folder}/").split("/"))
+            if len(parts) == 2:
+                parts = (self.split, *parts)
+            named = len(parts) == 3 and parts[0].lower() in SPLIT_OF
+            if not named and not parts[-1].startswith("."):
+                yield Refused(readable(key), Reason.MISPLACED, HINT)
+                continue
+            yield make_entry(key, (SOURCE, *parts), SOURCE, placing, lambda body=body: _opened(body))  # type: ignore[misc]
+
+
+def _opened(body: bytes | Unfit) -> bytes:
+    if isinstance(body, Unfit):
+        raise body
+    return body

@@ -1,0 +1,54 @@
+"""Photos that lie in the store as plain objects: read a few at a time, in order, never more bytes than a photo may have."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from orchard.errors import ObjectNotFound
+from orchard.store import ObjectStore
+from training.ingest.refusals import Reason, Unfit
+
+__all__ = ["read_in_order"]
+
+AT_A_TIME = 8
+
+
+def _read(store: ObjectStore, key: str, largest: int) -> bytes | Unfit:
+    body = bytearray()
+    try:
+        for piece in store.stream(key):
+            body += piece
+            if len(body) > largest:
+                return Unfit(Reason.TOO_LARGE, f"more than the {largest} bytes that are read")
+    except ObjectNotFound:
+        return Unfit(Reason.UNREADABLE, "it was listed, and is gone")
+    return bytes(body)
+
+
+def read_in_order(store: ObjectStore, keys: Iterable[str], largest: int) -> Iterator[tuple[str, bytes | Unfit]]:
+    """Yield each object's key and its bytes, or why it has none; some are on their way while one is worked on.
+
+    Args:
+        store: where they lie.
+        keys: which.
+        largest: the most bytes of an object that are read.
+
+    Raises:
+        StoreError: the store did not answer or refused.
+    """
+    waiting: deque[tuple[str, Future[bytes | Unfit]]] = deque()
+    pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="read")
+    try:
+        for key in keys:
+            waiting.append((key, pool.submit(partial(_read, store, key, largest))))
+            if len(waiting) > AT_A_TIME:
+                name, reading = waiting.popleft()
+                yield name, reading.result()
+        while waiting:
+            name, reading = waiting.popleft()
+            yield name, reading.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
