@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def policy(bucket: str) -> dict[str, Any]:
-    """The policy that lets nobody but the administrator delete what is published."""
+    """The policy that lets nobody delete what is published, but the administrator and, of what is old, housekeeping."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -32,6 +32,7 @@ def policy(bucket: str) -> dict[str, Any]:
                 "Principal": "*",
                 "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
                 "Resource": [f"arn:aws:s3:::{bucket}/{folder}/*" for folder in _KEPT],
+                "Condition": {"StringNotEquals": {"aws:username": "housekeeping"}},
             }
         ],
     }

@@ -3,10 +3,16 @@
 One identity for each kind of work, so that a stolen key is worth no more than the work it was for::
 
     admin        makes the bucket; no pod that runs all the time has it
-    ingest       photos in: datasets, read and written
+    ingest       photos in: incoming, read; datasets, read and written
     trainer      photos out: datasets, read
-    publisher    models and runs, read and written; dataset versions, read; the bucket's policy forbids it to delete
+    publisher    models, read and written; datasets, read; the bucket's policy forbids it to delete
     sync         models, read: the only key beside a model server
+    batch        photos of a day, read; predictions, written; models, read
+    housekeeping what is old is deleted: the only one but admin that the bucket's policy lets
+    airflow      logs of tasks
+    uploader     photos of a day: incoming and batch/in, read and written; for whoever brings them, no pod has it
+
+Who works in a run (ingest, trainer, publisher, batch, housekeeping) reads and writes what the run's steps leave, too.
 """
 
 from __future__ import annotations
@@ -14,7 +20,7 @@ from __future__ import annotations
 import json
 import secrets
 import tempfile
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +30,27 @@ from orchard.errors import ConflictError, DataError
 from orchard.signing import PRIVATE_NAME, PUBLIC_NAME, create_pair
 from orchestration.cluster.access import Cluster, ObjectMissing, translated
 
-__all__ = ["IDENTITIES", "Keeper", "make_signing", "make_store"]
+__all__ = ["IDENTITIES", "Keeper", "make_airflow", "make_database", "make_signing", "make_store"]
 
-_DATA, _MODELS, _RUNS = ("dvc", "datasets"), ("models",), ("runs",)
+_DATA, _MODELS, _RUNS, _UPLOADS = ("dvc", "datasets"), ("models",), ("runs",), ("incoming", "batch/in")
+_UPKEEP = (*_MODELS, *_RUNS, "capture")
+
+
+def _rights(read: tuple[str, ...], write: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+    """Who writes a folder reads it too, and who reads it lists it."""
+    both = tuple(dict.fromkeys((*read, *write)))
+    return {"Read": both, "List": both, **({"Write": write} if write else {})}
+
 
 IDENTITIES: dict[str, dict[str, tuple[str, ...]]] = {
-    "ingest": {"Read": _DATA, "List": _DATA, "Write": _DATA},
-    "trainer": {"Read": _DATA, "List": _DATA},
-    "publisher": {"Read": (*_MODELS, *_RUNS, "datasets"), "List": (*_MODELS, *_RUNS), "Write": (*_MODELS, *_RUNS)},
-    "sync": {"Read": _MODELS, "List": _MODELS},
+    "ingest": _rights(("incoming",), (*_DATA, *_RUNS)),
+    "trainer": _rights(_DATA, _RUNS),
+    "publisher": _rights(_DATA, (*_MODELS, *_RUNS)),
+    "sync": _rights(_MODELS),
+    "batch": _rights((*_MODELS, "batch/in"), ("batch/out", *_RUNS)),
+    "housekeeping": _rights((*_DATA, *_UPKEEP), _UPKEEP),
+    "airflow": _rights((), ("logs",)),
+    "uploader": _rights(("batch/out",), _UPLOADS),
 }
 """What each identity may do, and under which folders of the bucket. `admin`, who may do all, stands beside them."""
 
@@ -80,6 +98,10 @@ class Keeper:
             return False
         return True
 
+    def create_once(self, name: str, data: Mapping[str, str]) -> bool:
+        """Make a Secret unless it is there; whether it was made now."""
+        return self.read(name) is None and self.create(name, data)
+
     def replace(self, name: str, key: str, value: str) -> None:
         """Change one entry of a Secret."""
         body = {"data": {key: b64encode(value.encode()).decode()}}
@@ -102,22 +124,24 @@ def actions(name: str, bucket: str) -> list[str]:
 
 
 def with_rights_of_today(text: str, bucket: str) -> str:
-    """Return an identities file with the rights that this version gives and the keys that it has."""
+    """Return an identities file with the rights and the identities of this version, and the keys that it has."""
     document = json.loads(text)
+    known = {item["name"] for item in document["identities"]}
+    document["identities"] += [_identity(name, bucket) for name in IDENTITIES if name not in known]
     for item in document["identities"]:
         if item["name"] in ("admin", *IDENTITIES):
             item["actions"] = actions(item["name"], bucket)
     return json.dumps(document, indent=1)
 
 
+def _identity(name: str, bucket: str) -> dict[str, Any]:
+    pair = {"accessKey": secrets.token_hex(10), "secretKey": secrets.token_hex(24)}
+    return {"name": name, "credentials": [pair], "actions": actions(name, bucket)}
+
+
 def server_files(bucket: str) -> dict[str, str]:
     """Make new keys, as SeaweedFS reads them: its identities, and the keys with which its own parts trust each other."""
-
-    def identity(name: str) -> dict[str, Any]:
-        pair = {"accessKey": secrets.token_hex(10), "secretKey": secrets.token_hex(24)}
-        return {"name": name, "credentials": [pair], "actions": actions(name, bucket)}
-
-    identities = [identity(name) for name in ("admin", *IDENTITIES)]
+    identities = [_identity(name, bucket) for name in ("admin", *IDENTITIES)]
     inner = "\n".join(f'[{section}]\nkey = "{secrets.token_hex(24)}"\n' for section in _JWT)
     return {SERVER_FILE: json.dumps({"identities": identities}, indent=1), "security.toml": inner}
 
@@ -156,21 +180,22 @@ def make_store(keeper: Keeper, prefix: str, bucket: str) -> list[str]:
             made.append(f"{prefix}-server")
         server = keeper.read(f"{prefix}-server")
     assert server is not None  # noqa: S101  it was made, by us or by somebody else
-    wanted = {f"{prefix}-{name}": credentials(server, name) for name in ("admin", *IDENTITIES)}
-    there = {name: keeper.read(name) for name in wanted}
-    for name, found in there.items():
-        if found is not None and found.get("credentials") != wanted[name]:
+    names = {f"{prefix}-{name}": name for name in ("admin", *IDENTITIES)}
+    today = with_rights_of_today(server[SERVER_FILE], bucket)
+    for secret, name in names.items():
+        found = keeper.read(secret)
+        if found is not None and found.get("credentials") != credentials({SERVER_FILE: today}, name):
             raise DataError(
-                f"the Secret {name} holds other keys than {prefix}-server knows",
-                hint=f"delete it, and run this again: kubectl -n {keeper.cluster.namespace} delete secret {name}",
+                f"the Secret {secret} holds other keys than {prefix}-server knows",
+                hint=f"delete it, and run this again: kubectl -n {keeper.cluster.namespace} delete secret {secret}",
             )
-    rights = with_rights_of_today(server[SERVER_FILE], bucket)
-    if rights != server[SERVER_FILE]:  # an older version of the chart made it; the store reads it when it starts
-        keeper.replace(f"{prefix}-server", SERVER_FILE, rights)
+    if today != server[SERVER_FILE]:  # an older version of the chart made it; the store reads it when it starts
+        keeper.replace(f"{prefix}-server", SERVER_FILE, today)
         made.append(f"{prefix}-server")
-    for name, text in wanted.items():
-        if there[name] is None and keeper.create(name, {"credentials": text}):
-            made.append(name)
+        server = keeper.read(f"{prefix}-server") or server  # somebody else may have added keys at the same time
+    for secret, name in names.items():
+        if keeper.create_once(secret, {"credentials": credentials(server, name)}):
+            made.append(secret)
     return made
 
 
@@ -182,3 +207,27 @@ def make_signing(keeper: Keeper, name: str) -> list[str]:
         pair = create_pair(Path(folder))
         data = {PRIVATE_NAME: pair.private.read_text("utf-8"), PUBLIC_NAME: pair.public.read_text("utf-8")}
     return [name] if keeper.create(name, data) else []
+
+
+def make_airflow(keeper: Keeper, name: str) -> list[str]:
+    """Make what all parts of Airflow share, and its administrator's password, as one Secret, unless it is there."""
+    data = {
+        "fernet-key": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "jwt-secret": secrets.token_urlsafe(64),
+        "api-secret-key": secrets.token_urlsafe(64),
+        "admin-password": secrets.token_urlsafe(15),
+    }
+    return [name] if keeper.create_once(name, data) else []
+
+
+def make_database(keeper: Keeper, name: str) -> list[str]:
+    """Make the password of Airflow's database and the address with it as one Secret, unless it is there.
+
+    Args:
+        keeper: where it is kept.
+        name: of the Secret and of the Service that leads to the database.
+    """
+    password = secrets.token_hex(20)
+    connection = f"postgresql+psycopg2://airflow:{password}@{name}:5432/airflow"
+    data = {"password": password, "connection": connection}
+    return [name] if keeper.create_once(name, data) else []

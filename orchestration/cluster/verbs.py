@@ -152,26 +152,33 @@ def _read(path: Path) -> str:
     extra=EXTRA,
     examples="orchard bootstrap keys --store orchard-store --signing orchard-signing --owner orchard-bootstrap",
 )
+@click.option(
+    "--airflow", metavar="NAME", help="Make the keys of Airflow and its administrator's password: the Secret NAME."
+)
+@click.option(
+    "--database", metavar="NAME", help="Make the password of Airflow's database at the Service NAME: the Secret NAME."
+)
 @click.option("--store", metavar="PREFIX", help="Make the store's keys: the Secrets PREFIX-server, PREFIX-sync, ….")
 @click.option("--signing", metavar="NAME", help="Make the pair of signing keys: the Secret NAME.")
 @click.option("--bucket", default="orchard", show_default=True, help="The bucket that the store's keys are for.")
 @click.option("--owner", metavar="NAME", help="A ConfigMap; the Secrets go when it goes.  [default: they stay]")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label for the Secrets.")
-def keys(
-    out: Output, *, store: str | None, signing: str | None, bucket: str, owner: str | None, labels: tuple[str, ...]
-) -> None:
+def keys(out: Output, *, bucket: str, owner: str | None, labels: tuple[str, ...], **wanted: str | None) -> None:
     """Make the keys of a release as Secrets, once: a key that is there is never changed.
 
     What the store's keys may do is brought up to this version; the store reads it when it starts.
     """
+    from orchestration.cluster import secrets
     from orchestration.cluster.access import connect
-    from orchestration.cluster.secrets import Keeper, make_signing, make_store
 
-    keeper = Keeper(connect(), dict(label.split("=", 1) for label in labels), owner)
-    made = [
-        *(make_store(keeper, store, bucket) if store else ()),
-        *(make_signing(keeper, signing) if signing else ()),
-    ]
+    keeper = secrets.Keeper(connect(), dict(label.split("=", 1) for label in labels), owner)
+    makers: dict[str, Callable[[str], list[str]]] = {
+        "store": lambda prefix: secrets.make_store(keeper, prefix, bucket),
+        "signing": lambda name: secrets.make_signing(keeper, name),
+        "airflow": lambda name: secrets.make_airflow(keeper, name),
+        "database": lambda name: secrets.make_database(keeper, name),
+    }
+    made = [found for what, make in makers.items() if (name := wanted[what]) for found in make(name)]
     out.result({"made": made}, f"made or changed: {', '.join(made)}" if made else "all keys were there already")
 
 

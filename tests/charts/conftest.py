@@ -69,7 +69,15 @@ def pods(documents: Documents) -> list[tuple[str, dict[str, Any]]]:
             found.append((where, item["template"]["spec"]))
         elif item["kind"] in {"Deployment", "StatefulSet", "Job"}:
             found.append((where, item["spec"]["template"]["spec"]))
-    return found
+    return [*found, *((f"pod of the verb {pod['metadata']['name']}", pod["spec"]) for pod in verbs(documents))]
+
+
+def verbs(documents: Documents) -> Documents:
+    """What Airflow makes pods from, one for each verb; they lie in a ConfigMap, as text."""
+    texts = [
+        item["data"] for item in documents if item["kind"] == "ConfigMap" and item["metadata"]["name"].endswith("-pods")
+    ]
+    return [yaml.safe_load(text) for data in texts for text in data.values()]
 
 
 def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:

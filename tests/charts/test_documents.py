@@ -49,14 +49,16 @@ def test_the_schema_knows_exactly_the_values():
                 yield ".".join((*path, key))
 
     known = {leaf for leaf in leaves(values) if not re.search(r"\.(requests|limits)\.", leaf)}
-    quantities = {"objectStore.storage.size", "serving.disk", "training.workspace.size"}
+    quantities = {
+        *("objectStore.storage.size", "serving.disk", "training.workspace.size", "airflow.database.storage.size"),
+    }
     assert set(keys(schema)) == known - quantities
 
 
 def test_the_scenarios_that_are_promised_are_there():
     assert set(SCENARIOS) >= {
         *("default", "kind", "offline", "ha", "external-s3", "existing-secret", "engine-orchard"),
-        *("engine-tensorflow-serving", "locked-down", "arm64"),
+        *("engine-tensorflow-serving", "locked-down", "arm64", "airflow", "airflow-external"),
     }
 
 
@@ -67,5 +69,5 @@ def test_chart_and_distribution_have_one_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
     assert chart["appVersion"] == project
-    for name in ("TRAINING_IMAGE", "SERVING_IMAGE"):
+    for name in ("TRAINING_IMAGE", "SERVING_IMAGE", "AIRFLOW_IMAGE"):
         assert re.search(rf"^{name}=\S+:{re.escape(project)}$", (ROOT / "images.env").read_text(), re.MULTILINE)

@@ -13,8 +13,9 @@ import pytest
 
 from tests.charts.conftest import ROOT
 
-PROGRAMS = ("training", "serving")
-MEGABYTES = {"training": 2100, "serving": 1400}
+FOLDERS = {"training": "training", "serving": "serving", "airflow": "orchestration"}
+PROGRAMS = tuple(FOLDERS)
+MEGABYTES = {"training": 2100, "serving": 1400, "airflow": 800}
 """Budgets. TensorFlow's C++ library is 750 MB of each; what is measured stands in docs/images.md."""
 
 
@@ -25,7 +26,9 @@ def names():
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_hadolint_finds_nothing(program):
     hadolint = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run([hadolint, ROOT / program / "Dockerfile"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [hadolint, ROOT / FOLDERS[program] / "Dockerfile"], capture_output=True, text=True, check=False
+    )
 
     assert done.stdout + done.stderr == ""
     assert done.returncode == 0
@@ -33,7 +36,7 @@ def test_hadolint_finds_nothing(program):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_dockerfiles_name_no_version_of_an_image(program):
-    text = (ROOT / program / "Dockerfile").read_text()
+    text = (ROOT / FOLDERS[program] / "Dockerfile").read_text()
 
     assert re.findall(r"^FROM (\S+)", text, re.MULTILINE)[0] == "${PYTHON_IMAGE}"
     assert all(":" not in name for name in re.findall(r"^FROM (\S+)", text, re.MULTILINE))
@@ -77,8 +80,10 @@ def test_images_keep_their_budget_and_run_as_nobody(program):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_images_run_with_a_root_that_is_read_only(program):
     inspected(program)
-    script = "orchard --help >/dev/null && ! command -v gcc cc && [ ! -e ~root/.cache ] && orchard --version"
-    command = ["docker", "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"]
+    run, says = ("airflow version", "3.") if program == "airflow" else ("orchard --version", "orchard, version")
+    script = f"{run.split()[0]} --help >/dev/null && ! command -v gcc cc && [ ! -e ~root/.cache ] && {run}"
+    writable = ("--tmpfs=/tmp", "--tmpfs=/opt/airflow/logs:uid=10001")
+    command = ["docker", "run", "--rm", "--network=none", "--read-only", *writable, "--cap-drop=ALL"]
     done = subprocess.run(
         [*command, "--entrypoint=sh", names()[program.upper()], "-euc", script],
         capture_output=True,
@@ -88,4 +93,30 @@ def test_images_run_with_a_root_that_is_read_only(program):
     )
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("orchard, version")
+    assert done.stdout.splitlines()[-1].startswith(says)
+
+
+def test_airflow_brings_no_tensorflow_and_finds_its_dags():
+    inspected("airflow")
+    script = (
+        "import importlib.util, pathlib, orchestration.heartbeat\n"
+        "print(importlib.util.find_spec('tensorflow'), pathlib.Path('dags/retrain.py').exists())"
+    )
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--network=none",
+        "--read-only",
+        "--tmpfs=/tmp",
+        "--tmpfs=/opt/airflow/logs:uid=10001",
+    ]
+    done = subprocess.run(
+        [*command, "--workdir=/opt/airflow", "--entrypoint=python", names()["AIRFLOW"], "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert done.stdout.split() == ["None", "True"], done.stderr

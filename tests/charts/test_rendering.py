@@ -19,6 +19,7 @@ from tests.charts.conftest import (
     run_kubeconform,
     scenario_options,
     template,
+    verbs,
 )
 
 EXTERNAL = ("--set", "objectStore.enabled=false", "--set", "objectStore.endpoint=https://s3.example.com")
@@ -46,7 +47,23 @@ REFUSED = {
         "Leave one of them out",
     ),
     "cloud rights for our own store": (("--set", "objectStore.cloudIdentity=true"), "knows only keys"),
-    "half of the store's keys": (("--set", "objectStore.existingSecrets.sync=mine"), "Name all six"),
+    "half of the store's keys": (
+        ("--set", "objectStore.existingSecrets.sync=mine"),
+        "Name all of them (server, admin, ingest, trainer, publisher, sync)",
+    ),
+    "airflow without its keys": (
+        (*EXTERNAL, *KEYS, "--set", "airflow.enabled=true"),
+        "objectStore.existingSecrets.housekeeping",
+    ),
+    "airflow without training": (
+        ("--set", "airflow.enabled=true", "--set", "training.enabled=false"),
+        "Set both, or neither",
+    ),
+    "airflow without a database": (
+        ("--set", "airflow.enabled=true", "--set", "airflow.database.enabled=false"),
+        "a Secret with a key `connection`",
+    ),
+    "a schedule that is none": (("--set", "airflow.schedules.retrain=nightly"), "does not match pattern"),
     "identities of a store that does not run here": (
         (*EXTERNAL, *KEYS, "--set", "objectStore.existingSecrets.server=mine"),
         "Leave it out",
@@ -65,6 +82,7 @@ REFUSED = {
 
 def test_every_scenario_is_what_kubernetes_accepts_and_a_surplus_field_is_not(render, schemas, tmp_path):
     documents = {scenario: render(scenario) for scenario in SCENARIOS}
+    documents["verbs"] = verbs(render("airflow"))
     wrong = render("default")
     find(wrong, "Service", "-store")["spec"]["prots"] = []
 

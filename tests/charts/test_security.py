@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.charts.conftest import CHART, SCENARIOS, containers, find, pods
+from tests.charts.conftest import CHART, ROOT, SCENARIOS, containers, find, pods, verbs
 
 SYNC_MAY_MOUNT = {"serving", "trusted", "key-sync", "tmp-sync", "tmp-engine", "engine", "test", "tmp"}
 
@@ -40,11 +40,13 @@ def test_containers_have_requests_limits_and_a_pinned_image(render, scenario):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_only_the_job_that_makes_keys_gets_a_token(render, scenario):
+def test_only_the_job_that_makes_keys_and_who_starts_pods_get_a_token(render, scenario):
     documents = render(scenario)
-    with_token = [where for where, spec in pods(documents) if spec["automountServiceAccountToken"]]
+    with_token = {where for where, spec in pods(documents) if spec["automountServiceAccountToken"]}
+    starters = {f"Deployment fruit-orchard-airflow-{part}" for part in ("scheduler", "triggerer")}
 
-    assert all(where.startswith("Job fruit-orchard-keys-") for where in with_token)
+    assert all(where.startswith("Job fruit-orchard-keys-") for where in with_token - starters)
+    assert with_token & starters in (set(), starters)
     assert all(item["automountServiceAccountToken"] is False for item in documents if item["kind"] == "ServiceAccount")
     assert not [item for item in documents if item["kind"].startswith("ClusterRole")]
 
@@ -62,13 +64,21 @@ def test_no_service_variable_of_the_cluster_becomes_a_setting(render, scenario):
     assert all(spec["enableServiceLinks"] is False for _, spec in pods(render(scenario)))
 
 
+def told_to_dags():
+    """The variables that orchestration/release.py reads, and a schedule for each DAG."""
+    text = (ROOT / "orchestration" / "release.py").read_text()
+    schedules = {f"SCHEDULE_{name}" for name in ("RETRAIN", "INGEST", "BATCH", "HOUSEKEEPING")}
+    return {f"ORCHARD_{name}" for name in {*re.findall(r'get\("([A-Z_]+)"', text), *schedules}}
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_setting_that_a_container_gets_exists(render, scenario):
     from orchard.settings import PREFIX, Settings
 
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    settings = {PREFIX + name.upper() for name in Settings.model_fields}
     for where, spec in pods(render(scenario)):
         for item in containers(spec):
+            known = told_to_dags() if "orchard-airflow" in item["image"] else settings
             given = {entry["name"] for entry in item.get("env", []) if entry["name"].startswith(PREFIX)}
             assert given <= known, where
 
@@ -108,6 +118,41 @@ def test_steps_of_a_training_job_hold_only_the_keys_that_their_verb_needs(render
     }
     gate = next(item for item in spec["initContainers"] if item["name"] == "gate")
     assert "signing" not in {mount["name"] for mount in gate["volumeMounts"]}
+
+
+def test_a_task_holds_only_the_keys_that_its_verb_needs(render):
+    held = {}
+    for pod in verbs(render("airflow")):
+        (base,) = pod["spec"]["containers"]
+        held[base["args"][1]] = {name.removeprefix("fruit-orchard-") for name in mounted_secrets(pod["spec"], base)}
+
+    assert held == {
+        **dict.fromkeys(("validate", "train", "evaluate"), {"store-trainer"}),
+        **dict.fromkeys(("gate", "publish", "promote"), {"store-publisher", "signing"}),
+        "ingest": {"store-ingest"},
+        "batch": {"store-batch", "signing"},
+        "housekeeping": {"store-housekeeping", "signing"},
+    }
+    signing = {
+        pod["metadata"]["name"]
+        for pod in verbs(render("airflow"))
+        if "signing" in str(pod["spec"]["volumes"][3]["name"])
+    }
+    assert signing == {"publish", "promote"}
+
+
+def test_airflow_may_run_pods_and_nothing_else(render):
+    documents = render("airflow")
+    role = find(documents, "Role", "-airflow")
+    allowed = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    binding = find(documents, "RoleBinding", "-airflow")
+
+    assert {resource for resource, _ in allowed} == {"pods", "pods/log", "events"}
+    assert {verb for resource, verb in allowed if resource == "pods"} == {"create", "get", "list", "patch", "delete"}
+    assert {subject["name"] for subject in binding["subjects"]} == {
+        "fruit-orchard-airflow-scheduler",
+        "fruit-orchard-airflow-triggerer",
+    }
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

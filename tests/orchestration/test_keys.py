@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sysconfig
 from pathlib import Path
@@ -84,14 +85,32 @@ FOLDERS = {
     "datasets": "datasets/fruits/versions/000001.json",
     "models": "models/fruits/channels/stable.json",
     "runs": "runs/r/publish.json",
+    "incoming": "incoming/fruits/2026-11-24/apple/1.jpg",
+    "batch/in": "batch/in/2026-11-24/1.jpg",
+    "batch/out": "batch/out/2026-11-24/done.json",
+    "capture": "capture/fruits/2026-11-24/1.json",
+    "logs": "logs/dag_id=retrain/1.log",
+}
+WRITES = {
+    "ingest": {"dvc", "datasets", "runs"},
+    "trainer": {"runs"},
+    "publisher": {"models", "runs"},
+    "sync": set(),
+    "batch": {"batch/out", "runs"},
+    "housekeeping": {"models", "runs", "capture"},
+    "airflow": {"logs"},
+    "uploader": {"incoming", "batch/in"},
 }
 READS = {
-    "ingest": {"dvc", "datasets"},
-    "trainer": {"dvc", "datasets"},
-    "publisher": {"datasets", "models", "runs"},
+    "ingest": WRITES["ingest"] | {"incoming"},
+    "trainer": {"dvc", "datasets", "runs"},
+    "publisher": WRITES["publisher"] | {"dvc", "datasets"},
     "sync": {"models"},
+    "batch": WRITES["batch"] | {"models", "batch/in"},
+    "housekeeping": WRITES["housekeeping"] | {"dvc", "datasets"},
+    "airflow": {"logs"},
+    "uploader": WRITES["uploader"] | {"batch/out"},
 }
-WRITES = {"ingest": {"dvc", "datasets"}, "trainer": set(), "publisher": {"models", "runs"}, "sync": set()}
 
 
 @pytest.mark.parametrize("identity", sorted(IDENTITIES))
@@ -118,7 +137,7 @@ def test_a_key_reads_and_writes_what_its_work_needs_and_nothing_else(store, iden
         assert admin.get(key).body == b"as it was"
 
 
-@pytest.mark.parametrize("identity", sorted(IDENTITIES))
+@pytest.mark.parametrize("identity", sorted(set(IDENTITIES) - {"housekeeping"}))
 def test_nobody_but_the_administrator_deletes_what_is_published(store, identity):
     admin = open_store(store["admin"])
     for folder in ("datasets", "models", "runs"):
@@ -126,6 +145,19 @@ def test_nobody_but_the_administrator_deletes_what_is_published(store, identity)
         with pytest.raises(StoreError):
             open_store(store[identity]).delete(FOLDERS[folder])
         assert admin.get(FOLDERS[folder]).body == b"published"
+
+
+def test_housekeeping_deletes_what_is_old_and_no_photo(store):
+    admin, own = open_store(store["admin"]), open_store(store["housekeeping"])
+    for folder in ("models", "runs", "capture"):
+        admin.put(FOLDERS[folder], b"old")
+        own.delete(FOLDERS[folder])
+        assert not admin.exists(FOLDERS[folder])
+    for folder in ("datasets", "dvc"):
+        admin.put(FOLDERS[folder], b"photos")
+        with pytest.raises(StoreError):
+            own.delete(FOLDERS[folder])
+        assert admin.get(FOLDERS[folder]).body == b"photos"
 
 
 def test_the_probe_leaves_nothing(store):
@@ -154,6 +186,17 @@ def test_rights_follow_this_version_and_keys_stay():
     found = with_rights_of_today(older, BUCKET)
 
     assert found == files["s3.json"] != older
+    assert credentials({"s3.json": found}, "sync") == credentials(files, "sync")
+
+
+def test_identities_that_an_older_version_did_not_know_get_keys():
+    files = server_files(BUCKET)
+    document = json.loads(files["s3.json"])
+    document["identities"] = [item for item in document["identities"] if item["name"] != "batch"]
+
+    found = with_rights_of_today(json.dumps(document), BUCKET)
+
+    assert "aws_secret_access_key" in credentials({"s3.json": found}, "batch")
     assert credentials({"s3.json": found}, "sync") == credentials(files, "sync")
 
 

@@ -3,7 +3,9 @@
 {{- $store := .Values.objectStore -}}
 {{- $given := list -}}
 {{- $missing := list -}}
-{{- range $name := list "ingest" "trainer" "publisher" "sync" -}}
+{{- $names := list "ingest" "trainer" "publisher" "sync" -}}
+{{- if .Values.airflow.enabled -}}{{- $names = concat $names (list "batch" "housekeeping" "airflow") -}}{{- end -}}
+{{- range $name := $names -}}
 {{- if index $store.existingSecrets $name -}}{{- $given = append $given $name -}}{{- else -}}{{- $missing = append $missing (printf "objectStore.existingSecrets.%s" $name) -}}{{- end -}}
 {{- end -}}
 {{- if gt (len .Release.Name) 40 -}}
@@ -25,7 +27,7 @@
 {{- fail "\n\nobjectStore.existingSecrets.server holds the identities of the store in the cluster, and objectStore.enabled is false.\nLeave it out." -}}
 {{- end -}}
 {{- if and $store.enabled (or $given $store.existingSecrets.server $store.existingSecrets.admin) (or $missing (not $store.existingSecrets.server) (not $store.existingSecrets.admin)) -}}
-{{- fail "\n\nobjectStore.existingSecrets names some of the store's Secrets and not others; their keys must fit each other.\nName all six (server, admin, ingest, trainer, publisher, sync), or none: then they are made." -}}
+{{- fail (printf "\n\nobjectStore.existingSecrets names some of the store's Secrets and not others; their keys must fit each other.\nName all of them (server, admin, %s), or none: then they are made." (join ", " $names)) -}}
 {{- end -}}
 {{- if and (eq .Values.serving.engine "tensorflow-serving") (eq (index .Values.serving.nodeSelector "kubernetes.io/arch" | default "") "arm64") -}}
 {{- fail "\n\nThere is no tensorflow/serving for arm64, where serving.nodeSelector sends it.\nSet serving.engine=orchard: it answers the same API there." -}}
@@ -35,5 +37,11 @@
 {{- end -}}
 {{- if and .Values.serving.ingress.enabled (not .Values.serving.ingress.host) -}}
 {{- fail "\n\nserving.ingress.enabled needs serving.ingress.host: the name by which the model server is reached." -}}
+{{- end -}}
+{{- if and .Values.airflow.enabled (not .Values.training.enabled) -}}
+{{- fail "\n\nairflow.enabled runs training, and training.enabled is false.\nSet both, or neither." -}}
+{{- end -}}
+{{- if and .Values.airflow.enabled (not .Values.airflow.database.enabled) (not .Values.airflow.database.existingSecret) -}}
+{{- fail "\n\nairflow.database.enabled is false, and airflow.database.existingSecret is empty.\nMake a Secret with a key `connection` (postgresql+psycopg2://USER:PASSWORD@HOST:5432/NAME) and name it, or run the database here." -}}
 {{- end -}}
 {{- end -}}

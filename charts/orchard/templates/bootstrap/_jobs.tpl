@@ -5,8 +5,16 @@
 {{- if and .Values.objectStore.enabled (not .Values.objectStore.existingSecrets.server) -}}yes{{- end -}}
 {{- end -}}
 
+{{- define "orchard.makesAirflowKeys" -}}
+{{- if and .Values.airflow.enabled (not .Values.airflow.existingSecret) -}}yes{{- end -}}
+{{- end -}}
+
+{{- define "orchard.makesDatabaseKeys" -}}
+{{- if and .Values.airflow.enabled .Values.airflow.database.enabled (not .Values.airflow.database.existingSecret) -}}yes{{- end -}}
+{{- end -}}
+
 {{- define "orchard.makesKeys" -}}
-{{- if or (include "orchard.makesStoreKeys" .) (not .Values.signing.existingSecret) -}}yes{{- end -}}
+{{- if or (include "orchard.makesStoreKeys" .) (not .Values.signing.existingSecret) (include "orchard.makesAirflowKeys" .) (include "orchard.makesDatabaseKeys" .) -}}yes{{- end -}}
 {{- end -}}
 
 {{- define "orchard.makesBucket" -}}
@@ -31,6 +39,12 @@ spec:
         {{- end }}
         {{- if not .Values.signing.existingSecret }}
         - --signing={{ include "orchard.signingSecret" . }}
+        {{- end }}
+        {{- if include "orchard.makesAirflowKeys" . }}
+        - --airflow={{ include "orchard.airflowSecret" . }}
+        {{- end }}
+        {{- if include "orchard.makesDatabaseKeys" . }}
+        - --database={{ include "orchard.databaseSecret" . }}
         {{- end }}
         {{- if not .Values.keep }}
         - --owner={{ include "orchard.fullname" . }}-release

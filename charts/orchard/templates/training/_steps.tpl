@@ -23,15 +23,7 @@
     - {name: ORCHARD_MODEL, value: {{ $root.Values.model | quote }}}
     - {name: ORCHARD_CHANNEL, value: {{ $root.Values.channel }}}
     - {name: WHY, value: "run $(ORCHARD_RUN_ID)"}
-    {{- range .keys }}
-    {{- include "orchard.storeEnv" (list $root .) | nindent 4 }}
-    {{- end }}
-    {{- if .trusts }}
-    - {name: ORCHARD_TRUSTED_KEYS_FILE, value: /keys/trusted/trusted-keys.pem}
-    {{- end }}
-    {{- if .signs }}
-    - {name: ORCHARD_SIGNING_KEY_FILE, value: /keys/signing/signing-key.pem}
-    {{- end }}
+    {{- include "orchard.keysEnv" (list $root .keys .trusts .signs) | nindent 4 }}
   resources: {{- toYaml (index $root.Values.training.resources .weight) | nindent 4 }}
   volumeMounts:
     - {name: workspace, mountPath: /workspace}
@@ -39,15 +31,42 @@
     {{- if .project }}
     - {name: project, mountPath: /project, readOnly: true}
     {{- end }}
-    {{- range .keys }}
-    {{- include "orchard.storeMount" (list $root .) | nindent 4 }}
-    {{- end }}
-    {{- if .trusts }}
-    - {name: trusted, mountPath: /keys/trusted, readOnly: true}
-    {{- end }}
-    {{- if .signs }}
-    - {name: signing, mountPath: /keys/signing, readOnly: true}
-    {{- end }}
+    {{- include "orchard.keysMounts" (list $root .keys .trusts .signs) | nindent 4 }}
+{{- end -}}
+
+{{/* The keys that a verb works with. Usage: include "orchard.keysEnv" (list $ (list "trainer") TRUSTS SIGNS) */}}
+{{- define "orchard.keysEnv" -}}
+{{- $root := index . 0 -}}
+{{- range index . 1 }}
+{{ include "orchard.storeEnv" (list $root .) }}
+{{- end }}
+{{- if index . 2 }}
+- {name: ORCHARD_TRUSTED_KEYS_FILE, value: /keys/trusted/trusted-keys.pem}
+{{- end }}
+{{- if index . 3 }}
+- {name: ORCHARD_SIGNING_KEY_FILE, value: /keys/signing/signing-key.pem}
+{{- end }}
+{{- end -}}
+
+{{- define "orchard.keysMounts" -}}
+{{- $root := index . 0 -}}
+{{- range index . 1 }}
+{{- include "orchard.storeMount" (list $root .) }}
+{{- end }}
+{{- if index . 2 }}
+- {name: trusted, mountPath: /keys/trusted, readOnly: true}
+{{- end }}
+{{- if index . 3 }}
+- {name: signing, mountPath: /keys/signing, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "orchard.signingVolume" -}}
+- name: signing
+  secret:
+    secretName: {{ include "orchard.signingSecret" . }}
+    defaultMode: 0440
+    items: [{key: signing-key.pem, path: signing-key.pem}]
 {{- end -}}
 
 {{/* Where a training pod may run. */}}
