@@ -33,6 +33,9 @@ serve: setup ## what `make demo` published, served until Ctrl-C
 .PHONY: setup
 setup: .venv/.ready ## the Python environment in .venv (nothing is installed elsewhere)
 
+.venv-airflow/.ready: requirements/airflow-dev.txt requirements/bootstrap.txt scripts/setup | .venv/.ready
+	@PYTHON="$(PYTHON)" scripts/setup airflow
+
 .venv/.ready: pyproject.toml requirements/dev.txt requirements/bootstrap.txt scripts/setup
 	@PYTHON="$(PYTHON)" scripts/setup
 
@@ -54,8 +57,13 @@ typecheck: setup ## mypy, strict
 	@$(BIN)/mypy
 
 .PHONY: pytest
-pytest: setup ## the tests alone (ARGS="-k name" picks)
+pytest: setup $(if $(ARGS),,pytest-airflow) ## the tests alone (ARGS="-k name" picks)
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+# Bytecode is written, whatever the machine's habit: half of a run would be compiling Airflow.
+.PHONY: pytest-airflow
+pytest-airflow: .venv-airflow/.ready ## those of the DAGs, in Airflow's own environment
+	@env -u PYTHONDONTWRITEBYTECODE .venv-airflow/bin/pytest -c tests/orchestration/airflow/pytest.ini tests/orchestration/airflow
 
 .PHONY: fuzz
 fuzz: setup ## requests that are almost right, at a real server (SECONDS_OF_FUZZ=600)

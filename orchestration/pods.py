@@ -7,6 +7,7 @@ how Airflow runs it; beside every value that is not the provider's default stand
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from kubernetes.client import ApiClient, V1EnvVar
+from kubernetes.client.exceptions import ApiException
 
 from orchestration import endings
 from orchestration.names import run_id
@@ -158,6 +160,15 @@ class OrchardVerb(KubernetesPodOperator):
             pod.metadata.annotations = (pod.metadata.annotations or {}) | {RUN_ANNOTATION: f"{dag}/{context['run_id']}"}
         return pod
 
+    def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
+        """Go on when the pod has ended, or will not begin."""
+        if event["status"] == "failed":
+            with suppress(ApiException):  # of a pod that is gone, the provider tells
+                pod = self.hook.get_pod(event["name"], event["namespace"])
+                if self._read(pod).code == endings.SKIPPED:  # what is skipped shall not first be told of as a failure
+                    event, self.log_events_on_failure = {**event, "status": "success"}, False
+        return super().trigger_reentry(context, event)
+
     def _clean(self, event: dict[str, Any], result: Any, context: Any) -> None:
         # the provider waits here for a pod to end, unless the event is a timeout; one that cannot begin never ends
         pending = self.pod is not None and self.pod.status.phase == "Pending"
@@ -172,9 +183,7 @@ class OrchardVerb(KubernetesPodOperator):
             AirflowException: it failed.
         """
         if remote_pod and not self._killed:
-            self.ending = endings.read(
-                ApiClient().sanitize_for_serialization(remote_pod), warning=self._last_warning(remote_pod)
-            )
+            self.ending = self._read(remote_pod)
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
         except AirflowSkipException:
@@ -200,15 +209,16 @@ class OrchardVerb(KubernetesPodOperator):
             return True
         return bool(super().process_pod_deletion(pod, reraise=reraise))
 
-    def _last_warning(self, pod: Any) -> str:
-        """The newest warning among the pod's events: all that is known of one whose Secret is missing."""
-        if pod.status.phase != "Pending":
-            return ""
-        try:
-            events = [event for event in self.pod_manager.read_pod_events(pod).items if event.type == "Warning"]
-        except Exception as error:  # an explanation that is not to be had is no reason to fail otherwise
-            return f"its events could not be read: {error}"
-        return f"{events[-1].reason}: {events[-1].message}" if events else ""
+    def _read(self, pod: Any) -> endings.Ending:
+        """Read how a pod ended; of one that never began, its newest warning too: all that tells of a missing Secret."""
+        warning = ""
+        if pod.status.phase == "Pending":
+            try:
+                events = [event for event in self.pod_manager.read_pod_events(pod).items if event.type == "Warning"]
+                warning = f"{events[-1].reason}: {events[-1].message}" if events else ""
+            except Exception as error:  # an explanation that is not to be had is no reason to fail otherwise
+                warning = f"its events could not be read: {error}"
+        return endings.read(ApiClient().sanitize_for_serialization(pod), warning=warning)
 
 
 def _set_variables(pod: Any, variables: Mapping[str, str]) -> None:

@@ -1,0 +1,168 @@
+"""The part of Kubernetes' API that a pod operator speaks to, over real HTTP: pods do what a test has planned for them."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Plan = Callable[[dict[str, Any]], list[dict[str, Any]]]
+_POD = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods(?:/(?P<name>[^/]+))?(?P<log>/log)?")
+
+
+def pending(reason: str = "", message: str = "") -> dict[str, Any]:
+    """A pod that waits for its image or its volumes."""
+    waiting = {"waiting": {"reason": reason or "ContainerCreating", "message": message}}
+    return {
+        "phase": "Pending",
+        "conditions": [{"type": "PodScheduled", "status": "True"}],
+        "containerStatuses": [_status(waiting)],
+    }
+
+
+def unschedulable(message: str) -> dict[str, Any]:
+    """A pod that no node has room for."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    return {"phase": "Pending", "conditions": [condition]}
+
+
+def running() -> dict[str, Any]:
+    """A pod that runs."""
+    return {"phase": "Running", "containerStatuses": [_status({"running": {"startedAt": _now()}})]}
+
+
+def ended(code: int, message: str = "", reason: str = "") -> dict[str, Any]:
+    """A pod whose verb has ended."""
+    terminated = {"exitCode": code, "message": message, "reason": reason or ("Completed" if code == 0 else "Error")}
+    state = {"terminated": terminated | {"startedAt": _now(), "finishedAt": _now()}}
+    return {"phase": "Failed" if code else "Succeeded", "containerStatuses": [_status(state)]}
+
+
+def _status(state: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "base", "state": state, "ready": False, "restartCount": 0, "image": "i", "imageID": "i"}
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Cluster:
+    """Pods, and what becomes of them: each look at a pod takes it one step further on its plan."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, dict[str, Any]] = {}
+        self.created: list[dict[str, Any]] = []
+        self.deleted: list[str] = []
+        self.events: list[dict[str, Any]] = []
+        self.refused: list[str] = []
+        self.plan: Plan = lambda pod: [running(), ended(0)]
+        self._plans: dict[str, list[dict[str, Any]]] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        """Stop it."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.pods, self.created, self.deleted, self.events, self._plans = {}, [], [], [], {}
+        self.refused.clear()
+        self.plan = lambda pod: [running(), ended(0)]
+
+    def create(self, pod: dict[str, Any], created: str = "") -> dict[str, Any]:
+        """Take a new pod in."""
+        name = pod["metadata"]["name"]
+        pod["metadata"] |= {"uid": uuid.uuid4().hex, "creationTimestamp": created or _now()}
+        self._plans[name] = list(self.plan(pod))
+        pod["status"] = {"phase": "Pending"}
+        self.pods[name] = pod
+        self.created.append(json.loads(json.dumps(pod)))
+        return pod
+
+    def look(self, name: str) -> dict[str, Any] | None:
+        """Look at a pod, which takes it a step further."""
+        pod = self.pods.get(name)
+        if pod is not None and self._plans[name]:
+            pod["status"] = self._plans[name].pop(0)
+        return pod
+
+    def chosen(self, selector: str) -> list[dict[str, Any]]:
+        """The pods that a label selector fits."""
+
+        def fits(labels: dict[str, str], term: str) -> bool:
+            if term.startswith("!"):
+                return term[1:] not in labels
+            name, unequal, value = term.partition("!=")
+            if unequal:
+                return labels.get(name) != value
+            name, equal, value = term.partition("=")
+            return labels.get(name) == value if equal else name in labels
+
+        terms = [term for term in selector.split(",") if term]
+        return [pod for pod in self.pods.values() if all(fits(pod["metadata"]["labels"], term) for term in terms)]
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
+        """Answer a request."""
+        if path.endswith("/events"):
+            return 200, {"kind": "EventList", "metadata": {"resourceVersion": "1"}, "items": self.events}
+        found = _POD.fullmatch(path)
+        if found is None:
+            self.refused.append(f"{method} {path}")
+            return 403, {"kind": "Status", "message": f"{method} {path} is nothing that the operator may do"}
+        name = found["name"]
+        if name is None:
+            if method == "POST":
+                return 201, self.create(body)
+            return 200, {"kind": "PodList", "metadata": {}, "items": self.chosen(query.get("labelSelector", ""))}
+        if name not in self.pods:
+            return 404, {"kind": "Status", "message": f'pods "{name}" not found'}
+        if found["log"]:
+            return 200, "loss 0.1\nloss 0.05\n"
+        if method == "DELETE":
+            self.deleted.append(name)
+            return 200, self.pods.pop(name)
+        if method == "PATCH":
+            self.pods[name]["metadata"]["labels"] |= body["metadata"]["labels"]
+            return 200, self.pods[name]
+        return 200, self.look(name)
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        cluster = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                url = urlsplit(self.path)
+                raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                query = {name: values[0] for name, values in parse_qs(url.query).items()}
+                code, document = cluster.answer(self.command, url.path, query, json.loads(raw) if raw else None)
+                text = isinstance(document, str)
+                sent = document.encode() if text else json.dumps(document).encode()
+                self.send_response(code)
+                self.send_header("Content-Type", "text/plain" if text else "application/json")
+                self.send_header("Content-Length", str(len(sent)))
+                self.end_headers()
+                self.wfile.write(sent)
+
+            do_GET = do_POST = do_DELETE = do_PATCH = handle_any  # noqa: N815 (what the standard library calls)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        return Handler

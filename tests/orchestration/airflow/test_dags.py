@@ -1,0 +1,179 @@
+"""The DAGs as documents: what the dag-processor reads, what the form asks, what the rules of the house say."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pendulum
+import pytest
+from conftest import ROOT
+
+NAMES = ("batch_predict", "housekeeping", "ingest", "retrain")
+DAGS = ROOT / "orchestration" / "dags"
+
+
+@pytest.fixture(params=NAMES)
+def dag(bag, request):
+    return bag.dags[request.param]
+
+
+def test_every_dag_is_read_without_an_error(bag):
+    assert bag.import_errors == {}
+    assert sorted(bag.dags) == list(NAMES)
+
+
+def test_reading_all_dags_imports_nothing_heavy():
+    code = (
+        "import sys, time\n"
+        "import airflow.providers.cncf.kubernetes.operators.pod\n"
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        "begin = time.monotonic()\n"
+        "bag = DagBag(dag_folder=sys.argv[1])\n"
+        "print(f'{len(bag.dags)} DAGs parsed in {time.monotonic() - begin:.2f} s', file=sys.stderr)\n"
+        "heavy = {'tensorflow', 'keras', 'dvc', 'pandas', 'numpy', 'pyarrow', 'orchard', 'training', 'serving'}\n"
+        "print(len(bag.dags), sorted(heavy & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(DAGS)], capture_output=True, text=True, check=True)
+
+    print(ran.stderr.splitlines()[-1])
+    assert ran.stdout.splitlines()[-1] == "4 []"
+
+
+@pytest.mark.parametrize("path", sorted(DAGS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_dag_file_is_short_and_holds_no_logic(path):
+    text = path.read_text()
+    nodes = {type(node) for node in ast.walk(ast.parse(text))}
+
+    assert text.count("\n") <= 60
+    assert not nodes & {ast.FunctionDef, ast.ClassDef, ast.If, ast.For, ast.While, ast.Lambda, ast.ListComp, ast.Try}
+
+
+def test_a_dag_tells_what_it_is_for_and_what_to_do_when_it_fails(dag):
+    for heading in ("Purpose", "Triage", "Owner", "Rollback"):
+        assert f"\n## {heading}\n" in dag.doc_md
+    assert dag.description
+    assert dag.owner == "vision"
+
+
+def test_tags_are_those_of_the_house(dag):
+    from orchestration.release import Tag
+
+    assert Tag.ORCHARD in dag.tags
+    assert set(dag.tags) <= set(Tag)
+
+
+def test_a_run_waits_for_the_one_before_and_none_is_made_up_for(dag):
+    assert dag.max_active_runs == 1
+    assert dag.catchup is False
+    assert dag.dagrun_timeout is not None
+
+
+def test_every_task_is_tried_again_and_has_an_end(dag):
+    for task in dag.tasks:
+        assert task.retries == 5
+        assert task.retry_exponential_backoff == 2.0
+    for task in dag.tasks:
+        if task.task_type == "OrchardVerb":
+            assert task.deferrable
+            assert task.execution_timeout.total_seconds() > 600, "the pod's own deadline comes first"
+
+
+def test_a_dag_survives_being_written_and_read(dag):
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    read = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+
+    assert read.task_ids == dag.task_ids
+    assert read.max_active_runs == 1
+    assert read.params.dump() == dag.params.dump()
+    links = {name for task in read.tasks for name in task.operator_extra_link_dict}
+    expected = {
+        "retrain": {"evaluation", "gate", "version", "dataset"},
+        "batch_predict": {"predictions"},
+        "ingest": {"report"},
+    }
+    assert links == expected.get(dag.dag_id, set())
+
+
+def test_retraining_starts_by_the_clock_and_when_photos_are_new(bag):
+    schedule = bag.dags["retrain"].schedule
+    (ingest,) = bag.dags["ingest"].tasks
+
+    assert schedule.timetable.expression == "0 3 * * 1"
+    assert ingest.outlets == [schedule.asset_condition]
+    assert ingest.outlets[0].uri == "x-orchard://orchard/datasets/fruits"
+
+
+@pytest.mark.parametrize(("cron", "kind"), [("", "Asset"), ("0 3 * * *", "AssetOrTimeSchedule")])
+def test_without_a_cron_nothing_is_started_by_the_clock(cron, kind):
+    from orchestration.release import Release
+
+    release = Release.read({"ORCHARD_SCHEDULE_RETRAIN": cron, "ORCHARD_SCHEDULE_INGEST": cron})
+
+    assert type(release.when_or_new("retrain")).__name__ == kind
+    assert (release.after_each_day("ingest") is None) is (cron == "")
+    assert release.when("housekeeping") is None
+
+
+def test_a_backfill_of_three_days_is_a_run_for_each_of_them(bag):
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(bag.dags["batch_predict"]))
+    first, last = pendulum.datetime(2026, 11, 18), pendulum.datetime(2026, 11, 20)
+
+    days = [f"{info.data_interval.start:%Y-%m-%d}" for info in dag.iter_dagrun_infos_between(first, last)]
+
+    assert days == ["2026-11-18", "2026-11-19", "2026-11-20"]
+
+
+def checked(dag, **given):
+    """What a form's values become; ParamValidationError if they are refused."""
+    params = dag.params.deep_merge(given) if hasattr(dag.params, "deep_merge") else dag.params
+    for name, value in given.items():
+        params[name] = value
+    return params.validate()
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("retrain", {"dataset_version": "newest"}),
+        ("retrain", {"dataset_version": "0"}),
+        ("retrain", {"dataset_version": 0}),
+        ("retrain", {"dataset_version": ""}),
+        ("retrain", {"dataset_version": None}),
+        ("retrain", {"dataset_version": "3; rm"}),
+        ("retrain", {"profile": "long"}),
+        ("retrain", {"force": ""}),
+        ("retrain", {"force": "            "}),
+        ("retrain", {"force": "because"}),
+        ("retrain", {"force": True}),
+        ("ingest", {"day": "24.11.2026"}),
+        ("batch_predict", {"day": "2026-13-01"}),
+        ("batch_predict", {"day": ""}),
+        ("housekeeping", {"dry_run": "maybe"}),
+        ("housekeeping", {"keep_hours": -1}),
+    ],
+)
+def test_what_the_form_must_not_say_is_refused(bag, name, given):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        checked(bag.dags[name], **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("retrain", {"dataset_version": "latest", "profile": "full", "force": None}),
+        ("retrain", {"dataset_version": "12", "profile": "short"}),
+        ("retrain", {"dataset_version": 12}),
+        ("retrain", {"force": "shop photos were mislabelled, see the report"}),
+        ("batch_predict", {"day": "2026-11-24"}),
+        ("housekeeping", {"dry_run": True, "keep_hours": 0}),
+    ],
+)
+def test_what_the_form_may_say_is_taken(bag, name, given):
+    assert given.items() <= checked(bag.dags[name], **given).items()

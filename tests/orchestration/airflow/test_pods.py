@@ -1,0 +1,89 @@
+"""The pods that the operator asks for, as documents: the template, and what is added to it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from conftest import VERBS, context, template
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_pod_is_its_template_with_a_command_line(build, verb):
+    pod, expected = build(verb), template(verb)
+    (base,), (before,) = pod["spec"].pop("containers"), expected["spec"].pop("containers")
+
+    assert said(base) == said(before) | {
+        "args": ["step", verb],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    assert said(pod["spec"]) == said(expected["spec"])
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert expected["metadata"]["labels"].items() <= pod["metadata"]["labels"].items()
+    assert pod["metadata"]["namespace"] == "orchard"
+
+
+def said(document):
+    """What of a document says something: the client writes out what is empty."""
+    return {name: value for name, value in document.items() if value not in ([], {}, False)}
+
+
+def test_a_run_has_the_same_name_in_every_try_and_everything_that_quotes_it_knows_it(build):
+    first, second = (build("train", context=context(tries=tries))["spec"]["containers"][0]["env"] for tries in (1, 2))
+
+    assert first == second
+    assert [item["name"] for item in first] == [
+        "ORCHARD_RUN_ID",
+        "ORCHARD_ACTOR",
+        "QUOTES",
+        "ORCHARD_STORE_CREDENTIALS_FILE",
+    ]
+    assert first[0]["value"].startswith("retrain-scheduled-2026-11-24t03-00-00-")
+
+
+def test_who_started_a_run_is_told(build):
+    (actor,) = (
+        item["value"]
+        for item in build("promote", context=context(user="mara"))["spec"]["containers"][0]["env"]
+        if item["name"] == "ORCHARD_ACTOR"
+    )
+
+    assert actor == "airflow/retrain for mara"
+
+
+def test_a_pod_is_found_by_run_and_verb(build):
+    metadata = build("train", context=context())["metadata"]
+
+    assert metadata["labels"]["orchard.run/verb"] == "train"
+    assert metadata["labels"]["orchard.run/id"].startswith("retrain-scheduled-")
+    assert metadata["annotations"]["orchard.run/dag-run"] == "retrain/scheduled__2026-11-24T03:00:00+00:00"
+
+
+def test_options_that_are_empty_are_left_out_and_flags_have_no_value(build):
+    args = build("gate", {"--force": "", "--dry-run": "True", "--day": "2026-11-24"})["spec"]["containers"][0]["args"]
+
+    assert args == ["step", "gate", "--dry-run", "--day=2026-11-24"]
+
+
+def test_what_a_person_wrote_is_one_argument_in_which_nothing_is_replaced(build):
+    reason = "--skip $(ORCHARD_STORE_CREDENTIALS_FILE); rm -rf / {{ conn }}"
+
+    args = build("gate", {"--force": reason})["spec"]["containers"][0]["args"]
+
+    assert args == ["step", "gate", f"--force={reason.replace('$(', '$$(')}"]
+
+
+def test_a_verb_without_a_template_is_refused_with_where_it_was_looked_for(build):
+    with pytest.raises(ValueError, match=r"no pod template .*/pods/deploy\.yaml"):
+        build("deploy")
+
+
+def test_a_link_leads_to_the_page_of_its_run():
+    from orchestration.pods import LINKS
+
+    operator, key = SimpleNamespace(options={}), SimpleNamespace(dag_id="retrain", run_id="manual__x")
+    addresses = {link.name: link.get_link(operator, ti_key=key) for link in LINKS["promote"]}
+
+    (run,) = {address.split("/")[5] for address in addresses.values()}
+    assert addresses["evaluation"] == f"https://pages.example/bucket/runs/{run}/pages/evaluate.html"
+    assert run.startswith("retrain-manual-x-")
