@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.savedmodel.document import Signature
-from serving.savedmodel.types import DataType
+from orchard.savedmodel.document import Signature
+from orchard.savedmodel.types import DataType
 from serving.server.runtime.capi import RunError
 from serving.server.runtime.session import Call, Session
 from serving.server.runtime.tensors import Array

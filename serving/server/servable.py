@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.savedmodel.document import Signature
-from serving.savedmodel.types import STRING
+from orchard.savedmodel.document import Signature
+from orchard.savedmodel.types import STRING
 from serving.server.batching import Lane, Outputs
 from serving.server.runtime.capi import RunError
 from serving.server.runtime.session import Session

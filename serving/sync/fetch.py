@@ -11,10 +11,10 @@ from orchard.documents import sha256_hex
 from orchard.errors import DataError, IntegrityError, ObjectNotFound
 from orchard.manifest import Manifest, read_manifest_bytes
 from orchard.pointers import Pointer
+from orchard.savedmodel.rules import check_files, check_manifest
 from orchard.signing import TrustedKeys
 from orchard.store import ObjectStore
 from serving.sync.disk import free_bytes, remove_tree, used_bytes
-from serving.sync.rules import check_files, check_manifest
 from serving.sync.shelf import Shelf
 
 __all__ = ["Allowance", "NoRoom", "RuleBroken", "fetch"]
@@ -126,7 +126,7 @@ def fetch(
             pass  # damaged on our disk: fetched anew
     manifest, document = _read_manifest(store, pointer, trusted)
     try:
-        check_manifest(manifest, pointer)
+        check_manifest(manifest, pointer.override_reason)
     except IntegrityError as error:
         raise RuleBroken(error.message, hint=error.hint) from error
     _check_room(manifest, shelf, allowance)

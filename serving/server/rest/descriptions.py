@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from serving.savedmodel.document import Signature, TensorInfo
+from orchard.savedmodel.document import Signature, TensorInfo
 from serving.server.status import Code
 
 __all__ = ["metadata_reply", "status_reply"]

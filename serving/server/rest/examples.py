@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.savedmodel.wire import delimited, varint
+from orchard.savedmodel.wire import delimited, varint
 from serving.server.rest.pretty import quote, type_name
 from serving.server.rest.values import is_base64, to_bytes
 from serving.server.runtime.tensors import Array

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serving.savedmodel.document import TensorInfo
-from serving.savedmodel.types import STRING
+from orchard.savedmodel.document import TensorInfo
+from orchard.savedmodel.types import STRING
 from serving.server.rest.pretty import quote
 from serving.server.rest.values import base64_rows, count_elements, dense_tensor, is_base64, shape_of
 from serving.server.runtime.tensors import Array

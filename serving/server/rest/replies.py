@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import pybase64
 
-from serving.savedmodel.types import STRING, DataType
+from orchard.savedmodel.types import STRING, DataType
 from serving.server.rest.numbers import decimal_texts
 from serving.server.rest.pretty import quote_string
 from serving.server.runtime.tensors import Array

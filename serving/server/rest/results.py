@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from serving.savedmodel.types import DataType
+from orchard.savedmodel.types import DataType
 from serving.server.rest.replies import classification_reply, regression_reply
 from serving.server.runtime.tensors import Array
 from serving.server.status import invalid

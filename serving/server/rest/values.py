@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pybase64
 
-from serving.savedmodel.types import STRING, DataType
+from orchard.savedmodel.types import STRING, DataType
 from serving.server.rest.pretty import quote, type_name
 from serving.server.runtime.tensors import Array
 from serving.server.status import Code, ServingError, invalid

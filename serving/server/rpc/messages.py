@@ -171,7 +171,7 @@ def _fill_enum(enum: Any, values: dict[str, int]) -> None:
 
 
 def _pool() -> descriptor_pool.DescriptorPool:
-    from serving.savedmodel.types import data_type
+    from orchard.savedmodel.types import data_type
     from serving.server.status import Code
 
     pool = descriptor_pool.DescriptorPool()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.savedmodel.document import Signature, TensorInfo
+from orchard.savedmodel.document import Signature, TensorInfo
 from serving.server.batching import Lane, Outputs
 from serving.server.rest.results import check_classification, check_regression
 from serving.server.rpc.tensors import from_proto, to_proto
@@ -72,7 +72,7 @@ def _filtered(signature: Signature, asked: Iterable[str]) -> tuple[str, ...]:
 
 def _fed(proto: Any, info: TensorInfo) -> Array:
     if proto.dtype != info.dtype.number:
-        from serving.savedmodel.types import data_type
+        from orchard.savedmodel.types import data_type
 
         raise invalid(
             f"input tensor {info.name} has type {data_type(proto.dtype).name}; the signature says {info.dtype.name}"

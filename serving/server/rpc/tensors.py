@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.savedmodel.types import STRING, DataType, data_type
+from orchard.savedmodel.types import STRING, DataType, data_type
 from serving.server.runtime.tensors import Array
 from serving.server.status import invalid
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from ctypes import c_char_p, c_void_p
 from pathlib import Path
 
-from serving.savedmodel.document import Signature, read_signatures
-from serving.savedmodel.types import DataType
-from serving.savedmodel.wire import VARINT, WireError, delimited, key, varint
+from orchard.savedmodel.document import Signature, read_signatures
+from orchard.savedmodel.types import DataType
+from orchard.savedmodel.wire import VARINT, WireError, delimited, key, varint
 from serving.server.runtime.capi import CApi, Output, RunError, open_library
 from serving.server.runtime.tensors import Array, from_tensor, to_tensor
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.savedmodel.types import STRING, DataType, data_type
+from orchard.savedmodel.types import STRING, DataType, data_type
 from serving.server.runtime.capi import CApi, RunError
 
 __all__ = ["Array", "from_tensor", "to_tensor"]

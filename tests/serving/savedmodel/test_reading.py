@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.savedmodel.document import read_signatures
-from serving.savedmodel.graph import read_operations
-from serving.savedmodel.wire import LENGTH, VARINT, WireError, delimited, fields, key, signed, varint
-from serving.sync.operations import ALLOWED, SAVER_ONLY, check_names
+from orchard.savedmodel.document import read_signatures
+from orchard.savedmodel.graph import read_operations
+from orchard.savedmodel.operations import ALLOWED, SAVER_ONLY, check_names
+from orchard.savedmodel.wire import LENGTH, VARINT, WireError, delimited, fields, key, signed, varint
 
 
 @given(st.integers(-(1 << 63), (1 << 64) - 1))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.savedmodel.document import TensorInfo
-from serving.savedmodel.types import STRING, data_type
+from orchard.savedmodel.document import TensorInfo
+from orchard.savedmodel.types import STRING, data_type
 from serving.server.rest.document import _Parser, parse_body
 from serving.server.rest.numbers import decimal_texts
 from serving.server.rest.predict import read_inputs

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from serving.savedmodel.document import meta_graphs
-from serving.savedmodel.types import data_type
-from serving.savedmodel.wire import WireError, fields, signed
+from orchard.savedmodel.document import meta_graphs
+from orchard.savedmodel.types import data_type
+from orchard.savedmodel.wire import WireError, fields, signed
 
 __all__ = ["Operations", "read_operations"]
 

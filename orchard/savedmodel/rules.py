@@ -14,11 +14,10 @@ from orchard.documents import FORMAT, parse
 from orchard.errors import IntegrityError
 from orchard.manifest import Manifest
 from orchard.manifest import Signature as Declared
-from orchard.pointers import Pointer
-from serving.savedmodel.document import FILE_NAME, TensorInfo, meta_graphs, read_signatures
-from serving.savedmodel.graph import read_operations
-from serving.savedmodel.wire import WireError
-from serving.sync.operations import check_names, check_operations
+from orchard.savedmodel.document import FILE_NAME, TensorInfo, meta_graphs, read_signatures
+from orchard.savedmodel.graph import read_operations
+from orchard.savedmodel.operations import check_names, check_operations
+from orchard.savedmodel.wire import WireError
 
 __all__ = ["GOLDEN", "Golden", "check_files", "check_manifest", "read_golden"]
 
@@ -49,8 +48,12 @@ class Golden:
     tolerance: float
 
 
-def check_manifest(manifest: Manifest, pointer: Pointer) -> None:
+def check_manifest(manifest: Manifest, override_reason: str | None) -> None:
     """Hold a verified manifest against the rules, before a byte of its files is fetched.
+
+    Args:
+        manifest: the version's.
+        override_reason: why it was promoted though no gate had accepted it; None: it was not.
 
     Raises:
         IntegrityError: a file that no engine needs, an operation that is not allowed, no golden photos, or a version that
@@ -67,7 +70,7 @@ def check_manifest(manifest: Manifest, pointer: Pointer) -> None:
     graph = next(file for file in manifest.files if file.path == FILE_NAME)
     if graph.size > MAX_GRAPH_BYTES:
         raise IntegrityError(f"{what}: {FILE_NAME} has {graph.size} bytes; at most {MAX_GRAPH_BYTES} are allowed")
-    if not manifest.gate.passes and not (pointer.override_reason and pointer.override_reason.strip()):
+    if not manifest.gate.passes and not (override_reason and override_reason.strip()):
         raise IntegrityError(f"{what}: the gate's verdict is {manifest.gate.verdict!r} and nobody overrode it")
     check_names(manifest.ops, what)
 

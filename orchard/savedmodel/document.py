@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.savedmodel.types import DataType, data_type
-from serving.savedmodel.wire import WireError, fields, signed
+from orchard.savedmodel.types import DataType, data_type
+from orchard.savedmodel.wire import WireError, fields, signed
 
 __all__ = ["FILE_NAME", "Dim", "Signature", "TensorInfo", "meta_graphs", "read_signatures", "served_meta_graph"]
 

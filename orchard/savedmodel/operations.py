@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchard.errors import IntegrityError
-from serving.savedmodel.graph import Operations
+from orchard.savedmodel.graph import Operations
 
 __all__ = ["ALLOWED", "SAVER_ONLY", "check_names", "check_operations"]
 
@@ -59,7 +59,7 @@ def check_names(names: Iterable[str], what: str) -> None:
     if found:
         raise IntegrityError(
             f"{what} holds operations that no served model may hold: {', '.join(found[:8])}",
-            hint="serving/sync/operations.py lists what is allowed and why",
+            hint="orchard/savedmodel/operations.py lists what is allowed and why",
         )
 
 
