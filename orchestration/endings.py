@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["FINAL", "SKIPPED", "Ending", "obstacle", "read", "statuses"]
@@ -54,12 +55,14 @@ class Ending:
         advice: what to do about it.
         code: the verb's exit code; None if it did not end by itself.
         final: whether the same again would end the same.
+        links: keys of objects that show more, by what they are.
     """
 
     said: str
     advice: str
     code: int | None = None
     final: bool = False
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.said}\nwhat to do: {self.advice}"
@@ -100,12 +103,13 @@ def read(pod: Mapping[str, Any], *, warning: str = "", container: str = "base") 
     if terminated is None:
         return _unended(pod, "running" in state, warning)
     code, reason = int(terminated["exitCode"]), whole.get("reason") or terminated.get("reason") or ""
-    said, fix = _last_words(terminated.get("message") or "")
+    said, fix, links = _last_words(terminated.get("message") or "", code)
     if code in (0, SKIPPED):
-        return Ending(said or f"exit code {code}", fix or _OTHERWISE, code)
+        return Ending(said or f"exit code {code}", _OTHERWISE, code, links=links)
     how = f"exit code {code}" + (f" ({reason})" if reason not in ("", "Error") else "")
     advice = _REASONS.get(reason) or fix or _CODES.get(code, _OTHERWISE)
-    return Ending(f"{said} ({how})" if said else how, advice, code, code in FINAL and reason not in _REASONS)
+    final = code in FINAL and reason not in _REASONS
+    return Ending(f"{said} ({how})" if said else how, advice, code, final, links)
 
 
 def _unended(pod: Mapping[str, Any], running: bool, warning: str) -> Ending:
@@ -124,8 +128,22 @@ def _unended(pod: Mapping[str, Any], running: bool, warning: str) -> Ending:
     return Ending(f"its pod {'was ended' if running else 'did not begin'}: {why}", advice, final=final)
 
 
-def _last_words(log: str) -> tuple[str, str]:
-    """What happened and what to do, from the tail of a verb's log: its error and its fix, else its last line."""
+def _last_words(message: str, code: int) -> tuple[str, str, dict[str, str]]:
+    """What happened, what to do and what shows more: from a step's last word, or from the tail of a log.
+
+    The last word is `orchard step`'s (training/steps/summary.py); a verb that was killed leaves none.
+    """
+    try:
+        document = json.loads(message)
+        said, links = str(document["said"]), {str(name): str(key) for name, key in document["links"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return *_tail(message), {}
+    what, arrow, fix = said.rpartition(" → ")
+    return (what, fix, links) if arrow and code not in (0, SKIPPED) else (said, "", links)
+
+
+def _tail(log: str) -> tuple[str, str]:
+    """The last error of a log and its fix, else its last line."""
     lines = [line.rstrip() for line in log.splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     if not errors:

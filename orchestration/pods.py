@@ -23,7 +23,7 @@ from orchestration import endings
 from orchestration.names import run_id
 from orchestration.release import RELEASE
 
-__all__ = ["DAY", "POLICY", "RUN_ANNOTATION", "SKIP", "OrchardVerb", "PageLink"]
+__all__ = ["DAY", "LINKS", "POLICY", "RUN_ANNOTATION", "SKIP", "OrchardVerb", "PageLink"]
 
 POLICY: dict[str, Any] = {
     "owner": RELEASE.owner,
@@ -51,15 +51,17 @@ _ANNOTATION = "orchard.pod/start-seconds"
 
 
 class PageLink(BaseOperatorLink):
-    """A link on a task's page to what its run left in the bucket.
+    """A link on a task's page to what a step of its run left in the bucket.
 
     Args:
         what: what the button says.
-        key: the object's, with ``{run}`` and ``{day}`` in it.
+        step: whose it is. That step itself links to what it says that it left; those after it know where that is.
+        key: the object's, after the run's folder.
     """
 
-    def __init__(self, what: str, key: str) -> None:
+    def __init__(self, what: str, step: str, key: str = "") -> None:
         self.what = what
+        self.step = step
         self.key = key
 
     @property
@@ -70,29 +72,31 @@ class PageLink(BaseOperatorLink):
     @property
     def xcom_key(self) -> str:
         """Where Airflow keeps the address."""
-        return f"link_{self.what.replace(' ', '_')}"
+        return f"link_{self.what}"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Return the address; empty where there is nowhere to look at it."""
-        if not RELEASE.pages:
-            return ""
-        day = operator.options.get("--day", "")
-        return f"{RELEASE.pages}/{self.key.format(run=run_id(ti_key.dag_id, ti_key.run_id), day=day)}"
+        """Return the address; empty if there is no such page, or nowhere to look at it."""
+        if operator.verb == self.step:
+            key = operator.ending.links.get(self.what, "") if operator.ending else ""
+        else:
+            key = f"runs/{run_id(ti_key.dag_id, ti_key.run_id)}/{self.key}"
+        return f"{RELEASE.pages}/{key}" if RELEASE.pages and key else ""
 
 
-EVALUATION = PageLink("evaluation", "runs/{run}/pages/evaluate.html")
-GATE = PageLink("gate", "runs/{run}/pages/gate.html")
-VERSION = PageLink("version", "runs/{run}/steps/publish.json")
-DATASET = PageLink("dataset", "runs/{run}/pages/validate.html")
+_DATASET = PageLink("dataset", "validate", "pages/validate.html")
+_EVALUATION = PageLink("evaluation", "evaluate", "pages/evaluate.html")
+_GATE = PageLink("gate", "gate", "pages/gate.html")
+_VERSION = PageLink("version", "publish", "steps/publish.json")
 LINKS = {
-    "validate": (DATASET,),
-    "evaluate": (EVALUATION,),
-    "gate": (GATE, EVALUATION),
-    "publish": (VERSION, GATE),
-    "promote": (VERSION, EVALUATION, DATASET),
-    "ingest": (PageLink("report", "runs/{run}/steps/ingest.json"),),
-    "batch": (PageLink("predictions", "batch/out/{day}/index.html"),),
+    "validate": (_DATASET,),
+    "evaluate": (_EVALUATION, _DATASET),
+    "gate": (_GATE, _EVALUATION, _DATASET),
+    "publish": (_VERSION, _GATE, _EVALUATION, _DATASET),
+    "promote": (_VERSION, _GATE, _EVALUATION, _DATASET),
+    "ingest": (PageLink("report", "ingest"),),
+    "batch": (PageLink("predictions", "batch"),),
 }
+"""What each verb's task links to."""
 
 
 class OrchardVerb(KubernetesPodOperator):
@@ -154,7 +158,9 @@ class OrchardVerb(KubernetesPodOperator):
             dag, user = context["dag"].dag_id, context["dag_run"].triggering_user_name
             run = run_id(dag, context["run_id"])
             actor = f"airflow/{dag}" + (f" for {user}" if user else "")
-            _set_variables(pod, {"ORCHARD_RUN_ID": run, "ORCHARD_ACTOR": actor})
+            # its last word is then in the pod's status: no sidecar, no exec, and it outlives the log
+            word = "/dev/termination-log"
+            _set_variables(pod, {"ORCHARD_RUN_ID": run, "ORCHARD_ACTOR": actor, "ORCHARD_STEP_SUMMARY": word})
             pod.metadata.labels |= {"orchard.run/id": run, "orchard.run/verb": self.verb}
             # labels hold no colon: whose pod it is, in Airflow's own words
             pod.metadata.annotations = (pod.metadata.annotations or {}) | {RUN_ANNOTATION: f"{dag}/{context['run_id']}"}

@@ -35,6 +35,7 @@ def test_a_run_has_the_same_name_in_every_try_and_everything_that_quotes_it_know
     assert [item["name"] for item in first] == [
         "ORCHARD_RUN_ID",
         "ORCHARD_ACTOR",
+        "ORCHARD_STEP_SUMMARY",
         "QUOTES",
         "ORCHARD_STORE_CREDENTIALS_FILE",
     ]
@@ -78,12 +79,22 @@ def test_a_verb_without_a_template_is_refused_with_where_it_was_looked_for(build
         build("deploy")
 
 
-def test_a_link_leads_to_the_page_of_its_run():
+def test_links_lead_to_what_the_run_left():
+    from orchestration.endings import Ending
     from orchestration.pods import LINKS
 
-    operator, key = SimpleNamespace(options={}), SimpleNamespace(dag_id="retrain", run_id="manual__x")
-    addresses = {link.name: link.get_link(operator, ti_key=key) for link in LINKS["promote"]}
+    key = SimpleNamespace(dag_id="retrain", run_id="manual__x")
+    operator = SimpleNamespace(verb="gate", ending=Ending("refused", "", 99, links={"gate": "runs/r/pages/gate.html"}))
+    addresses = {link.name: link.get_link(operator, ti_key=key) for link in LINKS["gate"]}
 
-    (run,) = {address.split("/")[5] for address in addresses.values()}
-    assert addresses["evaluation"] == f"https://pages.example/bucket/runs/{run}/pages/evaluate.html"
-    assert run.startswith("retrain-manual-x-")
+    assert addresses["gate"] == "https://pages.example/bucket/runs/r/pages/gate.html"
+    assert addresses["evaluation"].startswith("https://pages.example/bucket/runs/retrain-manual-x-")
+    assert addresses["evaluation"].endswith("/pages/evaluate.html")
+
+
+def test_a_step_that_left_nothing_links_to_nothing():
+    from orchestration.pods import LINKS
+
+    operator = SimpleNamespace(verb="batch", ending=None)
+
+    assert [link.get_link(operator, ti_key=None) for link in LINKS["batch"]] == [""]

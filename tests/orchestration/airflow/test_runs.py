@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 
@@ -72,6 +73,11 @@ FAILURES = {
     "the gate's exit code": (
         [running(), ended(5, "error: refused: 0.91 is under 0.97\n  fix: look at gate/page.html")],
         "batch: refused: 0.91 is under 0.97 (exit code 5)\nwhat to do: look at gate/page.html",
+        1,
+    ),
+    "a last word": (
+        [running(), ended(4, json.dumps({"said": "3 of 9 photos refused → correct the folder", "links": {}}))],
+        "batch: 3 of 9 photos refused (exit code 4)\nwhat to do: correct the folder",
         1,
     ),
     "the store is away": ([running(), ended(6, "error: the store does not answer")], "is the object store up", 2),
