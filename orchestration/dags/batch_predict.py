@@ -2,9 +2,9 @@
 
 ## Purpose
 Every photo of a day's folder (`batch/in/<day>/`) is predicted by the version that the channel serves: Parquet, CSV and a page
-in `batch/out/<day>/`. A day that is done is not done again. Past days, in order:
+in `batch/out/<day>/`. A day that is done is not done again. Past days, in order, here 18 to 20 November:
 
-    airflow backfill create --dag-id batch_predict --from-date 2026-11-18 --to-date 2026-11-20 --max-active-runs 1
+    airflow backfill create --dag-id batch_predict --from-date 2026-11-18 --to-date 2026-11-21 --max-active-runs 1
 
 ## Triage
 Open the red task: its log ends with the reason and `what to do`. A broken photo is no failure but a row with its reason.

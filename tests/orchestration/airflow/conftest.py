@@ -34,7 +34,7 @@ os.environ |= {
     "ORCHARD_PAGES_URL": "https://pages.example/bucket/",
     "ORCHARD_OWNER": "vision",
     "ORCHARD_SCHEDULE_RETRAIN": "0 3 * * 1",
-    "ORCHARD_SCHEDULE_BATCH": "0 0 * * *",
+    "ORCHARD_SCHEDULE_BATCH": "0 3 * * *",
     "ORCHARD_SCHEDULE_HOUSEKEEPING": "",
     "PYTHONPATH": str(ROOT),
 }

@@ -121,7 +121,7 @@ def test_a_backfill_of_three_days_is_a_run_for_each_of_them(bag):
     from airflow.serialization.serialized_objects import DagSerialization
 
     dag = DagSerialization.from_dict(DagSerialization.to_dict(bag.dags["batch_predict"]))
-    first, last = pendulum.datetime(2026, 11, 18), pendulum.datetime(2026, 11, 20)
+    first, last = pendulum.datetime(2026, 11, 18), pendulum.datetime(2026, 11, 21)
 
     days = [f"{info.data_interval.start:%Y-%m-%d}" for info in dag.iter_dagrun_infos_between(first, last)]
 
