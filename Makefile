@@ -81,8 +81,8 @@ format: setup ## put the code into form and fix what ruff can
 ## On a cluster
 
 .PHONY: deploy
-deploy: setup ## the loop on kind, ending with a prediction (DATA=, NAMESPACE=)
-	@$(DEPLOY) up $(WHERE) $(if $(DATA),--data "$(DATA)")
+deploy: setup ## the loop on kind, ending with a prediction (DATA=, NAMESPACE=, AIRFLOW=1: Airflow too)
+	@$(DEPLOY) up $(WHERE) $(if $(DATA),--data "$(DATA)") $(if $(AIRFLOW),--airflow)
 
 .PHONY: undeploy
 undeploy: setup ## remove it (ALL=1: the cluster too)
@@ -99,6 +99,15 @@ evidence: setup ## all that the cluster knows, in files (DIR=)
 .PHONY: port-forward
 port-forward: setup ## the server at localhost:8501 (PORT=)
 	@$(DEPLOY) port-forward $(WHERE) $(if $(PORT),--port $(PORT))
+
+.PHONY: airflow
+airflow: setup ## Airflow's page at localhost:8080, and how to log in (PORT=)
+	@$(DEPLOY) airflow $(WHERE) $(if $(PORT),--port $(PORT))
+
+.PHONY: retrain
+retrain: setup ## a new version by Airflow, followed to its end (PROFILE=, VERSION=, FORCE="reason", RUN=)
+	@$(DEPLOY) retrain $(WHERE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(VERSION),--dataset-version $(VERSION)) \
+	  $(if $(FORCE),--force "$(FORCE)") $(if $(RUN),--run $(RUN))
 
 .PHONY: predict
 predict: setup ## make predict PHOTO=photo.jpg

@@ -36,14 +36,18 @@ def deploy() -> None:
 @click.option("--data", help="A folder or tar of photos, or 'standin'.  [default: ../shared/data, else drawn photos]")
 @click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="A value for the chart.")
 @click.option("--no-build", is_flag=True, help="Run the images that were pushed last.")
+@click.option("--airflow", "with_airflow", is_flag=True, help="Airflow too, which then runs the loop.")
 @_placed
-def up(out: Output, *, data: str | None, values: tuple[str, ...], no_build: bool, **where: str) -> None:
+def up(
+    out: Output, *, data: str | None, values: tuple[str, ...], no_build: bool, with_airflow: bool, **where: str
+) -> None:
     """Cluster if none, images, chart, photos, a training Job, the version live, a photo answered."""
     from orchestration.cluster.deploy.loop import deploy
 
     place = Place(**where)
     options = tuple(part for value in values for part in ("--set", value))
-    done = deploy(place, data=data, folder=FOLDER.absolute() / place.namespace, values=options, build=not no_build)
+    folder = FOLDER.absolute() / place.namespace
+    done = deploy(place, data=data, folder=folder, values=options, build=not no_build, airflow=with_airflow)
     document = {"version": done.version, "predictions": done.predictions, "seconds": done.seconds}
     out.result({**document, **where}, _ending(done.predictions[0]["path"], sum(done.seconds.values()), where))
 
@@ -117,6 +121,39 @@ def port_forward(out: Output, *, port: int, **where: str) -> None:
         out.note(f"the model server is at {url}; Ctrl-C ends it")
 
 
+@verb(examples="make airflow\nmake airflow PORT=9080")
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Of this machine.")
+@_placed
+def airflow(out: Output, *, port: int, **where: str) -> None:
+    """Bring Airflow's page to a port of this machine until Ctrl-C, and say how to log in."""
+    from orchestration.cluster.deploy.airflow import password_command, reach_airflow
+    from orchestration.cluster.deploy.forwarding import keep_forwarding
+
+    place = Place(**where)
+    with reach_airflow(place):  # it is there
+        for url in keep_forwarding(place, f"service/{place.fullname}-airflow", 8080, port):
+            out.note(f"Airflow is at {url}, as admin; the password: {password_command(place)}\nCtrl-C ends it")
+
+
+@verb(examples='make retrain\nmake retrain PROFILE=short VERSION=3 FORCE="the new class is worth it"')
+@click.option("--profile", help="full or short.  [default: the chart's airflow.profile]")
+@click.option("--dataset-version", help="A number, or latest.  [default: latest]")
+@click.option("--force", metavar="REASON", help="Publish although the gate refuses; the reason is kept.")
+@click.option("--run", help="The run's id; of one that is there already: follow it.  [default: made up]")
+@_placed
+def retrain(out: Output, *, run: str | None, **options: str | None) -> None:
+    """Let Airflow train a new version, and follow the run to its end.
+
+    Ends with 5 when the gate refused, and with 1 when a task failed.
+    """
+    from orchestration.cluster.deploy.retraining import retrain as begin
+
+    place = Place(**{name: str(options.pop(name)) for name in ("release", "namespace", "context")})
+    found = begin(place, {name: value for name, value in options.items() if value}, run, out)
+    out.result(found.document, found.text)
+    sys.exit(found.code)
+
+
 @verb(examples="make predict PHOTO=photo.jpg")
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO…")
 @_placed
@@ -156,7 +193,7 @@ def doctor(out: Output, *, registry_port: int, **where: str) -> None:
         sys.exit(1)
 
 
-for _command in (up, down, logs, evidence, port_forward, predict, doctor):
+for _command in (up, down, logs, evidence, port_forward, airflow, retrain, predict, doctor):
     deploy.add_command(_command)
 
 if __name__ == "__main__":

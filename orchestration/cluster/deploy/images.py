@@ -12,11 +12,12 @@ __all__ = ["references"]
 _ACCEPTED = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 
 
-def references(registry: str) -> dict[str, str]:
+def references(registry: str, *, airflow: bool = False) -> dict[str, str]:
     """Name every image that the kind scenario runs as it lies in the registry.
 
     Args:
         registry: ``HOST:PORT``.
+        airflow: whether Airflow runs too.
 
     Returns:
         By the chart's name for it, ``REGISTRY/NAME@sha256:…``.
@@ -27,7 +28,7 @@ def references(registry: str) -> dict[str, str]:
     text = (CHECKOUT / "images.env").read_text(encoding="utf-8")
     known = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
     found = {}
-    for name in ("training", "serving", "seaweedfs"):
+    for name in ("training", "serving", "seaweedfs", *(("airflow", "postgres") if airflow else ())):
         image = f"{registry}/{known[f'{name.upper()}_IMAGE']}"
         found[name] = _digest(image, registry)
         if not found[name]:

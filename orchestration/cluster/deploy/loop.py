@@ -28,7 +28,7 @@ __all__ = ["Deployed", "await_live", "deploy"]
 
 MODEL = "fruits"
 CHANNEL = "stable"
-LIVE_SECONDS = 180.0
+LIVE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,13 @@ class _Timed(Steps):
 
 
 def deploy(
-    place: Place, *, data: str | None, folder: Path, values: tuple[str, ...] = (), build: bool = True
+    place: Place,
+    *,
+    data: str | None,
+    folder: Path,
+    values: tuple[str, ...] = (),
+    build: bool = True,
+    airflow: bool = False,
 ) -> Deployed:
     """Bring the loop onto the kind cluster and ask it about photos; what is done already is not done again.
 
@@ -87,6 +93,7 @@ def deploy(
         folder: where each kind of photos gets a workspace.
         values: more options for helm.
         build: whether to build and push our images; False: run what was pushed last.
+        airflow: whether Airflow runs there too; it comes up while a Job trains.
 
     Raises:
         OrchardError: a step failed, with the exit code of the verb if it was one.
@@ -99,10 +106,14 @@ def deploy(
         registry = _script(steps, "cluster", "up", CLUSTER=place.context.removeprefix("kind-"))
         said.append(f"{place.context}, its registry at {registry}")
     with steps.timed("images") as said:
+        programs = ("training", "serving", *(("airflow",) if airflow else ()))
         if build:
-            _script(steps, "images", "--push", registry)
-        references = images.references(registry)
-        said.append(f"training and serving in {registry}")
+            _script(steps, "images", "--push", registry, *programs)
+        if airflow:
+            _script(steps, "cluster", "bring", "POSTGRES_IMAGE", CLUSTER=place.context.removeprefix("kind-"))
+            values = (*values, "--set", "airflow.enabled=true", "--set", f"dataset={source.name}")
+        references = images.references(registry, airflow=airflow)
+        said.append(f"{', '.join(programs)} in {registry}")
     with steps.timed("chart") as said:
         said.append(install(place, references, values))
     paths = source.paths or (_drawn(steps),)
