@@ -16,7 +16,7 @@ from orchard.store import ObjectStore
 from serving.sync.channels import TrustFile
 from tests.serving.programs import Serve, Sync
 
-__all__ = ["ENVIRONMENT", "MODEL", "Registry"]
+__all__ = ["ENVIRONMENT", "MODEL", "Registry", "facts_of"]
 
 MODEL = "fruits"
 ENVIRONMENT = {
@@ -25,6 +25,23 @@ ENVIRONMENT = {
     if not name.startswith(("ORCHARD_", "AWS_")) and not name.lower().endswith("_proxy")
 }
 """This process's environment without what would reach into a test."""
+
+
+def facts_of(photos: Path, name: str, **changes: Any) -> Facts:
+    """What the manifest says of one of the zoo's photo models."""
+    found = json.loads((photos / f"{name}.facts.json").read_text())
+    facts = Facts(
+        signatures={key: Signature(**value) for key, value in found["signatures"].items()},
+        ops=tuple(found["ops"]),
+        classes=tuple(found["classes"]),
+        dataset=DatasetRef("fruits", 1, "d" * 64),
+        params_digest="e" * 64,
+        code="0.1.0",
+        metrics={},
+        gate=GateRecord("accepted", "all checks passed", "a" * 64),
+        created_by="anna@bench",
+    )
+    return replace(facts, **changes)
 
 
 class Registry:
@@ -47,19 +64,7 @@ class Registry:
         }
 
     def facts(self, name: str, **changes: Any) -> Facts:
-        found = json.loads((self.photos / f"{name}.facts.json").read_text())
-        facts = Facts(
-            signatures={key: Signature(**value) for key, value in found["signatures"].items()},
-            ops=tuple(found["ops"]),
-            classes=tuple(found["classes"]),
-            dataset=DatasetRef("fruits", 1, "d" * 64),
-            params_digest="e" * 64,
-            code="0.1.0",
-            metrics={},
-            gate=GateRecord("accepted", "all checks passed", "a" * 64),
-            created_by="anna@bench",
-        )
-        return replace(facts, **changes)
+        return facts_of(self.photos, name, **changes)
 
     def publish(self, name: str, folder: Path | None = None, **changes: Any) -> int:
         """Publish one of the zoo's photo models, or `folder` with that model's facts."""

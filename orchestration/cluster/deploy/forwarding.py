@@ -17,7 +17,7 @@ from orchestration.cluster.deploy.place import Place
 __all__ = ["forward", "keep_forwarding", "status"]
 
 _BEGUN = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
-_SECONDS = 30.0
+_SECONDS = 60.0
 
 
 @contextmanager

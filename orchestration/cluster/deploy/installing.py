@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.place import CHECKOUT, Place
 
-__all__ = ["install", "remove"]
+__all__ = ["await_installed", "install", "make_namespace", "remove"]
 
 MADE = "orchard.deploy/made"
 _NAMESPACE = """
@@ -38,8 +38,7 @@ def install(place: Place, images: Mapping[str, str], values: Sequence[str] = ())
         ClusterError: helm refused, the store or one of the bootstrap Jobs did not end well in time, or the release's
             name belongs to another chart.
     """
-    if not _exists(place):
-        place.kubectl("create", "--filename=-", given=_NAMESPACE.format(name=place.namespace, made=MADE))
+    make_namespace(place)
     for item in json.loads(place.helm("list", "--all", "--output=json")):
         if item["name"] == place.release and not item["chart"].startswith("orchard-"):
             raise ClusterError(
@@ -50,14 +49,30 @@ def install(place: Place, images: Mapping[str, str], values: Sequence[str] = ())
     scenario = ("--values", str(chart / "ci" / "kind-values.yaml"))
     options = [part for name, image in images.items() for part in ("--set-string", f"images.{name}={image}")]
     place.helm("upgrade", "--install", place.release, str(chart), *scenario, *options, *values)
-    place.kubectl("rollout", "status", f"statefulset/{place.fullname}-store", "--timeout=240s", seconds=250)
-    for item in place.get("jobs"):
-        if item["metadata"]["labels"]["app.kubernetes.io/component"] in ("keys", "bucket"):
-            name = item["metadata"]["name"]
-            place.kubectl("wait", "--for=condition=Complete", f"job/{name}", "--timeout=240s", seconds=250)
+    await_installed(place)
     _refresh(place)
     revision = json.loads(place.helm("status", place.release, "--output=json"))["version"]
     return f"release {place.release} in {place.namespace}, revision {revision}"
+
+
+def await_installed(place: Place, seconds: int = 600) -> None:
+    """Wait until the store is ready and the Jobs that make keys and bucket have ended well.
+
+    Raises:
+        ClusterError: they were not in time.
+    """
+    limit, patience = f"--timeout={seconds}s", seconds + 10.0
+    place.kubectl("rollout", "status", f"statefulset/{place.fullname}-store", limit, seconds=patience)
+    for item in place.get("jobs"):
+        if item["metadata"]["labels"]["app.kubernetes.io/component"] in ("keys", "bucket"):
+            name = f"job/{item['metadata']['name']}"
+            place.kubectl("wait", "--for=condition=Complete", name, limit, seconds=patience)
+
+
+def make_namespace(place: Place) -> None:
+    """Make the namespace if there is none: it enforces the Restricted standard, and `remove` takes it away."""
+    if not _exists(place):
+        place.kubectl("create", "--filename=-", given=_NAMESPACE.format(name=place.namespace, made=MADE))
 
 
 def _refresh(place: Place) -> None:
