@@ -21,6 +21,7 @@ from orchard.settings import Settings
 from orchard.store.objects import ObjectStore
 
 __all__ = [
+    "STEPS_OF",
     "DatasetFixed",
     "Ended",
     "Kind",
@@ -31,6 +32,7 @@ __all__ = [
     "begin",
     "end_step",
     "ended_step",
+    "failure",
     "read",
     "record",
     "recorded",
@@ -38,6 +40,14 @@ __all__ = [
 
 Kind = Literal["retrain", "ingest", "batch", "housekeeping"]
 Outcome = Literal["done", "refused", "skipped", "superseded"]
+
+STEPS_OF: dict[Kind, tuple[str, ...]] = {
+    "retrain": ("validate", "train", "evaluate", "gate", "publish", "promote"),
+    "ingest": ("ingest",),
+    "batch": ("batch",),
+    "housekeeping": ("housekeeping",),
+}
+"""The steps of each kind of run, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +201,12 @@ def ended_step(store: ObjectStore, run_id: str, verb: str) -> Ended | None:
     key = layout.run_step(run_id, verb)
     found = get_or_none(store, key)
     return None if found is None else decode(Ended, _read(found.body, run_id, verb, key), key)
+
+
+def failure(store: ObjectStore, run_id: str, verb: str) -> bytes | None:
+    """Return what is kept of the last failure of a step, or None."""
+    found = get_or_none(store, layout.run_failure(run_id, verb))
+    return None if found is None else found.body
 
 
 def _body(run_id: str, verb: str, document: Mapping[str, Any]) -> bytes:

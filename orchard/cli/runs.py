@@ -1,0 +1,84 @@
+"""`orchard runs`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchard.cli.output import Output
+from orchard.cli.verb import verb
+
+if TYPE_CHECKING:
+    from orchard.journal import Entry
+
+
+@verb(
+    examples=(
+        "orchard runs\n"
+        "orchard runs --kind retrain --limit 5\n"
+        "orchard runs nightly-2026-11-24\n"
+        "orchard runs --json | jq '.runs[] | select(.state == \"refused at gate\") | .reason'"
+    )
+)
+@click.argument("run_id", required=False)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many, the newest first.")
+@click.option(
+    "--kind", type=click.Choice(["retrain", "ingest", "batch", "housekeeping"]), help="Only these.  [default: all]"
+)
+def runs(out: Output, *, run_id: str | None, limit: int, kind: str | None) -> None:
+    """List runs with their verdicts, or show the steps of one.
+
+    Everything comes from the store: it does not matter what started a run or whether that is still there. A run that
+    stands at a step is working on it, waits for its next try, or was given up.
+    """
+    from orchard import settings
+    from orchard.journal import read_entries
+    from orchard.store import open_store
+
+    store = open_store(settings.load())
+    found = read_entries(store, limit, run_id, kind)
+    text = _one(out, found[0]) if run_id else _all(out, found) if found else f"no run is known to {store.name}"
+    out.result({"runs": [_document(entry) for entry in found]}, text)
+
+
+def _document(entry: Entry) -> dict[str, Any]:
+    from orchard.documents import encode
+
+    derived = {name: getattr(entry, name) for name in ("state", "reason", "verdict", "version", "seconds")}
+    steps = {name: encode(ended) for name, ended in entry.steps.items()}
+    return {**encode(entry.run), **derived, "steps": steps, "failures": entry.failures}
+
+
+def _about(entry: Entry) -> str:
+    run = entry.run
+    return run.day or (f"{run.dataset.name} {run.dataset.version}" if run.dataset else "-")
+
+
+def _all(out: Output, found: list[Entry]) -> str:
+    rows = [
+        [
+            entry.run.run_id,
+            entry.run.kind,
+            f"{entry.run.started[:19]}Z",
+            _about(entry),
+            entry.state,
+            entry.verdict or "-",
+            entry.version or "-",
+            f"{entry.seconds:.0f} s",
+        ]
+        for entry in found
+    ]
+    return out.table(["run", "kind", "began", "about", "state", "gate", "version", "verbs"], rows)
+
+
+def _one(out: Output, entry: Entry) -> str:
+    rows = [
+        [name, ended.outcome, f"{ended.seconds:.1f} s", f"{ended.ended[:19]}Z", " ".join(ended.pages) or "-"]
+        for name, ended in entry.steps.items()
+    ]
+    rows += [[name, "failed", "-", f"{str(item['when'])[:19]}Z", "-"] for name, item in entry.failures.items()]
+    run = entry.run
+    head = f"{run.run_id}: {run.kind} about {_about(entry)}, begun by {run.by}; {entry.state}"
+    lines = [head, "", out.table(["step", "outcome", "took", "ended", "page"], rows) if rows else "no step has ended"]
+    return "\n".join([*lines, *(["", entry.reason] if entry.reason else [])])

@@ -1,0 +1,118 @@
+"""What is deleted by itself, day after day: bytes of old versions, files of old runs, old captures; never what is served.
+
+Deleting is safe to repeat and to kill: what is gone is gone, and what is left goes the next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from orchard import layout
+from orchard.errors import ObjectNotFound
+from orchard.journal import objects_by_run, read_runs
+from orchard.pruning import Pruned, Wish, prune
+from orchard.signing import TrustedKeys
+from orchard.store.objects import ObjectStore, Stat
+
+__all__ = ["Expired", "Kept", "Swept", "sweep"]
+
+STALE = timedelta(hours=1)
+"""The mark of a prune that is so old was left by one that was killed: a living one changes it after every few thousand blobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """For how long things are kept.
+
+    Attributes:
+        versions: how many of the newest versions, and steps back on each channel.
+        files: days for what steps of a run leave for each other.
+        pages: days for the pages of runs.
+        captures: days for captured requests.
+        served: versions that are served somewhere.
+    """
+
+    versions: int = 10
+    files: int = 30
+    pages: int = 180
+    captures: int = 30
+    served: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """How many objects are gone, or would go, and their bytes."""
+
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What housekeeping did, or would do: bytes of versions, runs' files, runs' pages, captures."""
+
+    pruned: Pruned
+    files: Expired
+    pages: Expired
+    captures: Expired
+
+
+def sweep(store: ObjectStore, model: str, trusted: TrustedKeys, kept: Kept, now: datetime, *, delete: bool) -> Swept:
+    """Delete what nobody needs any more, or say how much that is. Records of runs, manifests and histories stay for ever.
+
+    Args:
+        store: where.
+        model: the model whose versions and captures are looked at; runs of all models are.
+        trusted: the keys that are believed.
+        kept: for how long things are kept.
+        now: the time, UTC.
+        delete: False: only look.
+
+    Raises:
+        ConflictError: another prune is at work.
+        IntegrityError: a manifest, a channel, a history or a run cannot be believed: nothing more is deleted.
+        StoreError: the store did not answer or refused.
+    """
+    wish = Wish(kept.versions, kept.served, delete, resume=_is_stale(store, model, now))
+    pruned = prune(store, model, trusted, wish)
+    objects = objects_by_run(store)
+    started = {run.run_id: datetime.fromisoformat(run.started) for run in read_runs(store, objects)}
+
+    def old(folder: str, days: int) -> list[Stat]:
+        edge = now - timedelta(days=days)
+        return [
+            stat
+            for name, stats in objects.items()
+            if name in started and started[name] < edge
+            for stat in stats
+            if stat.modified < edge and stat.key.startswith(f"{layout.runs()}/{name}/{folder}/")
+        ]
+
+    files = _expire(store, old("files", kept.files), delete)
+    pages = _expire(store, old("pages", kept.pages), delete)
+    return Swept(pruned, files, pages, _expire(store, _old_captures(store, model, now, kept.captures), delete))
+
+
+def _old_captures(store: ObjectStore, model: str, now: datetime, days: int) -> list[Stat]:
+    edge = (now - timedelta(days=days)).date().isoformat()
+    found = ((layout.day_of_capture_key(stat.key), stat) for stat in store.list(layout.captures(model)))
+    return [stat for day, stat in found if day is not None and day < edge]
+
+
+def _expire(store: ObjectStore, stats: Iterable[Stat], delete: bool) -> Expired:
+    count = size = 0
+    for stat in stats:
+        if delete:
+            store.delete(stat.key)
+        count += 1
+        size += stat.size
+    return Expired(count, size)
+
+
+def _is_stale(store: ObjectStore, model: str, now: datetime) -> bool:
+    try:
+        return now - store.head(layout.pruning(model)).modified.astimezone(UTC) > STALE
+    except ObjectNotFound:
+        return False
