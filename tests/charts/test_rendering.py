@@ -46,6 +46,7 @@ REFUSED = {
         (*EXTERNAL, *KEYS, "--set", "objectStore.cloudIdentity=true"),
         "Leave one of them out",
     ),
+    "tokens that the engine does not know": (("--set", "serving.tokenSecret=callers"), "does not ask for"),
     "cloud rights for our own store": (("--set", "objectStore.cloudIdentity=true"), "knows only keys"),
     "half of the store's keys": (
         ("--set", "objectStore.existingSecrets.sync=mine"),

@@ -96,3 +96,21 @@ def test_services_select_pods_and_ports_that_are_there(render, scenario):
             for port in item.get("ports", [])
         }
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
+
+
+def test_without_a_token_secret_nobody_is_asked_for_one(render):
+    assert "token" not in str(pod(render("engine-orchard"))["containers"] + pod(render("engine-orchard"))["initContainers"])
+
+
+def test_engine_sync_and_helm_test_get_the_tokens(render):
+    documents = render("engine-orchard", "--set", "serving.tokenSecret=callers")
+    spec, mount = pod(documents), {"name": "tokens", "mountPath": "/keys/tokens", "readOnly": True}
+
+    assert "--token-file=/keys/tokens/tokens" in spec["containers"][0]["args"]
+    assert "--engine-token-file=/keys/tokens/tokens" in spec["initContainers"][0]["args"]
+    assert spec["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/readyz/fruits"  # it brings no token
+    asking = find(documents, "Pod", "-test")["spec"]
+    for container in (*spec["containers"], *spec["initContainers"], *asking["containers"]):
+        assert mount in container["volumeMounts"]
+    for volumes in (spec["volumes"], asking["volumes"]):
+        assert [item["secret"]["secretName"] for item in volumes if item["name"] == "tokens"] == ["callers"]

@@ -73,6 +73,22 @@ http://{{ include "orchard.fullname" . }}-store:8333
 {{- end }}
 {{- end -}}
 
+{{/* Tokens that callers of the model server must bring: the engine takes them all, who asks from here brings the first. */}}
+{{- define "orchard.tokenMount" -}}
+{{- if .Values.serving.tokenSecret }}
+- {name: tokens, mountPath: /keys/tokens, readOnly: true}
+{{- end }}
+{{- end -}}
+{{- define "orchard.tokenVolume" -}}
+{{- if .Values.serving.tokenSecret }}
+- name: tokens
+  secret:
+    secretName: {{ .Values.serving.tokenSecret }}
+    defaultMode: 0440
+    items: [{key: tokens, path: tokens}]
+{{- end }}
+{{- end -}}
+
 {{- define "orchard.signingSecret" -}}
 {{- default (printf "%s-signing" (include "orchard.fullname" .)) .Values.signing.existingSecret -}}
 {{- end -}}

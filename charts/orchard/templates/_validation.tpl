@@ -32,6 +32,9 @@
 {{- if and (eq .Values.serving.engine "tensorflow-serving") (eq (index .Values.serving.nodeSelector "kubernetes.io/arch" | default "") "arm64") -}}
 {{- fail "\n\nThere is no tensorflow/serving for arm64, where serving.nodeSelector sends it.\nSet serving.engine=orchard: it answers the same API there." -}}
 {{- end -}}
+{{- if and .Values.serving.tokenSecret (ne .Values.serving.engine "orchard") -}}
+{{- fail (printf "\n\nserving.tokenSecret makes callers bring a token, which %s does not ask for.\nSet serving.engine=orchard, or put something before it that asks." .Values.serving.engine) -}}
+{{- end -}}
 {{- if and .Values.serving.autoscaling.enabled (gt (int .Values.serving.autoscaling.minReplicas) (int .Values.serving.autoscaling.maxReplicas)) -}}
 {{- fail (printf "\n\nserving.autoscaling.minReplicas (%d) is more than maxReplicas (%d)." (int .Values.serving.autoscaling.minReplicas) (int .Values.serving.autoscaling.maxReplicas)) -}}
 {{- end -}}

@@ -8,6 +8,9 @@ args:
   - --port=8501
   - --grpc-port=8500
   - --models-config=/serving/models.config
+  {{- if .Values.serving.tokenSecret }}
+  - --token-file=/keys/tokens/tokens
+  {{- end }}
   {{- with .Values.serving.engineArgs }}{{ toYaml . | nindent 2 }}{{ end }}
 env:
   - {name: ORCHARD_MODEL, value: {{ .Values.model | quote }}}
