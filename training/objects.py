@@ -6,14 +6,26 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from pathlib import PurePosixPath
 
 from orchard.errors import ObjectNotFound
 from orchard.store import ObjectStore
 from training.ingest.refusals import Reason, Unfit
 
-__all__ = ["read_in_order"]
+__all__ = ["list_names", "read_in_order"]
 
 AT_A_TIME = 8
+
+
+def list_names(store: ObjectStore, folder: str) -> list[str]:
+    """Name what lies in a folder, by its path in it, sorted; the empty objects that stand for folders themselves are left out.
+
+    Raises:
+        StoreError: the store did not answer or refused.
+    """
+    found = [stat for stat in store.list(folder) if stat.key.startswith(f"{folder}/")]
+    parents = {str(parent) for stat in found for parent in PurePosixPath(stat.key).parents}
+    return sorted(stat.key.removeprefix(f"{folder}/") for stat in found if stat.size or stat.key not in parents)
 
 
 def _read(store: ObjectStore, key: str, largest: int) -> bytes | Unfit:

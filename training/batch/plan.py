@@ -11,6 +11,7 @@ from orchard.commits import create_once, get_or_none
 from orchard.documents import FORMAT, STRICT, canonical_json, decode, encode, parse
 from orchard.errors import DataError, IntegrityError
 from training.incumbent import Channel
+from training.objects import list_names
 
 __all__ = ["Plan", "fix"]
 
@@ -86,8 +87,6 @@ def _made(channel: Channel, day: str, by: str, run_id: str | None) -> bytes:
             f"the channel {channel.name} of {channel.model!r} means no version: there is nobody to ask",
             hint="`orchard promote` makes it mean one",
         )
-    folder = layout.batch_input(day)
-    photos = sorted(stat.key.removeprefix(f"{folder}/") for stat in channel.store.list(folder))
     created = datetime.now(UTC).isoformat(timespec="milliseconds")
     plan = Plan(
         FORMAT,
@@ -100,6 +99,6 @@ def _made(channel: Channel, day: str, by: str, run_id: str | None) -> bytes:
         created,
         by,
         run_id,
-        tuple(photos),
+        tuple(list_names(channel.store, layout.batch_input(day))),
     )
     return canonical_json(encode(plan))

@@ -56,7 +56,7 @@ def ingest_day(settings: Settings, request: Request, day: str, split: str, out: 
     """
     store = open_store(settings)
     incoming = Incoming(store, request.dataset, day, split)
-    if not incoming.keys():
+    if not incoming.names():
         return Daily(None, None, f"no photos for {day}: nothing lies under {incoming}")
     folder = DATA / request.dataset
     if not (folder / INDEX).exists() and dataset.current(store, request.dataset) is not None:

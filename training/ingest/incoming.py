@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from orchard import layout
 from orchard.store import ObjectStore
 from training.ingest.refusals import Reason, Refused, Unfit, readable
 from training.ingest.sources import SPLIT_OF, Entry, Placing, make_entry
-from training.objects import read_in_order
+from training.objects import list_names, read_in_order
 
 __all__ = ["SOURCE", "Incoming"]
 
@@ -43,14 +44,15 @@ class Incoming:
         """Where the photos lie."""
         return layout.incoming(self.dataset, self.day)
 
-    def keys(self) -> list[str]:
-        """The photos' keys, sorted."""
-        return sorted(stat.key for stat in self.store.list(self.folder))
+    def names(self) -> list[str]:
+        """The photos' paths in the folder, sorted."""
+        return list_names(self.store, self.folder)
 
     def walk(self, placing: Placing) -> Iterator[Entry]:
         """Yield everything that lies there, in the order of the names."""
         placing = Placing(None, None, placing.largest)
-        for key, body in read_in_order(self.store, self.keys(), placing.largest):
+        keys = [f"{self.folder}/{name}" for name in self.names()]
+        for key, body in read_in_order(self.store, keys, placing.largest):
             parts = tuple(key.removeprefix(f"{self.folder}/").split("/"))
             if len(parts) == 2:
                 parts = (self.split, *parts)
@@ -58,7 +60,7 @@ class Incoming:
             if not named and not parts[-1].startswith("."):
                 yield Refused(readable(key), Reason.MISPLACED, HINT)
                 continue
-            yield make_entry(key, (SOURCE, *parts), SOURCE, placing, lambda body=body: _opened(body))  # type: ignore[misc]
+            yield make_entry(key, (SOURCE, *parts), SOURCE, placing, partial(_opened, body))
 
 
 def _opened(body: bytes | Unfit) -> bytes:

@@ -1,0 +1,120 @@
+"""What goes by itself after a while, and what never does."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from orchard import channels, layout, registry, runs
+from orchard.cli import main
+from orchard.documents import FORMAT, canonical_json, encode
+from orchard.errors import ConflictError
+from orchard.holds import Mark
+from orchard.housekeeping import Kept, sweep
+from orchard.runs import Ended, Run
+from orchard.signing import create_pair
+from tests.faults.crashing_store import CrashingStore, Killed
+from tests.orchard.models import BECAUSE, KEY, MODEL, TRUSTED, facts, saved_model
+
+NOW = datetime.now(UTC)
+LATER = NOW + timedelta(days=40)
+
+
+@pytest.fixture
+def grown(memory, tmp_path):
+    """Four versions of which one is live, a run of today with files and a page, captures of two days."""
+    for number in range(1, 5):
+        registry.publish(memory, MODEL, saved_model(tmp_path / str(number), number), facts(), KEY)
+    channels.promote(memory, MODEL, "stable", 2, KEY, BECAUSE)
+    runs.begin(memory, Run(FORMAT, "r1", "retrain", None, MODEL, "stable", None, NOW.isoformat(), "anna"))
+    runs.end_step(memory, "r1", "validate", Ended("done", "", "", "", 1.0, {}, None, ()))
+    memory.put(layout.run_file("r1", "train", "0" * 64), b"x" * 100)
+    memory.put(layout.run_checkpoint("r1"), b"x" * 10)
+    memory.put(layout.run_page("r1", "evaluate"), b"page")
+    memory.put("runs/unknown/files/what.tar", b"x")
+    for day in (NOW, NOW + timedelta(days=30)):
+        memory.put(f"{layout.captures(MODEL)}/{day.date().isoformat()}/part-1.jsonl", b"{}")
+    return memory
+
+
+def keys(store):
+    return {stat.key for stat in store.list("")}
+
+
+def swept(store, now, *, delete=True, **kept):
+    return sweep(store, MODEL, TRUSTED, Kept(**kept), now, delete=delete)
+
+
+def test_young_things_stay(grown):
+    before = keys(grown)
+    done = swept(grown, NOW + timedelta(days=1))
+
+    assert (done.pruned.blobs, done.files.objects, done.pages.objects, done.captures.objects) == (0, 0, 0, 0)
+    assert keys(grown) <= before
+    assert {key for key in before - keys(grown) if "/holds/" not in key} == set()
+
+
+def test_old_files_and_captures_go_and_what_is_served_or_said_stays(grown):
+    before = keys(grown)
+    told = swept(grown, LATER, delete=False, versions=1)
+    assert keys(grown) == before
+
+    done = swept(grown, LATER, versions=1, served=frozenset({3}))
+    assert (told.files, told.captures) == (done.files, done.captures)
+    assert (done.files.objects, done.files.bytes, done.pages.objects, done.captures.objects) == (2, 110, 0, 1)
+    assert sorted(done.pruned.kept) == [2, 3, 4]
+    gone = before - keys(grown)
+    assert {key for key in gone if key.startswith(("runs/", "capture/"))} == {
+        layout.run_file("r1", "train", "0" * 64),
+        layout.run_checkpoint("r1"),
+        f"{layout.captures(MODEL)}/{NOW.date().isoformat()}/part-1.jsonl",
+    }
+    registry.verify_blobs(grown, registry.read_manifest(grown, MODEL, 2, TRUSTED))
+    assert swept(grown, NOW + timedelta(days=200)).pages.objects == 1
+    assert grown.exists(layout.run_step("r1", "validate"))
+    assert grown.exists(layout.run("r1"))
+
+
+def test_a_killed_prune_is_gone_on_with_once_it_is_old_and_left_alone_before(grown):
+    manifest = registry.read_manifest(grown, MODEL, 1, TRUSTED)
+    mark = Mark(FORMAT, MODEL, 1, tuple(sorted(file.sha256 for file in manifest.files)))
+    grown.put(layout.pruning(MODEL), canonical_json(encode(mark)))
+
+    with pytest.raises(ConflictError, match="another prune"):
+        swept(grown, datetime.now(UTC), versions=1)
+    done = swept(grown, datetime.now(UTC) + timedelta(hours=2), versions=1)
+    assert done.pruned.deleted
+    registry.verify_blobs(grown, registry.read_manifest(grown, MODEL, 2, TRUSTED))
+
+
+def test_killed_at_any_deletion_the_next_one_does_the_rest(grown):
+    calm = CrashingStore(grown)
+    sweep(calm, MODEL, TRUSTED, Kept(), LATER, delete=False)
+    for deletions in range(3):  # two files and a capture
+        crashing = CrashingStore(grown, len(calm.calls) - deletions, "killed after")
+        with pytest.raises(Killed):
+            sweep(crashing, MODEL, TRUSTED, Kept(), LATER, delete=True)
+        assert crashing.calls[-1].startswith("delete ") or crashing.calls[-1].startswith("list ")
+
+    swept(grown, LATER)
+    assert [key for key in keys(grown) if key.startswith("runs/r1/files/")] == []
+    assert swept(grown, LATER, delete=False).files.objects == 0
+
+
+def test_the_verb_says_what_would_go_and_deletes_only_when_it_may(grown, tmp_path, monkeypatch, capsys):
+    pair = create_pair(tmp_path / "keys")
+    monkeypatch.setenv("ORCHARD_STORE_URL", "memory://")
+    monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(pair.public))
+    monkeypatch.setattr("orchard.store.open_store", lambda settings: grown)
+    monkeypatch.setattr("orchard.signing.load_trusted", lambda path: TRUSTED)
+    before = keys(grown)
+
+    assert main(["housekeeping", "--dry-run", "--json", "--keep", "1"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["dry_run"], told["versions"]["objects"], told["versions"]["kept"]) == (True, 2, [2, 4])
+    assert keys(grown) == before
+    assert main(["housekeeping", "--keep", "1"]) == 0
+    assert "2 objects were deleted" in capsys.readouterr().out
+    assert len([key for key in before - keys(grown) if "/blobs/" in key]) == 2

@@ -1,0 +1,232 @@
+"""A day's photos are predicted once, whatever happens on the way, by the version that was proved."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from orchard import channels, layout, registry
+from orchard.channels import Intent
+from orchard.cli import main
+from orchard.cli.output import Output
+from orchard.errors import DataError, IntegrityError
+from orchard.gate import read_bars
+from orchard.settings import Settings, load
+from orchard.signing import create_pair, load_key
+from tests import photos
+from tests.faults.crashing_store import CrashingStore, Killed
+from tests.training.candidates import BARS, draw, judge, lay
+from training.batch import day as batch_day
+from training.batch.day import predict_day
+from training.gating import gate
+from training.incumbent import Channel
+from training.publishing import Target, publish
+
+OUT = Output(as_json=True)
+DAY = "2026-11-24"
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    return create_pair(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def candidates(tmp_path_factory):
+    """Two candidates that were judged: one that knows colours, and one that takes red for blue."""
+    made = []
+    for wrong in ({}, {"Red": "Blue"}):
+        workspace = lay(tmp_path_factory.mktemp("candidate"), taken_for=wrong)
+        judge(workspace)
+        gate(workspace, read_bars(BARS), None, OUT, override_reason="for a test")
+        made.append(workspace)
+    return made
+
+
+@pytest.fixture
+def served(memory, keys, candidates, monkeypatch):
+    """A store where version 1 is live; `predict_day` opens it."""
+    key = load_key(keys.private)
+    channel = Channel(memory, "fruits", "stable", key.trusted)
+    publish(candidates[0], Target(channel, key, "tester"))
+    channels.promote(memory, "fruits", "stable", 1, key, Intent("tester", "first"), override_reason="for a test")
+    monkeypatch.setattr(batch_day, "open_channel", lambda settings: channel)
+    return memory
+
+
+@pytest.fixture
+def settings(keys):
+    return Settings(store_url="memory://", trusted_keys_file=keys.public, actor="tester")
+
+
+def fill(store, day=DAY):
+    for label in ("Blue", "Green", "Red", "Yellow"):
+        store.put(f"{layout.batch_input(day)}/shelf/{label}-1.jpg", draw(label, 7))
+    return 4
+
+
+def table(store, day=DAY):
+    return pq.read_table(io.BytesIO(store.get(layout.batch_output(day, "predictions.parquet")).body)).to_pylist()
+
+
+def everything(store):
+    return {stat.key: store.get(stat.key).body for stat in store.list("batch/out")}
+
+
+def test_every_photo_is_a_row_and_what_is_no_photo_is_one_with_its_reason(served, settings):
+    fill(served)
+    bad = {"broken.jpg": photos.truncated(), "empty.jpg": b"", "notes.txt": b"bananas", "=cmd.jpg": b"x"}
+    for name, body in bad.items():
+        served.put(f"{layout.batch_input(DAY)}/{name}", body)
+
+    done = predict_day(settings, DAY, OUT).done
+
+    rows = table(served)
+    assert [row["photo"] for row in rows] == sorted(
+        [*bad, *(f"shelf/{c}-1.jpg" for c in ("Blue", "Green", "Red", "Yellow"))]
+    )
+    answered = [row for row in rows if row["error"] is None]
+    assert all(row["photo"] == f"shelf/{row['label']}-1.jpg" for row in answered), answered
+    assert all(0.5 < row["probability"] <= 1 and row["second"] != row["label"] for row in answered)
+    assert {row["photo"]: row["error"] for row in rows if row["error"]} == {
+        "broken.jpg": "truncated",
+        "empty.jpg": "empty file",
+        "notes.txt": "not an image",
+        "=cmd.jpg": "not an image",
+    }
+    assert (done["photos"], done["predicted"], done["refused"], done["version"]) == (8, 4, 4, 1)
+    assert done["counts"] == {"Blue": 1, "Green": 1, "Red": 1, "Yellow": 1}
+    listed = list(csv.DictReader(io.StringIO(served.get(layout.batch_output(DAY, "predictions.csv")).body.decode())))
+    assert [row["label"] for row in listed] == [row["label"] or "" for row in rows]
+    assert listed[0]["photo"] == "'=cmd.jpg", "no formula for a spreadsheet"
+    page = served.get(layout.batch_output(DAY, "index.html")).body.decode()
+    assert all(text in page for text in ("4 of 8 photos have an answer", "broken.jpg", "truncated", "By label"))
+
+
+def test_a_day_that_is_done_is_not_done_again(served, settings):
+    fill(served)
+    first = predict_day(settings, DAY, OUT)
+    before = everything(served)
+    served.put(f"{layout.batch_input(DAY)}/late.jpg", draw("Red", 9))
+
+    again = predict_day(settings, DAY, OUT)
+
+    assert (first.before, again.before, again.done) == (False, True, first.done)
+    assert everything(served) == before
+
+
+def test_a_day_without_photos_is_done_with_no_rows_and_one_without_a_model_is_not(
+    served, settings, memory, monkeypatch
+):
+    done = predict_day(settings, DAY, OUT).done
+    assert (done["photos"], table(served)) == (0, [])
+    assert b"There were no photos" in served.get(layout.batch_output(DAY, "index.html")).body
+
+    empty = batch_day.open_channel(settings)
+    monkeypatch.setattr(batch_day, "open_channel", lambda settings: Channel(memory, "fruits", "canary", empty.trusted))
+    with pytest.raises(DataError, match="means no version"):
+        predict_day(settings, "2026-11-25", OUT)
+    assert not memory.exists(layout.batch_output("2026-11-25", "plan.json"))
+
+
+def test_killed_at_any_call_of_the_store_the_next_attempt_leaves_the_same(served, settings, monkeypatch):
+    fill(served)
+    true = batch_day.open_channel(settings)
+    calm = CrashingStore(served)
+    monkeypatch.setattr(batch_day, "open_channel", lambda settings: Channel(calm, true.model, true.name, true.trusted))
+    predict_day(settings, DAY, OUT)
+    calls = [call for call in calm.calls if not call.startswith("stream batch")]  # several at a time, in any order
+    expected = {row["photo"]: row["label"] for row in table(served)}
+
+    for at in [0, 1, *range(3, len(calls), 2), len(calls) - 1]:
+        day = f"2026-10-{at + 1:02d}"
+        fill(served, day)
+        crashing = CrashingStore(served, at, "killed after")
+        monkeypatch.setattr(
+            batch_day, "open_channel", lambda settings, it=crashing: Channel(it, true.model, true.name, true.trusted)
+        )
+        with pytest.raises(Killed):
+            predict_day(settings, day, OUT)
+        monkeypatch.setattr(batch_day, "open_channel", lambda settings: true)
+        left = served.exists(layout.batch_output(day, "done.json"))
+        assert predict_day(settings, day, OUT).before == left
+        assert {row["photo"]: row["label"] for row in table(served, day)} == expected
+
+
+def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
+    served, settings, keys, candidates, monkeypatch
+):
+    fill(served)
+    true = batch_day.open_channel(settings)
+    monkeypatch.setattr("training.batch.day.leave", lambda *args: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        predict_day(settings, DAY, OUT)
+    monkeypatch.undo()
+    monkeypatch.setattr(batch_day, "open_channel", lambda settings: true)
+    key = load_key(keys.private)
+    gate(candidates[1], read_bars(BARS), true, OUT, override_reason="for a test")
+    publish(candidates[1], Target(true, key, "tester"))
+    channels.promote(served, "fruits", "stable", 2, key, Intent("tester", "second"), override_reason="for a test")
+    served.put(f"{layout.batch_input(DAY)}/late.jpg", draw("Red", 9))
+
+    done = predict_day(settings, DAY, OUT).done
+
+    assert (done["version"], done["photos"], done["counts"]["Red"]) == (1, 4, 1)
+    fill(served, "2026-11-25")
+    after = predict_day(settings, "2026-11-25", OUT).done
+    assert (after["version"], after["counts"].get("Red"), after["counts"]["Blue"]) == (2, None, 2)
+
+
+def test_a_version_that_was_tampered_with_predicts_nothing(served, settings, keys):
+    fill(served)
+    manifest = registry.read_manifest(served, "fruits", 1, load_key(keys.private).trusted)
+    graph = next(file for file in manifest.files if file.path == "saved_model.pb")
+    body = bytearray(served.get(layout.blob("fruits", graph.sha256)).body)
+    body[len(body) // 2] ^= 1
+    served.put(layout.blob("fruits", graph.sha256), bytes(body))
+
+    with pytest.raises(IntegrityError, match="another SHA-256"):
+        predict_day(settings, DAY, OUT)
+    assert not served.exists(layout.batch_output(DAY, "done.json"))
+
+
+KILLED_LATE = """
+import os, signal, sys
+from training.batch import outputs
+outputs.create_once = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+from orchard.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_the_verb_on_the_real_store_survives_kill_9(seaweed, keys, candidates, workspace, monkeypatch, capsys):
+    monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(keys.public))
+    monkeypatch.setenv("ORCHARD_SIGNING_KEY_FILE", str(keys.private))
+    shutil.copytree(candidates[0].root, workspace, dirs_exist_ok=True)
+    assert main(["publish"]) == 0
+    assert main(["promote", "1", "--why", "first"]) == 0
+    fill(seaweed)
+
+    command = [sys.executable, "-c", KILLED_LATE, "batch", "--day", DAY]
+    killed = subprocess.run(command, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not seaweed.exists(layout.batch_output(DAY, "done.json"))
+    left = seaweed.get(layout.batch_output(DAY, "predictions.parquet")).body
+    capsys.readouterr()
+
+    assert main(["batch", "--day", f"{DAY}T03:00:00+00:00", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main(["batch", "--day", DAY, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert (first["before"], again["before"], first["photos"]) == (False, True, 4)
+    assert seaweed.get(layout.batch_output(DAY, "predictions.parquet")).body == left
+    assert load().store_url.startswith("s3://")
+    assert main(["batch", "--day", "yesterday"]) == 2
