@@ -68,6 +68,11 @@ class Release:
         )
 
     @property
+    def profiles(self) -> list[str]:
+        """How long training may be; the one that is taken unless another is chosen comes first."""
+        return sorted({self.profile, "full", "short"}, key=lambda name: (name != self.profile, name))
+
+    @property
     def photos(self) -> Asset:
         """The dataset as an asset: who writes a new version of it says so, and who learns from it is started."""
         place = f"{self.namespace or 'orchard'}/datasets/{self.dataset}"

@@ -38,7 +38,7 @@ with DAG(
             "latest", type=["string", "integer"], pattern="^(latest|[1-9][0-9]*)$", minimum=1,
             title="Dataset version", description="a number, or latest: what is current when the run begins",
         ),
-        "profile": Param(RELEASE.profile, enum=["full", "short"], title="Profile", description="short: a few epochs"),
+        "profile": Param(RELEASE.profile, enum=RELEASE.profiles, title="Profile", description="short: a few epochs"),
         "force": Param(
             None, type=["null", "string"], pattern=r"\S.*\S.*\S", minLength=10, maxLength=500,
             title="Publish although the gate refuses", description="the reason, kept for ever; empty: the gate decides",

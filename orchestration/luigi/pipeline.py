@@ -1,0 +1,60 @@
+"""The loop as tasks of Luigi. A task is complete when the store has its step recorded, under the run's name.
+
+luigi --module orchestration.luigi.pipeline Retrain --name nightly-24 --profile short --local-scheduler
+luigi --module orchestration.luigi.pipeline RangeDailyBase --of Daily --start 2026-11-18 --stop 2026-11-21 --local-scheduler
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import luigi
+from luigi.tools.range import RangeDailyBase  # noqa: F401 (past days: the second command names it)
+
+from orchard import settings
+from orchard.errors import OrchardError
+from orchard.processes import Child
+from orchard.runs import STEPS_OF, ended_step
+from orchard.store import open_store
+
+OPTIONS = {"validate": "dataset_version", "train": "profile", "gate": "force", "batch": "day", "ingest": "day"}
+
+
+class Step(luigi.Task):
+    """A verb, run by `orchard step` in an empty folder; it fails when that does, and then nothing after it runs."""
+
+    name, verb, project = luigi.Parameter(), luigi.Parameter(), luigi.Parameter(default="", significant=False)
+
+    def complete(self) -> bool:
+        """Whether it has ended, other than by a refusal."""
+        ended = ended_step(open_store(settings.load()), self.name, self.verb)
+        return ended is not None and ended.outcome != "refused"
+
+    def run(self) -> None:
+        """Run it; its words go where Luigi's go."""
+        options = [f"--project={Path(self.project).absolute()}"] if self.project else []
+        if option := OPTIONS.get(self.verb):
+            options.append(f"--{option.replace('_', '-')}={getattr(self, option)}")
+        command, known = ["orchard", "step", self.verb, *options], os.environ | {"ORCHARD_RUN_ID": self.name}
+        with tempfile.TemporaryDirectory() as folder, Child(command, environment=known, cwd=Path(folder)) as child:
+            if child.wait() != 0:
+                raise OrchardError(f"{self.verb} of {self.name} ended with exit code {child.wait()}")
+
+
+class Retrain(Step):
+    """A step of a retraining, after those before it; all of them, if none is named."""
+
+    verb, force = luigi.Parameter(default="promote"), luigi.Parameter(default="")
+    dataset_version, profile = luigi.Parameter(default="latest"), luigi.Parameter(default="full")
+
+    def requires(self) -> list[luigi.Task]:
+        """The step before."""
+        before = STEPS_OF["retrain"][: STEPS_OF["retrain"].index(self.verb)]
+        return [self.clone(verb=verb) for verb in before[-1:]]  # type: ignore[no-untyped-call]
+
+
+class Daily(Step):
+    """A day's photos: predicted (`batch`), or taken into the dataset (`ingest`)."""
+
+    day, verb = luigi.DateParameter(), luigi.Parameter(default="batch")
+    name = property(lambda self: f"{self.verb}-{self.day}")
