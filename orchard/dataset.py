@@ -163,7 +163,7 @@ def _made(
 ) -> DatasetVersion:
     created = datetime.now(UTC).isoformat(timespec="microseconds")
     return DatasetVersion(
-        FORMAT, name, number, digest(index), dict(index), parent, dvc_text, validation, created, created_by
+        FORMAT, name, number, digest(index), dict(index), parent, dvc_text, validation, created, created_by, run_id
     )
 
 

@@ -61,10 +61,17 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a step came to, and whether it had before."""
+    """What a step came to.
+
+    Attributes:
+        ended: how it ended.
+        before: whether it had before.
+        line: the last that its verb said, if it was run now.
+    """
 
     ended: Ended
     before: bool
+    line: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +166,13 @@ def perform(
         _require_own_folder(work.root, run_id)
         started = _now()
         try:
-            return Said(_work(work, run, performer, started), before=False)
+            return _work(work, run, performer, started)
         except OrchardError as error:
             _keep_failure(work, error)
             raise
 
 
-def _work(work: Stepping, run: Run, performer: Performer, started: str) -> Ended:
+def _work(work: Stepping, run: Run, performer: Performer, started: str) -> Said:
     if work.step.dataset:
         work.pull(run)
     for name in work.step.after:
@@ -176,7 +183,8 @@ def _work(work: Stepping, run: Run, performer: Performer, started: str) -> Ended
     work.runner.patient = True
     files = send(work.store, work.run_id, work.step.verb, work.root, work.step.leaves) if work.step.leaves else None
     ended = _ended(outcome, reason, started, finished, files, _send_page(work))
-    return runs.end_step(work.store, work.run_id, work.step.verb, ended)
+    kept = runs.end_step(work.store, work.run_id, work.step.verb, ended)
+    return Said(kept, before=False, line=finished.words[-1] if finished.words else "")
 
 
 def _ended(

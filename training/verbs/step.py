@@ -99,7 +99,11 @@ def _perform(out: Output, name: str, project: Path | None, wish: dict[str, Any],
     ended = said.ended
     code = 0 if ended.outcome == "done" else skip if skip is not None else _CODES[ended.outcome]
     when = f"before, at {ended.ended}: it is not run again" if said.before else f"in {ended.seconds:.1f} s"
-    last(code, ended.reason or f"{name}: {when}", summary.links(name, str(found.run_id), ended, wish.get("day")))
+    last(
+        code,
+        ended.reason or said.line or f"{name}: {when}",
+        summary.links(name, str(found.run_id), ended, wish.get("day")),
+    )
     _tell(out, name, said, f"{name}: {ended.outcome} {when}")
     if ended.outcome != "done":
         _leave(ended.reason, code)
