@@ -1,0 +1,273 @@
+"""A run's steps, each in an empty folder of its own: killed, ended, repeated, refused, raced."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import signal
+import tarfile
+import time
+
+import pytest
+
+from orchard import channels, layout, pointers, registry, runs
+from orchard.channels import Intent
+from orchard.errors import IntegrityError
+from orchard.manifest import Facts
+from orchard.runs import STEPS_OF
+from orchard.settings import Settings
+from orchard.signing import load_key, load_trusted
+from orchard.store import open_store
+from tests import photos
+from tests.training.stepping import Site, small_params
+from training.steps import parcels
+from training.steps.plan import STEPS
+from training.steps.project import Project
+
+pytestmark = [pytest.mark.xdist_group("steps"), pytest.mark.timeout(900)]
+
+PATIENCE = 120
+
+
+@pytest.fixture(scope="module")
+def site(embedded_store, tmp_path_factory):
+    """A store with a dataset in one version."""
+    embedded_store.create_bucket("steps")
+    environment = {**embedded_store.environment, "ORCHARD_STORE_URL": "s3://steps"}
+    settings = Settings(**{name.removeprefix("ORCHARD_").lower(): value for name, value in environment.items()})
+    made = Site(tmp_path_factory.mktemp("site"), open_store(settings), environment)
+    source = photos.fill(made.root / "photos", train=16, test=4)
+    assert made.run(None, "ingest", str(source)).code == 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(site):
+    """A run that is trained, in a moment, and evaluated."""
+    site.write_params(small_params(train={"epochs": 2}))
+    assert site.step("first", "validate").code == 0
+    last = site.step("first", "train")
+    assert last.code == 0, last.err
+    assert site.step("first", "evaluate").code == 0
+    return last
+
+
+def _start_training(site):
+    return site.start("long", "step", "train", "--project", str(site.root / "project"))
+
+
+def _wait_for_checkpoint(site, etag):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if site.store.exists(key := layout.run_checkpoint("long")) and site.store.head(key).etag != etag:
+            return site.store.head(key).etag
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint came")
+
+
+def _channel(site):
+    return pointers.read(site.store, "own", "stable", load_trusted(site.root / "keys" / "trusted-keys.pem"))
+
+
+def test_a_training_that_is_killed_or_ended_goes_on_in_another_folder(site):
+    """It has more epochs than anybody waits for, so that it is at work when it is killed, however fast the machine is."""
+    site.write_params(small_params(train={"epochs": 10_000, "early_stopping": {"patience": 10_000, "min_delta": 0.0}}))
+    assert site.step("long", "validate").code == 0
+    killed = _start_training(site)
+    etag = _wait_for_checkpoint(site, None)
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+
+    ended = _start_training(site)
+    _wait_for_checkpoint(site, etag)
+    ended.terminate()
+    _, words = ended.communicate(timeout=PATIENCE)
+    assert ended.returncode == 128 + signal.SIGTERM, words
+    went_on, epochs = (
+        int(found) for found in re.search(r"goes on after epoch (\d+).*epoch +(\d+) of", words, re.S).groups()
+    )
+    assert 0 < went_on < epochs
+    assert runs.ended_step(site.store, "long", "train") is None
+    assert runs.failure(site.store, "long", "train") is not None
+
+
+def test_a_step_that_has_ended_is_not_run_again(site, trained):
+    again = site.step("first", "train")
+
+    assert (again.code, again.document["before"]) == (0, True)
+    assert "photos/s" not in again.err
+    assert again.document["files"] == trained.document["files"]
+
+
+def test_a_step_wants_the_one_before_it_and_a_folder_of_its_own(site, trained):
+    early = site.step("second", "evaluate")
+    assert (early.code, "`orchard step train`" in early.document["error"]["hint"]) == (4, True)
+    assert site.summary()["exit_code"] == 4
+    assert "`train` of the run second has not ended" in site.summary()["said"]
+
+    folder = site.root / "busy"
+    (folder / "data").mkdir(parents=True)
+    refused = site.run("first", "step", "gate", folder=folder)
+    assert refused.code == 4
+    assert "a folder of its own" in refused.err
+    nameless = site.run(None, "step", "validate")
+    assert (nameless.code, "ORCHARD_RUN_ID" in nameless.err) == (3, True)
+
+
+def test_the_dataset_version_is_fixed_by_the_first_step(site, trained):
+    missing = site.step("elsewhere", "validate", "--dataset-version", "7")
+    assert (missing.code, "no version 7" in missing.document["error"]["message"]) == (4, True)
+    assert runs.read(site.store, "first").dataset.version == 1
+    other = site.step("first", "ingest", "--day", "2026-11-24")
+    assert (other.code, "another kind" in other.document["error"]["message"]) == (7, True)
+
+
+def test_a_refused_gate_ends_the_run_without_an_error_and_says_why(site, trained):
+    site.copy_run("first", "strict", "validate", "train", "evaluate")
+    _replace_bars(site, "strict", {"photos": {"all": 1000}})
+
+    gate = site.step("strict", "gate", "--skip-code=99", "--force=")
+    assert (gate.code, gate.document["outcome"]) == (99, "refused")
+    assert "at least 1,000 are needed" in gate.document["reason"] or "1000" in gate.document["reason"]
+    assert gate.err.splitlines()[-1] == gate.document["reason"]
+    assert site.summary() == {
+        "verb": "gate",
+        "exit_code": 99,
+        "said": gate.document["reason"],
+        "links": {"gate": "runs/strict/pages/gate.html"},
+    }
+    assert b"Refused" in site.store.get("runs/strict/pages/gate.html").body
+    assert site.step("strict", "gate").code == 5, "it is not run again, and is refused still"
+    assert site.step("strict", "publish", "--skip-code", "99").code == 99
+    listed = site.run(None, "runs", "--json").document["runs"]
+    assert {run["run_id"]: run["state"] for run in listed}["strict"] == "refused at gate"
+
+    forced = site.step("strict", "gate", "--skip-code=99", "--force=we know these photos")
+    assert (forced.code, forced.document["result"]["verdict"]) == (0, "overridden")
+    assert runs.ended_step(site.store, "strict", "gate").result["reason"] == "we know these photos"
+
+
+def _replace_bars(site, run_id, bars):
+    """Give a run that is copied other bars for its later steps."""
+    folder = site.root / f"bars-{run_id}"
+    trained = runs.ended_step(site.store, run_id, "train")
+    parcels.fetch(site.store, trained.files, folder, STEPS["train"].leaves)
+    (folder / ".orchard/step/params.yaml").write_text(json.dumps(small_params(gate=bars)))
+    parcel = parcels.send(site.store, run_id, "train", folder, STEPS["train"].leaves)
+    key = layout.run_step(run_id, "train")
+    document = json.loads(site.store.get(key).body)
+    document["result"]["files"] = {"key": parcel.key, "sha256": parcel.sha256, "bytes": parcel.bytes}
+    site.store.put(key, json.dumps(document).encode())
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(site, trained):
+    """Both are gated before either is published; one is live when the other comes."""
+    site.copy_run("first", "slow", "validate", "train", "evaluate")
+    assert site.step("first", "gate").code == 0
+    site.copy_run("first", "slow", "gate")
+    published = site.step("first", "publish")
+    assert (published.code, published.document["result"]["version"]) == (0, 1)
+    promoted = site.step("first", "promote")
+    assert (promoted.code, _channel(site).version) == (0, 1), promoted.err
+    assert site.summary()["links"] == {"version": "runs/first/steps/publish.json"}
+    assert _channel(site).why == "run first"
+    assert site.step("first", "promote").document["before"]
+
+    slow = site.step("slow", "publish")
+    assert slow.code == 0, slow.err
+    assert "Compared with version 1, which stable means" in slow.err, "it was gated again"
+    assert registry.versions(site.store, "own") == [1], "the same content is the same version"
+
+    key = load_key(site.root / "keys" / "signing-key.pem")
+    _publish_another(site, key)
+    late = site.step("slow", "promote", "--skip-code", "99")
+    assert (late.code, late.document["outcome"]) == (99, "superseded")
+    assert "means version 2 already" in late.document["reason"]
+    assert _channel(site).version == 2
+    done = site.run(None, "runs", "first", "--json").document["runs"][0]
+    assert (done["state"], done["verdict"], done["version"]) == ("done", "accepted", 1)
+    assert list(done["steps"]) == list(STEPS_OF["retrain"])
+    assert site.run(None, "runs", "nobody").code == 4
+
+
+def _publish_another(site, key):
+    """Somebody else's version, live."""
+    manifest = registry.read_manifest(site.store, "own", 1, key.trusted)
+    folder = site.root / "another"
+    for file in manifest.files:
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file.path).write_bytes(site.store.get(layout.blob("own", file.sha256)).body)
+    (folder / "assets" / "note.txt").write_text("other bytes")
+    facts = Facts(
+        signatures=manifest.signatures,
+        ops=manifest.ops,
+        classes=manifest.classes,
+        dataset=manifest.dataset,
+        params_digest=manifest.params_digest,
+        code=manifest.code,
+        metrics=manifest.metrics,
+        gate=manifest.gate,
+        created_by="somebody",
+        run_id="other",
+    )
+    done = registry.publish(site.store, "own", folder, facts, key)
+    channels.promote(site.store, "own", "stable", done.version, key, Intent("somebody", "quicker", "other"))
+
+
+def test_what_no_step_leaves_is_not_unpacked(tmp_path):
+    for name, kind in (
+        ("../evil", tarfile.REGTYPE),
+        ("/etc/evil", tarfile.REGTYPE),
+        ("artifacts/gate/link", tarfile.SYMTYPE),
+        ("data/own/x", tarfile.REGTYPE),
+    ):
+        body = io.BytesIO()
+        with tarfile.open(fileobj=body, mode="w") as archive:
+            item = tarfile.TarInfo(name)
+            item.type = kind
+            item.linkname = "/etc/passwd"
+            archive.addfile(item)
+        body.seek(0)
+        (tmp_path / "artifacts" / "gate").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "artifacts" / "gate" / "verdict.json").write_text("mine")
+        with pytest.raises(IntegrityError, match="no step leaves there"):
+            parcels.unpack(body, tmp_path, ("artifacts/gate",), "parcel")
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["verdict.json"]
+    with pytest.raises(IntegrityError, match="no archive"):
+        parcels.unpack(io.BytesIO(b"x" * 2000), tmp_path, ("artifacts/gate",), "parcel")
+
+
+def test_a_damaged_parcel_is_refused_and_the_same_files_make_the_same_one(memory, tmp_path):
+    (tmp_path / "a" / "artifacts").mkdir(parents=True)
+    (tmp_path / "a" / "artifacts" / "x").write_text("1")
+    first = parcels.send(memory, "run", "gate", tmp_path / "a", ("artifacts", "nothing"))
+    (tmp_path / "a" / "artifacts" / "x").touch()
+    assert parcels.send(memory, "run", "gate", tmp_path / "a", ("artifacts",)) == first
+    assert parcels.send(memory, "run", "gate", tmp_path / "a", ("nothing",)) is None
+
+    memory.put(first.key, memory.get(first.key).body.replace(b"1", b"2"))
+    with pytest.raises(IntegrityError, match="another SHA-256"):
+        parcels.fetch(memory, first, tmp_path / "b", ("artifacts",))
+    memory.delete(first.key)
+    with pytest.raises(IntegrityError, match="expired"):
+        parcels.fetch(memory, first, tmp_path / "b", ("artifacts",))
+
+
+def test_the_steps_of_a_retraining_are_those_of_the_plan():
+    assert tuple(name for name, step in STEPS.items() if step.kind == "retrain") == STEPS_OF["retrain"]
+    assert {step.kind for step in STEPS.values()} == set(STEPS_OF)
+
+
+def test_a_profile_is_laid_over_the_parameters(tmp_path):
+    (tmp_path / "params.yaml").write_text("model: {a: 1, b: {c: 2}}\ntrain: {epochs: 30}\n")
+    (tmp_path / "params.night.yaml").write_text("train: {epochs: 3}\nmodel: {b: {c: 5}}\n")
+    project = Project((tmp_path,))
+
+    assert project.params("full").splitlines()[0] == "model:"
+    assert "epochs: 3\n" in project.params("night")
+    assert "c: 5" in project.params("night")
+    with pytest.raises(Exception, match=r"params\.day\.yaml") as error:
+        project.params("day")
+    assert "night" in error.value.hint
