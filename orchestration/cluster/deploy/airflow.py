@@ -103,6 +103,11 @@ class Airflow:
             raise ClusterUnready(f"no log-in: {reply.status_code} {reply.text[:300]}")
         self._token = str(reply.json()["access_token"])
 
+    def address(self) -> tuple[str, str]:
+        """Return where it is reached now, and the token of whoever asks."""
+        self.health()
+        return self._url, self._token
+
     def begin(self, dag: str, conf: Mapping[str, Any], run: str, day: str | None = None) -> str:
         """Start a run, or find the one that has this id already; returns its id.
 
@@ -123,9 +128,35 @@ class Airflow:
                 raise
         return run
 
+    def backfill(self, dag: str, first: str, last: str) -> int:
+        """Make up for past days, one after the other, the oldest first; returns the backfill's id.
+
+        Args:
+            dag: whose.
+            first: the first day, ``YYYY-MM-DD``.
+            last: the last day, with it.
+        """
+        days = {"from_date": f"{first}T00:00:00Z", "to_date": f"{last}T00:00:00Z"}
+        options = {
+            "dag_id": dag,
+            "max_active_runs": 1,
+            "run_backwards": False,
+            "dag_run_conf": {},
+            "reprocess_behavior": "none",
+        }
+        return int(self.ask("POST", "/backfills", {**options, **days})["id"])
+
+    def health(self) -> dict[str, Any]:
+        """Return how each part says that it is."""
+        return self.ask("GET", "/monitor/health")
+
     def run(self, dag: str, run: str) -> dict[str, Any]:
         """Return a run as Airflow tells of it."""
         return self.ask("GET", f"/dags/{dag}/dagRuns/{run}")
+
+    def stop(self, dag: str, run: str) -> None:
+        """End a run as failed; what of it still runs is told to stop."""
+        self.ask("PATCH", f"/dags/{dag}/dagRuns/{run}?update_mask=state", {"state": "failed"})
 
     def runs(self, dag: str) -> list[dict[str, Any]]:
         """Return the newest hundred runs of a DAG, the newest first."""
