@@ -25,7 +25,7 @@ def _when(seconds: float) -> str | None:
 
 def describe(reconciler: Reconciler) -> dict[str, Any]:
     """Say what is served, why, since when, and what was refused."""
-    state, follower = reconciler.state, reconciler.follower
+    state, follower, problems = reconciler.state, reconciler.follower, list(reconciler.problems.values())
     return {
         "model": state.model,
         "ready": reconciler.is_ready(),
@@ -33,7 +33,7 @@ def describe(reconciler: Reconciler) -> dict[str, Any]:
         "on_disk": sorted(reconciler.held),
         "engine": {"url": reconciler.plan.server_url, "versions": _engine(reconciler)},
         "store": {"name": follower.store.name, "last_success": _when(follower.last_success)},
-        "problems": {**follower.problems, **({"sync": reconciler.problem} if reconciler.problem else {})},
+        "problems": {**follower.problems, **({"sync": "; ".join(problems)} if problems else {})},
         "refused": [
             {
                 "version": refusal.version,

@@ -114,10 +114,12 @@ def follow(source: Source, plan: Plan, host: str, port: int, log: Log, engine: C
             try:
                 wait = reconciler.tick()
             except OSError as error:  # a full disk, a folder that was taken away: what is served is served on
-                reconciler.problem = f"{type(error).__name__}: {error}"
+                reconciler.problems["disk"] = f"{type(error).__name__}: {error}"
                 reconciler.instruments.failures.add("disk")
-                log.note("disk", reason=reconciler.problem)
+                log.note("disk", reason=reconciler.problems["disk"])
                 wait = 1.0
+            else:
+                reconciler.problems.pop("disk", None)
             reconciler.wake.wait(wait)
             reconciler.wake.clear()
         reconciler.follower.stop()
@@ -174,7 +176,7 @@ def sync_once(
                 return Synced(channel, version, pointer.generation, live=False)
             _raise_refusal(state, pointer)
             if time.monotonic() > deadline:
-                raise _late(reconciler.problem, plan, pointer, timeout_s)
+                raise _late("; ".join(reconciler.problems.values()), plan, pointer, timeout_s)
             reconciler.wake.wait(wait)
             reconciler.wake.clear()
 

@@ -90,7 +90,7 @@ class Reconciler:
         self.statuses: dict[int, VersionStatus] | None = None
         self.live: dict[str, int | None] = {}
         self.held: dict[int, str] = {}
-        self.problem = ""
+        self.problems: dict[str, str] = {}
         self.ticked = time.monotonic()
         self._trust = trust
         self._send = send
@@ -223,7 +223,8 @@ class Reconciler:
         pointer, self._fetching = self._pointer, None
         if outcome.result is not None:
             self.held[pointer.version] = outcome.result.document_sha256
-            self._retries, self.problem = 0, ""
+            self._retries = 0
+            self.problems.pop("fetch", None)
             self._tell("fetched", version=pointer.version, bytes=outcome.result.size)
             return
         self._fetch_failed(pointer, outcome)
@@ -237,7 +238,7 @@ class Reconciler:
         self._retry_at = time.monotonic() + min(_RETRY_S * 2 ** (self._retries - 1), _LONGEST_RETRY_S)
         if isinstance(error, StoreError | NoRoom | OSError):  # no fault of the version
             reason = "store" if isinstance(error, StoreError) else "room"
-            self.problem = text
+            self.problems["fetch"] = text
             self.instruments.failures.add(reason)
             self._tell("not fetched", version=pointer.version, reason=text)
             if reason == "room":
@@ -266,8 +267,9 @@ class Reconciler:
             self.statuses = self.engine.versions()
         except EngineDown as error:
             self.statuses, self.live = None, {}
-            self.problem = self.problem or error.message
+            self.problems["engine"] = error.message
         else:
+            self.problems.pop("engine", None)
             self._ask_labels(self.engine)
         self._pace = min(self._pace * _SLOWER, _CALM_S / 2) if self.pending() else _BUSY_S
         self._engine_due = time.monotonic() + (self._pace if self.pending() else _CALM_S)

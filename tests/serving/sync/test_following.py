@@ -296,3 +296,15 @@ def test_what_it_cannot_do_without_is_named(registry, name):
 
     assert code == 3
     assert name in said["error"]["message"]
+
+
+def test_a_problem_is_told_until_it_is_over(registry):
+    version = registry.release("one")
+    (port,) = {free_ports()}
+    registry.environment["ORCHARD_SERVER_URL"] = f"http://127.0.0.1:{port}"
+    with registry.sync() as sync:
+        until(lambda: sync.status["on_disk"] == [version], "the version is fetched")
+        until(lambda: "no model server answers" in sync.status["problems"].get("sync", ""), "it misses the server")
+        with registry.serve(port=port):
+            until(lambda: sync.served() == version, "the version is live")
+            until(lambda: sync.status["problems"] == {}, "nothing is wrong any more")
