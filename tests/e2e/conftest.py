@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,26 @@ from typing import Any
 import pytest
 
 from orchard.processes import Child
+from orchestration.cluster.deploy import images
 from orchestration.cluster.deploy.evidence import collect
 from orchestration.cluster.deploy.place import Place
 from orchestration.cluster.deploy.store import reach
+from tests.e2e import photos as photo_folder
+from tests.e2e.releases import ROOT, name_on_nodes
 from tests.e2e.traffic import MODEL, until
+from tests.serving.conftest import zoo  # noqa: F401  a fixture
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 PLACE = Place(context="kind-orchard", namespace="orchard-e2e", release="orchard")
 WORKSPACES = ROOT / ".orchard" / "cluster" / PLACE.namespace
-TWO_PODS = (
+SMALL = (
     ("serving.replicas", "2"),
-    ("serving.resources.engine.requests.cpu", "100m"),  # three of them beside a training Job on a node of two cores
+    ("serving.resources.engine.requests.cpu", "100m"),  # three of them beside training Jobs on a node of two cores
+    ("serving.resources.sync.requests.cpu", "20m"),
+    ("training.resources.heavy.requests.cpu", "150m"),
 )
+VALUES = [part for key, value in SMALL for part in ("--set", f"{key}={value}")]
+PARTS: list[tuple[str, float]] = []
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -38,14 +46,35 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if any(path.is_relative_to(HERE) for path in named) else True
 
 
+def keep_evidence(place: Place) -> Path:
+    """Write down what the cluster knows of a release, where the next one does not overwrite it."""
+    test = re.sub(r"[^\w.-]+", "-", os.environ.get("PYTEST_CURRENT_TEST", "test").split("::")[-1].split(" ")[0])
+    folder = ROOT / ".orchard" / "cluster" / "evidence" / f"{test}-{place.namespace}"
+    collect(place, folder)
+    print(f"evidence: {folder}", file=sys.stderr)
+    return folder
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     if report.failed:
-        folder = ROOT / ".orchard" / "cluster" / "evidence" / item.name
-        collect(PLACE, folder)
-        report.sections.append(("evidence", str(folder)))
+        report.sections.append(("evidence", str(keep_evidence(PLACE))))
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep how long each test took, what it waited for included."""
+    if report.when != "teardown" or report.duration > 1:
+        PARTS.append((f"{report.nodeid.split('/')[-1]} {report.when}", report.duration))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print how long each part took."""
+    terminalreporter.section("how long it took")
+    for name, seconds in PARTS:
+        if seconds >= 1:
+            terminalreporter.write_line(f"{seconds:7.1f} s  {name}")
 
 
 @dataclass(frozen=True)
@@ -74,70 +103,79 @@ def orchard(*arguments: str, cwd: Path = ROOT, **variables: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=400,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
 
 
-def _has_docker() -> bool:
-    found = shutil.which("docker") is not None
-    return found and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+def _missing() -> list[str]:
+    missing = [name for name in ("docker", "kind", "kubectl", "helm") if shutil.which(name) is None]
+    if not missing and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode != 0:
+        missing = ["Docker does not answer"]
+    return missing
 
 
 @pytest.fixture(scope="session")
-def cluster() -> None:
+def machine() -> None:
     """Docker and the programs, brought up where they can be."""
     up = ROOT.parent / "shared" / "cluster" / "up"
-    if not _has_docker() and up.exists():
-        subprocess.run([up], check=True, timeout=900)
-    missing = [name for name in ("docker", "kind", "kubectl", "helm") if shutil.which(name) is None]
-    if missing or not _has_docker():
-        pytest.exit(f"no cluster can be made: {', '.join(missing) or 'Docker does not answer'}", returncode=1)
+    if _missing() and up.exists():
+        subprocess.run([up], check=True, timeout=1800)
+    if missing := _missing():
+        pytest.exit(f"no cluster can be made here: {', '.join(missing)}; and there is no {up}", returncode=1)
 
 
-def _photos(workspace: Path, count: int = 60) -> list[bytes]:
-    """Small test photos, out of the dataset itself, one class after the other."""
-    import pyarrow.parquet as parquet
+def _script(name: str, *arguments: str) -> str:
+    begin = time.monotonic()
+    done = subprocess.run(
+        [ROOT / "scripts" / name, *arguments], stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT, timeout=1800
+    )
+    assert done.returncode == 0, f"scripts/{name} failed; its own words stand above"
+    print(done.stdout)
+    PARTS.append((f"scripts/{name} {' '.join(arguments)}", time.monotonic() - begin))
+    return done.stdout.split()[-1]
 
-    found: dict[str, list[bytes]] = {}
-    for path in sorted((workspace / "data").glob("*/*.parquet")):
-        table = parquet.read_table(path, columns=["image", "label", "split"])
-        for row in table.to_pylist():
-            body = row["image"]["bytes"]
-            if row["split"] == "test" and len(body) < 10_000:
-                found.setdefault(row["label"], []).append(body)
-    each = -(-count // len(found))
-    return [body for label in sorted(found) for body in found[label][:each]][:count]
+
+@pytest.fixture(scope="session")
+def cluster(machine: None) -> str:
+    """A kind cluster whose nodes have our images, under the names of images.env too; returns kind's name for it."""
+    name = PLACE.context.removeprefix("kind-")
+    registry = _script("cluster", "up")
+    _script("images", "--push", registry, "training", "serving")
+    begin = time.monotonic()
+    name_on_nodes(name, images.references(registry))
+    PARTS.append(("images pulled by the node", time.monotonic() - begin))
+    return name
 
 
 def _deploy() -> dict[str, Any]:
-    values = [part for key, value in TWO_PODS for part in ("--set", f"{key}={value}")]
-    done = subprocess.run(
-        command("up", "--json", *values), capture_output=True, text=True, check=False, cwd=ROOT, timeout=1500
-    )
+    data = photo_folder.lay(WORKSPACES / "photos")
+    options = ["--json", "--no-build", "--data", str(data), *VALUES]
+    done = subprocess.run(command("up", *options), capture_output=True, text=True, check=False, cwd=ROOT, timeout=3000)
     assert done.returncode == 0, done.stderr[-6000:] + done.stdout[-2000:]
     document: dict[str, Any] = json.loads(done.stdout)
-    print("seconds:", document["seconds"])
+    PARTS.extend((f"make deploy: {name}", seconds) for name, seconds in document["seconds"].items())
     return document
 
 
 @pytest.fixture(scope="session")
-def deployed(cluster: None) -> Iterator[Deployed]:
+def deployed(cluster: str) -> Iterator[Deployed]:
     """The loop, deployed whole, with two model servers; the one that was kept, where one was."""
     keep, kept = os.environ.get("E2E_KEEP") == "1", WORKSPACES / "deployed.json"
     try:
         if not (keep and kept.exists()):
             kept.unlink(missing_ok=True)
+            WORKSPACES.mkdir(parents=True, exist_ok=True)
             document = _deploy()
             kept.write_text(json.dumps(document), encoding="utf-8")
         document = json.loads(kept.read_text("utf-8"))
         workspace = Path(document["predictions"][0]["path"]).parents[1]
-        yield Deployed(PLACE, document, workspace, _photos(workspace))
+        yield Deployed(PLACE, document, workspace, photo_folder.sample(workspace))
     finally:
         if not keep:
             kept.unlink(missing_ok=True)
-            subprocess.run(command("down"), check=False, cwd=ROOT, timeout=400)
+            subprocess.run(command("down"), check=False, cwd=ROOT, timeout=600)
 
 
 @pytest.fixture(scope="session")
@@ -146,40 +184,61 @@ def place(deployed: Deployed) -> Place:
 
 
 @dataclass(frozen=True)
-class Retried:
-    """A training Job whose pod was killed: what it said, and the version that it published."""
+class Trained:
+    """Two training Jobs that ran at once, one of which was killed after an epoch.
 
-    log: str
+    Attributes:
+        killed: what the first one said.
+        spared: what the other one said.
+        version: that the first one published.
+        other: that the other one published.
+        before: the versions that there were before.
+    """
+
+    killed: str
+    spared: str
     version: int
-    versions_before: int
+    other: int
+    before: list[int]
 
 
-def versions() -> list[dict[str, Any]]:
-    with reach(PLACE, "sync") as found:
-        listed: list[dict[str, Any]] = json.loads(orchard("versions", "--json", **found))["versions"]
-    return listed
+def versions(place: Place = PLACE) -> list[int]:
+    with reach(place, "sync") as found:
+        listed = json.loads(orchard("versions", "--json", **found))["versions"]
+    return sorted(int(item["version"]) for item in listed)
+
+
+def _job(stack: ExitStack, run_id: str, seed: int, log: Path, workspace: Path) -> Child:
+    """Start a Job that publishes another model, and no better one; no channel means it yet."""
+    changes = (f"train.seed={seed}", "train.epochs=30", "gate.drop={all: 0.5}")
+    options = ["--params", "params.yaml", *(part for item in changes for part in ("--set", item)), "--until", "publish"]
+    job = [sys.executable, "-m", "orchard", "job", "train", *PLACE.options, "--patience", "900", *options]
+    variables = environment({"ORCHARD_RUN_ID": run_id})
+    return stack.enter_context(Child(job, environment=variables, log=log, cwd=workspace))
 
 
 @pytest.fixture(scope="session")
-def second(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Retried:
-    """Another version, published by a training Job that was killed after an epoch; no channel means it yet."""
-    before, run_id = len(versions()), f"e2e-{int(time.time())}"
-    log = tmp_path_factory.mktemp("job") / "log"
-    fewer = ("train.seed=8", "train.epochs=4", "gate.drop={all: 0.5}")  # another model, and no better one
-    options = ["--params", "params.yaml", *(part for item in fewer for part in ("--set", item)), "--until", "publish"]
-    job = [sys.executable, "-m", "orchard", "job", "train", *PLACE.options, *options]
-    variables = environment({"ORCHARD_RUN_ID": run_id})
-    with Child(job, environment=variables, log=log, cwd=deployed.workspace) as child:
-        pod = until(lambda: _trained_an_epoch(run_id), 240, "an epoch of the training Job")
+def second(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Two more versions, by two training Jobs at once; one was killed after an epoch."""
+    before, now, folder = versions(), int(time.time()), tmp_path_factory.mktemp("jobs")
+    names = [f"e2e-{now}-killed", f"e2e-{now}-spared"]
+    logs = [folder / name for name in names]
+    with ExitStack() as stack:
+        jobs = [
+            _job(stack, name, seed, log, deployed.workspace)
+            for name, seed, log in zip(names, (8, 9), logs, strict=True)
+        ]
+        pod = until(lambda: _trained_an_epoch(names[0]), 900, "an epoch of the training Job")
         kill_all(pod, "train")
-        code = child.wait()
-    said = log.read_text("utf-8")
-    assert code == 0, said[-6000:]
-    after = versions()
-    return Retried(said, max(int(item["version"]) for item in after), before)
+        codes = [job.wait() for job in jobs]
+    said = [log.read_text("utf-8") for log in logs]
+    assert codes == [0, 0], said[0][-4000:] + said[1][-4000:]
+    published = [int(_PUBLISHED.findall(text)[-1]) for text in said]
+    return Trained(said[0], said[1], published[0], published[1], before)
 
 
 _SECOND = re.compile(r"^epoch +2 of", re.MULTILINE)
+_PUBLISHED = re.compile(r'"version": (\d+), "created": true')
 
 
 def _trained_an_epoch(run_id: str) -> str:

@@ -2,15 +2,17 @@
 
     python load.py HOST PORT PATH PHOTOS RATE SECONDS
 
-PHOTOS is a JSON list of base64 texts. Every second request opens a connection of its own, the others share kept ones;
-nothing is sent twice. Prints `begun` and, at the end, a JSON list of [sent, seconds, photo, kept, status, label,
-probability], `sent` in seconds since the Epoch; status 0: no answer, and the label says why. Nothing but the standard library.
+PHOTOS is a JSON list of base64 texts. Goes on until SIGTERM, and no longer than SECONDS. Every second request opens a
+connection of its own, the others share kept ones; nothing is sent twice. Prints `begun` and, at the end, a JSON list of
+[sent, seconds, photo, kept, status, label, probability], one for every request, `sent` in seconds since the Epoch;
+status 0: no answer, and the label says why. Nothing but the standard library.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -74,9 +76,13 @@ class Client:
 
 
 async def run(client: Client, rate: float, seconds: float) -> None:
-    begin, tasks = time.monotonic(), set[asyncio.Task[None]]()
+    told, begin, tasks = asyncio.Event(), time.monotonic(), set[asyncio.Task[None]]()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    print("begun", flush=True)
     for number in range(int(rate * seconds)):
         await asyncio.sleep(max(0.0, begin + number / rate - time.monotonic()))
+        if told.is_set():
+            break
         task = asyncio.create_task(client.ask(number))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -86,7 +92,6 @@ async def run(client: Client, rate: float, seconds: float) -> None:
 def main() -> None:
     host, port, path, photos, rate, seconds = sys.argv[1:]
     client = Client(host, int(port), path, json.loads(Path(photos).read_text()))
-    print("begun", flush=True)
     asyncio.run(run(client, float(rate), float(seconds)))
     print(json.dumps(client.rows), flush=True)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.conftest import PLACE, ROOT, command
 from tests.e2e.traffic import until
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(3600)
 
 
 def doctor(*options: str, **variables: str) -> str:
@@ -32,7 +32,7 @@ def doctor(*options: str, **variables: str) -> str:
 
 def says(*parts: str):
     """Wait until it says all of this."""
-    until(lambda: all(part in doctor() for part in parts), 150, f"the doctor says {parts}")
+    until(lambda: all(part in doctor() for part in parts), 600, f"the doctor says {parts}")
 
 
 def well():
@@ -44,7 +44,7 @@ def well():
         return not found[0]
 
     try:
-        until(nothing, 150, "the doctor finds nothing")
+        until(nothing, 600, "the doctor finds nothing")
     except AssertionError as error:
         raise AssertionError(found[0]) from error
 
@@ -97,7 +97,7 @@ def test_a_wrong_endpoint_or_bucket(place, name, value, sentence):
         says("nowhere", sentence)
     finally:
         place.kubectl("rollout", "undo", f"deployment/{place.fullname}-serving")
-        place.kubectl("rollout", "status", f"deployment/{place.fullname}-serving", "--timeout=120s")
+        place.kubectl("rollout", "status", f"deployment/{place.fullname}-serving", "--timeout=600s", seconds=610)
     well()
 
 
@@ -116,5 +116,5 @@ def test_a_key_that_the_store_does_not_know(place):
         says("the key in the Secret of `sync`", "refused the credentials")
     finally:
         hold(good)
-    place.kubectl("rollout", "status", f"deployment/{PLACE.fullname}-serving", "--timeout=150s", seconds=160)
+    place.kubectl("rollout", "status", f"deployment/{PLACE.fullname}-serving", "--timeout=600s", seconds=610)
     well()

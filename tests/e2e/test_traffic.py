@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import time
 
 import pytest
 
 from orchestration.cluster.deploy.loop import await_live
 from orchestration.cluster.deploy.store import reach
-from tests.e2e.conftest import MODEL, Retried, kill_all, orchard
+from tests.e2e.conftest import MODEL, Trained, kill_all, orchard
+from tests.e2e.test_doctor import doctor
 from tests.e2e.traffic import answers_of, traffic, until
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(3600)
 
-SECONDS = float(os.environ.get("E2E_SECONDS", "60"))
+STORE_DOWN_SECONDS = float(os.environ.get("E2E_STORE_DOWN", "60"))
+
+# Many small ones, so that what the kernel finds largest, and kills, is the model server.
+HOGS = "for i in $(seq 150); do python -c 'import time; x = b\"x\" * 40_000_000; time.sleep(60)' & done; wait"
 
 
 def containers(place, pod, name):
@@ -33,7 +39,7 @@ def kill(place, pod, name):
     """Kill a container of a pod, and wait until its successor is ready."""
     before = containers(place, pod, name)["restartCount"]
     kill_all(pod, name)
-    until(lambda: restarted(place, pod, name, before), 90, f"{name} of {pod} is back")
+    until(lambda: restarted(place, pod, name, before), 300, f"{name} of {pod} is back")
 
 
 def promote(place, version, why):
@@ -41,43 +47,53 @@ def promote(place, version, why):
         orchard("promote", str(version), "--why", why, **found)
 
 
-def test_a_rolling_update_loses_nothing(deployed, place):
-    right = answers_of(place, deployed.document["version"], deployed.photos)
-    with traffic(place, deployed.photos, seconds=SECONDS) as found:
+def newest(place):
+    """The version that the channel means."""
+    with reach(place, "sync") as found:
+        entries = json.loads(orchard("history", "--channel", "stable", "--json", **found))["history"]
+    assert entries[-1]["model"] == MODEL
+    return int(max(entries, key=lambda item: item["generation"])["version"])
+
+
+@pytest.fixture
+def right(deployed, place):
+    """What the version that is served says of the photos."""
+    return answers_of(place, await_live(place, newest(place)), deployed.photos)
+
+
+def test_a_rolling_update_loses_nothing(deployed, place, right):
+    with traffic(place, deployed.photos) as found:
         place.kubectl("rollout", "restart", f"deployment/{place.fullname}-serving")
-        place.kubectl("rollout", "status", f"deployment/{place.fullname}-serving", "--timeout=170s", seconds=180)
+        place.kubectl("rollout", "status", f"deployment/{place.fullname}-serving", "--timeout=600s", seconds=610)
 
     print("rolling update:", found.figures())
-    assert len(found.rows) == int(SECONDS * 50)
     assert found.failed() == []
     assert found.wrong(right) == []
 
 
-def test_a_new_version_loses_nothing_and_then_answers_all(deployed, place, second: Retried):
-    old, new = deployed.document["version"], second.version
-    before = answers_of(place, old, deployed.photos)
-    with traffic(place, deployed.photos, seconds=SECONDS) as found:
-        promote(place, new, "e2e: a new version under load")
-        await_live(place, new)
+def test_a_new_version_loses_nothing_and_then_answers_all(deployed, place, right, second: Trained):
+    with traffic(place, deployed.photos) as found:
+        promote(place, second.version, "e2e: a new version under load")
+        await_live(place, second.version)
         live = time.time() + 1
-        after = answers_of(place, new, deployed.photos)
+        after = answers_of(place, second.version, deployed.photos)
+        until(lambda: time.time() > live + 5, 6, "some traffic on the new version")
 
     print("new version:", found.figures())
     assert found.failed() == []
-    assert found.wrong(before, after) == []
+    assert found.wrong(right, after) == []
     answered = found.of(after, live)
     assert answered
     assert all(answered)
     assert not all(found.of(after, 0.0))
 
 
-def test_sync_and_the_store_die_and_nobody_notices(deployed, place):
-    version = await_live(place, newest(place))
-    right = answers_of(place, version, deployed.photos)
-    with traffic(place, deployed.photos, seconds=SECONDS) as found:
+def test_sync_and_the_store_die_and_nobody_notices(deployed, place, right):
+    version = newest(place)
+    with traffic(place, deployed.photos) as found:
         kill(place, place.serving_pods()[0], "sync")
         place.kubectl("delete", "pod", f"{place.fullname}-store-0", "--grace-period=0", "--force")
-        place.kubectl("rollout", "status", f"statefulset/{place.fullname}-store", "--timeout=120s")
+        place.kubectl("rollout", "status", f"statefulset/{place.fullname}-store", "--timeout=600s", seconds=610)
 
     print("sync killed, store deleted:", found.figures())
     assert found.failed() == []
@@ -85,27 +101,60 @@ def test_sync_and_the_store_die_and_nobody_notices(deployed, place):
     assert newest(place) == version  # the store came back with what it held
 
 
-def test_a_killed_engine_costs_what_was_under_way_and_comes_back(deployed, place):
-    version = await_live(place, newest(place))
-    right = answers_of(place, version, deployed.photos)
-    with traffic(place, deployed.photos, seconds=SECONDS) as found:
+def scale_store(place, replicas):
+    name = f"statefulset/{place.fullname}-store"
+    place.kubectl("scale", name, f"--replicas={replicas}")
+    until(lambda: place.get(*name.split("/"))[0]["status"].get("readyReplicas", 0) == replicas, 300, name)
+
+
+def test_without_the_store_what_is_served_is_served_on(deployed, place, right):
+    version = newest(place)
+    with traffic(place, deployed.photos, least=STORE_DOWN_SECONDS) as found:
+        scale_store(place, 0)
+        kill(place, place.serving_pods()[0], "sync")  # it goes on from the disk
+    try:
+        print(f"store down for {STORE_DOWN_SECONDS:.0f} s:", found.figures())
+        assert found.failed() == []
+        assert found.wrong(right) == []
+    finally:
+        scale_store(place, 1)
+    assert newest(place) == version
+    assert await_live(place, version) == version
+
+
+def killed_engine(found, right, begin, back):
+    """What a dead engine may cost: requests to its pod, until it is back; never a wrong answer."""
+    failed = found.failed()
+    last = round(max((row.sent for row in failed), default=begin) - begin, 1)
+    print("engine killed:", found.figures(), f"failed within {last} s of {back - begin:.1f} s")
+    assert found.wrong(right) == []
+    assert [row for row in failed if row.sent > back] == []
+    assert len(failed) < 0.6 * len([row for row in found.rows if begin - 1 < row.sent < back])  # the other pod goes on
+
+
+def test_a_killed_engine_costs_what_was_under_way_and_comes_back(deployed, place, right):
+    version = newest(place)
+    with traffic(place, deployed.photos) as found:
         begin = time.time()
         kill(place, place.serving_pods()[0], "engine")
         back = time.time()
 
-    failed = found.failed()
-    print("engine killed:", found.figures(), "failed within", [round(row.sent - begin, 1) for row in failed][-1:], "s")
-    assert found.wrong(right) == []
-    assert [row for row in failed if row.sent > back] == []
-    assert len(failed) < 0.5 * (back - begin) * 50  # the other pod goes on
+    killed_engine(found, right, begin, back)
     assert await_live(place, version) == version
 
 
-def newest(place):
-    """The version that the channel means."""
-    import json
+def test_an_engine_that_is_killed_for_memory_comes_back_and_the_doctor_knows(deployed, place, right):
+    pod = place.serving_pods()[0]
+    before = containers(place, pod, "engine")["restartCount"]
+    with traffic(place, deployed.photos) as found:
+        begin = time.time()
+        hogs = place.kubectl_command("exec", pod, "-c", "engine", "--", "sh", "-c", HOGS)
+        subprocess.run(hogs, capture_output=True, check=False, timeout=300)
+        until(lambda: restarted(place, pod, "engine", before), 300, "the engine is back")
+        back = time.time()
 
-    with reach(place, "sync") as found:
-        entries = json.loads(orchard("history", "--channel", "stable", "--json", **found))["history"]
-    assert entries[-1]["model"] == MODEL
-    return int(max(entries, key=lambda item: item["generation"])["version"])
+    killed_engine(found, right, begin, back)
+    assert containers(place, pod, "engine")["lastState"]["terminated"]["reason"] == "OOMKilled"
+    assert f"{pod}, engine was killed for memory" in doctor()
+    place.kubectl("delete", "pod", pod)  # else the doctor goes on about it
+    place.kubectl("rollout", "status", f"deployment/{place.fullname}-serving", "--timeout=600s", seconds=610)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,8 @@ from orchestration.cluster.deploy.place import Place
 
 MODEL = "fruits"
 TOLERANCE = 1e-4
+SECONDS = float(os.environ.get("E2E_SECONDS", "20"))
+LONGEST = 3600.0
 
 Answers = list[tuple[str, float]]
 
@@ -85,18 +88,28 @@ def until(condition: Any, seconds: float, what: str) -> Any:
 
 
 @contextmanager
-def traffic(place: Place, photos: list[bytes], *, seconds: float, rate: float = 50.0) -> Iterator[Traffic]:
-    """Send requests at a fixed rate from a pod in the namespace, from before the context begins until it is over."""
+def traffic(place: Place, photos: list[bytes], *, least: float = SECONDS, rate: float = 50.0) -> Iterator[Traffic]:
+    """Send requests at a fixed rate from a pod in the namespace, from before the context begins until after it ends.
+
+    Args:
+        place: whose model server is asked.
+        photos: asked about in turn.
+        least: seconds that it goes on for, however soon what happens meanwhile is over.
+        rate: requests a second.
+    """
     name, found = f"load-{uuid.uuid4().hex[:8]}", Traffic()
     files = {"load.py": Path(__file__).with_name("load.py").read_text("utf-8")}
     files["photos.json"] = json.dumps([base64.b64encode(photo).decode() for photo in photos])
     path = f"/v1/models/{MODEL}/labels/stable:predict"
-    arguments = [f"{place.fullname}-serving", "8501", path, "/load/photos.json", str(rate), str(seconds)]
+    arguments = [f"{place.fullname}-serving", "8501", path, "/load/photos.json", str(rate), str(LONGEST)]
     place.kubectl("create", "--filename=-", given=json.dumps(_manifest(place, name, files, arguments)))
     try:
-        until(lambda: "begun" in _log(place, name), 90, f"the pod {name} begins")
+        until(lambda: "begun" in _log(place, name), 180, f"the pod {name} begins")
+        begin = time.monotonic()
         yield found
-        until(lambda: _phase(place, name) in ("Succeeded", "Failed"), seconds + 60, f"the pod {name} ends")
+        until(lambda: time.monotonic() - begin > least, least + 1, "enough traffic")
+        place.kubectl("exec", name, "--", "sh", "-c", "kill -TERM 1")
+        until(lambda: _phase(place, name) in ("Succeeded", "Failed"), 120, f"the pod {name} ends")
         found.rows += [Row(*row) for row in json.loads(_log(place, name).splitlines()[-1])]
     finally:
         place.kubectl("delete", f"pod/{name}", f"configmap/{name}", "--grace-period=1")

@@ -1,0 +1,99 @@
+"""Each scenario of the chart that can run here, installed: pods come up, a version goes out, golden photos are answered."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from orchestration.cluster.deploy.place import Place
+from tests.e2e.conftest import PLACE
+from tests.e2e.releases import CHART, ROOT, apply, asked, documents, ready, release_model, released
+
+pytestmark = pytest.mark.timeout(3600)
+
+MONITORS = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "scope": "Namespaced",
+        "names": {"kind": "ServiceMonitor", "plural": "servicemonitors"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+                    }
+                },
+            }
+        ],
+    },
+}
+"""The Prometheus operator's kind, without the operator."""
+
+
+def values(name: str) -> tuple[str, ...]:
+    return ("--values", str(CHART / "ci" / f"{name}-values.yaml"))
+
+
+def answers(place, zoo):
+    """Put a version out and ask about its golden photos."""
+    release_model(place, zoo, "one")
+    ready(place)
+    assert ": 0 of " in asked(place)
+
+
+@pytest.mark.parametrize("name", ["offline", "engine-orchard"])
+def test_a_scenario_runs(cluster, zoo, name):
+    with released(name, *values(name)) as place:
+        answers(place, zoo)
+
+
+def test_keys_that_are_there_are_used(deployed, zoo):
+    """As from a backup: Secrets of another release, under other names."""
+    names = {
+        f"store-{name}": f"my-store-{name}" for name in ("server", "admin", "ingest", "trainer", "publisher", "sync")
+    }
+    names["signing"] = "my-signing"
+    with released("existing-secret", *values("existing-secret")) as place:
+        for source, name in names.items():
+            data = documents(deployed.place, "secret", f"{deployed.place.fullname}-{source}")["data"]
+            # under the chart's own names too: that is where the test looks for the keys it publishes with
+            for wanted in (name, f"{place.fullname}-{source}"):
+                secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": wanted}, "data": data}
+                apply(place, json.dumps(secret))
+        assert "keys" not in {item["metadata"]["labels"]["app.kubernetes.io/component"] for item in place.get("jobs")}
+        answers(place, zoo)
+
+
+def test_a_locked_down_release_trains_nothing_and_names_its_clients(cluster, zoo):
+    apply(PLACE, json.dumps(MONITORS))
+    with released("locked-down", *values("locked-down")) as place:
+        answers(place, zoo)
+        assert place.get("podtemplates") == []
+        (policy,) = place.get("networkpolicy", f"{place.fullname}-serving")
+        assert policy["spec"]["ingress"][0]["from"][0]["podSelector"] == {"matchLabels": {"app": "web"}}
+        assert place.get("servicemonitors")[0]["metadata"]["labels"]["release"] == "prometheus"
+        assert place.get("ingress")[0]["spec"]["tls"] == [{"hosts": ["fruits.example.com"], "secretName": "fruits-tls"}]
+
+
+def test_the_overlay_for_kind_is_applied_by_kubectl(cluster, zoo, tmp_path):
+    """As it stands but for the namespace: `make deploy`'s may be there too."""
+    place = Place(PLACE.context, "orchard-e2e-overlay", "orchard")
+    base = os.path.relpath(ROOT / "k8s" / "overlays" / "kind", tmp_path.resolve())
+    kustomization = {"namespace": place.namespace, "resources": [base]}
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(kustomization))
+    place.kubectl("delete", "namespace", place.namespace, "--ignore-not-found", "--timeout=300s", seconds=310)
+    place.kubectl("apply", "--kustomize", str(tmp_path))
+    try:
+        release_model(place, zoo, "one")
+        ready(place)
+    finally:
+        place.kubectl("delete", "namespace", place.namespace, "--timeout=300s", seconds=310)

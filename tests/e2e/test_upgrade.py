@@ -1,0 +1,106 @@
+"""From the chart's previous version to this one: keys, models and answers stay, and no request is lost meanwhile."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestration.cluster.deploy import images
+from orchestration.cluster.deploy.installing import await_installed
+from orchestration.cluster.deploy.place import run
+from tests.e2e.conftest import versions
+from tests.e2e.releases import CHART, ROOT, asked, known_images, ready, release_model, released
+from tests.e2e.traffic import answers_of, traffic
+
+pytestmark = pytest.mark.timeout(3600)
+
+PREVIOUS = "ff9b5c2"
+"""The last commit with the chart's version 0.1.0."""
+
+PROGRAMS = ("training", "serving")
+REGISTRY = "localhost:5001"
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The chart as it was, and the values that name images with the code as it was."""
+
+    chart: Path
+    values: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def previous(cluster, tmp_path_factory):
+    """Chart and code out of the history; packages are today's, so that only the layer of the code is built."""
+    if run_git("cat-file", "-e", f"{PREVIOUS}^{{commit}}").returncode != 0:
+        pytest.skip(f"the history that was cloned does not go back to {PREVIOUS}, the chart's previous version")
+    folder = tmp_path_factory.mktemp("previous")
+    archive = folder / "checkout.tar"
+    assert run_git("archive", f"--output={archive}", PREVIOUS).returncode == 0
+    shutil.unpack_archive(archive, folder, filter="data")
+    values = []
+    for program in PROGRAMS:
+        for name in (".dockerignore", f"{program}/Dockerfile", f"requirements/{program}.txt"):
+            shutil.copy(ROOT / name, folder / name)
+        image = f"{REGISTRY}/orchard-{program}:previous"
+        options = ["--build-arg", f"PYTHON_IMAGE={known_images()['PYTHON_IMAGE']}", "--tag", image, str(folder)]
+        dockerfile = str(folder / program / "Dockerfile")
+        run(["env", "DOCKER_BUILDKIT=1", "docker", "build", "--quiet", "--file", dockerfile, *options], seconds=900)
+        run(["docker", "push", "--quiet", image], seconds=900)
+        values += ["--set", f"images.{program}={image}"]
+    return Previous(folder / "charts" / "orchard", tuple(values))
+
+
+def run_git(*arguments):
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False, timeout=60)
+
+
+def keys(place):
+    """Of every Secret of the release but Helm's, each entry that holds a key; of the store's own file, keys by identity."""
+    found = {}
+    for item in place.get("secrets"):
+        for name, value in item.get("data", {}).items():
+            text = base64.b64decode(value).decode()
+            if name == "s3.json":
+                for identity in json.loads(text)["identities"]:
+                    found[item["metadata"]["name"], identity["name"]] = identity["credentials"]
+            elif item["type"] == "Opaque":
+                found[item["metadata"]["name"], name] = text
+    return found
+
+
+def test_the_previous_chart_is_an_older_one(previous):
+    old, new = (yaml.safe_load((path / "Chart.yaml").read_text("utf-8"))["version"] for path in (previous.chart, CHART))
+
+    assert tuple(map(int, old.split("."))) < tuple(map(int, new.split(".")))
+
+
+def test_an_upgrade_keeps_keys_and_models_and_serves_on(previous, zoo):
+    today = [
+        part for name, image in images.references(REGISTRY).items() for part in ("--set", f"images.{name}={image}")
+    ]
+    with released("upgrade", "--set", "serving.replicas=2", *previous.values, chart=previous.chart) as place:
+        version = release_model(place, zoo, "one")
+        ready(place)
+        photos = [path.read_bytes() for path in sorted((zoo / "photos" / "asked").glob("*.jpg"))]
+        right, before = answers_of(place, version, photos), keys(place)
+
+        with traffic(place, photos) as found:
+            place.helm("upgrade", place.release, str(CHART), "--reset-then-reuse-values", *today, seconds=300)
+            await_installed(place)
+            ready(place)
+
+        print("upgrade:", found.figures())
+        assert found.failed() == []
+        assert found.wrong(right) == []
+        assert before.items() <= keys(place).items()
+        assert versions(place) == [version]
+        assert ": 0 of " in asked(place)
+        assert release_model(place, zoo, "two") == version + 1
