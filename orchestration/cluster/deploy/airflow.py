@@ -169,10 +169,10 @@ class Airflow:
         return found
 
     def log(self, dag: str, run: str, task: str, attempt: int) -> list[str]:
-        """Return what a task's attempt said, line by line."""
+        """Return what a task's attempt said, line by line; what made it fail stands at the end of the line that says so."""
         path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}?full_content=true"
         content = self.ask("GET", path).get("content", [])
-        return [str(item.get("event", "")) if isinstance(item, dict) else str(item) for item in content]
+        return [_said(item) if isinstance(item, dict) else str(item) for item in content]
 
 
 class ClusterUnready(ClusterError):
@@ -235,6 +235,11 @@ def follow(airflow: Airflow, dag: str, run: str, tell: Callable[[str, str, float
         if found["state"] in OVER:
             return found
         time.sleep(_LOOK_SECONDS)
+
+
+def _said(line: Mapping[str, Any]) -> str:
+    causes = [str(item.get("exc_value", "")) for item in line.get("error_detail") or ()]
+    return "\n".join((str(line.get("event", "")), *causes))
 
 
 def _reason(reply: requests.Response) -> str:

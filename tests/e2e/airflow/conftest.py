@@ -1,0 +1,188 @@
+"""A release of its own with Airflow, a bucket that photos are brought into, and nothing that a person does afterwards."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchard import runs
+from orchard.client import ModelServer
+from orchestration.cluster.deploy import images
+from orchestration.cluster.deploy.airflow import OVER, Airflow, reach_airflow
+from orchestration.cluster.deploy.forwarding import forward
+from orchestration.cluster.deploy.installing import install, remove
+from orchestration.cluster.deploy.place import Place
+from orchestration.cluster.deploy.retraining import opened_store
+from orchestration.names import run_id
+from tests.e2e import photos as photo_folder
+from tests.e2e.conftest import PLACE, ROOT, _script, keep_evidence
+from tests.e2e.traffic import MODEL
+
+AIRFLOW = Place(os.environ.get("E2E_CONTEXT", PLACE.context), "orchard-e2e-airflow", "orchard")
+DATASET = "standin"  # may have any classes
+FIRST = "2026-11-20"
+AIRFLOW_FOLDER = ROOT / ".orchard" / "cluster" / AIRFLOW.namespace
+EACH = {"Training": 60, "Test": 40}
+PARTS = ("api", "scheduler", "processor", "triggerer")
+RUN_SECONDS = 900.0
+_VALUES = (
+    *("airflow.enabled=true", f"dataset={DATASET}", "airflow.profile=short", "airflow.startSeconds=90"),
+    *("airflow.schedules.ingest=", "airflow.schedules.batch=0 0 * * *", "airflow.schedules.housekeeping="),
+    *("serving.resources.engine.requests.cpu=100m", "serving.resources.sync.requests.cpu=20m"),
+    *("objectStore.resources.requests.cpu=50m", "training.resources.heavy.requests.cpu=150m"),
+)
+_CLOCK_MINUTES = 6
+"""After which the clock starts a run: by then Airflow is there, wherever this runs."""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The release, its Airflow, and photos by class.
+
+    Attributes:
+        place: where it is.
+        airflow: its Airflow.
+        photos: a folder with ``<split>/<class>/<photo>``.
+        clock: when its schedule is due, in seconds since the epoch.
+    """
+
+    place: Place
+    airflow: Airflow
+    photos: Path
+    clock: float
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def bring(self, folder: str, bodies: dict[str, bytes]) -> None:
+        """Put objects into the bucket, as somebody who brings photos does."""
+        with opened_store(self.place, "uploader") as store, ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda item: store.put(f"{folder}/{item[0]}", item[1]), bodies.items()))
+
+    def of(self, *classes: str, last: bool = False) -> dict[str, bytes]:
+        """Some photos of classes, by ``<split>/<class>/<photo>``: the first ones, or the last."""
+        found = {}
+        for split, count in EACH.items():
+            for label in classes:
+                paths = sorted((self.photos / split / label).iterdir(), reverse=last)
+                found |= {
+                    f"{split}/{label}/{path.name}": path.read_bytes() for path in paths[:: len(paths) // count][:count]
+                }
+        return found
+
+    def objects(self, prefix: str, identity: str = "admin") -> dict[str, bytes]:
+        """What lies below a prefix of the bucket."""
+        with opened_store(self.place, identity) as store:
+            return {stat.key: store.get(stat.key).body for stat in store.list(prefix)}
+
+    def until_over(self, dag: str, run: str, seconds: float = RUN_SECONDS) -> dict[str, Any]:
+        """Wait until a run has ended; returns its tasks by name."""
+        await_true(lambda: self.airflow.run(dag, run)["state"] in OVER, seconds, f"the run {run} of {dag} ends")
+        return {task["task_id"]: task for task in self.airflow.tasks(dag, run)}
+
+    def ended(self, dag: str, run: str) -> dict[str, runs.Ended]:
+        """How the steps of a run ended, by what the store says."""
+        verbs = ("validate", "train", "evaluate", "gate", "publish", "promote", "ingest", "batch")
+        with opened_store(self.place, "trainer") as store:
+            found = {verb: runs.ended_step(store, run_id(dag, run), verb) for verb in verbs}
+        return {verb: ended for verb, ended in found.items() if ended is not None}
+
+    def versions(self) -> list[str]:
+        """Keys of all manifests."""
+        return sorted(key for key in self.objects(f"models/{MODEL}/versions") if key.endswith("manifest.json"))
+
+    def answer(self, photo: bytes) -> tuple[str, float]:
+        """What the model server says of a photo."""
+        with forward(self.place, f"service/{self.place.fullname}-serving", 8501) as url, ModelServer(url) as server:
+            (found,) = server.predict([photo], MODEL)
+        return found.label, found.probability
+
+    def pods(self, **labels: str) -> list[dict[str, Any]]:
+        """Pods with labels."""
+        return [item for item in self.place.get("pods") if labels.items() <= item["metadata"].get("labels", {}).items()]
+
+
+def await_true(found: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Wait until something is so; returns it.
+
+    Raises:
+        AssertionError: it was not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        if result := found():
+            return result
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.5)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.failed:
+        report.sections.append(("evidence of Airflow's release", str(keep_evidence(AIRFLOW))))
+    return report
+
+
+def _params() -> Path:
+    """The project's parameters, with bars for a few hundred photos that arrived one day."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+    params["data"]["name"] = DATASET
+    params["evaluate"]["baseline"] = False
+    params["gate"] = {"accuracy": {"all": 0.5}, "photos": {"all": 20}, "drop": {"all": 0.5}}
+    path = AIRFLOW_FOLDER / "params.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(params), "utf-8")
+    return path
+
+
+def _installed() -> float:
+    """Install the release, unless it was kept; returns when its schedule is due."""
+    due = time.time() + 60 * _CLOCK_MINUTES
+    at = time.gmtime(due)
+    values = [
+        part
+        for value in (*_VALUES, f"airflow.schedules.retrain={at.tm_min} {at.tm_hour} * * *")
+        for part in ("--set", value)
+    ]
+    values += ["--set-file", f"training.params={_params()}"]
+    registry = _script("cluster", "up") if AIRFLOW.context == PLACE.context else "localhost:5001"
+    _script("images", "--push", registry, "training", "serving", "airflow")
+    _script("cluster", "bring", "POSTGRES_IMAGE")
+    install(AIRFLOW, images.references(registry, airflow=True), values)
+    return due - at.tm_sec
+
+
+@pytest.fixture(scope="session")
+def loop(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    """Airflow and all that it runs, in a namespace that is gone afterwards."""
+    try:
+        due = _installed()
+        with reach_airflow(AIRFLOW) as airflow:
+            photos = photo_folder.lay(tmp_path_factory.mktemp("airflow") / "photos")
+            await_true(lambda: len(airflow.ask("GET", "/dags")["dags"]) == 4, 300, "Airflow knows its DAGs")
+            yield Loop(AIRFLOW, airflow, photos, due)
+    finally:
+        if os.environ.get("E2E_KEEP") != "1":
+            remove(AIRFLOW)
+
+
+@pytest.fixture(scope="session")
+def first(loop: Loop) -> str:
+    """The run that the first day's photos started; its version is live. Where the release was kept, the run of then."""
+    from tests.e2e.airflow.following import ingest, known, live, retrained
+
+    if done := [item for item in loop.airflow.runs("retrain") if item["run_type"] == "asset_triggered"]:
+        return str(done[-1]["dag_run_id"])
+    loop.bring(f"incoming/{DATASET}/{FIRST}", loop.of(*photo_folder.CLASSES))
+    before = known(loop)
+    assert ingest(loop, FIRST) == "success"
+    run = retrained(loop, "asset_triggered", before)
+    assert live(loop, run) == 1
+    return run

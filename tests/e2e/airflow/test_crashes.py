@@ -1,0 +1,92 @@
+"""Whatever is killed in the middle of a run: it ends right, once."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import pytest
+
+from orchestration.cluster.deploy.loop import await_live
+from tests.e2e.airflow.conftest import DATASET, PARTS, Loop, await_true
+
+pytestmark = pytest.mark.timeout(1800)
+
+DEATHS = {
+    "validate": ("airflow-scheduler", "airflow-processor"),
+    "train": ("verb", "airflow-triggerer"),
+    "evaluate": ("database",),
+    "gate": ("airflow-api",),
+    "publish": ("store",),
+}
+"""Which parts die while which task's pod is there."""
+
+
+def kill(loop: Loop, component: str) -> None:
+    """SIGKILL to all that runs in a part's container, and the pod deleted without a grace period."""
+    for pod in loop.pods(**{"app.kubernetes.io/component": component}):
+        name = pod["metadata"]["name"]
+        if pod["status"]["phase"] not in ("Running", "Pending"):
+            continue
+        container = pod["spec"]["containers"][0]["name"]
+        command = loop.place.kubectl_command("exec", name, "-c", container, "--", "sh", "-c", "kill -9 -1")
+        subprocess.run(command, capture_output=True, check=False, timeout=60)  # SeaweedFS has a shell, too
+        if component != "verb":  # a task's pod ends by the kill; what is kept of it tells of the end
+            loop.place.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")
+
+
+def running(loop: Loop, run: str, verb: str) -> bool:
+    """Whether the pod of a task runs."""
+    return any(
+        pod["status"]["phase"] == "Running"
+        for pod in loop.pods(**{"orchard.run/verb": verb})
+        if run in pod["metadata"]["annotations"].get("orchard.run/dag-run", run)
+    )
+
+
+def test_everything_dies_once_in_a_run_that_ends_right_and_once(loop, first):
+    before, run = loop.versions(), f"e2e-deaths-{time.time_ns()}"
+    loop.airflow.begin("retrain", {"profile": "short"}, run)
+    for verb, parts in DEATHS.items():
+        await_true(
+            lambda verb=verb: running(loop, run, verb) or loop.ended("retrain", run).get(verb), 600, f"a pod of {verb}"
+        )
+        for part in parts:
+            print(f"{verb}: {part} dies")
+            kill(loop, part)
+        if "store" in parts:
+            loop.place.kubectl(
+                "rollout", "status", f"statefulset/{loop.place.fullname}-store", "--timeout=120s", seconds=130
+            )
+
+    tasks = loop.until_over("retrain", run, 1200)
+
+    print({name: (task["state"], task["try_number"], task["duration"]) for name, task in tasks.items()})
+    assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(tasks, "success")
+    assert len(loop.versions()) == len(before) + 1
+    await_live(loop.place, int(loop.ended("retrain", run)["publish"].result["version"]))
+    for part in PARTS:
+        loop.place.kubectl(
+            "rollout", "status", f"deployment/{loop.place.fullname}-airflow-{part}", "--timeout=300s", seconds=310
+        )
+
+
+def test_two_runs_at_once_wait_for_each_other(loop, first):
+    before, names = loop.versions(), [f"e2e-two-{time.time_ns()}-{number}" for number in range(2)]
+    for name in names:
+        loop.airflow.begin("retrain", {"profile": "short"}, name)
+    for name in names:
+        loop.until_over("retrain", name)
+
+    begin, end = ([loop.airflow.run("retrain", name)[key] for name in names] for key in ("start_date", "end_date"))
+    assert begin[1] >= end[0] or begin[0] >= end[1]
+    assert len(loop.versions()) == len(before) + 2
+
+
+def test_housekeeping_leaves_no_pod(loop, first):
+    run = loop.airflow.begin("housekeeping", {"keep_hours": 0}, f"e2e-{time.time_ns()}")
+    tasks = loop.until_over("housekeeping", run)
+
+    assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(tasks, "success")
+    assert loop.pods(kubernetes_pod_operator="True") == []
+    assert loop.objects(f"datasets/{DATASET}/versions")

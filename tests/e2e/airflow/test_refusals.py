@@ -1,0 +1,108 @@
+"""What cannot be is said, soon, with what to do: wrong parameters, an image, a node, a Secret that is not there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from orchestration.cluster.deploy.airflow import Refused
+from tests.e2e.airflow.conftest import DATASET, Loop, await_true
+
+pytestmark = pytest.mark.timeout(1800)
+
+WRONG = {
+    "a version that is none": {"dataset_version": "newest"},
+    "a profile that is none": {"profile": "tiny"},
+    "a reason that is none": {"force": "x"},
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_parameters_are_refused_before_anything_runs(loop, case):
+    run = f"e2e-wrong-{time.time_ns()}"
+
+    with pytest.raises(Refused):
+        loop.airflow.begin("retrain", WRONG[case], run)
+    with pytest.raises(Refused):
+        loop.airflow.run("retrain", run)
+
+
+def test_an_empty_day_is_skipped_and_starts_nothing(loop):
+    before = len(loop.airflow.runs("retrain"))
+    run = loop.airflow.begin("ingest", {"day": "2001-01-01"}, f"e2e-empty-{time.time_ns()}")
+
+    assert loop.until_over("ingest", run)["ingest"]["state"] == "skipped"
+    assert len(loop.airflow.runs("retrain")) == before
+
+
+def test_a_day_of_broken_photos_fails_and_says_what_to_do(loop):
+    day = "2001-01-02"
+    loop.bring(f"incoming/{DATASET}/{day}", {f"Training/Kiwi/{number}.jpg": b"no photo" for number in range(5)})
+    run = loop.airflow.begin("ingest", {"day": day}, f"e2e-broken-{time.time_ns()}")
+
+    task = loop.until_over("ingest", run)["ingest"]
+
+    assert (task["state"], task["try_number"]) == ("failed", 1)  # it would fail again: it is not tried again
+    assert "what to do" in "\n".join(loop.airflow.log("ingest", run, "ingest", 1))
+
+
+CANNOT = {
+    ("housekeeping", "housekeeping"): ("image", "localhost:5001/nothing:1", ("nothing:1",)),
+    ("ingest", "ingest"): ("nodeSelector", {"orchard/nowhere": "true"}, ("node",)),
+    ("batch_predict", "batch"): ("secret", "nobody-made-it", ("nobody-made-it",)),
+}
+"""By DAG and verb: what of its pod cannot be, and words of the reason."""
+
+
+def spoiled(text: str, what: str, value: object) -> str:
+    """A pod template that cannot become a running pod."""
+    pod = yaml.safe_load(text)
+    pod["metadata"]["annotations"]["orchard.pod/start-seconds"] = "30"
+    if what == "image":
+        pod["spec"]["containers"][0]["image"] = value
+    elif what == "secret":
+        (volume,) = [item for item in pod["spec"]["volumes"] if item["name"].startswith("key-")]
+        volume["secret"]["secretName"] = value
+    else:
+        pod["spec"][what] = value
+    return yaml.safe_dump(pod)
+
+
+@pytest.fixture
+def crippled(loop: Loop) -> Iterator[None]:
+    """Pods of three verbs cannot begin; afterwards they can again."""
+    name = f"{loop.place.fullname}-pods"
+    good = loop.place.get("configmap", name)[0]["data"]
+
+    def put(data: dict[str, str]) -> None:
+        loop.place.kubectl("patch", "configmap", name, "--type=merge", f"--patch={json.dumps({'data': data})}")
+        scheduler = f"deployment/{loop.place.fullname}-airflow-scheduler"  # a new pod sees it at once
+        loop.place.kubectl("rollout", "restart", scheduler)
+        loop.place.kubectl("rollout", "status", scheduler, "--timeout=300s", seconds=310)
+
+    put({f"{verb}.yaml": spoiled(good[f"{verb}.yaml"], *case[:2]) for (_, verb), case in CANNOT.items()})
+    yield
+    put(good)
+
+
+def test_pods_that_cannot_begin_fail_in_time_and_say_why(loop, crippled):
+    begun, runs = time.monotonic(), {}
+    for dag, verb in CANNOT:
+        conf = {} if dag == "housekeeping" else {"day": "2001-01-03"}
+        runs[dag, verb] = loop.airflow.begin(dag, conf, f"e2e-cannot-{time.time_ns()}")
+    for (dag, verb), run in runs.items():
+
+        def tried(dag: str = dag, verb: str = verb, run: str = run) -> bool:
+            states = {task["task_id"]: task["state"] for task in loop.airflow.tasks(dag, run)}
+            return states[verb] in ("up_for_retry", "failed")
+
+        await_true(tried, 400, f"a pod of {verb} that cannot begin is given up")
+        said = "\n".join(loop.airflow.log(dag, run, verb, 1))
+        assert all(word in said for word in (*CANNOT[dag, verb][2], "what to do")), said[-3000:]
+        loop.airflow.stop(dag, run)
+    print(f"given up after {time.monotonic() - begun:.0f} s")
+    await_true(lambda: not loop.pods(kubernetes_pod_operator="True"), 120, "no pod of theirs is left")
