@@ -21,6 +21,7 @@ from kubernetes.client.exceptions import ApiException
 
 from orchestration import endings
 from orchestration.names import run_id
+from orchestration.pages import LEFT
 from orchestration.release import RELEASE
 
 __all__ = ["DAY", "LINKS", "POLICY", "RUN_ANNOTATION", "SKIP", "OrchardVerb", "PageLink"]
@@ -56,13 +57,11 @@ class PageLink(BaseOperatorLink):
     Args:
         what: what the button says.
         step: whose it is. That step itself links to what it says that it left; those after it know where that is.
-        key: the object's, after the run's folder.
     """
 
-    def __init__(self, what: str, step: str, key: str = "") -> None:
+    def __init__(self, what: str, step: str) -> None:
         self.what = what
         self.step = step
-        self.key = key
 
     @property
     def name(self) -> str:
@@ -79,14 +78,14 @@ class PageLink(BaseOperatorLink):
         if operator.verb == self.step:
             key = operator.ending.links.get(self.what, "") if operator.ending else ""
         else:
-            key = f"runs/{run_id(ti_key.dag_id, ti_key.run_id)}/{self.key}"
+            key = f"runs/{run_id(ti_key.dag_id, ti_key.run_id)}/{LEFT['retrain'][self.what]}"
         return f"{RELEASE.pages}/{key}" if RELEASE.pages and key else ""
 
 
-_DATASET = PageLink("dataset", "validate", "pages/validate.html")
-_EVALUATION = PageLink("evaluation", "evaluate", "pages/evaluate.html")
-_GATE = PageLink("gate", "gate", "pages/gate.html")
-_VERSION = PageLink("version", "publish", "steps/publish.json")
+_DATASET = PageLink("dataset", "validate")
+_EVALUATION = PageLink("evaluation", "evaluate")
+_GATE = PageLink("gate", "gate")
+_VERSION = PageLink("version", "publish")
 LINKS = {
     "validate": (_DATASET,),
     "evaluate": (_EVALUATION, _DATASET),
