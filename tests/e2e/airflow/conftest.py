@@ -65,14 +65,15 @@ class Loop:
         with opened_store(self.place, "uploader") as store, ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda item: store.put(f"{folder}/{item[0]}", item[1]), bodies.items()))
 
-    def of(self, *classes: str, last: bool = False) -> dict[str, bytes]:
-        """Some photos of classes, by ``<split>/<class>/<photo>``: the first ones, or the last."""
+    def of(self, *classes: str, last: bool = False, skip: int = 0) -> dict[str, bytes]:
+        """Some photos of classes, by ``<split>/<class>/<photo>``: evenly from the first on, or from the last, after some."""
         found = {}
         for split, count in EACH.items():
             for label in classes:
                 paths = sorted((self.photos / split / label).iterdir(), reverse=last)
                 found |= {
-                    f"{split}/{label}/{path.name}": path.read_bytes() for path in paths[:: len(paths) // count][:count]
+                    f"{split}/{label}/{path.name}": path.read_bytes()
+                    for path in paths[skip :: len(paths) // count][:count]
                 }
         return found
 
