@@ -99,7 +99,9 @@ def test_services_select_pods_and_ports_that_are_there(render, scenario):
 
 
 def test_without_a_token_secret_nobody_is_asked_for_one(render):
-    assert "token" not in str(pod(render("engine-orchard"))["containers"] + pod(render("engine-orchard"))["initContainers"])
+    assert "token" not in str(
+        pod(render("engine-orchard"))["containers"] + pod(render("engine-orchard"))["initContainers"]
+    )
 
 
 def test_engine_sync_and_helm_test_get_the_tokens(render):
