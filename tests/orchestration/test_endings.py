@@ -54,9 +54,9 @@ def test_the_tail_of_a_log_tells_where_there_is_no_last_word():
 def test_every_exit_code_has_an_advice_of_its_own():
     codes = {getattr(errors, name).exit_code for name in errors.__all__} - {1}
 
-    advices = [read(ended(code)).advice for code in sorted(codes)]
+    hints = [read(ended(code)).advice for code in sorted(codes)]
 
-    assert len(set(advices)) == len(codes)
+    assert len(set(hints)) == len(codes)
     assert set(FINAL) <= codes | {2}
 
 
