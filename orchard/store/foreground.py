@@ -53,29 +53,41 @@ def run_command(command: Sequence[str], environment: Mapping[str, str], check: C
     Raises:
         OrchardError: there is no such program; or what `check` raised.
     """
-    try:
-        process = subprocess.Popen(command, env={**os.environ, **environment})  # noqa: S603  what the user asked to run
-    except OSError as error:
-        raise OrchardError(f"{command[0]} cannot be run: {error.strerror}") from error
+    process: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         # A Ctrl-C in the terminal has reached the command already; a second one would make many programs give up.
-        if not (number == signal.SIGINT and sys.stdin.isatty()):
+        if number == signal.SIGINT and sys.stdin.isatty():
+            return
+        if process is None:
+            early.append(number)
+        else:
             process.send_signal(number)
 
-    with _handled(pass_on):
+    with _handled(pass_on):  # before there is a command: it may be up, and we be told to end it, at any moment
         try:
-            while True:
-                try:
-                    code = process.wait(CHECK_SECONDS)
-                    return code if code >= 0 else 128 - code
-                except subprocess.TimeoutExpired:
-                    check()
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(5)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            process = subprocess.Popen(command, env={**os.environ, **environment})  # noqa: S603  what the user asked to run
+        except OSError as error:
+            raise OrchardError(f"{command[0]} cannot be run: {error.strerror}") from error
+        for number in early:
+            process.send_signal(number)
+        return _wait(process, check)
+
+
+def _wait(process: subprocess.Popen[bytes], check: Callable[[], None]) -> int:
+    try:
+        while True:
+            try:
+                code = process.wait(CHECK_SECONDS)
+                return code if code >= 0 else 128 - code
+            except subprocess.TimeoutExpired:
+                check()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from orchard.cli import main
-from orchard.store import ports
+from orchard.store import foreground, ports
 
 ORCHARD = [sys.executable, "-m", "orchard"]
 
@@ -78,6 +78,22 @@ def test_signal_reaches_the_command(workspace, port):
     assert running.stdout.read() == "asked\n"
     assert running.wait(timeout=15) == 3
     running.stdout.close()
+
+
+def test_signal_that_comes_while_the_command_is_started_reaches_it(monkeypatch):
+    start = foreground.subprocess.Popen
+
+    def asked_meanwhile(command, **options):
+        started = start(command, stdout=subprocess.PIPE, text=True, **options)
+        with started.stdout as said:
+            assert said.readline() == "ready\n"
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started
+
+    monkeypatch.setattr(foreground.subprocess, "Popen", asked_meanwhile)
+
+    script = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"
+    assert foreground.run_command(["bash", "-c", script], {}, lambda: None) == 3
 
 
 def test_command_ends_with_a_store_that_dies(workspace, port, capsys):
