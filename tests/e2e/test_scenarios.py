@@ -88,7 +88,13 @@ def test_the_overlay_for_kind_is_applied_by_kubectl(cluster, zoo, tmp_path):
     """As it stands but for the namespace: `make deploy`'s may be there too."""
     place = Place(PLACE.context, "orchard-e2e-overlay", "orchard")
     base = os.path.relpath(ROOT / "k8s" / "overlays" / "kind", tmp_path.resolve())
-    kustomization = {"namespace": place.namespace, "resources": [base]}
+    elsewhere = {  # the plain `namespace` field would leave the subjects of role bindings where they were
+        "apiVersion": "builtin",
+        "kind": "NamespaceTransformer",
+        "metadata": {"name": "elsewhere", "namespace": place.namespace},
+        "setRoleBindingSubjects": "allServiceAccounts",
+    }
+    kustomization = {"resources": [base], "transformers": [json.dumps(elsewhere)]}
     (tmp_path / "kustomization.yaml").write_text(json.dumps(kustomization))
     place.kubectl("delete", "namespace", place.namespace, "--ignore-not-found", "--timeout=300s", seconds=310)
     place.kubectl("apply", "--kustomize", str(tmp_path))
