@@ -94,7 +94,7 @@ def test_the_overlay_for_kind_is_applied_by_kubectl(cluster, zoo, tmp_path):
         "metadata": {"name": "elsewhere", "namespace": place.namespace},
         "setRoleBindingSubjects": "allServiceAccounts",
     }
-    kustomization = {"resources": [base], "transformers": [json.dumps(elsewhere)]}
+    kustomization = {"namespace": place.namespace, "resources": [base], "transformers": [json.dumps(elsewhere)]}
     (tmp_path / "kustomization.yaml").write_text(json.dumps(kustomization))
     place.kubectl("delete", "namespace", place.namespace, "--ignore-not-found", "--timeout=300s", seconds=310)
     place.kubectl("apply", "--kustomize", str(tmp_path))
