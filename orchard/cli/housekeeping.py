@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchard.cli.output import Output
+from orchard.cli.retention import keep_option, loaded_versions, serving_option
 from orchard.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -24,19 +25,11 @@ _DAYS = click.IntRange(1)
     )
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
-@click.option(
-    "--keep",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="Newest versions to keep, and steps back on each channel.",
-)
+@keep_option
 @click.option("--files-days", type=_DAYS, default=30, show_default=True, help="Days to keep the files of runs.")
 @click.option("--pages-days", type=_DAYS, default=180, show_default=True, help="Days to keep the pages of runs.")
 @click.option("--capture-days", type=_DAYS, default=30, show_default=True, help="Days to keep captured requests.")
-@click.option(
-    "--serving", multiple=True, metavar="URL", help="A model server whose versions stay too; may be repeated."
-)
+@serving_option
 def housekeeping(
     out: Output,
     *,
@@ -54,7 +47,6 @@ def housekeeping(
     histories stay for ever. Killed anywhere, the next one does the rest.
     """
     from orchard import settings
-    from orchard.client import ModelServer
     from orchard.housekeeping import Kept, sweep
     from orchard.signing import load_trusted
     from orchard.store import open_store
@@ -62,8 +54,7 @@ def housekeeping(
     found = settings.load()
     found.require("store_url", "trusted_keys_file")
     trusted = load_trusted(found.trusted_keys_file)  # type: ignore[arg-type]  # required the line before
-    served = frozenset(status.version for url in serving for status in ModelServer(url).status(found.model))
-    kept = Kept(keep, files_days, pages_days, capture_days, served)
+    kept = Kept(keep, files_days, pages_days, capture_days, loaded_versions(serving, found.model))
     with out.status("looking for what nobody needs"):
         done = sweep(open_store(found), found.model, trusted, kept, datetime.now(UTC), delete=not dry_run)
     document = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchard.cli.output import Output
+from orchard.cli.retention import keep_option, loaded_versions, serving_option
 from orchard.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -24,16 +25,8 @@ __all__ = ["prune"]
     )
 )
 @click.option("--delete", is_flag=True, help="Delete; without it nothing is changed.")
-@click.option(
-    "--keep",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="Newest versions to keep, and steps back on each channel.",
-)
-@click.option(
-    "--serving", multiple=True, metavar="URL", help="A model server whose versions stay too; may be repeated."
-)
+@keep_option
+@serving_option
 @click.option("--resume", is_flag=True, help="Go on with a prune that was killed. Only while no other prune runs.")
 @click.option(
     "--unfinished", is_flag=True, help="Also what publishes that never ended have sent. Only while nobody publishes."
@@ -46,7 +39,6 @@ def prune(out: Output, *, delete: bool, keep: int, serving: tuple[str, ...], res
     stay for ever. A pruned version cannot be promoted; publishing the same files again brings it back.
     """
     from orchard import settings
-    from orchard.client import ModelServer
     from orchard.pruning import Wish
     from orchard.pruning import prune as prune_model
     from orchard.signing import load_trusted
@@ -55,8 +47,7 @@ def prune(out: Output, *, delete: bool, keep: int, serving: tuple[str, ...], res
     found = settings.load()
     found.require("store_url", "trusted_keys_file")
     trusted = load_trusted(found.trusted_keys_file)  # type: ignore[arg-type]  # required the line before
-    served = {status.version for url in serving for status in ModelServer(url).status(found.model)}
-    wish = Wish(keep, frozenset(served), delete, resume, unfinished)
+    wish = Wish(keep, loaded_versions(serving, found.model), delete, resume, unfinished)
     with out.status(f"looking for what nobody needs of {found.model}"):
         done = prune_model(open_store(found), found.model, trusted, wish)
     out.result(_document(found.model, done), _text(out, found.model, done))
