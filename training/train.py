@@ -31,11 +31,10 @@ from training.resident import Photos, read_photos
 from training.sessions import open_model
 from training.shards import Index, read_index
 from training.split import choose_validation
-from training.workspace import Workspace
+from training.workspace import CHECKPOINTS, Workspace
 
-__all__ = ["CHECKPOINTS", "MODEL", "Teller", "read_curves", "train"]
+__all__ = ["MODEL", "Teller", "read_curves", "train"]
 
-CHECKPOINTS = Path(".orchard") / "checkpoints"
 MODEL = "model.keras"
 AGREEMENT = 1e-5
 """By how much the export's probabilities may differ from those of the network that it was made from."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Workspace"]
+__all__ = ["CHECKPOINTS", "Workspace"]
+
+CHECKPOINTS = ".orchard/checkpoints"
+"""Where a workspace keeps how far trainings got; `orchard step` brings it from one pod to the next."""
 
 
 @dataclass(frozen=True, slots=True)

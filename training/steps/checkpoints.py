@@ -14,11 +14,9 @@ from orchard import layout
 from orchard.errors import IntegrityError, OrchardError
 from orchard.store import ObjectStore
 from training.steps.parcels import fetch_unnamed, pack
+from training.workspace import CHECKPOINTS
 
-__all__ = ["FOLDER", "Follower", "restore"]
-
-FOLDER = ".orchard/checkpoints"
-"""Where `orchard train` keeps them; training/train.py names the same folder."""
+__all__ = ["Follower", "restore"]
 
 LOOK_SECONDS = 0.5
 
@@ -30,7 +28,7 @@ def restore(store: ObjectStore, run_id: str, root: Path, note: Callable[[str], N
         Whether there is one.
     """
     try:
-        return fetch_unnamed(store, layout.run_checkpoint(run_id), root, (FOLDER,))
+        return fetch_unnamed(store, layout.run_checkpoint(run_id), root, (CHECKPOINTS,))
     except IntegrityError as error:
         note(f"the run's checkpoint is of no use, training begins anew: {error.message}")
         return False
@@ -57,7 +55,7 @@ class Follower:
 
     def _look(self) -> tuple[tuple[str, int], ...]:
         found = []
-        for path in sorted((self._root / FOLDER).glob("*/*.npz")):
+        for path in sorted((self._root / CHECKPOINTS).glob("*/*.npz")):
             try:
                 found.append((path.parent.name, path.stat().st_mtime_ns))
             except FileNotFoundError:  # training has ended and removed it meanwhile
@@ -75,12 +73,14 @@ class Follower:
         try:
             with tempfile.TemporaryDirectory(prefix="orchard-checkpoint-") as temporary:
                 copies, archive = Path(temporary) / "copies", Path(temporary) / "checkpoint.tar"
-                for path in (self._root / FOLDER).glob("*/*.npz"):  # a copy is of one file, also while it is replaced
+                for path in (self._root / CHECKPOINTS).glob(
+                    "*/*.npz"
+                ):  # a copy is of one file, also while it is replaced
                     copy = copies / path.relative_to(self._root)
                     copy.parent.mkdir(parents=True)
                     shutil.copyfile(path, copy)
                 with archive.open("wb") as file:
-                    pack(copies, (FOLDER,), file)
+                    pack(copies, (CHECKPOINTS,), file)
                 self._store.put_file(self._key, archive)
             self._seen = now
         except FileNotFoundError:  # as above
