@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.shop import facts_of as facts_of_model
 from orchard import channels, layout, registry
 from orchard.channels import Intent
-from orchard.manifest import DatasetRef, Facts, GateRecord, Signature
+from orchard.manifest import Facts
 from orchard.signing import SigningKey, create_pair, load_key
 from orchard.store import ObjectStore
 from serving.sync.channels import TrustFile
@@ -29,19 +29,7 @@ ENVIRONMENT = {
 
 def facts_of(photos: Path, name: str, **changes: Any) -> Facts:
     """What the manifest says of one of the zoo's photo models."""
-    found = json.loads((photos / f"{name}.facts.json").read_text())
-    facts = Facts(
-        signatures={key: Signature(**value) for key, value in found["signatures"].items()},
-        ops=tuple(found["ops"]),
-        classes=tuple(found["classes"]),
-        dataset=DatasetRef("fruits", 1, "d" * 64),
-        params_digest="e" * 64,
-        code="0.1.0",
-        metrics={},
-        gate=GateRecord("accepted", "all checks passed", "a" * 64),
-        created_by="anna@bench",
-    )
-    return replace(facts, **changes)
+    return replace(facts_of_model(photos / name), **{"created_by": "anna@bench", **changes})
 
 
 class Registry:
