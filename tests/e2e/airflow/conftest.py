@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from orchestration.cluster.deploy.retraining import opened_store
 from orchestration.names import run_id
 from tests.e2e import photos as photo_folder
 from tests.e2e.conftest import PLACE, ROOT, _script, keep_evidence
-from tests.e2e.traffic import MODEL
+from tests.e2e.traffic import MODEL, until
 
 AIRFLOW = Place(os.environ.get("E2E_CONTEXT", PLACE.context), "orchard-e2e-airflow", "orchard")
 DATASET = "standin"  # may have any classes
@@ -84,7 +84,7 @@ class Loop:
 
     def until_over(self, dag: str, run: str, seconds: float = RUN_SECONDS) -> dict[str, Any]:
         """Wait until a run has ended; returns its tasks by name."""
-        await_true(lambda: self.airflow.run(dag, run)["state"] in OVER, seconds, f"the run {run} of {dag} ends")
+        until(lambda: self.airflow.run(dag, run)["state"] in OVER, seconds, f"the run {run} of {dag} ends")
         return {task["task_id"]: task for task in self.airflow.tasks(dag, run)}
 
     def ended(self, dag: str, run: str) -> dict[str, runs.Ended]:
@@ -107,20 +107,6 @@ class Loop:
     def pods(self, **labels: str) -> list[dict[str, Any]]:
         """Pods with labels."""
         return [item for item in self.place.get("pods") if labels.items() <= item["metadata"].get("labels", {}).items()]
-
-
-def await_true(found: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Wait until something is so; returns it.
-
-    Raises:
-        AssertionError: it was not in time.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        if result := found():
-            return result
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.5)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -167,7 +153,7 @@ def loop(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lo
         due = _installed()
         with reach_airflow(AIRFLOW) as airflow:
             photos = photo_folder.lay(tmp_path_factory.mktemp("airflow") / "photos")
-            await_true(lambda: len(airflow.ask("GET", "/dags")["dags"]) == 4, 300, "Airflow knows its DAGs")
+            until(lambda: len(airflow.ask("GET", "/dags")["dags"]) == 4, 300, "Airflow knows its DAGs")
             yield Loop(AIRFLOW, airflow, photos, due)
     finally:
         if os.environ.get("E2E_KEEP") != "1":

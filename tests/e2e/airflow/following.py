@@ -6,7 +6,8 @@ import time
 from datetime import datetime
 
 from orchestration.cluster.deploy.loop import await_live
-from tests.e2e.airflow.conftest import Loop, await_true
+from tests.e2e.airflow.conftest import Loop
+from tests.e2e.traffic import until
 
 
 def retrained(loop: Loop, kind: str, after: set[str]) -> str:
@@ -16,7 +17,7 @@ def retrained(loop: Loop, kind: str, after: set[str]) -> str:
         new = [item for item in loop.airflow.runs("retrain") if item["dag_run_id"] not in after]
         return next((str(item["dag_run_id"]) for item in new if item["run_type"] == kind), "")
 
-    run = await_true(found, 300, f"a {kind} run of retrain")
+    run = until(found, 300, f"a {kind} run of retrain")
     tasks = loop.until_over("retrain", run)
     assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(tasks, "success"), loop.ended(
         "retrain", run

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from orchestration.cluster.deploy.loop import await_live
-from tests.e2e.airflow.conftest import DATASET, PARTS, Loop, await_true
+from tests.e2e.airflow.conftest import DATASET, PARTS, Loop
 from tests.e2e.airflow.following import ingest, known
 from tests.e2e.photos import CLASSES
+from tests.e2e.traffic import until
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -53,9 +54,9 @@ def test_everything_dies_once_in_a_run_that_ends_right_and_once(loop, first):
         f"incoming/{DATASET}/{DAY}", loop.of(*CLASSES, skip=1)
     )  # the same photos again would be the same version
     assert ingest(loop, DAY) == "success"
-    (run,) = await_true(lambda: known(loop) - known_before, 300, "a run of retrain")
+    (run,) = until(lambda: known(loop) - known_before, 300, "a run of retrain")
     for verb, parts in DEATHS.items():
-        await_true(
+        until(
             lambda verb=verb: running(loop, run, verb) or loop.ended("retrain", run).get(verb), 600, f"a pod of {verb}"
         )
         for part in parts:

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from orchestration.cluster.deploy.airflow import Refused
-from tests.e2e.airflow.conftest import DATASET, Loop, await_true
+from tests.e2e.airflow.conftest import DATASET, Loop
+from tests.e2e.traffic import until
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -106,7 +107,7 @@ def test_pods_that_cannot_begin_fail_in_time_and_say_why(loop, crippled):
             states = {task["task_id"]: task["state"] for task in loop.airflow.tasks(dag, run)}
             return states[verb] in ("up_for_retry", "failed")
 
-        await_true(tried, 400, f"a pod of {verb} that cannot begin is given up")
+        until(tried, 400, f"a pod of {verb} that cannot begin is given up")
 
         def told(dag: str = dag, verb: str = verb, run: str = run) -> bool:
             try:
@@ -115,9 +116,7 @@ def test_pods_that_cannot_begin_fail_in_time_and_say_why(loop, crippled):
                 return False
             return all(word in said for word in (*CANNOT[dag, verb][2], "what to do"))
 
-        await_true(
-            told, 60, f"the log of {verb} says {CANNOT[dag, verb][2]}, and what to do"
-        )  # it is kept after the end
+        until(told, 60, f"the log of {verb} says {CANNOT[dag, verb][2]}, and what to do")  # it is kept after the end
         loop.airflow.stop(dag, run)
     print(f"given up after {time.monotonic() - begun:.0f} s")
-    await_true(lambda: not waiting(loop), 120, "no pod of theirs waits any more")
+    until(lambda: not waiting(loop), 120, "no pod of theirs waits any more")

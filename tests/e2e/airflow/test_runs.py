@@ -10,9 +10,10 @@ import time
 import pytest
 
 from orchestration.cluster.deploy.airflow import OVER
-from tests.e2e.airflow.conftest import DATASET, FIRST, PARTS, Loop, await_true
+from tests.e2e.airflow.conftest import DATASET, FIRST, PARTS, Loop
 from tests.e2e.airflow.following import ingest, known, live, moment, retrained
 from tests.e2e.photos import CLASSES
+from tests.e2e.traffic import until
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -81,7 +82,7 @@ def test_the_clock_starts_a_run(loop, first):
         scheduled = [item for item in loop.airflow.runs("retrain") if item["run_type"] == "scheduled"]
         return next((str(item["dag_run_id"]) for item in scheduled if item["state"] in OVER), "")
 
-    run = await_true(found, wait + 900, "a run that the clock started")
+    run = until(found, wait + 900, "a run that the clock started")
     assert loop.airflow.run("retrain", run)["state"] == "success"
     assert abs(moment(loop.airflow.run("retrain", run)["run_after"]) - loop.clock) < 60
 
@@ -94,7 +95,7 @@ def test_past_days_are_predicted_in_order(loop, first):
         loop.bring(f"batch/in/{day}", {**wanted[day], "broken.jpg": b"no photo"})
 
     loop.airflow.backfill("batch_predict", DAYS[0], DAYS[-1])
-    await_true(lambda: len(ended(loop)) == len(DAYS), 900, "the backfill ends")
+    until(lambda: len(ended(loop)) == len(DAYS), 900, "the backfill ends")
 
     assert [item["state"] for item in ended(loop)] == ["success"] * len(DAYS)
     order = [item["logical_date"][:10] for item in sorted(ended(loop), key=lambda item: str(item["start_date"]))]
