@@ -123,10 +123,10 @@ class Reconciler:
                 self.instruments.failures.add("disk")
                 self._tell("set aside", version=version, to=aside.name, reason=error.message)
         config = read_config(self._config, self.plan.model)
-        if config and not self.state.labels:  # the state was lost; what the engine was told was written after proof
-            self.state.labels = {
-                label: at for label, at in config.labels.items() if at in self.held and label in CHANNELS
-            }
+        # The state was lost. What the engine was told was written after proof, and the engine may have in its memory what
+        # is rotten on disk: to leave that out would tell it to let go of what it serves.
+        if config and not self.state.labels:
+            self.state.labels = {label: at for label, at in config.labels.items() if label in CHANNELS}
         if config and isinstance(config.policy, Specific):
             self._configured = set(config.policy.versions)
         if not self._config.exists():
