@@ -182,15 +182,15 @@ def _decode_run(body: bytes, run_id: str) -> Run:
 def end_step(store: ObjectStore, run_id: str, verb: str, ended: Ended) -> Ended:
     """Keep how a step ended, once; returns what is kept: of two attempts at one time the first that ends counts.
 
-    Only a refusal gives way: to the step done again and accepted, which somebody has to ask for.
+    Only a refusal and a skip give way: to the step done again and accepted, which somebody has to ask for.
 
     Raises:
         DataError: the document is too large.
-        ObjectChanged: two attempts took the place of one refusal at the same time.
+        ObjectChanged: two attempts took the place of one refusal or skip at the same time.
     """
     key = layout.run_step(run_id, verb)
     kept = decode(Ended, _read(_create(store, key, run_id, verb, encode(ended)), run_id, verb, key), key)
-    if kept.outcome != "refused" or ended.outcome != "done":
+    if kept.outcome not in ("refused", "skipped") or ended.outcome != "done":
         return kept
     swap_once(store, key, _body(run_id, verb, encode(ended)), store.head(key).etag)
     return ended

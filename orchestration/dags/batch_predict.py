@@ -8,7 +8,8 @@ in `batch/out/<day>/`. A day that is done is not done again. Past days, in order
 
 ## Triage
 Open the red task: its log ends with the reason and `what to do`. A broken photo is no failure but a row with its reason.
-Clear the task: the day goes on with the same version and the same photos.
+Clear the task: the day goes on with the same version and the same photos. *Skipped*: no version was on the channel yet, and
+the day is not done; once `retrain` has published one, clear the task, or run a backfill.
 
 ## Owner
 The owner in the list of DAGs (`ORCHARD_OWNER`).
@@ -21,7 +22,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from orchestration.pods import DAY, POLICY, OrchardVerb
+from orchestration.pods import DAY, POLICY, SKIP, OrchardVerb
 from orchestration.release import RELEASE, Tag
 
 with DAG(
@@ -42,4 +43,4 @@ with DAG(
     },
 ):  # fmt: skip
     # a backfill has its own limit of runs at once; this one holds for it too
-    OrchardVerb(task_id="batch", options={"--day": DAY}, max_active_tis_per_dag=1)
+    OrchardVerb(task_id="batch", options=SKIP | {"--day": DAY}, max_active_tis_per_dag=1)

@@ -26,9 +26,9 @@ class Step(luigi.Task):
     name, verb, project = luigi.Parameter(), luigi.Parameter(), luigi.Parameter(default="", significant=False)
 
     def complete(self) -> bool:
-        """Whether it has ended, other than by a refusal."""
+        """Whether it has ended, other than by a refusal; `batch` that found no version to ask is to come again."""
         ended = ended_step(open_store(settings.load()), self.name, self.verb)
-        return ended is not None and ended.outcome != "refused"
+        return ended is not None and ended.outcome not in ("refused", *(("skipped",) if self.verb == "batch" else ()))
 
     def run(self) -> None:
         """Run it; its words go where Luigi's go."""

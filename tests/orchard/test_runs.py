@@ -6,6 +6,7 @@ import pytest
 
 from orchard import layout, runs
 from orchard.errors import ConflictError, DataError, IntegrityError
+from orchard.runs import Ended
 from orchard.settings import Settings
 from tests.faults.crashing_store import CrashingStore
 
@@ -64,3 +65,17 @@ def test_actor_is_the_setting_or_the_user(monkeypatch):
     assert runs.actor(Settings()).startswith(f"{getpass.getuser()}@")
     monkeypatch.setattr(getpass, "getuser", lambda: {}["no name"])
     assert runs.actor(Settings()).split("@")[0].isdigit()
+
+
+def ended(outcome, **result):
+    return Ended(outcome, "" if outcome == "done" else "why", "", "", 1.0, result, None, ())
+
+
+@pytest.mark.parametrize("first", ["refused", "skipped"])
+def test_a_refusal_and_a_skip_give_way_to_the_step_done_and_to_nothing_else(memory, first):
+    runs.end_step(memory, "run-1", "batch", ended(first, number=1))
+
+    assert runs.end_step(memory, "run-1", "batch", ended(first, number=2)).result == {"number": 1}
+    assert runs.end_step(memory, "run-1", "batch", ended("done", number=3)).result == {"number": 3}
+    assert runs.end_step(memory, "run-1", "batch", ended(first, number=4)).result == {"number": 3}
+    assert runs.ended_step(memory, "run-1", "batch").outcome == "done"

@@ -72,3 +72,14 @@ def test_a_step_that_fails_stops_what_comes_after(site):
     assert re.search(r"validate of failing ended with exit code [1-9]", said)
     assert ended_step(site.store, "failing", "validate") is None
     assert ended_step(site.store, "failing", "train") is None
+
+
+def test_a_day_that_found_no_version_to_ask_is_not_complete(site, monkeypatch):
+    day = ["Daily", "--day", "2026-11-24", "--project", str(site.root / "project")]
+    monkeypatch.setitem(site.extra, "ORCHARD_MODEL", "nobodys")
+
+    for _ in range(2):
+        code, said = luigi(site, *day)
+        assert code == 0, said
+        assert counted(said, "complete ones were encountered") == 0, "it comes again"
+        assert ended_step(site.store, "batch-2026-11-24", "batch").outcome == "skipped"

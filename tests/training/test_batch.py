@@ -13,11 +13,11 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from orchard import channels, layout, registry
+from orchard import channels, layout, registry, runs
 from orchard.channels import Intent
 from orchard.cli import main
 from orchard.cli.output import Output
-from orchard.errors import DataError, IntegrityError
+from orchard.errors import IntegrityError
 from orchard.gate import read_bars
 from orchard.settings import Settings, load
 from orchard.signing import create_pair, load_key
@@ -26,6 +26,7 @@ from tests.faults.crashing_store import CrashingStore, Killed
 from tests.training.candidates import BARS, draw, judge, lay
 from training.batch import day as batch_day
 from training.batch.day import predict_day
+from training.batch.plan import NoVersion
 from training.gating import gate
 from training.incumbent import Channel
 from training.publishing import Target, publish
@@ -132,7 +133,7 @@ def test_a_day_without_photos_is_done_with_no_rows_and_one_without_a_model_is_no
 
     empty = batch_day.open_channel(settings)
     monkeypatch.setattr(batch_day, "open_channel", lambda settings: Channel(memory, "fruits", "canary", empty.trusted))
-    with pytest.raises(DataError, match="means no version"):
+    with pytest.raises(NoVersion, match="no version of fruits is on canary yet"):
         predict_day(settings, "2026-11-25", OUT)
     assert not memory.exists(layout.batch_output("2026-11-25", "plan.json"))
 
@@ -230,3 +231,43 @@ def test_the_verb_on_the_real_store_survives_kill_9(seaweed, keys, candidates, w
     assert seaweed.get(layout.batch_output(DAY, "predictions.parquet")).body == left
     assert load().store_url.startswith("s3://")
     assert main(["batch", "--day", "yesterday"]) == 2
+
+
+def test_before_the_first_version_a_day_is_skipped_with_the_reason_and_done_when_it_is_asked_for_again(
+    seaweed, keys, candidates, workspace, monkeypatch, capsys
+):
+    monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(keys.public))
+    monkeypatch.setenv("ORCHARD_SIGNING_KEY_FILE", str(keys.private))
+    monkeypatch.setenv("ORCHARD_STEP_SUMMARY", str(workspace / "word"))
+    monkeypatch.setenv("ORCHARD_RUN_ID", "batch-first")
+    fill(seaweed)
+    reason = "no version of fruits is on stable yet: run retrain first; the day is not marked done, run it again then"
+
+    def step(folder):
+        (workspace / folder).mkdir()
+        monkeypatch.chdir(workspace / folder)
+        capsys.readouterr()
+        code = main(["step", "batch", "--day", DAY, "--skip-code", "99", "--json"])
+        printed = capsys.readouterr()
+        return code, json.loads(printed.out), printed.err.rstrip()
+
+    assert main(["batch", "--day", DAY]) == 4, "who asks for it by hand gets none"
+    assert "no version of fruits is on stable yet" in capsys.readouterr().err
+    code, skipped, said = step("first")
+    assert (code, skipped["outcome"], skipped["reason"]) == (99, "skipped", reason)
+    assert said.splitlines()[-1] == reason
+    assert "error:" not in said
+    assert json.loads((workspace / "word").read_text()) | {"links": {}} == {
+        "verb": "batch", "exit_code": 99, "said": reason, "links": {},
+    }  # fmt: skip
+    assert everything(seaweed) == {}, "the day is not done"
+    assert step("again")[1]["reason"] == reason
+
+    shutil.copytree(candidates[0].root, workspace / "candidate")
+    monkeypatch.chdir(workspace / "candidate")
+    assert main(["publish"]) == 0
+    assert main(["promote", "1", "--why", "first"]) == 0
+    code, done, _ = step("then")
+    assert (code, done["outcome"], done["result"]["photos"], done["before"]) == (0, "done", 4, False)
+    assert runs.ended_step(seaweed, "batch-first", "batch").outcome == "done"
+    assert step("after")[1]["before"] is True

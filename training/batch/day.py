@@ -34,7 +34,8 @@ def predict_day(settings: Settings, day: str, out: Output) -> Day:
         out: says what goes on.
 
     Raises:
-        DataError: the channel means no version.
+        NoVersion: the channel means no version yet; nothing was written.
+        DataError: an earlier attempt fixed another model.
         IntegrityError: the version is not what was published, or does not answer as it did.
         StoreError: the store did not answer.
     """

@@ -13,10 +13,14 @@ from orchard.errors import DataError, IntegrityError
 from training.incumbent import Channel
 from training.objects import list_names
 
-__all__ = ["Plan", "fix"]
+__all__ = ["NoVersion", "Plan", "fix"]
 
 MAX_BYTES = 64 << 20
 """Of a plan: half a million photos."""
+
+
+class NoVersion(DataError):
+    """The channel means no version yet: nobody can be asked, and nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,8 @@ def fix(channel: Channel, day: str, by: str, run_id: str | None) -> Plan:
         run_id: the run that this belongs to.
 
     Raises:
-        DataError: the channel means no version, or an earlier attempt fixed another model.
+        NoVersion: the channel means no version.
+        DataError: an earlier attempt fixed another model.
         IntegrityError: the channel or the plan is not what it must be.
         StoreError: the store did not answer.
     """
@@ -83,9 +88,9 @@ def fix(channel: Channel, day: str, by: str, run_id: str | None) -> Plan:
 def _made(channel: Channel, day: str, by: str, run_id: str | None) -> bytes:
     pointer = pointers.read(channel.store, channel.model, channel.name, channel.trusted)
     if pointer is None:
-        raise DataError(
-            f"the channel {channel.name} of {channel.model!r} means no version: there is nobody to ask",
-            hint="`orchard promote` makes it mean one",
+        raise NoVersion(
+            f"no version of {channel.model} is on {channel.name} yet",
+            hint="`orchard promote` puts one there; the day is not marked done, run it again then",
         )
     created = datetime.now(UTC).isoformat(timespec="milliseconds")
     plan = Plan(

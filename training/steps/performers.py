@@ -20,6 +20,9 @@ __all__ = ["PERFORMERS"]
 TRIES = 3
 """How often a run is gated again because others move the channel."""
 
+NO_VERSION = 99
+"""The exit code by which `batch` tells its step that there is no version to ask: no error has it."""
+
 Performed = tuple[Finished, str, str]
 
 
@@ -127,7 +130,11 @@ def _ingest(work: Stepping, run: Run) -> Performed:
 
 
 def _batch(work: Stepping, run: Run) -> Performed:
-    return _done(work.verb("batch", *_daily(work), *work.wish.more))
+    arguments = ("batch", *_daily(work), f"--skip-code={NO_VERSION}", *work.wish.more)
+    finished = work.verb(*arguments, accept=(0, NO_VERSION))
+    if finished.code:
+        return finished, "skipped", str(finished.document["no_version"])
+    return _done(finished)
 
 
 def _housekeeping(work: Stepping, run: Run) -> Performed:

@@ -20,18 +20,33 @@ from training.verbs.days import Day
     ),
 )
 @click.option("--day", type=Day(), required=True, metavar="YYYY-MM-DD", help="The day; of a time its date counts.")
-def batch(out: Output, *, day: str) -> None:
+@click.option(
+    "--skip-code",
+    type=click.IntRange(1, 125),
+    metavar="CODE",
+    help="End with this exit code, and no error, where no version is on the channel yet.",
+)
+def batch(out: Output, *, day: str, skip_code: int | None) -> None:
     """Predict a day's photos with the version that the channel means.
 
     Reads batch/in/YYYY-MM-DD/… in the store and writes batch/out/YYYY-MM-DD/: predictions.parquet and predictions.csv
     with one row a photo, index.html with counts, doubtful photos and refusals, and last done.json. The version is proved
     as `orchard sync` proves it. A file that is no photo is a row with its reason. A day that is done is not done again;
     one that was killed goes on with the version and the photos that it began with. A day without photos has no rows.
+    Before the first version is promoted nothing is written: the day is not done.
     """
     from orchard import layout, settings
     from training.batch.day import predict_day
+    from training.batch.plan import NoVersion
 
-    found = predict_day(settings.load(), day, out)
+    try:
+        found = predict_day(settings.load(), day, out)
+    except NoVersion as error:
+        if skip_code is None:
+            raise
+        reason = f"{error.message}: run retrain first; the day is not marked done, run it again then"
+        out.result({"day": day, "no_version": reason}, reason)
+        click.get_current_context().exit(skip_code)
     document = {**found.done, "before": found.before, "page": layout.batch_output(day, "index.html")}
     out.result(document, _text(out, document))
 

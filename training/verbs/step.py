@@ -68,7 +68,7 @@ _SKIP = click.option(
     "--skip-code",
     type=click.IntRange(1, 125),
     metavar="CODE",
-    help="End with this exit code where the run ends without an error: refused, nothing new, superseded.",
+    help="End with this exit code where the run ends without an error: refused, nothing new, no version, superseded.",
 )
 _DAY = click.option(
     "--day", type=Day(), required=True, metavar="YYYY-MM-DD", help="The day; of a time its date counts."
@@ -211,10 +211,10 @@ def ingest(
     _perform(out, "ingest", project, {"day": day, "more": (*split_option, *refused_option)}, skip_code)
 
 
-@_command(f"{_RUN}orchard step batch --day 2026-11-24", _DAY)
-def batch(out: Output, *, day: str, project: Path | None) -> None:
-    """Predict a day's photos."""
-    _perform(out, "batch", project, {"day": day})
+@_command(f"{_RUN}orchard step batch --day 2026-11-24 --skip-code 99", _DAY, _SKIP)
+def batch(out: Output, *, day: str, skip_code: int | None, project: Path | None) -> None:
+    """Predict a day's photos. No version on the channel yet: exit code 0, or the one of --skip-code; it may be run again."""
+    _perform(out, "batch", project, {"day": day}, skip_code)
 
 
 @_command(

@@ -69,6 +69,20 @@ def test_a_refused_gate_is_skipped_with_its_reason_and_nothing_after_it_runs(run
     assert cluster.pods == {}
 
 
+def test_a_day_before_the_first_version_is_skipped_with_the_reason(run, cluster):
+    reason = "no version of fruits is on stable yet: run retrain first; the day is not marked done, run it again then"
+    word = {"verb": "batch", "exit_code": 99, "said": reason, "links": {}}
+    cluster.plan = lambda pod: [running(), ended(99, json.dumps(word))]
+
+    states, printed = run("batch_predict")
+
+    assert states == {"batch": "skipped"}
+    assert f"batch: {reason}" in printed.partition("Skipping task")[2]
+    assert "failing the task" not in printed
+    assert len(cluster.created) == 1, "it is not tried again"
+    assert cluster.pods == {}
+
+
 FAILURES = {
     "the gate's exit code": (
         [running(), ended(5, "error: refused: 0.91 is under 0.97\n  fix: look at gate/page.html")],
@@ -137,7 +151,7 @@ def test_a_day_is_the_last_whole_one_or_that_which_was_asked_for(run, cluster, o
     run("batch_predict", **options)
 
     (pod,) = cluster.created
-    assert pod["spec"]["containers"][0]["args"] == ["step", "batch", f"--day={day}"]
+    assert pod["spec"]["containers"][0]["args"] == ["step", "batch", "--skip-code=99", f"--day={day}"]
 
 
 def test_housekeeping_deletes_pods_that_failed_long_ago_and_keeps_the_others(run, cluster):
