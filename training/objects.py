@@ -1,4 +1,7 @@
-"""Photos that lie in the store as plain objects: read a few at a time, in order, never more bytes than a photo may have."""
+"""Photos that lie in the store as plain objects: read a few at a time, in order, never more bytes than a photo may have.
+
+Others put them there, under whatever names: one whose name no request can hold is an unfit photo, and no reason to stop.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import PurePosixPath
 
 from orchard.errors import ObjectNotFound
 from orchard.store import ObjectStore
+from orchard.store.foreign import flaw, list_foreign
 from training.ingest.refusals import Reason, Unfit
 
 __all__ = ["list_names", "read_in_order"]
@@ -23,12 +27,14 @@ def list_names(store: ObjectStore, folder: str) -> list[str]:
     Raises:
         StoreError: the store did not answer or refused.
     """
-    found = [stat for stat in store.list(folder) if stat.key.startswith(f"{folder}/")]
+    found = [stat for stat in list_foreign(store, folder) if stat.key.startswith(f"{folder}/")]
     parents = {str(parent) for stat in found for parent in PurePosixPath(stat.key).parents}
     return sorted(stat.key.removeprefix(f"{folder}/") for stat in found if stat.size or stat.key not in parents)
 
 
 def _read(store: ObjectStore, key: str, largest: int) -> bytes | Unfit:
+    if spoiled := flaw(key):
+        return Unfit(Reason.UNREADABLE, f"its name has {spoiled}: put it there under another name")
     body = bytearray()
     try:
         for piece in store.stream(key):

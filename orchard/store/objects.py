@@ -125,15 +125,25 @@ class ObjectStore:
         backend: an obstore store.
         name: what the store is called in messages, for example ``s3://orchard at http://127.0.0.1:8333``.
         bulk: the same store with time for large bodies; None: `backend`.
+        settings: what led to the store; None: it is in memory.
 
     Every method raises `StoreUnavailable` when the store cannot be reached after bounded retries and `StoreDenied`
     when it refuses the credentials.
     """
 
-    def __init__(self, backend: S3Store | MemoryStore, name: str, bulk: S3Store | None = None) -> None:
+    settings: Settings | None = None
+
+    def __init__(
+        self,
+        backend: S3Store | MemoryStore,
+        name: str,
+        bulk: S3Store | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         self._backend = backend
         self._bulk = bulk or backend
         self.name = name
+        self.settings = settings
 
     def get(self, key: str) -> Fetched:
         """Return the object under `key`. Raises `ObjectNotFound`."""
@@ -294,4 +304,4 @@ def open_store(settings: Settings) -> ObjectStore:
     bucket = url.removeprefix("s3://").rstrip("/")
     where = f" at {settings.store_endpoint}" if settings.store_endpoint else ""
     patient = {**options, "client_options": {**options["client_options"], "timeout": f"{BODY_SECONDS}s"}}
-    return ObjectStore(S3Store(bucket, **options), f"s3://{bucket}{where}", S3Store(bucket, **patient))
+    return ObjectStore(S3Store(bucket, **options), f"s3://{bucket}{where}", S3Store(bucket, **patient), settings)

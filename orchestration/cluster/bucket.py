@@ -8,9 +8,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from orchard.errors import OrchardError, StoreDenied, StoreError, StoreUnavailable
+from orchard.errors import OrchardError, StoreUnavailable
 from orchard.settings import Settings
 from orchard.store import open_store
+from orchard.store.amazon import asked
 
 __all__ = ["policy", "prepare"]
 
@@ -74,57 +75,8 @@ def _patiently(step: Callable[[], T], deadline: float) -> T:
             time.sleep(_RETRY_SECONDS)
 
 
-def _client(settings: Settings) -> Any:
-    import configparser
-
-    import botocore.session
-    from botocore.config import Config
-
-    parser = configparser.ConfigParser(interpolation=None)
-    if settings.store_credentials_file is not None:
-        parser.read_string(settings.store_credentials_file.read_text(encoding="utf-8"))
-    pair = parser[settings.store_profile]
-    return botocore.session.get_session().create_client(
-        "s3",
-        endpoint_url=settings.store_endpoint,
-        region_name=settings.store_region,
-        aws_access_key_id=pair["aws_access_key_id"],
-        aws_secret_access_key=pair["aws_secret_access_key"],
-        config=Config(
-            connect_timeout=5,
-            read_timeout=20,
-            retries={"max_attempts": 1},
-            s3={"addressing_style": "path" if settings.store_endpoint else "auto"},
-        ),
-    )
-
-
-def _asked(settings: Settings, what: str, call: Any, accepted: tuple[str, ...] = ()) -> bool:
-    """Ask the store; False if it answered with one of the accepted refusals."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    where = f"{settings.store_url} at {settings.store_endpoint or 'AWS'}"
-    try:
-        call(_client(settings))
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if code in accepted:
-            return False
-        if status in (401, 403):
-            raise StoreDenied(f"{where} refused to {what}: {code}", hint="is it the administrator's key?") from error
-        if status >= 500:
-            raise StoreUnavailable(f"{where} failed to {what}: {code}") from error
-        raise StoreError(f"{where} refused to {what}: {error}") from error
-    except BotoCoreError as error:
-        raise StoreUnavailable(
-            f"{where} did not answer: {error}", hint="is the store running and ORCHARD_STORE_ENDPOINT right?"
-        ) from error
-    return True
-
-
 def _create(settings: Settings, name: str) -> bool:
-    return _asked(
+    return asked(
         settings,
         "make the bucket",
         lambda client: client.create_bucket(Bucket=name),
@@ -134,7 +86,7 @@ def _create(settings: Settings, name: str) -> bool:
 
 def _set_policy(settings: Settings, name: str) -> bool:
     text = json.dumps(policy(name))
-    return _asked(settings, "set its policy", lambda client: client.put_bucket_policy(Bucket=name, Policy=text))
+    return asked(settings, "set its policy", lambda client: client.put_bucket_policy(Bucket=name, Policy=text))
 
 
 def _prove(settings: Settings) -> None:

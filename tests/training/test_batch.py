@@ -21,6 +21,7 @@ from orchard.errors import IntegrityError
 from orchard.gate import read_bars
 from orchard.settings import Settings, load
 from orchard.signing import create_pair, load_key
+from orchard.store import amazon
 from tests import photos
 from tests.faults.crashing_store import CrashingStore, Killed
 from tests.training.candidates import BARS, draw, judge, lay
@@ -271,3 +272,39 @@ def test_before_the_first_version_a_day_is_skipped_with_the_reason_and_done_when
     assert (code, done["outcome"], done["result"]["photos"], done["before"]) == (0, "done", 4, False)
     assert runs.ended_step(seaweed, "batch-first", "batch").outcome == "done"
     assert step("after")[1]["before"] is True
+
+
+def test_a_photo_whose_name_no_request_can_hold_is_a_row_with_its_reason_and_the_others_are_predicted(
+    seaweed, keys, candidates, workspace, monkeypatch
+):
+    monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(keys.public))
+    monkeypatch.setenv("ORCHARD_SIGNING_KEY_FILE", str(keys.private))
+    shutil.copytree(candidates[0].root, workspace, dirs_exist_ok=True)
+    assert main(["publish"]) == 0
+    assert main(["promote", "1", "--why", "first"]) == 0
+    fill(seaweed)
+    for name in ("shelf/new\nline.jpg", "tab\t.jpg"):
+        amazon.client(seaweed.settings).put_object(
+            Bucket=seaweed.settings.store_url.removeprefix("s3://"),
+            Key=f"{layout.batch_input(DAY)}/{name}",
+            Body=draw("Red", 7),
+        )
+
+    assert main(["batch", "--day", DAY]) == 0
+    assert main(["batch", "--day", DAY]) == 0
+
+    done = json.loads(seaweed.get(layout.batch_output(DAY, "done.json")).body)
+    assert (done["photos"], done["predicted"], done["refused"]) == (6, 4, 2)
+    rows = {row["photo"]: row for row in table(seaweed)}
+    assert {name: (row["error"], row["detail"], row["label"]) for name, row in rows.items() if row["error"]} == {
+        r"shelf/new\nline.jpg": (
+            "unreadable", "its name has a control character (U+000A): put it there under another name", None,
+        ),
+        r"tab\t.jpg": (
+            "unreadable", "its name has a control character (U+0009): put it there under another name", None,
+        ),
+    }  # fmt: skip
+    assert {name for name, row in rows.items() if row["label"]} == {
+        f"shelf/{label}-1.jpg" for label in ("Blue", "Green", "Red", "Yellow")
+    }
+    assert r"shelf/new\nline.jpg" in seaweed.get(layout.batch_output(DAY, "index.html")).body.decode()

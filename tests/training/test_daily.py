@@ -11,10 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchard import dataset, layout
 from orchard.cli import main
+from orchard.store import amazon
 from tests import photos
+from training.ingest.refusals import escaped
 from training.shards import iterate
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -26,6 +30,7 @@ import importlib, os, signal, sys
 module, name = sys.argv[1].split(":")
 setattr(importlib.import_module(module), name, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
 from orchard.cli import main
+from orchard.store import amazon
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -157,3 +162,30 @@ def test_killed_anywhere_a_retry_of_the_run_makes_or_finds_the_one_version(own, 
 def test_wrong_command_lines_are_refused_before_anything_happens(own, workspace, capsys, wrong):
     assert main(["ingest", *wrong]) == 2
     assert not (workspace / "data").exists()
+
+
+def test_a_photo_whose_name_no_request_can_hold_is_refused_and_the_rest_of_the_day_goes_on(own, capsys):
+    fill(own, DAY, GREEN, 4)
+    for name in (f"{GREEN}/new\nline.jpg", "Pl\tum/1.jpg"):
+        amazon.client(own.settings).put_object(
+            Bucket=own.settings.store_url.removeprefix("s3://"),
+            Key=f"{layout.incoming('own', DAY)}/{name}",
+            Body=photos.jpeg(GREEN, 99),
+        )
+
+    code, done = ingest(capsys)
+
+    assert (code, done["version"], done["added"], done["refused"]) == (0, 1, 4, 2)
+    why = "its name has a control character (U+{}): put it there under another name"
+    assert json.loads(Path(done["report"]).read_text())["refused"] == [
+        {"path": f"{layout.incoming('own', DAY)}/{name}", "reason": "unreadable", "detail": why.format(code)}
+        for name, code in ((rf"{GREEN}/new\nline.jpg", "000A"), (r"Pl\tum/1.jpg", "0009"))
+    ]
+
+
+@given(st.text())
+def test_an_escaped_name_is_printable_and_tells_the_name_exactly(name):
+    shown = escaped(name)
+
+    assert shown.isprintable()
+    assert shown.encode("latin-1", "backslashreplace").decode("unicode_escape") == name

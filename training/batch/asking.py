@@ -19,10 +19,11 @@ import numpy as np
 from orchard import layout, registry
 from orchard.errors import IntegrityError
 from orchard.savedmodel.rules import check_files, check_manifest
+from orchard.store.foreign import flaw
 from training.batch.plan import Plan
 from training.incumbent import Channel, download
 from training.ingest.photos import Photo, inspect
-from training.ingest.refusals import Unfit
+from training.ingest.refusals import Unfit, escaped
 from training.objects import read_in_order
 from training.publishing import ask_golden
 from training.schema import Rules
@@ -43,7 +44,7 @@ class Row:
     """What is known of one photo.
 
     Attributes:
-        photo: its name in the day's folder.
+        photo: its name in the day's folder; escaped where it has a newline or the like.
         sha256: of its bytes; empty if they could not be read.
         width: pixels, upright; None: it is no photo.
         height: likewise.
@@ -132,7 +133,7 @@ def answer(channel: Channel, plan: Plan, session: ModelSession, note: Callable[[
     rules, folder = Rules(), layout.batch_input(plan.day)
     found = Answered()
     bodies = read_in_order(channel.store, (f"{folder}/{name}" for name in plan.photos), rules.bytes)
-    names = iter(plan.photos)
+    names = (escaped(name) if flaw(name) else name for name in plan.photos)
     least: list[tuple[float, int, Row, bytes]] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(2) as pool:
         warnings.filterwarnings("ignore", module="PIL")

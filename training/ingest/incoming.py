@@ -8,7 +8,8 @@ from functools import partial
 
 from orchard import layout
 from orchard.store import ObjectStore
-from training.ingest.refusals import Reason, Refused, Unfit, readable
+from orchard.store.foreign import flaw
+from training.ingest.refusals import Reason, Refused, Unfit, escaped, readable
 from training.ingest.sources import SPLIT_OF, Entry, Placing, make_entry
 from training.objects import list_names, read_in_order
 
@@ -53,6 +54,9 @@ class Incoming:
         placing = Placing(None, None, placing.largest)
         keys = [f"{self.folder}/{name}" for name in self.names()]
         for key, body in read_in_order(self.store, keys, placing.largest):
+            if isinstance(body, Unfit) and flaw(key):
+                yield Refused(escaped(key), body.reason, body.detail)
+                continue
             parts = tuple(key.removeprefix(f"{self.folder}/").split("/"))
             if len(parts) == 2:
                 parts = (self.split, *parts)

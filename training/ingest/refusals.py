@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Reason", "Refused", "Unfit", "readable"]
+__all__ = ["Reason", "Refused", "Unfit", "escaped", "readable"]
 
 
 class Reason(StrEnum):
@@ -63,3 +63,9 @@ def readable(name: str) -> str:
     """Return a file name as text that can be printed and written as JSON, whatever bytes it was made of."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def escaped(name: str) -> str:
+    """Return a file name as printable text that tells it exactly: with Python's escapes for what is not printable."""
+    doubled = name.replace("\\", "\\\\")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in doubled)
