@@ -1,4 +1,4 @@
-"""What is deleted by itself, day after day: bytes of old versions, files of old runs, old captures; never what is served.
+"""What is deleted by itself, day after day: bytes of old versions, files of old runs, old captures and logs; never what is served.
 
 Deleting is safe to repeat and to kill: what is gone is gone, and what is left goes the next time.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from orchard import layout
 from orchard.errors import ObjectNotFound
@@ -21,6 +22,9 @@ __all__ = ["Expired", "Kept", "Swept", "sweep"]
 STALE = timedelta(hours=1)
 """The mark of a prune that is so old was left by one that was killed: a living one changes it after every few thousand blobs."""
 
+MOST_LOGS = 50_000
+"""Logs of tasks that go at one time: their number grows with tasks and attempts, not with runs. The rest goes the next time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -31,6 +35,7 @@ class Kept:
         files: days for what steps of a run leave for each other.
         pages: days for the pages of runs.
         captures: days for captured requests.
+        logs: days for the logs of Airflow's tasks.
         served: versions that are served somewhere.
     """
 
@@ -38,6 +43,7 @@ class Kept:
     files: int = 30
     pages: int = 180
     captures: int = 30
+    logs: int = 90
     served: frozenset[int] = frozenset()
 
 
@@ -51,12 +57,13 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What housekeeping did, or would do: bytes of versions, runs' files, runs' pages, captures."""
+    """What housekeeping did, or would do: bytes of versions, runs' files, runs' pages, captures, logs of tasks."""
 
     pruned: Pruned
     files: Expired
     pages: Expired
     captures: Expired
+    logs: Expired
 
 
 def sweep(store: ObjectStore, model: str, trusted: TrustedKeys, kept: Kept, now: datetime, *, delete: bool) -> Swept:
@@ -64,7 +71,7 @@ def sweep(store: ObjectStore, model: str, trusted: TrustedKeys, kept: Kept, now:
 
     Args:
         store: where.
-        model: the model whose versions and captures are looked at; runs of all models are.
+        model: the model whose versions and captures are looked at; runs and logs of all models are.
         trusted: the keys that are believed.
         kept: for how long things are kept.
         now: the time, UTC.
@@ -92,13 +99,20 @@ def sweep(store: ObjectStore, model: str, trusted: TrustedKeys, kept: Kept, now:
 
     files = _expire(store, old("files", kept.files), delete)
     pages = _expire(store, old("pages", kept.pages), delete)
-    return Swept(pruned, files, pages, _expire(store, _old_captures(store, model, now, kept.captures), delete))
+    captures = _expire(store, _old_captures(store, model, now, kept.captures), delete)
+    return Swept(pruned, files, pages, captures, _expire(store, _old_logs(store, now, kept.logs), delete))
 
 
 def _old_captures(store: ObjectStore, model: str, now: datetime, days: int) -> list[Stat]:
     edge = (now - timedelta(days=days)).date().isoformat()
     found = ((layout.day_of_capture_key(stat.key), stat) for stat in store.list(layout.captures(model)))
     return [stat for day, stat in found if day is not None and day < edge]
+
+
+def _old_logs(store: ObjectStore, now: datetime, days: int) -> list[Stat]:
+    edge = now - timedelta(days=days)
+    found = store.list(layout.task_logs())
+    return list(islice((stat for stat in found if stat.modified < edge and layout.is_task_log(stat.key)), MOST_LOGS))
 
 
 def _expire(store: ObjectStore, stats: Iterable[Stat], delete: bool) -> Expired:

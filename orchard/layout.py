@@ -27,6 +27,7 @@ __all__ = [
     "history_entry",
     "holds",
     "incoming",
+    "is_task_log",
     "manifest",
     "parts_of_history_key",
     "parts_of_run_key",
@@ -45,6 +46,7 @@ __all__ = [
     "run_step",
     "runs",
     "sha256_of_blob_key",
+    "task_logs",
     "version_of_dataset_key",
     "version_of_manifest_key",
     "versions",
@@ -58,6 +60,7 @@ _DATASET = re.compile(r"datasets/[^/]+/versions/(\d{6,})\.json")
 _BLOB = re.compile(r"models/[^/]+/blobs/sha256/([0-9a-f]{64})")
 _RUN_KEY = re.compile(r"runs/([^/]+)/(.+)")
 _CAPTURE = re.compile(r"capture/[^/]+/(\d{4}-\d{2}-\d{2})/.+")
+_TASK_LOG = re.compile(r"logs/dag_id=[^/]+/.+")
 _HISTORY = re.compile(r"models/[^/]+/history/(\d{12})-([a-z0-9-]+)-([a-z]+)\.json")
 
 
@@ -265,6 +268,16 @@ def publish_hold(model: str, publish_id: str) -> str:
 def change_hold(model: str, channel: str, generation: int, version: int) -> str:
     """What a change of a channel relies on; over once the channel is at that generation."""
     return f"{holds(model)}/{require_name(channel)}-{generation:012d}-{version:012d}.json"
+
+
+def task_logs() -> str:
+    """The folder in which Airflow keeps the logs of its tasks."""
+    return "logs"
+
+
+def is_task_log(key: str) -> bool:
+    """Whether a key is one that Airflow gives to the log of a task's attempt."""
+    return _TASK_LOG.fullmatch(key) is not None
 
 
 def pruning(model: str) -> str:

@@ -29,6 +29,9 @@ _DAYS = click.IntRange(1)
 @click.option("--files-days", type=_DAYS, default=30, show_default=True, help="Days to keep the files of runs.")
 @click.option("--pages-days", type=_DAYS, default=180, show_default=True, help="Days to keep the pages of runs.")
 @click.option("--capture-days", type=_DAYS, default=30, show_default=True, help="Days to keep captured requests.")
+@click.option(
+    "--logs-days", type=_DAYS, default=90, show_default=True, help="Days to keep the logs of Airflow's tasks."
+)
 @serving_option
 def housekeeping(
     out: Output,
@@ -38,9 +41,10 @@ def housekeeping(
     files_days: int,
     pages_days: int,
     capture_days: int,
+    logs_days: int,
     serving: tuple[str, ...],
 ) -> None:
-    """Delete what nobody needs any more: bytes of old versions, files and pages of old runs, old captures.
+    """Delete what nobody needs any more: bytes of old versions, files and pages of old runs, old captures, old logs.
 
     Versions go as `orchard prune` says, so what a channel means, can be rolled back to, or a server named with --serving
     has loaded stays; a prune that was killed more than an hour ago is gone on with. What runs said, manifests and
@@ -54,7 +58,7 @@ def housekeeping(
     found = settings.load()
     found.require("store_url", "trusted_keys_file")
     trusted = load_trusted(found.trusted_keys_file)  # type: ignore[arg-type]  # required the line before
-    kept = Kept(keep, files_days, pages_days, capture_days, loaded_versions(serving, found.model))
+    kept = Kept(keep, files_days, pages_days, capture_days, logs_days, loaded_versions(serving, found.model))
     with out.status("looking for what nobody needs"):
         done = sweep(open_store(found), found.model, trusted, kept, datetime.now(UTC), delete=not dry_run)
     document = {
@@ -64,6 +68,7 @@ def housekeeping(
         "files": {"objects": done.files.objects, "bytes": done.files.bytes},
         "pages": {"objects": done.pages.objects, "bytes": done.pages.bytes},
         "captures": {"objects": done.captures.objects, "bytes": done.captures.bytes},
+        "logs": {"objects": done.logs.objects, "bytes": done.logs.bytes},
     }
     out.result(document, _text(out, done, dry_run))
 
@@ -74,6 +79,7 @@ def _text(out: Output, done: Swept, dry_run: bool) -> str:
         ("files of runs", done.files.objects, done.files.bytes),
         ("pages of runs", done.pages.objects, done.pages.bytes),
         ("captures", done.captures.objects, done.captures.bytes),
+        ("logs of tasks", done.logs.objects, done.logs.bytes),
     )
     table = out.table(
         ["what", "objects", "size"], [[what, count, f"{size / 1e6:.1f} MB"] for what, count, size in found]

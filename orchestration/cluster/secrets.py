@@ -33,7 +33,7 @@ from orchestration.cluster.access import Cluster, ObjectMissing, translated
 __all__ = ["IDENTITIES", "Keeper", "make_airflow", "make_database", "make_signing", "make_store"]
 
 _DATA, _MODELS, _RUNS, _UPLOADS = ("dvc", "datasets"), ("models",), ("runs",), ("incoming", "batch/in")
-_UPKEEP = (*_MODELS, *_RUNS, "capture")
+_UPKEEP = (*_MODELS, *_RUNS, "capture", "logs")
 
 
 def _rights(read: tuple[str, ...], write: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """What nobody can need any more is deleted.
 
 ## Purpose
-What nobody can need any more is deleted: blobs of versions, old captures, the files of old runs, pods that ended long ago.
+What nobody can need any more is deleted: blobs of versions, old captures, the files of old runs, tasks' logs, ended pods.
 What is served, or could be rolled back to, is never touched. `dry_run` tells what would go and deletes nothing.
 
 ## Triage

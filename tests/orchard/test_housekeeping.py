@@ -12,7 +12,7 @@ from orchard.cli import main
 from orchard.documents import FORMAT, canonical_json, encode
 from orchard.errors import ConflictError
 from orchard.holds import Mark
-from orchard.housekeeping import Kept, sweep
+from orchard.housekeeping import Expired, Kept, sweep
 from orchard.runs import Ended, Run
 from orchard.signing import create_pair
 from tests.faults.crashing_store import CrashingStore, Killed
@@ -20,11 +20,15 @@ from tests.orchard.models import BECAUSE, KEY, MODEL, TRUSTED, facts, saved_mode
 
 NOW = datetime.now(UTC)
 LATER = NOW + timedelta(days=40)
+LOGS = tuple(
+    f"logs/dag_id=retrain/run_id=manual__2026-11-24T20:00:00+00:00/task_id=train/attempt={number}.log"
+    for number in (1, 2)
+)
 
 
 @pytest.fixture
 def grown(memory, tmp_path):
-    """Four versions of which one is live, a run of today with files and a page, captures of two days."""
+    """Four versions of which one is live, a run of today with files and a page, captures of two days, logs of two tries."""
     for number in range(1, 5):
         registry.publish(memory, MODEL, saved_model(tmp_path / str(number), number), facts(), KEY)
     channels.promote(memory, MODEL, "stable", 2, KEY, BECAUSE)
@@ -36,6 +40,9 @@ def grown(memory, tmp_path):
     memory.put("runs/unknown/files/what.tar", b"x")
     for day in (NOW, NOW + timedelta(days=30)):
         memory.put(f"{layout.captures(MODEL)}/{day.date().isoformat()}/part-1.jsonl", b"{}")
+    for key in LOGS:
+        memory.put(key, b"loss 0.1\n")
+    memory.put("logs/notes.txt", b"somebody's")
     return memory
 
 
@@ -52,6 +59,7 @@ def test_young_things_stay(grown):
     done = swept(grown, NOW + timedelta(days=1))
 
     assert (done.pruned.blobs, done.files.objects, done.pages.objects, done.captures.objects) == (0, 0, 0, 0)
+    assert done.logs.objects == 0
     assert keys(grown) <= before
     assert {key for key in before - keys(grown) if "/holds/" not in key} == set()
 
@@ -75,6 +83,26 @@ def test_old_files_and_captures_go_and_what_is_served_or_said_stays(grown):
     assert swept(grown, NOW + timedelta(days=200)).pages.objects == 1
     assert grown.exists(layout.run_step("r1", "validate"))
     assert grown.exists(layout.run("r1"))
+
+
+def test_logs_of_tasks_go_after_their_days_and_what_else_lies_there_stays(grown):
+    before = keys(grown)
+    later = NOW + timedelta(days=91)
+
+    told = swept(grown, later, delete=False)
+    assert keys(grown) == before
+    assert swept(grown, NOW + timedelta(days=89)).logs.objects == 0
+    done = swept(grown, later)
+
+    assert told.logs == done.logs == Expired(2, 18)
+    assert {key for key in before - keys(grown) if key.startswith("logs/")} == set(LOGS)
+    assert swept(grown, LATER, logs=39).logs.objects == 0, "they are gone"
+
+
+def test_more_logs_than_go_at_one_time_go_one_time_after_the_other(grown, monkeypatch):
+    monkeypatch.setattr("orchard.housekeeping.MOST_LOGS", 1)
+
+    assert [swept(grown, LATER, logs=39).logs.objects for _ in range(3)] == [1, 1, 0]
 
 
 def test_a_killed_prune_is_gone_on_with_once_it_is_old_and_left_alone_before(grown):
@@ -114,7 +142,27 @@ def test_the_verb_says_what_would_go_and_deletes_only_when_it_may(grown, tmp_pat
     assert main(["housekeeping", "--dry-run", "--json", "--keep", "1"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["dry_run"], told["versions"]["objects"], told["versions"]["kept"]) == (True, 2, [2, 4])
+    assert told["logs"] == {"objects": 0, "bytes": 0}
     assert keys(grown) == before
     assert main(["housekeeping", "--keep", "1"]) == 0
     assert "2 objects were deleted" in capsys.readouterr().out
     assert len([key for key in before - keys(grown) if "/blobs/" in key]) == 2
+
+
+def test_the_verb_keeps_logs_for_the_days_that_it_is_told(grown, tmp_path, monkeypatch, capsys):
+    from orchard.housekeeping import sweep as real
+
+    monkeypatch.setenv("ORCHARD_STORE_URL", "memory://")
+    monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(create_pair(tmp_path / "keys").public))
+    monkeypatch.setattr("orchard.store.open_store", lambda settings: grown)
+    monkeypatch.setattr("orchard.signing.load_trusted", lambda path: TRUSTED)
+    monkeypatch.setattr("orchard.housekeeping.sweep", lambda *args, **kwargs: real(*args[:-1], LATER, **kwargs))
+
+    assert main(["housekeeping", "--logs-days", "40", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["logs"]["objects"] == 0
+    assert main(["housekeeping", "--logs-days", "39", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["logs"] == {"objects": 2, "bytes": 18}
+    assert main(["housekeeping", "--logs-days", "39"]) == 0
+    assert "logs of tasks" in capsys.readouterr().out
+    assert not any(grown.exists(key) for key in LOGS)
+    assert main(["housekeeping", "--logs-days", "0"]) == 2

@@ -97,7 +97,7 @@ WRITES = {
     "publisher": {"models", "runs"},
     "sync": set(),
     "batch": {"batch/out", "runs"},
-    "housekeeping": {"models", "runs", "capture"},
+    "housekeeping": {"models", "runs", "capture", "logs"},
     "airflow": {"logs"},
     "uploader": {"incoming", "batch/in"},
 }
@@ -149,7 +149,7 @@ def test_nobody_but_the_administrator_deletes_what_is_published(store, identity)
 
 def test_housekeeping_deletes_what_is_old_and_no_photo(store):
     admin, own = open_store(store["admin"]), open_store(store["housekeeping"])
-    for folder in ("models", "runs", "capture"):
+    for folder in ("models", "runs", "capture", "logs"):
         admin.put(FOLDERS[folder], b"old")
         own.delete(FOLDERS[folder])
         assert not admin.exists(FOLDERS[folder])
