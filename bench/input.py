@@ -4,7 +4,7 @@
 
 1. **First epoch**: from the dataset folder (verified, decoded, put in order) to the last batch, against Keras reading
    the same photos as loose files. What Keras needs to list the files is not counted.
-2. **Later epochs**: every photo once, in a new order, as float32 batches.
+2. **Later epochs**: every photo once, in a new order, as float32 batches, as Keras gives them.
 3. **Fit**: the training step on those batches against the same step, augmentation included, on one batch that is
    always there; and how even the epochs are.
 """
@@ -47,7 +47,7 @@ class Synthetic(Feed):
 
     def __init__(self, photos: Photos, batch_size: int, seed: int) -> None:
         super().__init__(photos, batch_size, seed)
-        self._given = tf.constant(photos.pixels[:batch_size], tf.float32), tf.constant(photos.labels[:batch_size])
+        self._given = tf.constant(photos.pixels[:batch_size]), tf.constant(photos.labels[:batch_size])
 
     def take(self, positions: Any) -> tuple[Any, Any]:
         """Return the constant batch."""
@@ -96,7 +96,8 @@ def compare_epochs(dataset: Path, loose: Path, found: Params, rounds: int) -> tu
         return Feed(read_photos(dataset, index, "train", size), batch, seed)
 
     def deliver(feed: Feed) -> int:
-        return drain(feed.take(positions) for positions in feed.batches(0))
+        taken = (feed.take(positions) for positions in feed.batches(0))
+        return drain((tf.cast(pixels, tf.float32), labels) for pixels, labels in taken)
 
     keras_epoch = rate(lambda: drain(files[0]))
     first = [Candidate(KERAS, keras_epoch, list_files), Candidate(ORCHARD, rate(lambda: deliver(read())))]

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import simplejpeg
 import tensorflow as tf
 
-__all__ = ["Pixels", "decode_photos", "preprocess"]
+__all__ = ["Pixels", "decode_into", "decode_photos", "preprocess"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -80,9 +80,6 @@ def _resize(pixels: Any, size: int) -> Any:
 def decode_photos(photos: Sequence[bytes], size: int) -> Pixels:
     """Bring photos to pixels as `preprocess` does, to the last bit, a few times as fast.
 
-    JPEG files go through libjpeg-turbo without TensorFlow, which lets other threads run meanwhile, and are resized
-    together with others of their shape, if at all; everything else takes `preprocess` itself.
-
     Args:
         photos: N files, JPEG or PNG.
         size: pixels a side.
@@ -93,21 +90,39 @@ def decode_photos(photos: Sequence[bytes], size: int) -> Pixels:
     Raises:
         tf.errors.InvalidArgumentError: one of them is no image or is cut off.
     """
-    result = np.empty((len(photos), size, size, 3), np.uint8)
+    pixels = np.empty((len(photos), size, size, 3), np.uint8)
+    decode_into(pixels, range(len(photos)), photos)
+    return pixels
+
+
+def decode_into(pixels: Pixels, places: Sequence[int], photos: Sequence[bytes]) -> None:
+    """Bring photos to pixels as `decode_photos` does, each to its place among others.
+
+    JPEG files go through libjpeg-turbo without TensorFlow, which lets other threads run meanwhile, and are resized
+    together with others of their shape, if at all; everything else takes `preprocess` itself.
+
+    Args:
+        pixels: uint8[M, size, size, 3]; written at `places` alone.
+        places: N positions.
+        photos: N files, JPEG or PNG.
+
+    Raises:
+        tf.errors.InvalidArgumentError: one of them is no image or is cut off; what was written is of no use.
+    """
+    size = pixels.shape[1]
     alike: dict[tuple[int, ...], list[tuple[int, Pixels]]] = defaultdict(list)
-    rest = []
-    for position, photo in enumerate(photos):
-        pixels = _decode_quickly(photo, size, result[position])
-        if pixels is None:
-            rest.append(position)
-        elif pixels.shape != (size, size, 3):
-            alike[pixels.shape].append((position, pixels))
+    rest: list[tuple[int, bytes]] = []
+    for place, photo in zip(places, photos, strict=True):
+        decoded = _decode_quickly(photo, size, pixels[place])
+        if decoded is None:
+            rest.append((place, photo))
+        elif decoded.shape != (size, size, 3):
+            alike[decoded.shape].append((place, decoded))
     whole, resize = _graphs(size)
     for group in alike.values():
-        result[[position for position, _ in group]] = resize(np.stack([pixels for _, pixels in group])).numpy()
+        pixels[[place for place, _ in group]] = resize(np.stack([decoded for _, decoded in group])).numpy()
     if rest:
-        result[rest] = whole([photos[position] for position in rest]).numpy()
-    return result
+        pixels[[place for place, _ in rest]] = whole([photo for _, photo in rest]).numpy()
 
 
 def _decode_quickly(photo: bytes, size: int, place: Pixels) -> Pixels | None:

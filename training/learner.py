@@ -86,8 +86,7 @@ class Feed:
         self.steps = math.ceil(len(self._positions) / batch_size)
         self._seed = seed
         self._pixels, self._labels = photos.pixels, photos.labels
-        form = (math.ceil(len(self._positions) / self.steps), *photos.pixels.shape[1:])
-        self._taken, self._levels = np.empty(form, np.uint8), np.empty(form, np.float32)
+        self._taken = np.empty((math.ceil(len(self._positions) / self.steps), *photos.pixels.shape[1:]), np.uint8)
 
     def batches(self, epoch: int) -> list[npt.NDArray[np.int32]]:
         """The order of an epoch: positions of the photos, in batches of nearly equal size. Epochs count from 0."""
@@ -95,11 +94,10 @@ class Feed:
         return np.array_split(order, self.steps)
 
     def take(self, positions: npt.NDArray[np.int32]) -> tuple[Any, Any]:
-        """Take photos by their positions (int32[N], N at most that of a batch): float32[N, S, S, 3], 0 to 255, and labels, int32[N]."""
-        taken, levels = self._taken[: len(positions)], self._levels[: len(positions)]
+        """Take photos by their positions (int32[N], N at most that of a batch): uint8[N, S, S, 3] and labels, int32[N]."""
+        taken = self._taken[: len(positions)]
         np.take(self._pixels, positions, axis=0, out=taken, mode="clip")  # any other mode makes a copy first
-        np.copyto(levels, taken)
-        return tf.constant(levels), tf.constant(self._labels[positions])
+        return tf.constant(taken), tf.constant(self._labels[positions])
 
 
 class Learner:
@@ -130,9 +128,9 @@ class Learner:
         self._optimizer.build(self._model.trainable_variables)
         size = params.model.image_size
         form, labels = [None, size, size, 3], tf.TensorSpec([None], tf.int32)
-        batch = [tf.TensorSpec(form, tf.float32), labels, tf.TensorSpec([2], tf.int32)]
-        self._step = tf.function(self._learn, input_signature=batch)
-        self._judge = tf.function(self._ask, input_signature=[tf.TensorSpec(form, tf.uint8), labels])
+        pixels, seed = tf.TensorSpec(form, tf.uint8), tf.TensorSpec([2], tf.int32)
+        self._step = tf.function(self._learn, input_signature=[pixels, labels, seed])
+        self._judge = tf.function(self._ask, input_signature=[pixels, labels])
 
     @property
     def variables(self) -> list[Any]:
@@ -159,8 +157,9 @@ class Learner:
         loss, right = self._step(*self.feed.take(positions), tf.constant(seed))
         return float(loss), int(right)
 
-    def _learn(self, images: Any, labels: Any, seed: Any) -> tuple[Any, Any]:
-        images, wanted = augment(images, tf.one_hot(labels, self._classes), seed, self._train.augmentation)
+    def _learn(self, pixels: Any, labels: Any, seed: Any) -> tuple[Any, Any]:
+        levels, wanted = tf.cast(pixels, tf.float32), tf.one_hot(labels, self._classes)
+        images, wanted = augment(levels, wanted, seed, self._train.augmentation)
         with tf.GradientTape() as tape:
             logits = self._logits(images, training=True)
             losses = tf.nn.softmax_cross_entropy_with_logits(wanted, logits)

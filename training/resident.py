@@ -16,7 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from orchard.errors import DataError
-from training.features import Pixels, decode_photos
+from training.features import Pixels, decode_into, decode_photos
 from training.shards import Index, iterate, verify
 
 __all__ = ["Photos", "read_photos"]
@@ -119,7 +119,7 @@ def _decode_all(folder: Path, split: str, rows: list[_Row], places: npt.NDArray[
 
     def decode(files: list[bytes], start: int) -> None:
         try:
-            pixels[places[start : start + len(files)]] = decode_photos(files, size)
+            decode_into(pixels, places[start : start + len(files)].tolist(), files)
         except tf.errors.InvalidArgumentError:
             raise _name_damaged(files, rows[start : start + len(files)], size) from None
 

@@ -42,6 +42,6 @@ def test_a_batch_holds_the_photos_asked_for_and_stays_as_it_is_when_the_next_is_
     taken = [(positions, *feed.take(positions)) for epoch in range(2) for positions in feed.batches(epoch)]
 
     for positions, images, its in taken:
-        assert images.dtype == "float32"
+        assert images.dtype == "uint8"
         assert np.array_equal(images.numpy(), pixels[positions])
         assert np.array_equal(its.numpy(), labels[positions])
