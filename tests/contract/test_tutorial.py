@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from orchard.processes import Child
+from tests.serving.programs import free_ports
 
 DATASET = "drawn"
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,12 +31,6 @@ READY = {
     "serve": "(exec 3<>/dev/tcp/127.0.0.1/$SERVER_PORT) 2> serve.err",
     "sync": "true",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def checkout(folder: Path) -> None:
@@ -87,7 +81,7 @@ def test_tutorial_works_line_by_line(tmp_path):
     folder = tmp_path / "orchard"
     folder.mkdir()
     checkout(folder)
-    port = free_port()
+    port = free_ports()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("DVC_")},
         "SERVER_PORT": str(port),
@@ -98,7 +92,7 @@ def test_tutorial_works_line_by_line(tmp_path):
         "GIT_COMMITTER_NAME": "reader",
         "GIT_COMMITTER_EMAIL": "reader@example.org",
     }
-    (tmp_path / "tutorial.sh").write_text(script((ROOT / "docs/tutorial.md").read_text(), free_port()))
+    (tmp_path / "tutorial.sh").write_text(script((ROOT / "docs/tutorial.md").read_text(), free_ports()))
 
     with Child(
         ["bash", str(tmp_path / "tutorial.sh")], environment=environment, log=tmp_path / "log", cwd=folder
