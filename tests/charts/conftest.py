@@ -69,6 +69,8 @@ def pods(documents: Documents) -> list[tuple[str, dict[str, Any]]]:
             found.append((where, item["template"]["spec"]))
         elif item["kind"] in {"Deployment", "StatefulSet", "Job"}:
             found.append((where, item["spec"]["template"]["spec"]))
+        elif item["kind"] == "CronJob":
+            found.append((where, item["spec"]["jobTemplate"]["spec"]["template"]["spec"]))
     return [*found, *((f"pod of the verb {pod['metadata']['name']}", pod["spec"]) for pod in verbs(documents))]
 
 

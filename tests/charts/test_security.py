@@ -161,9 +161,8 @@ def test_every_pod_is_denied_all_and_then_allowed_something(render, scenario):
     assert set(denying[0]["policyTypes"]) == {"Ingress", "Egress"}
     labels = denying[0]["podSelector"]["matchLabels"]
     for item in documents:
-        template = {"PodTemplate": item.get("template"), "Pod": item}.get(item["kind"]) or item.get("spec", {}).get(
-            "template"
-        )
+        spec = item.get("spec", {}).get("jobTemplate", item).get("spec", {})
+        template = {"PodTemplate": item.get("template"), "Pod": item}.get(item["kind"]) or spec.get("template")
         if template:
             assert labels.items() <= template["metadata"]["labels"].items()
 

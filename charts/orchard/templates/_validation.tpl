@@ -44,6 +44,10 @@
 {{- if and .Values.airflow.enabled (not .Values.training.enabled) -}}
 {{- fail "\n\nairflow.enabled runs training, and training.enabled is false.\nSet both, or neither." -}}
 {{- end -}}
+{{- $days := int .Values.airflow.databaseCleanup.keepDays -}}
+{{- if and (gt $days 0) (lt $days 7) -}}
+{{- fail (printf "\n\nairflow.databaseCleanup.keepDays is %d: a run may take two days, and one that still runs must not be deleted.\nSet it to 7 or more; 0 keeps everything." $days) -}}
+{{- end -}}
 {{- if and .Values.airflow.enabled (not .Values.airflow.database.enabled) (not .Values.airflow.database.existingSecret) -}}
 {{- fail "\n\nairflow.database.enabled is false, and airflow.database.existingSecret is empty.\nMake a Secret with a key `connection` (postgresql+psycopg2://USER:PASSWORD@HOST:5432/NAME) and name it, or run the database here." -}}
 {{- end -}}

@@ -109,6 +109,17 @@ def database() -> None:
 
 
 @pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A real PostgreSQL with an empty database."""
+    from postgres import PostgreSQL
+
+    if not PostgreSQL.there():
+        pytest.skip("initdb and postgres are not on the PATH")
+    with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def _cluster() -> Iterator[Any]:
     from cluster import Cluster
 
