@@ -1,0 +1,123 @@
+"""The probe of parts that answer no HTTP, against a real PostgreSQL with Airflow's own table."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from conftest import ROOT
+
+from orchestration import heartbeat
+
+HERE, ELSEWHERE = "10.0.0.7", "10.0.0.8"
+
+
+@pytest.fixture(scope="module")
+def table(postgres):
+    """The database, with the table in which Airflow's parts say that they live."""
+    from airflow.jobs.job import Job
+    from sqlalchemy import create_engine
+
+    engine = create_engine(postgres.address())
+    with engine.begin() as connection:
+        Job.__table__.create(connection)
+    engine.dispose()
+    yield postgres
+    postgres.ask("DROP TABLE job")
+
+
+@pytest.fixture
+def lived(table):
+    """Say that a part lived so many seconds ago."""
+    table.ask("DELETE FROM job")
+
+    def say(seconds, job="TriggererJob", host=HERE, state="running"):
+        when = datetime.now(UTC) - timedelta(seconds=seconds)
+        table.ask(
+            "INSERT INTO job (job_type, hostname, state, latest_heartbeat) VALUES (%s, %s, %s, %s)",
+            job, host, state, when,
+        )  # fmt: skip
+
+    return say
+
+
+def probe(address, job="TriggererJob"):
+    """Run the probe as the chart does; returns its exit code and what it said."""
+    environment = os.environ | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": address, "POD_IP": HERE}
+    command = [sys.executable, "-m", "orchestration.heartbeat", job]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    assert ran.stderr == ""
+    return ran.returncode, ran.stdout
+
+
+def test_the_age_is_that_of_the_newest_sign_of_this_part_on_this_pod(table, lived):
+    assert heartbeat.age(table.address(), "TriggererJob", HERE) is None
+    lived(500)
+    lived(30)
+    lived(1, job="DagProcessorJob")
+    lived(2, host=ELSEWHERE)
+    lived(3, state="failed")
+
+    assert heartbeat.age(table.address(), "TriggererJob", HERE) == pytest.approx(30, abs=5)
+    assert heartbeat.age(table.address(driver=""), "TriggererJob", ELSEWHERE) == pytest.approx(2, abs=5)
+    assert heartbeat.age(table.address(), "SchedulerJob", HERE) is None
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(5, 0), (110, 0), (130, 1), (100_000, 1)])
+def test_a_part_is_alive_as_long_as_its_last_sign_is_young(table, lived, seconds, code):
+    lived(seconds)
+
+    found, said = probe(table.address())
+
+    assert found == code
+    assert said.startswith("TriggererJob last said ")
+
+
+def test_a_part_that_never_gave_a_sign_has_not_begun(table, lived):
+    lived(1, host=ELSEWHERE)
+
+    assert probe(table.address()) == (1, f"no TriggererJob of {HERE} has begun yet\n")
+
+
+def test_two_parts_at_once_do_not_answer_for_each_other(table, lived):
+    lived(1, job="DagProcessorJob")
+    lived(400)
+
+    assert (probe(table.address(), "DagProcessorJob")[0], probe(table.address())[0]) == (0, 1)
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def test_a_database_that_is_away_is_not_the_parts_fault():
+    code, said = probe(f"postgresql+psycopg2://airflow:any@127.0.0.1:{free_port()}/airflow")
+
+    assert code == 0
+    assert "the database does not answer, which is not TriggererJob's fault" in said
+
+
+def test_a_database_that_takes_the_call_and_says_nothing_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(heartbeat, "_CONNECT_SECONDS", 2)  # libpq knows no less
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("POD_IP", HERE)
+        monkeypatch.setenv(
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"postgresql://airflow@127.0.0.1:{silent.getsockname()[1]}/airflow"
+        )
+
+        assert heartbeat.main("TriggererJob") == 0
+
+
+def test_a_database_without_tables_yet_is_not_the_parts_fault(postgres):
+    code, said = probe(postgres.address("template1"))
+
+    assert code == 0
+    assert "does not answer" in said
