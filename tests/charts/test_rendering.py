@@ -47,6 +47,10 @@ REFUSED = {
         "Leave one of them out",
     ),
     "tokens that the engine does not know": (("--set", "serving.tokenSecret=callers"), "does not ask for"),
+    "metrics behind tokens, and no token": (
+        ("--set", "serving.engine=orchard,serving.tokenSecret=callers,serviceMonitor.enabled=true"),
+        "serviceMonitor.tokenSecret",
+    ),
     "cloud rights for our own store": (("--set", "objectStore.cloudIdentity=true"), "knows only keys"),
     "half of the store's keys": (
         ("--set", "objectStore.existingSecrets.sync=mine"),

@@ -116,3 +116,13 @@ def test_engine_sync_and_helm_test_get_the_tokens(render):
         assert mount in container["volumeMounts"]
     for volumes in (spec["volumes"], asking["volumes"]):
         assert [item["secret"]["secretName"] for item in volumes if item["name"] == "tokens"] == ["callers"]
+
+
+def test_scrapes_of_the_engine_bring_the_token_that_they_are_given(render):
+    asked = ("serving.tokenSecret=callers", "serviceMonitor.enabled=true", "serviceMonitor.tokenSecret=prometheus")
+    status, engine = find(render("engine-orchard", "--set", ",".join(asked)), "ServiceMonitor", "-serving")["spec"][
+        "endpoints"
+    ]
+
+    assert engine["authorization"] == {"type": "Bearer", "credentials": {"name": "prometheus", "key": "token"}}
+    assert "authorization" not in status  # sync's page asks nobody

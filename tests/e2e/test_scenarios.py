@@ -6,10 +6,13 @@ import json
 import os
 
 import pytest
+import requests
 
+from orchestration.cluster.deploy.forwarding import forward
 from orchestration.cluster.deploy.place import Place
 from tests.e2e.conftest import PLACE
 from tests.e2e.releases import CHART, ROOT, apply, asked, documents, ready, release_model, released
+from tests.e2e.traffic import MODEL
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -50,10 +53,27 @@ def answers(place, zoo):
     assert ": 0 of " in asked(place)
 
 
-@pytest.mark.parametrize("name", ["offline", "engine-orchard"])
-def test_a_scenario_runs(cluster, zoo, name):
-    with released(name, *values(name)) as place:
+def test_a_cluster_without_any_registry(cluster, zoo):
+    with released("offline", *values("offline")) as place:
         answers(place, zoo)
+
+
+def test_our_engine_with_callers_who_bring_tokens(cluster, zoo):
+    token = "a-token-for-this-test"
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "callers"}, "stringData": {"tokens": token}}
+    with released("engine-orchard", *values("engine-orchard"), "--set", "serving.tokenSecret=callers") as place:
+        apply(place, json.dumps(secret))
+        answers(place, zoo)
+        with forward(place, f"service/{place.fullname}-serving", 8501) as url:
+            answered = [
+                requests.get(f"{url}/v1/models/{MODEL}", headers=headers, timeout=10).status_code
+                for headers in (
+                    {},
+                    {"Authorization": "Bearer another-token-than-that"},
+                    {"Authorization": f"Bearer {token}"},
+                )
+            ]
+        assert answered == [401, 401, 200]
 
 
 def test_keys_that_are_there_are_used(deployed, zoo):

@@ -35,6 +35,9 @@
 {{- if and .Values.serving.tokenSecret (ne .Values.serving.engine "orchard") -}}
 {{- fail (printf "\n\nserving.tokenSecret makes callers bring a token, which %s does not ask for.\nSet serving.engine=orchard, or put something before it that asks." .Values.serving.engine) -}}
 {{- end -}}
+{{- if and .Values.serviceMonitor.enabled .Values.serving.tokenSecret (not .Values.serviceMonitor.tokenSecret) -}}
+{{- fail "\n\nserving.tokenSecret makes callers bring a token, and the ServiceMonitor has none to bring.\nName a Secret with one of the tokens in its entry `token`: serviceMonitor.tokenSecret." -}}
+{{- end -}}
 {{- if and .Values.serving.autoscaling.enabled (gt (int .Values.serving.autoscaling.minReplicas) (int .Values.serving.autoscaling.maxReplicas)) -}}
 {{- fail (printf "\n\nserving.autoscaling.minReplicas (%d) is more than maxReplicas (%d)." (int .Values.serving.autoscaling.minReplicas) (int .Values.serving.autoscaling.maxReplicas)) -}}
 {{- end -}}
