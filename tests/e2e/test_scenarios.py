@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 
 import pytest
 import requests
@@ -59,7 +60,7 @@ def test_a_cluster_without_any_registry(cluster, zoo):
 
 
 def test_our_engine_with_callers_who_bring_tokens(cluster, zoo):
-    token = "a-token-for-this-test"
+    token = secrets.token_urlsafe(24)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "callers"}, "stringData": {"tokens": token}}
     with released("engine-orchard", *values("engine-orchard"), "--set", "serving.tokenSecret=callers") as place:
         apply(place, json.dumps(secret))
