@@ -238,14 +238,19 @@ def follow(airflow: Airflow, dag: str, run: str, tell: Callable[[str, str, float
 
 
 def _said(line: Mapping[str, Any]) -> str:
-    causes = [str(item.get("exc_value", "")) for item in line.get("error_detail") or ()]
+    details = line.get("error_detail")
+    causes = (
+        [str(item.get("exc_value", "")) for item in details if isinstance(item, dict)]
+        if isinstance(details, list)
+        else []
+    )
     return "\n".join((str(line.get("event", "")), *causes))
 
 
 def _reason(reply: requests.Response) -> str:
     try:
         detail = reply.json()["detail"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):  # not Airflow's own: a proxy before it, or none of its documents
         return reply.text[:500]
     parts = detail if isinstance(detail, list) else [detail]
     return "; ".join(str(part.get("msg", part)) if isinstance(part, dict) else str(part) for part in parts)

@@ -104,6 +104,9 @@ def _judged(place: Place, name: str) -> Retrained:
             document |= {"reason": ended[verb].reason}
             code = REFUSED if ended[verb].outcome == "refused" else 0
             return Retrained(document, f"{verb}: {ended[verb].outcome}: {ended[verb].reason}", code)
+    if "publish" not in ended:
+        text = f"the run {name} ended without an error, and no version came of it: was a task marked by hand?"
+        return Retrained(document, f"{text} `make airflow` shows its tasks", 1)
     version = int(ended["publish"].result["version"])
     await_live(place, version)
     return Retrained({**document, "version": version}, f"version {version} is live on {CHANNEL}", 0)

@@ -1,0 +1,231 @@
+"""How Airflow in a cluster is asked: over real HTTP, through a `kubectl` that forwards to where a test says."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestration.cluster.access import ClusterError
+from orchestration.cluster.deploy import airflow as module
+from orchestration.cluster.deploy.airflow import Refused, follow, password_command, reach_airflow
+from tests.orchestration.release import PLACE, Airflow, Release, task
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.sampled_from(["detail", "msg", "event", "error_detail", "exc_value", "x"]), inner)
+    ),
+)
+
+
+@pytest.fixture
+def server():
+    made = Airflow()
+    yield made
+    made.server.close()
+
+
+@pytest.fixture
+def release(server, tmp_path, monkeypatch):
+    made = Release(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{made.folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 20.0)
+    made.install_airflow(server)
+    return made
+
+
+@pytest.fixture
+def airflow(release):
+    with reach_airflow(PLACE) as found:
+        yield found
+
+
+def gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_the_command_for_the_password_is_one_line_for_a_shell():
+    words = shlex.split(password_command(PLACE))
+
+    assert words[:7] == ["kubectl", "--context", "kind-orchard", "--namespace", "fruit", "get", "secret"]
+    assert words[7] == "shop-orchard-airflow"
+    assert words[8] == '--output=go-template={{index .data "admin-password" | base64decode}}{{"\\n"}}'
+
+
+def test_a_release_without_airflow_is_told_how_to_get_it(release):
+    release.objects["deployments"] = []
+    release.save()
+
+    with pytest.raises(ClusterError, match="the release shop in fruit has no Airflow") as error, reach_airflow(PLACE):
+        pass
+    assert "AIRFLOW=1" in error.value.hint
+
+
+def test_it_logs_in_once_and_forwards_no_longer_than_it_is_asked(release, server):
+    with reach_airflow(PLACE) as airflow:
+        assert airflow.health() == {"scheduler": {"status": "healthy"}}
+        assert airflow.address() == (f"http://127.0.0.1:{server.server.port}", "token-1")
+        (pid,) = release.forwarding()
+        assert not gone(pid)
+
+    assert server.tokens == 1
+    assert gone(pid)
+
+
+def test_a_run_is_begun_with_its_id_and_the_same_id_again_is_the_same_run(airflow, server):
+    assert airflow.begin("retrain", {"profile": "short"}, "make__1") == "make__1"
+    assert airflow.begin("retrain", {"profile": "short"}, "make__1") == "make__1"
+    airflow.begin("batch_predict", {}, "day", day="2026-11-24")
+
+    document = {"dag_run_id": "make__1", "logical_date": None, "conf": {"profile": "short"}}
+    assert server.asked[0] == ("POST", "/api/v2/dags/retrain/dagRuns", document)
+    assert server.asked[2][2]["logical_date"] == "2026-11-24T00:00:00Z"
+    assert list(server.runs) == ["make__1", "day"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (404, {"detail": "The Dag with ID: `retrain` was not found"}, "The Dag with ID: `retrain` was not found"),
+        (422, {"detail": [{"msg": "Field required", "loc": ["body"]}, {"msg": "no date"}]}, "Field required; no date"),
+        (400, {"detail": {"msg": "'long' is none of full, short"}}, "'long' is none of full, short"),
+        (400, b"<html>no</html>", "<html>no</html>"),
+        (400, ["no"], '["no"]'),
+    ],
+)
+def test_what_airflow_refuses_is_said_in_its_words_and_not_asked_again(airflow, server, status, body, said):
+    server.replies = [(status, body)]
+
+    with pytest.raises(Refused) as error:
+        airflow.begin("retrain", {}, "make__1")
+
+    assert error.value.status == status
+    assert error.value.message == f"Airflow refused POST /dags/retrain/dagRuns: {said}"
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+def test_a_token_that_has_run_out_and_a_server_that_starts_are_asked_anew(airflow, server, status):
+    assert airflow.health()
+    server.replies = [(status, {"detail": "not now"})]
+
+    assert airflow.health()
+
+    assert server.tokens == 2, "it logs in again"
+
+
+def test_when_the_pod_is_replaced_the_next_question_finds_the_new_one(airflow, release, server):
+    airflow.health()
+    other = Airflow()
+    try:
+        release.lead("service/shop-orchard-airflow", 8080, other.server.port)
+        server.server.close()
+
+        assert airflow.begin("retrain", {}, "make__2") == "make__2"
+        assert list(other.runs) == ["make__2"]
+    finally:
+        other.server.close()
+    old, _ = release.forwarding()
+    assert gone(old)
+
+
+def test_who_never_answers_is_given_up_with_the_reason(airflow, release, monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.3)
+    release.ways.clear()
+    release.save()
+
+    with pytest.raises(
+        ClusterError, match="Airflow does not answer: no way to service/shop-orchard-airflow: Error from"
+    ) as error:
+        airflow.health()
+    assert "make doctor" in error.value.hint
+
+
+def test_a_password_that_is_not_the_one_in_use_is_said(airflow, release, monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.3)
+    release.objects["secret"] = []
+    release.secret("shop-orchard-airflow", admin_password="old")  # noqa: S106
+
+    with pytest.raises(ClusterError, match=r"no log-in: 401 .*Invalid credentials"):
+        airflow.health()
+
+
+def test_runs_and_backfills_are_asked_for_as_airflow_wants_it(airflow, server):
+    airflow.begin("retrain", {}, "one")
+
+    assert airflow.backfill("batch_predict", "2026-11-18", "2026-11-20") == 7
+    airflow.stop("retrain", "one")
+    assert [item["dag_run_id"] for item in airflow.runs("retrain")] == ["one"]
+
+    _, backfill, stop, _ = server.asked
+    assert backfill[2] | {"max_active_runs": 1, "run_backwards": False} == backfill[2]
+    assert (backfill[2]["from_date"], backfill[2]["to_date"]) == ("2026-11-18T00:00:00Z", "2026-11-20T00:00:00Z")
+    assert stop == ("PATCH", "/api/v2/dags/retrain/dagRuns/one?update_mask=state", {"state": "failed"})
+
+
+def test_a_log_is_its_lines_with_what_made_it_fail_behind_the_line_that_says_so(airflow, server):
+    causes = [{"exc_type": "AirflowException", "exc_value": "train: killed"}, {"exc_value": "what to do: more memory"}]
+    server.logs["train/2"] = [{"event": "begin"}, "plain", {"event": "Task failed", "error_detail": causes}]
+
+    assert airflow.log("retrain", "one", "train", 2) == [
+        "begin",
+        "plain",
+        "Task failed\ntrain: killed\nwhat to do: more memory",
+    ]
+
+
+def test_a_run_is_followed_to_its_end_and_each_change_is_told_once(airflow, server):
+    begun, later = "2026-11-24T10:00:00Z", "2026-11-24T10:00:05Z"
+    server.timeline = [
+        ("queued", [task("train", None), task("validate", None)]),
+        ("running", [task("train", None), task("validate", "queued")]),
+        ("running", [task("train", "scheduled"), task("validate", "success", begun, 4.5)]),
+        ("running", [task("train", "deferred", later), task("validate", "success", begun, 4.5)]),
+        ("running", [task("train", "up_for_retry", later, 9.0), task("validate", "success", begun, 4.5)]),
+        (
+            "failed",
+            [
+                task("gate", "upstream_failed"),
+                task("train", "failed", later, 9.5),
+                task("validate", "success", begun, 4.5),
+            ],
+        ),
+    ]
+    told = []
+
+    ended = follow(airflow, "retrain", "one", lambda *change: told.append(change))
+
+    assert ended == {"dag_run_id": "one", "state": "failed"}
+    assert told == [
+        ("validate", "running", 0.0),
+        ("validate", "success", 4.5),
+        ("train", "running", 0.0),
+        ("train", "up_for_retry", 9.0),
+        ("train", "failed", 9.5),
+        ("gate", "upstream_failed", 0.0),
+    ]
+
+
+@given(st.binary() | JSON.map(lambda document: json.dumps(document).encode()))
+def test_whatever_a_refusal_holds_is_a_text(body):
+    reply = requests.Response()
+    reply._content, reply.encoding = body, "utf-8"
+
+    assert isinstance(module._reason(reply), str)
+
+
+@given(st.dictionaries(st.sampled_from(["event", "error_detail", "level"]), JSON))
+def test_whatever_a_line_of_a_log_holds_is_a_text(line):
+    assert isinstance(module._said(line), str)
