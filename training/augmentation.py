@@ -1,4 +1,4 @@
-"""Training photos varied: turned, mirrored, nearer, aside, in other light. Whole batches at a time, in the graph.
+"""Training photos varied: turned, mirrored, nearer, aside, before another colour, in other light; a batch at a time.
 
 Every photo of a batch gets its own variation, and the variations follow from a seed and nothing else: the same seed
 gives the same pixels, on one thread or many. Validation, evaluation and serving never come here.
@@ -18,6 +18,12 @@ __all__ = ["BACKGROUND", "augment"]
 BACKGROUND = 255.0
 """What appears where a photo is moved away from: the white of the turntable photos."""
 
+WHITE = (215.0, 245.0)
+"""A pixel whose least colour is below the one is no background, above the other nothing else; between, it is partly."""
+
+TINT = 0.2
+"""How far each colour of another background may be from its grey, either way, as a share of it."""
+
 PATCH_AREAS = (0.2, 0.8)
 """The smallest and the largest patch, as a share of the image; what of it falls outside is lost."""
 
@@ -34,8 +40,10 @@ def augment(images: Any, wanted: Any, seed: Any, how: Augmentation) -> tuple[Any
     Returns:
         The images, varied, and what is right for them: for an image with a patch of another, its share.
     """
-    seeds = tf.random.split(seed, 3)
-    varied = _shed_light(_move(images, seeds[0], how), seeds[1], how)
+    seeds = tf.random.split(seed, 4)
+    moved = _move(images, seeds[0], how)
+    placed = _place(moved, seeds[3], how) if how.background else moved
+    varied = _shed_light(placed, seeds[1], how)
     return _patch(varied, wanted, seeds[2], how) if how.patch else (varied, wanted)
 
 
@@ -62,6 +70,19 @@ def _move(images: Any, seed: Any, how: Augmentation) -> Any:
         fill_mode="CONSTANT",
         fill_value=BACKGROUND,
     )
+
+
+def _place(images: Any, seed: Any, how: Augmentation) -> Any:
+    """Put some photos before another plain colour, a tinted grey from black to white, where they are nearly white."""
+    chance, grey, red, green, blue = tf.unstack(_draw(5, images, seed))
+    tint = 1 + TINT * tf.stack([red, green, blue], axis=1)
+    colour = (127.5 * (1 + grey))[:, tf.newaxis] * tint
+    chosen = tf.cast((chance + 1) / 2 < how.background, tf.float32)
+    below, above = WHITE
+    least = tf.minimum(tf.minimum(images[..., :1], images[..., 1:2]), images[..., 2:])  # faster than tf.reduce_min
+    white = tf.clip_by_value((least - below) / (above - below), 0, 1)
+    share = white * chosen[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    return images + share * (colour[:, tf.newaxis, tf.newaxis] - images)
 
 
 def _shed_light(images: Any, seed: Any, how: Augmentation) -> Any:

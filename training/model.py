@@ -20,7 +20,7 @@ __all__ = ["ARCHITECTURES", "build", "count_parameters", "logits_of"]
 LOGITS = "logits"
 WHITE = 255.0
 
-DARKEST = 0.05
+DARKEST = 0.02
 """Added to light, from 0 to 1, before the logarithm: noise in black is not blown up."""
 
 MOMENTUM = 0.9

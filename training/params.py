@@ -105,6 +105,7 @@ class Augmentation(Section):
     zoom_in: float = Field(ge=1, le=8)
     zoom_out: float = Field(ge=1, le=8)
     shift: float = Field(ge=0, le=0.5)
+    background: float = Field(ge=0, le=1)
     brightness: Share
     colour: Share
     patch: float = Field(ge=0, le=1)

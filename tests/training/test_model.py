@@ -13,7 +13,9 @@ from training.augmentation import augment
 from training.fold import fold
 from training.model import ARCHITECTURES, build, count_parameters, logits_of
 
-STILL = params.Augmentation(flip=False, rotation=0, zoom_in=1, zoom_out=1, shift=0, brightness=0, colour=0, patch=0)
+STILL = params.Augmentation(
+    flip=False, rotation=0, zoom_in=1, zoom_out=1, shift=0, background=0, brightness=0, colour=0, patch=0
+)
 
 
 def parse(*overrides):
@@ -148,6 +150,7 @@ def test_no_augmentation_changes_nothing():
         {"zoom_in": 2.0},
         {"zoom_out": 2.0},
         {"shift": 0.3},
+        {"background": 1.0},
         {"brightness": 0.3},
         {"colour": 0.3},
         {"patch": 1.0},
@@ -157,6 +160,8 @@ def test_each_augmentation_changes_photos_each_in_its_own_way(change):
     same = np.repeat(pictures(1), 16, axis=0)
     if "patch" in change:
         same = pictures(16)
+    if "background" in change:
+        same[:, :5] = 255
 
     varied, _ = vary(same, STILL.model_copy(update=change))
 
@@ -195,3 +200,31 @@ def test_zoomed_out_photo_gets_the_background_around_it():
     corners = varied[:, 0, 0, 0]
     assert corners.max() == 255
     assert varied[:, 10, 10, 0].max() == 0
+
+
+def test_another_background_takes_the_place_of_white_alone():
+    photos = np.full((256, 20, 20, 3), 255, np.float32)
+    photos[:, 5:15, 5:15] = (60, 20, 70)
+
+    varied, right = vary(photos, STILL.model_copy(update={"background": 0.5}))
+
+    assert np.array_equal(varied[:, 5:15, 5:15], photos[:, 5:15, 5:15])
+    behind = varied[:, 0, 0]
+    assert np.allclose(varied[:, 0], behind[:, np.newaxis]), "one colour for the whole photo"
+    changed = (behind < 255).any(axis=1)
+    assert 0.35 < changed.mean() < 0.65
+    assert behind[changed].min() < 50
+    assert behind[changed].mean() == pytest.approx(127.5, abs=20)
+    assert np.array_equal(right, np.eye(4, dtype=np.float32)[np.arange(256) % 4])
+
+
+def test_background_gives_way_by_degrees():
+    photos = np.full((64, 20, 20, 3), 255, np.float32)
+    photos[:, :, 4:8], photos[:, :, 8:12] = 230, 200
+
+    varied, _ = vary(photos, STILL.model_copy(update={"background": 1.0}))
+
+    assert np.array_equal(varied[:, :, 8:12], photos[:, :, 8:12]), "a fruit's pale skin stays"
+    middle = (photos[:, 0, 4] + varied[:, 0, 0]) / 2
+    dark = varied[:, 0, 0].max(axis=1) < 200  # brighter ones are cut off at 255
+    assert np.allclose(varied[dark, 0, 4], middle[dark], atol=1e-3)
