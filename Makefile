@@ -109,6 +109,10 @@ retrain: setup ## a new version by Airflow, followed to its end (PROFILE=, VERSI
 	@$(DEPLOY) retrain $(WHERE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(VERSION),--dataset-version $(VERSION)) \
 	  $(if $(FORCE),--force "$(FORCE)") $(if $(RUN),--run $(RUN))
 
+.PHONY: screenshots
+screenshots: setup ## pictures of Airflow's page in build/screenshots (wants Chromium)
+	@$(BIN)/python scripts/screenshots $(WHERE)
+
 .PHONY: predict
 predict: setup ## make predict PHOTO=photo.jpg
 	@$(DEPLOY) predict $(WHERE) "$(PHOTO)"
