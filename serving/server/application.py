@@ -15,6 +15,7 @@ import orjson
 
 from serving.server.batching import Job, Lane, Outcome, Outputs, Workers
 from serving.server.catalogue import Catalogue
+from serving.server.gathering import Gathering
 from serving.server.http.messages import Answer, Reply, Request
 from serving.server.instruments import Instruments
 from serving.server.rest.descriptions import metadata_reply, status_reply
@@ -88,6 +89,7 @@ class Application:
         self.draining = False
         self.connections: Callable[[], int] = lambda: 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._gathering: Gathering | None = None
         self._under_way: dict[_Exchange, None] = {}
         self._admitted = 0
         self._outbox: deque[tuple[_Exchange, Reply]] = deque()
@@ -95,6 +97,11 @@ class Application:
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Name the event loop in whose thread answers are given."""
         self._loop = loop
+        self._gathering = Gathering(self.workers, loop, lambda: self.in_flight > 1 or self.connections() > 1)
+
+    def submit(self, job: Job) -> None:
+        """Let a job of the event loop's thread wait for a worker. Raises `ServingError` if too many wait already."""
+        (self._gathering or self.workers).submit(job)
 
     @property
     def in_flight(self) -> int:
@@ -186,18 +193,18 @@ class Application:
         exchange = _Exchange(request, target, answer, request.begin + self.options.timeout_s)
         self._under_way[exchange] = None
         if len(request.body) > _LARGE_BODY:
-            self.workers.do(partial(self._prepare, exchange))
+            self.workers.do(partial(self._prepare, exchange, self.workers.submit))
         else:
-            self._prepare(exchange)
+            self._prepare(exchange, self.submit)
             self.deliver_now()
 
-    def _prepare(self, exchange: _Exchange) -> None:
+    def _prepare(self, exchange: _Exchange, submit: Callable[[Job], None]) -> None:
         """Read the body and let the job wait for a worker; in the loop's thread or, for a large body, in a worker's."""
         try:
             reader = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
             lane, values, render = reader[exchange.target.method](exchange)
             job = exchange.job = Job(lane, values, exchange.deadline, partial(self._finish, exchange, render))
-            self.workers.submit(job)
+            submit(job)
         except ServingError as error:
             self._post(exchange, self._failed(error, exchange.target, exchange.request))
         except Exception as error:  # a body that nobody foresaw must not take the connection's state with it

@@ -14,8 +14,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,10 @@ from serving.server.runtime.session import Call, Session
 from serving.server.runtime.tensors import Array
 from serving.server.status import Code, ServingError
 
-__all__ = ["Job", "Lane", "Outcome", "Workers", "usable_cpus"]
+__all__ = ["Job", "Lane", "Outcome", "Outputs", "Rows", "Workers", "usable_cpus"]
 
 MAX_ROWS = 32
-Outputs = dict[str, tuple[Array, DataType]]
+Outputs = Mapping[str, tuple[Array, DataType]]
 Outcome = Outputs | ServingError
 
 
@@ -112,16 +113,51 @@ class Lane:
         return [tensors[alias] for alias in self.inputs]
 
 
-def _split(outputs: Outputs, jobs: Sequence[Job]) -> list[Outputs] | None:
+class Rows(Outputs):
+    """Some rows of what a batch gave, cut out of it when they are looked at.
+
+    Args:
+        batch: the outputs of the whole batch.
+        start: the first row.
+        end: the row after the last one.
+        shared: what the batch's jobs have in common, see `of_batch`.
+    """
+
+    __slots__ = ("_shared", "batch", "end", "start")
+
+    def __init__(self, batch: Outputs, start: int, end: int, shared: dict[Any, Any]) -> None:
+        self.batch = batch
+        self.start = start
+        self.end = end
+        self._shared = shared
+
+    def __getitem__(self, alias: str) -> tuple[Array, DataType]:
+        array, dtype = self.batch[alias]
+        return array[self.start : self.end], dtype
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.batch)
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def of_batch(self, make: Callable[[Outputs], list[str]]) -> list[str]:
+        """Return these rows of what `make` makes of the batch, one text for each row; it is called once for all jobs."""
+        made = self._shared.get(make)
+        if made is None:
+            made = self._shared[make] = make(self.batch)
+        found: list[str] = made[self.start : self.end]
+        return found
+
+
+def _split(outputs: Outputs, jobs: Sequence[Job]) -> list[Rows] | None:
     """Cut the outputs of a batch apart; None: they have not one row for each row that went in."""
     total = sum(job.rows for job in jobs)
     if any(not array.ndim or array.shape[0] != total for array, _ in outputs.values()):
         return None
-    ends = np.cumsum([job.rows for job in jobs]).tolist()
-    return [
-        {alias: (array[end - job.rows : end], dtype) for alias, (array, dtype) in outputs.items()}
-        for job, end in zip(jobs, ends, strict=True)
-    ]
+    shared: dict[Any, Any] = {}
+    ends = accumulate(job.rows for job in jobs)
+    return [Rows(outputs, end - job.rows, end, shared) for job, end in zip(jobs, ends, strict=True)]
 
 
 def _run_alone(job: Job) -> Outcome:
@@ -175,12 +211,19 @@ class Workers:
         self._lock = threading.Lock()
         self._todo: deque[Lane | Callable[[], None]] = deque()
         self._idle: list[threading.Lock] = []
+        self._calls = 0
+        self._woken = 0
         self._ended = False
         for index in range(threads):
             threading.Thread(target=self._work, name=f"run-{index}", daemon=True).start()
 
     def submit(self, job: Job) -> None:
         """Let a job wait for a worker. Raises `ServingError` RESOURCE_EXHAUSTED if too many wait already."""
+        if self.put(job):
+            self.wake()
+
+    def put(self, job: Job) -> bool:
+        """Let a job wait without waking anybody for it; returns whether `wake` must be called. Raises as `submit` does."""
         with self._lock:
             if self.waiting >= self.max_waiting:
                 raise ServingError(
@@ -188,43 +231,51 @@ class Workers:
                 )
             self.waiting += 1
             job.lane.waiting.append(job)
-            self._put(job.lane)
+            self._todo.append(job.lane)  # one entry for each job
+            return bool(self._idle)
+
+    def wake(self) -> None:
+        """Wake as many idle workers as there is work for, first the one that ran last: its caches are still warm."""
+        with self._lock:
+            for _ in range(min(len(self._idle), self.waiting + self._calls - self._woken)):
+                self._woken += 1
+                self._idle.pop().release()
 
     def do(self, work: Callable[[], None]) -> None:
         """Let a worker call something that would hold up the event loop."""
         with self._lock:
-            self._put(work)
+            self._todo.append(work)
+            self._calls += 1
+        self.wake()
 
     def stop(self) -> None:
         """Let the threads end after what waits now."""
         with self._lock:
             self._ended = True
+            self._woken += len(self._idle)
             for idle in self._idle:
                 idle.release()
             self._idle.clear()
-
-    def _put(self, work: Lane | Callable[[], None]) -> None:
-        """Add work, one entry for each job, and wake the worker that ran last: what it needs is still in its caches."""
-        self._todo.append(work)
-        if self._idle:
-            self._idle.pop().release()
 
     def _next(self) -> list[Job] | Callable[[], None] | None:
         """Take the oldest work, and with a job those that may run together with it. Called with the lock held."""
         while self._todo:
             work = self._todo.popleft()
             if not isinstance(work, Lane):
+                self._calls -= 1
                 return work
-            jobs = self._take(work.waiting)
+            others = len(self._idle) + self._woken
+            jobs = self._take(work.waiting, -(-self.waiting // (1 + others)))
             if jobs:  # else its jobs went with others before
                 self.waiting -= len(jobs)
                 return jobs
         return None
 
-    def _take(self, waiting: deque[Job]) -> list[Job]:
+    def _take(self, waiting: deque[Job], share: int) -> list[Job]:
+        """Take what may run together, and no more jobs than `share`: idle workers get theirs."""
         taken: list[Job] = []
         rows = 0
-        while waiting:
+        while waiting and len(taken) < share:
             job = waiting[0]
             if taken and (job.shape is None or job.shape != taken[0].shape or rows + job.rows > self.max_rows):
                 break
@@ -246,6 +297,8 @@ class Workers:
                     self._idle.append(signal)
             if work is None:
                 signal.acquire()
+                with self._lock:
+                    self._woken -= 1
                 continue
             if isinstance(work, list):
                 self._run(work)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 import pybase64
 
 from orchard.savedmodel.types import STRING, DataType
+from serving.server.batching import Outputs, Rows
 from serving.server.rest.numbers import decimal_texts
 from serving.server.rest.pretty import quote_string
 from serving.server.runtime.tensors import Array
 from serving.server.status import invalid
 
-__all__ = ["Outputs", "classification_reply", "error_reply", "predict_reply", "regression_reply"]
+__all__ = ["classification_reply", "error_reply", "predict_reply", "regression_reply"]
 
-Outputs = Mapping[str, tuple[Array, DataType]]
 _INDENT = "    "
+_LABEL = 64
+"""Strings up to so many bytes are mostly names of classes, which come again and again."""
 _INTEGERS = {"int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"}
 
 
 def _text_of(value: bytes) -> str:
+    return _label_text(value) if len(value) <= _LABEL else quote_string(value.decode("utf-8", "surrogateescape"))
+
+
+@lru_cache(maxsize=1024)
+def _label_text(value: bytes) -> str:
     return quote_string(value.decode("utf-8", "surrogateescape"))
 
 
@@ -34,7 +41,7 @@ def _leaf_texts(alias: str, array: Array, dtype: DataType, indent: str) -> list[
         inner = indent + _INDENT
         return [f'{{\n{inner}"b64": "{pybase64.b64encode_as_string(value)}"\n{indent}}}' for value in flat]
     if dtype is STRING:
-        return [_text_of(value) for value in flat]
+        return [_text_of(value) for value in flat.tolist()]
     if dtype.name in _INTEGERS:
         return [str(value) for value in flat.tolist()]
     if dtype.name == "bool":
@@ -86,20 +93,30 @@ def _keys(aliases: tuple[str, ...]) -> list[str]:
     return [f"{_INDENT * 3}{quote_string(alias)}: " for alias in aliases]
 
 
-def _row_reply(outputs: Outputs) -> str:
-    if not _check_rows(outputs):
-        return '{\n    "predictions": []\n}'
+def _row_texts(outputs: Outputs) -> list[str]:
+    """The text of each row: of one output its value, of several an object."""
     named = len(outputs) > 1
     columns = {alias: _rows(alias, array, dtype, named=named) for alias, (array, dtype) in outputs.items()}
     if not named:
         (column,) = columns.values()
-        return '{\n    "predictions": [' + ", ".join(column) + "\n    ]\n}"
+        return list(column)
     keys = _keys(tuple(columns))
-    objects = (
+    return [
         _INDENT * 2 + "{\n" + ",\n".join(map(str.__add__, keys, row)) + "\n" + _INDENT * 2 + "}"
         for row in zip(*columns.values(), strict=True)
-    )
-    return '{\n    "predictions": [\n' + ",\n".join(objects) + "\n    ]\n}"
+    ]
+
+
+def _row_reply(outputs: Outputs) -> str:
+    if type(outputs) is Rows:
+        texts = outputs.of_batch(_row_texts)
+    elif _check_rows(outputs):
+        texts = _row_texts(outputs)
+    else:
+        return '{\n    "predictions": []\n}'
+    if len(outputs) > 1:
+        return '{\n    "predictions": [\n' + ",\n".join(texts) + "\n    ]\n}"
+    return '{\n    "predictions": [' + ", ".join(texts) + "\n    ]\n}"
 
 
 def _column(alias: str, array: Array, dtype: DataType, indent: str) -> str:

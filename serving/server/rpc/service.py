@@ -122,7 +122,7 @@ class Service:
         with self._application.admitted():
             servable.share()
             try:
-                self._application.workers.submit(job)
+                self._application.submit(job)
             except ServingError:
                 servable.release()
                 raise

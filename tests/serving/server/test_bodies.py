@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from orchard.savedmodel.document import TensorInfo
 from orchard.savedmodel.types import STRING, data_type
+from serving.server.batching import Rows
 from serving.server.rest.document import _Parser, parse_body
 from serving.server.rest.numbers import decimal_texts
 from serving.server.rest.predict import read_inputs
@@ -117,6 +118,26 @@ def test_an_array_comes_back_from_its_answer(shape, rows):
 
     if array.size or 0 not in shape[:-1]:
         assert np.array_equal(np.array(found, np.float32), array)
+
+
+@given(SHAPES, st.sampled_from(["", "string", "text_bytes"]), st.data())
+def test_rows_of_a_batch_are_answered_as_they_are_alone(shape, second, data):
+    shape = (shape[0] + 1, *shape[1:])
+    array = np.arange(math.prod(shape), dtype=np.float32).reshape(shape) / 3
+    batch = {"y": (array, FLOAT)}
+    if second:
+        texts = np.empty(shape[0], object)
+        texts[:] = [f'"{index}\n'.encode() * (1 + 40 * (index % 2)) for index in range(shape[0])]
+        batch[second] = (texts, STRING)
+    cut = data.draw(st.integers(0, shape[0]))
+    shared = {}
+
+    for start, end in ((0, cut), (cut, shape[0])):
+        if start < end:
+            alone = {alias: (found[start:end], dtype) for alias, (found, dtype) in batch.items()}
+            for rows in (True, False):
+                together = predict_reply(Rows(batch, start, end, shared), rows=rows)
+                assert together == predict_reply(alone, rows=rows)
 
 
 @given(SHAPES)

@@ -1,0 +1,115 @@
+"""Requests that arrive together run together, and nobody waits for a client that sends nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import time
+
+import numpy as np
+import pytest
+
+from serving.server.batching import Job, Workers
+from serving.server.gathering import Gathering
+from serving.server.servable import Servable
+from tests.serving.programs import DEADLINE, until
+
+
+class Bench:
+    """A loaded model with some workers; `runs` hears of each run's rows, `answers` of each job's."""
+
+    def __init__(self, servable, threads):
+        self.lane = servable.predict_lane("")
+        self.runs = queue.Queue()
+        self.answers = queue.Queue()
+        self.workers = Workers(threads, 1 << 20, observe=lambda rows, seconds: self.runs.put(rows))
+        until(lambda: len(self.workers._idle) == threads, "the workers are idle")
+
+    def job(self, value):
+        return Job(
+            self.lane, [np.array([value], np.float32)], time.monotonic() + DEADLINE,
+            lambda outcome: self.answers.put((value, outcome["y"][0].tolist())),
+        )  # fmt: skip
+
+    def check(self, count):
+        """Every job has its own answer; returns the rows of each run."""
+        found = [self.answers.get(timeout=DEADLINE) for _ in range(count)]
+        assert sorted(found) == [(value, [value / 2 + 2]) for value in range(count)]
+        rows = []
+        while sum(rows) < count:
+            rows.append(self.runs.get(timeout=DEADLINE))
+        return rows
+
+
+@pytest.fixture(scope="module")
+def servable(zoo):
+    found = Servable("half_plus_two", 123, next(iter(sorted((zoo / "half_plus_two").iterdir()))))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def bench(servable):
+    made = []
+
+    def make(threads):
+        made.append(Bench(servable, threads))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.workers.stop()
+
+
+def test_requests_of_turns_that_follow_each_other_run_together(bench):
+    one = bench(1)
+
+    async def arrive():
+        gathering = Gathering(one.workers, asyncio.get_running_loop(), most_s=DEADLINE)
+        for value in range(8):
+            gathering.submit(one.job(value))
+            await asyncio.sleep(0)
+            with pytest.raises(queue.Empty):  # time enough for a worker, if one had been woken
+                one.answers.get(timeout=0.01)
+        await asyncio.to_thread(until, lambda: one.answers.qsize() == 8, "all are answered")
+
+    asyncio.run(arrive())
+
+    assert one.check(8) == [8]
+
+
+def test_the_request_of_an_only_client_waits_for_no_turn(bench):
+    one, loop = bench(1), asyncio.new_event_loop()
+
+    Gathering(one.workers, loop, expects=lambda: False, most_s=DEADLINE).submit(one.job(0))
+
+    assert one.check(1) == [1]  # the loop never ran
+    loop.close()
+
+
+def test_requests_without_end_are_held_for_a_time_only(bench):
+    one = bench(1)
+
+    async def arrive():
+        gathering = Gathering(one.workers, asyncio.get_running_loop(), most_s=0.0)
+        value = 0
+        while one.answers.empty():
+            gathering.submit(one.job(value))
+            value += 1
+            await asyncio.sleep(0)
+        return value
+
+    sent = asyncio.run(arrive())
+
+    one.workers.wake()
+    one.check(sent)
+
+
+def test_workers_that_are_idle_share_what_waits(bench):
+    two = bench(2)
+
+    for value in range(8):
+        assert two.workers.put(two.job(value))
+    two.workers.wake()
+
+    assert max(two.check(8)) == 4
