@@ -90,6 +90,7 @@ class Application:
         self.connections: Callable[[], int] = lambda: 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gathering: Gathering | None = None
+        self._readers = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
         self._under_way: dict[_Exchange, None] = {}
         self._admitted = 0
         self._outbox: deque[tuple[_Exchange, Reply]] = deque()
@@ -201,8 +202,7 @@ class Application:
     def _prepare(self, exchange: _Exchange, submit: Callable[[Job], None]) -> None:
         """Read the body and let the job wait for a worker; in the loop's thread or, for a large body, in a worker's."""
         try:
-            reader = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
-            lane, values, render = reader[exchange.target.method](exchange)
+            lane, values, render = self._readers[exchange.target.method](exchange)
             job = exchange.job = Job(lane, values, exchange.deadline, partial(self._finish, exchange, render))
             submit(job)
         except ServingError as error:

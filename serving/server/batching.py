@@ -55,6 +55,7 @@ class Job:
         deadline: the monotonic time after which nobody wants the answer.
         finish: called in the worker with the outcome.
         shape: what must be equal for two jobs to run together; None: it runs alone.
+        rows: the size of the first dimension, if it may run with others.
     """
 
     lane: Lane
@@ -62,17 +63,17 @@ class Job:
     deadline: float
     finish: Callable[[Outcome], None]
     shape: tuple[Any, ...] | None = None
+    rows: int = 1
     run_us: float = 0.0
 
     def __post_init__(self) -> None:
-        batchable = self.lane.batchable and all(value.ndim for value in self.values)
-        if batchable and self.rows and len({value.shape[0] for value in self.values}) == 1:
-            self.shape = tuple(value.shape[1:] for value in self.values)
-
-    @property
-    def rows(self) -> int:
-        """The size of the first dimension."""
-        return int(self.values[0].shape[0])
+        if not self.lane.batchable:
+            return
+        shapes = [value.shape for value in self.values]
+        rows = shapes[0][0] if shapes[0] else 0
+        if rows and all(shape and shape[0] == rows for shape in shapes):
+            self.rows = rows
+            self.shape = tuple([shape[1:] for shape in shapes])
 
 
 class Lane:
@@ -322,7 +323,7 @@ class Workers:
             outcomes = [ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}") for _ in alive]
         seconds = time.monotonic() - begin
         if self._observe:
-            self._observe(sum(job.rows if job.shape is not None else 1 for job in alive), seconds)
+            self._observe(sum([job.rows for job in alive]), seconds)
         for job, outcome in zip(alive, outcomes, strict=True):
             job.run_us = seconds * 1e6
             job.finish(outcome)

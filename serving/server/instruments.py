@@ -13,6 +13,7 @@ from serving.server.status import Code, ServingError
 __all__ = ["Instruments"]
 
 _STATES = ("START", "LOADING", "AVAILABLE", "UNLOADING", "END")
+_NAMES = {code: code.name for code in Code}
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -77,7 +78,7 @@ class Instruments(Listener):
 
     def count(self, model: str, code: Code) -> None:
         """A request was answered."""
-        self.requests.add(model, code.name)
+        self.requests.add(model, _NAMES[code])
 
     def show(self, views: Mapping[str, View], problems: Mapping[str, list[str]]) -> None:
         """Take over what the catalogue knows, before the metrics are written."""

@@ -5,11 +5,17 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from functools import lru_cache
 from typing import IO, Any
 
 import orjson
 
 __all__ = ["Log"]
+
+
+@lru_cache(maxsize=64)
+def _form(names: tuple[str, ...]) -> str:
+    return "".join([f" {name}=%s" for name in names])
 
 
 class Log:
@@ -38,7 +44,7 @@ class Log:
         if self._as_json:
             line = {"time": stamp, "event": event, **fields}
             return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-        return " ".join([stamp, event, *(f"{name}={value}" for name, value in fields.items())])
+        return f"{stamp} {event}{_form(tuple(fields)) % tuple(fields.values())}"
 
     def note(self, event: str, **fields: Any) -> None:
         """Log something that happens rarely; it is written at once."""

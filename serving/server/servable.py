@@ -45,7 +45,8 @@ class Servable:
         self.number = number
         self.folder = folder
         self._lanes: dict[tuple[str, str], Lane] = {}
-        self._idle = threading.Condition()
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
         self._held = 0
         self._closing = False
         try:
@@ -61,7 +62,7 @@ class Servable:
 
     def acquire(self) -> bool:
         """Hold the version for one request; False: it is being unloaded."""
-        with self._idle:
+        with self._lock:
             if self._closing:
                 return False
             self._held += 1
@@ -69,14 +70,14 @@ class Servable:
 
     def share(self) -> None:
         """Hold the version once more; only for who holds it already."""
-        with self._idle:
+        with self._lock:
             self._held += 1
 
     def release(self) -> None:
         """Give up what `acquire` or `share` took."""
-        with self._idle:
+        with self._lock:
             self._held -= 1
-            if not self._held:
+            if self._closing and not self._held:
                 self._idle.notify_all()
 
     def close(self) -> None:

@@ -25,6 +25,13 @@ _ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WRITE_HIGH = 1 << 20
 _LINGER_S = 2.0
+_COMMON = ("Host", "User-Agent", "Accept", "Accept-Encoding", "Connection", "Content-Type", "Content-Length")
+_NAMES = {
+    form.encode(): name.lower()
+    for name in (*_COMMON, "Authorization", "X-Request-Id", "Traceparent")
+    for form in (name, name.lower())
+}
+"""The commonest headers' names as they come."""
 _UPGRADE_HEADERS = {"upgrade", "connection", "http2-settings"}
 
 
@@ -188,7 +195,7 @@ class Connection(asyncio.Protocol):
         self._header_total += len(name) + len(value)
         if self._header_total > self._limits.header_bytes:
             self._refuse(_error(431, f"The headers are larger than {self._limits.header_bytes} bytes"))
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+        self._headers[_NAMES.get(name) or name.decode("latin-1").lower()] = value.decode("latin-1").strip()
 
     def on_headers_complete(self) -> None:
         """The headers are there: the last moment to refuse a body unread."""
@@ -238,7 +245,7 @@ class Connection(asyncio.Protocol):
             body=b"".join(self._body) if len(self._body) != 1 else self._body[0],
             remote=self._remote,
             begin=self._since,
-            id=given if _ID.fullmatch(given) else self._server.new_id(),
+            id=given if given and _ID.fullmatch(given) else self._server.new_id(),
             keep_alive=self._parser.should_keep_alive(),
         )
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import lru_cache
 
 from serving.server.status import REASONS
 
@@ -100,6 +101,11 @@ class _Date:
         return cls.text
 
 
+@lru_cache(maxsize=256)
+def _opening(status: int, content_type: str) -> bytes:
+    return f"HTTP/1.1 {status} {REASONS.get(status, '')}\r\nContent-Type: {content_type}\r\n".encode()
+
+
 def serialise(reply: Reply, request_id: str, *, head: bool, keep_alive: bool) -> bytes:
     """Write a reply.
 
@@ -109,14 +115,13 @@ def serialise(reply: Reply, request_id: str, *, head: bool, keep_alive: bool) ->
         head: leave the body out, as the answer to HEAD must.
         keep_alive: whether the connection stays open.
     """
-    lines = [
-        b"HTTP/1.1 %d %s" % (reply.status, REASONS.get(reply.status, "").encode()),
-        b"Content-Type: " + reply.content_type.encode(),
-        b"Date: " + _Date.now(),
-        b"Content-Length: %d" % len(reply.body),
-        b"X-Request-Id: " + request_id.encode("latin-1", "replace"),
-        *(f"{name}: {value}".encode("latin-1") for name, value in reply.headers),
-    ]
-    if not keep_alive:
-        lines.append(b"Connection: close")
-    return b"\r\n".join(lines) + b"\r\n\r\n" + (b"" if head else reply.body)
+    more = "".join([f"{name}: {value}\r\n" for name, value in reply.headers]).encode("latin-1")
+    return b"%bDate: %b\r\nContent-Length: %d\r\nX-Request-Id: %b\r\n%b%b\r\n%b" % (
+        _opening(reply.status, reply.content_type),
+        _Date.now(),
+        len(reply.body),
+        request_id.encode("latin-1", "replace"),
+        more,
+        b"" if keep_alive else b"Connection: close\r\n",
+        b"" if head else reply.body,
+    )

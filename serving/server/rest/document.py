@@ -211,7 +211,7 @@ def parse_body(body: bytes, max_values: int) -> dict[str, Any]:
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
-    if body.count(b",") >= max_values:
+    if len(body) >= max_values and body.count(b",") >= max_values:
         raise ServingError(invalid("").code, f"The request holds more than {max_values} values", http_status=413)
     try:
         found = orjson.loads(body)
