@@ -64,6 +64,7 @@ class _Exchange:
     deadline: float
     servable: Servable | None = None
     job: Job | None = None
+    run_us: float = 0.0
     done: bool = False
 
 
@@ -240,8 +241,9 @@ class Application:
         """Make the reply of a job's outcome; in a worker's thread."""
         try:
             if isinstance(outcome, ServingError):
-                raise outcome
-            reply = Reply(200, render(outcome))
+                reply = self._failed(outcome, exchange.target, exchange.request)
+            else:
+                reply = Reply(200, render(outcome))
         except ServingError as error:
             reply = self._failed(error, exchange.target, exchange.request)
         except Exception as error:  # an output that nobody foresaw
@@ -254,6 +256,8 @@ class Application:
     def _post(self, exchange: _Exchange, reply: Reply) -> None:
         if exchange.servable:
             exchange.servable.release()
+        if exchange.job:  # which leads back to its exchange: body and arrays would stay until the collector comes by
+            exchange.run_us, exchange.job = exchange.job.run_us, None
         self._outbox.append((exchange, reply))
 
     def deliver(self) -> None:
@@ -278,8 +282,8 @@ class Application:
         if reply.status != 200 or exchange.servable is None:
             return
         seconds = time.monotonic() - exchange.request.begin
-        run_us = exchange.job.run_us if exchange.job else 0.0
-        self.measure(exchange.target.model, _API[exchange.target.method], "REST", seconds, run_us, exchange.request.id)
+        target, request = exchange.target, exchange.request
+        self.measure(target.model, _API[target.method], "REST", seconds, exchange.run_us, request.id)
         reply.note["version"] = exchange.servable.number
 
     def measure(self, model: str, api: str, entry: str, seconds: float, run_us: float, example: str = "") -> None:
