@@ -14,7 +14,7 @@ DEPLOY = $(BIN)/python -m orchestration.cluster.deploy
 WHERE = --context kind-$(CLUSTER) --namespace $(NAMESPACE)
 PYTHON_SOURCES := orchard training serving orchestration tests bench
 BENCHMARKS := export input data serving delivery upkeep
-SHELL_SCRIPTS := scripts/setup scripts/lock scripts/cluster scripts/images scripts/rendered scripts/sbom .ci/run
+SHELL_SCRIPTS := scripts/setup scripts/lock scripts/cluster scripts/images scripts/rendered scripts/sbom scripts/serve .ci/run
 
 .PHONY: help
 help: ## print this list
@@ -28,7 +28,7 @@ demo: setup ## the whole loop on this machine, ending with a prediction (KEEP=1:
 
 .PHONY: serve
 serve: setup ## what `make demo` published, served until Ctrl-C
-	@ORCHARD_SERVING_DIR=.orchard/demo/serving $(BIN)/orchard store run --dir .orchard/demo/store -- $(BIN)/orchard sync --serve
+	@scripts/serve
 
 .PHONY: setup
 setup: .venv/.ready ## the Python environment in .venv (nothing is installed elsewhere)

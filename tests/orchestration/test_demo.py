@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from orchard.client import ModelServer
 from orchard.errors import DataError
 from orchard.processes import Child
 from orchestration.demo import photos, workspace
+from tests.serving.programs import ask, free_ports
 from training import standin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +44,30 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+def answers(port: int) -> bool:
+    try:
+        return ask(port, "GET", "/readyz/fruits").status == 200
+    except OSError:
+        return False
+
+
+def served_again(home: Path, log: Path) -> str:
+    """What `make serve` answers about the demo's first photo."""
+    server, store = free_ports(), free_ports()
+    environment = {**os.environ, "ORCHARD_SERVER_URL": f"http://127.0.0.1:{server}"}
+    command = [str(ROOT / "scripts/serve"), str(home), "--port", str(store)]
+    photo = next(home.glob("*/unseen/*"))
+    with (
+        Child(command, environment=environment, log=log, cwd=ROOT) as child,
+        ModelServer(environment["ORCHARD_SERVER_URL"]) as client,
+    ):
+        wait_for(lambda: answers(server), 120, child)
+        (answer,) = client.predict([photo.read_bytes()], "fruits")
+        os.kill(child.pid, signal.SIGINT)
+        child.wait()
+    return answer.label
+
+
 @pytest.fixture
 def drawn(tmp_path: Path) -> Path:
     folder = tmp_path / "drawn"
@@ -67,6 +93,10 @@ def test_interrupted_demo_leaves_no_process_and_the_next_run_ends_with_predictio
     document = json.loads(second.stdout)
     assert [answer["truth"] in answer["photo"] for answer in document["predictions"]] == [True]
     assert 0 < document["predictions"][0]["probability"] <= 1
+    assert processes_of(home) == []
+
+    first_again = served_again(home, tmp_path / "serve.log")
+    assert first_again == document["predictions"][0]["label"]
     assert processes_of(home) == []
 
 
