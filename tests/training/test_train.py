@@ -116,7 +116,7 @@ def test_every_optimizer_learns(tmp_path, optimizer):
     run(workspace, f"train.optimizer.name={optimizer}", f"train.optimizer.learning_rate={rate}", "train.epochs=8")
 
     curves = read_curves(workspace.candidate)
-    assert curves[-1].loss < 0.7 * curves[0].loss
+    assert curves[-1].val_loss < 0.7 * curves[0].val_loss  # of photos as they are: those learned from vary on purpose
     assert max(epoch.val_accuracy for epoch in curves) >= 0.8
 
 
