@@ -151,38 +151,47 @@ def test_another_seed_is_another_network(trained, tmp_path):
     assert not same(weights(workspace), weights(trained))
 
 
-KILLED = """
-import os, signal
+TRAIN = """
+import os, signal, sys
 from orchard.cli.output import Output
 from training import params
 from training.train import train
 from training.workspace import Workspace
 
+def note(text):
+    print(text)
+    if text.startswith(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
 output = Output(as_json=True)
-output.note = lambda text: os.kill(os.getpid(), signal.SIGKILL) if text.startswith("epoch   2 of 3") else None
+output.note = note
 train(params.load(), Workspace(), output)
 """
-"""A run that is killed when epoch 2 has been learned and its checkpoint not yet written."""
+"""Trains; dies when it says what begins with the argument."""
 
 
-def test_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(trained, tmp_path):
-    workspace = lay(tmp_path)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(parse().model_dump(mode="json")))
-    child = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert child.returncode == -signal.SIGKILL, child.stderr
-    assert not workspace.candidate.exists()
+def train_elsewhere(folder, dies_at="never"):
+    """Train in a process of its own: in one that ran a session with one thread before, TensorFlow has one, and rounds otherwise."""
+    (folder / "params.yaml").write_text(yaml.safe_dump(parse().model_dump(mode="json")))
+    command = [sys.executable, "-c", TRAIN, dies_at]
+    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
 
-    notes = []
-    output = Output(as_json=True)
-    output.note = notes.append
-    train(parse(), workspace, output)
 
-    assert "goes on after epoch 1, where an earlier run was interrupted" in notes
-    assert same(weights(workspace), weights(trained))
-    assert files(workspace.candidate / "saved_model") == files(trained.candidate / "saved_model")
-    figures = [(epoch.loss, epoch.val_loss) for epoch in read_curves(workspace.candidate)]
-    assert figures == [(epoch.loss, epoch.val_loss) for epoch in read_curves(trained.candidate)]
-    assert not list(tmp_path.glob(".orchard/checkpoints/*")), "the checkpoint of a run that has ended is gone"
+def test_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
+    killed, whole = lay(tmp_path / "killed"), lay(tmp_path / "whole")
+    died = train_elsewhere(killed.root, "epoch   2 of 3")  # learned, and its checkpoint not yet written
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert not killed.candidate.exists()
+
+    resumed, at_once = train_elsewhere(killed.root), train_elsewhere(whole.root)
+
+    assert "goes on after epoch 1, where an earlier run was interrupted" in resumed.stdout
+    assert at_once.returncode == 0, at_once.stderr
+    assert same(weights(killed), weights(whole))
+    assert files(killed.candidate / "saved_model") == files(whole.candidate / "saved_model")
+    figures = [(epoch.loss, epoch.val_loss) for epoch in read_curves(killed.candidate)]
+    assert figures == [(epoch.loss, epoch.val_loss) for epoch in read_curves(whole.candidate)]
+    assert not list(killed.root.glob(".orchard/checkpoints/*")), "the checkpoint of a run that has ended is gone"
 
 
 def test_checkpoint_that_is_cut_off_or_of_another_form_is_not_believed(tmp_path):
