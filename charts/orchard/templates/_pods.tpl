@@ -101,3 +101,13 @@ http://{{ include "orchard.fullname" . }}-store:8333
     defaultMode: 0440
     items: [{key: trusted-keys.pem, path: trusted-keys.pem}]
 {{- end -}}
+
+{{/* Where a pod may run. Usage: include "orchard.place" .Values.airflow */}}
+{{- define "orchard.place" -}}
+{{- with .nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}

@@ -79,12 +79,7 @@ metadata:
 spec:
   {{- include "orchard.pod" (list $root (include "orchard.airflowAccount" (list $root .part)) (ne (include "orchard.airflowAccount" (list $root .part)) "airflow")) | nindent 2 }}
   terminationGracePeriodSeconds: 60
-  {{- with $root.Values.airflow.nodeSelector }}
-  nodeSelector: {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $root.Values.airflow.tolerations }}
-  tolerations: {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- with include "orchard.place" $root.Values.airflow }}{{ . | trim | nindent 2 }}{{ end }}
   initContainers:
     - name: tables
       {{- include "orchard.container" (list $root "airflow") | nindent 6 }}

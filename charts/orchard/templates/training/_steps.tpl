@@ -69,16 +69,6 @@
     items: [{key: signing-key.pem, path: signing-key.pem}]
 {{- end -}}
 
-{{/* Where a training pod may run. */}}
-{{- define "orchard.trainingPlace" -}}
-{{- with .Values.training.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.training.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- end -}}
-
 {{/* The project's files, from the image or from the Job's own; then what publishes, whose version promote names. */}}
 {{- define "orchard.prepare" -}}
 cp -r /opt/orchard/project/. . && for file in /project/*; do case $file in */params.yaml) cp "$file" params.yaml;; */schema.yaml) cp "$file" data/schema.yaml;; esac; done
