@@ -5,12 +5,12 @@ It is slow to load, so nothing imports it before it is needed.
 
 from __future__ import annotations
 
-import configparser
 from collections.abc import Callable
 from typing import Any
 
 from orchard.errors import StoreDenied, StoreError, StoreUnavailable
 from orchard.settings import Settings
+from orchard.store.objects import read_credentials
 
 __all__ = ["asked", "client"]
 
@@ -21,17 +21,21 @@ def client(settings: Settings, attempts: int = 2) -> Any:
     Args:
         settings: with a store; without a credentials file the cloud's own identity counts.
         attempts: how often a request is tried in all.
+
+    Raises:
+        SettingsError: the credentials file is unreadable.
     """
     import botocore.session
     from botocore.config import Config
 
-    keys = {}
+    keys: dict[str, str | None] = {}
     if settings.store_credentials_file is not None:
-        parser = configparser.ConfigParser(interpolation=None)
-        parser.read_string(settings.store_credentials_file.read_text(encoding="utf-8"))
-        pair = parser[settings.store_profile]
-        names = {"aws_access_key_id", "aws_secret_access_key", "aws_session_token"}
-        keys = {name: value for name, value in pair.items() if name in names}
+        found = read_credentials(settings.store_credentials_file, settings.store_profile)
+        keys = {
+            "aws_access_key_id": found["access_key_id"],
+            "aws_secret_access_key": found["secret_access_key"],
+            "aws_session_token": found["token"],
+        }
     return botocore.session.get_session().create_client(
         "s3",
         endpoint_url=settings.store_endpoint,

@@ -13,7 +13,7 @@ from obstore import exceptions as ob
 from orchard.errors import StoreError
 from orchard.settings import Settings
 from orchard.store.amazon import asked
-from orchard.store.objects import ObjectStore, Stat
+from orchard.store.objects import ObjectStore, Stat, bucket_of
 
 __all__ = ["flaw", "list_foreign"]
 
@@ -49,11 +49,10 @@ def list_foreign(store: ObjectStore, folder: str) -> list[Stat]:
 
 
 def _asked_again(settings: Settings, folder: str) -> list[Stat]:
-    bucket = str(settings.store_url).removeprefix("s3://").rstrip("/")
     found: list[Stat] = []
 
     def collect(client: Any) -> None:
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{folder}/")
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket_of(settings), Prefix=f"{folder}/")
         for page in pages:
             for item in page.get("Contents", ()):
                 key = str(item["Key"]).removesuffix("/")  # the empty object that stands for a folder

@@ -31,7 +31,7 @@ from orchard.errors import (
 )
 from orchard.settings import Settings
 
-__all__ = ["Fetched", "ObjectStore", "Stat", "open_store"]
+__all__ = ["Fetched", "ObjectStore", "Stat", "bucket_of", "open_store", "read_credentials"]
 
 CREDENTIALS_TTL = timedelta(seconds=20)
 """How long a credentials file is believed before it is read again: a rotated key is in use within this time."""
@@ -245,28 +245,44 @@ class ObjectStore:
             return
 
 
-def _credentials(path: Path, profile: str) -> Callable[[], dict[str, Any]]:
-    """A provider that reads an AWS-style credentials file anew each time, so that a rotated key needs no restart."""
+def bucket_of(settings: Settings) -> str:
+    """The name of the bucket that the settings mean."""
+    return str(settings.store_url).removeprefix("s3://").rstrip("/")
 
-    def read() -> dict[str, Any]:
-        parser = configparser.ConfigParser(interpolation=None)
-        try:
-            parser.read_string(path.read_text(encoding="utf-8"))
-            section = parser[profile]
-            return {
-                "access_key_id": section["aws_access_key_id"],
-                "secret_access_key": section["aws_secret_access_key"],
-                "token": section.get("aws_session_token"),
-                "expires_at": datetime.now(UTC) + CREDENTIALS_TTL,
-            }
-        except OSError as error:
-            raise SettingsError(f"ORCHARD_STORE_CREDENTIALS_FILE cannot be read: {error}") from error
-        except (configparser.Error, KeyError) as error:
-            raise SettingsError(
-                f"{path} is not a credentials file with the profile [{profile}], aws_access_key_id and aws_secret_access_key"
-            ) from error
 
-    return read
+def read_credentials(path: Path, profile: str) -> dict[str, str | None]:
+    """Read an AWS-style credentials file.
+
+    Args:
+        path: the file.
+        profile: the section of it that counts.
+
+    Returns:
+        ``access_key_id``, ``secret_access_key`` and ``token``, which may be None.
+
+    Raises:
+        SettingsError: the file cannot be read, or has no such section with a pair of keys.
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"))
+        section = parser[profile]
+        return {
+            "access_key_id": section["aws_access_key_id"],
+            "secret_access_key": section["aws_secret_access_key"],
+            "token": section.get("aws_session_token"),
+        }
+    except OSError as error:
+        raise SettingsError(f"ORCHARD_STORE_CREDENTIALS_FILE cannot be read: {error}") from error
+    except (configparser.Error, KeyError) as error:
+        raise SettingsError(
+            f"{path} is not a credentials file with the profile [{profile}], aws_access_key_id and aws_secret_access_key"
+        ) from error
+
+
+def _provider(path: Path, profile: str) -> Callable[[], dict[str, Any]]:
+    """A provider that reads the credentials file anew each time, so that a rotated key needs no restart."""
+    return lambda: {**read_credentials(path, profile), "expires_at": datetime.now(UTC) + CREDENTIALS_TTL}
 
 
 def open_store(settings: Settings) -> ObjectStore:
@@ -298,10 +314,10 @@ def open_store(settings: Settings) -> ObjectStore:
         options["endpoint"] = settings.store_endpoint
         options["client_options"]["allow_http"] = settings.store_endpoint.startswith("http://")
     if settings.store_credentials_file is not None:
-        provider = _credentials(settings.store_credentials_file, settings.store_profile)
+        provider = _provider(settings.store_credentials_file, settings.store_profile)
         provider()  # a bad file is named at once, not with the first request
         options["credential_provider"] = provider
-    bucket = url.removeprefix("s3://").rstrip("/")
+    bucket = bucket_of(settings)
     where = f" at {settings.store_endpoint}" if settings.store_endpoint else ""
     patient = {**options, "client_options": {**options["client_options"], "timeout": f"{BODY_SECONDS}s"}}
     return ObjectStore(S3Store(bucket, **options), f"s3://{bucket}{where}", S3Store(bucket, **patient), settings)

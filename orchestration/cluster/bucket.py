@@ -12,6 +12,7 @@ from orchard.errors import OrchardError, StoreUnavailable
 from orchard.settings import Settings
 from orchard.store import open_store
 from orchard.store.amazon import asked
+from orchard.store.objects import bucket_of
 
 __all__ = ["policy", "prepare"]
 
@@ -56,7 +57,7 @@ def prepare(settings: Settings, *, forbid_deletes: bool, timeout_s: float) -> bo
         StoreError: it refused the bucket or the policy.
     """
     deadline = time.monotonic() + timeout_s
-    name = str(settings.store_url).removeprefix("s3://")
+    name = bucket_of(settings)
     created = _patiently(lambda: _create(settings, name), deadline)
     if forbid_deletes:
         _patiently(lambda: _set_policy(settings, name), deadline)
