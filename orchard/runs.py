@@ -21,6 +21,7 @@ from orchard.settings import Settings
 from orchard.store.objects import ObjectStore
 
 __all__ = [
+    "LOOKS_AGAIN",
     "STEPS_OF",
     "DatasetFixed",
     "Ended",
@@ -48,6 +49,9 @@ STEPS_OF: dict[Kind, tuple[str, ...]] = {
     "housekeeping": ("housekeeping",),
 }
 """The steps of each kind of run, in their order."""
+
+LOOKS_AGAIN = frozenset({"batch"})
+"""Steps that are skipped only as long as something is not there: asked for again, they look again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from luigi.tools.range import RangeDailyBase  # noqa: F401 (past days: the secon
 from orchard import settings
 from orchard.errors import OrchardError
 from orchard.processes import Child
-from orchard.runs import STEPS_OF, ended_step
+from orchard.runs import LOOKS_AGAIN, STEPS_OF, ended_step
 from orchard.store import open_store
 
 OPTIONS = {"validate": "dataset_version", "train": "profile", "gate": "force", "batch": "day", "ingest": "day"}
@@ -26,9 +26,9 @@ class Step(luigi.Task):
     name, verb, project = luigi.Parameter(), luigi.Parameter(), luigi.Parameter(default="", significant=False)
 
     def complete(self) -> bool:
-        """Whether it has ended, other than by a refusal; `batch` that found no version to ask is to come again."""
+        """Whether it has ended, other than by a refusal, or a skip of what is to look again."""
         ended = ended_step(open_store(settings.load()), self.name, self.verb)
-        return ended is not None and ended.outcome not in ("refused", *(("skipped",) if self.verb == "batch" else ()))
+        return ended is not None and ended.outcome not in ["refused", *["skipped"] * (self.verb in LOOKS_AGAIN)]
 
     def run(self) -> None:
         """Run it; its words go where Luigi's go."""

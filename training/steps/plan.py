@@ -28,7 +28,6 @@ class Step:
         leaves: the files and folders that it leaves for others.
         page: the page for people among them.
         keys: the settings without which its verb cannot work.
-        waits: whether it is skipped only as long as something is not there: asked for again, it looks again.
     """
 
     verb: str
@@ -38,7 +37,6 @@ class Step:
     leaves: tuple[str, ...] = ()
     page: str | None = None
     keys: tuple[str, ...] = ()
-    waits: bool = False
 
 
 STEPS = {
@@ -74,7 +72,7 @@ STEPS = {
         ),
         Step("promote", "retrain", ("publish",), keys=("trusted_keys_file", "signing_key_file")),
         Step("ingest", "ingest", leaves=("artifacts/ingest",), page="artifacts/ingest/refused.json"),
-        Step("batch", "batch", keys=("trusted_keys_file",), waits=True),
+        Step("batch", "batch", keys=("trusted_keys_file",)),
         Step("housekeeping", "housekeeping", keys=("trusted_keys_file",)),
     )
 }

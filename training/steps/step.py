@@ -157,7 +157,7 @@ def perform(
     settings.require("run_id", "store_url", *step.keys)
     store, run_id = open_store(settings), str(settings.run_id)
     kept = runs.ended_step(store, run_id, verb)
-    if kept is not None and not _may_end_otherwise(step, wish, kept):
+    if kept is not None and not _may_end_otherwise(verb, wish, kept):
         return Said(kept, before=True)
     with Runner() as runner:
         work = Stepping(step, wish, settings, store, run_id, project or Project(), runner, note)
@@ -172,11 +172,11 @@ def perform(
             raise
 
 
-def _may_end_otherwise(step: Step, wish: Wish, kept: Ended) -> bool:
+def _may_end_otherwise(verb: str, wish: Wish, kept: Ended) -> bool:
     """Whether a step that has ended is done again all the same."""
     if kept.outcome == "refused":
         return bool(wish.force.strip())
-    return kept.outcome == "skipped" and step.waits
+    return kept.outcome == "skipped" and verb in runs.LOOKS_AGAIN
 
 
 def _work(work: Stepping, run: Run, performer: Performer, started: str) -> Said:
