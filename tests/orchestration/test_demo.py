@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.shop import is_up
 from orchard.client import ModelServer
 from orchard.errors import DataError
 from orchard.processes import Child
 from orchestration.demo import photos, workspace
-from tests.serving.programs import ask, free_ports
+from tests.serving.programs import free_ports
 from training import standin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,13 +45,6 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-def answers(port: int) -> bool:
-    try:
-        return ask(port, "GET", "/readyz/fruits").status == 200
-    except OSError:
-        return False
-
-
 def served_again(home: Path, log: Path) -> str:
     """What `make serve` answers about the demo's first photo."""
     server, store = free_ports(), free_ports()
@@ -61,7 +55,7 @@ def served_again(home: Path, log: Path) -> str:
         Child(command, environment=environment, log=log, cwd=ROOT) as child,
         ModelServer(environment["ORCHARD_SERVER_URL"]) as client,
     ):
-        wait_for(lambda: answers(server), 120, child)
+        wait_for(lambda: is_up(f"{client.url}/readyz/fruits"), 120, child)
         (answer,) = client.predict([photo.read_bytes()], "fruits")
         os.kill(child.pid, signal.SIGINT)
         child.wait()

@@ -200,6 +200,16 @@ def test_a_version_that_was_tampered_with_predicts_nothing(served, settings, key
     assert not served.exists(layout.batch_output(DAY, "done.json"))
 
 
+def go_live(store, keys, candidates, workspace, monkeypatch):
+    """A first version on stable, and a day's photos."""
+    monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(keys.public))
+    monkeypatch.setenv("ORCHARD_SIGNING_KEY_FILE", str(keys.private))
+    shutil.copytree(candidates[0].root, workspace, dirs_exist_ok=True)
+    assert main(["publish"]) == 0
+    assert main(["promote", "1", "--why", "first"]) == 0
+    fill(store)
+
+
 KILLED_LATE = """
 import os, signal, sys
 from training.batch import outputs
@@ -210,12 +220,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_the_verb_on_the_real_store_survives_kill_9(seaweed, keys, candidates, workspace, monkeypatch, capsys):
-    monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(keys.public))
-    monkeypatch.setenv("ORCHARD_SIGNING_KEY_FILE", str(keys.private))
-    shutil.copytree(candidates[0].root, workspace, dirs_exist_ok=True)
-    assert main(["publish"]) == 0
-    assert main(["promote", "1", "--why", "first"]) == 0
-    fill(seaweed)
+    go_live(seaweed, keys, candidates, workspace, monkeypatch)
 
     command = [sys.executable, "-c", KILLED_LATE, "batch", "--day", DAY]
     killed = subprocess.run(command, check=False, capture_output=True)
@@ -277,12 +282,7 @@ def test_before_the_first_version_a_day_is_skipped_with_the_reason_and_done_when
 def test_a_photo_whose_name_no_request_can_hold_is_a_row_with_its_reason_and_the_others_are_predicted(
     seaweed, keys, candidates, workspace, monkeypatch
 ):
-    monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(keys.public))
-    monkeypatch.setenv("ORCHARD_SIGNING_KEY_FILE", str(keys.private))
-    shutil.copytree(candidates[0].root, workspace, dirs_exist_ok=True)
-    assert main(["publish"]) == 0
-    assert main(["promote", "1", "--why", "first"]) == 0
-    fill(seaweed)
+    go_live(seaweed, keys, candidates, workspace, monkeypatch)
     for name in ("shelf/new\nline.jpg", "tab\t.jpg"):
         amazon.client(seaweed.settings).put_object(
             Bucket=seaweed.settings.store_url.removeprefix("s3://"),
