@@ -212,6 +212,8 @@ class Workers:
         self._lock = threading.Lock()
         self._todo: deque[Lane | Callable[[], None]] = deque()
         self._idle: list[threading.Lock] = []
+        self._threads = threads
+        self._running = 0
         self._calls = 0
         self._woken = 0
         self._ended = False
@@ -265,15 +267,17 @@ class Workers:
             if not isinstance(work, Lane):
                 self._calls -= 1
                 return work
-            others = len(self._idle) + self._woken
-            jobs = self._take(work.waiting, -(-self.waiting // (1 + others)))
+            # Even shares of all that is under way: else a worker that once took most of it does so again whenever its
+            # answers bring the next requests, all of them together, while the other has one small batch after another.
+            jobs = self._take(work.waiting, -(-(self.waiting + self._running) // self._threads))
             if jobs:  # else its jobs went with others before
                 self.waiting -= len(jobs)
+                self._running += len(jobs)
                 return jobs
         return None
 
     def _take(self, waiting: deque[Job], share: int) -> list[Job]:
-        """Take what may run together, and no more jobs than `share`: idle workers get theirs."""
+        """Take what may run together, and no more jobs than `share`: other workers get theirs."""
         taken: list[Job] = []
         rows = 0
         while waiting and len(taken) < share:
@@ -303,6 +307,8 @@ class Workers:
                 continue
             if isinstance(work, list):
                 self._run(work)
+                with self._lock:
+                    self._running -= len(work)
             else:
                 work()
             self._after()

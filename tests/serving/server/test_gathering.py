@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 import time
 
 import numpy as np
@@ -113,3 +114,20 @@ def test_workers_that_are_idle_share_what_waits(bench):
     two.workers.wake()
 
     assert max(two.check(8)) == 4
+
+
+def test_a_worker_leaves_others_their_share_while_they_run(bench):
+    two, release = bench(2), threading.Event()
+    first = two.job(0)
+    first.finish = lambda outcome: release.wait(DEADLINE)  # a run that lasts
+    two.workers.submit(first)
+    until(lambda: two.workers._running == 1, "one worker runs")
+
+    for value in range(7):
+        two.workers.put(two.job(value))
+    two.workers.wake()
+
+    try:
+        assert two.check(7)[:2] == [1, 4]  # the run that lasts, and half of the eight that are under way
+    finally:
+        release.set()
