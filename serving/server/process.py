@@ -19,13 +19,14 @@ import uvloop
 
 from orchard.errors import SettingsError
 from serving.listening import BACKLOG, listen
-from serving.server.application import Application, Options
+from serving.server.application import Application
 from serving.server.batching import Workers, usable_cpus
 from serving.server.catalogue import Catalogue
 from serving.server.http.connection import Server
 from serving.server.http.messages import Limits, Reply, Request
 from serving.server.instruments import Instruments
 from serving.server.log import Log
+from serving.server.predictions import Options
 from serving.server.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -125,17 +126,17 @@ class _Process:
         self.server = Server(self.application.handle, options.limits)
         if options.access_log:
             self.server.log = _access(log)
-        self.application.connections = lambda: len(self.server.connections)
+        self.application.predictions.connections = lambda: len(self.server.connections)
         self.ended = asyncio.Event()
         self.stopping: asyncio.Task[None] | None = None
         self.rpc: RpcServer | None = None
 
     def _deliver(self) -> None:
-        self.application.deliver()
+        self.application.predictions.deliver()
 
     async def run(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
-        self.application.attach(loop)
+        self.application.predictions.attach(loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         listener.setblocking(False)
@@ -176,7 +177,7 @@ class _Process:
         self.log.note("grpc", grpc_port=await self.rpc.start())
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.application.expire()
+        self.application.predictions.expire()
         self.server.sweep()
         self.log.flush()
         loop.call_later(_TICK_S, self._tick, loop)
@@ -185,7 +186,7 @@ class _Process:
         if self.stopping is not None:
             self.ended.set()  # asked twice
             return
-        self.log.note("draining", signal=signal.Signals(number).name, in_flight=self.application.in_flight)
+        self.log.note("draining", signal=signal.Signals(number).name, in_flight=self.application.predictions.in_flight)
         self.stopping = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
@@ -195,7 +196,7 @@ class _Process:
         self.server.drain()
         rpc = asyncio.create_task(self.rpc.stop(self.options.drain_s)) if self.rpc else None
         end = time.monotonic() + self.options.drain_s
-        while (self.application.in_flight or self.server.connections) and time.monotonic() < end:
+        while (self.application.predictions.in_flight or self.server.connections) and time.monotonic() < end:
             self.server.drain()
             await asyncio.sleep(0.02)
         if rpc:

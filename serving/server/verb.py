@@ -19,8 +19,8 @@ __all__ = ["serve"]
 
 def _options(settings: Settings, given: dict[str, Any]) -> ServerOptions:
     from orchard.errors import SettingsError
-    from serving.server.application import Options
     from serving.server.http.messages import Limits
+    from serving.server.predictions import Options
     from serving.server.process import ServerOptions
 
     certificate, key = given["tls_cert"], given["tls_key"]

@@ -10,19 +10,20 @@ import numpy as np
 from orchard.savedmodel.document import Signature, TensorInfo
 from serving.server.batching import Lane, Outputs
 from serving.server.rest.results import check_classification, check_regression
+from serving.server.rpc.messages import message
 from serving.server.rpc.tensors import from_proto, to_proto
 from serving.server.runtime.tensors import Array
 from serving.server.servable import DEFAULT_SIGNATURE, Servable
 from serving.server.status import Code, ServingError, invalid
 
 __all__ = [
-    "fill_classification",
-    "fill_prediction",
-    "fill_regression",
+    "classification_reply",
     "fill_signature",
     "fill_spec",
     "predict_feeds",
+    "prediction_reply",
     "read_examples",
+    "regression_reply",
 ]
 
 
@@ -92,38 +93,47 @@ def read_examples(proto: Any) -> Array:
     return array
 
 
-def fill_spec(spec: Any, name: str, servable: Servable, signature: str) -> None:
+def fill_spec(spec: Any, servable: Servable, signature: str) -> None:
     """Say which model, version and signature answered."""
-    spec.name = name
+    spec.name = servable.model
     spec.version.value = servable.number
     spec.signature_name = signature
 
 
-def fill_prediction(outputs: Outputs, aliases: Iterable[str], response: Any) -> None:
-    """Write a PredictResponse's outputs."""
+def prediction_reply(servable: Servable, signature: str, aliases: Iterable[str], outputs: Outputs) -> Any:
+    """Return the PredictResponse with the outputs that were asked for."""
+    response = message("PredictResponse")()
+    fill_spec(response.model_spec, servable, signature or DEFAULT_SIGNATURE)
     for alias in aliases:
         array, dtype = outputs[alias]
         to_proto(array, dtype, response.outputs[alias])
+    return response
 
 
-def fill_classification(outputs: Outputs, examples: int, result: Any) -> None:
-    """Write a ClassificationResult. Raises `ServingError` if the outputs have not the right shape or type."""
+def classification_reply(servable: Servable, signature: str, examples: int, outputs: Outputs) -> Any:
+    """Return the ClassificationResponse. Raises `ServingError` if the outputs have not the right shape or type."""
+    response = message("ClassificationResponse")()
+    fill_spec(response.model_spec, servable, signature or DEFAULT_SIGNATURE)
     classes, scores = check_classification(outputs, examples)
     known = classes if classes is not None else scores
     for row in range(examples):
-        held = result.classifications.add()
+        held = response.result.classifications.add()
         for column in range(0 if known is None else known.shape[1]):
             item = held.classes.add()
             if classes is not None:
                 item.label = classes[row, column].decode("utf-8", "replace")
             if scores is not None:
                 item.score = float(scores[row, column])
+    return response
 
 
-def fill_regression(outputs: Outputs, examples: int, result: Any) -> None:
-    """Write a RegressionResult. Raises `ServingError` if the output has not the right shape or type."""
+def regression_reply(servable: Servable, signature: str, examples: int, outputs: Outputs) -> Any:
+    """Return the RegressionResponse. Raises `ServingError` if the output has not the right shape or type."""
+    response = message("RegressionResponse")()
+    fill_spec(response.model_spec, servable, signature or DEFAULT_SIGNATURE)
     for value in check_regression(outputs, examples).reshape(-1).tolist():
-        result.regressions.add(value=value)
+        response.result.regressions.add(value=value)
+    return response
 
 
 def _fill_info(info: TensorInfo, proto: Any) -> None:

@@ -13,24 +13,28 @@ import grpc  # type: ignore[import-untyped]
 from serving.configuration import All as Every
 from serving.configuration import ConfigError, Latest, ModelConfig, Policy, Specific
 from serving.server.application import Application
-from serving.server.batching import Job, Lane, Outcome, Outputs
+from serving.server.predictions import Exchange, Read
 from serving.server.rpc.messages import message, method_types
 from serving.server.rpc.requests import (
-    fill_classification,
-    fill_prediction,
-    fill_regression,
+    classification_reply,
     fill_signature,
     fill_spec,
     predict_feeds,
+    prediction_reply,
     read_examples,
+    regression_reply,
 )
-from serving.server.servable import DEFAULT_SIGNATURE, Servable
+from serving.server.servable import Servable
 from serving.server.status import Code, ServingError, invalid
 
 __all__ = ["Service"]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _STATES = {"START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
+_TASKS = {
+    "tensorflow/serving/classify": ("Classify", "classification_result"),
+    "tensorflow/serving/regress": ("Regress", "regression_result"),
+}
 _RELOAD_S = 0.05
 _PREFIX = "tensorflow.serving."
 Handler = Callable[[Any, float], Awaitable[Any]]
@@ -102,108 +106,65 @@ class Service:
         version = spec.version.value if spec.HasField("version") else None
         return self._application.catalogue.acquire(spec.name, version, spec.version_label or None)
 
-    async def _run(self, servable: Servable, lane: Lane, values: list[Any], deadline: float, api: str) -> Outputs:
-        """Let a job wait for a worker, and for its outcome."""
-        begin = time.monotonic()
-        waiting: asyncio.Future[Outcome] = self._loop.create_future()
+    async def _run(self, spec: Any, api: str, read: Callable[[Exchange], Read], deadline: float) -> Any:
+        """Let the workers run a request; returns the answer. Raises `ServingError`."""
+        answered: asyncio.Future[Any] = self._loop.create_future()
 
-        def settle(outcome: Outcome) -> None:
-            if not waiting.done():
-                waiting.set_result(outcome)
+        def respond(exchange: Exchange, answer: Any) -> None:
+            if not answered.done():
+                answered.set_result(answer)
 
-        def finish(outcome: Outcome) -> None:
-            servable.release()  # in the worker: its run outlives a caller that waits no more
-            try:
-                self._loop.call_soon_threadsafe(settle, outcome)
-            except RuntimeError:  # the loop is closed: the process ends
-                return
-
-        job = Job(lane, values, deadline, finish)
-        with self._application.admitted():
-            servable.share()
-            try:
-                self._application.submit(job)
-            except ServingError:
-                servable.release()
-                raise
-            try:
-                outcome = await asyncio.wait_for(waiting, max(0.0, deadline - begin))
-            except TimeoutError as error:
-                raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline exceeded") from error
-        if isinstance(outcome, ServingError):
-            raise outcome
-        self._application.measure(servable.model, api, "GRPC", time.monotonic() - begin, job.run_us)
-        return outcome
-
-    async def _counted(self, spec: Any, work: Callable[[Servable], Awaitable[Any]]) -> Any:
+        exchange = Exchange(spec.name, api, "GRPC", time.monotonic(), respond)
+        self._application.predictions.begin(exchange, read, deadline=deadline)
         try:
-            servable = self._acquire(spec)
-            try:
-                return await work(servable)
-            finally:
-                servable.release()
-        except ServingError as error:
-            self._application.count(spec.name, error.code)
+            answer = await answered
+        except asyncio.CancelledError:  # the client is gone, or its deadline has passed
+            exchange.done = True
             raise
+        if isinstance(answer, ServingError):
+            raise answer
+        return answer
 
     async def _predict(self, request: Any, deadline: float) -> Any:
-        async def work(servable: Servable) -> Any:
+        spec = request.model_spec
+
+        def read(exchange: Exchange) -> Read:
+            servable = exchange.servable = self._acquire(spec)
             lane, values, aliases = predict_feeds(servable, request)
-            outputs = await self._run(servable, lane, values, deadline, "Predict")
-            response = message("PredictResponse")()
-            fill_spec(
-                response.model_spec, servable.model, servable, request.model_spec.signature_name or DEFAULT_SIGNATURE
-            )
-            fill_prediction(outputs, aliases, response)
-            return response
+            return lane, values, partial(prediction_reply, servable, spec.signature_name, aliases)
 
-        return await self._counted(request.model_spec, work)
+        return await self._run(spec, "Predict", read, deadline)
 
-    async def _examples(
-        self, spec: Any, source: Any, api: str, deadline: float, fill: Callable[[Outputs, int], None]
-    ) -> Servable:
-        """Run a classification or regression signature on an Input and hand its outputs to `fill`."""
+    async def _examples(self, spec: Any, source: Any, api: str, deadline: float) -> Any:
+        """Run a classification or regression signature on an Input; returns its response message."""
 
-        async def work(servable: Servable) -> Servable:
+        def read(exchange: Exchange) -> Read:
+            servable = exchange.servable = self._acquire(spec)
             examples = read_examples(source)
             lane = (servable.classify_lane if api == "Classify" else servable.regress_lane)(spec.signature_name)
-            fill(await self._run(servable, lane, [examples], deadline, api), len(examples))
-            return servable
+            reply = classification_reply if api == "Classify" else regression_reply
+            return lane, [examples], partial(reply, servable, spec.signature_name, len(examples))
 
-        found: Servable = await self._counted(spec, work)
-        return found
+        return await self._run(spec, api, read, deadline)
 
     async def _classify(self, request: Any, deadline: float) -> Any:
-        response, spec = message("ClassificationResponse")(), request.model_spec
-        servable = await self._examples(
-            spec, request.input, "Classify", deadline, partial(fill_classification, result=response.result)
-        )
-        fill_spec(response.model_spec, servable.model, servable, spec.signature_name or DEFAULT_SIGNATURE)
-        return response
+        return await self._examples(request.model_spec, request.input, "Classify", deadline)
 
     async def _regress(self, request: Any, deadline: float) -> Any:
-        response, spec = message("RegressionResponse")(), request.model_spec
-        servable = await self._examples(
-            spec, request.input, "Regress", deadline, partial(fill_regression, result=response.result)
-        )
-        fill_spec(response.model_spec, servable.model, servable, spec.signature_name or DEFAULT_SIGNATURE)
-        return response
+        return await self._examples(request.model_spec, request.input, "Regress", deadline)
 
     async def _multi(self, request: Any, deadline: float) -> Any:
         response = message("MultiInferenceResponse")()
         if not request.tasks:
             raise invalid("Inference request must have at least one task")
         for task in request.tasks:
-            result, spec = response.results.add(), task.model_spec
-            if task.method_name == "tensorflow/serving/classify":
-                fill = partial(fill_classification, result=result.classification_result)
-                servable = await self._examples(spec, request.input, "Classify", deadline, fill)
-            elif task.method_name == "tensorflow/serving/regress":
-                fill = partial(fill_regression, result=result.regression_result)
-                servable = await self._examples(spec, request.input, "Regress", deadline, fill)
-            else:
+            if task.method_name not in _TASKS:
                 raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
-            fill_spec(result.model_spec, servable.model, servable, spec.signature_name or DEFAULT_SIGNATURE)
+            api, field = _TASKS[task.method_name]
+            found = await self._examples(task.model_spec, request.input, api, deadline)
+            result = response.results.add()
+            result.model_spec.CopyFrom(found.model_spec)
+            getattr(result, field).CopyFrom(found.result)
         return response
 
     async def _metadata(self, request: Any, deadline: float) -> Any:
@@ -215,7 +176,7 @@ class Service:
         servable = self._acquire(request.model_spec)
         try:
             response = message("GetModelMetadataResponse")()
-            fill_spec(response.model_spec, servable.model, servable, "")
+            fill_spec(response.model_spec, servable, "")
             found = message("SignatureDefMap")()
             fill_signature(servable.signatures, found)
             response.metadata["signature_def"].Pack(found)

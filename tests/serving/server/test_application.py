@@ -10,12 +10,13 @@ import weakref
 
 import pytest
 
-from serving.server.application import Application, Options
+from serving.server.application import Application
 from serving.server.batching import Workers
 from serving.server.catalogue import Catalogue
 from serving.server.http.messages import Request
 from serving.server.instruments import Instruments
 from serving.server.log import Log
+from serving.server.predictions import Options
 from tests.serving.programs import until
 
 PATH = "/v1/models/half_plus_two:predict"
@@ -26,7 +27,7 @@ def application(plain_config):
     """An application of all plain models that one worker runs."""
     instruments = Instruments(Log(as_json=False, stream=io.StringIO()))
     catalogue = Catalogue(plain_config, instruments)
-    workers = Workers(1, 64, after=lambda: made.deliver())
+    workers = Workers(1, 64, after=lambda: made.predictions.deliver())
     made = Application(catalogue, workers, instruments, None, Options())
     catalogue.start()
     until(lambda: "half_plus_two" in catalogue.views and made.is_ready("half_plus_two"), "the model is served")
@@ -41,7 +42,7 @@ def application(plain_config):
 def test_an_answered_request_is_forgotten_without_the_garbage_collector(application, body, status):
     async def ask():
         loop = asyncio.get_running_loop()
-        application.attach(loop)
+        application.predictions.attach(loop)
         replied = loop.create_future()
 
         def answer(reply):
