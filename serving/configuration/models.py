@@ -148,9 +148,12 @@ def parse(text: str) -> tuple[ModelConfig, ...]:
     """Read a models.config.
 
     Raises:
-        ConfigError: naming line and column of what is wrong.
+        ConfigError: naming line and column of what is wrong; or there is no list at all, as in a file that somebody has
+            just begun to write. TF Serving takes no action then; an empty list is an order.
     """
     lists = _read(parse_text(text), {"model_config_list": _message}, "models.config")["model_config_list"]
+    if not lists:
+        raise ConfigError("there is no model_config_list in it")
     models = tuple(model for one in lists for model in _read(one, {"config": _config}, "model_config_list")["config"])
     names = [model.name for model in models]
     doubled = sorted({name for name in names if names.count(name) > 1})

@@ -111,11 +111,18 @@ def test_a_model_that_cannot_be_loaded_stops_no_other(folder, served, tmp_path):
     assert served.predict("ghost", {"instances": [0.0]}).status == 404
 
 
-def test_a_file_that_cannot_be_read_changes_nothing(folder, served):
-    folder.config.write_text("model_config_list { config { name: 'm' bas")
+@pytest.mark.parametrize("text", ["", "model_config_list { config { name: 'm' bas"])
+def test_a_file_that_is_still_being_written_changes_nothing(folder, served, text):
+    folder.config.write_text(text)
     until(lambda: "was not taken over" in served.text, "the server says so")
     assert answer(served) == 2.0
 
+    folder.write(Latest())
+    folder.put(2, "half_plus_two/124")
+    until(lambda: answer(served) == 3.0, "the whole file is taken over")
+
+
+def test_a_file_that_is_gone_changes_nothing(folder, served):
     folder.config.unlink()
     until(lambda: "does not exist" in served.text, "the server says so")
     assert answer(served) == 2.0
