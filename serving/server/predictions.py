@@ -140,8 +140,17 @@ class Predictions:
         if large:
             self.workers.do(partial(self._prepare, exchange, read, deadline, self.workers.submit))
         else:
-            self._prepare(exchange, read, deadline, (self._gathering or self.workers).submit)
+            alone = exchange.entry == "REST" and not self._expects()
+            self._prepare(exchange, read, deadline, self._run_alone if alone else self._submit)
             self.deliver_now()
+
+    def _submit(self, job: Job) -> None:
+        (self._gathering or self.workers).submit(job)
+
+    def _run_alone(self, job: Job) -> None:
+        """Run the job of an only client at once: there is nobody whom the loop could answer meanwhile."""
+        if not self.workers.run_here(job):
+            self._submit(job)
 
     def _prepare(
         self, exchange: Exchange, read: Callable[[Exchange], Read], deadline: float, submit: Callable[[Job], None]
@@ -187,11 +196,11 @@ class Predictions:
 
     def _respond(self, exchange: Exchange, answer: Any) -> None:
         exchange.done = True
+        exchange.respond(exchange, answer)  # first of all: what follows need not be waited for
         if isinstance(answer, ServingError):
             self.count(exchange.model, answer.code)
         else:
             self._measure(exchange)
-        exchange.respond(exchange, answer)
 
     def _measure(self, exchange: Exchange) -> None:
         """Count a request that was answered: its API, the protocol that it came by, how long it took and its run."""

@@ -53,6 +53,7 @@ class RpcServer:
             ("grpc.max_receive_message_length", max_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", int(share)),
+            ("grpc.http2.bdp_probe", 0),  # a ping beside every request; a message's size makes room for it anyway
         ]
         self._server = grpc.aio.server(options=options)
         self._health = health.aio.HealthServicer()

@@ -17,9 +17,30 @@ from serving.server.http.messages import Request
 from serving.server.instruments import Instruments
 from serving.server.log import Log
 from serving.server.predictions import Options
-from tests.serving.programs import until
+from tests.serving.programs import DEADLINE, until
 
 PATH = "/v1/models/half_plus_two:predict"
+
+
+def request(body):
+    return Request("POST", PATH, None, {}, body, "here", time.monotonic(), "id")
+
+
+def ask(application, count):
+    """Send requests one after the other; returns for each whether it was answered before `handle` came back."""
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        application.predictions.attach(loop)
+        at_once = []
+        for _ in range(count):
+            replied = loop.create_future()
+            application.handle(request(b'{"instances": [1.0]}'), replied.set_result)
+            at_once.append(replied.done())
+            assert (await asyncio.wait_for(replied, DEADLINE)).status == 200
+        return at_once
+
+    return asyncio.run(run())
 
 
 @pytest.fixture
@@ -48,8 +69,7 @@ def test_an_answered_request_is_forgotten_without_the_garbage_collector(applicat
         def answer(reply):
             replied.set_result(reply)
 
-        request = Request("POST", PATH, None, {}, body, "here", time.monotonic(), "id")
-        application.handle(request, answer)
+        application.handle(request(body), answer)
         return weakref.ref(answer), await asyncio.wait_for(replied, 60)
 
     gc.disable()
@@ -59,3 +79,21 @@ def test_an_answered_request_is_forgotten_without_the_garbage_collector(applicat
         until(lambda: held() is None, "whatever belonged to the request is gone")
     finally:
         gc.enable()
+
+
+def test_an_only_client_waits_for_no_other_thread_once_the_model_is_known_to_be_quick(application, monkeypatch):
+    monkeypatch.setattr("serving.server.batching.QUICK_S", DEADLINE)
+    assert ask(application, 4) == [False, True, True, True]
+
+
+def test_beside_other_clients_or_with_a_slow_model_the_loop_never_runs_a_model(application, monkeypatch):
+    monkeypatch.setattr("serving.server.batching.QUICK_S", DEADLINE)
+    ask(application, 1)
+    application.predictions.connections = lambda: 2
+    assert ask(application, 2) == [False, False]
+
+    application.predictions.connections = lambda: 1
+    servable = application.catalogue.acquire("half_plus_two", None, None)
+    servable.predict_lane("").last_s = DEADLINE + 1
+    servable.release()
+    assert ask(application, 2) == [False, True]  # and a quick run makes it quick again
