@@ -6,12 +6,12 @@
     python -m bench.serving --documented                        # peers with TensorFlow's own choice of threads
 
 All servers are up at once, one process each; in every round each is asked over 1, 8 and 32 connections, and the model
-itself is run in process. Orchard's server has its token, limits, validation, metrics and access log on; the peers have
-nothing of the kind, and the same frozen export, one thread for an operation and their best known settings. 200
-different photos are sent and every answer is compared with what the model said in process: one wrong answer voids the
-run. With --documented the peers run as their documentation starts them, with as many threads for an operation as
-TensorFlow chooses; the frozen export stays. The peers come from the package index, in environments that are kept for
-the next run.
+itself is run in process. Who is not being asked is stopped meanwhile: some poll while they are idle. Orchard's server
+has its token, limits, validation, metrics and access log on; the peers have nothing of the kind, and the same frozen
+export, one thread for an operation and their best known settings. 200 different photos are sent and every answer is
+compared with what the model said in process: one wrong answer voids the run. With --documented the peers run as their
+documentation starts them, with as many threads for an operation as TensorFlow chooses; the frozen export stays. The
+peers come from the package index, in environments that are kept for the next run.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class Bench:
         model: the SavedModel.
         seconds: of each measurement.
         ports: by server.
+        children: by server; one of them may answer for two.
         reports: every measurement's report, by server and connections.
     """
 
@@ -75,7 +76,16 @@ class Bench:
     model: Path
     seconds: float
     ports: dict[str, int] = field(default_factory=dict)
+    children: dict[str, Child] = field(default_factory=dict)
     reports: dict[tuple[str, int], list[dict[str, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    def start(self, stack: ExitStack, names: Sequence[str], child: Child, until: Callable[[], bool], what: str) -> None:
+        """Wait until a server is up, and stop it until it is asked."""
+        stack.enter_context(child)
+        await_true(until, child, what)
+        child.signal(signal.SIGSTOP)
+        stack.callback(child.signal, signal.SIGCONT)  # a stopped process cannot end
+        self.children.update(dict.fromkeys(names, child))
 
     @property
     def photos(self) -> Path:
@@ -87,7 +97,9 @@ class Bench:
         kind, path = PATHS[server]
         token = [TOKEN] if server in (ORCHARD, RPC) else []
         asked = [kind, str(self.ports[server]), path, str(self.photos), str(connections), str(self.seconds), *token]
+        self.children[server].signal(signal.SIGCONT)
         report = json.loads(run("bench.load", *asked))
+        self.children[server].signal(signal.SIGSTOP)
         if report["wrong"]:
             raise SystemExit(f"{server} gave {report['wrong']} wrong answers: the run is void")
         self.reports[server, connections].append(report)
@@ -120,8 +132,8 @@ def start_orchard(bench: Bench, stack: ExitStack) -> None:
     bench.ports[RPC] = free_port()
     options = ("--grpc-port", str(bench.ports[RPC]), "--token-file", str(tokens))
     child, bench.ports[ORCHARD] = start_server(config, bench.folder / "orchard.log", *options)
-    stack.enter_context(child)
-    await_true(lambda: is_up(f"http://127.0.0.1:{bench.ports[ORCHARD]}/readyz"), child, "our server is ready")
+    page = f"http://127.0.0.1:{bench.ports[ORCHARD]}/readyz"
+    bench.start(stack, (ORCHARD, RPC), child, lambda: is_up(page), "our server is ready")
 
 
 def start_peer(bench: Bench, stack: ExitStack, name: str, python: Path, threads: int) -> None:
@@ -131,14 +143,21 @@ def start_peer(bench: Bench, stack: ExitStack, name: str, python: Path, threads:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
     command = [str(python), "-m", module, str(bench.model), str(port)]
-    child = stack.enter_context(Child(command, environment=environment, log=bench.folder / f"{name}.log"))
-    if name == RPC_PEER:
-        import grpc  # type: ignore[import-untyped]
+    child = Child(command, environment=environment, log=bench.folder / f"{name}.log")
+    answers = (lambda: accepts(port)) if name == RPC_PEER else (lambda: get(f"http://127.0.0.1:{port}/")[0] != 0)
+    bench.start(stack, (name,), child, answers, f"{name} answers")
 
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            grpc.channel_ready_future(channel).result(timeout=120)
-        return
-    await_true(lambda: get(f"http://127.0.0.1:{port}/")[0] != 0, child, f"{name} answers")
+
+def accepts(port: int) -> bool:
+    """Whether a gRPC server takes connections."""
+    import grpc  # type: ignore[import-untyped]
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=1)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
 
 
 def best(bench: Bench, peers: Sequence[str], what: str) -> list[float]:

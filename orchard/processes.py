@@ -88,17 +88,18 @@ class Child:
 
     def terminate(self) -> None:
         """Ask its whole group to end, and do not wait for it."""
-        self._signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
 
     def stop(self, grace: float = 5.0) -> int:
         """Ask its whole group to end, and end it after `grace` seconds; returns the exit code."""
         self.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(grace)
-        self._signal(signal.SIGKILL)  # also what the program itself started and left behind
+        self.signal(signal.SIGKILL)  # also what the program itself started and left behind
         return self.process.wait()
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
+        """Send its whole group a signal, if it still runs."""
         try:
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):
