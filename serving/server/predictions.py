@@ -23,6 +23,8 @@ from serving.server.status import Code, ServingError
 __all__ = ["Exchange", "Options", "Predictions", "Read"]
 
 _UNKNOWN_MODEL = "unknown"
+_HERE_S = 0.25
+"""Models may run in the loop's thread for so long between two calls of `expire`: an only client may send much at once."""
 _CROWD_S = 0.1
 """So long after requests were under way together others are expected to come with the next one."""
 
@@ -94,6 +96,7 @@ class Predictions:
         self._gathering: Gathering | None = None
         self._under_way: dict[Exchange, None] = {}
         self._crowded = 0.0
+        self._here_s = 0.0
         self._outbox: deque[tuple[Exchange, Any]] = deque()
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -149,7 +152,10 @@ class Predictions:
 
     def _run_alone(self, job: Job) -> None:
         """Run the job of an only client at once: there is nobody whom the loop could answer meanwhile."""
-        if not self.workers.run_here(job):
+        begin = time.monotonic()
+        if self._here_s < _HERE_S and self.workers.run_here(job):
+            self._here_s += time.monotonic() - begin
+        else:
             self._submit(job)
 
     def _prepare(
@@ -217,6 +223,7 @@ class Predictions:
 
     def expire(self) -> None:
         """Answer what has taken too long; to be called a few times a second."""
+        self._here_s = 0.0
         oldest = time.monotonic() - self.options.timeout_s
         for exchange in list(self._under_way):
             if exchange.begin > oldest:

@@ -57,6 +57,13 @@ def application(plain_config):
     workers.stop()
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """However busy the machine is, no run is slow."""
+    monkeypatch.setattr("serving.server.batching.QUICK_S", DEADLINE)
+    monkeypatch.setattr("serving.server.predictions._HERE_S", DEADLINE)
+
+
 @pytest.mark.parametrize(
     ("body", "status"), [(b'{"instances": [1.0]}', 200), (b'{"instances": ["x"]}', 400), (b'{"instances": [[]]}', 200)]
 )
@@ -81,13 +88,19 @@ def test_an_answered_request_is_forgotten_without_the_garbage_collector(applicat
         gc.enable()
 
 
-def test_an_only_client_waits_for_no_other_thread_once_the_model_is_known_to_be_quick(application, monkeypatch):
-    monkeypatch.setattr("serving.server.batching.QUICK_S", DEADLINE)
+def test_an_only_client_waits_for_no_other_thread_once_the_model_is_known_to_be_quick(application, patient):
     assert ask(application, 4) == [False, True, True, True]
 
 
-def test_beside_other_clients_or_with_a_slow_model_the_loop_never_runs_a_model(application, monkeypatch):
-    monkeypatch.setattr("serving.server.batching.QUICK_S", DEADLINE)
+def test_an_only_client_that_sends_much_at_once_holds_up_the_loop_for_a_time_only(application, patient, monkeypatch):
+    monkeypatch.setattr("serving.server.predictions._HERE_S", 1e-9)
+    assert ask(application, 3) == [False, True, False]
+
+    application.predictions.expire()
+    assert ask(application, 2) == [True, False]
+
+
+def test_beside_other_clients_or_with_a_slow_model_the_loop_never_runs_a_model(application, patient):
     ask(application, 1)
     application.predictions.connections = lambda: 2
     assert ask(application, 2) == [False, False]
