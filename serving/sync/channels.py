@@ -18,6 +18,7 @@ __all__ = ["Follower", "TrustFile"]
 
 _JITTER = 0.25
 _LONGEST_S = 10.0
+_NOTHING = "channels"
 _GONE = "its pointer is gone from the store; what it said last holds"
 
 
@@ -64,6 +65,7 @@ class Follower:
         seen: the highest generation of each channel that was ever believed, and the manifest that it named.
         poll_s: the mean time between two looks.
         changed: called, in the follower's thread, after each look that found something new.
+        tell: called with an event and what belongs to it.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Follower:
         *,
         poll_s: float,
         changed: Callable[[], None] = lambda: None,
+        tell: Callable[..., None] = lambda event, **fields: None,
     ) -> None:
         self.store = store
         self.model = model
@@ -82,6 +85,7 @@ class Follower:
         self._seen = dict(seen)
         self._poll_s = poll_s
         self._changed = changed
+        self._tell = tell
         self._etags: dict[str, str] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
@@ -125,6 +129,13 @@ class Follower:
         self.problems.pop("store", None)
         if any(found):
             self._changed()
+        if self._seen or self._etags:
+            self.problems.pop(_NOTHING, None)
+        elif _NOTHING not in self.problems:
+            self.problems[_NOTHING] = (
+                f"nothing was ever promoted to a channel of {self.model!r}; `orchard promote` does it"
+            )
+            self._tell("waiting", reason=self.problems[_NOTHING])
 
     def _look_at(self, channel: str) -> bool:
         """Ask for one channel; returns whether something is new."""

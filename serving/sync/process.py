@@ -72,7 +72,13 @@ def _reconciler(source: Source, plan: Plan, tell: Callable[..., None]) -> Reconc
     def follower(state: State) -> Follower:
         seen = {channel: (found.generation, found.manifest_sha256) for channel, found in state.channels.items()}
         return Follower(
-            source.store, plan.model, source.trust, seen, poll_s=source.poll_s, changed=lambda: made.wake.set()
+            source.store,
+            plan.model,
+            source.trust,
+            seen,
+            poll_s=source.poll_s,
+            changed=lambda: made.wake.set(),
+            tell=tell,
         )
 
     made = Reconciler(plan, follower, source.trust, Instruments(), tell)

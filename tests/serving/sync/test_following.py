@@ -308,3 +308,13 @@ def test_a_problem_is_told_until_it_is_over(registry):
         with registry.serve(port=port):
             until(lambda: sync.served() == version, "the version is live")
             until(lambda: sync.status["problems"] == {}, "nothing is wrong any more")
+
+
+def test_before_the_first_promotion_it_says_what_it_waits_for(registry):
+    with registry.sync() as sync:
+        until(lambda: "orchard promote" in sync.status["problems"].get("channels", ""), "it says so on its page")
+
+        version = registry.release("one")
+        until(lambda: sync.status["on_disk"] == [version], "the version is fetched")
+        assert "channels" not in sync.status["problems"]
+        assert sync.text.count(" waiting ") == 1
