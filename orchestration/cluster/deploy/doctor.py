@@ -211,12 +211,12 @@ def _sync(place: Place) -> Iterator[Finding]:
             yield Finding(
                 f"{pod} refused version {refusal['version']}: {refusal['reason']}", "publish a sound one, or roll back"
             )
-        if not told["problems"] and not told["channels"]:
-            yield Finding(f"no version of {told['model']} was ever promoted.", "make deploy trains one")
 
 
 def _advice(problem: str, store: str) -> str:
     words = problem.lower()
+    if "nothing was ever promoted" in words:
+        return "make deploy trains a version and promotes it"
     if "no model server answers" in words:
         return "the engine is starting, or ends: make logs"
     if "bucket" in words:
