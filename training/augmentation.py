@@ -18,7 +18,7 @@ __all__ = ["BACKGROUND", "augment"]
 BACKGROUND = 255.0
 """What appears where a photo is moved away from: the white of the turntable photos."""
 
-WHITE = (215.0, 245.0)
+BACKDROP = (215.0, 245.0)
 """A pixel whose least colour is below the one is no background, above the other nothing else; between, it is partly."""
 
 TINT = 0.2
@@ -78,7 +78,7 @@ def _place(images: Any, seed: Any, how: Augmentation) -> Any:
     tint = 1 + TINT * tf.stack([red, green, blue], axis=1)
     colour = (127.5 * (1 + grey))[:, tf.newaxis] * tint
     chosen = tf.cast((chance + 1) / 2 < how.background, tf.float32)
-    below, above = WHITE
+    below, above = BACKDROP
     least = tf.minimum(tf.minimum(images[..., :1], images[..., 1:2]), images[..., 2:])  # faster than tf.reduce_min
     white = tf.clip_by_value((least - below) / (above - below), 0, 1)
     share = white * chosen[:, tf.newaxis, tf.newaxis, tf.newaxis]

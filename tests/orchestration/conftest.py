@@ -1,3 +1,15 @@
-"""What of this folder is not for this environment."""
+"""What of this folder is not for this environment, and what its tests share."""
+
+import pytest
+
+from tests.orchestration.release import Airflow
 
 collect_ignore = ["airflow"]  # `make pytest` runs it with .venv-airflow
+
+
+@pytest.fixture
+def api():
+    """Airflow's API, answering as a test tells it to."""
+    made = Airflow()
+    yield made
+    made.server.close()

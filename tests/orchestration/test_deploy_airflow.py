@@ -26,19 +26,12 @@ JSON = st.recursive(
 
 
 @pytest.fixture
-def server():
-    made = Airflow()
-    yield made
-    made.server.close()
-
-
-@pytest.fixture
-def release(server, tmp_path, monkeypatch):
+def release(api, tmp_path, monkeypatch):
     made = Release(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{made.folder}:{os.environ['PATH']}")
     monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(module, "_PATIENCE_SECONDS", 20.0)
-    made.install_airflow(server)
+    made.install_airflow(api)
     return made
 
 
@@ -73,26 +66,26 @@ def test_a_release_without_airflow_is_told_how_to_get_it(release):
     assert "AIRFLOW=1" in error.value.hint
 
 
-def test_it_logs_in_once_and_forwards_no_longer_than_it_is_asked(release, server):
+def test_it_logs_in_once_and_forwards_no_longer_than_it_is_asked(release, api):
     with reach_airflow(PLACE) as airflow:
         assert airflow.health() == {"scheduler": {"status": "healthy"}}
-        assert airflow.address() == (f"http://127.0.0.1:{server.server.port}", "token-1")
+        assert airflow.address() == (f"http://127.0.0.1:{api.server.port}", "token-1")
         (pid,) = release.forwarding()
         assert not gone(pid)
 
-    assert server.tokens == 1
+    assert api.tokens == 1
     assert gone(pid)
 
 
-def test_a_run_is_begun_with_its_id_and_the_same_id_again_is_the_same_run(airflow, server):
+def test_a_run_is_begun_with_its_id_and_the_same_id_again_is_the_same_run(airflow, api):
     assert airflow.begin("retrain", {"profile": "short"}, "make__1") == "make__1"
     assert airflow.begin("retrain", {"profile": "short"}, "make__1") == "make__1"
     airflow.begin("batch_predict", {}, "day", day="2026-11-24")
 
     document = {"dag_run_id": "make__1", "logical_date": None, "conf": {"profile": "short"}}
-    assert server.asked[0] == ("POST", "/api/v2/dags/retrain/dagRuns", document)
-    assert server.asked[2][2]["logical_date"] == "2026-11-24T00:00:00Z"
-    assert list(server.runs) == ["make__1", "day"]
+    assert api.asked[0] == ("POST", "/api/v2/dags/retrain/dagRuns", document)
+    assert api.asked[2][2]["logical_date"] == "2026-11-24T00:00:00Z"
+    assert list(api.runs) == ["make__1", "day"]
 
 
 @pytest.mark.parametrize(
@@ -105,33 +98,33 @@ def test_a_run_is_begun_with_its_id_and_the_same_id_again_is_the_same_run(airflo
         (400, ["no"], '["no"]'),
     ],
 )
-def test_what_airflow_refuses_is_said_in_its_words_and_not_asked_again(airflow, server, status, body, said):
-    server.replies = [(status, body)]
+def test_what_airflow_refuses_is_said_in_its_words_and_not_asked_again(airflow, api, status, body, said):
+    api.replies = [(status, body)]
 
     with pytest.raises(Refused) as error:
         airflow.begin("retrain", {}, "make__1")
 
     assert error.value.status == status
     assert error.value.message == f"Airflow refused POST /dags/retrain/dagRuns: {said}"
-    assert len(server.asked) == 1
+    assert len(api.asked) == 1
 
 
 @pytest.mark.parametrize("status", [401, 403, 500, 503])
-def test_a_token_that_has_run_out_and_a_server_that_starts_are_asked_anew(airflow, server, status):
+def test_a_token_that_has_run_out_and_a_server_that_starts_are_asked_anew(airflow, api, status):
     assert airflow.health()
-    server.replies = [(status, {"detail": "not now"})]
+    api.replies = [(status, {"detail": "not now"})]
 
     assert airflow.health()
 
-    assert server.tokens == 2, "it logs in again"
+    assert api.tokens == 2, "it logs in again"
 
 
-def test_when_the_pod_is_replaced_the_next_question_finds_the_new_one(airflow, release, server):
+def test_when_the_pod_is_replaced_the_next_question_finds_the_new_one(airflow, release, api):
     airflow.health()
     other = Airflow()
     try:
         release.lead("service/shop-orchard-airflow", 8080, other.server.port)
-        server.server.close()
+        api.server.close()
 
         assert airflow.begin("retrain", {}, "make__2") == "make__2"
         assert list(other.runs) == ["make__2"]
@@ -162,22 +155,22 @@ def test_a_password_that_is_not_the_one_in_use_is_said(airflow, release, monkeyp
         airflow.health()
 
 
-def test_runs_and_backfills_are_asked_for_as_airflow_wants_it(airflow, server):
+def test_runs_and_backfills_are_asked_for_as_airflow_wants_it(airflow, api):
     airflow.begin("retrain", {}, "one")
 
     assert airflow.backfill("batch_predict", "2026-11-18", "2026-11-20") == 7
     airflow.stop("retrain", "one")
     assert [item["dag_run_id"] for item in airflow.runs("retrain")] == ["one"]
 
-    _, backfill, stop, _ = server.asked
+    _, backfill, stop, _ = api.asked
     assert backfill[2] | {"max_active_runs": 1, "run_backwards": False} == backfill[2]
     assert (backfill[2]["from_date"], backfill[2]["to_date"]) == ("2026-11-18T00:00:00Z", "2026-11-20T00:00:00Z")
     assert stop == ("PATCH", "/api/v2/dags/retrain/dagRuns/one?update_mask=state", {"state": "failed"})
 
 
-def test_a_log_is_its_lines_with_what_made_it_fail_behind_the_line_that_says_so(airflow, server):
+def test_a_log_is_its_lines_with_what_made_it_fail_behind_the_line_that_says_so(airflow, api):
     causes = [{"exc_type": "AirflowException", "exc_value": "train: killed"}, {"exc_value": "what to do: more memory"}]
-    server.logs["train/2"] = [{"event": "begin"}, "plain", {"event": "Task failed", "error_detail": causes}]
+    api.logs["train/2"] = [{"event": "begin"}, "plain", {"event": "Task failed", "error_detail": causes}]
 
     assert airflow.log("retrain", "one", "train", 2) == [
         "begin",
@@ -186,9 +179,9 @@ def test_a_log_is_its_lines_with_what_made_it_fail_behind_the_line_that_says_so(
     ]
 
 
-def test_a_run_is_followed_to_its_end_and_each_change_is_told_once(airflow, server):
+def test_a_run_is_followed_to_its_end_and_each_change_is_told_once(airflow, api):
     begun, later = "2026-11-24T10:00:00Z", "2026-11-24T10:00:05Z"
-    server.timeline = [
+    api.timeline = [
         ("queued", [task("train", None), task("validate", None)]),
         ("running", [task("train", None), task("validate", "queued")]),
         ("running", [task("train", "scheduled"), task("validate", "success", begun, 4.5)]),

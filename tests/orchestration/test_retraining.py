@@ -16,16 +16,9 @@ from orchestration.cluster.deploy import airflow as asking
 from orchestration.cluster.deploy.airflow import Refused
 from orchestration.cluster.deploy.retraining import ended_steps, retrain
 from orchestration.names import run_id
-from tests.orchestration.release import PLACE, Airflow, Release, Server, task
+from tests.orchestration.release import PLACE, Release, Server, task
 
 STEPS = ("validate", "train", "evaluate", "gate", "publish", "promote")
-
-
-@pytest.fixture
-def airflow():
-    made = Airflow()
-    yield made
-    made.server.close()
 
 
 @pytest.fixture
@@ -39,12 +32,12 @@ def sync():
 
 
 @pytest.fixture
-def release(airflow, sync, seaweed_environment, tmp_path, monkeypatch):
+def release(api, sync, seaweed_environment, tmp_path, monkeypatch):
     made = Release(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{made.folder}:{os.environ['PATH']}")
     monkeypatch.setattr(asking, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(asking, "_PATIENCE_SECONDS", 20.0)
-    made.install_airflow(airflow)
+    made.install_airflow(api)
     made.install_store(seaweed_environment, create_pair(tmp_path / "keys"))
     made.add("pods", "sync-1", component="serving")
     made.lead("pod/sync-1", 8502, sync.port)
@@ -69,9 +62,9 @@ def done(*names):
     return [task(name, "success", f"2026-11-24T10:00:0{place}Z", 1.5) for place, name in enumerate(names)]
 
 
-def test_a_run_that_published_is_followed_until_its_version_is_live(release, airflow, sync, say, capsys):
+def test_a_run_that_published_is_followed_until_its_version_is_live(release, api, sync, say, capsys):
     say("nightly", *STEPS)
-    airflow.timeline = [("running", [task("validate", "running", "2026-11-24T10:00:00Z")]), ("success", done(*STEPS))]
+    api.timeline = [("running", [task("validate", "running", "2026-11-24T10:00:00Z")]), ("success", done(*STEPS))]
 
     came = retrain(PLACE, {"profile": "short"}, "nightly", Output(as_json=False))
 
@@ -82,7 +75,7 @@ def test_a_run_that_published_is_followed_until_its_version_is_live(release, air
         "outcomes": dict.fromkeys(STEPS, "done"),
         "version": 7,
     }
-    assert airflow.runs["nightly"]["conf"] == {"profile": "short"}
+    assert api.runs["nightly"]["conf"] == {"profile": "short"}
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "run nightly of retrain; to follow it again: make retrain RUN=nightly"
     assert told[1] == f"validate   {'':8}  running"
@@ -90,23 +83,23 @@ def test_a_run_that_published_is_followed_until_its_version_is_live(release, air
     assert [path for _, path, _ in sync.asked] == ["/status", "/status"], "it is waited for"
 
 
-def test_the_same_run_again_is_followed_and_not_begun_twice(release, airflow, say):
+def test_the_same_run_again_is_followed_and_not_begun_twice(release, api, say):
     say("nightly", *STEPS)
-    airflow.timeline = [("success", done(*STEPS))]
+    api.timeline = [("success", done(*STEPS))]
 
     first, again = (retrain(PLACE, {}, "nightly", Output(as_json=True)) for _ in range(2))
 
     assert first == again
-    assert list(airflow.runs) == ["nightly"]
+    assert list(api.runs) == ["nightly"]
 
 
-def test_a_run_without_a_name_gets_one_of_its_time(release, airflow, say):
-    airflow.timeline = [("failed", [])]
+def test_a_run_without_a_name_gets_one_of_its_time(release, api, say):
+    api.timeline = [("failed", [])]
 
     came = retrain(PLACE, {}, None, Output(as_json=True))
 
     assert re.fullmatch(r"make__\d{8}T\d{6}", came.document["run"])
-    assert list(airflow.runs) == [came.document["run"]]
+    assert list(api.runs) == [came.document["run"]]
 
 
 ENDINGS = {
@@ -118,14 +111,12 @@ ENDINGS = {
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_a_run_that_ended_without_a_new_version_says_why_and_its_exit_code_tells_a_refusal(
-    release, airflow, sync, say, capsys, name
+    release, api, sync, say, capsys, name
 ):
     verb, outcome, reason, code = ENDINGS[name]
     through = STEPS[: STEPS.index(verb) + 1]
     say("nightly", *through, outcome=outcome, reason=reason)
-    airflow.timeline = [
-        ("success", [*done(*through[:-1]), *(task(name, "skipped") for name in STEPS[len(through) - 1 :])])
-    ]
+    api.timeline = [("success", [*done(*through[:-1]), *(task(name, "skipped") for name in STEPS[len(through) - 1 :])])]
 
     came = retrain(PLACE, {}, "nightly", Output(as_json=False))
 
@@ -136,8 +127,8 @@ def test_a_run_that_ended_without_a_new_version_says_why_and_its_exit_code_tells
     assert sync.asked == [], "nothing is to become live"
 
 
-def test_a_run_that_failed_ends_with_the_last_words_of_the_task_that_did(release, airflow, capsys):
-    airflow.timeline = [
+def test_a_run_that_failed_ends_with_the_last_words_of_the_task_that_did(release, api, capsys):
+    api.timeline = [
         (
             "failed",
             [
@@ -147,7 +138,7 @@ def test_a_run_that_failed_ends_with_the_last_words_of_the_task_that_did(release
             ],
         )
     ]
-    airflow.logs["train/3"] = [{"event": f"epoch {number}"} for number in range(20)] + [
+    api.logs["train/3"] = [{"event": f"epoch {number}"} for number in range(20)] + [
         {"event": "Task failed", "error_detail": [{"exc_value": "train: killed\nwhat to do: more memory"}]}
     ]
 
@@ -168,8 +159,8 @@ def test_a_run_that_failed_ends_with_the_last_words_of_the_task_that_did(release
     assert f"gate       {'':8}  not begun" in told
 
 
-def test_a_run_that_was_stopped_before_a_task_failed_is_a_failure_without_words(release, airflow):
-    airflow.timeline = [("failed", [*done("validate"), task("train", "removed")])]
+def test_a_run_that_was_stopped_before_a_task_failed_is_a_failure_without_words(release, api):
+    api.timeline = [("failed", [*done("validate"), task("train", "removed")])]
 
     came = retrain(PLACE, {}, "nightly", Output(as_json=True))
 
@@ -177,9 +168,9 @@ def test_a_run_that_was_stopped_before_a_task_failed_is_a_failure_without_words(
     assert came.text == "the run nightly failed; the whole log: make airflow"
 
 
-def test_tasks_that_somebody_marked_as_done_are_no_new_version(release, airflow, say):
+def test_tasks_that_somebody_marked_as_done_are_no_new_version(release, api, say):
     say("nightly", "validate", "train")
-    airflow.timeline = [("success", done(*STEPS))]
+    api.timeline = [("success", done(*STEPS))]
 
     came = retrain(PLACE, {}, "nightly", Output(as_json=True))
 
@@ -187,21 +178,21 @@ def test_tasks_that_somebody_marked_as_done_are_no_new_version(release, airflow,
     assert "no version came of it: was a task marked by hand?" in came.text
 
 
-def test_parameters_that_the_dag_does_not_take_are_refused_in_its_words(release, airflow):
-    airflow.replies = [(400, {"detail": "Invalid input for param profile: 'long' is not one of ['full', 'short']"})]
+def test_parameters_that_the_dag_does_not_take_are_refused_in_its_words(release, api):
+    api.replies = [(400, {"detail": "Invalid input for param profile: 'long' is not one of ['full', 'short']"})]
 
     with pytest.raises(Refused, match=r"'long' is not one of \['full', 'short'\]"):
         retrain(PLACE, {"profile": "long"}, "nightly", Output(as_json=True))
-    assert airflow.runs == {}
+    assert api.runs == {}
 
 
-def test_a_release_without_airflow_begins_nothing(release, airflow):
+def test_a_release_without_airflow_begins_nothing(release, api):
     release.objects["deployments"] = []
     release.save()
 
     with pytest.raises(ClusterError, match="has no Airflow"):
         retrain(PLACE, {}, "nightly", Output(as_json=True))
-    assert airflow.server.asked == []
+    assert api.server.asked == []
 
 
 def test_how_steps_ended_is_read_from_the_store_and_the_way_to_it_is_closed(release, say):
