@@ -10,6 +10,7 @@ words that TensorFlow has for it alone.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -56,8 +57,10 @@ def _give_way() -> None:
 
     While models run the loop then reads on, so that more requests run together, and answers go out at once.
     """
-    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
-        thread = threading.get_native_id()
+    if sys.platform != "linux":  # where a thread has no priority of its own
+        return
+    thread = threading.get_native_id()
+    with contextlib.suppress(OSError):  # a sandbox may not know it
         os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + _NICE))
 
 
