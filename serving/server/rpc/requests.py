@@ -41,20 +41,26 @@ def predict_feeds(servable: Servable, request: Any) -> tuple[Lane, list[Array], 
     signature = servable.signatures.get(name)
     if signature is None:
         raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
-    sent, wanted = set(request.inputs), set(signature.inputs)
+    sent = request.inputs
+    if len(sent) != len(signature.inputs) or any(alias not in sent for alias in signature.inputs):
+        raise _misfit(set(sent), set(signature.inputs))
+    outputs = _filtered(signature, request.output_filter)
+    lane = servable.predict_lane(name)
+    return lane, [_fed(sent[alias], signature.inputs[alias]) for alias in lane.inputs], outputs
+
+
+def _misfit(sent: set[str], wanted: set[str]) -> ServingError:
+    """Say, in TF Serving's words, how the inputs that came are not those of the signature."""
     if len(sent) != len(wanted):
-        raise invalid(
+        return invalid(
             f"input size does not match signature: {len(sent)}!={len(wanted)} len({{{_listed(sent)}}}) != "
             f"len({{{_listed(wanted)}}}). Sent extra: {{{_listed(sent - wanted)}}}. "
             f"Missing but required: {{{_listed(wanted - sent)}}}."
         )
-    for alias in sorted(sent - wanted):
-        raise invalid(
-            f"input tensor alias not found in signature: {alias}. Inputs expected to be in the set {{{_listed(wanted)}}}."
-        )
-    outputs = _filtered(signature, request.output_filter)
-    lane = servable.predict_lane(name)
-    return lane, [_fed(request.inputs[alias], signature.inputs[alias]) for alias in lane.inputs], outputs
+    return invalid(
+        f"input tensor alias not found in signature: {min(sent - wanted)}. Inputs expected to be in the set "
+        f"{{{_listed(wanted)}}}."
+    )
 
 
 def _filtered(signature: Signature, asked: Iterable[str]) -> tuple[str, ...]:

@@ -62,8 +62,7 @@ class RpcServer:
     async def start(self) -> int:
         """Listen; returns the port. Raises `ServerError` if it is taken."""
         service = Service(self._application, asyncio.get_running_loop())
-        for handler in service.handlers():
-            self._server.add_generic_rpc_handlers((handler,))
+        self._server.add_generic_rpc_handlers((service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*service.names, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server, POOL)

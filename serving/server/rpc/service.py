@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from serving.server.rpc.requests import (
 )
 from serving.server.servable import Servable
 from serving.server.status import Code, ServingError, invalid
+from serving.server.tokens import Tokens
 
 __all__ = ["Service"]
 
@@ -38,6 +39,27 @@ _TASKS = {
 _RELOAD_S = 0.05
 _PREFIX = "tensorflow.serving."
 Handler = Callable[[Any, float], Awaitable[Any]]
+
+
+async def _refuse(request: bytes, context: Any) -> None:
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "The request needs a valid bearer token")
+
+
+class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Finds the method that is called. Without a valid token it is one that refuses, and the message is never parsed."""
+
+    def __init__(self, methods: Mapping[str, Any], tokens: Tokens | None) -> None:
+        self._methods = methods
+        self._tokens = tokens
+        self._refusal = grpc.unary_unary_rpc_method_handler(_refuse)
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Return the handler of a call; None: no method of ours has this name."""
+        found = self._methods.get(handler_call_details.method)
+        if found is None or self._tokens is None:
+            return found
+        given = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
+        return found if self._tokens.allow(str(given)) else self._refusal
 
 
 class Service:
@@ -67,30 +89,24 @@ class Service:
         """The services' full names."""
         return tuple(_PREFIX + name for name in self._handlers)
 
-    def handlers(self) -> list[Any]:
+    def handler(self) -> grpc.GenericRpcHandler:
         """The services as gRPC's server takes them."""
-        return [
-            grpc.method_handlers_generic_handler(
-                _PREFIX + service,
-                {
-                    method: grpc.unary_unary_rpc_method_handler(
-                        self._guarded(self._handlers[service][method]), request.FromString, response.SerializeToString
-                    )
-                    for method, (request, response) in method_types(service).items()
-                },
-            )
-            for service in self._handlers
-        ]
+        return _Methods(
+            {
+                f"/{_PREFIX}{service}/{method}": grpc.unary_unary_rpc_method_handler(
+                    self._guarded(self._handlers[service][method]), request.FromString, response.SerializeToString
+                )
+                for service in self._handlers
+                for method, (request, response) in method_types(service).items()
+            },
+            self._application.tokens,
+        )
 
     def _guarded(self, handler: Handler) -> Callable[[Any, Any], Awaitable[Any]]:
+        most = self._application.options.timeout_s
+
         async def call(request: Any, context: Any) -> Any:
-            application = self._application
-            tokens = application.tokens
-            given = dict(context.invocation_metadata() or ()).get("authorization", "")
-            if tokens and not tokens.allow(str(given)):
-                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "The request needs a valid bearer token")
             left = context.time_remaining()
-            most = application.options.timeout_s
             try:
                 return await handler(request, time.monotonic() + (most if left is None else min(left, most)))
             except ServingError as error:

@@ -24,7 +24,7 @@ _FIELDS = {
 
 
 def _shape(proto: Any) -> tuple[int, ...]:
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    shape = tuple([dim.size for dim in proto.tensor_shape.dim])
     count = math.prod(shape)
     if proto.tensor_shape.unknown_rank or len(shape) > _MAX_RANK or min(shape, default=0) < 0 or count > _MAX_ELEMENTS:
         raise invalid("Invalid TensorProto: its shape is not fully known, negative or too large")
