@@ -38,6 +38,9 @@ FAILED = Bar("requests that failed", 0, most=True)
 Record = tuple[float, float, int, int, str, float]
 """When a request was sent (monotonic), its seconds, its photo, HTTP status, label, probability."""
 
+Answers = list[tuple[str, float]]
+"""What a model says of every photo: label and probability."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -55,7 +58,7 @@ def start_traffic(shop: Shop, photos: Path, seconds: float) -> subprocess.Popen[
     return subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def answers_of(folder: Path, photos: Path, scratch: Path) -> list[tuple[str, float]]:
+def answers_of(folder: Path, photos: Path, scratch: Path) -> Answers:
     """What a model says of every photo, in process."""
     mine = scratch / f"{folder.name}.answers.json"
     mine.write_text(photos.read_text())
@@ -63,27 +66,22 @@ def answers_of(folder: Path, photos: Path, scratch: Path) -> list[tuple[str, flo
     return [(item["label"], item["probability"]) for item in json.loads(mine.read_text())]
 
 
-def is_from(record: Record, answers: list[tuple[str, float]]) -> bool:
+def is_from(record: Record, answers: Answers) -> bool:
     """Whether an answer is what a model says."""
     label, probability = answers[record[2]]
     return record[4] == label and abs(record[5] - probability) <= TOLERANCE
 
 
-def change(records: list[Record], called: float, until: float, new: list[tuple[str, float]]) -> Found:
+def change(records: list[Record], called: float, until: float, new: Answers, old: Answers) -> Found:
     """Read one change off the records."""
-    first = min((sent + took for sent, took, *_ in _of(records, new, called)), default=float("inf"))
+    ends = (record[0] + record[1] for record in records if is_from(record, new) and not is_from(record, old))
+    first = min((end for end in ends if end >= called), default=float("inf"))
     before = [took for sent, took, *_ in records if called - BEFORE_S + WARM_S <= sent + took < called]
     after = [took for sent, took, *_ in records if called <= sent + took < until]
     return Found(first - called, (max(after) - max(before)) * 1e3)
 
 
-def _of(records: list[Record], answers: list[tuple[str, float]], since: float) -> list[Record]:
-    return [record for record in records if record[0] + record[1] >= since and is_from(record, answers)]
-
-
-def one_round(
-    shop: Shop, photos: Path, old: list[tuple[str, float]], new_folder: Path, scratch: Path
-) -> tuple[Found, Found, int]:
+def one_round(shop: Shop, photos: Path, old: Answers, new_folder: Path, scratch: Path) -> tuple[Found, Found, int]:
     """Publish and promote, then roll back; returns both changes and how many requests failed."""
     new = answers_of(new_folder, photos, scratch)
     version = shop.publish(new_folder)
@@ -99,8 +97,8 @@ def one_round(
     records: list[Record] = [tuple(record) for record in json.loads(traffic.stdout.read())]
     traffic.wait()
     failed = sum(record[3] != 200 or not (is_from(record, old) or is_from(record, new)) for record in records)
-    there = change(records, promoted, promoted + AFTER_S, new)
-    back = change(records, rolled, rolled + AFTER_S, old)
+    there = change(records, promoted, promoted + AFTER_S, new, old)
+    back = change(records, rolled, rolled + AFTER_S, old, new)
     print(f"{len(records)} requests, {failed} failed: there {there.seconds:.2f} s, worst {there.worse_ms:+.0f} ms; "
           f"back {back.seconds:.2f} s, worst {back.worse_ms:+.0f} ms", flush=True)  # fmt: skip
     return there, back, failed
