@@ -126,7 +126,8 @@ class Application:
             target.model, _API[target.method], "REST", request.begin, partial(self._respond, answer), request.id
         )
         read = partial(self._readers[target.method], request.body, target)
-        self.predictions.begin(exchange, read, large=len(request.body) > _LARGE_BODY)
+        deadline = request.begin + self.options.timeout_s
+        self.predictions.begin(exchange, read, deadline, large=len(request.body) > _LARGE_BODY)
 
     def _acquire(self, exchange: Exchange, target: Target) -> Servable:
         exchange.servable = self.catalogue.acquire(target.model, target.version, target.label)

@@ -117,8 +117,8 @@ class Predictions:
         self,
         exchange: Exchange,
         read: Callable[[Exchange], Read],
+        deadline: float,
         *,
-        deadline: float | None = None,
         large: bool = False,
     ) -> None:
         """Let a prediction in. Called in the event loop's thread.
@@ -126,24 +126,22 @@ class Predictions:
         Args:
             exchange: the prediction; it is answered now or later.
             read: reads the request; it gives the exchange the version that it took hold of.
-            deadline: the monotonic time after which its client waits no more, if that is before the server's own.
+            deadline: the monotonic time after which its client waits no more; no later than the server's own.
             large: reading it would hold up the loop; a worker does it.
 
         Raises:
             ServingError: UNAVAILABLE, too many are under way.
         """
         if self.in_flight >= self.options.max_in_flight:
-            self.count(exchange.model, Code.UNAVAILABLE)
+            self._count(exchange.model, Code.UNAVAILABLE)
             raise ServingError(Code.UNAVAILABLE, f"{self.in_flight} requests are under way; try again", retry_after=1)
         if self._under_way:
             self._crowded = exchange.begin
         self._under_way[exchange] = None
-        latest = exchange.begin + self.options.timeout_s
-        deadline = latest if deadline is None else min(deadline, latest)
         if large:
             self.workers.do(partial(self._prepare, exchange, read, deadline, self.workers.submit))
         else:
-            alone = exchange.entry == "REST" and not self._expects()
+            alone = exchange.entry == "REST" and not self._expects()  # gRPC does not tell of its connections
             self._prepare(exchange, read, deadline, self._run_alone if alone else self._submit)
             self.deliver_now()
 
@@ -204,7 +202,7 @@ class Predictions:
         exchange.done = True
         exchange.respond(exchange, answer)  # first of all: what follows need not be waited for
         if isinstance(answer, ServingError):
-            self.count(exchange.model, answer.code)
+            self._count(exchange.model, answer.code)
         else:
             self._measure(exchange)
 
@@ -217,7 +215,7 @@ class Predictions:
         )
         instruments.runtime.observe(exchange.run_us, model, api, "TF1")
 
-    def count(self, model: str, code: Code) -> None:
+    def _count(self, model: str, code: Code) -> None:
         """Count a request that was not answered. Names that are no model's would make a metric each."""
         self.instruments.count(model if model in self.catalogue.views else _UNKNOWN_MODEL, code)
 

@@ -68,13 +68,8 @@ class Servable:
             self._held += 1
             return True
 
-    def share(self) -> None:
-        """Hold the version once more; only for who holds it already."""
-        with self._lock:
-            self._held += 1
-
     def release(self) -> None:
-        """Give up what `acquire` or `share` took."""
+        """Give up what `acquire` took."""
         with self._lock:
             self._held -= 1
             if self._closing and not self._held:

@@ -106,10 +106,16 @@ def fill_spec(spec: Any, servable: Servable, signature: str) -> None:
     spec.signature_name = signature
 
 
+def _response(name: str, servable: Servable, signature: str) -> Any:
+    """Return a new response message that says who answered; a request that names no signature means the default."""
+    response = message(name)()
+    fill_spec(response.model_spec, servable, signature or DEFAULT_SIGNATURE)
+    return response
+
+
 def prediction_reply(servable: Servable, signature: str, aliases: Iterable[str], outputs: Outputs) -> Any:
     """Return the PredictResponse with the outputs that were asked for."""
-    response = message("PredictResponse")()
-    fill_spec(response.model_spec, servable, signature or DEFAULT_SIGNATURE)
+    response = _response("PredictResponse", servable, signature)
     for alias in aliases:
         array, dtype = outputs[alias]
         to_proto(array, dtype, response.outputs[alias])
@@ -118,8 +124,7 @@ def prediction_reply(servable: Servable, signature: str, aliases: Iterable[str],
 
 def classification_reply(servable: Servable, signature: str, examples: int, outputs: Outputs) -> Any:
     """Return the ClassificationResponse. Raises `ServingError` if the outputs have not the right shape or type."""
-    response = message("ClassificationResponse")()
-    fill_spec(response.model_spec, servable, signature or DEFAULT_SIGNATURE)
+    response = _response("ClassificationResponse", servable, signature)
     classes, scores = check_classification(outputs, examples)
     known = classes if classes is not None else scores
     for row in range(examples):
@@ -135,8 +140,7 @@ def classification_reply(servable: Servable, signature: str, examples: int, outp
 
 def regression_reply(servable: Servable, signature: str, examples: int, outputs: Outputs) -> Any:
     """Return the RegressionResponse. Raises `ServingError` if the output has not the right shape or type."""
-    response = message("RegressionResponse")()
-    fill_spec(response.model_spec, servable, signature or DEFAULT_SIGNATURE)
+    response = _response("RegressionResponse", servable, signature)
     for value in check_regression(outputs, examples).reshape(-1).tolist():
         response.result.regressions.add(value=value)
     return response

@@ -131,7 +131,7 @@ class Service:
                 answered.set_result(answer)
 
         exchange = Exchange(spec.name, api, "GRPC", time.monotonic(), respond)
-        self._application.predictions.begin(exchange, read, deadline=deadline)
+        self._application.predictions.begin(exchange, read, deadline)
         try:
             answer = await answered
         except asyncio.CancelledError:  # the client is gone, or its deadline has passed

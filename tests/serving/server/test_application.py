@@ -68,7 +68,7 @@ def patient(monkeypatch):
     ("body", "status"), [(b'{"instances": [1.0]}', 200), (b'{"instances": ["x"]}', 400), (b'{"instances": [[]]}', 200)]
 )
 def test_an_answered_request_is_forgotten_without_the_garbage_collector(application, body, status):
-    async def ask():
+    async def answered():
         loop = asyncio.get_running_loop()
         application.predictions.attach(loop)
         replied = loop.create_future()
@@ -81,7 +81,7 @@ def test_an_answered_request_is_forgotten_without_the_garbage_collector(applicat
 
     gc.disable()
     try:
-        held, reply = asyncio.run(ask())
+        held, reply = asyncio.run(answered())
         assert reply.status == status
         until(lambda: held() is None, "whatever belonged to the request is gone")
     finally:
