@@ -1,20 +1,72 @@
-"""A version's files, fetched: each held against its declared size and SHA-256 while it comes."""
+"""A version's files on their way between a disk and the store; size and SHA-256 are checked on every way."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from orchard import layout
-from orchard.errors import IntegrityError, ObjectNotFound
-from orchard.manifest import File
+from orchard.errors import DataError, IntegrityError, ObjectNotFound
+from orchard.manifest import File, check_files
 from orchard.store.objects import ObjectStore
 
-__all__ = ["receive"]
+__all__ = ["find_problem", "read_files", "receive", "upload"]
 
+CHUNK = 1 << 20
 AGAIN = "publishing the same files again mends it"
+
+
+def read_files(folder: Path) -> tuple[File, ...]:
+    """Hash every file of a SavedModel folder, by path.
+
+    Raises:
+        DataError: there is no folder, no `saved_model.pb` in it, or it holds a symlink or a special file.
+        IntegrityError: paths or sizes break a rule of `orchard.manifest.check_files`.
+    """
+    if not (folder / "saved_model.pb").is_file():
+        raise DataError(f"{folder} is no SavedModel: there is no saved_model.pb in it")
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise DataError(f"{path} is a link or a special file; only plain files are published")
+        if path.is_file():
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            found.append(File(path.relative_to(folder).as_posix(), path.stat().st_size, sha256))
+    check_files(found, str(folder))
+    return tuple(found)
+
+
+def find_problem(store: ObjectStore, model: str, file: File) -> str | None:
+    """Read a blob back; return what is wrong with it, or None."""
+    key, digest, size = layout.blob(model, file.sha256), hashlib.sha256(), 0
+    try:
+        stat = store.head(key)
+        if stat.size != file.size:
+            return f"{key} has {stat.size} bytes; {file.path} needs {file.size}"
+        for piece in store.stream(key, CHUNK):
+            digest.update(piece)
+            size += len(piece)
+    except ObjectNotFound:
+        return f"{key}, which holds {file.path}, is missing"
+    if size != file.size or digest.hexdigest() != file.sha256:
+        return f"{key} does not hold {file.path} any more: its bytes have another SHA-256"
+    return None
+
+
+def upload(store: ObjectStore, model: str, folder: Path, files: Iterable[File]) -> None:
+    """Bring every file into the store and read it back; one that is there and right is not sent again."""
+    for file in {file.sha256: file for file in files}.values():
+        if find_problem(store, model, file) is None:
+            continue
+        store.put_file(layout.blob(model, file.sha256), folder / file.path)
+        problem = find_problem(store, model, file)
+        if problem:
+            raise IntegrityError(
+                f"after the upload, {problem}", hint=f"did {folder / file.path} change meanwhile? publish again"
+            )
 
 
 def receive(
