@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from orchard import layout
@@ -14,7 +14,6 @@ from orchard.store.objects import ObjectStore
 
 __all__ = ["find_problem", "read_files", "receive", "upload"]
 
-CHUNK = 1 << 20
 AGAIN = "publishing the same files again mends it"
 
 
@@ -39,20 +38,37 @@ def read_files(folder: Path) -> tuple[File, ...]:
     return tuple(found)
 
 
-def find_problem(store: ObjectStore, model: str, file: File) -> str | None:
-    """Read a blob back; return what is wrong with it, or None."""
+def _pieces(store: ObjectStore, model: str, file: File) -> Iterator[bytes]:
+    """Yield a blob's bytes, and raise `IntegrityError` where they deviate from the file's size and SHA-256."""
     key, digest, size = layout.blob(model, file.sha256), hashlib.sha256(), 0
     try:
-        stat = store.head(key)
-        if stat.size != file.size:
-            return f"{key} has {stat.size} bytes; {file.path} needs {file.size}"
-        for piece in store.stream(key, CHUNK):
-            digest.update(piece)
+        for piece in store.stream(key):
             size += len(piece)
+            if size > file.size:
+                raise IntegrityError(f"{key} is longer than the {file.size} bytes that {file.path} has", hint=AGAIN)
+            digest.update(piece)
+            yield piece
+    except ObjectNotFound as error:
+        raise IntegrityError(f"{key}, which holds {file.path}, is missing", hint=AGAIN) from error
+    if size != file.size:
+        raise IntegrityError(f"{key} ends after {size} bytes; {file.path} has {file.size}", hint=AGAIN)
+    if digest.hexdigest() != file.sha256:
+        raise IntegrityError(f"{key} does not hold {file.path} any more: its bytes have another SHA-256", hint=AGAIN)
+
+
+def find_problem(store: ObjectStore, model: str, file: File) -> str | None:
+    """Read a blob back; return what is wrong with it, or None."""
+    key = layout.blob(model, file.sha256)
+    try:
+        size = store.head(key).size
+        if size != file.size:
+            return f"{key} has {size} bytes; {file.path} needs {file.size}"
+        for _ in _pieces(store, model, file):
+            pass
     except ObjectNotFound:
         return f"{key}, which holds {file.path}, is missing"
-    if size != file.size or digest.hexdigest() != file.sha256:
-        return f"{key} does not hold {file.path} any more: its bytes have another SHA-256"
+    except IntegrityError as error:
+        return error.message
     return None
 
 
@@ -78,29 +94,17 @@ def receive(
         store: where it comes from.
         model: whose it is.
         file: what its verified manifest says of it.
-        path: where it goes; must not be there. What is there after an error is not the file.
+        path: where it goes; must not exist. What is there after an error is not the file.
         count: called with the number of each piece's bytes.
 
     Raises:
         IntegrityError: it is missing in the store, or is not what was published.
         StoreError: the store did not answer.
     """
-    key, digest, size = layout.blob(model, file.sha256), hashlib.sha256(), 0
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as body:
-        try:
-            for piece in store.stream(key):
-                size += len(piece)
-                if size > file.size:
-                    raise IntegrityError(f"{key} is longer than the {file.size} bytes that {file.path} has", hint=AGAIN)
-                digest.update(piece)
-                body.write(piece)
-                count(len(piece))
-        except ObjectNotFound as error:
-            raise IntegrityError(f"{key}, which holds {file.path}, is not in the store", hint=AGAIN) from error
+        for piece in _pieces(store, model, file):
+            body.write(piece)
+            count(len(piece))
         body.flush()
         os.fsync(body.fileno())
-    if size != file.size:
-        raise IntegrityError(f"{key} ends after {size} bytes; {file.path} has {file.size}", hint=AGAIN)
-    if digest.hexdigest() != file.sha256:
-        raise IntegrityError(f"{key} does not hold {file.path}: its bytes have another SHA-256", hint=AGAIN)
