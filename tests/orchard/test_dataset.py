@@ -32,6 +32,17 @@ def test_nothing_is_current_before_the_first_ingest(memory):
     assert Dataset(memory, "fruits").versions() == []
 
 
+def test_required_version_is_the_current_one_or_the_named_one(memory):
+    with pytest.raises(DataError, match="has no dataset 'fruits'"):
+        Dataset(memory, "fruits").require()
+    commit(memory, 1, None)
+    commit(memory, 2, 1)
+
+    assert [Dataset(memory, "fruits").require(number).version for number in (None, 1, 2)] == [2, 1, 2]
+    with pytest.raises(DataError, match="has no version 3"):
+        Dataset(memory, "fruits").require(3)
+
+
 def test_same_digest_as_the_current_version_is_that_version(memory):
     commit(memory, 1, None)
     commit(memory, 2, 1)

@@ -6,11 +6,13 @@ import pytest
 
 from orchard import layout
 from orchard.documents import sha256_hex
-from orchard.errors import DataError, GateRefused, IntegrityError, StoreError
+from orchard.errors import DataError, GateRefused, IntegrityError, SettingsError, StoreError
 from orchard.manifest import DatasetRef, GateRecord
 from orchard.registry import Registry
+from orchard.settings import Settings
+from orchard.signing import create_pair
 from tests.faults.crashing_store import CrashingStore
-from tests.orchard.models import KEY, MODEL, STRANGER, TRUSTED, facts, registry_of, saved_model
+from tests.orchard.models import BECAUSE, KEY, MODEL, STRANGER, TRUSTED, facts, registry_of, saved_model
 
 
 @pytest.fixture
@@ -171,6 +173,38 @@ def test_another_publishers_key_must_be_trusted(memory, folder):
         registry_of(memory).publish(folder, facts())
     both = type(TRUSTED)({**TRUSTED.keys, **STRANGER.trusted.keys})
     assert Registry(memory, MODEL, both, KEY).publish(folder, facts()).created is False
+
+
+def test_registry_without_a_signing_key_reads_and_writes_nothing(memory, folder):
+    registry_of(memory).publish(folder, facts())
+    reader = Registry(memory, MODEL, TRUSTED)
+    before = keys(memory)
+
+    for change in (
+        lambda: reader.publish(folder, facts()),
+        lambda: reader.channel("stable").promote(1, BECAUSE),
+        lambda: reader.channel("stable").rollback(BECAUSE, to=1),
+    ):
+        with pytest.raises(SettingsError, match="has no signing key"):
+            change()
+    assert (reader.versions(), keys(memory)) == ([1], before)
+
+
+def test_opened_registry_signs_with_a_key_that_its_readers_trust(tmp_path):
+    ours, theirs = create_pair(tmp_path / "ours"), create_pair(tmp_path / "theirs")
+    store = {"store_url": "memory://", "model": "plums"}
+
+    alone = Registry.open(Settings(**store, signing_key_file=ours.private), sign=True)
+    reader = Registry.open(Settings(**store, trusted_keys_file=theirs.public, signing_key_file=ours.private))
+
+    assert (alone.model, set(alone.trusted.keys)) == ("plums", {alone.signing_key().key_id})
+    assert (reader.key, len(reader.trusted.keys)) == (None, 1)
+    with pytest.raises(SettingsError, match=f"signs as {ours.key_id}, which .* does not trust"):
+        Registry.open(Settings(**store, trusted_keys_file=theirs.public, signing_key_file=ours.private), sign=True)
+    with pytest.raises(SettingsError, match="ORCHARD_TRUSTED_KEYS_FILE"):
+        Registry.open(Settings(**store))
+    with pytest.raises(SettingsError, match="ORCHARD_SIGNING_KEY_FILE"):
+        Registry.open(Settings(**store, trusted_keys_file=theirs.public), sign=True)
 
 
 class NoCreate(CrashingStore):
