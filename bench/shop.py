@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchard import channels, registry
 from orchard.channels import Intent
 from orchard.manifest import DatasetRef, Facts, GateRecord, Signature
 from orchard.processes import Child
+from orchard.registry import Registry
 from orchard.settings import Settings
 from orchard.signing import SigningKey, create_pair, load_key
 from orchard.store import ObjectStore, open_store
@@ -136,19 +136,24 @@ class Shop:
         await_true(lambda: is_up(f"http://127.0.0.1:{page}/healthz"), sync, "sync is up")
         return cls(folder, store, environment, load_key(pair.private), server, sync, port, page)
 
+    @property
+    def registry(self) -> Registry:
+        """The registry, opened to sign."""
+        return Registry(self.store, MODEL, self.key.trusted, self.key)
+
     def publish(self, model: Path) -> int:
         """Publish a SavedModel that `bench.networks` made; returns its version."""
-        return registry.publish(self.store, MODEL, model, facts_of(model), self.key).version
+        return self.registry.publish(model, facts_of(model)).version
 
     def promote(self, version: int) -> None:
         """Have the stable channel mean a version."""
         why = Intent("bench@here", f"version {version}")
-        channels.promote(self.store, MODEL, "stable", version, self.key, why)
+        self.registry.channel("stable").promote(version, why)
 
     def rollback(self) -> None:
         """Have it mean the version before."""
         why = Intent("bench@here", f"back again {uuid.uuid4()}")
-        channels.rollback(self.store, MODEL, "stable", self.key, why)
+        self.registry.channel("stable").rollback(why)
 
     def served(self) -> int | None:
         """The version that the stable label points to at the server."""

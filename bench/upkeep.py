@@ -28,8 +28,9 @@ from pathlib import Path
 from bench.networks import KINDS
 from bench.rounds import Bar, Candidate, judge, machine, measure
 from bench.shop import MODEL, ROOT, Shop, await_true, facts_of, get, is_up, make_bucket, run, start_server
-from orchard import channels, layout, registry
+from orchard import layout
 from orchard.channels import Intent
+from orchard.registry import Registry
 from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
 from orchard.store.embedded import EmbeddedStore
@@ -179,13 +180,14 @@ def fill(store: ObjectStore, model: Path, folder: Path, versions: int) -> Follow
     """Publish one version and put its document under as many numbers; returns who follows the registry."""
     pair = create_pair(folder)
     key = load_key(pair.private)
-    first = registry.publish(store, MODEL, model, facts_of(model), key).version
+    registry = Registry(store, MODEL, key.trusted, key)
+    first = registry.publish(model, facts_of(model)).version
     body = store.get(layout.manifest(MODEL, first)).body
     numbers = range(first + 1, versions + 1)
     with ThreadPoolExecutor(8) as pool:
         for _ in pool.map(lambda number: store.put(layout.manifest(MODEL, number), body), numbers):
             pass
-    channels.promote(store, MODEL, "stable", first, key, Intent("bench@here", "the first"))
+    registry.channel("stable").promote(first, Intent("bench@here", "the first"))
     return Follower(store, MODEL, TrustFile(pair.public), {}, poll_s=0.2)
 
 

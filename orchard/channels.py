@@ -1,6 +1,6 @@
-"""Channels: which version `stable`, `canary` and `shadow` mean, and the two ways to change it.
+"""Channels: which version `stable`, `canary` and `shadow` point to, and the two ways to change it.
 
-`orchard.pointers` says how a channel and its history lie in the store and why nothing is ever missing there.
+`orchard.pointers` explains how a channel and its history are stored and why nothing is ever missing there.
 """
 
 from __future__ import annotations
@@ -9,33 +9,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from orchard import layout
-from orchard.commits import swap_once
+from orchard.commits import get_or_none, swap_once
 from orchard.documents import FORMAT, canonical_json, encode
-from orchard.errors import ConflictError, DataError, GateRefused, ObjectChanged
+from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, ObjectChanged
 from orchard.holds import hold_change
 from orchard.manifest import Manifest
-from orchard.pointers import CHANNELS, Action, Pointer, Stand, append, history, history_of, read, read_bytes, stand
-from orchard.registry import read_manifest, verify_blobs
-from orchard.signing import SigningKey, TrustedKeys, sign
-from orchard.store.objects import ObjectStore
+from orchard.pointers import CHANNELS, Action, Pointer, Stand, append, decode_pointer, read_bytes
+from orchard.signing import sign
+from orchard.versions import ModelVersions
 
-__all__ = [
-    "CHANNELS",
-    "Change",
-    "Intent",
-    "Pointer",
-    "history",
-    "promote",
-    "read",
-    "read_bytes",
-    "rollback",
-    "ways_back",
-]
+__all__ = ["Change", "Channel", "Intent", "ways_back"]
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """Who wants a change and why, kept in the history for ever.
+    """Who wants a change and why; the history keeps both permanently.
 
     Attributes:
         who: the person or program.
@@ -51,219 +39,255 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a channel says after a promote or a rollback, and whether this call changed it."""
+    """What a channel points to after a promote or a rollback, and whether this call changed it."""
 
     pointer: Pointer
     changed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
-    model: str
-    channel: str
-    action: Action
-    intent: Intent
-    key: SigningKey
-    trusted: TrustedKeys
-    override_reason: str | None = None
+class Channel:
+    """A channel of a model: what it points to now, what it ever pointed to, and the two ways to change it.
 
+    Attributes:
+        registry: the model in its store, and the keys.
+        name: one of `CHANNELS`.
+    """
 
-def _order(
-    model: str,
-    channel: str,
-    action: Action,
-    intent: Intent,
-    key: SigningKey,
-    trusted: TrustedKeys | None,
-    override_reason: str | None = None,
-) -> _Order:
-    if channel not in CHANNELS:
-        raise DataError(f"{channel!r} is no channel; there are {', '.join(CHANNELS)}")
-    if not intent.why.strip() or not intent.who.strip():
-        raise DataError(f"a {action} needs a reason; the history keeps it", hint="say it with --why …")
-    stripped = replace(intent, why=intent.why.strip())
-    return _Order(model, channel, action, stripped, key, trusted or key.trusted, override_reason)
+    registry: ModelVersions
+    name: str
 
+    def __post_init__(self) -> None:
+        if self.name not in CHANNELS:
+            raise DataError(f"{self.name!r} is no channel; there are {', '.join(CHANNELS)}")
 
-def _caught_up(store: ObjectStore, order: _Order) -> Stand:
-    """Read a channel to change it, and write the newest entry of its history if whoever changed it last did not."""
-    at = stand(store, order.model, order.channel, order.trusted)
-    if at.pointer is not None and at.body is not None:
-        append(store, at.pointer, at.body)
-    return at
+    @property
+    def _label(self) -> str:
+        return f"{self.name!r} of {self.registry.model!r}"
 
+    def read(self, *, seen: int = 0) -> Pointer | None:
+        """Return the channel's pointer, or None if nothing was ever promoted to it.
 
-def _done_before(store: ObjectStore, order: _Order, version: int | None, at: Stand) -> Pointer | None:
-    """What this very step of this very run did before it was killed or its reply was lost, or None."""
-    if order.intent.run_id is None:
+        Args:
+            seen: the highest generation that the caller has seen; an older one is a replay and refused.
+
+        Raises:
+            IntegrityError: it is unsigned, signed by a key that is not trusted, changed, of another channel, or older
+                than `seen`.
+        """
+        return self._read(seen).pointer
+
+    def history(self) -> list[Pointer]:
+        """Return all pointers that the channel ever had, oldest first; the current one is the last.
+
+        Raises:
+            IntegrityError: an entry is missing, unsigned, changed or in the wrong place.
+        """
+        return self._history_of(self.snapshot())
+
+    def promote(
+        self, version: int, intent: Intent, *, override_reason: str | None = None, forward: bool = False
+    ) -> Change:
+        """Point the channel to `version`, after proving that version's manifest, verdict and blobs.
+
+        Args:
+            version: the version.
+            intent: who wants it and why.
+            override_reason: why a version is promoted though the gate has not accepted it.
+            forward: leave a channel alone that points to a newer version already: another run was quicker.
+
+        Raises:
+            DataError: no such version, or no reason.
+            GateRefused: the version's verdict is neither accepted nor overridden, and no reason was given here.
+            IntegrityError: the manifest, a blob, the channel or its history is invalid.
+            ConflictError: another change came in between, a prune is deleting the version's bytes, or `forward` and the
+                channel points to a newer version; nothing was changed.
+        """
+        intent = self._check(intent, "promote")
+        at = self._catch_up()
+        before = self._done_before(at, "promote", intent, version)
+        if before is not None:
+            return Change(before, changed=False)
+        if forward and at.pointer is not None and at.pointer.version > version:
+            raise ConflictError(
+                f"{self.name} of {self.registry.model!r} means version {at.pointer.version} already, "
+                f"which is newer than {version}",
+                hint="without --forward it goes back to the older one",
+            )
+        return self._change(at, version, "promote", intent, override_reason)
+
+    def rollback(self, intent: Intent, *, to: int | None = None) -> Change:
+        """Point the channel to an earlier version again, after proving that all its blobs are there and right.
+
+        The same rollback again (same run id; without one, the same person and reason) changes nothing, so that it can be
+        repeated after a crash. To go further back, give another reason or name the version.
+
+        Args:
+            intent: who wants it and why.
+            to: the version; unset: the one before the current one was promoted.
+
+        Raises:
+            DataError: there is no earlier version, no such version, or no reason.
+            IntegrityError: the version is damaged, or the channel or its history is invalid.
+            ConflictError: another change came in between, or a prune is deleting the version's bytes; nothing was
+                changed.
+        """
+        intent = self._check(intent, "rollback")
+        at = self._catch_up()
+        before = self._done_before(at, "rollback", intent, to)
+        if before is not None:
+            return Change(before, changed=False)
+        return self._change(at, to if to is not None else self._previous(at, intent), "rollback", intent)
+
+    def snapshot(self) -> Stand:
+        """Read the channel and check it against its history: it is never behind an entry that was written before."""
+        newest = max(self._entries(), default=0)  # read first: an entry follows its pointer
+        at = self._read(newest)
+        if at.pointer is None and newest:
+            raise IntegrityError(
+                f"the channel {self.name!r} is gone, though its history reaches generation {newest}",
+                hint="restore models/ from the backup: channels last",
+            )
+        return at
+
+    def _read(self, seen: int) -> Stand:
+        found = get_or_none(self.registry.store, layout.channel(self.registry.model, self.name))
+        if found is None:
+            return Stand()
+        pointer = read_bytes(found.body, self.registry.model, self.name, self.registry.trusted, seen=seen)
+        return Stand(pointer, found.body, found.etag)
+
+    def _entries(self) -> dict[int, str]:
+        """The keys of the history by generation."""
+        keys: dict[int, str] = {}
+        for stat in self.registry.store.list(layout.history(self.registry.model)):
+            parts = layout.parts_of_history_key(stat.key)
+            if parts and parts[1] == self.name:
+                if parts[0] in keys:
+                    raise IntegrityError(
+                        f"the history has two entries for generation {parts[0]} of {self.name}: {stat.key}"
+                    )
+                keys[parts[0]] = stat.key
+        return keys
+
+    def _history_of(self, at: Stand) -> list[Pointer]:
+        if at.pointer is None:
+            return []
+        keys = self._entries()
+        entries = []
+        for generation in range(1, at.pointer.generation):
+            key = keys.get(generation)
+            if key is None:
+                raise IntegrityError(f"the history of {self._label} lacks generation {generation}")
+            body = self.registry.store.get(key).body
+            entry = decode_pointer(body, self.registry.trusted, self.registry.model, self.name, key)
+            if layout.history_entry(self.registry.model, entry.generation, self.name, entry.action) != key:
+                raise IntegrityError(f"{key} holds the entry of generation {entry.generation}")
+            entries.append(entry)
+        return [*entries, at.pointer]
+
+    def _check(self, intent: Intent, action: Action) -> Intent:
+        """Return the intent as the history keeps it. Nothing is written without a reason and a signing key."""
+        self.registry.signing_key()
+        if not intent.why.strip() or not intent.who.strip():
+            raise DataError(f"a {action} needs a reason; the history keeps it", hint="say it with --why …")
+        return replace(intent, why=intent.why.strip())
+
+    def _catch_up(self) -> Stand:
+        """Read the channel to change it, and write the newest entry of its history if its writer was killed before."""
+        at = self.snapshot()
+        if at.pointer is not None and at.body is not None:
+            append(self.registry.store, at.pointer, at.body)
+        return at
+
+    def _done_before(self, at: Stand, action: Action, intent: Intent, version: int | None) -> Pointer | None:
+        """What the same step of the same run did before it was killed or its reply was lost, or None."""
+        if intent.run_id is None:
+            return None
+        for entry in reversed(self._history_of(at)):
+            if (entry.run_id, entry.action) == (intent.run_id, action) and version in {None, entry.version}:
+                return entry
         return None
-    for entry in reversed(history_of(store, order.model, order.channel, order.trusted, at)):
-        same = (entry.run_id, entry.action) == (order.intent.run_id, order.action)
-        if same and version in {None, entry.version}:
-            return entry
-    return None
+
+    def _previous(self, at: Stand, intent: Intent) -> int:
+        """The version that a rollback goes to that names none."""
+        now = at.pointer
+        if now and not intent.run_id and (now.action, now.who, now.why) == ("rollback", intent.who, intent.why):
+            return now.version  # the same command again: it was done, its end was not seen
+        back = ways_back(self._history_of(at))
+        if len(back) < 2:
+            raise DataError(
+                f"the channel {self._label} has meant no other version before",
+                hint="`orchard rollback --to VERSION` goes to any version; `orchard versions` lists them",
+            )
+        return back[-2]
+
+    def _change(
+        self, at: Stand, version: int, action: Action, intent: Intent, override_reason: str | None = None
+    ) -> Change:
+        """Swap the channel from what was read to `version`, after proving that version."""
+        manifest = self.registry.manifest(version)
+        _require_verdict(manifest, override_reason)
+        before = at.pointer
+        if before and (before.version, before.manifest_sha256) == (version, manifest.document_sha256):
+            self.registry.verify(manifest)
+            return Change(before, changed=False)
+        pointer = self._pointer(manifest, before, action, intent, override_reason)
+        blobs = [file.sha256 for file in manifest.files]
+        hold_change(self.registry.store, self.registry.model, self.name, pointer.generation, version, blobs)
+        self.registry.verify(manifest)
+        body = canonical_json(sign(encode(pointer), self.registry.signing_key()))
+        try:
+            swap_once(self.registry.store, layout.channel(self.registry.model, self.name), body, at.etag)
+        except ObjectChanged as error:
+            raise ConflictError(
+                f"somebody else changed the channel {self._label} meanwhile; nothing was changed",
+                hint="`orchard history` shows what it says now; run the same command again if it is still right",
+            ) from error
+        append(self.registry.store, pointer, body)
+        return Change(pointer, changed=True)
+
+    def _pointer(
+        self, manifest: Manifest, before: Pointer | None, action: Action, intent: Intent, override_reason: str | None
+    ) -> Pointer:
+        """The pointer to a version that follows `before`."""
+        return Pointer(
+            format=FORMAT,
+            model=self.registry.model,
+            channel=self.name,
+            version=manifest.version,
+            generation=before.generation + 1 if before else 1,
+            manifest_sha256=manifest.document_sha256,
+            action=action,
+            previous=before.version if before else None,
+            who=intent.who,
+            why=intent.why,
+            verdict=manifest.gate.verdict,
+            override_reason=override_reason if not manifest.gate.passes else None,
+            run_id=intent.run_id,
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        )
 
 
-def _check_verdict(manifest: Manifest, override_reason: str | None) -> None:
+def _require_verdict(manifest: Manifest, override_reason: str | None) -> None:
     if not manifest.gate.passes and not (override_reason and override_reason.strip()):
         raise GateRefused(
             f"the gate's verdict on version {manifest.version} is {manifest.gate.verdict!r}: {manifest.gate.reason}",
-            hint="`--override-reason …` promotes it all the same; the reason is kept in the history for ever",
+            hint="`--override-reason …` promotes it all the same; the history keeps the reason permanently",
         )
-
-
-def _next(order: _Order, before: Pointer | None, manifest: Manifest) -> Pointer:
-    return Pointer(
-        format=FORMAT,
-        model=order.model,
-        channel=order.channel,
-        version=manifest.version,
-        generation=before.generation + 1 if before else 1,
-        manifest_sha256=manifest.document_sha256,
-        action=order.action,
-        previous=before.version if before else None,
-        who=order.intent.who,
-        why=order.intent.why,
-        verdict=manifest.gate.verdict,
-        override_reason=order.override_reason if not manifest.gate.passes else None,
-        run_id=order.intent.run_id,
-        created=datetime.now(UTC).isoformat(timespec="microseconds"),
-    )
-
-
-def _change(store: ObjectStore, order: _Order, version: int, at: Stand) -> Change:
-    """Swap the channel from what was read to `version`, after proving that version."""
-    manifest = read_manifest(store, order.model, version, order.trusted)
-    _check_verdict(manifest, order.override_reason)
-    before = at.pointer
-    if before and (before.version, before.manifest_sha256) == (version, manifest.document_sha256):
-        verify_blobs(store, manifest)
-        return Change(before, changed=False)
-    generation = before.generation + 1 if before else 1
-    blobs = [file.sha256 for file in manifest.files]
-    hold_change(store, order.model, order.channel, generation, version, blobs)
-    verify_blobs(store, manifest)
-    pointer = _next(order, before, manifest)
-    body = canonical_json(sign(encode(pointer), order.key))
-    try:
-        swap_once(store, layout.channel(order.model, order.channel), body, at.etag)
-    except ObjectChanged as error:
-        raise ConflictError(
-            f"somebody else changed the channel {order.channel!r} of {order.model!r} meanwhile; nothing was changed",
-            hint="`orchard history` shows what it says now; run the same command again if it is still right",
-        ) from error
-    append(store, pointer, body)
-    return Change(pointer, changed=True)
-
-
-def promote(
-    store: ObjectStore,
-    model: str,
-    channel: str,
-    version: int,
-    key: SigningKey,
-    intent: Intent,
-    *,
-    trusted: TrustedKeys | None = None,
-    override_reason: str | None = None,
-    forward: bool = False,
-) -> Change:
-    """Make a channel mean `version`, after proving that version's manifest, verdict and blobs.
-
-    Args:
-        store: where.
-        model: the model's name.
-        channel: the channel's name.
-        version: the version it shall mean.
-        key: signs the pointer.
-        intent: who wants it and why.
-        trusted: keys that are believed; unset: `key` alone.
-        override_reason: why a version is promoted though the gate has not accepted it.
-        forward: leave a channel alone that means a newer version already: somebody else's run was quicker.
-
-    Raises:
-        DataError: no such version or channel, or no reason.
-        GateRefused: the version's verdict is neither accepted nor overridden, and no reason was given here.
-        IntegrityError: the manifest, a blob, the channel or its history is not what it must be.
-        ConflictError: somebody else changed the channel in between, a prune is deleting the version's bytes, or
-            `forward` and the channel means a newer version; nothing was changed.
-    """
-    order = _order(model, channel, "promote", intent, key, trusted, override_reason)
-    at = _caught_up(store, order)
-    before = _done_before(store, order, version, at)
-    if forward and before is None and at.pointer is not None and at.pointer.version > version:
-        raise ConflictError(
-            f"{channel} of {model!r} means version {at.pointer.version} already, which is newer than {version}",
-            hint="without --forward it goes back to the older one",
-        )
-    return Change(before, changed=False) if before else _change(store, order, version, at)
 
 
 def ways_back(entries: list[Pointer]) -> list[int]:
     """The versions that rollbacks go to, from the last one on: the current version, the one before it, and so on.
 
-    What was rolled back from is not among them.
-
-    Versions pile up, a rollback to one in the pile takes off what lies above it: after 1, 2, 3 and a rollback to 2, the next
-    rollback goes to 1, not to the 3 that was found bad.
+    A version that a rollback left is not among them. Versions form a stack, and a rollback to one in the stack removes
+    those above it: after 1, 2, 3 and a rollback to 2, the next rollback goes to 1, not to the 3 that was found bad.
     """
-    pile: list[int] = []
+    stack: list[int] = []
     for entry in entries:
-        if entry.action == "rollback" and entry.version in pile:
-            while pile[-1] != entry.version:
-                pile.pop()
-        elif not pile or pile[-1] != entry.version:
-            pile.append(entry.version)
-    return pile
-
-
-def _target(store: ObjectStore, order: _Order, at: Stand) -> int:
-    """Where a rollback goes that names no version."""
-    now, intent = at.pointer, order.intent
-    if now and not intent.run_id and (now.action, now.who, now.why) == (order.action, intent.who, intent.why):
-        return now.version  # the same command again: it was done, its end was not seen
-    back = ways_back(history_of(store, order.model, order.channel, order.trusted, at))
-    if len(back) < 2:
-        raise DataError(
-            f"the channel {order.channel!r} of {order.model!r} has meant no other version before",
-            hint="`orchard rollback --to VERSION` goes to any version; `orchard versions` lists them",
-        )
-    return back[-2]
-
-
-def rollback(
-    store: ObjectStore,
-    model: str,
-    channel: str,
-    key: SigningKey,
-    intent: Intent,
-    *,
-    to: int | None = None,
-    trusted: TrustedKeys | None = None,
-) -> Change:
-    """Make a channel mean an earlier version again, after proving that all its blobs are there and right.
-
-    The same rollback again (same run id; without one, the same person and reason) changes nothing, so that it can be
-    repeated after a crash; to go further back, say why, or say where to.
-
-    Args:
-        store: where.
-        model: the model's name.
-        channel: the channel's name.
-        key: signs the pointer.
-        intent: who wants it and why.
-        to: the version; unset: what the channel meant before the current one was promoted.
-        trusted: keys that are believed; unset: `key` alone.
-
-    Raises:
-        DataError: there is nothing to go back to, no such version or channel, or no reason.
-        IntegrityError: the version is damaged, or the channel or its history is not what it must be.
-        ConflictError: somebody else changed the channel in between, or a prune is deleting the version's bytes; nothing
-            was changed.
-    """
-    order = _order(model, channel, "rollback", intent, key, trusted)
-    at = _caught_up(store, order)
-    before = _done_before(store, order, to, at)
-    if before is not None:
-        return Change(before, changed=False)
-    return _change(store, order, to if to is not None else _target(store, order, at), at)
+        if entry.action == "rollback" and entry.version in stack:
+            while stack[-1] != entry.version:
+                stack.pop()
+        elif not stack or stack[-1] != entry.version:
+            stack.append(entry.version)
+    return stack

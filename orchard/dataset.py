@@ -7,7 +7,7 @@ never blocks the next writer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from orchard.documents import FORMAT, MAX_BYTES, STRICT, canonical_json, decode,
 from orchard.errors import ConflictError, DataError, IntegrityError, ObjectChanged, ObjectNotFound
 from orchard.store.objects import ObjectStore
 
-__all__ = ["Committed", "DatasetVersion", "commit", "current", "find", "made_by", "read", "versions"]
+__all__ = ["Committed", "Dataset", "DatasetVersion"]
 
 RECENT = 20
 """Among how many versions a retry looks for the one that its run has made."""
@@ -73,12 +73,6 @@ class _Pointer:
     digest: str
 
 
-def _pointer(store: ObjectStore, name: str) -> tuple[_Pointer | None, str | None]:
-    key = layout.dataset_current(name)
-    found = get_or_none(store, key)
-    return (None, None) if found is None else (decode(_Pointer, parse(found.body, key), key), found.etag)
-
-
 def _decode(body: bytes, name: str, version: int, key: str) -> DatasetVersion:
     found = decode(DatasetVersion, parse(body, key), key)
     if (found.name, found.version) != (name, version):
@@ -88,141 +82,160 @@ def _decode(body: bytes, name: str, version: int, key: str) -> DatasetVersion:
     return found
 
 
-def read(store: ObjectStore, name: str, version: int) -> DatasetVersion:
-    """Return one version.
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset in a store.
 
-    Raises:
-        DataError: there is no such version.
-        IntegrityError: its document is not what it must be.
+    Attributes:
+        store: the store.
+        name: the dataset's name.
     """
-    key = layout.dataset_version(name, version)
-    try:
-        return _decode(store.get(key).body, name, version, key)
-    except ObjectNotFound as error:
-        raise DataError(f"the dataset {name!r} has no version {version} in {store.name}") from error
 
+    store: ObjectStore
+    name: str
 
-def current(store: ObjectStore, name: str) -> DatasetVersion | None:
-    """Return the current version, or None if nothing has been ingested yet. Raises `IntegrityError`."""
-    pointer, _ = _pointer(store, name)
-    if pointer is None:
-        return None
-    found = read(store, name, pointer.version)
-    if found.digest != pointer.digest:
-        raise IntegrityError(f"{layout.dataset_current(name)} names another digest than version {found.version} has")
-    return found
+    def version(self, number: int) -> DatasetVersion:
+        """Return one version.
 
+        Raises:
+            DataError: there is no such version.
+            IntegrityError: its document is invalid.
+        """
+        key = layout.dataset_version(self.name, number)
+        try:
+            return _decode(self.store.get(key).body, self.name, number, key)
+        except ObjectNotFound as error:
+            raise DataError(f"the dataset {self.name!r} has no version {number} in {self.store.name}") from error
 
-def versions(store: ObjectStore, name: str) -> list[int]:
-    """Return the numbers of all versions, ascending."""
-    found = (layout.version_of_dataset_key(stat.key) for stat in store.list(layout.dataset_versions(name)))
-    return sorted(number for number in found if number is not None)
+    def current(self) -> DatasetVersion | None:
+        """Return the current version, or None if nothing has been ingested yet. Raises `IntegrityError`."""
+        pointer, _ = self._pointer()
+        if pointer is None:
+            return None
+        found = self.version(pointer.version)
+        if found.digest != pointer.digest:
+            key = layout.dataset_current(self.name)
+            raise IntegrityError(f"{key} names another digest than version {found.version} has")
+        return found
 
+    def require(self, number: int | None = None) -> DatasetVersion:
+        """Return one version; None: the current one.
 
-def find(store: ObjectStore, name: str, digest: str) -> DatasetVersion | None:
-    """Return the newest version that has this digest, or None; the current one costs two requests, others a search."""
-    pointer, _ = _pointer(store, name)
-    if pointer is not None and pointer.digest == digest:
-        return read(store, name, pointer.version)
-    for number in reversed(versions(store, name)):
-        found = read(store, name, number)
-        if found.digest == digest:
-            return found
-    return None
+        Raises:
+            DataError: there is no such version, or nothing has been ingested yet.
+            IntegrityError: its document is invalid.
+        """
+        found = self.current() if number is None else self.version(number)
+        if found is None:
+            raise DataError(
+                f"{self.store.name} has no dataset {self.name!r}",
+                hint="`orchard ingest SOURCE…` makes its first version; ORCHARD_DATASET names another",
+            )
+        return found
 
+    def versions(self) -> list[int]:
+        """Return the numbers of all versions, ascending."""
+        stats = self.store.list(layout.dataset_versions(self.name))
+        numbers = (layout.version_of_dataset_key(stat.key) for stat in stats)
+        return sorted(number for number in numbers if number is not None)
 
-def made_by(store: ObjectStore, name: str, run_id: str) -> DatasetVersion | None:
-    """Return the version that a run made, if it is among the newest ones; None otherwise."""
-    for number in reversed(versions(store, name)[-RECENT:]):
-        found = read(store, name, number)
-        if found.run_id == run_id:
-            return found
-    return None
+    def find(self, digest: str) -> DatasetVersion | None:
+        """Return the newest version that has this digest, or None.
 
+        The current version costs two requests, others a search.
+        """
+        pointer, _ = self._pointer()
+        if pointer is not None and pointer.digest == digest:
+            return self.version(pointer.version)
+        return self._newest(self.versions(), lambda version: version.digest == digest)
 
-def _advance(store: ObjectStore, name: str, to: DatasetVersion, etag: str | None) -> None:
-    """Move the pointer to a version that follows the one that was read; nothing to do if somebody was quicker."""
-    body = canonical_json({"version": to.version, "digest": to.digest})
-    try:
-        swap_once(store, layout.dataset_current(name), body, etag)
-    except ObjectChanged:
-        now, _ = _pointer(store, name)
-        if now is None or now.version < to.version:
-            raise
+    def made_by(self, run_id: str) -> DatasetVersion | None:
+        """Return the version that a run made, if it is among the newest ones; None otherwise."""
+        return self._newest(self.versions()[-RECENT:], lambda version: version.run_id == run_id)
 
+    def commit(
+        self,
+        index: Mapping[str, Any],
+        dvc_text: str,
+        *,
+        parent: int | None,
+        created_by: str,
+        validation: str | None = None,
+        run_id: str | None = None,
+    ) -> Committed:
+        """Make a new current version, once its shards are in the DVC remote.
 
-def _made(
-    name: str,
-    number: int,
-    index: Mapping[str, Any],
-    dvc_text: str,
-    parent: int | None,
-    validation: str | None,
-    created_by: str,
-    run_id: str | None,
-) -> DatasetVersion:
-    created = datetime.now(UTC).isoformat(timespec="microseconds")
-    return DatasetVersion(
-        FORMAT, name, number, digest(index), dict(index), parent, dvc_text, validation, created, created_by, run_id
-    )
+        If the current version has the same digest already, that one is returned and nothing is written.
 
+        Args:
+            index: the document ``index.json``; its digest is the version's identity.
+            dvc_text: the text of the `.dvc` file.
+            parent: the version that was current when `index` was made (None: there was none). If another one is current
+                by now, nothing is written: a commit never undoes another.
+            created_by: who.
+            validation: SHA-256 of the validation report.
+            run_id: the run that this belongs to.
 
-def commit(
-    store: ObjectStore,
-    name: str,
-    index: Mapping[str, Any],
-    dvc_text: str,
-    *,
-    parent: int | None,
-    created_by: str,
-    validation: str | None = None,
-    run_id: str | None = None,
-) -> Committed:
-    """Make a new current version, once its shards are in the DVC remote.
+        Raises:
+            ConflictError: another commit came after `parent`.
+            DataError: the documents are too large.
+        """
+        made = DatasetVersion(
+            format=FORMAT,
+            name=self.name,
+            version=(parent or 0) + 1,
+            digest=digest(index),
+            index=dict(index),
+            parent=parent,
+            dvc=dvc_text,
+            validation=validation,
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
+            created_by=created_by,
+            run_id=run_id,
+        )
+        pointer, etag = self._pointer()
+        if pointer is not None and pointer.digest == made.digest:
+            return Committed(self.version(pointer.version), created=False)
+        current = pointer.version if pointer else None
+        if current != parent:
+            raise self._outdated(parent, current)
+        return self._commit(made, etag)
 
-    If the current version has the same digest already, that one is returned and nothing is written.
+    def _commit(self, made: DatasetVersion, etag: str | None) -> Committed:
+        body = canonical_json(encode(made))
+        if len(body) > MAX_BYTES:
+            raise DataError(
+                f"the index of {self.name!r} has {len(body)} bytes; at most {MAX_BYTES} fit into one version"
+            )
+        key = layout.dataset_version(self.name, made.version)
+        found = create_once(self.store, key, body).body
+        there = made if found == body else _decode(found, self.name, made.version, key)
+        self._advance(there, etag)
+        if there.digest != made.digest:
+            raise self._outdated(made.parent, there.version)
+        return Committed(there, created=found == body)
 
-    Args:
-        store: where.
-        name: the dataset's.
-        index: the document ``index.json``; its digest is the version's identity.
-        dvc_text: the text of the `.dvc` file.
-        parent: the version that was current when `index` was made (None: there was none). If another one is current
-            by now, nothing is written: a commit never undoes another.
-        created_by: who.
-        validation: SHA-256 of the validation report.
-        run_id: the run that this belongs to.
+    def _advance(self, to: DatasetVersion, etag: str | None) -> None:
+        """Move the pointer to a version that follows the one that was read; nothing to do if another writer did."""
+        body = canonical_json({"version": to.version, "digest": to.digest})
+        try:
+            swap_once(self.store, layout.dataset_current(self.name), body, etag)
+        except ObjectChanged:
+            now, _ = self._pointer()
+            if now is None or now.version < to.version:
+                raise
 
-    Raises:
-        ConflictError: somebody else committed since `parent`.
-        DataError: the documents are too large.
-    """
-    made = _made(name, (parent or 0) + 1, index, dvc_text, parent, validation, created_by, run_id)
-    pointer, etag = _pointer(store, name)
-    if pointer is not None and pointer.digest == made.digest:
-        return Committed(read(store, name, pointer.version), created=False)
-    at = pointer.version if pointer else None
-    if at != parent:
-        raise _behind(name, parent, at)
-    return _commit(store, made, etag)
+    def _pointer(self) -> tuple[_Pointer | None, str | None]:
+        key = layout.dataset_current(self.name)
+        found = get_or_none(self.store, key)
+        return (None, None) if found is None else (decode(_Pointer, parse(found.body, key), key), found.etag)
 
+    def _newest(self, numbers: list[int], accept: Callable[[DatasetVersion], bool]) -> DatasetVersion | None:
+        return next((found for number in reversed(numbers) if accept(found := self.version(number))), None)
 
-def _commit(store: ObjectStore, made: DatasetVersion, etag: str | None) -> Committed:
-    body = canonical_json(encode(made))
-    if len(body) > MAX_BYTES:
-        raise DataError(f"the index of {made.name!r} has {len(body)} bytes; at most {MAX_BYTES} fit into one version")
-    key = layout.dataset_version(made.name, made.version)
-    found = create_once(store, key, body).body
-    there = made if found == body else _decode(found, made.name, made.version, key)
-    _advance(store, made.name, there, etag)
-    if there.digest != made.digest:
-        raise _behind(made.name, made.parent, there.version)
-    return Committed(there, created=found == body)
-
-
-def _behind(name: str, parent: int | None, at: int | None) -> ConflictError:
-    return ConflictError(
-        f"somebody else committed to the dataset {name!r}: version {at or 'none'} is current, "
-        f"this work started from version {parent or 'none'}; nothing was written",
-        hint="`orchard pull` the current version and run the same command again",
-    )
+    def _outdated(self, parent: int | None, current: int | None) -> ConflictError:
+        return ConflictError(
+            f"somebody else committed to the dataset {self.name!r}: version {current or 'none'} is current, "
+            f"this work started from version {parent or 'none'}; nothing was written",
+            hint="`orchard pull` the current version and run the same command again",
+        )

@@ -13,8 +13,8 @@ from itertools import islice
 from orchard import layout
 from orchard.errors import ObjectNotFound
 from orchard.journal import objects_by_run, read_runs
-from orchard.pruning import Pruned, Wish, prune
-from orchard.signing import TrustedKeys
+from orchard.pruning import Pruned, Wish
+from orchard.registry import Registry
 from orchard.store.objects import ObjectStore, Stat
 
 __all__ = ["Expired", "Kept", "Swept", "sweep"]
@@ -66,24 +66,23 @@ class Swept:
     logs: Expired
 
 
-def sweep(store: ObjectStore, model: str, trusted: TrustedKeys, kept: Kept, now: datetime, *, delete: bool) -> Swept:
-    """Delete what nobody needs any more, or say how much that is. Records of runs, manifests and histories stay for ever.
+def sweep(registry: Registry, kept: Kept, now: datetime, *, delete: bool) -> Swept:
+    """Delete what nobody needs any more, or report how much that is. Records of runs, manifests and histories stay.
 
     Args:
-        store: where.
-        model: the model whose versions and captures are looked at; runs and logs of all models are.
-        trusted: the keys that are believed.
+        registry: whose versions and captures are looked at; runs and logs are those of all models in its store.
         kept: for how long things are kept.
         now: the time, UTC.
         delete: False: only look.
 
     Raises:
         ConflictError: another prune is at work.
-        IntegrityError: a manifest, a channel, a history or a run cannot be believed: nothing more is deleted.
+        IntegrityError: a manifest, a channel, a history or a run is invalid: nothing more is deleted.
         StoreError: the store did not answer or refused.
     """
+    store, model = registry.store, registry.model
     wish = Wish(kept.versions, kept.served, delete, resume=_is_stale(store, model, now))
-    pruned = prune(store, model, trusted, wish)
+    pruned = registry.prune(wish)
     objects = objects_by_run(store)
     started = {run.run_id: datetime.fromisoformat(run.started) for run in read_runs(store, objects)}
 

@@ -1,4 +1,4 @@
-"""What channels say and ever said: signed pointers and their history, read and verified.
+"""Signed pointers, the documents of which channels and their history consist: read, verified, kept.
 
 A channel is one signed object that is swapped, with a generation that counts every change; the swap is the commit. The
 object itself says who, why and from where, and the history keeps its very bytes, entry by entry. Before a channel is
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from orchard import layout
-from orchard.commits import create_once, get_or_none
+from orchard.commits import create_once
 from orchard.documents import STRICT, decode
 from orchard.errors import IntegrityError
 from orchard.signing import TrustedKeys, read_signed
 from orchard.store.objects import ObjectStore
 
-__all__ = ["CHANNELS", "Action", "Pointer", "Stand", "append", "history", "history_of", "read", "read_bytes", "stand"]
+__all__ = ["CHANNELS", "Action", "Pointer", "Stand", "append", "decode_pointer", "read_bytes"]
 
 CHANNELS = ("stable", "canary", "shadow")
 
@@ -73,7 +73,8 @@ class Stand:
     etag: str | None = None
 
 
-def _decode(body: bytes, trusted: TrustedKeys, model: str, channel: str, key: str) -> Pointer:
+def decode_pointer(body: bytes, trusted: TrustedKeys, model: str, channel: str, key: str) -> Pointer:
+    """Verify and read a signed pointer of a channel. Raises `IntegrityError`."""
     found = decode(Pointer, read_signed(body, trusted, key), key)
     if (found.model, found.channel) != (model, channel):
         raise IntegrityError(f"{key} is the pointer of channel {found.channel!r} of {found.model!r}")
@@ -83,9 +84,20 @@ def _decode(body: bytes, trusted: TrustedKeys, model: str, channel: str, key: st
 
 
 def read_bytes(body: bytes, model: str, channel: str, trusted: TrustedKeys, *, seen: int = 0) -> Pointer:
-    """Verify and read the bytes of a channel's object, for callers that fetch it themselves (see `read`)."""
+    """Verify and read the bytes of a channel's object.
+
+    Args:
+        body: the bytes.
+        model: the model's name.
+        channel: the channel's name.
+        trusted: the keys whose signatures are trusted.
+        seen: the highest generation that the caller has seen; an older one is a replay and refused.
+
+    Raises:
+        IntegrityError: unsigned, signed by a key that is not trusted, changed, of another channel, or older than `seen`.
+    """
     key = layout.channel(model, channel)
-    found = _decode(body, trusted, model, channel, key)
+    found = decode_pointer(body, trusted, model, channel, key)
     if found.generation < seen:
         raise IntegrityError(
             f"{key} is at generation {found.generation}, but generation {seen} has been seen: "
@@ -95,77 +107,8 @@ def read_bytes(body: bytes, model: str, channel: str, trusted: TrustedKeys, *, s
     return found
 
 
-def read(store: ObjectStore, model: str, channel: str, trusted: TrustedKeys, *, seen: int = 0) -> Pointer | None:
-    """Return what a channel says, or None if nothing was ever promoted to it.
-
-    Args:
-        store: where.
-        model: the model's name.
-        channel: the channel's.
-        trusted: the keys that are believed.
-        seen: the highest generation that the caller has seen; an older one is a replay and refused.
-
-    Raises:
-        IntegrityError: unsigned, signed by a key that is not trusted, changed, of another channel, or older than `seen`.
-    """
-    found = get_or_none(store, layout.channel(model, channel))
-    return None if found is None else read_bytes(found.body, model, channel, trusted, seen=seen)
-
-
-def _entries(store: ObjectStore, model: str, channel: str) -> dict[int, str]:
-    """The keys of a channel's history by generation."""
-    found: dict[int, str] = {}
-    for stat in store.list(layout.history(model)):
-        parts = layout.parts_of_history_key(stat.key)
-        if parts and parts[1] == channel:
-            if parts[0] in found:
-                raise IntegrityError(f"the history has two entries for generation {parts[0]} of {channel}: {stat.key}")
-            found[parts[0]] = stat.key
-    return found
-
-
-def stand(store: ObjectStore, model: str, channel: str, trusted: TrustedKeys) -> Stand:
-    """Read a channel and hold it against its history: it is never behind an entry that was written before."""
-    newest = max(_entries(store, model, channel), default=0)  # read first: an entry follows its pointer
-    found = get_or_none(store, layout.channel(model, channel))
-    if found is None:
-        if newest:
-            raise IntegrityError(
-                f"the channel {channel!r} is gone, though its history reaches generation {newest}",
-                hint="restore models/ from the backup: channels last",
-            )
-        return Stand()
-    return Stand(read_bytes(found.body, model, channel, trusted, seen=newest), found.body, found.etag)
-
-
 def append(store: ObjectStore, pointer: Pointer, body: bytes) -> None:
     """Keep a pointer's bytes in the history, once."""
     key = layout.history_entry(pointer.model, pointer.generation, pointer.channel, pointer.action)
     if create_once(store, key, body).body != body:
         raise IntegrityError(f"{key} is not what the channel said at generation {pointer.generation}")
-
-
-def history(store: ObjectStore, model: str, channel: str, trusted: TrustedKeys) -> list[Pointer]:
-    """Return everything that a channel ever said, oldest first; what it says now is the last.
-
-    Raises:
-        IntegrityError: an entry is missing, unsigned, changed or in the wrong place.
-    """
-    return history_of(store, model, channel, trusted, stand(store, model, channel, trusted))
-
-
-def history_of(store: ObjectStore, model: str, channel: str, trusted: TrustedKeys, at: Stand) -> list[Pointer]:
-    """`history`, of a channel that has been read already."""
-    if at.pointer is None:
-        return []
-    keys = _entries(store, model, channel)
-    found = []
-    for generation in range(1, at.pointer.generation):
-        key = keys.get(generation)
-        if key is None:
-            raise IntegrityError(f"the history of {channel!r} of {model!r} lacks generation {generation}")
-        entry = _decode(store.get(key).body, trusted, model, channel, key)
-        if layout.history_entry(model, entry.generation, channel, entry.action) != key:
-            raise IntegrityError(f"{key} holds the entry of generation {entry.generation}")
-        found.append(entry)
-    return [*found, at.pointer]

@@ -1,12 +1,13 @@
 """The one place where something is deleted: bytes of versions that nobody can need any more.
 
-Manifests, claims and histories stay for ever: they are small, and numbers, rollbacks and proofs rest on them. What goes
-are blobs that no version needs which is kept: the newest ones, what channels mean, what they can be rolled back to, what
-is served, and what somebody is publishing or promoting at this moment (see `orchard.holds`). A version whose bytes are
-gone is promoted by nobody, for promoting proves them; publishing the same files again brings it back under its number.
+Manifests, claims and histories stay permanently: they are small, and numbers, rollbacks and proofs rest on them. A prune
+deletes the blobs that no kept version needs. Kept are the newest versions, those that channels point to or can be rolled
+back to, those that are served, and those that a publish or promote needs at this moment (see `orchard.holds`). A version
+whose bytes are gone cannot be promoted, for promoting proves them; publishing the same files again brings it back under
+its number.
 
-A prune goes in rounds: it marks what it will delete, looks once more at what is needed, deletes the rest, and takes the
-mark away. Killed anywhere, it leaves the mark, which says what to go on with.
+A prune goes in rounds: it marks what it will delete, reads once more what is needed, deletes the rest, and takes the
+mark away. Killed anywhere, it leaves the mark, which names what a resumed prune deletes.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from orchard import layout
-from orchard.channels import ways_back
+from orchard.channels import Channel, ways_back
 from orchard.commits import swap_once
 from orchard.documents import FORMAT, canonical_json, encode
 from orchard.errors import ConflictError, DataError, ObjectChanged
 from orchard.holds import Hold, Mark, holds, read_mark
-from orchard.pointers import CHANNELS, Pointer, history
-from orchard.registry import read_manifest, versions
-from orchard.signing import TrustedKeys
+from orchard.pointers import CHANNELS, Pointer
 from orchard.store.objects import ObjectStore, Stat
+from orchard.versions import ModelVersions
 
 __all__ = ["KEEP", "ROUND", "Pruned", "Wish", "prune"]
 
@@ -77,43 +77,43 @@ class _Needs:
     blobs: frozenset[str]
 
 
-def _reasons(said: dict[str, list[Pointer]], numbers: list[int], wish: Wish) -> dict[int, tuple[str, ...]]:
+def _reasons(histories: dict[str, list[Pointer]], numbers: list[int], wish: Wish) -> dict[int, tuple[str, ...]]:
     """The versions that stay, with the reasons."""
-    found: dict[int, list[str]] = {}
-    for channel, entries in said.items():
+    reasons: dict[int, list[str]] = {}
+    for channel, entries in histories.items():
         for steps, version in enumerate(reversed(ways_back(entries)[-wish.keep - 1 :])):
-            found.setdefault(version, []).append(f"{channel}, {steps} back" if steps else channel)
+            reasons.setdefault(version, []).append(f"{channel}, {steps} back" if steps else channel)
     for number in numbers[-wish.keep :]:
-        found.setdefault(number, []).append("new")
+        reasons.setdefault(number, []).append("new")
     for number in wish.served & set(numbers):
-        found.setdefault(number, []).append("served")
-    return {number: tuple(found[number]) for number in sorted(found)}
+        reasons.setdefault(number, []).append("served")
+    return {number: tuple(reasons[number]) for number in sorted(reasons)}
 
 
-def _needs(store: ObjectStore, model: str, trusted: TrustedKeys, wish: Wish) -> _Needs:
-    """What must stay. Holds are read before channels and versions: who let go of one has committed by then."""
-    held = list(holds(store, model))
-    said = {channel: history(store, model, channel, trusted) for channel in CHANNELS}
-    kept = _reasons(said, versions(store, model), wish)
+def _needs(registry: ModelVersions, wish: Wish) -> _Needs:
+    """What must stay. Holds are read before channels and versions: who released one has committed by then."""
+    held = list(holds(registry.store, registry.model))
+    histories = {name: Channel(registry, name).history() for name in CHANNELS}
+    kept = _reasons(histories, registry.versions(), wish)
     blobs: set[str] = set()
     count = 0
     for key, hold in held:
-        if _is_over(hold, said):
+        if _is_over(hold, histories):
             if wish.delete:
-                store.delete(key)  # what comes under this key again is over too
+                registry.store.delete(key)  # what comes under this key again is over too
         elif hold.channel is not None or not wish.unfinished:
             blobs.update(hold.blobs)
             count += 1
     for number in kept:
-        blobs.update(file.sha256 for file in read_manifest(store, model, number, trusted).files)
+        blobs.update(file.sha256 for file in registry.manifest(number).files)
     return _Needs(kept, count, frozenset(blobs))
 
 
-def _is_over(hold: Hold, said: dict[str, list[Pointer]]) -> bool:
+def _is_over(hold: Hold, histories: dict[str, list[Pointer]]) -> bool:
     """Whether the change that holds can happen no more: the channel, as it was read here, is past it."""
     if hold.channel is None or hold.generation is None:
         return False
-    return hold.generation <= len(said.get(hold.channel, ()))  # a history has every generation from 1 on
+    return hold.generation <= len(histories.get(hold.channel, ()))  # a history has every generation from 1 on
 
 
 def _surplus(store: ObjectStore, model: str, needs: _Needs) -> list[tuple[str, Stat]]:
@@ -145,26 +145,21 @@ def _delete_marked(store: ObjectStore, mark: Mark, etag: str | None, needs: Call
     return gone
 
 
-def prune(store: ObjectStore, model: str, trusted: TrustedKeys, wish: Wish) -> Pruned:
-    """Delete the blobs that nobody can need any more, or say which they are.
-
-    Args:
-        store: where.
-        model: the model's name.
-        trusted: the keys that are believed.
-        wish: what shall stay.
+def prune(registry: ModelVersions, wish: Wish) -> Pruned:
+    """Delete the blobs that nobody can need any more, or report which they are.
 
     Raises:
         DataError: fewer than one version shall be kept.
         ConflictError: another prune is at work, or was killed and `wish.resume` is not set.
-        IntegrityError: a manifest, a channel or a history that is needed cannot be believed: nothing more is deleted.
+        IntegrityError: a manifest, a channel or a history that is needed is invalid: nothing more is deleted.
         StoreError: the store did not answer or refused.
     """
     if wish.keep < 1:
         raise DataError(f"{wish.keep} versions cannot be kept; expected at least 1")
+    store, model = registry.store, registry.model
 
     def needed() -> _Needs:
-        return _needs(store, model, trusted, wish)
+        return _needs(registry, wish)
 
     mark, etag = read_mark(store, model)
     if mark.doomed and wish.delete:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchard import documents, registry
+from orchard import documents
+from orchard.blobs import read_files
 from orchard.errors import DataError, IntegrityError
 from orchard.manifest import File
 
@@ -82,5 +83,5 @@ def read_candidate(folder: Path) -> Candidate:
             f"{path} is not what training writes ({type(error).__name__}: {error})",
             hint="`orchard train` makes a new one",
         ) from error
-    files = registry.read_files(folder / SAVED_MODEL)
+    files = read_files(folder / SAVED_MODEL)
     return Candidate(folder, files, files_digest(files), *texts, classes, document)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchard import documents
+from orchard.channels import Channel
 from orchard.errors import DataError, IntegrityError
 from orchard.gate import Bars, Check, Verdict, decide
 from training import pages
@@ -16,7 +17,7 @@ from training.candidate import Candidate, read_candidate
 from training.evaluation.assessment import Teller
 from training.evaluation.report import read_evaluation
 from training.evaluation.scores import ALL
-from training.incumbent import Channel, Served, judge_served
+from training.incumbent import Served, judge_served
 from training.workspace import Workspace
 
 __all__ = ["PAGE", "Judged", "check_belongs", "gate", "read_verdict"]
@@ -103,7 +104,9 @@ def _compare(channel: Channel | None, served: Served | None) -> dict[str, Any]:
         sentence = "Compared with nothing: no object store is set, so only the absolute bars were held against it."
         return {"channel": None, "version": None, "how": None, "sentence": sentence}
     if served is None:
-        sentence = f"Compared with nothing: the channel {channel.name} of {channel.model} means no version yet."
+        sentence = (
+            f"Compared with nothing: the channel {channel.name} of {channel.registry.model} means no version yet."
+        )
         return {"channel": channel.name, "version": None, "how": None, "sentence": sentence}
     how = "as recorded when it was published" if served.how == "recorded" else "asked again just now"
     sentence = f"Compared with version {served.version}, which {channel.name} means, on the same test photos, {how}."

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from orchard import documents, pointers, registry
-from orchard.blobs import receive
+from orchard import documents
+from orchard.channels import Channel
 from orchard.errors import DataError
 from orchard.manifest import Manifest
-from orchard.settings import Settings
-from orchard.signing import TrustedKeys, load_trusted
-from orchard.store import ObjectStore, open_store
 from training.candidate import files_digest
 from training.evaluation.assessment import Teller
 from training.evaluation.judge import ask
@@ -24,17 +21,7 @@ from training.evaluation.scores import score
 from training.sessions import open_model
 from training.shards import read_index
 
-__all__ = ["Channel", "Served", "download", "judge_served", "open_channel"]
-
-
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """A channel of a model in a store, and the keys that are believed there."""
-
-    store: ObjectStore
-    model: str
-    name: str
-    trusted: TrustedKeys
+__all__ = ["Served", "judge_served"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,34 +37,6 @@ class Served:
     version: int
     evaluation: Mapping[str, Any]
     how: Literal["recorded", "measured"]
-
-
-def open_channel(settings: Settings) -> Channel | None:
-    """The channel that the settings mean; None where no store is set.
-
-    Raises:
-        SettingsError: a store is set, and no key that is trusted in it.
-    """
-    if settings.store_url is None:
-        return None
-    settings.require("trusted_keys_file")
-    trusted = load_trusted(settings.trusted_keys_file)  # type: ignore[arg-type]  # required the line before
-    return Channel(open_store(settings), settings.model, settings.channel, trusted)
-
-
-def download(channel: Channel, manifest: Manifest, folder: Path) -> None:
-    """Bring a version's files into a folder, each held against its size and SHA-256.
-
-    Args:
-        channel: where it is.
-        manifest: the version's, verified: its paths stay inside the folder.
-        folder: where to; only a call that returns has filled it.
-
-    Raises:
-        IntegrityError: a file is missing in the store, or is not what was published.
-    """
-    for file in manifest.files:
-        receive(channel.store, channel.model, file, folder / file.path)
 
 
 def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], tell: Teller) -> Served | None:
@@ -99,12 +58,10 @@ def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], tell:
         IntegrityError: pointer, manifest or a file is not what was signed.
         StoreError: the store did not answer.
     """
-    pointer = pointers.read(channel.store, channel.model, channel.name, channel.trusted)
+    pointer = channel.read()
     if pointer is None:
         return None
-    manifest = registry.read_manifest(
-        channel.store, channel.model, pointer.version, channel.trusted, sha256=pointer.manifest_sha256
-    )
+    manifest = channel.registry.manifest(pointer.version, pointer.manifest_sha256)
     recorded = recall(manifest, dataset["digest"])
     if recorded is not None:
         return Served(manifest.version, recorded, "recorded")
@@ -129,6 +86,6 @@ def _measure(channel: Channel, manifest: Manifest, data: Path, digest: str) -> d
     photos = read_test_photos(data)
     with tempfile.TemporaryDirectory(prefix="orchard-incumbent-") as temporary:
         folder = Path(temporary) / "saved_model"
-        download(channel, manifest, folder)
+        channel.registry.download(manifest, folder)
         with open_model(folder) as session:
             return score(ask(session, photos), index.classes)

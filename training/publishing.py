@@ -12,52 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchard import __version__, dataset, documents, layout, pointers, registry, runs
-from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, SettingsError
+from orchard import __version__, documents, layout, runs
+from orchard.channels import Channel
+from orchard.dataset import Dataset
+from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError
 from orchard.manifest import DatasetRef, Facts, GateRecord, publish_id
-from orchard.settings import Settings
-from orchard.signing import SigningKey, load_key, load_trusted
-from orchard.store import ObjectStore, open_store
+from orchard.registry import Published, Registry
+from orchard.store import ObjectStore
 from training import golden
 from training.candidate import Candidate, files_digest, read_candidate
 from training.evaluation.recorded import record
 from training.evaluation.report import read_evaluation
 from training.gating import PAGE, check_belongs, read_verdict
-from training.incumbent import Channel
 from training.sessions import ModelSession, open_model
 from training.workspace import Workspace
 
-__all__ = ["Outcome", "Target", "ask_golden", "describe_code", "open_target", "publish"]
+__all__ = ["Outcome", "ask_golden", "describe_code", "publish"]
 
 VERB = "publish"
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where to publish, as what, and in whose name.
-
-    Attributes:
-        channel: the model in its store, and the channel that the gate compared with.
-        key: signs the manifest.
-        actor: who publishes.
-        run_id: the run that this belongs to, None outside a run.
-    """
-
-    channel: Channel
-    key: SigningKey
-    actor: str
-    run_id: str | None = None
-
-    @property
-    def store(self) -> ObjectStore:
-        """The store."""
-        return self.channel.store
-
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self.channel.model
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +45,6 @@ class Outcome:
 
     said: Mapping[str, Any]
     created: bool
-
-
-def open_target(settings: Settings) -> Target:
-    """Everything that publishing needs of the settings.
-
-    Raises:
-        SettingsError: a setting is missing, a key file holds no such key, or readers that trust
-            ORCHARD_TRUSTED_KEYS_FILE would not believe what ORCHARD_SIGNING_KEY_FILE signs.
-    """
-    settings.require("store_url", "signing_key_file")
-    key = load_key(settings.signing_key_file)  # type: ignore[arg-type]  # required the line before
-    trusted = load_trusted(settings.trusted_keys_file) if settings.trusted_keys_file else key.trusted
-    if key.key_id not in trusted.keys:
-        raise SettingsError(
-            f"{settings.signing_key_file} signs as {key.key_id}, which {settings.trusted_keys_file} does not trust "
-            f"({', '.join(sorted(trusted.keys))}): nobody would believe the version",
-            hint="name the two halves of one pair, or add the public half to ORCHARD_TRUSTED_KEYS_FILE",
-        )
-    channel = Channel(open_store(settings), settings.model, settings.channel, trusted)
-    return Target(channel, key, runs.actor(settings), settings.run_id)
 
 
 def _golden(model: Path) -> tuple[list[dict[str, Any]], float]:
@@ -151,7 +104,7 @@ def describe_code() -> str:
     return f"{__version__}+{said.stdout.strip()}" if said.returncode == 0 and said.stdout.strip() else __version__
 
 
-def _judged(workspace: Workspace, candidate: Candidate, target: Target) -> tuple[dict[str, Any], GateRecord]:
+def _judged(workspace: Workspace, candidate: Candidate, channel: Channel) -> tuple[dict[str, Any], GateRecord]:
     """The evaluation and the gate's record, once it is certain that both are of this candidate and still hold."""
     evaluation = read_evaluation(workspace.evaluation)
     check_belongs(candidate, evaluation)
@@ -168,20 +121,17 @@ def _judged(workspace: Workspace, candidate: Candidate, target: Target) -> tuple
             f"the gate refused the candidate: {verdict['reason']}",
             hint=f"{workspace.gate / PAGE} says why; `orchard gate --override-reason TEXT` accepts it all the same",
         )
-    _check_comparison(verdict, candidate, target)
+    _check_comparison(verdict, candidate, channel)
     return evaluation, GateRecord(verdict["verdict"], verdict["reason"], sha256)
 
 
-def _check_comparison(verdict: Mapping[str, Any], candidate: Candidate, target: Target) -> None:
-    """Make sure that the gate compared with what the channel means now: a verdict says nothing about a later one."""
-    channel = target.channel
-    pointer = pointers.read(channel.store, channel.model, channel.name, channel.trusted)
+def _check_comparison(verdict: Mapping[str, Any], candidate: Candidate, channel: Channel) -> None:
+    """Require that the gate compared with the version that the channel points to now: a verdict covers no later one."""
+    pointer = channel.read()
     compared = (verdict.get("comparison") or {}).get("version")
     if pointer is None or pointer.version == compared:
         return
-    served = registry.read_manifest(
-        channel.store, channel.model, pointer.version, channel.trusted, sha256=pointer.manifest_sha256
-    )
+    served = channel.registry.manifest(pointer.version, pointer.manifest_sha256)
     if files_digest(served.files) == candidate.digest:  # it is what was published from here; again changes nothing
         return
     before = f"version {compared}" if compared else "no version"
@@ -191,8 +141,15 @@ def _check_comparison(verdict: Mapping[str, Any], candidate: Candidate, target: 
     )
 
 
-def _facts(candidate: Candidate, evaluation: Mapping[str, Any], gate: GateRecord, target: Target) -> Facts:
-    found = dataset.find(target.store, candidate.dataset_name, candidate.dataset_digest)
+def _facts(
+    candidate: Candidate,
+    evaluation: Mapping[str, Any],
+    gate: GateRecord,
+    registry: Registry,
+    actor: str,
+    run_id: str | None,
+) -> Facts:
+    found = Dataset(registry.store, candidate.dataset_name).find(candidate.dataset_digest)
     with open_model(candidate.model) as session:
         ask_golden(session, candidate.model)
         if session.classes != candidate.classes:
@@ -206,68 +163,69 @@ def _facts(candidate: Candidate, evaluation: Mapping[str, Any], gate: GateRecord
             code=describe_code(),
             metrics={name: float(value) for name, value in record(evaluation).items()},
             gate=gate,
-            created_by=target.actor,
-            run_id=target.run_id,
+            created_by=actor,
+            run_id=run_id,
         )
 
 
-def _said_before(target: Target, identity: str) -> Outcome | None:
-    """What this very step of this very run said before it was killed or its reply was lost."""
-    if target.run_id is None:
+def _recorded(store: ObjectStore, run_id: str | None, identity: str) -> Outcome | None:
+    """What the same step of the same run recorded before it was killed or its reply was lost."""
+    if run_id is None:
         return None
-    said = runs.recorded(target.store, target.run_id, VERB)
+    said = runs.recorded(store, run_id, VERB)
     if said is None:
         return None
     if said.get("publish_id") != identity:
         raise ConflictError(
-            f"`{VERB}` in the run {target.run_id} has published something else before: version {said.get('version')}",
+            f"`{VERB}` in the run {run_id} has published something else before: version {said.get('version')}",
             hint="a run id belongs to one run: give this one another ORCHARD_RUN_ID",
         )
     return Outcome(said, created=False)
 
 
-def _say(target: Target, done: registry.Published, facts: Facts) -> dict[str, Any]:
+def _document(registry: Registry, published: Published, facts: Facts) -> dict[str, Any]:
     return {
-        "model": target.model,
-        "version": done.version,
-        "publish_id": done.publish_id,
-        "store": target.store.name,
-        "manifest": layout.manifest(target.model, done.version),
+        "model": registry.model,
+        "version": published.version,
+        "publish_id": published.publish_id,
+        "store": registry.store.name,
+        "manifest": layout.manifest(registry.model, published.version),
         "dataset": documents.encode(facts.dataset),
         "gate": documents.encode(facts.gate),
         "code": facts.code,
     }
 
 
-def publish(workspace: Workspace, target: Target) -> Outcome:
+def publish(workspace: Workspace, registry: Registry, channel: str, actor: str, run_id: str | None = None) -> Outcome:
     """Publish the candidate of a workspace as the model's next version.
 
-    Killed anywhere and run again, it goes on from there; the same content again is the same version. With a run id, what
-    it said is kept under ``runs/<run_id>/publish.json``, and a retry of the run finds it there.
+    Killed anywhere and run again, it continues from there; the same content again is the same version. With a run id, the
+    outcome is kept under ``runs/<run_id>/publish.json``, and a retry of the run finds it there.
 
     Args:
-        workspace: where candidate, evaluation and verdict lie.
-        target: where to publish.
+        workspace: where candidate, evaluation and verdict are.
+        registry: where to publish; opened to sign.
+        channel: the channel that the gate compared with.
+        actor: who publishes.
+        run_id: the run that this belongs to, None outside a run.
 
     Raises:
         GateRefused: the gate refused the candidate.
         DataError: candidate, evaluation and verdict do not belong together, one is missing, or the gate compared with
-            another version than the channel means now; nothing was written.
+            another version than the channel points to now; nothing was written.
         IntegrityError: the model cannot be loaded or answers its golden photos differently; nothing was written.
         ConflictError: the run has published something else before.
         StoreError: the store did not do what was asked.
     """
     candidate = read_candidate(workspace.candidate)
-    identity = publish_id(target.model, candidate.files, candidate.dataset_digest, candidate.params_digest)
-    before = _said_before(target, identity)
+    identity = publish_id(registry.model, candidate.files, candidate.dataset_digest, candidate.params_digest)
+    before = _recorded(registry.store, run_id, identity)
     if before is not None:
         return before
-    evaluation, gate = _judged(workspace, candidate, target)
-    facts = _facts(candidate, evaluation, gate, target)
-    done = registry.publish(
-        target.store, target.model, candidate.model, facts, target.key, trusted=target.channel.trusted
-    )
-    said = _say(target, done, facts)
-    if target.run_id is not None:
-        said = runs.record(target.store, target.run_id, VERB, said)
-    return Outcome(said, done.created)
+    evaluation, gate = _judged(workspace, candidate, registry.channel(channel))
+    facts = _facts(candidate, evaluation, gate, registry, actor, run_id)
+    published = registry.publish(candidate.model, facts)
+    document = _document(registry, published, facts)
+    if run_id is not None:
+        document = runs.record(registry.store, run_id, VERB, document)
+    return Outcome(document, published.created)

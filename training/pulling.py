@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchard import dataset
-from orchard.dataset import DatasetVersion
+from orchard.dataset import Dataset
 from orchard.documents import canonical_json
 from orchard.errors import DataError, IntegrityError, OrchardError
 from orchard.settings import Settings
-from orchard.store import ObjectStore, open_store
+from orchard.store import open_store
 from training import tracking
 from training.ingest import staging
 from training.shards import INDEX, Index, is_shard_name, parse_index, read_index, verify
@@ -49,12 +48,12 @@ def pull(settings: Settings, folder: Path, version: int | None, note: Callable[[
         StoreError: the store failed. Run again, it goes on from there.
         ConflictError: another command keeps writing to the datasets.
     """
-    store = open_store(settings)
-    wanted = _wanted(store, folder.name, version)
+    dataset = Dataset(open_store(settings), folder.name)
+    wanted = dataset.require(version)
     where = f"version {wanted.version} of the dataset {folder.name!r}"
     index = parse_index(canonical_json(wanted.index), where)
     with staging.locked(folder.parent, note):
-        _require_nothing_lost(store, folder, index)
+        _require_nothing_lost(dataset, folder, index)
         try:
             fetched = tracking.pull(
                 folder, wanted.dvc, settings, accept=lambda files: _require_same(files, index, where)
@@ -75,18 +74,6 @@ def pull(settings: Settings, folder: Path, version: int | None, note: Callable[[
     return Pulled(wanted.version, index, fetched)
 
 
-def _wanted(store: ObjectStore, name: str, version: int | None) -> DatasetVersion:
-    if version is not None:
-        return dataset.read(store, name, version)
-    current = dataset.current(store, name)
-    if current is None:
-        raise DataError(
-            f"{store.name} has no dataset {name!r}",
-            hint="`orchard ingest SOURCE…` makes its first version; ORCHARD_DATASET names another",
-        )
-    return current
-
-
 def _require_same(files: Mapping[str, str], index: Index, where: str) -> None:
     """Check that DVC's listing (path → MD5) is the index's, before anything is fetched."""
     shards = {path: md5 for path, md5 in files.items() if path != INDEX}
@@ -94,7 +81,7 @@ def _require_same(files: Mapping[str, str], index: Index, where: str) -> None:
         raise IntegrityError(f"the .dvc text of {where} names other files than its index; nothing was written")
 
 
-def _require_nothing_lost(store: ObjectStore, folder: Path, index: Index) -> None:
+def _require_nothing_lost(dataset: Dataset, folder: Path, index: Index) -> None:
     """Refuse to replace a folder that holds photos which no published version has, or files which no dataset has."""
     if not folder.exists():
         return
@@ -106,12 +93,12 @@ def _require_nothing_lost(store: ObjectStore, folder: Path, index: Index) -> Non
             f"{folder} holds {', '.join(strangers[:3])}, which no dataset has; pull would remove it",
             hint="move it away and pull again",
         )
-    for number in reversed(dataset.versions(store, folder.name)) if unknown else ():
-        for shard in dataset.read(store, folder.name, number).index["shards"]:
+    for number in reversed(dataset.versions()) if unknown else ():
+        for shard in dataset.version(number).index["shards"]:
             known.add(str(shard["path"]))
     unpublished = [name for name in unknown if name not in known]
     if unpublished:
         raise DataError(
-            f"{folder} holds {len(unpublished)} shards that no version in {store.name} has; pull would lose their photos",
+            f"{folder} holds {len(unpublished)} shards that no version in {dataset.store.name} has; pull would lose their photos",
             hint=f"move the folder away, pull, and ingest those photos again; or remove them: {', '.join(unpublished[:3])}",
         )

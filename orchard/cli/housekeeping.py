@@ -52,17 +52,14 @@ def housekeeping(
     """
     from orchard import settings
     from orchard.housekeeping import Kept, sweep
-    from orchard.signing import load_trusted
-    from orchard.store import open_store
+    from orchard.registry import Registry
 
-    found = settings.load()
-    found.require("store_url", "trusted_keys_file")
-    trusted = load_trusted(found.trusted_keys_file)  # type: ignore[arg-type]  # required the line before
-    kept = Kept(keep, files_days, pages_days, capture_days, logs_days, loaded_versions(serving, found.model))
+    registry = Registry.open(settings.load())
+    kept = Kept(keep, files_days, pages_days, capture_days, logs_days, loaded_versions(serving, registry.model))
     with out.status("looking for what nobody needs"):
-        done = sweep(open_store(found), found.model, trusted, kept, datetime.now(UTC), delete=not dry_run)
+        done = sweep(registry, kept, datetime.now(UTC), delete=not dry_run)
     document = {
-        "model": found.model,
+        "model": registry.model,
         "dry_run": dry_run,
         "versions": {"objects": done.pruned.blobs, "bytes": done.pruned.size, "kept": sorted(done.pruned.kept)},
         "files": {"objects": done.files.objects, "bytes": done.files.bytes},

@@ -40,17 +40,13 @@ def prune(out: Output, *, delete: bool, keep: int, serving: tuple[str, ...], res
     """
     from orchard import settings
     from orchard.pruning import Wish
-    from orchard.pruning import prune as prune_model
-    from orchard.signing import load_trusted
-    from orchard.store import open_store
+    from orchard.registry import Registry
 
-    found = settings.load()
-    found.require("store_url", "trusted_keys_file")
-    trusted = load_trusted(found.trusted_keys_file)  # type: ignore[arg-type]  # required the line before
-    wish = Wish(keep, loaded_versions(serving, found.model), delete, resume, unfinished)
-    with out.status(f"looking for what nobody needs of {found.model}"):
-        done = prune_model(open_store(found), found.model, trusted, wish)
-    out.result(_document(found.model, done), _text(out, found.model, done))
+    registry = Registry.open(settings.load())
+    wish = Wish(keep, loaded_versions(serving, registry.model), delete, resume, unfinished)
+    with out.status(f"looking for what nobody needs of {registry.model}"):
+        done = registry.prune(wish)
+    out.result(_document(registry.model, done), _text(out, registry.model, done))
 
 
 def _document(model: str, done: Pruned) -> dict[str, object]:

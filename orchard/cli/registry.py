@@ -11,11 +11,9 @@ from orchard.cli.verb import verb
 from orchard.errors import DataError
 
 if TYPE_CHECKING:
-    from orchard.channels import Change, Intent
+    from orchard.channels import Change, Channel, Intent
     from orchard.manifest import Manifest
-    from orchard.settings import Settings
-    from orchard.signing import SigningKey, TrustedKeys
-    from orchard.store import ObjectStore
+    from orchard.registry import Registry
 
 CHANNELS = click.Choice(["stable", "canary", "shadow"])
 
@@ -33,24 +31,23 @@ class _Number(click.ParamType[int | str]):
             self.fail(f"{value!r} is neither a version's number nor latest", param, ctx)
 
 
-def _opened() -> tuple[Settings, ObjectStore, TrustedKeys]:
+def _open_to_read() -> Registry:
     from orchard import settings
-    from orchard.signing import load_trusted
-    from orchard.store import open_store
+    from orchard.registry import Registry
+
+    return Registry.open(settings.load())
+
+
+def _open_to_change(channel: str | None, why: str) -> tuple[Channel, Intent]:
+    from orchard import settings
+    from orchard.channels import Intent
+    from orchard.registry import Registry
+    from orchard.runs import actor
 
     found = settings.load()
-    found.require("store_url", "trusted_keys_file")
-    return found, open_store(found), load_trusted(found.trusted_keys_file)  # type: ignore[arg-type]  # required above
-
-
-def _intended(found: Settings, why: str) -> tuple[SigningKey, Intent]:
-    from orchard.channels import Intent
-    from orchard.runs import actor
-    from orchard.signing import load_key
-
-    found.require("signing_key_file")
-    key = load_key(found.signing_key_file)  # type: ignore[arg-type]  # required the line before
-    return key, Intent(actor(found), why, found.run_id)
+    found.require("store_url", "trusted_keys_file", "signing_key_file")
+    registry = Registry.open(found, sign=True)
+    return registry.channel(channel or found.channel), Intent(actor(found), why, found.run_id)
 
 
 def _second(created: str) -> str:
@@ -89,19 +86,18 @@ def versions(out: Output) -> None:
 
     Every manifest's signature is checked; one that cannot be believed is shown with the reason.
     """
-    from orchard import registry
     from orchard.documents import encode
     from orchard.errors import IntegrityError
-    from orchard.pointers import CHANNELS, read
+    from orchard.pointers import CHANNELS
 
-    found, store, trusted = _opened()
-    pointers = [pointer for name in CHANNELS if (pointer := read(store, found.model, name, trusted))]
+    registry = _open_to_read()
+    pointers = [pointer for name in CHANNELS if (pointer := registry.channel(name).read())]
     rows: list[list[object]] = []
     documents: list[dict[str, Any]] = []
-    for number in registry.versions(store, found.model):
+    for number in registry.versions():
         meant = [pointer.channel for pointer in pointers if pointer.version == number]
         try:
-            item = registry.read_manifest(store, found.model, number, trusted)
+            item = registry.manifest(number)
         except IntegrityError as error:
             out.note(error.message)
             rows.append([number, " ".join(meant) or "-", "not to be believed", "-", "-", "-", "-", "-"])
@@ -110,9 +106,9 @@ def versions(out: Output) -> None:
         rows.append(_row(item, meant))
         documents.append({**item.payload(), "channels": meant})
     columns = ["version", "channels", "dataset", "gate", "size", "accuracy", "created", "by"]
-    empty = f"no version of {found.model} has been published to {store.name}"
+    empty = f"no version of {registry.model} has been published to {registry.store.name}"
     out.result(
-        {"model": found.model, "versions": documents, "pointers": [encode(item) for item in pointers]},
+        {"model": registry.model, "versions": documents, "pointers": [encode(item) for item in pointers]},
         out.table(columns, rows) if rows else empty,
     )
 
@@ -124,12 +120,12 @@ def history(out: Output, channel: str | None) -> None:
 
     Every entry's signature is checked, and that none is missing.
     """
-    from orchard import pointers
     from orchard.documents import encode
+    from orchard.pointers import CHANNELS
 
-    found, store, trusted = _opened()
-    names = pointers.CHANNELS if channel is None else (channel,)
-    entries = [item for name in names for item in pointers.history(store, found.model, name, trusted)]
+    registry = _open_to_read()
+    names = CHANNELS if channel is None else (channel,)
+    entries = [item for name in names for item in registry.channel(name).history()]
     rows = [
         [
             item.channel,
@@ -144,9 +140,9 @@ def history(out: Output, channel: str | None) -> None:
         for item in entries
     ]
     columns = ["channel", "generation", "action", "versions", "gate", "when", "who", "why"]
-    empty = f"nothing was ever promoted for {found.model} in {store.name}"
+    empty = f"nothing was ever promoted for {registry.model} in {registry.store.name}"
     out.result(
-        {"model": found.model, "history": [encode(item) for item in entries]},
+        {"model": registry.model, "history": [encode(item) for item in entries]},
         out.table(columns, rows) if rows else empty,
     )
 
@@ -165,27 +161,17 @@ def promote(
     Somebody else's change in between ends it with exit code 7 and changes nothing; the same command again after a
     crash finds its own work.
     """
-    from orchard import channels, registry
-
-    found, store, trusted = _opened()
-    key, intent = _intended(found, why)
+    target, intent = _open_to_change(channel, why)
+    registry = target.registry
     if isinstance(version, str):
-        known = registry.versions(store, found.model)
+        known = registry.versions()
         if not known:
-            raise DataError(f"{found.model!r} has no version in {store.name}", hint="`orchard publish` makes one")
+            raise DataError(
+                f"{registry.model!r} has no version in {registry.store.name}", hint="`orchard publish` makes one"
+            )
         version = known[-1]
-    with out.status(f"proving version {version} of {found.model}"):
-        change = channels.promote(
-            store,
-            found.model,
-            channel or found.channel,
-            version,
-            key,
-            intent,
-            trusted=trusted,
-            override_reason=override_reason,
-            forward=forward,
-        )
+    with out.status(f"proving version {version} of {registry.model}"):
+        change = target.promote(version, intent, override_reason=override_reason, forward=forward)
     _told(out, change, "promote")
 
 
@@ -201,10 +187,7 @@ def rollback(out: Output, to: int | None, channel: str | None, why: str) -> None
     Without --to it is the version before the current one, and never one that was rolled back from. The same command
     again changes nothing, so it may be repeated after a crash; another reason goes one further back.
     """
-    from orchard import channels
-
-    found, store, trusted = _opened()
-    key, intent = _intended(found, why)
-    with out.status(f"proving the version that {channel or found.channel} of {found.model} goes back to"):
-        change = channels.rollback(store, found.model, channel or found.channel, key, intent, to=to, trusted=trusted)
+    target, intent = _open_to_change(channel, why)
+    with out.status(f"proving the version that {target.name} of {target.registry.model} goes back to"):
+        change = target.rollback(intent, to=to)
     _told(out, change, "rollback")

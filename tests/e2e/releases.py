@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from orchard import channels, registry
 from orchard.channels import Intent
+from orchard.registry import Registry
 from orchard.settings import Settings
 from orchard.signing import load_key
 from orchard.store import open_store
@@ -86,8 +86,9 @@ def release_model(place: Place, zoo: Path, name: str) -> int:
         assert settings.signing_key_file is not None
         store, key = open_store(settings), load_key(settings.signing_key_file)
         folder = zoo / "photos"
-        version = registry.publish(store, MODEL, folder / name, facts_of(folder, name), key).version
-        channels.promote(store, MODEL, "stable", version, key, Intent("e2e", f"the zoo's {name}"))
+        registry = Registry(store, MODEL, key.trusted, key)
+        version = registry.publish(folder / name, facts_of(folder, name)).version
+        registry.channel("stable").promote(version, Intent("e2e", f"the zoo's {name}"))
     return version
 
 

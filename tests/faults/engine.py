@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchard import registry
 from orchard.client import VersionStatus
 from orchard.errors import IntegrityError
+from orchard.registry import Registry
 from orchard.store import ObjectStore
 from serving.configuration import ModelConfig, Specific, parse
 from serving.sync.channels import TrustFile
@@ -75,7 +75,7 @@ class Engine:
     def load(self, number: int) -> None:
         if not (self.base / str(number)).exists():
             return  # TF Serving warns and goes on
-        manifest = registry.read_manifest(self.store, MODEL, number, self.trust.keys())
+        manifest = Registry(self.store, MODEL, self.trust.keys()).manifest(number)
         check_bytes(self.base / str(number), manifest)  # the engine never sees half a version
         broken = self.kind(number) == BROKEN
         self.loaded[number] = VersionStatus(number, "END" if broken else "AVAILABLE", "no" if broken else "")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 
-from orchard import dataset, layout, registry
+from orchard import layout
 from orchard.channels import ways_back
+from orchard.dataset import Dataset
 from orchard.documents import parse
-from orchard.pointers import CHANNELS, Pointer, history
+from orchard.pointers import CHANNELS, Pointer
 from orchard.store.objects import ObjectStore
-from tests.orchard.models import MODEL, TRUSTED
+from tests.orchard.models import MODEL, registry_of
 
 __all__ = ["Witness"]
 
@@ -40,15 +41,15 @@ class Witness:
 
     def models(self) -> None:
         """Numbers are dense, one content is one version, every blob is there and right, nothing acknowledged is gone."""
-        numbers = registry.versions(self.store, MODEL)
+        numbers = registry_of(self.store).versions()
         assert numbers == list(range(1, len(numbers) + 1)), f"numbers are not dense: {numbers}"
         found: dict[str, int] = {}
         for number in numbers:
-            manifest = registry.read_manifest(self.store, MODEL, number, TRUSTED)
+            manifest = registry_of(self.store).manifest(number)
             assert manifest.publish_id not in found, f"versions {found[manifest.publish_id]} and {number} are the same"
             found[manifest.publish_id] = number
             if self.keep is None or number in self.needed(numbers):
-                registry.verify_blobs(self.store, manifest)
+                registry_of(self.store).verify(manifest)
         for identity, number in self.published.items():
             assert found.get(identity) == number, f"the acknowledged version {number} is {found.get(identity)}"
         assert len(numbers) >= self._seen.get("versions", 0), "a version vanished"
@@ -57,12 +58,12 @@ class Witness:
     def needed(self, numbers: list[int]) -> set[int]:
         """What no prune may touch: the newest versions, and what channels mean and can be rolled back to."""
         keep = self.keep or 0
-        back = [ways_back(history(self.store, MODEL, channel, TRUSTED))[-keep - 1 :] for channel in CHANNELS]
+        back = [ways_back(registry_of(self.store).channel(channel).history())[-keep - 1 :] for channel in CHANNELS]
         return {*numbers[-keep:], *itertools.chain.from_iterable(back)}
 
     def channel(self, channel: str) -> None:
         """The generation only grows, the history is complete and each entry follows the one before."""
-        entries = history(self.store, MODEL, channel, TRUSTED)
+        entries = registry_of(self.store).channel(channel).history()
         assert [entry.generation for entry in entries] == list(range(1, len(entries) + 1))
         before = None
         for entry in entries:
@@ -79,22 +80,24 @@ class Witness:
 
     def datasets(self) -> None:
         """Numbers are dense, each version follows the one before, the pointer is at most one behind and never goes back."""
-        numbers = dataset.versions(self.store, MODEL)
+        numbers = Dataset(self.store, MODEL).versions()
         assert numbers == list(range(1, len(numbers) + 1)), f"dataset numbers are not dense: {numbers}"
         for number in numbers:
-            assert dataset.read(self.store, MODEL, number).parent == (number - 1 or None)
-        current = dataset.current(self.store, MODEL)
+            assert Dataset(self.store, MODEL).version(number).parent == (number - 1 or None)
+        current = Dataset(self.store, MODEL).current()
         at = current.version if current else 0
         assert len(numbers) - 1 <= at <= len(numbers)
         assert at >= self._seen.get("dataset", 0), "the dataset's pointer went back"
         self._seen["dataset"] = at
         for number, digest in self.commits.items():
             assert number <= at
-            assert dataset.read(self.store, MODEL, number).digest == digest, "an acknowledged dataset version is gone"
+            assert Dataset(self.store, MODEL).version(number).digest == digest, (
+                "an acknowledged dataset version is gone"
+            )
 
     def claims(self) -> None:
         """At rest every claim names the version that has its content."""
         for stat in self.store.list(f"models/{MODEL}/publishes"):
             claim = parse(self.store.get(stat.key).body, stat.key)
-            manifest = registry.read_manifest(self.store, MODEL, claim["version"], TRUSTED)
+            manifest = registry_of(self.store).manifest(claim["version"])
             assert manifest.publish_id == claim["publish_id"]

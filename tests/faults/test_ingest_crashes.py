@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from orchard import dataset
 from orchard.cli import main
+from orchard.dataset import Dataset
 from orchard.errors import ConflictError
 from orchard.store.embedded import EmbeddedStore
 from tests import photos
@@ -218,23 +218,23 @@ def test_pushed_dataset_is_a_version_and_the_same_again_makes_no_other(workspace
     assert (first["version"], first["version_created"]) == (1, True)
     assert (again["version"], again["version_created"], again["digest"]) == (1, False, first["digest"])
     assert (second["version"], second["shards_added"] > 0) == (2, True)
-    current = dataset.current(seaweed, "farm")
+    current = Dataset(seaweed, "farm").current()
     assert (current.version, current.parent, current.digest) == (2, 1, second["digest"])
     assert current.dvc == (workspace / "data/farm.dvc").read_text()
     assert current.index == shards.read_index(workspace / "data/farm").document
 
 
-@pytest.mark.parametrize("step", ["training.tracking:push", "orchard.dataset:_advance"])
+@pytest.mark.parametrize("step", ["training.tracking:push", "orchard.dataset:Dataset._advance"])
 def test_ingest_killed_on_its_way_to_the_store_is_ended_by_the_same_command(workspace, farm, seaweed, capsys, step):
     assert drive(step, 1, "kill", *command(farm, push=True))[0] == -signal.SIGKILL
-    assert dataset.current(seaweed, "farm") is None
+    assert Dataset(seaweed, "farm").current() is None
     here = digest(workspace)
 
     assert main(command(farm, push=True)) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["version"], result["digest"], result["added"]) == (1, here, 0)
-    assert dataset.current(seaweed, "farm").digest == here
-    assert dataset.versions(seaweed, "farm") == [1]
+    assert Dataset(seaweed, "farm").current().digest == here
+    assert Dataset(seaweed, "farm").versions() == [1]
 
 
 def test_store_that_is_down_is_said_at_once_and_the_same_command_works_when_it_is_back(
@@ -283,4 +283,4 @@ def test_machine_without_the_published_photos_is_told_to_pull_before_any_work(wo
     error = json.loads(capsys.readouterr().out)["error"]
     assert "orchard pull" in error["hint"]
     assert not (workspace / "data/farm").exists()
-    assert dataset.current(seaweed, "farm").version == 1
+    assert Dataset(seaweed, "farm").current().version == 1

@@ -9,15 +9,14 @@ import os
 
 import pytest
 
-from orchard import channels, registry
-from orchard.channels import Intent
+from orchard.channels import Change, Intent
 from orchard.errors import ConflictError, IntegrityError, StoreUnavailable
-from orchard.pruning import Pruned, Wish, prune
+from orchard.pruning import Pruned, Wish
 from tests.faults.actors import Actor
 from tests.faults.crashing_store import FAULTS, CrashingStore, Killed
 from tests.faults.invariants import Witness
 from tests.faults.test_publish_crashes import folders, promote, publish, publish_another, rollback, world
-from tests.orchard.models import KEY, MODEL, TRUSTED, facts, saved_model
+from tests.orchard.models import facts, registry_of, saved_model
 
 __all__ = ["folders"]
 
@@ -34,22 +33,22 @@ def grown(folders, more):
     """Versions 1 to 5; stable at 2 after 1; 3 and 4 are needed by nobody, 5 is the newest."""
     store = world(folders)
     for folder in more:
-        registry.publish(store, MODEL, folder, facts(), KEY)
+        registry_of(store).publish(folder, facts())
     return store
 
 
 def pruned(store, *, resume: bool = False):
-    return prune(store, MODEL, TRUSTED, Wish(keep=KEEP, delete=True, resume=resume))
+    return registry_of(store).prune(Wish(keep=KEEP, delete=True, resume=resume))
 
 
 def republish(more):
     """Publish version 3 again, whose bytes a prune takes."""
-    return lambda store, _: registry.publish(store, MODEL, more[0], facts(), KEY)
+    return lambda store, _: registry_of(store).publish(more[0], facts())
 
 
 def promote_old(store, _):
     """Promote version 3, whose bytes a prune takes."""
-    return channels.promote(store, MODEL, "stable", 3, KEY, Intent("bert", "three was best"))
+    return registry_of(store).channel("stable").promote(3, Intent("bert", "three was best"))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -125,7 +124,7 @@ def judge(store, actors) -> None:
         assert actor.error is None or isinstance(actor.error, ConflictError | IntegrityError), repr(actor.error)
         if isinstance(actor.error, IntegrityError):
             assert "is damaged" in actor.error.message, "only a version whose bytes were gone before"
-        if isinstance(actor.result, channels.Change):
+        if isinstance(actor.result, Change):
             witness.changes.append(actor.result.pointer)
         assert not isinstance(actor.result, Pruned) or actor.error is None
     witness.look()

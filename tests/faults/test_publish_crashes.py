@@ -7,13 +7,13 @@ from functools import cache
 import pytest
 from obstore.store import MemoryStore
 
-from orchard import channels, dataset, registry
+from orchard.channels import Intent
+from orchard.dataset import Dataset
 from orchard.errors import ConflictError, StoreUnavailable
-from orchard.pointers import history
 from orchard.store import ObjectStore
 from tests.faults.crashing_store import FAULTS, CrashingStore, Killed
 from tests.faults.invariants import Witness
-from tests.orchard.models import BECAUSE, KEY, MODEL, TRUSTED, facts, saved_model
+from tests.orchard.models import BECAUSE, MODEL, facts, registry_of, saved_model
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def empty(folders):
 def _built(folders, channel):
     store = empty(folders)
     for number in (1, 2):
-        registry.publish(store, MODEL, folders[number], facts(), KEY)
-        channels.promote(store, MODEL, channel, number, KEY, BECAUSE)
-    dataset.commit(store, MODEL, {"photos": 1}, "dvc 1", parent=None, created_by="anna")
+        registry_of(store).publish(folders[number], facts())
+        registry_of(store).channel(channel).promote(number, BECAUSE)
+    Dataset(store, MODEL).commit({"photos": 1}, "dvc 1", parent=None, created_by="anna")
     return store
 
 
@@ -44,35 +44,35 @@ def world(folders, channel="stable"):
 
 
 def publish(store, folders):
-    return registry.publish(store, MODEL, folders[3], facts(), KEY)
+    return registry_of(store).publish(folders[3], facts())
 
 
 def promote(store, folders):
-    return channels.promote(store, MODEL, "stable", 1, KEY, channels.Intent("bert", "older is better"))
+    return registry_of(store).channel("stable").promote(1, Intent("bert", "older is better"))
 
 
 def promote_first(store, folders):
-    return channels.promote(store, MODEL, "canary", 2, KEY, channels.Intent("bert", "try it"))
+    return registry_of(store).channel("canary").promote(2, Intent("bert", "try it"))
 
 
 def rollback(store, folders):
-    return channels.rollback(store, MODEL, "stable", KEY, channels.Intent("bert", "it takes plums for apples"))
+    return registry_of(store).channel("stable").rollback(Intent("bert", "it takes plums for apples"))
 
 
 def commit(store, folders):
-    return dataset.commit(store, MODEL, {"photos": 2}, "dvc 2", parent=1, created_by="bert")
+    return Dataset(store, MODEL).commit({"photos": 2}, "dvc 2", parent=1, created_by="bert")
 
 
 def first_commit(store, folders):
-    return dataset.commit(store, MODEL, {"photos": 2}, "dvc 2", parent=None, created_by="bert")
+    return Dataset(store, MODEL).commit({"photos": 2}, "dvc 2", parent=None, created_by="bert")
 
 
 def publish_another(store, folders):
-    registry.publish(store, MODEL, folders[0], facts(), KEY)
+    registry_of(store).publish(folders[0], facts())
 
 
 def promote_another(store, folders):
-    channels.promote(store, MODEL, "shadow", 1, KEY, channels.Intent("carl", "something else"))
+    registry_of(store).channel("shadow").promote(1, Intent("carl", "something else"))
 
 
 def nothing(store, folders):
@@ -92,10 +92,10 @@ ACTIONS = [
 
 
 def outcome(store):
-    current = dataset.current(store, MODEL)
-    found = {"versions": len(registry.versions(store, MODEL)), "dataset": current.version if current else 0}
+    current = Dataset(store, MODEL).current()
+    found = {"versions": len(registry_of(store).versions()), "dataset": current.version if current else 0}
     for channel in ("stable", "canary", "shadow"):
-        found[channel] = [entry.version for entry in history(store, MODEL, channel, TRUSTED)]
+        found[channel] = [entry.version for entry in registry_of(store).channel(channel).history()]
     return found
 
 
@@ -107,14 +107,14 @@ def calls_of(action, folders, start=world):
 
 def go_on(store):
     """Whatever happened, the next change of each kind goes through."""
-    newest = registry.versions(store, MODEL)[-1]
+    newest = registry_of(store).versions()[-1]
     for channel in ("stable", "canary", "shadow"):
-        now = channels.read(store, MODEL, channel, TRUSTED)
+        now = registry_of(store).channel(channel).read()
         version = 1 if now and now.version == newest else newest
-        channels.promote(store, MODEL, channel, version, KEY, channels.Intent("dora", "life goes on"))
-    current = dataset.current(store, MODEL)
+        registry_of(store).channel(channel).promote(version, Intent("dora", "life goes on"))
+    current = Dataset(store, MODEL).current()
     parent = current.version if current else None
-    dataset.commit(store, MODEL, {"photos": 100}, "dvc", parent=parent, created_by="dora")
+    Dataset(store, MODEL).commit({"photos": 100}, "dvc", parent=parent, created_by="dora")
 
 
 def survive(folders, start, action, meanwhile, expected, fault):
@@ -184,13 +184,13 @@ def test_writer_killed_between_dataset_version_and_pointer_blocks_nobody(folders
     at = next(n for n, call in enumerate(calls_of(commit, folders)) if call.startswith("swap"))
     with pytest.raises(Killed):
         commit(CrashingStore(store, at), folders)
-    assert dataset.current(store, MODEL).version == 1
+    assert Dataset(store, MODEL).current().version == 1
 
     with pytest.raises(ConflictError, match="version 2 is current"):
-        dataset.commit(store, MODEL, {"photos": 9}, "dvc 9", parent=1, created_by="carl")
+        Dataset(store, MODEL).commit({"photos": 9}, "dvc 9", parent=1, created_by="carl")
 
-    assert dataset.current(store, MODEL).index == {"photos": 2}
-    made = dataset.commit(store, MODEL, {"photos": 9}, "dvc 9", parent=2, created_by="carl")
+    assert Dataset(store, MODEL).current().index == {"photos": 2}
+    made = Dataset(store, MODEL).commit({"photos": 9}, "dvc 9", parent=2, created_by="carl")
     assert (made.version.version, made.created) == (3, True)
 
 
@@ -199,9 +199,9 @@ def test_promoter_killed_before_the_history_leaves_nothing_out(folders):
     at = next(n for n, call in enumerate(calls_of(promote, folders)) if "history/000000000003" in call)
     with pytest.raises(Killed):
         promote(CrashingStore(store, at), folders)
-    assert [entry.who for entry in history(store, MODEL, "stable", TRUSTED)][-1] == "bert"
+    assert [entry.who for entry in registry_of(store).channel("stable").history()][-1] == "bert"
 
-    channels.promote(store, MODEL, "stable", 2, KEY, channels.Intent("carl", "no, newer"))
+    registry_of(store).channel("stable").promote(2, Intent("carl", "no, newer"))
 
     assert store.exists(f"models/{MODEL}/history/000000000003-stable-promote.json")
-    assert [entry.who for entry in history(store, MODEL, "stable", TRUSTED)][-2:] == ["bert", "carl"]
+    assert [entry.who for entry in registry_of(store).channel("stable").history()][-2:] == ["bert", "carl"]

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from obstore.store import MemoryStore
 
-from orchard import channels, dataset, registry
+from orchard.channels import Change, Intent
+from orchard.dataset import Committed, Dataset
 from orchard.errors import ConflictError, DataError, StoreUnavailable
+from orchard.registry import Published
 from orchard.store import ObjectStore
 from tests.faults.actors import Actor
 from tests.faults.crashing_store import FAULTS, Killed
 from tests.faults.invariants import Witness
-from tests.orchard.models import KEY, MODEL, facts, saved_model
+from tests.orchard.models import MODEL, facts, registry_of, saved_model
 
 CONTENTS = 3
 FORESEEN = (ConflictError, DataError, StoreUnavailable, Killed)
@@ -52,39 +54,39 @@ class Crowd(RuleBasedStateMachine):
             actor.kill()
             assert actor.error is None or isinstance(actor.error, FORESEEN), repr(actor.error)
             result = actor.result
-            if isinstance(result, registry.Published):
+            if isinstance(result, Published):
                 assert self.witness.published.setdefault(result.publish_id, result.version) == result.version
-            elif isinstance(result, channels.Change):
+            elif isinstance(result, Change):
                 self.witness.changes.append(result.pointer)
-            elif isinstance(result, dataset.Committed):
+            elif isinstance(result, Committed):
                 self.witness.commits[result.version.version] = result.version.digest
 
     @precondition(lambda self: not self.crowded())
     @rule(content=st.integers(0, CONTENTS - 1))
     def begin_publish(self, content):
         self.wanted.add(content)
-        self.start(lambda store: registry.publish(store, MODEL, self.folders[content], facts(), KEY))
+        self.start(lambda store: registry_of(store).publish(self.folders[content], facts()))
 
     @precondition(lambda self: not self.crowded() and self.witness.published)
     @rule(channel=st.sampled_from(["stable", "canary"]), version=st.integers(1, CONTENTS))
     def begin_promote(self, channel, version):
-        intent = channels.Intent(f"promoter {next(self.numbers)}", "because")
-        self.start(lambda store: channels.promote(store, MODEL, channel, version, KEY, intent))
+        intent = Intent(f"promoter {next(self.numbers)}", "because")
+        self.start(lambda store: registry_of(store).channel(channel).promote(version, intent))
 
     @precondition(lambda self: not self.crowded() and self.witness.changes)
     @rule(channel=st.sampled_from(["stable", "canary"]))
     def begin_rollback(self, channel):
-        intent = channels.Intent(f"promoter {next(self.numbers)}", "it was bad")
-        self.start(lambda store: channels.rollback(store, MODEL, channel, KEY, intent))
+        intent = Intent(f"promoter {next(self.numbers)}", "it was bad")
+        self.start(lambda store: registry_of(store).channel(channel).rollback(intent))
 
     @precondition(lambda self: not self.crowded())
     @rule(photos=st.integers(1, 3))
     def begin_commit(self, photos):
         def work(store):
-            current = dataset.current(store, MODEL)
+            current = Dataset(store, MODEL).current()
             parent = current.version if current else None
             index = {"photos": photos, "after": parent}
-            return dataset.commit(store, MODEL, index, "dvc", parent=parent, created_by="ingest")
+            return Dataset(store, MODEL).commit(index, "dvc", parent=parent, created_by="ingest")
 
         self.start(work)
 
@@ -112,11 +114,11 @@ class Crowd(RuleBasedStateMachine):
                 actor.finish()
             self.collect()
             for content in sorted(self.wanted):  # whoever was killed runs again
-                found = registry.publish(self.store, MODEL, self.folders[content], facts(), KEY)
+                found = registry_of(self.store).publish(self.folders[content], facts())
                 assert self.witness.published.setdefault(found.publish_id, found.version) == found.version
             self.witness.look()
             self.witness.claims()
-            assert len(registry.versions(self.store, MODEL)) == len(self.wanted)
+            assert len(registry_of(self.store).versions()) == len(self.wanted)
         finally:
             for actor in self.actors:
                 actor.kill()

@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from orchard import channels, dataset, registry, settings
+from orchard import settings
+from orchard.dataset import Dataset
 from orchard.store import open_store
 from tests.faults.invariants import Witness
 from tests.faults.proxy import Fault, proxy
-from tests.orchard.models import BECAUSE, KEY, MODEL, facts, saved_model
+from tests.orchard.models import BECAUSE, MODEL, facts, registry_of, saved_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,9 +51,9 @@ def test_lost_replies_of_commits_are_recognised_on_the_real_store(behind, seawee
     for number, line in enumerate(lost, start=1):
         folder = saved_model(tmp_path / str(number), number)
         with behind(Fault("drop", line.encode())) as (between, store):
-            made = registry.publish(store, MODEL, folder, facts(), KEY)
-            change = channels.promote(store, MODEL, "stable", made.version, KEY, BECAUSE)
-            new = dataset.commit(store, MODEL, {"n": number}, "dvc", parent=number - 1 or None, created_by="anna")
+            made = registry_of(store).publish(folder, facts())
+            change = registry_of(store).channel("stable").promote(made.version, BECAUSE)
+            new = Dataset(store, MODEL).commit({"n": number}, "dvc", parent=number - 1 or None, created_by="anna")
 
             assert between.faults[0].times == 0, f"{line} was never asked for"
         assert (made.version, made.created) == (number, True)
@@ -66,14 +67,14 @@ PUBLISHER = """
 import sys
 import time
 from pathlib import Path
-from orchard import registry, settings
+from orchard import settings
 from orchard.store import open_store
-from tests.orchard.models import KEY, MODEL, facts, saved_model
+from tests.orchard.models import facts, registry_of, saved_model
 
 store = open_store(settings.load())
 for number in range(int(sys.argv[2])):
     folder = saved_model(Path(sys.argv[1]) / str(number), number)
-    print(registry.publish(store, MODEL, folder, facts(), KEY).version, flush=True)
+    print(registry_of(store).publish(folder, facts()).version, flush=True)
 """
 """Publishes one content after the other; in every run the same ones."""
 

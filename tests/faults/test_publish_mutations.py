@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orchard import channels, dataset, pointers, registry
+from orchard import channels, dataset, layout, registry
+from orchard.channels import Channel
 from orchard.errors import ObjectExists, OrchardError, StoreUnavailable
+from orchard.registry import Registry
 from orchard.store.objects import Fetched
 from tests.faults import test_publish_crashes as crashes
 from tests.faults import test_publish_schedules as schedules
@@ -24,28 +26,28 @@ def believe_conflicts(store, key, body, create_once=registry.create_once):
         return Fetched(b"{}", "")
 
 
-def look_nowhere(store, claim, numbers, trusted, existing=registry._existing):
+def look_nowhere(self, claim, numbers, existing=Registry._existing):
     """Does not look for its content among the versions above the claim."""
-    return existing(store, claim, numbers, trusted) if isinstance(numbers, list) else None
+    return existing(self, claim, numbers) if isinstance(numbers, list) else None
 
 
-def believe_the_newest(store, model, identity, claim=registry._claim):
+def believe_the_newest(self, identity, claim=Registry._claim):
     """Takes for granted that nothing up to the newest version has its content, whatever the claim says."""
-    found, etag = claim(store, model, identity)
-    newest = max(registry.versions(store, model), default=0)
-    return registry._Claim(1, model, identity, newest, found.version), etag
+    found, etag = claim(self, identity)
+    newest = max(self.versions(), default=0)
+    return registry._Claim(1, self.model, identity, newest, found.version), etag
 
 
 def send_only_what_is_missing(store, model, folder, files):
     """Takes a blob of the right size for the right blob, and does not read back."""
     for file in files:
-        if not store.exists(registry.layout.blob(model, file.sha256)):
-            store.put(registry.layout.blob(model, file.sha256), b"half of it")
+        if not store.exists(layout.blob(model, file.sha256)):
+            store.put(layout.blob(model, file.sha256), b"half of it")
 
 
-def catch_nothing_up(store, order):
+def catch_nothing_up(self):
     """Leaves the history to whoever was killed."""
-    return pointers.stand(store, order.model, order.channel, order.trusted)
+    return self.snapshot()
 
 
 def overwrite(store, key, body, etag):
@@ -68,22 +70,22 @@ MUTATIONS = {
         "are the same",
     ),
     "looking for its own content": (
-        (registry, "_existing", look_nowhere),
+        (Registry, "_existing", look_nowhere),
         crash(crashes.publish, "killed after"),
         "are the same",
     ),
     "the number in the claim": (
-        (registry, "_claim", believe_the_newest),
+        (Registry, "_claim", believe_the_newest),
         order("the same bytes"),
         "changed in a way that no publisher changes it",
     ),
     "reading blobs back": (
-        (registry, "_upload", send_only_what_is_missing),
+        (registry, "upload", send_only_what_is_missing),
         crash(crashes.publish, "killed before"),
         "is damaged",
     ),
     "catching the history up": (
-        (channels, "_caught_up", catch_nothing_up),
+        (Channel, "_catch_up", catch_nothing_up),
         crash(crashes.promote, "killed after"),
         "lacks generation 3",
     ),

@@ -7,11 +7,11 @@ from threading import Barrier
 
 import pytest
 
-from orchard import channels, dataset, registry
+from orchard.channels import Change, Intent
+from orchard.dataset import Dataset
 from orchard.errors import ConflictError
-from orchard.pointers import history
 from tests.faults.invariants import Witness
-from tests.orchard.models import KEY, MODEL, TRUSTED, facts, saved_model
+from tests.orchard.models import MODEL, facts, registry_of, saved_model
 
 RACERS = 16
 
@@ -39,7 +39,7 @@ def witness(seaweed):
 def test_sixteen_publishers_each_get_a_number_of_their_own(seaweed, witness, tmp_path):
     folders = [saved_model(tmp_path / str(number), number) for number in range(RACERS)]
 
-    found = race(lambda number: registry.publish(seaweed, MODEL, folders[number], facts(), KEY))
+    found = race(lambda number: registry_of(seaweed).publish(folders[number], facts()))
 
     assert sorted(item.version for item in found) == list(range(1, RACERS + 1))
     assert all(item.created for item in found)
@@ -49,10 +49,10 @@ def test_sixteen_publishers_each_get_a_number_of_their_own(seaweed, witness, tmp
 
 
 def test_sixteen_publishers_of_the_same_bytes_make_one_version(seaweed, witness, tmp_path):
-    registry.publish(seaweed, MODEL, saved_model(tmp_path / "before", "before"), facts(), KEY)
+    registry_of(seaweed).publish(saved_model(tmp_path / "before", "before"), facts())
     folder = saved_model(tmp_path / "same", "same")
 
-    found = race(lambda number: registry.publish(seaweed, MODEL, folder, facts(), KEY))
+    found = race(lambda number: registry_of(seaweed).publish(folder, facts()))
 
     assert {item.version for item in found} == {2}
     assert sum(item.created for item in found) == 1
@@ -62,16 +62,16 @@ def test_sixteen_publishers_of_the_same_bytes_make_one_version(seaweed, witness,
 
 def test_sixteen_promoters_change_a_channel_one_after_the_other(seaweed, witness, tmp_path):
     for number in (1, 2, 3):
-        registry.publish(seaweed, MODEL, saved_model(tmp_path / str(number), number), facts(), KEY)
-    channels.promote(seaweed, MODEL, "stable", 3, KEY, channels.Intent("anna", "first"))
+        registry_of(seaweed).publish(saved_model(tmp_path / str(number), number), facts())
+    registry_of(seaweed).channel("stable").promote(3, Intent("anna", "first"))
 
     def promote(number):
-        return channels.promote(seaweed, MODEL, "stable", 1 + number % 2, KEY, channels.Intent(f"p{number}", "race"))
+        return registry_of(seaweed).channel("stable").promote(1 + number % 2, Intent(f"p{number}", "race"))
 
     found = race(promote)
 
-    changed = [item.pointer for item in found if isinstance(item, channels.Change) and item.changed]
-    entries = history(seaweed, MODEL, "stable", TRUSTED)
+    changed = [item.pointer for item in found if isinstance(item, Change) and item.changed]
+    entries = registry_of(seaweed).channel("stable").history()
     assert sorted(item.generation for item in changed) == list(range(2, len(entries) + 1))
     witness.changes = changed
     witness.look()
@@ -80,11 +80,11 @@ def test_sixteen_promoters_change_a_channel_one_after_the_other(seaweed, witness
 def test_eight_ingests_lose_no_update(seaweed, witness):
     def commit(number):
         while True:
-            current = dataset.current(seaweed, MODEL)
+            current = Dataset(seaweed, MODEL).current()
             parent = current.version if current else None
             photos = [*(current.index["photos"] if current else []), number]
             try:
-                made = dataset.commit(seaweed, MODEL, {"photos": photos}, "dvc", parent=parent, created_by=f"i{number}")
+                made = Dataset(seaweed, MODEL).commit({"photos": photos}, "dvc", parent=parent, created_by=f"i{number}")
             except ConflictError:
                 continue
             return made
@@ -92,7 +92,7 @@ def test_eight_ingests_lose_no_update(seaweed, witness):
     found = race(commit, 8)
 
     assert sorted(item.version.version for item in found) == list(range(1, 9))
-    assert sorted(dataset.current(seaweed, MODEL).index["photos"]) == list(range(8))
+    assert sorted(Dataset(seaweed, MODEL).current().index["photos"]) == list(range(8))
     witness.commits = {item.version.version: item.version.digest for item in found}
     witness.look()
 

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import pytest
 
-from orchard import channels, dataset, registry
+from orchard.channels import Change, Intent
+from orchard.dataset import Committed, Dataset
 from orchard.errors import ConflictError, DataError
+from orchard.registry import Published
 from tests.faults.actors import Actor
 from tests.faults.invariants import Witness
 from tests.faults.test_publish_crashes import calls_of, empty, folders, world
-from tests.orchard.models import KEY, MODEL, facts
+from tests.orchard.models import MODEL, facts, registry_of
 
 __all__ = ["folders"]
 
 
 def publish(content):
-    return lambda store, folders: registry.publish(store, MODEL, folders[content], facts(), KEY)
+    return lambda store, folders: registry_of(store).publish(folders[content], facts())
 
 
 def promote(version, who):
-    return lambda store, folders: channels.promote(
-        store, MODEL, "stable", version, KEY, channels.Intent(who, "why not")
-    )
+    return lambda store, folders: registry_of(store).channel("stable").promote(version, Intent(who, "why not"))
 
 
 def rollback(who):
-    return lambda store, folders: channels.rollback(store, MODEL, "stable", KEY, channels.Intent(who, "it was bad"))
+    return lambda store, folders: registry_of(store).channel("stable").rollback(Intent(who, "it was bad"))
 
 
 def commit(photos):
     def work(store, folders):
-        current = dataset.current(store, MODEL)
+        current = Dataset(store, MODEL).current()
         parent = current.version if current else None
-        return dataset.commit(store, MODEL, {"photos": photos}, "dvc", parent=parent, created_by="ingest")
+        return Dataset(store, MODEL).commit({"photos": photos}, "dvc", parent=parent, created_by="ingest")
 
     return work
 
@@ -70,11 +70,11 @@ def judge(witness, actors):
     for actor in actors:
         assert actor.error is None or isinstance(actor.error, ConflictError | DataError), repr(actor.error)
         match actor.result:
-            case registry.Published(version, identity):
+            case Published(version, identity):
                 assert witness.published.setdefault(identity, version) == version
-            case channels.Change(pointer):
+            case Change(pointer):
                 witness.changes.append(pointer)
-            case dataset.Committed(version):
+            case Committed(version):
                 witness.commits[version.version] = version.digest
     witness.look()
     witness.claims()
@@ -110,8 +110,8 @@ def test_slow_writer_never_moves_the_dataset_pointer_back(folders):
     while slow.calls[-1].startswith("get") or not slow.calls[-1].endswith("current.json"):
         slow.step()
     with pytest.raises(ConflictError):
-        dataset.commit(store, MODEL, {"photos": 9}, "dvc", parent=1, created_by="quick")
-    made = dataset.commit(store, MODEL, {"photos": 9}, "dvc", parent=2, created_by="quick")
+        Dataset(store, MODEL).commit({"photos": 9}, "dvc", parent=1, created_by="quick")
+    made = Dataset(store, MODEL).commit({"photos": 9}, "dvc", parent=2, created_by="quick")
     witness.look()
 
     slow.finish()

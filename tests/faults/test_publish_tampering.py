@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from orchard import channels, layout, registry
+from orchard import layout
 from orchard.documents import canonical_json, parse
 from orchard.errors import IntegrityError
-from orchard.pointers import history, read
-from tests.orchard.models import BECAUSE, KEY, MODEL, STRANGER, TRUSTED, facts, resigned, saved_model
+from tests.orchard.models import BECAUSE, MODEL, STRANGER, facts, registry_of, resigned, saved_model
 
 
 @pytest.fixture
 def store(memory, tmp_path):
     """Versions 1 and 2, `stable` at 1, then 2."""
     for number in (1, 2):
-        registry.publish(memory, MODEL, saved_model(tmp_path / str(number), number), facts(), KEY)
-        channels.promote(memory, MODEL, "stable", number, KEY, BECAUSE)
+        registry_of(memory).publish(saved_model(tmp_path / str(number), number), facts())
+        registry_of(memory).channel("stable").promote(number, BECAUSE)
     return memory
 
 
@@ -25,38 +24,38 @@ def document(store, key):
 
 
 def test_flipped_byte_in_a_blob_stops_promotion_and_rollback(store):
-    shared = registry.read_manifest(store, MODEL, 1, TRUSTED).files[-1]
+    shared = registry_of(store).manifest(1).files[-1]
     key = layout.blob(MODEL, shared.sha256)
     body = bytearray(store.get(key).body)
     body[3] ^= 1
     store.put(key, bytes(body))
 
     with pytest.raises(IntegrityError, match=r"does not hold saved_model\.pb any more"):
-        channels.rollback(store, MODEL, "stable", KEY, BECAUSE)
+        registry_of(store).channel("stable").rollback(BECAUSE)
     with pytest.raises(IntegrityError, match="damaged"):
-        channels.promote(store, MODEL, "canary", 1, KEY, BECAUSE)
+        registry_of(store).channel("canary").promote(1, BECAUSE)
 
-    assert read(store, MODEL, "stable", TRUSTED).version == 2
-    assert read(store, MODEL, "canary", TRUSTED) is None
+    assert registry_of(store).channel("stable").read().version == 2
+    assert registry_of(store).channel("canary").read() is None
 
 
 @pytest.mark.parametrize("change", [lambda body: body[:-1], lambda body: body + b"x"], ids=["shorter", "longer"])
 def test_blob_of_another_size_stops_a_rollback(store, change):
-    key = layout.blob(MODEL, registry.read_manifest(store, MODEL, 1, TRUSTED).files[-1].sha256)
+    key = layout.blob(MODEL, registry_of(store).manifest(1).files[-1].sha256)
     store.put(key, change(store.get(key).body))
 
     with pytest.raises(IntegrityError, match=r"bytes; saved_model\.pb needs"):
-        channels.rollback(store, MODEL, "stable", KEY, BECAUSE)
+        registry_of(store).channel("stable").rollback(BECAUSE)
 
 
 def test_publishing_again_mends_a_damaged_blob(store, tmp_path):
-    file = registry.read_manifest(store, MODEL, 1, TRUSTED).files[-1]
+    file = registry_of(store).manifest(1).files[-1]
     store.put(layout.blob(MODEL, file.sha256), b"\0" * file.size)
 
-    found = registry.publish(store, MODEL, tmp_path / "1", facts(), KEY)
+    found = registry_of(store).publish(tmp_path / "1", facts())
 
     assert (found.version, found.created) == (1, False)
-    registry.verify_blobs(store, registry.read_manifest(store, MODEL, 1, TRUSTED))
+    registry_of(store).verify(registry_of(store).manifest(1))
 
 
 def forged_manifest(store, change):
@@ -86,43 +85,43 @@ def test_forged_manifest_is_not_believed(store, change, sentence):
     store.put(key, body)
 
     with pytest.raises(IntegrityError, match=sentence):
-        registry.read_manifest(store, MODEL, 2, TRUSTED)
+        registry_of(store).manifest(2)
     with pytest.raises(IntegrityError, match=sentence):
-        channels.promote(store, MODEL, "canary", 2, KEY, BECAUSE)
+        registry_of(store).channel("canary").promote(2, BECAUSE)
 
 
 def test_true_manifest_under_another_number_is_not_believed(store):
     store.put(layout.manifest(MODEL, 2), store.get(layout.manifest(MODEL, 1)).body)
 
     with pytest.raises(IntegrityError, match="is the manifest of version 1"):
-        registry.read_manifest(store, MODEL, 2, TRUSTED)
+        registry_of(store).manifest(2)
 
 
 def test_manifest_that_the_pointer_did_not_mean_is_not_believed(store):
-    pointer = read(store, MODEL, "stable", TRUSTED)
+    pointer = registry_of(store).channel("stable").read()
     payload = document(store, layout.manifest(MODEL, 2))["payload"]
     store.put(layout.manifest(MODEL, 2), resigned({**payload, "created_by": "bert"}))
 
     with pytest.raises(IntegrityError, match="not the manifest that the channel points to"):
-        registry.read_manifest(store, MODEL, 2, TRUSTED, sha256=pointer.manifest_sha256)
+        registry_of(store).manifest(2, sha256=pointer.manifest_sha256)
 
 
 def test_forged_manifest_costs_a_number_and_no_more(store, tmp_path):
     store.put(layout.manifest(MODEL, 3), b"garbage")
 
-    found = registry.publish(store, MODEL, saved_model(tmp_path / "3", 3), facts(), KEY)
+    found = registry_of(store).publish(saved_model(tmp_path / "3", 3), facts())
 
     assert (found.version, found.created) == (4, True)
 
 
 def test_forged_manifest_that_claims_our_content_is_no_success(store, tmp_path):
     folder = saved_model(tmp_path / "3", 3)
-    made = registry.publish(store, MODEL, folder, facts(), KEY)
+    made = registry_of(store).publish(folder, facts())
     payload = document(store, layout.manifest(MODEL, made.version))["payload"]
     store.put(layout.manifest(MODEL, made.version), resigned({**payload, "classes": ["Bomb"]}, STRANGER))
 
     with pytest.raises(IntegrityError, match="signed by the unknown key"):
-        registry.publish(store, MODEL, folder, facts(), KEY)
+        registry_of(store).publish(folder, facts())
 
 
 def test_older_pointer_put_back_is_noticed_by_everyone(store):
@@ -131,37 +130,37 @@ def test_older_pointer_put_back_is_noticed_by_everyone(store):
     store.put(key, old)
 
     with pytest.raises(IntegrityError, match="an older pointer was put back"):
-        read(store, MODEL, "stable", TRUSTED, seen=2)
+        registry_of(store).channel("stable").read(seen=2)
     with pytest.raises(IntegrityError, match="an older pointer was put back"):
-        channels.promote(store, MODEL, "stable", 1, KEY, BECAUSE)
+        registry_of(store).channel("stable").promote(1, BECAUSE)
     with pytest.raises(IntegrityError, match="an older pointer was put back"):
-        history(store, MODEL, "stable", TRUSTED)
+        registry_of(store).channel("stable").history()
 
 
 def test_deleted_pointer_is_noticed(store):
     store.delete(layout.channel(MODEL, "stable"))
 
     with pytest.raises(IntegrityError, match="is gone, though its history reaches generation 2"):
-        channels.promote(store, MODEL, "stable", 1, KEY, BECAUSE)
+        registry_of(store).channel("stable").promote(1, BECAUSE)
 
 
 def test_pointer_of_another_channel_is_not_believed(store):
     store.put(layout.channel(MODEL, "canary"), store.get(layout.channel(MODEL, "stable")).body)
 
     with pytest.raises(IntegrityError, match="is the pointer of channel 'stable'"):
-        read(store, MODEL, "canary", TRUSTED)
+        registry_of(store).channel("canary").read()
 
 
 def test_manifest_is_no_pointer(store):
     store.put(layout.channel(MODEL, "stable"), store.get(layout.manifest(MODEL, 2)).body)
 
     with pytest.raises(IntegrityError, match="is not what it must be"):
-        read(store, MODEL, "stable", TRUSTED)
+        registry_of(store).channel("stable").read()
 
 
 @pytest.mark.parametrize("change", ["deleted", "exchanged", "forged"])
 def test_history_that_was_changed_is_noticed(store, change):
-    channels.promote(store, MODEL, "stable", 1, KEY, BECAUSE)
+    registry_of(store).channel("stable").promote(1, BECAUSE)
     keys = [layout.history_entry(MODEL, generation, "stable", "promote") for generation in (1, 2)]
     if change == "deleted":
         store.delete(keys[0])
@@ -171,18 +170,18 @@ def test_history_that_was_changed_is_noticed(store, change):
         store.put(keys[0], resigned(document(store, keys[0])["payload"], STRANGER))
 
     with pytest.raises(IntegrityError, match=r"history|unknown key"):
-        history(store, MODEL, "stable", TRUSTED)
+        registry_of(store).channel("stable").history()
 
 
 def test_claim_that_points_elsewhere_is_noticed(store, tmp_path):
     folder = saved_model(tmp_path / "3", 3)
-    made = registry.publish(store, MODEL, folder, facts(), KEY)
+    made = registry_of(store).publish(folder, facts())
     key = layout.publish_claim(MODEL, made.publish_id)
 
     store.put(key, canonical_json({**document(store, key), "version": 1}))
     with pytest.raises(IntegrityError, match="names version 1, which is another"):
-        registry.publish(store, MODEL, folder, facts(), KEY)
+        registry_of(store).publish(folder, facts())
 
     store.put(key, canonical_json({**document(store, key), "version": None, "after": 9}))
     with pytest.raises(IntegrityError, match="follows version 9, which is not there"):
-        registry.publish(store, MODEL, folder, facts(), KEY)
+        registry_of(store).publish(folder, facts())

@@ -11,7 +11,6 @@ import time
 
 import pytest
 
-from orchard import registry as registry_module
 from serving.sync.shelf import check_bytes
 from tests.serving.conftest import plain_config, registry, server, zoo  # noqa: F401  fixtures
 from tests.serving.programs import ask, raw, until
@@ -87,7 +86,7 @@ def test_killed_at_any_moment_nothing_unverified_is_ever_served(registry):  # no
     shelf = registry.serving / MODEL
     for folder in shelf.iterdir():
         if folder.name.isdigit():
-            manifest = registry_module.read_manifest(registry.store, MODEL, int(folder.name), registry.trust.keys())
+            manifest = registry.registry.manifest(int(folder.name))
             check_bytes(folder, manifest)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchard import layout, pointers
+from orchard import layout
 from orchard.documents import canonical_json, encode
 from orchard.manifest import GateRecord
 from orchard.signing import create_pair, load_key, sign
@@ -73,7 +73,7 @@ def flip(body: bytes) -> bytes:
 
 def resigned(registry, of: str = "stable", **changes) -> bytes:  # noqa: F811
     """A channel's pointer with other fields, truly signed."""
-    pointer = pointers.read(registry.store, MODEL, of, registry.trust.keys())
+    pointer = registry.registry.channel(of).read()
     return canonical_json(sign(encode(replace(pointer, **changes)), registry.key))
 
 

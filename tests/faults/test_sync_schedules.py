@@ -31,13 +31,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from orchard import layout, registry
-from orchard.channels import Intent, promote, ways_back
+from orchard import layout
+from orchard.channels import Intent, ways_back
 from orchard.errors import ConflictError, IntegrityError, StoreError
 from orchard.manifest import Manifest
 from orchard.pointers import CHANNELS
-from orchard.pointers import history as history_of
-from orchard.pruning import Wish, prune
+from orchard.pruning import Wish
+from orchard.registry import Registry
 from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
 from serving.configuration import parse
@@ -48,8 +48,9 @@ from serving.sync.shelf import check_bytes
 from tests.faults.crashing_store import CrashingStore, Killed
 from tests.faults.deaths import Death, Dying
 from tests.faults.engine import BROKEN, GOOD, WRONG, AtOnce, Engine
+from tests.orchard.models import registry_of
 from tests.serving.conftest import zoo  # noqa: F401  fixture
-from tests.serving.publishing import MODEL, Registry
+from tests.serving.publishing import MODEL, ServedRegistry
 
 MEMORY = Path("/dev/shm")  # noqa: S108  thousands of files flushed one by one; the kill is simulated, the power stays on
 PARTS = 4
@@ -68,7 +69,7 @@ class Schedules(RuleBasedStateMachine):
         self.store = memory_store()
         pair = create_pair(self.folder / "keys")
         self.key, self.trust = load_key(pair.private), TrustFile(pair.public)
-        self.facts = Registry.facts(type("Zoo", (), {"photos": self.photos})(), "one")
+        self.facts = ServedRegistry.facts(type("Zoo", (), {"photos": self.photos})(), "one")
         self.kinds: dict[int, str] = {}
         self.manifests: dict[int, Manifest] = {}
         self.damaged: dict[str, bytes] = {}
@@ -80,6 +81,10 @@ class Schedules(RuleBasedStateMachine):
         self.plan = Plan(serving, MODEL, "http://127.0.0.1:9", keep=1)
         self.engine = Engine(serving / "models.config", serving / MODEL, self.store, self.trust)
         self.start()
+
+    @property
+    def registry(self) -> Registry:
+        return registry_of(self.store, self.key)
 
     def start(self, store: ObjectStore | None = None) -> None:
         """Start sync, as a new process does."""
@@ -118,7 +123,7 @@ class Schedules(RuleBasedStateMachine):
 
     def manifest(self, version: int) -> Manifest:
         if version not in self.manifests:  # a manifest is never changed
-            self.manifests[version] = registry.read_manifest(self.store, MODEL, version, self.trust.keys())
+            self.manifests[version] = self.registry.manifest(version)
         return self.manifests[version]
 
     @rule(kind=st.sampled_from([GOOD, GOOD, GOOD, WRONG, BROKEN]), channel=MOSTLY_STABLE, turns=TURNS)
@@ -126,10 +131,10 @@ class Schedules(RuleBasedStateMachine):
         """Publish and promote."""
         number = next(self.counter)
         folder = self.candidate(kind, number)
-        version = registry.publish(self.store, MODEL, folder, self.facts, self.key).version
+        version = self.registry.publish(folder, self.facts).version
         shutil.rmtree(folder)
         self.kinds[version] = kind
-        promote(self.store, MODEL, channel, version, self.key, Intent("anna", f"turn {number}"))
+        self.registry.channel(channel).promote(version, Intent("anna", f"turn {number}"))
         self.work(turns)
 
     @rule(call=st.integers(0, 40), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
@@ -138,28 +143,28 @@ class Schedules(RuleBasedStateMachine):
         number = next(self.counter)
         folder = self.candidate(GOOD, number)
         with suppress(Killed, IntegrityError):
-            registry.publish(CrashingStore(self.store, call, fault), MODEL, folder, self.facts, self.key)
+            registry_of(CrashingStore(self.store, call, fault), self.key).publish(folder, self.facts)
         self.prune(1, 0)
         self.work(turns)
-        self.kinds[registry.publish(self.store, MODEL, folder, self.facts, self.key).version] = GOOD
+        self.kinds[self.registry.publish(folder, self.facts).version] = GOOD
         shutil.rmtree(folder)
 
     @rule(keep=st.integers(1, 3), turns=TURNS)
     def prune(self, keep: int, turns: int) -> None:
         """Delete what nobody needs; what channels mean, and one step back, stays whole."""
         wish = Wish(keep=keep, delete=True, resume=True)
-        prune(self.store, MODEL, self.trust.keys(), wish)
+        self.registry.prune(wish)
         if not self.damaged:
             for channel in CHANNELS:
-                for number in ways_back(history_of(self.store, MODEL, channel, self.trust.keys()))[-2:]:
-                    registry.verify_blobs(self.store, self.manifest(number))
+                for number in ways_back(self.registry.channel(channel).history())[-2:]:
+                    self.registry.verify(self.manifest(number))
         self.work(turns)
 
     @rule(call=st.integers(0, 30), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
     def prune_is_killed(self, call: int, fault, turns: int) -> None:
         wish = Wish(keep=1, delete=True, resume=True)
         with suppress(Killed):
-            prune(CrashingStore(self.store, call, fault), MODEL, self.trust.keys(), wish)
+            registry_of(CrashingStore(self.store, call, fault), self.key).prune(wish)
         self.work(turns)
 
     @precondition(lambda self: self.kinds)
@@ -168,7 +173,7 @@ class Schedules(RuleBasedStateMachine):
         """Promote or roll back to any version there ever was."""
         version = data.draw(st.sampled_from(sorted(self.kinds)))
         with suppress(IntegrityError, ConflictError):  # its blob is damaged just now, or pruned, or marked by a prune
-            promote(self.store, MODEL, channel, version, self.key, Intent("anna", f"turn {next(self.counter)}"))
+            self.registry.channel(channel).promote(version, Intent("anna", f"turn {next(self.counter)}"))
         self.work(turns)
 
     @precondition(lambda self: self.kinds and not self.damaged)
@@ -198,7 +203,7 @@ class Schedules(RuleBasedStateMachine):
     @rule(data=st.data(), channel=MOSTLY_STABLE, turns=TURNS)
     def replay(self, data, channel: str, turns: int) -> None:
         """Put an old pointer back while sync works, then the true one again."""
-        entries = history_of(self.store, MODEL, channel, self.trust.keys())
+        entries = self.registry.channel(channel).history()
         if len(entries) < 2:
             return
         key = layout.channel(MODEL, channel)
@@ -275,7 +280,7 @@ class Schedules(RuleBasedStateMachine):
         for model in parse(self.engine.config.read_text()):
             for label, number in model.labels.items():
                 assert self.kinds[number] == GOOD, f"label {label} points to a {self.kinds[number]} version"
-                meant = {entry.version for entry in history_of(self.store, MODEL, label, self.trust.keys())}
+                meant = {entry.version for entry in self.registry.channel(label).history()}
                 assert number in meant, f"{label} never meant {number}"
             missing = {number for number in model.policy.versions if not (self.engine.base / str(number)).is_dir()}
             assert missing <= self.engine.rotten(), f"{missing} are configured and not there"
@@ -298,7 +303,7 @@ class Schedules(RuleBasedStateMachine):
             self.sync.state.refused = {}
             self.work(12)
             for channel in CHANNELS:
-                entries = history_of(self.store, MODEL, channel, self.trust.keys())
+                entries = self.registry.channel(channel).history()
                 if entries and self.kinds[entries[-1].version] == GOOD:
                     assert self.engine.labels.get(channel) == entries[-1].version, json.dumps(self.engine.labels)
             leftovers = [

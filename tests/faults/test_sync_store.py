@@ -8,9 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchard import layout, pointers
+from orchard import layout
 from orchard.documents import canonical_json, encode
-from orchard.registry import read_manifest
 from orchard.signing import sign
 from tests.faults.proxy import Fault, proxy
 from tests.serving.conftest import registry, zoo  # noqa: F401  fixtures
@@ -102,7 +101,7 @@ def test_times_in_documents_decide_nothing(registry):  # noqa: F811
         one, two = registry.release("one"), registry.publish("two")
         until(lambda: sync.served() == one, "version 1 is live")
         for generation, (version, year) in enumerate([(two, 9999), (one, 1970), (two, 1999)], start=2):
-            pointer = pointers.read(registry.store, MODEL, "stable", registry.trust.keys())
+            pointer = registry.registry.channel("stable").read()
             moved = replace(
                 pointer,
                 version=version,
@@ -117,4 +116,4 @@ def test_times_in_documents_decide_nothing(registry):  # noqa: F811
 
 
 def manifest_sha256(registry, version: int) -> str:  # noqa: F811
-    return read_manifest(registry.store, MODEL, version, registry.trust.keys()).document_sha256
+    return registry.registry.manifest(version).document_sha256

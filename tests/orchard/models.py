@@ -11,9 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from orchard.channels import Intent
 from orchard.documents import canonical_json
 from orchard.manifest import DatasetRef, Facts, GateRecord, Signature
+from orchard.registry import Registry
 from orchard.signing import SigningKey, sign
+from orchard.store import ObjectStore
 
-__all__ = ["BECAUSE", "KEY", "MODEL", "STRANGER", "TRUSTED", "facts", "resigned", "saved_model"]
+__all__ = ["BECAUSE", "KEY", "MODEL", "STRANGER", "TRUSTED", "facts", "registry_of", "resigned", "saved_model"]
 
 MODEL = "fruits"
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(b"1" * 32))
@@ -37,6 +39,11 @@ _FACTS = Facts(
 def facts(**changes: Any) -> Facts:
     """What a publisher knows beside the files; with changes."""
     return replace(_FACTS, **changes)
+
+
+def registry_of(store: ObjectStore, key: SigningKey = KEY, model: str = MODEL) -> Registry:
+    """The registry of a model in a store, for somebody who holds a key and trusts no other."""
+    return Registry(store, model, key.trusted, key)
 
 
 def saved_model(folder: Path, content: object = 0) -> Path:

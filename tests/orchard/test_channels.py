@@ -2,37 +2,37 @@ from __future__ import annotations
 
 import pytest
 
-from orchard import channels, layout, registry
+from orchard import layout
 from orchard.channels import Intent
 from orchard.errors import ConflictError, DataError, GateRefused
-from orchard.pointers import append, history, read
+from orchard.pointers import append
 from tests.faults.crashing_store import CrashingStore
-from tests.orchard.models import BECAUSE, KEY, MODEL, TRUSTED, facts, resigned, saved_model
+from tests.orchard.models import BECAUSE, MODEL, facts, registry_of, resigned, saved_model
 
 
 @pytest.fixture
 def store(memory, tmp_path):
     """Versions 1 to 4."""
     for number in range(1, 5):
-        registry.publish(memory, MODEL, saved_model(tmp_path / str(number), number), facts(), KEY)
+        registry_of(memory).publish(saved_model(tmp_path / str(number), number), facts())
     return memory
 
 
 def promote(store, version, channel="stable", intent=BECAUSE, **options):
-    return channels.promote(store, MODEL, channel, version, KEY, intent, **options)
+    return registry_of(store).channel(channel).promote(version, intent, **options)
 
 
 def rollback(store, why="it was bad", **options):
-    return channels.rollback(store, MODEL, "stable", KEY, Intent("bert", why), **options)
+    return registry_of(store).channel("stable").rollback(Intent("bert", why), **options)
 
 
 def meant(store, channel="stable"):
-    return [entry.version for entry in history(store, MODEL, channel, TRUSTED)]
+    return [entry.version for entry in registry_of(store).channel(channel).history()]
 
 
 def test_channel_means_nothing_before_its_first_promotion(store):
-    assert read(store, MODEL, "stable", TRUSTED) is None
-    assert history(store, MODEL, "stable", TRUSTED) == []
+    assert registry_of(store).channel("stable").read() is None
+    assert registry_of(store).channel("stable").history() == []
 
 
 def test_promotion_says_who_why_and_from_where(store):
@@ -40,12 +40,12 @@ def test_promotion_says_who_why_and_from_where(store):
 
     change = promote(store, 3, intent=Intent("carl", " canary was fine ", "run-7"))
 
-    now = read(store, MODEL, "stable", TRUSTED)
+    now = registry_of(store).channel("stable").read()
     assert change.changed
     assert change.pointer == now
     assert (now.version, now.previous, now.generation, now.action) == (3, 2, 2, "promote")
     assert (now.who, now.why, now.run_id, now.verdict) == ("carl", "canary was fine", "run-7", "accepted")
-    assert now.manifest_sha256 == registry.read_manifest(store, MODEL, 3, TRUSTED).document_sha256
+    assert now.manifest_sha256 == registry_of(store).manifest(3).document_sha256
     key = layout.history_entry(MODEL, 2, "stable", "promote")
     assert store.get(key).body == store.get(layout.channel(MODEL, "stable")).body
 
@@ -116,10 +116,10 @@ def test_rollback_of_a_run_is_done_once(store):
     for version in (1, 2, 3):
         promote(store, version)
     intent = Intent("pod", "errors", "run-9")
-    channels.rollback(store, MODEL, "stable", KEY, intent)
+    registry_of(store).channel("stable").rollback(intent)
 
-    assert not channels.rollback(store, MODEL, "stable", KEY, intent).changed
-    assert channels.rollback(store, MODEL, "stable", KEY, Intent("pod", "errors", "run-10")).pointer.version == 1
+    assert not registry_of(store).channel("stable").rollback(intent).changed
+    assert registry_of(store).channel("stable").rollback(Intent("pod", "errors", "run-10")).pointer.version == 1
 
 
 @pytest.mark.parametrize("why", ["", "  "])
@@ -138,7 +138,7 @@ def test_unknown_channel_and_version_are_named(store):
 
 def refuse(store, version):
     """Put a manifest there that no publisher writes: signed, and refused by the gate."""
-    manifest = registry.read_manifest(store, MODEL, version, TRUSTED)
+    manifest = registry_of(store).manifest(version)
     payload = manifest.payload()
     payload["gate"] = {"verdict": "refused", "reason": "shop: 67.7 % of 164 right", "sha256": "a" * 64}
     store.put(layout.manifest(MODEL, version), resigned(payload))
@@ -175,13 +175,13 @@ def test_older_generation_than_was_seen_is_refused_and_newer_is_fine(store):
     promote(store, 1)
     promote(store, 2)
 
-    assert read(store, MODEL, "stable", TRUSTED, seen=2).generation == 2
-    assert read(store, MODEL, "stable", TRUSTED, seen=1).generation == 2
+    assert registry_of(store).channel("stable").read(seen=2).generation == 2
+    assert registry_of(store).channel("stable").read(seen=1).generation == 2
 
 
 def test_history_is_never_written_twice(store):
     promote(store, 1)
-    pointer = read(store, MODEL, "stable", TRUSTED)
+    pointer = registry_of(store).channel("stable").read()
 
     append(store, pointer, store.get(layout.channel(MODEL, "stable")).body)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchard import channels, layout, registry, runs
+from orchard import layout, runs
 from orchard.cli import main
 from orchard.documents import FORMAT, canonical_json, encode
 from orchard.errors import ConflictError
@@ -16,7 +16,7 @@ from orchard.housekeeping import Expired, Kept, sweep
 from orchard.runs import Ended, Run
 from orchard.signing import create_pair
 from tests.faults.crashing_store import CrashingStore, Killed
-from tests.orchard.models import BECAUSE, KEY, MODEL, TRUSTED, facts, saved_model
+from tests.orchard.models import BECAUSE, MODEL, TRUSTED, facts, registry_of, saved_model
 
 NOW = datetime.now(UTC)
 LATER = NOW + timedelta(days=40)
@@ -30,8 +30,8 @@ LOGS = tuple(
 def grown(memory, tmp_path):
     """Four versions of which one is live, a run of today with files and a page, captures of two days, logs of two tries."""
     for number in range(1, 5):
-        registry.publish(memory, MODEL, saved_model(tmp_path / str(number), number), facts(), KEY)
-    channels.promote(memory, MODEL, "stable", 2, KEY, BECAUSE)
+        registry_of(memory).publish(saved_model(tmp_path / str(number), number), facts())
+    registry_of(memory).channel("stable").promote(2, BECAUSE)
     runs.begin(memory, Run(FORMAT, "r1", "retrain", None, MODEL, "stable", None, NOW.isoformat(), "anna"))
     runs.end_step(memory, "r1", "validate", Ended("done", "", "", "", 1.0, {}, None, ()))
     memory.put(layout.run_file("r1", "train", "0" * 64), b"x" * 100)
@@ -51,7 +51,7 @@ def keys(store):
 
 
 def swept(store, now, *, delete=True, **kept):
-    return sweep(store, MODEL, TRUSTED, Kept(**kept), now, delete=delete)
+    return sweep(registry_of(store), Kept(**kept), now, delete=delete)
 
 
 def test_young_things_stay(grown):
@@ -79,7 +79,7 @@ def test_old_files_and_captures_go_and_what_is_served_or_said_stays(grown):
         layout.run_checkpoint("r1"),
         f"{layout.captures(MODEL)}/{NOW.date().isoformat()}/part-1.jsonl",
     }
-    registry.verify_blobs(grown, registry.read_manifest(grown, MODEL, 2, TRUSTED))
+    registry_of(grown).verify(registry_of(grown).manifest(2))
     assert swept(grown, NOW + timedelta(days=200)).pages.objects == 1
     assert grown.exists(layout.run_step("r1", "validate"))
     assert grown.exists(layout.run("r1"))
@@ -106,7 +106,7 @@ def test_more_logs_than_go_at_one_time_go_one_time_after_the_other(grown, monkey
 
 
 def test_a_killed_prune_is_gone_on_with_once_it_is_old_and_left_alone_before(grown):
-    manifest = registry.read_manifest(grown, MODEL, 1, TRUSTED)
+    manifest = registry_of(grown).manifest(1)
     mark = Mark(FORMAT, MODEL, 1, tuple(sorted(file.sha256 for file in manifest.files)))
     grown.put(layout.pruning(MODEL), canonical_json(encode(mark)))
 
@@ -114,16 +114,16 @@ def test_a_killed_prune_is_gone_on_with_once_it_is_old_and_left_alone_before(gro
         swept(grown, datetime.now(UTC), versions=1)
     done = swept(grown, datetime.now(UTC) + timedelta(hours=2), versions=1)
     assert done.pruned.deleted
-    registry.verify_blobs(grown, registry.read_manifest(grown, MODEL, 2, TRUSTED))
+    registry_of(grown).verify(registry_of(grown).manifest(2))
 
 
 def test_killed_at_any_deletion_the_next_one_does_the_rest(grown):
     calm = CrashingStore(grown)
-    sweep(calm, MODEL, TRUSTED, Kept(), LATER, delete=False)
+    sweep(registry_of(calm), Kept(), LATER, delete=False)
     for deletions in range(3):  # two files and a capture
         crashing = CrashingStore(grown, len(calm.calls) - deletions, "killed after")
         with pytest.raises(Killed):
-            sweep(crashing, MODEL, TRUSTED, Kept(), LATER, delete=True)
+            sweep(registry_of(crashing), Kept(), LATER, delete=True)
         assert crashing.calls[-1].startswith("delete ") or crashing.calls[-1].startswith("list ")
 
     swept(grown, LATER)
@@ -135,8 +135,8 @@ def test_the_verb_says_what_would_go_and_deletes_only_when_it_may(grown, tmp_pat
     pair = create_pair(tmp_path / "keys")
     monkeypatch.setenv("ORCHARD_STORE_URL", "memory://")
     monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(pair.public))
-    monkeypatch.setattr("orchard.store.open_store", lambda settings: grown)
-    monkeypatch.setattr("orchard.signing.load_trusted", lambda path: TRUSTED)
+    monkeypatch.setattr("orchard.registry.open_store", lambda settings: grown)
+    monkeypatch.setattr("orchard.registry.load_trusted", lambda path: TRUSTED)
     before = keys(grown)
 
     assert main(["housekeeping", "--dry-run", "--json", "--keep", "1"]) == 0
@@ -154,8 +154,8 @@ def test_the_verb_keeps_logs_for_the_days_that_it_is_told(grown, tmp_path, monke
 
     monkeypatch.setenv("ORCHARD_STORE_URL", "memory://")
     monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(create_pair(tmp_path / "keys").public))
-    monkeypatch.setattr("orchard.store.open_store", lambda settings: grown)
-    monkeypatch.setattr("orchard.signing.load_trusted", lambda path: TRUSTED)
+    monkeypatch.setattr("orchard.registry.open_store", lambda settings: grown)
+    monkeypatch.setattr("orchard.registry.load_trusted", lambda path: TRUSTED)
     monkeypatch.setattr("orchard.housekeeping.sweep", lambda *args, **kwargs: real(*args[:-1], LATER, **kwargs))
 
     assert main(["housekeeping", "--logs-days", "40", "--json"]) == 0

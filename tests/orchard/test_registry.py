@@ -4,12 +4,15 @@ import os
 
 import pytest
 
-from orchard import layout, registry
+from orchard import layout
 from orchard.documents import sha256_hex
-from orchard.errors import DataError, GateRefused, IntegrityError, StoreError
+from orchard.errors import DataError, GateRefused, IntegrityError, SettingsError, StoreError
 from orchard.manifest import DatasetRef, GateRecord
+from orchard.registry import Registry
+from orchard.settings import Settings
+from orchard.signing import create_pair
 from tests.faults.crashing_store import CrashingStore
-from tests.orchard.models import KEY, MODEL, STRANGER, TRUSTED, facts, saved_model
+from tests.orchard.models import BECAUSE, KEY, MODEL, STRANGER, TRUSTED, facts, registry_of, saved_model
 
 
 @pytest.fixture
@@ -22,44 +25,44 @@ def keys(store):
 
 
 def test_published_version_is_read_back(memory, folder):
-    made = registry.publish(memory, MODEL, folder, facts(run_id="r1"), KEY)
+    made = registry_of(memory).publish(folder, facts(run_id="r1"))
 
-    manifest = registry.read_manifest(memory, MODEL, made.version, TRUSTED)
+    manifest = registry_of(memory).manifest(made.version)
     assert (made.version, made.created, made.publish_id) == (1, True, manifest.publish_id)
     assert [file.path for file in manifest.files] == ["assets/classes.txt", "saved_model.pb"]
     assert manifest.size == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert manifest.ops == ("Const", "MatMul")
     assert manifest.run_id == "r1"
     assert manifest.document_sha256 == sha256_hex(memory.get(layout.manifest(MODEL, 1)).body)
-    assert registry.read_manifest(memory, MODEL, 1, TRUSTED, sha256=manifest.document_sha256) == manifest
-    registry.verify_blobs(memory, manifest)
+    assert registry_of(memory).manifest(1, sha256=manifest.document_sha256) == manifest
+    registry_of(memory).verify(manifest)
     for file in manifest.files:
         assert memory.get(layout.blob(MODEL, file.sha256)).body == (folder / file.path).read_bytes()
 
 
 def test_same_bytes_are_the_same_version_whatever_came_between(memory, folder, tmp_path):
-    first = registry.publish(memory, MODEL, folder, facts(), KEY)
-    registry.publish(memory, MODEL, saved_model(tmp_path / "other", 1), facts(), KEY)
+    first = registry_of(memory).publish(folder, facts())
+    registry_of(memory).publish(saved_model(tmp_path / "other", 1), facts())
 
     later = facts(run_id="another", created_by="bert", gate=GateRecord("overridden", "it is fine", "b" * 64))
-    again = registry.publish(memory, MODEL, folder, later, KEY)
+    again = registry_of(memory).publish(folder, later)
 
     assert (again.version, again.created) == (first.version, False)
-    assert registry.versions(memory, MODEL) == [1, 2]
+    assert registry_of(memory).versions() == [1, 2]
 
 
 @pytest.mark.parametrize("change", [{"dataset": DatasetRef("fruits", 2, "c" * 64)}, {"params_digest": "c" * 64}])
 def test_same_files_from_other_data_or_params_are_another_version(memory, folder, change):
-    registry.publish(memory, MODEL, folder, facts(), KEY)
+    registry_of(memory).publish(folder, facts())
 
-    assert registry.publish(memory, MODEL, folder, facts(**change), KEY).version == 2
+    assert registry_of(memory).publish(folder, facts(**change)).version == 2
 
 
 def test_bytes_that_are_there_are_not_sent_again(memory, folder, tmp_path):
-    registry.publish(memory, MODEL, folder, facts(), KEY)
+    registry_of(memory).publish(folder, facts())
     store = CrashingStore(memory)
 
-    registry.publish(store, MODEL, saved_model(tmp_path / "other", 1), facts(), KEY)
+    registry_of(store).publish(saved_model(tmp_path / "other", 1), facts())
 
     assert sum(call.startswith("put_file") for call in store.calls) == 1
 
@@ -71,15 +74,15 @@ def test_bytes_that_are_there_are_not_sent_again(memory, folder, tmp_path):
 )
 def test_model_that_the_gate_has_not_let_through_is_not_published(memory, folder, gate):
     with pytest.raises(GateRefused, match=f"the gate's verdict is '{gate.verdict}'"):
-        registry.publish(memory, MODEL, folder, facts(gate=gate), KEY)
+        registry_of(memory).publish(folder, facts(gate=gate))
 
     assert keys(memory) == []
 
 
 def test_overridden_model_is_published_with_its_reason(memory, folder):
-    registry.publish(memory, MODEL, folder, facts(gate=GateRecord("overridden", "the shop asked", "a" * 64)), KEY)
+    registry_of(memory).publish(folder, facts(gate=GateRecord("overridden", "the shop asked", "a" * 64)))
 
-    assert registry.read_manifest(memory, MODEL, 1, TRUSTED).gate.reason == "the shop asked"
+    assert registry_of(memory).manifest(1).gate.reason == "the shop asked"
 
 
 @pytest.mark.parametrize(
@@ -88,16 +91,16 @@ def test_overridden_model_is_published_with_its_reason(memory, folder):
 )
 def test_facts_that_no_reader_would_accept_are_not_published(memory, folder, change):
     with pytest.raises(DataError):
-        registry.publish(memory, MODEL, folder, facts(**change), KEY)
+        registry_of(memory).publish(folder, facts(**change))
 
     assert keys(memory) == []
 
 
 def test_manifest_that_is_too_large_is_not_published(memory, folder):
     with pytest.raises(DataError, match="at most 1048576"):
-        registry.publish(memory, MODEL, folder, facts(classes=tuple("x" * 50 + str(n) for n in range(30_000))), KEY)
+        registry_of(memory).publish(folder, facts(classes=tuple("x" * 50 + str(n) for n in range(30_000))))
 
-    assert registry.versions(memory, MODEL) == []
+    assert registry_of(memory).versions() == []
 
 
 def link(folder):
@@ -141,7 +144,7 @@ def test_folder_that_breaks_a_rule_is_not_published(memory, folder, spoil, sente
     spoil(folder)
 
     with pytest.raises((DataError, IntegrityError), match=sentence):
-        registry.publish(memory, MODEL, folder, facts(), KEY)
+        registry_of(memory).publish(folder, facts())
 
     assert keys(memory) == []
 
@@ -153,23 +156,55 @@ def test_file_that_changes_during_the_upload_is_noticed(memory, folder):
             return super().put_file(key, path)
 
     with pytest.raises(IntegrityError, match=r"after the upload, .* bytes; .* needs"):
-        registry.publish(Slow(memory), MODEL, folder, facts(), KEY)
+        registry_of(Slow(memory)).publish(folder, facts())
 
-    assert registry.versions(memory, MODEL) == []
+    assert registry_of(memory).versions() == []
 
 
 def test_version_that_is_not_there_is_named(memory):
     with pytest.raises(DataError, match="'fruits' has no version 3"):
-        registry.read_manifest(memory, MODEL, 3, TRUSTED)
+        registry_of(memory).manifest(3)
 
 
 def test_another_publishers_key_must_be_trusted(memory, folder):
-    registry.publish(memory, MODEL, folder, facts(), STRANGER)
+    registry_of(memory, STRANGER).publish(folder, facts())
 
     with pytest.raises(IntegrityError, match="unknown key"):
-        registry.publish(memory, MODEL, folder, facts(), KEY)
+        registry_of(memory).publish(folder, facts())
     both = type(TRUSTED)({**TRUSTED.keys, **STRANGER.trusted.keys})
-    assert registry.publish(memory, MODEL, folder, facts(), KEY, trusted=both).created is False
+    assert Registry(memory, MODEL, both, KEY).publish(folder, facts()).created is False
+
+
+def test_registry_without_a_signing_key_reads_and_writes_nothing(memory, folder):
+    registry_of(memory).publish(folder, facts())
+    reader = Registry(memory, MODEL, TRUSTED)
+    before = keys(memory)
+
+    for change in (
+        lambda: reader.publish(folder, facts()),
+        lambda: reader.channel("stable").promote(1, BECAUSE),
+        lambda: reader.channel("stable").rollback(BECAUSE, to=1),
+    ):
+        with pytest.raises(SettingsError, match="has no signing key"):
+            change()
+    assert (reader.versions(), keys(memory)) == ([1], before)
+
+
+def test_opened_registry_signs_with_a_key_that_its_readers_trust(tmp_path):
+    ours, theirs = create_pair(tmp_path / "ours"), create_pair(tmp_path / "theirs")
+    store = {"store_url": "memory://", "model": "plums"}
+
+    alone = Registry.open(Settings(**store, signing_key_file=ours.private), sign=True)
+    reader = Registry.open(Settings(**store, trusted_keys_file=theirs.public, signing_key_file=ours.private))
+
+    assert (alone.model, set(alone.trusted.keys)) == ("plums", {alone.signing_key().key_id})
+    assert (reader.key, len(reader.trusted.keys)) == (None, 1)
+    with pytest.raises(SettingsError, match=f"signs as {ours.key_id}, which .* does not trust"):
+        Registry.open(Settings(**store, trusted_keys_file=theirs.public, signing_key_file=ours.private), sign=True)
+    with pytest.raises(SettingsError, match="ORCHARD_TRUSTED_KEYS_FILE"):
+        Registry.open(Settings(**store))
+    with pytest.raises(SettingsError, match="ORCHARD_SIGNING_KEY_FILE"):
+        Registry.open(Settings(**store, trusted_keys_file=theirs.public), sign=True)
 
 
 class NoCreate(CrashingStore):
@@ -199,15 +234,15 @@ class NeverSwaps(CrashingStore):
 )
 def test_nothing_is_published_to_a_store_that_does_not_keep_its_word(memory, folder, kind, sentence):
     with pytest.raises(StoreError, match=sentence):
-        registry.publish(kind(memory), MODEL, folder, facts(), KEY)
+        registry_of(kind(memory)).publish(folder, facts())
 
     assert all("/probes/" in key for key in keys(memory))
 
 
 def test_versions_after_a_number_are_listed(seaweed, tmp_path):
     for number in range(4):
-        registry.publish(seaweed, MODEL, saved_model(tmp_path / str(number), number), facts(), KEY)
+        registry_of(seaweed).publish(saved_model(tmp_path / str(number), number), facts())
 
-    assert registry.versions(seaweed, MODEL) == [1, 2, 3, 4]
-    assert registry.versions(seaweed, MODEL, after=2) == [3, 4]
-    assert registry.versions(seaweed, "other") == []
+    assert registry_of(seaweed).versions() == [1, 2, 3, 4]
+    assert registry_of(seaweed).versions(after=2) == [3, 4]
+    assert registry_of(seaweed, model="other").versions() == []

@@ -7,10 +7,9 @@ import stat
 
 import pytest
 
-from orchard import registry
 from orchard.cli import main
 from orchard.signing import create_pair, load_key
-from tests.orchard.models import MODEL, facts, saved_model
+from tests.orchard.models import facts, registry_of, saved_model
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def published(seaweed, workspace, monkeypatch):
     monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(pair.public))
     monkeypatch.setenv("ORCHARD_ACTOR", "anna@bench")
     for number in (1, 2, 3):
-        registry.publish(seaweed, MODEL, saved_model(workspace / str(number), number), facts(), load_key(pair.private))
+        registry_of(seaweed, load_key(pair.private)).publish(saved_model(workspace / str(number), number), facts())
     return seaweed
 
 

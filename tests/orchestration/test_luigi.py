@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from orchard import registry
 from orchard.runs import ended_step
 from orchard.settings import Settings
 from orchard.store import open_store
 from tests import photos
+from tests.orchard.models import registry_of
 from tests.training.stepping import CHECKOUT, Site, small_params
 
 pytestmark = [pytest.mark.xdist_group("luigi"), pytest.mark.timeout(900)]  # seven programs, each with a network
@@ -61,7 +61,7 @@ def test_a_retraining_publishes_once_and_a_second_run_of_it_does_nothing(site):
     assert code == 0, said
     assert counted(said, "complete ones were encountered") == 1
     assert counted(said, "ran successfully") == 0
-    assert registry.versions(site.store, "own") == [1]
+    assert registry_of(site.store, model="own").versions() == [1]
 
 
 def test_a_step_that_fails_stops_what_comes_after(site):

@@ -13,7 +13,7 @@ import pytest
 
 from serving.configuration import All, ModelConfig, render
 from tests.serving.programs import Serve
-from tests.serving.publishing import ENVIRONMENT, Registry
+from tests.serving.publishing import ENVIRONMENT, ServedRegistry
 
 PLAIN = ("half_plus_two", "matrix", "types", "shapes", "counter", "slow", "table", "module")
 
@@ -72,6 +72,6 @@ def photos(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
 
 
 @pytest.fixture
-def registry(seaweed, seaweed_environment: dict[str, str], zoo: Path, tmp_path: Path) -> Registry:
+def registry(seaweed, seaweed_environment: dict[str, str], zoo: Path, tmp_path: Path) -> ServedRegistry:
     """An empty registry on the real store, and everything that programs need to be told of it."""
-    return Registry(seaweed, seaweed_environment, zoo / "photos", tmp_path)
+    return ServedRegistry(seaweed, seaweed_environment, zoo / "photos", tmp_path)

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.shop import facts_of as facts_of_model
-from orchard import channels, layout, registry
+from orchard import layout
 from orchard.channels import Intent
 from orchard.manifest import Facts
+from orchard.registry import Registry
 from orchard.signing import SigningKey, create_pair, load_key
 from orchard.store import ObjectStore
 from serving.sync.channels import TrustFile
 from tests.serving.programs import Serve, Sync
 
-__all__ = ["ENVIRONMENT", "MODEL", "Registry", "facts_of"]
+__all__ = ["ENVIRONMENT", "MODEL", "ServedRegistry", "facts_of"]
 
 MODEL = "fruits"
 ENVIRONMENT = {
@@ -32,7 +33,7 @@ def facts_of(photos: Path, name: str, **changes: Any) -> Facts:
     return replace(facts_of_model(photos / name), **{"created_by": "anna@bench", **changes})
 
 
-class Registry:
+class ServedRegistry:
     """A registry with a key pair, and the programs that serve from it."""
 
     def __init__(self, store: ObjectStore, environment: dict[str, str], photos: Path, folder: Path) -> None:
@@ -51,16 +52,20 @@ class Registry:
             "ORCHARD_MODEL": MODEL,
         }
 
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.store, MODEL, self.trust.keys(), self.key)
+
     def facts(self, name: str, **changes: Any) -> Facts:
         return facts_of(self.photos, name, **changes)
 
     def publish(self, name: str, folder: Path | None = None, **changes: Any) -> int:
         """Publish one of the zoo's photo models, or `folder` with that model's facts."""
         facts = self.facts(name, **changes)
-        return registry.publish(self.store, MODEL, folder or self.photos / name, facts, self.key).version
+        return self.registry.publish(folder or self.photos / name, facts).version
 
     def promote(self, version: int, channel: str = "stable", why: str = "it is better") -> None:
-        channels.promote(self.store, MODEL, channel, version, self.key, Intent("anna@bench", why))
+        self.registry.channel(channel).promote(version, Intent("anna@bench", why))
 
     def release(self, name: str, channel: str = "stable", **changes: Any) -> int:
         """Publish and promote; returns the version."""
@@ -69,11 +74,11 @@ class Registry:
         return version
 
     def rollback(self, to: int | None = None) -> None:
-        channels.rollback(self.store, MODEL, "stable", self.key, Intent("ben@bench", f"back to {to}"), to=to)
+        self.registry.channel("stable").rollback(Intent("ben@bench", f"back to {to}"), to=to)
 
     def blobs(self, version: int) -> dict[str, str]:
         """The keys of a version's blobs, by file."""
-        manifest = registry.read_manifest(self.store, MODEL, version, self.trust.keys())
+        manifest = self.registry.manifest(version)
         return {file.path: layout.blob(MODEL, file.sha256) for file in manifest.files}
 
     # programs

@@ -13,24 +13,24 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from orchard import channels, layout, registry, runs
+from orchard import layout, runs
 from orchard.channels import Intent
 from orchard.cli import main
 from orchard.cli.output import Output
 from orchard.errors import IntegrityError
 from orchard.gate import read_bars
+from orchard.registry import Registry
 from orchard.settings import Settings, load
 from orchard.signing import create_pair, load_key
 from orchard.store import amazon
 from tests import photos
 from tests.faults.crashing_store import CrashingStore, Killed
+from tests.orchard.models import registry_of
 from tests.training.candidates import BARS, draw, judge, lay
-from training.batch import day as batch_day
 from training.batch.day import predict_day
 from training.batch.plan import NoVersion
 from training.gating import gate
-from training.incumbent import Channel
-from training.publishing import Target, publish
+from training.publishing import publish
 
 OUT = Output(as_json=True)
 DAY = "2026-11-24"
@@ -57,11 +57,15 @@ def candidates(tmp_path_factory):
 def served(memory, keys, candidates, monkeypatch):
     """A store where version 1 is live; `predict_day` opens it."""
     key = load_key(keys.private)
-    channel = Channel(memory, "fruits", "stable", key.trusted)
-    publish(candidates[0], Target(channel, key, "tester"))
-    channels.promote(memory, "fruits", "stable", 1, key, Intent("tester", "first"), override_reason="for a test")
-    monkeypatch.setattr(batch_day, "open_channel", lambda settings: channel)
+    registry = registry_of(memory, key)
+    publish(candidates[0], registry, "stable", "tester")
+    registry.channel("stable").promote(1, Intent("tester", "first"), override_reason="for a test")
+    opens(monkeypatch, registry)
     return memory
+
+
+def opens(monkeypatch, registry):
+    monkeypatch.setattr(Registry, "open", lambda settings: registry)
 
 
 @pytest.fixture
@@ -132,18 +136,16 @@ def test_a_day_without_photos_is_done_with_no_rows_and_one_without_a_model_is_no
     assert (done["photos"], table(served)) == (0, [])
     assert b"There were no photos" in served.get(layout.batch_output(DAY, "index.html")).body
 
-    empty = batch_day.open_channel(settings)
-    monkeypatch.setattr(batch_day, "open_channel", lambda settings: Channel(memory, "fruits", "canary", empty.trusted))
     with pytest.raises(NoVersion, match="no version of fruits is on canary yet"):
-        predict_day(settings, "2026-11-25", OUT)
+        predict_day(settings.model_copy(update={"channel": "canary"}), "2026-11-25", OUT)
     assert not memory.exists(layout.batch_output("2026-11-25", "plan.json"))
 
 
 def test_killed_at_any_call_of_the_store_the_next_attempt_leaves_the_same(served, settings, monkeypatch):
     fill(served)
-    true = batch_day.open_channel(settings)
+    true = Registry.open(settings)
     calm = CrashingStore(served)
-    monkeypatch.setattr(batch_day, "open_channel", lambda settings: Channel(calm, true.model, true.name, true.trusted))
+    opens(monkeypatch, registry_of(calm, true.key))
     predict_day(settings, DAY, OUT)
     calls = [call for call in calm.calls if not call.startswith("stream batch")]  # several at a time, in any order
     expected = {row["photo"]: row["label"] for row in table(served)}
@@ -152,12 +154,10 @@ def test_killed_at_any_call_of_the_store_the_next_attempt_leaves_the_same(served
         day = f"2026-10-{at + 1:02d}"
         fill(served, day)
         crashing = CrashingStore(served, at, "killed after")
-        monkeypatch.setattr(
-            batch_day, "open_channel", lambda settings, it=crashing: Channel(it, true.model, true.name, true.trusted)
-        )
+        opens(monkeypatch, registry_of(crashing, true.key))
         with pytest.raises(Killed):
             predict_day(settings, day, OUT)
-        monkeypatch.setattr(batch_day, "open_channel", lambda settings: true)
+        opens(monkeypatch, true)
         left = served.exists(layout.batch_output(day, "done.json"))
         assert predict_day(settings, day, OUT).before == left
         assert {row["photo"]: row["label"] for row in table(served, day)} == expected
@@ -167,16 +167,16 @@ def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
     served, settings, keys, candidates, monkeypatch
 ):
     fill(served)
-    true = batch_day.open_channel(settings)
+    true = Registry.open(settings)
     monkeypatch.setattr("training.batch.day.leave", lambda *args: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         predict_day(settings, DAY, OUT)
     monkeypatch.undo()
-    monkeypatch.setattr(batch_day, "open_channel", lambda settings: true)
-    key = load_key(keys.private)
-    gate(candidates[1], read_bars(BARS), true, OUT, override_reason="for a test")
-    publish(candidates[1], Target(true, key, "tester"))
-    channels.promote(served, "fruits", "stable", 2, key, Intent("tester", "second"), override_reason="for a test")
+    opens(monkeypatch, true)
+    stable = true.channel("stable")
+    gate(candidates[1], read_bars(BARS), stable, OUT, override_reason="for a test")
+    publish(candidates[1], true, "stable", "tester")
+    stable.promote(2, Intent("tester", "second"), override_reason="for a test")
     served.put(f"{layout.batch_input(DAY)}/late.jpg", draw("Red", 9))
 
     done = predict_day(settings, DAY, OUT).done
@@ -189,7 +189,7 @@ def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
 
 def test_a_version_that_was_tampered_with_predicts_nothing(served, settings, keys):
     fill(served)
-    manifest = registry.read_manifest(served, "fruits", 1, load_key(keys.private).trusted)
+    manifest = registry_of(served, load_key(keys.private)).manifest(1)
     graph = next(file for file in manifest.files if file.path == "saved_model.pb")
     body = bytearray(served.get(layout.blob("fruits", graph.sha256)).body)
     body[len(body) // 2] ^= 1

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchard import dataset, layout
+from orchard import layout
 from orchard.cli import main
+from orchard.dataset import Dataset
 from orchard.store import amazon
 from tests import photos
 from training.ingest.refusals import escaped
@@ -28,7 +29,11 @@ DAY = "2026-11-24"
 KILLED = """
 import importlib, os, signal, sys
 module, name = sys.argv[1].split(":")
-setattr(importlib.import_module(module), name, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
+owner = importlib.import_module(module)
+*path, name = name.split(".")
+for part in path:
+    owner = getattr(owner, part)
+setattr(owner, name, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
 from orchard.cli import main
 from orchard.store import amazon
 sys.exit(main(sys.argv[2:]))
@@ -87,7 +92,7 @@ def test_a_day_becomes_a_version_and_what_is_broken_in_it_is_in_the_report(own, 
     fill(own, "2026-11-25", GREEN, 3, first=100)
     code, second = ingest(capsys, "2026-11-25")
     assert (code, second["version"], second["photos"], second["added"]) == (0, 2, 12, 3)
-    assert dataset.read(own, "own", 2).parent == 1
+    assert Dataset(own, "own").version(2).parent == 1
 
 
 def test_the_same_day_twice_and_an_empty_day_say_so(own, workspace, monkeypatch, capsys):
@@ -101,7 +106,7 @@ def test_the_same_day_twice_and_an_empty_day_say_so(own, workspace, monkeypatch,
     assert ingest(capsys, DAY)[0] == 0, "without --skip-code it is no error"
     code, empty = ingest(capsys, "2026-11-30", "--skip-code=99")
     assert (code, "no photos for 2026-11-30" in empty["nothing_new"]) == (99, True)
-    assert dataset.versions(own, "own") == [1]
+    assert Dataset(own, "own").versions() == [1]
 
     own.put(f"{layout.incoming('own', DAY)}/{GREEN}/late.jpg", photos.jpeg(GREEN, 300))
     code, late = ingest(capsys, DAY, "--skip-code=99")
@@ -116,7 +121,7 @@ def test_a_class_that_nobody_knows_and_a_day_of_rubbish_are_refused_with_reasons
     code, unknown = ingest(capsys)
     assert code == 4
     assert "did you mean 'Banana'?" in unknown["error"]["message"]
-    assert dataset.versions(own, "fruits") == []
+    assert Dataset(own, "fruits").versions() == []
 
     monkeypatch.setenv("ORCHARD_DATASET", "own")
     fill(own, DAY, GREEN, 2)
@@ -124,13 +129,13 @@ def test_a_class_that_nobody_knows_and_a_day_of_rubbish_are_refused_with_reasons
         own.put(f"{layout.incoming('own', DAY)}/{GREEN}/bad-{number}.jpg", photos.truncated())
     code, rubbish = ingest(capsys)
     assert (code, "more than the 50.0%" in rubbish["error"]["message"]) == (4, True)
-    assert dataset.versions(own, "own") == []
+    assert Dataset(own, "own").versions() == []
     assert ingest(capsys, DAY, "--max-refused", "0.8")[0] == 0
 
 
 @pytest.mark.parametrize(
     "where",
-    ["training.tracking:push", "orchard.dataset:_advance", "training.verbs.ingest:_print"],
+    ["training.tracking:push", "orchard.dataset:Dataset._advance", "training.verbs.ingest:_print"],
 )
 def test_killed_anywhere_a_retry_of_the_run_makes_or_finds_the_one_version(own, workspace, monkeypatch, capsys, where):
     fill(own, DAY, GREEN, 3)
@@ -145,8 +150,8 @@ def test_killed_anywhere_a_retry_of_the_run_makes_or_finds_the_one_version(own, 
     assert (code, retry["version"], retry["version_created"], retry["nothing_new"]) == (0, 1, True, None)
     fresh(workspace, monkeypatch, "other")
     assert ingest(capsys, DAY, "--skip-code=99", run_id="daily-2", monkeypatch=monkeypatch)[0] == 99
-    assert dataset.versions(own, "own") == [1]
-    assert dataset.current(own, "own").run_id == "daily-1"
+    assert Dataset(own, "own").versions() == [1]
+    assert Dataset(own, "own").current().run_id == "daily-1"
 
 
 @pytest.mark.parametrize(

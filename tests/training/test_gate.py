@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from orchard import channels, layout
-from orchard.channels import Intent
+from orchard import layout
+from orchard.channels import Channel, Intent
 from orchard.cli import main
 from orchard.cli.output import Output
 from orchard.errors import DataError, IntegrityError
 from orchard.gate import read_bars
 from orchard.signing import SigningKey, create_pair, load_key
 from orchard.store import ObjectStore
+from tests.orchard.models import registry_of
 from tests.training.candidates import BARS, COLOURS, PHOTOS, judge, lay, rows, write_params
 from training.gating import Judged, gate
-from training.incumbent import Channel
-from training.publishing import Target, publish
+from training.publishing import publish
 from training.workspace import Workspace
 
 MORE = [*PHOTOS, *rows({"Blue": 2, "Red": 2}, first=300)]
@@ -34,7 +34,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
 
 @pytest.fixture
 def channel(memory: ObjectStore, key: SigningKey) -> Channel:
-    return Channel(memory, "fruits", "stable", key.trusted)
+    return registry_of(memory, key).channel("stable")
 
 
 def decide(workspace: Workspace, channel: Channel | None, bars: dict[str, Any] = BARS, **options: Any) -> Judged:
@@ -46,8 +46,8 @@ def serve(root: Path, channel: Channel, key: SigningKey, **candidate: Any) -> in
     workspace = lay(root, **candidate)
     judge(workspace)
     decide(workspace, channel, override_reason="a test needs it served")
-    version = int(publish(workspace, Target(channel, key, "tester")).said["version"])
-    channels.promote(channel.store, "fruits", "stable", version, key, Intent("tester", "served in a test"))
+    version = int(publish(workspace, channel.registry, "stable", "tester").said["version"])
+    channel.promote(version, Intent("tester", "served in a test"))
     return version
 
 
@@ -129,12 +129,11 @@ def test_on_other_photos_the_served_model_is_asked_again(tmp_path: Path, channel
 
 
 def test_recorded_and_measured_figures_are_the_same(tmp_path: Path, channel: Channel, key: SigningKey):
-    from orchard import registry
     from training.evaluation.recorded import recall
     from training.incumbent import _measure
 
     serve(tmp_path / "served", channel, key, taken_for={"Red": "Blue"}, sure=3)
-    manifest = registry.read_manifest(channel.store, "fruits", 1, key.trusted)
+    manifest = channel.registry.manifest(1)
     digest = manifest.dataset.digest
 
     recorded = recall(manifest, digest)
@@ -184,7 +183,7 @@ def test_a_pointer_that_nobody_trusted_signed_is_an_error(tmp_path: Path, channe
     workspace = judged(tmp_path / "later")
 
     with pytest.raises(IntegrityError, match="unknown key"):
-        decide(workspace, Channel(channel.store, "fruits", "stable", stranger.trusted))
+        decide(workspace, registry_of(channel.registry.store, stranger).channel("stable"))
 
 
 def test_a_manifest_that_was_swapped_for_another_is_an_error(tmp_path: Path, channel: Channel, key: SigningKey):

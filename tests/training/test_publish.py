@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from orchard import channels, dataset, registry, runs
-from orchard.channels import Intent
+from orchard import runs
+from orchard.channels import Channel, Intent
 from orchard.cli import main
 from orchard.cli.output import Output
+from orchard.dataset import Dataset
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, StoreUnavailable
 from orchard.gate import read_bars
 from orchard.settings import Settings, load
@@ -21,10 +22,10 @@ from orchard.signing import KeyPair, SigningKey, create_pair, load_key
 from orchard.store import ObjectStore, open_store
 from orchard.store.embedded import EmbeddedStore
 from tests.faults.crashing_store import FAULTS, CrashingStore, Fault, Killed
+from tests.orchard.models import registry_of
 from tests.training.candidates import BARS, PARAMS_DIGEST, judge, lay
 from training.gating import gate
-from training.incumbent import Channel
-from training.publishing import Outcome, Target, describe_code, publish
+from training.publishing import Outcome, describe_code, publish
 from training.shards import read_index
 from training.workspace import Workspace
 
@@ -53,8 +54,8 @@ def accepted(accepted_once: Path, tmp_path: Path) -> Workspace:
     return Workspace(Path(shutil.copytree(accepted_once, tmp_path / "accepted")))
 
 
-def target(store: ObjectStore, key: SigningKey, run_id: str | None = None) -> Target:
-    return Target(Channel(store, "fruits", "stable", key.trusted), key, "tester", run_id)
+def release(workspace: Workspace, store: ObjectStore, key: SigningKey, run_id: str | None = None) -> Outcome:
+    return publish(workspace, registry_of(store, key), "stable", "tester", run_id)
 
 
 def other_candidate(root: Path, channel: Channel, **options: Any) -> Workspace:
@@ -72,12 +73,12 @@ def test_a_version_says_what_it_was_made_from_and_how_good_it_is(
     accepted: Workspace, memory: ObjectStore, key: SigningKey
 ):
     index = read_index(accepted.dataset("fruits"))
-    dataset.commit(memory, "fruits", index.document, "outs: []\n", parent=None, created_by="tester")
+    Dataset(memory, "fruits").commit(index.document, "outs: []\n", parent=None, created_by="tester")
 
-    outcome = publish(accepted, target(memory, key, "nightly"))
+    outcome = release(accepted, memory, key, "nightly")
 
     assert (outcome.said["version"], outcome.created) == (1, True)
-    manifest = registry.read_manifest(memory, "fruits", 1, key.trusted)
+    manifest = registry_of(memory, key).manifest(1)
     assert (manifest.dataset.name, manifest.dataset.version, manifest.dataset.digest) == ("fruits", 1, index.digest)
     assert manifest.classes == ("Blue", "Green", "Red", "Yellow")
     assert manifest.signatures["serving_default"].inputs == {"image_bytes": "string[N]"}
@@ -94,51 +95,51 @@ def test_a_version_says_what_it_was_made_from_and_how_good_it_is(
     assert manifest.metrics["turntable.class.Yellow.n"] == 0
     assert manifest.gate.verdict == "accepted"
     assert (manifest.run_id, manifest.created_by) == ("nightly", "tester")
-    registry.verify_blobs(memory, manifest)
+    registry_of(memory).verify(manifest)
 
 
 def test_data_that_was_never_ingested_into_the_store_has_no_version(
     accepted: Workspace, memory: ObjectStore, key: SigningKey
 ):
-    publish(accepted, target(memory, key))
+    release(accepted, memory, key)
 
-    assert registry.read_manifest(memory, "fruits", 1, key.trusted).dataset.version is None
+    assert registry_of(memory, key).manifest(1).dataset.version is None
 
 
 def test_the_same_bytes_again_are_the_same_version(accepted: Workspace, memory: ObjectStore, key: SigningKey):
-    first = publish(accepted, target(memory, key))
-    second = publish(accepted, target(memory, key, "another-run"))
+    first = release(accepted, memory, key)
+    second = release(accepted, memory, key, "another-run")
 
     assert (second.said["version"], second.created) == (first.said["version"], False)
-    assert registry.versions(memory, "fruits") == [1]
+    assert registry_of(memory).versions() == [1]
 
 
 def test_the_same_bytes_again_are_the_same_version_when_they_are_served(
     accepted: Workspace, memory: ObjectStore, key: SigningKey
 ):
-    publish(accepted, target(memory, key))
-    channels.promote(memory, "fruits", "stable", 1, key, Intent("tester", "a test"))
+    release(accepted, memory, key)
+    registry_of(memory, key).channel("stable").promote(1, Intent("tester", "a test"))
 
-    assert publish(accepted, target(memory, key)).said["version"] == 1
+    assert release(accepted, memory, key).said["version"] == 1
 
 
 def test_a_refused_model_is_not_published(tmp_path: Path, memory: ObjectStore, key: SigningKey):
-    to = target(memory, key)
-    workspace = other_candidate(tmp_path, to.channel)
+    stable = registry_of(memory, key).channel("stable")
+    workspace = other_candidate(tmp_path, stable)
 
     with pytest.raises(GateRefused, match="checks failed: ") as caught:
-        publish(workspace, to)
+        release(workspace, memory, key)
 
     assert str(workspace.gate / "page.html") in caught.value.hint
     assert everything(memory) == []
 
 
 def test_an_override_and_its_reason_stand_in_the_manifest(tmp_path: Path, memory: ObjectStore, key: SigningKey):
-    to = target(memory, key)
+    stable = registry_of(memory, key).channel("stable")
 
-    publish(other_candidate(tmp_path, to.channel, override_reason="Red is sold out until May"), to)
+    release(other_candidate(tmp_path, stable, override_reason="Red is sold out until May"), memory, key)
 
-    found = registry.read_manifest(memory, "fruits", 1, key.trusted).gate
+    found = registry_of(memory, key).manifest(1).gate
     assert (found.verdict, found.reason) == ("overridden", "Red is sold out until May")
 
 
@@ -146,11 +147,11 @@ def test_an_override_and_its_reason_stand_in_the_manifest(tmp_path: Path, memory
 def test_reports_of_another_candidate_are_refused(
     accepted: Workspace, tmp_path: Path, memory: ObjectStore, key: SigningKey, path: str
 ):
-    other = other_candidate(tmp_path / "other", target(memory, key).channel, override_reason="a test")
+    other = other_candidate(tmp_path / "other", registry_of(memory, key).channel("stable"), override_reason="a test")
     shutil.copy(other.root / path, accepted.root / path)
 
     with pytest.raises(DataError, match="the candidate is"):
-        publish(accepted, target(memory, key))
+        release(accepted, memory, key)
 
     assert everything(memory) == []
 
@@ -165,7 +166,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
 
     with pytest.raises(DataError, match=gone.name):
-        publish(accepted, target(memory, key))
+        release(accepted, memory, key)
 
     assert everything(memory) == []
 
@@ -178,22 +179,22 @@ def test_a_report_that_is_none_is_an_error(
     (accepted.root / "artifacts" / path).write_bytes(body)
 
     with pytest.raises(IntegrityError, match=Path(path).name):
-        publish(accepted, target(memory, key))
+        release(accepted, memory, key)
 
 
 def test_a_verdict_on_something_served_before_does_not_count(
     accepted: Workspace, tmp_path: Path, memory: ObjectStore, key: SigningKey
 ):
-    to = target(memory, key)
-    publish(other_candidate(tmp_path / "other", to.channel, override_reason="a test"), to)
-    channels.promote(memory, "fruits", "stable", 1, key, Intent("tester", "a test"))
+    stable = registry_of(memory, key).channel("stable")
+    release(other_candidate(tmp_path / "other", stable, override_reason="a test"), memory, key)
+    stable.promote(1, Intent("tester", "a test"))
 
     with pytest.raises(DataError, match="compared the candidate with no version, but stable means version 1") as caught:
-        publish(accepted, to)
+        release(accepted, memory, key)
     assert "orchard gate" in caught.value.hint
 
-    gate(accepted, read_bars(BARS), to.channel, Output(as_json=True))
-    assert publish(accepted, to).said["version"] == 2
+    gate(accepted, read_bars(BARS), stable, Output(as_json=True))
+    assert release(accepted, memory, key).said["version"] == 2
 
 
 @pytest.mark.parametrize(
@@ -217,30 +218,30 @@ def test_golden_photos_that_are_answered_differently_stop_it(
     gate(workspace, read_bars(BARS), None, Output(as_json=True))
 
     with pytest.raises(IntegrityError, match=message):
-        publish(workspace, target(memory, key))
+        release(workspace, memory, key)
 
     assert everything(memory) == []
 
 
 def test_a_retry_of_a_run_finds_what_it_said(accepted: Workspace, memory: ObjectStore, key: SigningKey):
-    first = publish(accepted, target(memory, key, "nightly"))
+    first = release(accepted, memory, key, "nightly")
     shutil.rmtree(accepted.evaluation)  # it is not even looked at
 
-    second = publish(accepted, target(memory, key, "nightly"))
+    second = release(accepted, memory, key, "nightly")
 
     assert second == Outcome(first.said, created=False)
     assert runs.recorded(memory, "nightly", "publish") == first.said
 
 
 def test_one_run_publishes_one_thing(accepted: Workspace, tmp_path: Path, memory: ObjectStore, key: SigningKey):
-    to = target(memory, key, "nightly")
-    publish(accepted, to)
-    other = other_candidate(tmp_path / "other", to.channel, override_reason="a test")
+    stable = registry_of(memory, key).channel("stable")
+    release(accepted, memory, key, "nightly")
+    other = other_candidate(tmp_path / "other", stable, override_reason="a test")
 
     with pytest.raises(ConflictError, match="nightly"):
-        publish(other, to)
+        release(other, memory, key, "nightly")
 
-    assert registry.versions(memory, "fruits") == [1]
+    assert registry_of(memory).versions() == [1]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -251,20 +252,20 @@ def test_whatever_happens_in_the_middle_the_next_try_makes_one_version(
         return open_store(Settings(store_url="memory://"))
 
     counted = CrashingStore(empty())
-    publish(accepted, target(counted, key, "nightly"))
+    release(accepted, counted, key, "nightly")
     writes = [n for n, call in enumerate(counted.calls) if call.split(" ")[0] in {"put_file", "create", "swap"}]
     assert len(writes) >= 6
 
     for number in writes:
         store = empty()
         with suppress(Killed, StoreUnavailable):
-            publish(accepted, target(CrashingStore(store, number, fault), key, "nightly"))
-        outcome = publish(accepted, target(store, key, "nightly"))
+            release(accepted, CrashingStore(store, number, fault), key, "nightly")
+        outcome = release(accepted, store, key, "nightly")
 
         assert outcome.said["version"] == 1
-        assert registry.versions(store, "fruits") == [1]
+        assert registry_of(store).versions() == [1]
         assert runs.recorded(store, "nightly", "publish") == outcome.said
-        registry.verify_blobs(store, registry.read_manifest(store, "fruits", 1, key.trusted))
+        registry_of(store, key).verify(registry_of(store, key).manifest(1))
 
 
 class Killing(CrashingStore):
@@ -291,14 +292,14 @@ def test_a_store_that_is_stopped_in_the_middle_of_a_publish_is_no_loss(
     with EmbeddedStore(tmp_path / "store") as server:
         dying = Killing(opened(server), server, "create models/fruits/versions/")
         with pytest.raises(StoreUnavailable):
-            publish(accepted, target(dying, key, "nightly"))
+            release(accepted, dying, key, "nightly")
     with EmbeddedStore(tmp_path / "store") as server:
         store = opened(server)
-        assert registry.versions(store, "fruits") == []
+        assert registry_of(store).versions() == []
 
-        assert publish(accepted, target(store, key, "nightly")).said["version"] == 1
+        assert release(accepted, store, key, "nightly").said["version"] == 1
 
-        registry.verify_blobs(store, registry.read_manifest(store, "fruits", 1, key.trusted))
+        registry_of(store, key).verify(registry_of(store, key).manifest(1))
 
 
 @pytest.mark.parametrize("kind", ["public", "empty", "missing", "stranger"])
@@ -346,6 +347,6 @@ def test_the_three_verbs_lead_to_a_version_in_a_real_store(
     assert [main([verb]) for verb in ("evaluate", "gate", "publish")] == [0, 5, 5]
 
     assert "Compared with version 1, which stable means" in capsys.readouterr().out
-    manifest = registry.read_manifest(seaweed, "fruits", 1, load_key(pair.private).trusted)
+    manifest = registry_of(seaweed, load_key(pair.private)).manifest(1)
     assert manifest.created_by == "ada"
-    assert registry.versions(seaweed, "fruits") == [1]
+    assert registry_of(seaweed).versions() == [1]

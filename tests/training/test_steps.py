@@ -11,15 +11,17 @@ import time
 
 import pytest
 
-from orchard import channels, layout, pointers, registry, runs
+from orchard import layout, runs
 from orchard.channels import Intent
 from orchard.errors import IntegrityError
 from orchard.manifest import Facts
+from orchard.registry import Registry
 from orchard.runs import STEPS_OF
 from orchard.settings import Settings
 from orchard.signing import load_key, load_trusted
 from orchard.store import open_store
 from tests import photos
+from tests.orchard.models import registry_of
 from tests.training.stepping import Site, small_params
 from training.steps import parcels
 from training.steps.plan import STEPS
@@ -67,7 +69,7 @@ def _wait_for_checkpoint(site, etag):
 
 
 def _channel(site):
-    return pointers.read(site.store, "own", "stable", load_trusted(site.root / "keys" / "trusted-keys.pem"))
+    return Registry(site.store, "own", load_trusted(site.root / "keys" / "trusted-keys.pem")).channel("stable").read()
 
 
 def test_a_training_that_is_killed_or_ended_goes_on_in_another_folder(site):
@@ -178,7 +180,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(site, trained):
     slow = site.step("slow", "publish")
     assert slow.code == 0, slow.err
     assert "Compared with version 1, which stable means" in slow.err, "it was gated again"
-    assert registry.versions(site.store, "own") == [1], "the same content is the same version"
+    assert registry_of(site.store, model="own").versions() == [1], "the same content is the same version"
 
     key = load_key(site.root / "keys" / "signing-key.pem")
     _publish_another(site, key)
@@ -194,7 +196,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(site, trained):
 
 def _publish_another(site, key):
     """Somebody else's version, live."""
-    manifest = registry.read_manifest(site.store, "own", 1, key.trusted)
+    manifest = registry_of(site.store, key, "own").manifest(1)
     folder = site.root / "another"
     for file in manifest.files:
         (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
@@ -212,8 +214,8 @@ def _publish_another(site, key):
         created_by="somebody",
         run_id="other",
     )
-    done = registry.publish(site.store, "own", folder, facts, key)
-    channels.promote(site.store, "own", "stable", done.version, key, Intent("somebody", "quicker", "other"))
+    done = registry_of(site.store, key, "own").publish(folder, facts)
+    registry_of(site.store, key, "own").channel("stable").promote(done.version, Intent("somebody", "quicker", "other"))
 
 
 def test_what_no_step_leaves_is_not_unpacked(tmp_path):

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from orchard import layout, registry
+from orchard import layout
 from orchard.errors import IntegrityError
+from orchard.registry import Registry
 from orchard.savedmodel.rules import check_files, check_manifest
+from orchard.store import ObjectStore
 from orchard.store.foreign import flaw
 from training.batch.plan import Plan
-from training.incumbent import Channel, download
 from training.ingest.photos import Photo, inspect
 from training.ingest.refusals import Unfit, escaped
 from training.objects import read_in_order
@@ -98,31 +99,29 @@ class Answered:
 
 
 @contextmanager
-def proved_model(channel: Channel, plan: Plan) -> Iterator[ModelSession]:
+def proved_model(registry: Registry, plan: Plan) -> Iterator[ModelSession]:
     """Load the version that a plan names, once manifest, files, operations and golden photos are what they must be.
 
     Raises:
         IntegrityError: something is not.
         StoreError: the store did not answer.
     """
-    manifest = registry.read_manifest(
-        channel.store, plan.model, plan.version, channel.trusted, sha256=plan.manifest_sha256
-    )
+    manifest = registry.manifest(plan.version, plan.manifest_sha256)
     check_manifest(manifest, plan.override_reason)
     with tempfile.TemporaryDirectory(prefix="orchard-batch-") as temporary:
         folder = Path(temporary) / "saved_model"
-        download(channel, manifest, folder)
+        registry.download(manifest, folder)
         check_files(folder, manifest)
         with open_model(folder) as session:
             ask_golden(session, folder)
             yield session
 
 
-def answer(channel: Channel, plan: Plan, session: ModelSession, note: Callable[[str], None]) -> Answered:
+def answer(store: ObjectStore, plan: Plan, session: ModelSession, note: Callable[[str], None]) -> Answered:
     """Ask about every photo of a plan, some at a time; memory does not grow with the day.
 
     Args:
-        channel: where the photos lie.
+        store: where the photos are.
         plan: which.
         session: the model.
         note: is told how far it got.
@@ -132,7 +131,7 @@ def answer(channel: Channel, plan: Plan, session: ModelSession, note: Callable[[
     """
     rules, folder = Rules(), layout.batch_input(plan.day)
     found = Answered()
-    bodies = read_in_order(channel.store, (f"{folder}/{name}" for name in plan.photos), rules.bytes)
+    bodies = read_in_order(store, (f"{folder}/{name}" for name in plan.photos), rules.bytes)
     names = (escaped(name) if flaw(name) else name for name in plan.photos)
     least: list[tuple[float, int, Row, bytes]] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(2) as pool:

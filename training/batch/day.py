@@ -7,10 +7,10 @@ from typing import Any
 
 from orchard import runs
 from orchard.cli.output import Output
+from orchard.registry import Registry
 from orchard.settings import Settings
 from training.batch.outputs import leave, read_done
 from training.batch.plan import fix
-from training.incumbent import Channel, open_channel
 
 __all__ = ["Day", "predict_day"]
 
@@ -39,21 +39,19 @@ def predict_day(settings: Settings, day: str, out: Output) -> Day:
         IntegrityError: the version is not what was published, or does not answer as it did.
         StoreError: the store did not answer.
     """
-    settings.require("store_url", "trusted_keys_file")
-    channel = open_channel(settings)
-    assert isinstance(channel, Channel)  # noqa: S101  a store is set
-    done = read_done(channel.store, day)
+    registry = Registry.open(settings)
+    done = read_done(registry.store, day)
     if done is not None:
         return Day(done, before=True)
-    plan = fix(channel, day, runs.actor(settings), settings.run_id)
+    plan = fix(registry.channel(settings.channel), day, runs.actor(settings), settings.run_id)
     from training.batch.asking import Answered, answer, proved_model
 
     found = Answered()
     if plan.photos:
         with out.status(f"proving version {plan.version} of {plan.model}"):
-            model = proved_model(channel, plan)
+            model = proved_model(registry, plan)
         with model as session:
             out.note(f"asking version {plan.version} of {plan.model} about {len(plan.photos):,} photos")
-            found = answer(channel, plan, session, out.note)
+            found = answer(registry.store, plan, session, out.note)
     with out.status(f"bringing the predictions of {day} to the store"):
-        return Day(leave(channel.store, plan, found), before=False)
+        return Day(leave(registry.store, plan, found), before=False)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from orchard import layout, pointers
+from orchard import layout
+from orchard.channels import Channel
 from orchard.commits import create_once, get_or_none
 from orchard.documents import FORMAT, STRICT, canonical_json, decode, encode, parse
 from orchard.errors import DataError, IntegrityError
-from training.incumbent import Channel
 from training.objects import list_names
 
 __all__ = ["NoVersion", "Plan", "fix"]
@@ -71,32 +71,32 @@ def fix(channel: Channel, day: str, by: str, run_id: str | None) -> Plan:
         IntegrityError: the channel or the plan is not what it must be.
         StoreError: the store did not answer.
     """
-    key = layout.batch_output(day, "plan.json")
-    there = get_or_none(channel.store, key)
-    body = there.body if there else create_once(channel.store, key, _made(channel, day, by, run_id)).body
+    key, store, model = layout.batch_output(day, "plan.json"), channel.registry.store, channel.registry.model
+    there = get_or_none(store, key)
+    body = there.body if there else create_once(store, key, _made(channel, day, by, run_id)).body
     plan = decode(Plan, parse(body, key, limit=MAX_BYTES), key)
     if plan.day != day:
         raise IntegrityError(f"{key} is about {plan.day}")
-    if plan.model != channel.model:
+    if plan.model != model:
         raise DataError(
-            f"{day} was begun with the model {plan.model!r}, not {channel.model!r}",
+            f"{day} was begun with the model {plan.model!r}, not {model!r}",
             hint=f"ORCHARD_MODEL={plan.model} ends it",
         )
     return plan
 
 
 def _made(channel: Channel, day: str, by: str, run_id: str | None) -> bytes:
-    pointer = pointers.read(channel.store, channel.model, channel.name, channel.trusted)
+    registry, pointer = channel.registry, channel.read()
     if pointer is None:
         raise NoVersion(
-            f"no version of {channel.model} is on {channel.name} yet",
+            f"no version of {registry.model} is on {channel.name} yet",
             hint="`orchard promote` puts one there; the day is not marked done, run it again then",
         )
     created = datetime.now(UTC).isoformat(timespec="milliseconds")
     plan = Plan(
         FORMAT,
         day,
-        channel.model,
+        registry.model,
         channel.name,
         pointer.version,
         pointer.manifest_sha256,
@@ -104,6 +104,6 @@ def _made(channel: Channel, day: str, by: str, run_id: str | None) -> bytes:
         created,
         by,
         run_id,
-        tuple(list_names(channel.store, layout.batch_input(day))),
+        tuple(list_names(registry.store, layout.batch_input(day))),
     )
     return canonical_json(encode(plan))

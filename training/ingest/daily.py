@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from orchard import dataset
 from orchard.cli.output import Output
+from orchard.dataset import Dataset
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
 from training.ingest import staging
@@ -59,7 +59,7 @@ def ingest_day(settings: Settings, request: Request, day: str, split: str, out: 
     if not incoming.names():
         return Daily(None, None, f"no photos for {day}: nothing lies under {incoming}")
     folder = DATA / request.dataset
-    if not (folder / INDEX).exists() and dataset.current(store, request.dataset) is not None:
+    if not (folder / INDEX).exists() and Dataset(store, request.dataset).current() is not None:
         with out.status(f"fetching {folder}/"):
             pull(settings, folder, None, out.note)
     with staging.locked(DATA, out.note):
@@ -80,5 +80,5 @@ def ingest_day(settings: Settings, request: Request, day: str, split: str, out: 
 
 def _made_before(store: ObjectStore, settings: Settings, name: str) -> int | None:
     """The version that an earlier attempt of this run made."""
-    found = dataset.made_by(store, name, settings.run_id) if settings.run_id else None
+    found = Dataset(store, name).made_by(settings.run_id) if settings.run_id else None
     return found.version if found else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchard import dataset, runs
-from orchard.dataset import DatasetVersion
+from orchard import runs
+from orchard.dataset import Dataset, DatasetVersion
 from orchard.errors import ConflictError, IntegrityError
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
@@ -45,7 +45,7 @@ def check_lineage(store: ObjectStore, folder: Path) -> DatasetVersion | None:
         ConflictError: the store has photos that this folder lacks: a version made from here would lose them.
         StoreError: the store cannot be asked.
     """
-    current = dataset.current(store, folder.name)
+    current = Dataset(store, folder.name).current()
     if current is None:
         return None
     here = read_index(folder) if (folder / INDEX).exists() else None
@@ -75,9 +75,7 @@ def release(settings: Settings, folder: Path, index: Index) -> Released:
     tracking.push(folder, settings)
     if read_index(folder).digest != index.digest:
         raise IntegrityError(f"{folder}/ was changed by somebody else meanwhile", hint="run the same command again")
-    committed = dataset.commit(
-        store,
-        folder.name,
+    committed = Dataset(store, folder.name).commit(
         index.document,
         dvc_text,
         parent=parent.version if parent else None,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchard import pointers, runs
+from orchard import runs
 from orchard.errors import ConflictError, DataError, GateRefused
 from orchard.pointers import Pointer
+from orchard.registry import Registry
 from orchard.runs import Run
-from orchard.signing import load_trusted
 from training.steps import checkpoints
 from training.steps.plan import PARAMS
 from training.steps.running import Finished
@@ -66,9 +66,7 @@ def _gate(work: Stepping, run: Run, reason: str | None = None) -> Performed:
 
 
 def _channel(work: Stepping) -> Pointer | None:
-    settings = work.settings
-    trusted = load_trusted(settings.trusted_keys_file)  # type: ignore[arg-type]  # the step required it
-    return pointers.read(work.store, settings.model, settings.channel, trusted)
+    return Registry.open(work.settings).channel(work.settings.channel).read()
 
 
 def _publish(work: Stepping, run: Run) -> Performed:

@@ -246,20 +246,10 @@ def _begun(work: Stepping) -> Run:
 
 
 def _fixed(work: Stepping) -> DatasetFixed:
-    from orchard import dataset
+    from orchard.dataset import Dataset
 
-    name = work.settings.dataset
-    if work.wish.version is not None:
-        found = dataset.read(work.store, name, work.wish.version)
-    else:
-        current = dataset.current(work.store, name)
-        if current is None:
-            raise DataError(
-                f"{work.store.name} has no dataset {name!r}",
-                hint="`orchard ingest SOURCE…` makes its first version; ORCHARD_DATASET names another",
-            )
-        found = current
-    return DatasetFixed(name, found.version, found.digest)
+    found = Dataset(work.store, work.settings.dataset).require(work.wish.version)
+    return DatasetFixed(found.name, found.version, found.digest)
 
 
 def _require_own_folder(root: Path, run_id: str) -> None:

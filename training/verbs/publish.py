@@ -18,13 +18,15 @@ def publish(out: Output) -> None:
     content again is the same version, and a killed publish is finished by the next one. It changes no channel:
     `orchard promote` does.
     """
-    from orchard import settings
+    from orchard import runs, settings
+    from orchard.registry import Registry
     from training import publishing
     from training.workspace import Workspace
 
-    target = publishing.open_target(settings.load())
-    with out.status(f"publishing to {target.store.name}"):
-        outcome = publishing.publish(Workspace(), target)
+    found = settings.load()
+    registry = Registry.open(found, sign=True)
+    with out.status(f"publishing to {registry.store.name}"):
+        outcome = publishing.publish(Workspace(), registry, found.channel, runs.actor(found), found.run_id)
     said = outcome.said
     name = f"version {said['version']} of {said['model']}"
     text = f"{name} in {said['store']}: {said['manifest']}"
