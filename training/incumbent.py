@@ -12,11 +12,11 @@ from orchard import documents, pointers, registry
 from orchard.blobs import receive
 from orchard.errors import DataError
 from orchard.manifest import Manifest
+from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.signing import TrustedKeys, load_trusted
 from orchard.store import ObjectStore, open_store
 from training.candidate import files_digest
-from training.evaluation.assessment import Teller
 from training.evaluation.judge import ask
 from training.evaluation.photos import read_test_photos
 from training.evaluation.recorded import recall
@@ -80,7 +80,7 @@ def download(channel: Channel, manifest: Manifest, folder: Path) -> None:
         receive(channel.store, channel.model, file, folder / file.path)
 
 
-def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], tell: Teller) -> Served | None:
+def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], reporter: Reporter) -> Served | None:
     """Judge the version that a channel means on a dataset's test photos.
 
     What its manifest recorded counts if it was judged on this very dataset; otherwise its files are downloaded and asked.
@@ -89,7 +89,7 @@ def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], tell:
         channel: the channel.
         data: the dataset's folder.
         dataset: its ``name`` and ``digest``.
-        tell: says what goes on.
+        reporter: reports progress.
 
     Returns:
         None if nothing was ever promoted to the channel.
@@ -108,7 +108,7 @@ def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], tell:
     recorded = recall(manifest, dataset["digest"])
     if recorded is not None:
         return Served(manifest.version, recorded, "recorded")
-    with tell.status(f"asking version {manifest.version}, which {channel.name} means, about the same photos"):
+    with reporter.status(f"asking version {manifest.version}, which {channel.name} means, about the same photos"):
         slices = _measure(channel, manifest, data, dataset["digest"])
     evaluation = {
         "format": documents.FORMAT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from orchard import dataset
 from orchard.dataset import DatasetVersion
 from orchard.documents import canonical_json
 from orchard.errors import DataError, IntegrityError, OrchardError
+from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
 from training import tracking
@@ -34,14 +35,14 @@ class Pulled:
     fetched: int
 
 
-def pull(settings: Settings, folder: Path, version: int | None, note: Callable[[str], None]) -> Pulled:
+def pull(settings: Settings, folder: Path, version: int | None, reporter: Reporter) -> Pulled:
     """Bring a version of a dataset to `folder` (``data/<name>``).
 
     Args:
         settings: where the store is.
         folder: its name is the dataset's.
         version: which one; None: the current one.
-        note: is told when another command is writing to the datasets.
+        reporter: reports that another command is writing to the datasets.
 
     Raises:
         DataError: there is no such version, or the folder holds what no published version has; nothing was touched.
@@ -53,7 +54,7 @@ def pull(settings: Settings, folder: Path, version: int | None, note: Callable[[
     wanted = _wanted(store, folder.name, version)
     where = f"version {wanted.version} of the dataset {folder.name!r}"
     index = parse_index(canonical_json(wanted.index), where)
-    with staging.locked(folder.parent, note):
+    with staging.locked(folder.parent, reporter):
         _require_nothing_lost(store, folder, index)
         try:
             fetched = tracking.pull(

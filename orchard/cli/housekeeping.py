@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.retention import keep_option, loaded_versions, serving_option
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from orchard.housekeeping import Swept
@@ -34,7 +34,7 @@ _DAYS = click.IntRange(1)
 )
 @serving_option
 def housekeeping(
-    out: Output,
+    reporter: Reporter,
     *,
     dry_run: bool,
     keep: int,
@@ -59,7 +59,7 @@ def housekeeping(
     found.require("store_url", "trusted_keys_file")
     trusted = load_trusted(found.trusted_keys_file)  # type: ignore[arg-type]  # required the line before
     kept = Kept(keep, files_days, pages_days, capture_days, logs_days, loaded_versions(serving, found.model))
-    with out.status("looking for what nobody needs"):
+    with reporter.status("looking for what nobody needs"):
         done = sweep(open_store(found), found.model, trusted, kept, datetime.now(UTC), delete=not dry_run)
     document = {
         "model": found.model,
@@ -70,10 +70,10 @@ def housekeeping(
         "captures": {"objects": done.captures.objects, "bytes": done.captures.bytes},
         "logs": {"objects": done.logs.objects, "bytes": done.logs.bytes},
     }
-    out.result(document, _text(out, done, dry_run))
+    reporter.result(document, _text(reporter, done, dry_run))
 
 
-def _text(out: Output, done: Swept, dry_run: bool) -> str:
+def _text(reporter: Reporter, done: Swept, dry_run: bool) -> str:
     found = (
         ("old versions", done.pruned.blobs, done.pruned.size),
         ("files of runs", done.files.objects, done.files.bytes),
@@ -81,7 +81,7 @@ def _text(out: Output, done: Swept, dry_run: bool) -> str:
         ("captures", done.captures.objects, done.captures.bytes),
         ("logs of tasks", done.logs.objects, done.logs.bytes),
     )
-    table = out.table(
+    table = reporter.table(
         ["what", "objects", "size"], [[what, count, f"{size / 1e6:.1f} MB"] for what, count, size in found]
     )
     verdict = "would be deleted" if dry_run else "were deleted"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
 from orchard.errors import DataError, ServerError
+from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from orchard.client import ModelServer, Prediction
@@ -80,7 +80,7 @@ def _ask(server: ModelServer, name: str, model: str, version: int | None, label:
     help="A file whose first line is the token that the server wants.",
 )
 def predict(
-    out: Output, photos: tuple[str, ...], version: int | None, label: str | None, token_file: Path | None
+    reporter: Reporter, photos: tuple[str, ...], version: int | None, label: str | None, token_file: Path | None
 ) -> None:
     """Ask the model server what is on photos; `-` reads one from standard input.
 
@@ -108,4 +108,4 @@ def predict(
     shares = [f"{100 * answer.probability:.1f} %" for _, answer in answers]
     width = max(map(len, shares))
     rows = [[name, answer.label, share.rjust(width)] for (name, answer), share in zip(answers, shares, strict=True)]
-    out.result(document, out.table(rows[0], rows[1:]))
+    reporter.result(document, reporter.table(rows[0], rows[1:]))

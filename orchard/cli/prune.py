@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.retention import keep_option, loaded_versions, serving_option
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from orchard.pruning import Pruned
@@ -31,7 +31,9 @@ __all__ = ["prune"]
 @click.option(
     "--unfinished", is_flag=True, help="Also what publishes that never ended have sent. Only while nobody publishes."
 )
-def prune(out: Output, *, delete: bool, keep: int, serving: tuple[str, ...], resume: bool, unfinished: bool) -> None:
+def prune(
+    reporter: Reporter, *, delete: bool, keep: int, serving: tuple[str, ...], resume: bool, unfinished: bool
+) -> None:
     """Delete the files of old versions from the store; nothing else ever deletes anything there.
 
     What stays whole: the newest versions, what a channel means, what it can be rolled back to, what a model server
@@ -48,9 +50,9 @@ def prune(out: Output, *, delete: bool, keep: int, serving: tuple[str, ...], res
     found.require("store_url", "trusted_keys_file")
     trusted = load_trusted(found.trusted_keys_file)  # type: ignore[arg-type]  # required the line before
     wish = Wish(keep, loaded_versions(serving, found.model), delete, resume, unfinished)
-    with out.status(f"looking for what nobody needs of {found.model}"):
+    with reporter.status(f"looking for what nobody needs of {found.model}"):
         done = prune_model(open_store(found), found.model, trusted, wish)
-    out.result(_document(found.model, done), _text(out, found.model, done))
+    reporter.result(_document(found.model, done), _text(reporter, found.model, done))
 
 
 def _document(model: str, done: Pruned) -> dict[str, object]:
@@ -65,9 +67,9 @@ def _document(model: str, done: Pruned) -> dict[str, object]:
     }
 
 
-def _text(out: Output, model: str, done: Pruned) -> str:
+def _text(reporter: Reporter, model: str, done: Pruned) -> str:
     rows = [[version, "; ".join(why)] for version, why in done.kept.items()]
     verdict = "were deleted" if done.deleted else "would be deleted (--delete does it)"
     held = f"\n{done.held} publishes or promotions at work, or killed, hold blobs" if done.held else ""
-    table = out.table(["kept", "why"], rows) if rows else f"no version of {model} is kept: there is none"
+    table = reporter.table(["kept", "why"], rows) if rows else f"no version of {model} is kept: there is none"
     return f"{table}{held}\n{done.blobs} blobs, {done.size / 1e6:.1f} MB, {verdict}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 
 @verb(examples="orchard settings\nORCHARD_STORE_URL=s3://orchard orchard settings --json")
-def settings(out: Output) -> None:
+def settings(reporter: Reporter) -> None:
     """Show every setting, its value and what it is for.
 
     Settings come from ORCHARD_* environment variables and nowhere else. A secret is never a setting: the settings
@@ -24,4 +24,4 @@ def settings(out: Output) -> None:
         [key, value or "-", type(found).model_fields[name].description]
         for name, (key, value) in zip(names, document.items(), strict=True)
     ]
-    out.result(document, out.table(["setting", "value", "what it is"], rows))
+    reporter.result(document, reporter.table(["setting", "value", "what it is"], rows))

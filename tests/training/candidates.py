@@ -19,7 +19,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from orchard import documents
-from orchard.cli.output import Output
+from orchard.reporter import Reporter
 from training.evaluation import assessment
 from training.sessions import open_model
 from training.shards import Index, Shard
@@ -247,4 +247,4 @@ def write_params(root: Path, **sections: Any) -> None:
 
 def judge(workspace: Workspace, *, baseline: bool = False) -> dict[str, Any]:
     """Evaluate the workspace's candidate."""
-    return assessment.evaluate(workspace, assessment.Options(baseline=baseline), Output(as_json=True))
+    return assessment.evaluate(workspace, assessment.Options(baseline=baseline), Reporter.silent())

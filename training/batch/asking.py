@@ -8,7 +8,7 @@ import itertools
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ import numpy as np
 
 from orchard import layout, registry
 from orchard.errors import IntegrityError
+from orchard.reporter import Reporter
 from orchard.savedmodel.rules import check_files, check_manifest
 from orchard.store.foreign import flaw
 from training.batch.plan import Plan
@@ -118,14 +119,14 @@ def proved_model(channel: Channel, plan: Plan) -> Iterator[ModelSession]:
             yield session
 
 
-def answer(channel: Channel, plan: Plan, session: ModelSession, note: Callable[[str], None]) -> Answered:
+def answer(channel: Channel, plan: Plan, session: ModelSession, reporter: Reporter) -> Answered:
     """Ask about every photo of a plan, some at a time; memory does not grow with the day.
 
     Args:
         channel: where the photos lie.
         plan: which.
         session: the model.
-        note: is told how far it got.
+        reporter: reports progress.
 
     Raises:
         StoreError: the store did not answer.
@@ -146,7 +147,7 @@ def answer(channel: Channel, plan: Plan, session: ModelSession, note: Callable[[
                     item = (-row.probability, len(found.rows), row, body)
                     (heapq.heappush if len(least) < UNSURE_SHOWN else heapq.heappushpop)(least, item)
             if len(found.rows) // TELL_EVERY > (len(found.rows) - len(part)) // TELL_EVERY:
-                note(f"{len(found.rows):,} of {len(plan.photos):,} photos")
+                reporter.note(f"{len(found.rows):,} of {len(plan.photos):,} photos")
     found.unsure = [(row, body) for _, _, row, body in sorted(least, key=lambda item: (-item[0], item[1]))]
     return found
 

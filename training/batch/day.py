@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchard import runs
-from orchard.cli.output import Output
+from orchard.reporter import Reporter
 from orchard.settings import Settings
 from training.batch.outputs import leave, read_done
 from training.batch.plan import fix
@@ -23,7 +23,7 @@ class Day:
     before: bool
 
 
-def predict_day(settings: Settings, day: str, out: Output) -> Day:
+def predict_day(settings: Settings, day: str, reporter: Reporter) -> Day:
     """Predict what lies in the store for a day with the version that the channel means, unless that has been done.
 
     Killed anywhere and called again, it goes on with the version and the photos that were fixed first.
@@ -31,7 +31,7 @@ def predict_day(settings: Settings, day: str, out: Output) -> Day:
     Args:
         settings: where the store is, which model and channel.
         day: ``YYYY-MM-DD``.
-        out: says what goes on.
+        reporter: reports progress.
 
     Raises:
         NoVersion: the channel means no version yet; nothing was written.
@@ -50,10 +50,10 @@ def predict_day(settings: Settings, day: str, out: Output) -> Day:
 
     found = Answered()
     if plan.photos:
-        with out.status(f"proving version {plan.version} of {plan.model}"):
+        with reporter.status(f"proving version {plan.version} of {plan.model}"):
             model = proved_model(channel, plan)
         with model as session:
-            out.note(f"asking version {plan.version} of {plan.model} about {len(plan.photos):,} photos")
-            found = answer(channel, plan, session, out.note)
-    with out.status(f"bringing the predictions of {day} to the store"):
+            reporter.note(f"asking version {plan.version} of {plan.model} about {len(plan.photos):,} photos")
+            found = answer(channel, plan, session, reporter)
+    with reporter.status(f"bringing the predictions of {day} to the store"):
         return Day(leave(channel.store, plan, found), before=False)
