@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchard.cli.registry import CHANNELS
 from orchard.cli.verb import verb
 from orchard.errors import DataError, ServerError
 from orchard.reporter import Reporter
@@ -61,51 +62,50 @@ def _read(name: str) -> bytes:
     return body
 
 
-def _ask(server: ModelServer, name: str, model: str, version: int | None, label: str | None) -> Prediction:
+def _predict_one(server: ModelServer, name: str, model: str, version: int | None, channel: str | None) -> Prediction:
     try:
-        return server.predict([_read(name)], model, version=version, label=label)[0]
+        return server.predict([_read(name)], model, version=version, label=channel)[0]
     except ServerError as error:
         raise ServerError(f"{name}: {error.message}", hint=error.hint) from error
 
 
 @verb(
-    examples="orchard predict photo.jpg\norchard predict *.jpg --label canary\ncurl -s URL | orchard predict - --json"
+    examples="orchard predict photo.jpg\norchard predict *.jpg --channel canary\ncurl -s URL | orchard predict - --json"
 )
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO…")
-@click.option("--version", type=click.IntRange(1), metavar="N", help="Ask this version.")
-@click.option("--label", help="Ask the version with this label, for example canary.  [default: the newest loaded]")
+@click.option("--version", type=click.IntRange(1), metavar="N", help="Predict with this version.")
+@click.option(
+    "--channel", type=CHANNELS, help="Predict with the version that this channel points to.  [default: ORCHARD_CHANNEL]"
+)
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file whose first line is the token that the server wants.",
 )
 def predict(
-    reporter: Reporter, photos: tuple[str, ...], version: int | None, label: str | None, token_file: Path | None
+    reporter: Reporter, photos: tuple[str, ...], version: int | None, channel: str | None, token_file: Path | None
 ) -> None:
-    """Ask the model server what is on photos; `-` reads one from standard input.
+    """Predict the labels of photos with the model server; `-` reads a photo from standard input.
 
-    Prints each photo's name, its label and the label's probability. Every file is looked at before the first is sent: a
-    missing one, or one that is no photo, ends it with nothing asked.
+    The version is the one that the channel points to, as the server's version label of that name. Prints each photo's
+    name, its label and the label's probability. Every file is checked before the first is sent: a missing file, or one
+    that is not a photo, ends the command and sends nothing.
     """
     from orchard import settings
     from orchard.client import ModelServer
 
-    if version is not None and label is not None:
-        raise click.UsageError("--version and --label exclude each other")
+    if version is not None and channel is not None:
+        raise click.UsageError("--version and --channel exclude each other")
     if photos.count("-") > 1:
         raise click.UsageError("standard input can be read once")
     for name in photos:
         _check(name)
     found = settings.load()
+    label = channel or (found.channel if version is None else None)
     with ModelServer(found.server_url, token=_token(token_file)) as server:
-        answers = [(name, _ask(server, name, found.model, version, label)) for name in photos]
-    document = {
-        "model": found.model,
-        "predictions": [
-            {"photo": name, "label": answer.label, "probability": answer.probability} for name, answer in answers
-        ],
-    }
-    shares = [f"{100 * answer.probability:.1f} %" for _, answer in answers]
+        predictions = [(name, _predict_one(server, name, found.model, version, label)) for name in photos]
+    items = [{"photo": name, "label": one.label, "probability": one.probability} for name, one in predictions]
+    shares = [f"{100 * one.probability:.1f} %" for _, one in predictions]
     width = max(map(len, shares))
-    rows = [[name, answer.label, share.rjust(width)] for (name, answer), share in zip(answers, shares, strict=True)]
-    reporter.result(document, reporter.table(rows[0], rows[1:]))
+    rows = [[name, one.label, share.rjust(width)] for (name, one), share in zip(predictions, shares, strict=True)]
+    reporter.result({"model": found.model, "predictions": items}, reporter.table(rows[0], rows[1:]))
