@@ -17,7 +17,7 @@ from orchard.settings import Settings
 from orchard.signing import TrustedKeys, load_trusted
 from orchard.store import ObjectStore, open_store
 from training.candidate import files_digest
-from training.evaluation.judge import ask
+from training.evaluation.judge import predict_photos
 from training.evaluation.photos import read_test_photos
 from training.evaluation.recorded import recall
 from training.evaluation.scores import score
@@ -131,4 +131,4 @@ def _measure(channel: Channel, manifest: Manifest, data: Path, digest: str) -> d
         folder = Path(temporary) / "saved_model"
         download(channel, manifest, folder)
         with open_model(folder) as session:
-            return score(ask(session, photos), index.classes)
+            return score(predict_photos(session, photos), index.classes)

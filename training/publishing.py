@@ -27,7 +27,7 @@ from training.incumbent import Channel
 from training.sessions import ModelSession, open_model
 from training.workspace import Workspace
 
-__all__ = ["Outcome", "Target", "ask_golden", "describe_code", "open_target", "publish"]
+__all__ = ["Outcome", "Target", "check_golden_photos", "describe_code", "open_target", "publish"]
 
 VERB = "publish"
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,8 +113,8 @@ def _golden(model: Path) -> tuple[list[dict[str, Any]], float]:
     return photos, tolerance
 
 
-def ask_golden(session: ModelSession, model: Path) -> int:
-    """Ask a loaded model about its golden photos and hold the answers against those that it was exported with.
+def check_golden_photos(session: ModelSession, model: Path) -> int:
+    """Predict the golden photos of a loaded model and compare the answers with those that it was exported with.
 
     Args:
         session: the model, loaded.
@@ -127,7 +127,7 @@ def ask_golden(session: ModelSession, model: Path) -> int:
         IntegrityError: there are none, or an answer is another than it was.
     """
     photos, tolerance = _golden(model)
-    answers = session.ask([item["image"] for item in photos])
+    answers = session.predict([item["image"] for item in photos])
     for number, (item, label, probability) in enumerate(
         zip(photos, answers.labels, answers.probability, strict=True), start=1
     ):
@@ -194,7 +194,7 @@ def _check_comparison(verdict: Mapping[str, Any], candidate: Candidate, target: 
 def _facts(candidate: Candidate, evaluation: Mapping[str, Any], gate: GateRecord, target: Target) -> Facts:
     found = dataset.find(target.store, candidate.dataset_name, candidate.dataset_digest)
     with open_model(candidate.model) as session:
-        ask_golden(session, candidate.model)
+        check_golden_photos(session, candidate.model)
         if session.classes != candidate.classes:
             raise IntegrityError(f"{candidate.model} names other classes than training did")
         return Facts(
@@ -211,8 +211,8 @@ def _facts(candidate: Candidate, evaluation: Mapping[str, Any], gate: GateRecord
         )
 
 
-def _said_before(target: Target, identity: str) -> Outcome | None:
-    """What this very step of this very run said before it was killed or its reply was lost."""
+def _read_recorded(target: Target, identity: str) -> Outcome | None:
+    """What this step of this run recorded before it was killed or its reply was lost."""
     if target.run_id is None:
         return None
     said = runs.recorded(target.store, target.run_id, VERB)
@@ -226,7 +226,7 @@ def _said_before(target: Target, identity: str) -> Outcome | None:
     return Outcome(said, created=False)
 
 
-def _say(target: Target, done: registry.Published, facts: Facts) -> dict[str, Any]:
+def _describe_result(target: Target, done: registry.Published, facts: Facts) -> dict[str, Any]:
     return {
         "model": target.model,
         "version": done.version,
@@ -259,7 +259,7 @@ def publish(workspace: Workspace, target: Target) -> Outcome:
     """
     candidate = read_candidate(workspace.candidate)
     identity = publish_id(target.model, candidate.files, candidate.dataset_digest, candidate.params_digest)
-    before = _said_before(target, identity)
+    before = _read_recorded(target, identity)
     if before is not None:
         return before
     evaluation, gate = _judged(workspace, candidate, target)
@@ -267,7 +267,7 @@ def publish(workspace: Workspace, target: Target) -> Outcome:
     done = registry.publish(
         target.store, target.model, candidate.model, facts, target.key, trusted=target.channel.trusted
     )
-    said = _say(target, done, facts)
+    said = _describe_result(target, done, facts)
     if target.run_id is not None:
         said = runs.record(target.store, target.run_id, VERB, said)
     return Outcome(said, done.created)

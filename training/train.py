@@ -123,7 +123,7 @@ def _compare(fitted: Fitted, mirrored: bool, saved_model: Path, photos: Sequence
     pixels = decode_photos(photos, fitted.model.input.shape[1])
     plain = np.asarray(predict(fitted.model, tf.constant(pixels, tf.float32), mirrored=mirrored))
     with open_model(saved_model) as session:
-        exported = session.ask(photos).probabilities
+        exported = session.predict(photos).probabilities
     difference = float(np.abs(plain - exported).max())
     if difference > AGREEMENT or not np.array_equal(plain.argmax(axis=1), exported.argmax(axis=1)):
         raise IntegrityError(

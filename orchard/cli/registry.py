@@ -58,7 +58,7 @@ def _second(created: str) -> str:
     return f"{created[:19]}Z"
 
 
-def _told(reporter: Reporter, change: Change, action: str) -> None:
+def _print_change(reporter: Reporter, change: Change, action: str) -> None:
     from orchard.documents import encode
 
     now = change.pointer
@@ -186,7 +186,7 @@ def promote(
             override_reason=override_reason,
             forward=forward,
         )
-    _told(reporter, change, "promote")
+    _print_change(reporter, change, "promote")
 
 
 @verb(examples="orchard rollback --why 'takes plums for grapes'\norchard rollback --to 5 --channel canary --why drill")
@@ -207,4 +207,4 @@ def rollback(reporter: Reporter, to: int | None, channel: str | None, why: str) 
     key, intent = _intended(found, why)
     with reporter.status(f"proving the version that {channel or found.channel} of {found.model} goes back to"):
         change = channels.rollback(store, found.model, channel or found.channel, key, intent, to=to, trusted=trusted)
-    _told(reporter, change, "rollback")
+    _print_change(reporter, change, "rollback")

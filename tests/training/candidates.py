@@ -195,7 +195,7 @@ def write_candidate(folder: Path, index: Index, photos: Sequence[Row], **model: 
     write_model(saved, index.classes, **model)
     asked = [row.image for row in photos if row.split == "test"][:3]
     with open_model(saved) as session:
-        answers = session.ask(asked)
+        answers = session.predict(asked)
     golden = [
         {"b64": base64.b64encode(image).decode(), "label": label, "probability": float(probability)}
         for image, label, probability in zip(asked, answers.labels, answers.probability, strict=True)

@@ -26,11 +26,11 @@ from training.incumbent import Channel, download
 from training.ingest.photos import Photo, inspect
 from training.ingest.refusals import Unfit, escaped
 from training.objects import read_in_order
-from training.publishing import ask_golden
+from training.publishing import check_golden_photos
 from training.schema import Rules
 from training.sessions import ModelSession, open_model
 
-__all__ = ["SURE", "Answered", "Row", "answer", "proved_model"]
+__all__ = ["SURE", "Answered", "Row", "open_verified_model", "predict_plan"]
 
 SURE = 0.6
 """A photo whose likeliest class has less is shown on the page: a person may want to look."""
@@ -99,7 +99,7 @@ class Answered:
 
 
 @contextmanager
-def proved_model(channel: Channel, plan: Plan) -> Iterator[ModelSession]:
+def open_verified_model(channel: Channel, plan: Plan) -> Iterator[ModelSession]:
     """Load the version that a plan names, once manifest, files, operations and golden photos are what they must be.
 
     Raises:
@@ -115,12 +115,12 @@ def proved_model(channel: Channel, plan: Plan) -> Iterator[ModelSession]:
         download(channel, manifest, folder)
         check_files(folder, manifest)
         with open_model(folder) as session:
-            ask_golden(session, folder)
+            check_golden_photos(session, folder)
             yield session
 
 
-def answer(channel: Channel, plan: Plan, session: ModelSession, reporter: Reporter) -> Answered:
-    """Ask about every photo of a plan, some at a time; memory does not grow with the day.
+def predict_plan(channel: Channel, plan: Plan, session: ModelSession, reporter: Reporter) -> Answered:
+    """Predict every photo of a plan, some at a time; memory does not grow with the day.
 
     Args:
         channel: where the photos lie.
@@ -141,7 +141,7 @@ def answer(channel: Channel, plan: Plan, session: ModelSession, reporter: Report
         while part := list(itertools.islice(bodies, TOGETHER)):
             opened = list(pool.map(lambda item: _open(item[1], rules), part))
             shas = [hashlib.sha256(body).hexdigest() if isinstance(body, bytes) else "" for _, body in part]
-            for row, body in _ask(session, list(itertools.islice(names, len(part))), shas, opened):
+            for row, body in _predict_rows(session, list(itertools.islice(names, len(part))), shas, opened):
                 found.rows.append(row)
                 if row.probability is not None and row.probability < SURE:
                     item = (-row.probability, len(found.rows), row, body)
@@ -159,11 +159,11 @@ def _open(body: bytes | Unfit, rules: Rules) -> Photo | Unfit:
         return unfit
 
 
-def _ask(
+def _predict_rows(
     session: ModelSession, names: Sequence[str], shas: Sequence[str], opened: Sequence[Photo | Unfit]
 ) -> Iterator[tuple[Row, bytes]]:
     photos = [photo for photo in opened if isinstance(photo, Photo)]
-    answers = iter(_answers(session, [photo.body for photo in photos]))
+    answers = iter(_predict_best_two(session, [photo.body for photo in photos]))
     for name, sha256, photo in zip(names, shas, opened, strict=True):
         if isinstance(photo, Unfit):
             yield Row(name, sha256, error=str(photo.reason), detail=photo.detail), b""
@@ -178,16 +178,16 @@ def _ask(
 Two = tuple[str, float, str | None, float | None]
 
 
-def _answers(session: ModelSession, photos: Sequence[bytes]) -> list[Two | str]:
+def _predict_best_two(session: ModelSession, photos: Sequence[bytes]) -> list[Two | str]:
     """The two likeliest classes of each photo, or what the model failed with: one photo never takes others with it."""
     if not photos:
         return []
     try:
-        table = session.ask(photos).probabilities
+        table = session.predict(photos).probabilities
     except IntegrityError as error:
         if len(photos) == 1:
             return [error.message]
-        return [said for photo in photos for said in _answers(session, [photo])]
+        return [said for photo in photos for said in _predict_best_two(session, [photo])]
     found: list[Two | str] = []
     for row in table:
         order = np.argsort(-row, kind="stable")[:2]

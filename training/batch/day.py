@@ -8,8 +8,8 @@ from typing import Any
 from orchard import runs
 from orchard.reporter import Reporter
 from orchard.settings import Settings
-from training.batch.outputs import leave, read_done
-from training.batch.plan import fix
+from training.batch.outputs import read_done, write_outputs
+from training.batch.plan import create_or_read_plan
 from training.incumbent import Channel, open_channel
 
 __all__ = ["Day", "predict_day"]
@@ -45,15 +45,15 @@ def predict_day(settings: Settings, day: str, reporter: Reporter) -> Day:
     done = read_done(channel.store, day)
     if done is not None:
         return Day(done, before=True)
-    plan = fix(channel, day, runs.actor(settings), settings.run_id)
-    from training.batch.asking import Answered, answer, proved_model
+    plan = create_or_read_plan(channel, day, runs.actor(settings), settings.run_id)
+    from training.batch.asking import Answered, open_verified_model, predict_plan
 
     found = Answered()
     if plan.photos:
         with reporter.status(f"proving version {plan.version} of {plan.model}"):
-            model = proved_model(channel, plan)
+            model = open_verified_model(channel, plan)
         with model as session:
             reporter.note(f"asking version {plan.version} of {plan.model} about {len(plan.photos):,} photos")
-            found = answer(channel, plan, session, reporter)
+            found = predict_plan(channel, plan, session, reporter)
     with reporter.status(f"bringing the predictions of {day} to the store"):
-        return Day(leave(channel.store, plan, found), before=False)
+        return Day(write_outputs(channel.store, plan, found), before=False)

@@ -12,7 +12,7 @@ from orchard.errors import DataError, IntegrityError, ParamsError
 from orchard.reporter import Reporter
 from training.candidate import Candidate, read_candidate
 from training.evaluation.baseline import judge_nearest
-from training.evaluation.judge import ask, judge, measure_latency
+from training.evaluation.judge import judge, measure_latency, predict_photos
 from training.evaluation.photos import Photo, read_test_photos
 from training.evaluation.report import write_report
 from training.evaluation.scores import Answer
@@ -113,4 +113,4 @@ def _question(candidate: Candidate, photos: list[Photo]) -> tuple[list[Answer], 
                 f"{candidate.model} names other classes than {candidate.folder / 'training.json'}",
                 hint="`orchard train` makes a new candidate",
             )
-        return ask(session, photos), measure_latency(session, photos)
+        return predict_photos(session, photos), measure_latency(session, photos)

@@ -89,12 +89,12 @@ def _perform(
     found = settings.load()
     last = partial(summary.end_with, found.step_summary, name)
     try:
-        said = perform(name, Wish(**wish), found, PERFORMERS[name], reporter.note, project=Project(places))
+        said = perform(name, Wish(**wish), found, PERFORMERS[name], reporter, project=Project(places))
     except OrchardError as error:
         refused = isinstance(error, GateRefused) and skip is not None
         last(skip or 0 if refused else error.exit_code, error.message if refused else summary.failure(error))
         if refused:
-            _leave(error.message, skip or 0)
+            _exit_with(error.message, skip or 0)
         if isinstance(error, StepFailed) and not reporter.as_json:
             click.get_current_context().exit(error.exit_code)  # the log ends with what the verb said of it
         raise
@@ -106,22 +106,22 @@ def _perform(
         ended.reason or said.line or f"{name}: {when}",
         summary.links(name, str(found.run_id), ended, wish.get("day")),
     )
-    _tell(reporter, name, said, f"{name}: {ended.outcome} {when}")
+    _print_ended(reporter, name, said, f"{name}: {ended.outcome} {when}")
     if ended.outcome != "done":
-        _leave(ended.reason, code)
+        _exit_with(ended.reason, code)
 
 
 _CODES = {"refused": GateRefused.exit_code, "skipped": 0, "superseded": 0}
 """Exit codes of steps that ended well and did not do what they are for, where no other was asked for."""
 
 
-def _tell(reporter: Reporter, name: str, said: Said, text: str) -> None:
+def _print_ended(reporter: Reporter, name: str, said: Said, text: str) -> None:
     from orchard.documents import encode
 
     reporter.result({"step": name, "before": said.before, **encode(said.ended)}, text)
 
 
-def _leave(reason: str, code: int) -> None:
+def _exit_with(reason: str, code: int) -> None:
     """End without an error: the reason is the last line, and the exit code is the one that was asked for."""
     click.echo(reason, err=True)
     click.get_current_context().exit(code)
