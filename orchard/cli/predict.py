@@ -18,23 +18,10 @@ if TYPE_CHECKING:
     from orchard.client import ModelServer, Prediction
 
 MAX_PHOTO = 32 << 20
+HEAD = 16
+"""Bytes that show the form of a file."""
+
 _FORMS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
-
-
-def _check(name: str) -> None:
-    """Refuse what is no photo before anything is asked; standard input is looked at when it is read."""
-    if name == "-":
-        return
-    try:
-        with Path(name).open("rb") as file:
-            _must_be_photo(name, file.read(16))
-    except OSError as error:
-        raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
-
-
-def _must_be_photo(name: str, head: bytes) -> None:
-    if not head.startswith(_FORMS):
-        raise DataError(f"{name} is no photo: expected a JPEG or PNG file", hint="convert it, for example to JPEG")
 
 
 def _token(path: Path | None) -> str | None:
@@ -50,15 +37,17 @@ def _token(path: Path | None) -> str | None:
     return tokens[0]
 
 
-def _read(name: str) -> bytes:
+def _read(name: str, most: int = MAX_PHOTO + 1) -> bytes:
+    """Read at most so many bytes of a photo; `-` is standard input."""
     try:
         with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as file:
-            body = file.read(MAX_PHOTO + 1)
+            body = file.read(most)
     except OSError as error:
         raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
     if len(body) > MAX_PHOTO:
         raise DataError(f"{name} has more than {MAX_PHOTO >> 20} MiB; no photo to predict is that large")
-    _must_be_photo(name, body)
+    if not body.startswith(_FORMS):
+        raise DataError(f"{name} is no photo: expected a JPEG or PNG file", hint="convert it, for example to JPEG")
     return body
 
 
@@ -99,7 +88,8 @@ def predict(
     if photos.count("-") > 1:
         raise click.UsageError("standard input can be read once")
     for name in photos:
-        _check(name)
+        if name != "-":
+            _read(name, HEAD)
     found = settings.load()
     label = channel or (found.channel if version is None else None)
     with ModelServer(found.server_url, token=_token(token_file)) as server:
