@@ -26,6 +26,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from bench.rounds import Bar, Candidate, judge, machine, measure
+from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.store import open_store
 from orchard.store.embedded import EmbeddedStore
@@ -211,8 +212,8 @@ def _measure(bench: Bench, given: argparse.Namespace) -> int:
     projects = copies(bench, source, here / "data" / NAME)
     filled: dict[str, str] = {}
     tables = {
-        PUSH: measure(pushes(bench, projects, filled), given.rounds, note=_say),
-        PULL: measure(pulls(bench, projects, filled | {ORCHARD: published}), given.rounds, note=_say),
+        PUSH: measure(pushes(bench, projects, filled), given.rounds, Reporter()),
+        PULL: measure(pulls(bench, projects, filled | {ORCHARD: published}), given.rounds, Reporter()),
     }
     ratio = growth(bench, here, published, new)
     reached = []
@@ -222,10 +223,6 @@ def _measure(bench: Bench, given: argparse.Namespace) -> int:
     print()
     reached.append(judge(GROWTH, [ratio]))
     return 0 if all(reached) else 1
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import keras  # noqa: E402  # after TensorFlow's start-up chatter is held back
 import numpy as np  # noqa: E402
 
 from bench.rounds import Bar, Candidate, judge, machine, measure  # noqa: E402
+from orchard.reporter import Reporter  # noqa: E402
 from training import params, standin  # noqa: E402
 from training.export import export  # noqa: E402
 from training.features import preprocess  # noqa: E402
@@ -132,6 +133,7 @@ def compare_speed(name: str, model: keras.Model, photos: Sequence[bytes], rounds
         speed = measure(
             [Candidate(key, lambda call=call: answer(call)) for key, call in calls.items()],  # type: ignore[misc]
             rounds,
+            Reporter.silent(),
             unit="photos/s",
             higher_is_better=True,
         )
@@ -142,6 +144,7 @@ def compare_speed(name: str, model: keras.Model, photos: Sequence[bytes], rounds
         loads = measure(
             [Candidate(key, lambda folder=folder: start(folder)) for key, folder in folders.items()],  # type: ignore[misc]
             max(3, rounds // 2),
+            Reporter.silent(),
         )
     print(f"{speed.text(PLAIN)}\nload and first answer\n{loads.text(PLAIN)}")
     return speed.ratios(ORCHARD, PLAIN)

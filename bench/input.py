@@ -27,6 +27,7 @@ import keras  # noqa: E402  # after TensorFlow's start-up chatter is held back
 import numpy as np  # noqa: E402
 
 from bench.rounds import Bar, Candidate, Table, judge, machine, measure  # noqa: E402
+from orchard.reporter import Reporter  # noqa: E402
 from training import params  # noqa: E402
 from training.learner import Feed, Learner  # noqa: E402
 from training.params import Params  # noqa: E402
@@ -104,7 +105,7 @@ def compare_epochs(dataset: Path, loose: Path, found: Params, rounds: int) -> tu
     resident = read()
     later = [Candidate(KERAS, keras_epoch), Candidate(ORCHARD, rate(lambda: deliver(resident)))]
     first_table, later_table = (
-        measure(pair, rounds, unit="images/s", higher_is_better=True, note=print) for pair in (first, later)
+        measure(pair, rounds, Reporter(), unit="images/s", higher_is_better=True) for pair in (first, later)
     )
     return first_table, later_table
 
@@ -130,7 +131,7 @@ def compare_fits(dataset: Path, found: Params, rounds: int, most: int) -> tuple[
         Candidate(name, rate(lambda learner=learner: learn(learner)))  # type: ignore[misc]
         for name, learner in learners.items()
     ]
-    table = measure(candidates, rounds, unit="images/s", higher_is_better=True, note=print)
+    table = measure(candidates, rounds, Reporter(), unit="images/s", higher_is_better=True)
     even = rate(lambda: learn(learners[ORCHARD]))
     return table, [len(photos) / even() for _ in range(EPOCHS)]
 

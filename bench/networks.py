@@ -81,7 +81,7 @@ def describe(folder: Path) -> None:
 
     photos = draw_photos(GOLDEN)
     with open_model(folder) as session:
-        answers = session.ask(photos)
+        answers = session.predict(photos)
         facts = {
             "signatures": {name: asdict(signature) for name, signature in session.signatures.items()},
             "ops": list(session.ops),

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchard.reporter import Reporter
+
 __all__ = ["Bar", "Candidate", "Table", "judge", "machine", "measure", "spread"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -115,19 +117,19 @@ def machine() -> str:
 def measure(
     candidates: Sequence[Candidate],
     rounds: int,
+    reporter: Reporter,
     *,
     unit: str = "s",
     higher_is_better: bool = False,
-    note: Callable[[str], None] = lambda text: None,
 ) -> Table:
     """Run every candidate once in every round.
 
     Args:
         candidates: at least one; their names differ.
         rounds: how many; odd ones (the second, the fourth …) run the candidates in reverse.
+        reporter: reports every figure as it comes.
         unit: of the figures.
         higher_is_better: the figures are rates.
-        note: is told every figure as it comes.
     """
     table = Table(unit, higher_is_better, {candidate.name: [] for candidate in candidates})
     for number in range(rounds):
@@ -141,7 +143,7 @@ def measure(
             figure = time.perf_counter() - begin if figure is None else figure
             table.foreign.append(meter.foreign_cores())
             table.figures[candidate.name].append(figure)
-            note(f"round {number + 1}/{rounds}  {candidate.name}: {_three(figure)} {unit}")
+            reporter.note(f"round {number + 1}/{rounds}  {candidate.name}: {_three(figure)} {unit}")
     return table
 
 

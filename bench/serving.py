@@ -35,6 +35,7 @@ from bench.peers.environments import PACKAGES, default_folder, python_of
 from bench.rounds import Bar, Candidate, judge, machine, measure, spread
 from bench.shop import ROOT, await_true, free_port, get, is_up, run, start_server
 from orchard.processes import Child
+from orchard.reporter import Reporter
 from serving.configuration import ModelConfig, render
 
 CONNECTIONS = (1, 8, 32)
@@ -225,7 +226,7 @@ def main() -> int:
         for name, python in pythons.items():
             start_peer(bench, stack, name, python, 0 if given.documented else 1)
         candidates = list_candidates(bench, given.peers, given.connections)
-        table = measure(candidates, given.rounds, unit="requests/s", higher_is_better=True, note=print)
+        table = measure(candidates, given.rounds, Reporter(), unit="requests/s", higher_is_better=True)
         print(f"\npeers {'as documented' if given.documented else 'tuned: one thread for an operation'}")
         print(f"{given.model}: median {statistics.median(table.figures[LIMIT]):.0f} photos/s by the model alone")
         print(table.text(LIMIT))

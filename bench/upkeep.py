@@ -31,6 +31,7 @@ from bench.shop import MODEL, ROOT, Shop, await_true, facts_of, get, is_up, make
 from orchard import layout
 from orchard.channels import Intent
 from orchard.registry import Registry
+from orchard.reporter import Reporter
 from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
 from orchard.store.embedded import EmbeddedStore
@@ -109,7 +110,7 @@ def measure_start(scratch: Path, model: Path, rounds: int) -> bool:
             env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=True,
         )  # fmt: skip
 
-    table = measure([Candidate("tensorflow", theirs), Candidate("orchard serve", ours)], rounds)
+    table = measure([Candidate("tensorflow", theirs), Candidate("orchard serve", ours)], rounds, Reporter.silent())
     print(f"\nstart\n{table.text('tensorflow')}")
     pairs = zip(table.figures["orchard serve"], table.figures["tensorflow"], strict=True)
     return judge(START, [mine / other for mine, other in pairs])
@@ -215,6 +216,7 @@ def measure_poll(scratch: Path, model: Path, rounds: int) -> bool:
         table = measure(
             [Candidate(f"{count} versions", lambda count=count: look(followers[count])) for count in followers],  # type: ignore[misc]
             rounds,
+            Reporter.silent(),
             unit="ms a poll",
         )
     print(f"\npoll, {requests[FEW]} conditional requests, one for each channel\n{table.text(f'{FEW} versions')}")

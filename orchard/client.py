@@ -53,7 +53,7 @@ class ModelServer:
     Args:
         url: as ORCHARD_SERVER_URL, for example ``http://127.0.0.1:8501``.
         read_seconds: how long an answer may take.
-        token: the bearer token to ask with, where the server wants one.
+        token: the bearer token to send, where the server wants one.
 
     Connecting is retried, a request that was sent is not. Every method raises `ServerError`.
     """
@@ -88,7 +88,7 @@ class ModelServer:
             address += f"/labels/{quote(label, safe='')}"
         return address
 
-    def _ask(self, method: str, address: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _request(self, method: str, address: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
             answer = self._session.request(method, address, json=body, timeout=self._timeout, allow_redirects=False)
         except requests.ConnectionError as error:
@@ -102,19 +102,19 @@ class ModelServer:
                 hint="it may be loading or overloaded; try again, or send fewer photos at once",
             ) from error
         except requests.RequestException as error:
-            raise ServerError(f"asking {address} failed: {error}", hint="check ORCHARD_SERVER_URL") from error
+            raise ServerError(f"the request to {address} failed: {error}", hint="check ORCHARD_SERVER_URL") from error
         return _document(answer, address)
 
     def predict(
         self, photos: Sequence[bytes], model: str, *, version: int | None = None, label: str | None = None
     ) -> list[Prediction]:
-        """Ask what is on photos, in one request.
+        """Predict the labels of photos, in one request.
 
         Args:
             photos: files' bytes (JPEG or PNG), N of them.
             model: the model's name at the server.
-            version: ask this version; unset, with `label` unset too: the newest that is loaded.
-            label: ask the version with this label (a channel: `stable`, `canary`).
+            version: predict with this version; unset, with `label` unset too: the newest that is loaded.
+            label: predict with the version that has this label (a channel: `stable`, `canary`).
 
         Returns:
             N predictions in the same order.
@@ -123,7 +123,7 @@ class ModelServer:
             return []
         address = f"{self._address(model, version, label)}:predict"
         body = {"instances": [{"b64": base64.b64encode(photo).decode("ascii")} for photo in photos]}
-        found = self._ask("POST", address, body).get("predictions")
+        found = self._request("POST", address, body).get("predictions")
         if not isinstance(found, list) or len(found) != len(photos):
             raise ServerError(f"{address} did not answer with one prediction for each of {len(photos)} photos")
         return [_prediction(item, address) for item in found]
@@ -131,7 +131,7 @@ class ModelServer:
     def status(self, model: str, *, version: int | None = None) -> list[VersionStatus]:
         """Return the versions that the server knows, newest first, whatever their state."""
         address = self._address(model, version, None)
-        listed = self._ask("GET", address).get("model_version_status")
+        listed = self._request("GET", address).get("model_version_status")
         try:
             found = [
                 VersionStatus(int(item["version"]), str(item["state"]), str(item["status"]["error_message"]))
@@ -143,7 +143,7 @@ class ModelServer:
 
     def metadata(self, model: str, *, version: int | None = None, label: str | None = None) -> dict[str, Any]:
         """Return the signatures of a loaded version, as the server says them."""
-        return self._ask("GET", f"{self._address(model, version, label)}/metadata")
+        return self._request("GET", f"{self._address(model, version, label)}/metadata")
 
 
 def _document(answer: requests.Response, address: str) -> dict[str, Any]:
@@ -154,15 +154,20 @@ def _document(answer: requests.Response, address: str) -> dict[str, Any]:
     if answer.status_code == requests.codes.ok and isinstance(found, dict):
         return found
     text = found.get("error") if isinstance(found, dict) else None
-    said = str(text or answer.reason or "no reason").strip().splitlines()[0][:300]
+    reason = str(text or answer.reason or "no reason").strip().splitlines()[0][:300]
     if answer.status_code == requests.codes.ok:
         raise ServerError(f"{address} did not answer with a JSON object", hint="is ORCHARD_SERVER_URL a model server?")
-    raise ServerError(f"{address} answered {answer.status_code}: {said}", hint=_advice(answer.status_code, said))
+    raise ServerError(f"{address} answered {answer.status_code}: {reason}", hint=_advice(answer.status_code, reason))
 
 
-def _advice(status: int, said: str) -> str:
-    if status == requests.codes.not_found or "version label" in said:
-        return "is that model, version or label loaded? `orchard history` says what the channel means"
+def _advice(status: int, reason: str) -> str:
+    if "version label" in reason:
+        return (
+            "no loaded version has that label: `orchard history` shows what the channel points to, `orchard sync` writes "
+            "the label, and `orchard predict --version N` needs none"
+        )
+    if status == requests.codes.not_found:
+        return "is that model or version loaded? `orchard history` shows what the channel points to"
     if status == requests.codes.unauthorized:
         return "the server wants a token: `orchard predict --token-file FILE`"
     if status == requests.codes.request_entity_too_large:

@@ -135,6 +135,6 @@ def load() -> Settings:
     if problems or settings is None:
         raise SettingsError(
             "the environment does not fit:\n" + "\n".join(problems),
-            hint="`orchard settings --help` lists every setting and its form",
+            hint="`orchard settings` lists every setting and what it is for",
         )
     return settings

@@ -69,7 +69,7 @@ def export(model: keras.Model, classes: Sequence[str], folder: Path, *, mirrored
         image_bytes = tf.compat.v1.placeholder(tf.string, [None], "image_bytes")
         decoded = preprocess(image_bytes, size)
         image = tf.compat.v1.placeholder_with_default(decoded, [None, size, size, 3], IMAGE)
-        answers = _answer(network, image, classes)
+        answers = _add_outputs(network, image, classes)
         signatures = {
             "serving_default": _sign({"image_bytes": image_bytes}, answers),
             "pixels": _sign({"image": image}, answers),
@@ -91,7 +91,7 @@ def _freeze(model: keras.Model, size: int, mirrored: bool) -> Any:
     return convert_variables_to_constants_v2(concrete).graph.as_graph_def()
 
 
-def _answer(network: Any, image: Any, classes: Sequence[str]) -> dict[str, Any]:
+def _add_outputs(network: Any, image: Any, classes: Sequence[str]) -> dict[str, Any]:
     (probabilities,) = tf.import_graph_def(
         network, input_map={f"{IMAGE}:0": image}, return_elements=["probabilities:0"], name="network"
     )

@@ -51,11 +51,11 @@ def preprocess(image_bytes: Any, size: int) -> Any:
     """
     form = tf.TensorSpec([size, size, 3], tf.float32)
 
-    def bring(photo: Any) -> Any:
+    def to_pixels(photo: Any) -> Any:
         return _resize(_decode(photo, size)[tf.newaxis], size)[0]
 
     with tf.name_scope("preprocess"):
-        return tf.map_fn(bring, image_bytes, fn_output_signature=form)
+        return tf.map_fn(to_pixels, image_bytes, fn_output_signature=form)
 
 
 def _decode(photo: Any, size: int) -> Any:

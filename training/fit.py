@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Protocol, TypeVar
 
 import keras
 
 from orchard.errors import OrchardError
+from orchard.reporter import Reporter
 from training.checkpoint import Arrays, Checkpoint, Progress
 from training.learner import Feed, Learner
 from training.params import EarlyStopping, Params
 from training.resident import Photos
 
-__all__ = ["Epoch", "Fitted", "Teller", "fit"]
-
-T = TypeVar("T")
-
-
-class Teller(Protocol):
-    """Says what goes on: `orchard.cli.output.Output`."""
-
-    def note(self, text: str) -> None:
-        """Say something on the way."""
-
-    def track(self, items: Iterable[T], text: str, total: int | None = None) -> Iterator[T]:
-        """Yield `items` and show how far it got."""
+__all__ = ["Epoch", "Fitted", "fit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +75,7 @@ class _Standing:
 
 
 def fit(
-    params: Params, classes: int, photos: Photos, validation: Photos, checkpoint: Checkpoint, tell: Teller
+    params: Params, classes: int, photos: Photos, validation: Photos, checkpoint: Checkpoint, reporter: Reporter
 ) -> Fitted:
     """Fit a network to photos; goes on where `checkpoint` says that an earlier call was interrupted.
 
@@ -99,46 +85,49 @@ def fit(
         photos: to learn from.
         validation: to choose the best epoch by.
         checkpoint: written after every epoch. The caller removes it once the result is safe.
-        tell: says how far it got.
+        reporter: reports progress.
 
     Raises:
         OrchardError: the loss is no number any more.
     """
     train = params.train
     learner = Learner(params, classes, Feed(photos, train.batch_size, train.seed, train.repeat))
-    tell.note(f"{learner.parameters:,} parameters learn from {len(photos):,} photos, {len(validation):,} judge them")
-    epochs, standing, best = _go_on(learner, checkpoint, tell)
+    reporter.note(
+        f"{learner.parameters:,} parameters learn from {len(photos):,} photos, {len(validation):,} judge them"
+    )
+    epochs, standing, best = _go_on(learner, checkpoint, reporter)
     for number in range(len(epochs), train.epochs):
         if standing.waited >= train.early_stopping.patience:
-            tell.note(f"no better since epoch {standing.best_epoch}: stopped")
+            reporter.note(f"no better since epoch {standing.best_epoch}: stopped")
             break
-        epochs.append(_run_epoch(learner, number, train.epochs, validation, tell))
+        epochs.append(_run_epoch(learner, number, train.epochs, validation, reporter))
         standing = standing.after(epochs[-1], train.early_stopping)
         if standing.best_epoch == number + 1:
             best = learner.averaged.get_weights()
-        tell.note(_describe(epochs, train.epochs))
+        reporter.note(_describe(epochs, train.epochs))
         figures = {"epochs": [asdict(epoch) for epoch in epochs], "standing": asdict(standing)}
         checkpoint.save(Progress([variable.numpy() for variable in learner.variables], best, figures))
     learner.averaged.set_weights(best)
     return Fitted(learner.averaged, tuple(epochs), standing.best_epoch, learner.parameters)
 
 
-def _go_on(learner: Learner, checkpoint: Checkpoint, tell: Teller) -> tuple[list[Epoch], _Standing, Arrays]:
+def _go_on(learner: Learner, checkpoint: Checkpoint, reporter: Reporter) -> tuple[list[Epoch], _Standing, Arrays]:
     progress = checkpoint.load([tuple(variable.shape) for variable in learner.variables])
     if progress is None:
         return [], _Standing(), []
     for variable, value in zip(learner.variables, progress.variables, strict=True):
         variable.assign(value)
     epochs = [Epoch(**epoch) for epoch in progress.figures["epochs"]]
-    tell.note(f"goes on after epoch {len(epochs)}, where an earlier run was interrupted")
+    reporter.note(f"goes on after epoch {len(epochs)}, where an earlier run was interrupted")
     return epochs, _Standing(**progress.figures["standing"]), progress.best
 
 
-def _run_epoch(learner: Learner, number: int, of: int, validation: Photos, tell: Teller) -> Epoch:
+def _run_epoch(learner: Learner, number: int, of: int, validation: Photos, reporter: Reporter) -> Epoch:
     begin = time.monotonic()
     batches = learner.feed.batches(number)
     loss, right, seen = 0.0, 0, 0
-    for step, positions in enumerate(_show(batches, f"epoch {number + 1} of {of}", tell)):
+    bar = reporter.track(batches, f"epoch {number + 1} of {of}", announce=False)  # the epoch has a line of its own
+    for step, positions in enumerate(bar):
         step_loss, step_right = learner.learn(positions, number, step)
         loss, right, seen = loss + step_loss, right + step_right, seen + len(positions)
     learned = time.monotonic()
@@ -158,11 +147,6 @@ def _run_epoch(learner: Learner, number: int, of: int, validation: Photos, tell:
         seconds=time.monotonic() - begin,
         images_per_second=seen / (learned - begin),
     )
-
-
-def _show(items: list[T], text: str, tell: Teller) -> Iterable[T]:
-    """A bar on a terminal; elsewhere the epoch's own line says enough."""
-    return tell.track(items, text, len(items)) if sys.stderr.isatty() else items
 
 
 def _describe(epochs: list[Epoch], of: int) -> str:

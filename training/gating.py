@@ -12,9 +12,9 @@ from orchard import documents
 from orchard.channels import Channel
 from orchard.errors import DataError, IntegrityError
 from orchard.gate import Bars, Check, Verdict, decide
+from orchard.reporter import Reporter
 from training import pages
 from training.candidate import Candidate, read_candidate
-from training.evaluation.assessment import Teller
 from training.evaluation.report import read_evaluation
 from training.evaluation.scores import ALL
 from training.incumbent import Served, judge_served
@@ -66,7 +66,7 @@ def gate(
     workspace: Workspace,
     bars: Bars,
     channel: Channel | None,
-    tell: Teller,
+    reporter: Reporter,
     *,
     override_reason: str | None = None,
 ) -> Judged:
@@ -77,7 +77,7 @@ def gate(
             version has to be judged anew.
         bars: what must be reached.
         channel: whose version the candidate must not be worse than; None: no store is set, absolute bars only.
-        tell: says what goes on.
+        reporter: reports progress.
         override_reason: accept a refused candidate for this written reason.
 
     Raises:
@@ -90,7 +90,7 @@ def gate(
     check_belongs(candidate, evaluation)
     served = None
     if channel is not None:
-        served = judge_served(channel, workspace.dataset(candidate.dataset_name), evaluation["dataset"], tell)
+        served = judge_served(channel, workspace.dataset(candidate.dataset_name), evaluation["dataset"], reporter)
     incumbent = served.evaluation if served else None
     verdict = decide(evaluation, incumbent, bars, override_reason=override_reason)
     verdict = _with_simpler_model(verdict, evaluation, override_reason)

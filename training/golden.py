@@ -74,7 +74,7 @@ def write_golden(saved_model: Path, photos: Sequence[bytes]) -> None:
             hint="`orchard ingest` photos of every class",
         )
     with open_model(saved_model) as session:
-        answers = session.ask(photos)
+        answers = session.predict(photos)
     chosen = _choose_clear(answers)
     document = {
         "format": documents.FORMAT,

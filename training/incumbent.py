@@ -12,9 +12,9 @@ from orchard import documents
 from orchard.channels import Channel
 from orchard.errors import DataError
 from orchard.manifest import Manifest
+from orchard.reporter import Reporter
 from training.candidate import files_digest
-from training.evaluation.assessment import Teller
-from training.evaluation.judge import ask
+from training.evaluation.judge import predict_photos
 from training.evaluation.photos import read_test_photos
 from training.evaluation.recorded import recall
 from training.evaluation.scores import score
@@ -39,7 +39,7 @@ class Served:
     how: Literal["recorded", "measured"]
 
 
-def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], tell: Teller) -> Served | None:
+def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], reporter: Reporter) -> Served | None:
     """Judge the version that a channel means on a dataset's test photos.
 
     What its manifest recorded counts if it was judged on this very dataset; otherwise its files are downloaded and asked.
@@ -48,7 +48,7 @@ def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], tell:
         channel: the channel.
         data: the dataset's folder.
         dataset: its ``name`` and ``digest``.
-        tell: says what goes on.
+        reporter: reports progress.
 
     Returns:
         None if nothing was ever promoted to the channel.
@@ -65,7 +65,7 @@ def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], tell:
     recorded = recall(manifest, dataset["digest"])
     if recorded is not None:
         return Served(manifest.version, recorded, "recorded")
-    with tell.status(f"asking version {manifest.version}, which {channel.name} means, about the same photos"):
+    with reporter.status(f"asking version {manifest.version}, which {channel.name} means, about the same photos"):
         slices = _measure(channel, manifest, data, dataset["digest"])
     evaluation = {
         "format": documents.FORMAT,
@@ -88,4 +88,4 @@ def _measure(channel: Channel, manifest: Manifest, data: Path, digest: str) -> d
         folder = Path(temporary) / "saved_model"
         channel.registry.download(manifest, folder)
         with open_model(folder) as session:
-            return score(ask(session, photos), index.classes)
+            return score(predict_photos(session, photos), index.classes)

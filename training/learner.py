@@ -130,7 +130,7 @@ class Learner:
         form, labels = [None, size, size, 3], tf.TensorSpec([None], tf.int32)
         pixels, seed = tf.TensorSpec(form, tf.uint8), tf.TensorSpec([2], tf.int32)
         self._step = tf.function(self._learn, input_signature=[pixels, labels, seed])
-        self._judge = tf.function(self._ask, input_signature=[pixels, labels])
+        self._judge = tf.function(self._score, input_signature=[pixels, labels])
 
     @property
     def variables(self) -> list[Any]:
@@ -178,7 +178,7 @@ class Learner:
                 average.assign(last.value + decay * (average.value - last.value))
 
     def judge(self, pixels: Pixels, labels: npt.NDArray[np.int32]) -> tuple[float, float]:
-        """Ask the averaged network about photos it does not learn from, as they are.
+        """Judge the averaged network on photos that it does not learn from, as they are.
 
         Args:
             pixels: uint8[N, S, S, 3].
@@ -194,7 +194,7 @@ class Learner:
             loss, right = loss + float(part_loss), right + int(part_right)
         return loss / len(labels), right / len(labels)
 
-    def _ask(self, pixels: Any, labels: Any) -> tuple[Any, Any]:
+    def _score(self, pixels: Any, labels: Any) -> tuple[Any, Any]:
         logits = self._averaged_logits(tf.cast(pixels, tf.float32), training=False)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return tf.reduce_sum(losses), _count_right(labels, logits)

@@ -27,7 +27,7 @@ from training.gating import PAGE, check_belongs, read_verdict
 from training.sessions import ModelSession, open_model
 from training.workspace import Workspace
 
-__all__ = ["Outcome", "ask_golden", "describe_code", "publish"]
+__all__ = ["Outcome", "check_golden_photos", "describe_code", "publish"]
 
 VERB = "publish"
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,8 +66,8 @@ def _golden(model: Path) -> tuple[list[dict[str, Any]], float]:
     return photos, tolerance
 
 
-def ask_golden(session: ModelSession, model: Path) -> int:
-    """Ask a loaded model about its golden photos and hold the answers against those that it was exported with.
+def check_golden_photos(session: ModelSession, model: Path) -> int:
+    """Predict the golden photos of a loaded model and compare the answers with those that it was exported with.
 
     Args:
         session: the model, loaded.
@@ -80,7 +80,7 @@ def ask_golden(session: ModelSession, model: Path) -> int:
         IntegrityError: there are none, or an answer is another than it was.
     """
     photos, tolerance = _golden(model)
-    answers = session.ask([item["image"] for item in photos])
+    answers = session.predict([item["image"] for item in photos])
     for number, (item, label, probability) in enumerate(
         zip(photos, answers.labels, answers.probability, strict=True), start=1
     ):
@@ -151,7 +151,7 @@ def _facts(
 ) -> Facts:
     found = Dataset(registry.store, candidate.dataset_name).find(candidate.dataset_digest)
     with open_model(candidate.model) as session:
-        ask_golden(session, candidate.model)
+        check_golden_photos(session, candidate.model)
         if session.classes != candidate.classes:
             raise IntegrityError(f"{candidate.model} names other classes than training did")
         return Facts(

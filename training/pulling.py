@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchard.dataset import Dataset
 from orchard.documents import canonical_json
 from orchard.errors import DataError, IntegrityError, OrchardError
+from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.store import open_store
 from training import tracking
@@ -33,14 +34,14 @@ class Pulled:
     fetched: int
 
 
-def pull(settings: Settings, folder: Path, version: int | None, note: Callable[[str], None]) -> Pulled:
+def pull(settings: Settings, folder: Path, version: int | None, reporter: Reporter) -> Pulled:
     """Bring a version of a dataset to `folder` (``data/<name>``).
 
     Args:
         settings: where the store is.
         folder: its name is the dataset's.
         version: which one; None: the current one.
-        note: is told when another command is writing to the datasets.
+        reporter: reports that another command is writing to the datasets.
 
     Raises:
         DataError: there is no such version, or the folder holds what no published version has; nothing was touched.
@@ -52,7 +53,7 @@ def pull(settings: Settings, folder: Path, version: int | None, note: Callable[[
     wanted = dataset.require(version)
     where = f"version {wanted.version} of the dataset {folder.name!r}"
     index = parse_index(canonical_json(wanted.index), where)
-    with staging.locked(folder.parent, note):
+    with staging.locked(folder.parent, reporter):
         _require_nothing_lost(dataset, folder, index)
         try:
             fetched = tracking.pull(

@@ -124,7 +124,7 @@ def load(path: Path = SCHEMA) -> Schema:
     problems = list(_unknown(document, Schema, ""))
     schema = None
     try:
-        schema = Schema.model_validate(_laid_over(document))
+        schema = Schema.model_validate(_merge_defaults(document))
     except ValidationError as error:
         for item in error.errors():
             if item["type"] != "extra_forbidden":
@@ -141,7 +141,7 @@ def load(path: Path = SCHEMA) -> Schema:
     return schema
 
 
-def _laid_over(document: Any) -> Any:
+def _merge_defaults(document: Any) -> Any:
     """Give each dataset's section what it leaves to the defaults."""
     if not isinstance(document, dict) or not isinstance(document.get("datasets"), dict):
         return document

@@ -65,8 +65,8 @@ class ModelSession:
         self._call = session.make_callable(fetches, [signature.inputs["image_bytes"].name])
         self._folder = folder
 
-    def ask(self, photos: Sequence[bytes], *, batch: int = BATCH) -> Answers:
-        """Ask about photos, in batches on two threads; the answers stand in the order of the photos.
+    def predict(self, photos: Sequence[bytes], *, batch: int = BATCH) -> Answers:
+        """Predict photos, in batches on two threads; the answers are in the order of the photos.
 
         Args:
             photos: the files' bytes, JPEG or PNG.
@@ -78,9 +78,9 @@ class ModelSession:
         """
         parts = [list(photos[start : start + batch]) for start in range(0, len(photos), batch)]
         if len(parts) == 1:
-            return self._ask_batch(parts[0])
+            return self._predict_batch(parts[0])
         with ThreadPoolExecutor(THREADS) as pool:
-            answers = list(pool.map(self._ask_batch, parts))
+            answers = list(pool.map(self._predict_batch, parts))
         if not answers:
             none = np.zeros((0, len(self.classes)), np.float32)
             return Answers((), np.zeros(0, np.float32), none)
@@ -90,7 +90,7 @@ class ModelSession:
             np.concatenate([answer.probabilities for answer in answers]),
         )
 
-    def _ask_batch(self, photos: list[bytes]) -> Answers:
+    def _predict_batch(self, photos: list[bytes]) -> Answers:
         tf = tensorflow()
 
         try:

@@ -144,7 +144,7 @@ def pull(
     accept({file.path: file.md5 for file in files})
     with opened(folder, settings) as repo, _restored_on_error(_dvc_file(folder), dvc_text):
         cache = _cache(repo)
-        count = _keep(cache(f"{tracked.md5}.dir"), tracked.md5, [listing]) + _fetch(store, files, cache)
+        count = _write_to_cache(cache(f"{tracked.md5}.dir"), tracked.md5, [listing]) + _fetch(store, files, cache)
         _require_checked_out(repo, folder, files)
     return count
 
@@ -183,7 +183,7 @@ def _fetch(store: ObjectStore, files: list[_File], cache: Callable[[str], Path])
 
     def fetch(md5: str) -> str:
         try:
-            return "fetched" if _keep(cache(md5), md5, store.stream(_key(md5))) else "here"
+            return "fetched" if _write_to_cache(cache(md5), md5, store.stream(_key(md5))) else "here"
         except ObjectNotFound:
             return "lacks"
         except IntegrityError:
@@ -203,7 +203,7 @@ def _fetch(store: ObjectStore, files: list[_File], cache: Callable[[str], Path])
     return sum(outcome == "fetched" for outcome in said.values())
 
 
-def _keep(target: Path, md5: str, pieces: Iterable[bytes]) -> bool:
+def _write_to_cache(target: Path, md5: str, pieces: Iterable[bytes]) -> bool:
     """Put an object into the cache, unless it is there and right; `pieces` is not begun then, and False returned.
 
     Raises:

@@ -8,23 +8,23 @@ import resource
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from orchard import documents
 from orchard.errors import DataError, IntegrityError
+from orchard.reporter import Reporter
 from training.candidate import CURVES, SAVED_MODEL, TRAINING
 from training.checkpoint import Checkpoint, name_run
 from training.export import export, predict
 from training.features import decode_photos
 from training.fit import Epoch, Fitted, fit
-from training.fit import Teller as FitTeller
 from training.golden import choose_photos, write_golden
 from training.params import Params
 from training.resident import Photos, read_photos
@@ -33,7 +33,7 @@ from training.shards import Index, read_index
 from training.split import choose_validation
 from training.workspace import CHECKPOINTS, Workspace
 
-__all__ = ["MODEL", "Teller", "read_curves", "train"]
+__all__ = ["MODEL", "read_curves", "train"]
 
 MODEL = "model.keras"
 AGREEMENT = 1e-5
@@ -42,21 +42,14 @@ AGREEMENT = 1e-5
 VERSIONS = ("keras", "numpy", "orchard")
 
 
-class Teller(FitTeller, Protocol):
-    """Says what goes on: `orchard.cli.output.Output`."""
-
-    def status(self, text: str) -> AbstractContextManager[None]:
-        """Show `text` while something goes on."""
-
-
-def train(params: Params, workspace: Workspace, tell: Teller) -> dict[str, Any]:
+def train(params: Params, workspace: Workspace, reporter: Reporter) -> dict[str, Any]:
     """Train what the params say on the dataset that they name and put the candidate in its place.
 
     Args:
         params: all of params.yaml.
         workspace: where the dataset lies and where the candidate goes, replaced as a whole at the end; a run that was
             interrupted goes on from its checkpoint there.
-        tell: says what goes on.
+        reporter: reports progress.
 
     Returns:
         The document ``training.json``.
@@ -69,12 +62,12 @@ def train(params: Params, workspace: Workspace, tell: Teller) -> dict[str, Any]:
     begin = time.monotonic()
     folder = workspace.dataset(params.data.name)
     index = read_index(folder)
-    with tell.status(f"decoding {sum(index.counts['train'].values())} photos"):
+    with reporter.status(f"decoding {sum(index.counts['train'].values())} photos"):
         photos = read_photos(folder, index, "train", params.model.image_size)
     learned, judged = _split(photos, index, params)
     checkpoint = Checkpoint(workspace.root / CHECKPOINTS, name_run(params, index.digest))
-    fitted = fit(params, len(index.classes), learned, judged, checkpoint, tell)
-    with tell.status("exporting the model"), _replacing(workspace.candidate) as new:
+    fitted = fit(params, len(index.classes), learned, judged, checkpoint, reporter)
+    with reporter.status("exporting the model"), _replacing(workspace.candidate) as new:
         _export(fitted, params.model.mirrored, index, folder, new)
         document = _describe(params, index, fitted, time.monotonic() - begin)
         (new / TRAINING).write_bytes(documents.canonical_json(document) + b"\n")
@@ -130,7 +123,7 @@ def _compare(fitted: Fitted, mirrored: bool, saved_model: Path, photos: Sequence
     pixels = decode_photos(photos, fitted.model.input.shape[1])
     plain = np.asarray(predict(fitted.model, tf.constant(pixels, tf.float32), mirrored=mirrored))
     with open_model(saved_model) as session:
-        exported = session.ask(photos).probabilities
+        exported = session.predict(photos).probabilities
     difference = float(np.abs(plain - exported).max())
     if difference > AGREEMENT or not np.array_equal(plain.argmax(axis=1), exported.argmax(axis=1)):
         raise IntegrityError(

@@ -11,6 +11,7 @@ import click
 
 from orchard import __version__
 from orchard.errors import MissingExtra, OrchardError
+from orchard.reporter import wants_colour
 
 __all__ = ["main"]
 
@@ -71,17 +72,30 @@ def orchard() -> None:
     """
 
 
-def _report(error: OrchardError, *, as_json: bool) -> None:
+def _print_json(kind: str, message: str, hint: str, exit_code: int) -> None:
+    document = {"error": {"kind": kind, "message": message, "hint": hint, "exit_code": exit_code}}
+    print(json.dumps(document, ensure_ascii=False), flush=True)
+
+
+def _report(error: OrchardError, *, as_json: bool) -> int:
     if as_json:
-        document = {
-            "error": {"kind": error.kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-        }
-        print(json.dumps(document, ensure_ascii=False), flush=True)
-        return
-    colour = sys.stderr.isatty()
+        _print_json(error.kind, error.message, error.hint, error.exit_code)
+        return error.exit_code
+    colour = wants_colour(sys.stderr)
     click.echo(click.style("error: ", fg="red", bold=True) + error.message, err=True, color=colour)
     if error.hint:
         click.echo(click.style("  fix: ", fg="yellow") + error.hint, err=True, color=colour)
+    return error.exit_code
+
+
+def _report_usage(error: click.ClickException, *, as_json: bool) -> int:
+    if as_json:
+        context = getattr(error, "ctx", None)
+        hint = f"`{context.command_path} --help` lists the arguments and options" if context else ""
+        _print_json("UsageError", error.format_message(), hint, error.exit_code)
+    else:
+        error.show()
+    return error.exit_code
 
 
 def _missing(error: ModuleNotFoundError, args: list[str]) -> MissingExtra:
@@ -102,21 +116,17 @@ def main(args: list[str] | None = None, command: click.Command | None = None) ->
         command: None: `orchard`; another one gets the same words for errors and the same exit codes.
     """
     given = sys.argv[1:] if args is None else args
-    code = 0
+    as_json = "--json" in given
     try:
         code = (command or orchard).main(args=given, standalone_mode=False) or 0
     except OrchardError as error:
-        _report(error, as_json="--json" in given)
-        code = error.exit_code
+        code = _report(error, as_json=as_json)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in {"orchard", "training", "serving", "orchestration"}:
             raise
-        missing = _missing(error, given)
-        _report(missing, as_json="--json" in given)
-        code = missing.exit_code
+        code = _report(_missing(error, given), as_json=as_json)
     except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        code = _report_usage(error, as_json=as_json)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         code = 130

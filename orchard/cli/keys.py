@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,7 +17,7 @@ def keys() -> None:
 
 @verb(examples='orchard keys create .orchard/keys\neval "$(orchard keys create .orchard/keys)"')
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-def create(out: Output, folder: Path) -> None:
+def create(reporter: Reporter, folder: Path) -> None:
     """Make a pair of Ed25519 keys in FOLDER, unless there is one already.
 
     The private half signs manifests and channels: give it to whoever publishes and promotes, and to nobody else. The
@@ -33,9 +33,9 @@ def create(out: Output, folder: Path) -> None:
         "ORCHARD_SIGNING_KEY_FILE": str(pair.private.resolve()),
         "ORCHARD_TRUSTED_KEYS_FILE": str(pair.public.resolve()),
     }
-    out.note(f"key {pair.key_id} {'made' if pair.created else 'was there already'} in {folder}")
+    reporter.note(f"key {pair.key_id} {'made' if pair.created else 'was there already'} in {folder}")
     lines = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in settings.items())
-    out.result({"key_id": pair.key_id, "created": pair.created, "settings": settings}, lines)
+    reporter.result({"key_id": pair.key_id, "created": pair.created, "settings": settings}, lines)
 
 
 keys.add_command(create)

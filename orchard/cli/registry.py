@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
 from orchard.errors import DataError
+from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from orchard.channels import Change, Channel, Intent
@@ -55,7 +55,7 @@ def _second(created: str) -> str:
     return f"{created[:19]}Z"
 
 
-def _told(out: Output, change: Change, action: str) -> None:
+def _print_change(reporter: Reporter, change: Change, action: str) -> None:
     from orchard.documents import encode
 
     now = change.pointer
@@ -64,7 +64,7 @@ def _told(out: Output, change: Change, action: str) -> None:
     text = f"{place}: {before} → version {now.version} (generation {now.generation})"
     if not change.changed:
         text = f"{place}: version {now.version} already (generation {now.generation}, {now.action} by {now.who})"
-    out.result({"action": action, "changed": change.changed, **encode(now)}, text)
+    reporter.result({"action": action, "changed": change.changed, **encode(now)}, text)
 
 
 def _row(item: Manifest, meant: list[str]) -> list[object]:
@@ -81,7 +81,7 @@ def _row(item: Manifest, meant: list[str]) -> list[object]:
 
 
 @verb(examples="orchard versions\norchard versions --json | jq '.versions[-1].metrics'")
-def versions(out: Output) -> None:
+def versions(reporter: Reporter) -> None:
     """List the model's versions: what they were made from, how good they are, and which channel means them.
 
     Every manifest's signature is checked; one that cannot be believed is shown with the reason.
@@ -99,7 +99,7 @@ def versions(out: Output) -> None:
         try:
             item = registry.manifest(number)
         except IntegrityError as error:
-            out.note(error.message)
+            reporter.note(error.message)
             rows.append([number, " ".join(meant) or "-", "not to be believed", "-", "-", "-", "-", "-"])
             documents.append({"version": number, "channels": meant, "error": error.message})
             continue
@@ -107,15 +107,15 @@ def versions(out: Output) -> None:
         documents.append({**item.payload(), "channels": meant})
     columns = ["version", "channels", "dataset", "gate", "size", "accuracy", "created", "by"]
     empty = f"no version of {registry.model} has been published to {registry.store.name}"
-    out.result(
+    reporter.result(
         {"model": registry.model, "versions": documents, "pointers": [encode(item) for item in pointers]},
-        out.table(columns, rows) if rows else empty,
+        reporter.table(columns, rows) if rows else empty,
     )
 
 
 @verb(examples="orchard history\norchard history --channel canary --json")
 @click.option("--channel", type=CHANNELS, help="Only this channel.  [default: all]")
-def history(out: Output, channel: str | None) -> None:
+def history(reporter: Reporter, channel: str | None) -> None:
     """Show what every channel ever meant: who changed it, when, from what to what, and why.
 
     Every entry's signature is checked, and that none is missing.
@@ -141,9 +141,9 @@ def history(out: Output, channel: str | None) -> None:
     ]
     columns = ["channel", "generation", "action", "versions", "gate", "when", "who", "why"]
     empty = f"nothing was ever promoted for {registry.model} in {registry.store.name}"
-    out.result(
+    reporter.result(
         {"model": registry.model, "history": [encode(item) for item in entries]},
-        out.table(columns, rows) if rows else empty,
+        reporter.table(columns, rows) if rows else empty,
     )
 
 
@@ -154,7 +154,7 @@ def history(out: Output, channel: str | None) -> None:
 @click.option("--override-reason", help="Promote a version that the gate has not accepted, for this reason.")
 @click.option("--forward", is_flag=True, help="Leave a channel alone that means a newer version already; exit code 7.")
 def promote(
-    out: Output, version: int | str, channel: str | None, why: str, override_reason: str | None, forward: bool
+    reporter: Reporter, version: int | str, channel: str | None, why: str, override_reason: str | None, forward: bool
 ) -> None:
     """Make a channel mean VERSION (a number, or `latest`), after proving its manifest and every byte of it.
 
@@ -170,9 +170,9 @@ def promote(
                 f"{registry.model!r} has no version in {registry.store.name}", hint="`orchard publish` makes one"
             )
         version = known[-1]
-    with out.status(f"proving version {version} of {registry.model}"):
+    with reporter.status(f"proving version {version} of {registry.model}"):
         change = target.promote(version, intent, override_reason=override_reason, forward=forward)
-    _told(out, change, "promote")
+    _print_change(reporter, change, "promote")
 
 
 @verb(examples="orchard rollback --why 'takes plums for grapes'\norchard rollback --to 5 --channel canary --why drill")
@@ -181,13 +181,13 @@ def promote(
 )
 @click.option("--channel", type=CHANNELS, help="The channel to change.  [default: ORCHARD_CHANNEL]")
 @click.option("--why", required=True, help="The reason; the history keeps it.")
-def rollback(out: Output, to: int | None, channel: str | None, why: str) -> None:
+def rollback(reporter: Reporter, to: int | None, channel: str | None, why: str) -> None:
     """Make a channel mean an earlier version again, after proving that every byte of it is there.
 
     Without --to it is the version before the current one, and never one that was rolled back from. The same command
     again changes nothing, so it may be repeated after a crash; another reason goes one further back.
     """
     target, intent = _open_to_change(channel, why)
-    with out.status(f"proving the version that {target.name} of {target.registry.model} goes back to"):
+    with reporter.status(f"proving the version that {target.name} of {target.registry.model} goes back to"):
         change = target.rollback(intent, to=to)
-    _told(out, change, "rollback")
+    _print_change(reporter, change, "rollback")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from orchard.journal import Entry
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--kind", type=click.Choice(["retrain", "ingest", "batch", "housekeeping"]), help="Only these.  [default: all]"
 )
-def runs(out: Output, *, run_id: str | None, limit: int, kind: str | None) -> None:
+def runs(reporter: Reporter, *, run_id: str | None, limit: int, kind: str | None) -> None:
     """List runs with their verdicts, or show the steps of one.
 
     Everything comes from the store: it does not matter what started a run or whether that is still there. A run that
@@ -38,8 +38,10 @@ def runs(out: Output, *, run_id: str | None, limit: int, kind: str | None) -> No
 
     store = open_store(settings.load())
     found = read_entries(store, limit, run_id, kind)
-    text = _one(out, found[0]) if run_id else _all(out, found) if found else f"no run is known to {store.name}"
-    out.result({"runs": [_document(entry) for entry in found]}, text)
+    text = (
+        _one(reporter, found[0]) if run_id else _all(reporter, found) if found else f"no run is known to {store.name}"
+    )
+    reporter.result({"runs": [_document(entry) for entry in found]}, text)
 
 
 def _document(entry: Entry) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def _about(entry: Entry) -> str:
     return run.day or (f"{run.dataset.name} {run.dataset.version}" if run.dataset else "-")
 
 
-def _all(out: Output, found: list[Entry]) -> str:
+def _all(reporter: Reporter, found: list[Entry]) -> str:
     rows = [
         [
             entry.run.run_id,
@@ -69,10 +71,10 @@ def _all(out: Output, found: list[Entry]) -> str:
         ]
         for entry in found
     ]
-    return out.table(["run", "kind", "began", "about", "state", "gate", "version", "verbs"], rows)
+    return reporter.table(["run", "kind", "began", "about", "state", "gate", "version", "verbs"], rows)
 
 
-def _one(out: Output, entry: Entry) -> str:
+def _one(reporter: Reporter, entry: Entry) -> str:
     rows = [
         [name, ended.outcome, f"{ended.seconds:.1f} s", f"{ended.ended[:19]}Z", " ".join(ended.pages) or "-"]
         for name, ended in entry.steps.items()
@@ -80,5 +82,9 @@ def _one(out: Output, entry: Entry) -> str:
     rows += [[name, "failed", "-", f"{str(item['when'])[:19]}Z", "-"] for name, item in entry.failures.items()]
     run = entry.run
     head = f"{run.run_id}: {run.kind} about {_about(entry)}, begun by {run.by}; {entry.state}"
-    lines = [head, "", out.table(["step", "outcome", "took", "ended", "page"], rows) if rows else "no step has ended"]
+    lines = [
+        head,
+        "",
+        reporter.table(["step", "outcome", "took", "ended", "page"], rows) if rows else "no step has ended",
+    ]
     return "\n".join([*lines, *(["", entry.reason] if entry.reason else [])])

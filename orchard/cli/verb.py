@@ -12,13 +12,13 @@ from typing import Any
 
 import click
 
-from orchard.cli.output import Output
+from orchard.reporter import Reporter
 
 __all__ = ["verb"]
 
 
 def verb(*, examples: str, extra: str | None = None) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a command out of ``function(out: Output, **options)``; its docstring is the help.
+    """Make a command out of ``function(out: Reporter, **options)``; its docstring is the help.
 
     Args:
         examples: lines to copy, shown at the end of the help.
@@ -27,7 +27,7 @@ def verb(*, examples: str, extra: str | None = None) -> Callable[[Callable[..., 
 
     def make(function: Callable[..., None]) -> click.Command:
         def call(*, as_json: bool, json_file: Path | None, **options: Any) -> None:
-            function(Output(as_json=as_json, json_file=json_file), **options)
+            function(Reporter(as_json=as_json, json_file=json_file), **options)
 
         call.__doc__ = function.__doc__
         # click collects the options that stand between @verb and the function on the function itself

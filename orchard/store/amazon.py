@@ -12,7 +12,7 @@ from orchard.errors import StoreDenied, StoreError, StoreUnavailable
 from orchard.settings import Settings
 from orchard.store.objects import read_credentials
 
-__all__ = ["asked", "client"]
+__all__ = ["client", "send_request"]
 
 
 def client(settings: Settings, attempts: int = 2) -> Any:
@@ -50,15 +50,15 @@ def client(settings: Settings, attempts: int = 2) -> Any:
     )
 
 
-def asked(
+def send_request(
     settings: Settings, what: str, call: Callable[[Any], Any], accepted: tuple[str, ...] = (), *, attempts: int = 2
 ) -> bool:
-    """Ask the store something.
+    """Send the store a request.
 
     Args:
         settings: with a store.
-        what: for messages: what the store may refuse to do.
-        call: is given the client.
+        what: the work, for messages.
+        call: makes the request; gets the client.
         accepted: codes of refusals that are no error.
         attempts: how often a request is tried in all.
 

@@ -322,7 +322,7 @@ class EmbeddedStore:
         begun: list[Child | BaseException] = []
         ready = threading.Event()
 
-        def keep() -> None:
+        def start_and_wait() -> None:
             """Start the server in a thread that lives until it is stopped: the kernel ends it with its parent *thread*."""
             try:
                 command = [weed, "-logtostderr=true", f"-config_dir={data}", "mini", *options]
@@ -332,7 +332,7 @@ class EmbeddedStore:
             ready.set()
             self._stopped.wait()
 
-        threading.Thread(target=keep, name="embedded-store", daemon=True).start()
+        threading.Thread(target=start_and_wait, name="embedded-store", daemon=True).start()
         ready.wait()
         if isinstance(begun[0], BaseException):
             raise begun[0]
@@ -348,7 +348,7 @@ class EmbeddedStore:
                     return False
                 raise self._broken(f"ended at its start with exit code {child.wait()}")
             try:
-                if ports.answers(self._ports["s3.port"]) and self._put_bucket(BUCKET, keys)[0] == 200:
+                if ports.is_listening(self._ports["s3.port"]) and self._put_bucket(BUCKET, keys)[0] == 200:
                     store.put("probe/start", b"ready")
                     if store.get("probe/start").body == b"ready":
                         store.delete("probe/start")

@@ -12,7 +12,7 @@ from obstore import exceptions as ob
 
 from orchard.errors import StoreError
 from orchard.settings import Settings
-from orchard.store.amazon import asked
+from orchard.store.amazon import send_request
 from orchard.store.objects import ObjectStore, Stat, bucket_of
 
 __all__ = ["flaw", "list_foreign"]
@@ -45,10 +45,10 @@ def list_foreign(store: ObjectStore, folder: str) -> list[Stat]:
     except StoreError as error:
         if store.settings is None or not isinstance(error.__cause__, ob.InvalidPathError):
             raise
-        return _asked_again(store.settings, folder)
+        return _list_with_botocore(store.settings, folder)
 
 
-def _asked_again(settings: Settings, folder: str) -> list[Stat]:
+def _list_with_botocore(settings: Settings, folder: str) -> list[Stat]:
     found: list[Stat] = []
 
     def collect(client: Any) -> None:
@@ -58,5 +58,5 @@ def _asked_again(settings: Settings, folder: str) -> list[Stat]:
                 key = str(item["Key"]).removesuffix("/")  # the empty object that stands for a folder
                 found.append(Stat(key, int(item["Size"]), str(item["ETag"]), item["LastModified"]))
 
-    asked(settings, f"list {folder}/", collect, attempts=ATTEMPTS)
+    send_request(settings, f"list {folder}/", collect, attempts=ATTEMPTS)
     return sorted(found, key=lambda stat: stat.key)

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["answers", "choose", "is_free", "listener"]
+__all__ = ["choose", "is_free", "is_listening", "listener"]
 
 LOOPBACK = "127.0.0.1"
 GRPC_OFFSET = 10_000
@@ -30,7 +30,7 @@ def is_free(port: int) -> bool:
         return True
 
 
-def answers(port: int) -> bool:
+def is_listening(port: int) -> bool:
     """Whether a server listens on `port` of the loopback."""
     try:
         socket.create_connection((LOOPBACK, port), timeout=1).close()
@@ -78,7 +78,7 @@ def _listening_inode(port: int) -> str | None:
 
 
 def listener(port: int) -> str:
-    """Say which process listens on `port`, as ``name (pid 123)``; "" where /proc does not tell."""
+    """Return the process that listens on `port`, as ``name (pid 123)``; "" where /proc does not show it."""
     inode = _listening_inode(port)
     if inode is None:
         return ""

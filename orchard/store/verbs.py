@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from orchard.store.embedded import EmbeddedStore
@@ -47,7 +47,7 @@ def _exports(environment: Mapping[str, str]) -> str:
 @_directory
 @click.option("--port", type=click.IntRange(1, 65535), default=8333, show_default=True, help="Where S3 listens.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def run(out: Output, *, directory: Path, port: int, command: tuple[str, ...]) -> None:
+def run(reporter: Reporter, *, directory: Path, port: int, command: tuple[str, ...]) -> None:
     """Run an S3 store on this machine: SeaweedFS, on 127.0.0.1 only.
 
     With a COMMAND, the store lives as long as the command, which finds ORCHARD_STORE_* and a pair of signing keys in
@@ -69,10 +69,10 @@ def run(out: Output, *, directory: Path, port: int, command: tuple[str, ...]) ->
         if command:
             click.get_current_context().exit(run_command(command, environment, embedded.check))
         with wait_for_signal(embedded.check):
-            out.result(
+            reporter.result(
                 {"endpoint": embedded.endpoint, "pid": embedded.pid, "settings": environment}, _welcome(embedded)
             )
-        out.note("stopping")
+        reporter.note("stopping")
 
 
 def _welcome(embedded: EmbeddedStore) -> str:
@@ -86,16 +86,16 @@ def _welcome(embedded: EmbeddedStore) -> str:
 
 @verb(examples='eval "$(orchard store env)"\norchard store env --json')
 @_directory
-def env(out: Output, *, directory: Path) -> None:
+def env(reporter: Reporter, *, directory: Path) -> None:
     """Print what a shell needs to use the embedded store that runs in a folder: `eval "$(orchard store env)"`."""
     from orchard.store.embedded import environment_of
 
     environment = environment_of(directory)
-    out.result({"settings": environment}, _exports(environment))
+    reporter.result({"settings": environment}, _exports(environment))
 
 
 @verb(examples="orchard store status\norchard store status --json")
-def status(out: Output) -> None:
+def status(reporter: Reporter) -> None:
     """Ask the store that ORCHARD_STORE_* name whether it answers, and prove its conditional writes.
 
     Writes one small object, models/NAME/probes/00.json, as every publish does. Exit code 6 if the store cannot be used.
@@ -123,7 +123,7 @@ def status(out: Output) -> None:
         "proved_ms": round((time.perf_counter() - answered) * 1000, 1),
         "conditional_writes": writes,
     }
-    out.result(
+    reporter.result(
         document,
         f"{opened.name} answers ({document['answered_ms']} ms); conditional writes: {writes} ({document['proved_ms']} ms)",
     )

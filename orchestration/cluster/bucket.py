@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from orchard.errors import OrchardError, StoreUnavailable
 from orchard.settings import Settings
 from orchard.store import open_store
-from orchard.store.amazon import asked
+from orchard.store.amazon import send_request
 from orchard.store.objects import bucket_of
 
 __all__ = ["policy", "prepare"]
@@ -77,7 +77,7 @@ def _patiently(step: Callable[[], T], deadline: float) -> T:
 
 
 def _create(settings: Settings, name: str) -> bool:
-    return asked(
+    return send_request(
         settings,
         "make the bucket",
         lambda client: client.create_bucket(Bucket=name),
@@ -87,7 +87,7 @@ def _create(settings: Settings, name: str) -> bool:
 
 def _set_policy(settings: Settings, name: str) -> bool:
     text = json.dumps(policy(name))
-    return asked(settings, "set its policy", lambda client: client.put_bucket_policy(Bucket=name, Policy=text))
+    return send_request(settings, "set its policy", lambda client: client.put_bucket_policy(Bucket=name, Policy=text))
 
 
 def _prove(settings: Settings) -> None:

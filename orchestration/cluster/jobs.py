@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from orchard.errors import ConflictError, OrchardError
+from orchard.reporter import Reporter
 from orchestration.cluster.access import Cluster, ClusterError, translated
 from orchestration.cluster.manifests import Plan, claims, job_manifest, project_map
 from orchestration.endings import obstacle, statuses
@@ -98,10 +99,10 @@ def start(cluster: Cluster, template: Mapping[str, Any], plan: Plan) -> bool:
 class _Follower:
     """What of a Job has been told so far."""
 
-    def __init__(self, cluster: Cluster, name: str, tell: Callable[[str], None], patience: float) -> None:
+    def __init__(self, cluster: Cluster, name: str, reporter: Reporter, patience: float) -> None:
         self.cluster = cluster
         self.name = name
-        self.tell = tell
+        self.reporter = reporter
         self.patience = patience
         self.told: set[tuple[str, str]] = set()
         self.waiting = ""
@@ -128,9 +129,9 @@ class _Follower:
             if key in self.told or not ("running" in status["state"] or "terminated" in status["state"]):
                 continue
             self.told.add(key)
-            self.tell(f"── {status['name']} ({pod['metadata']['name']})")
+            self.reporter.note(f"── {status['name']} ({pod['metadata']['name']})")
             for line in _lines(self.cluster, pod["metadata"]["name"], status["name"]):
-                self.tell(line)
+                self.reporter.note(line)
             self.waiting, self.since = "", time.monotonic()
 
     def complain(self, pod: Mapping[str, Any]) -> None:
@@ -143,7 +144,7 @@ class _Follower:
         if reason != self.waiting:
             self.waiting, self.since = reason, time.monotonic()
             if reason:
-                self.tell(f"waiting: {reason}")
+                self.reporter.note(f"waiting: {reason}")
         if reason and time.monotonic() - self.since > self.patience:
             raise ClusterError(
                 f"{pod['metadata']['name']} has not begun for {self.patience:.0f} s: {reason}",
@@ -151,20 +152,20 @@ class _Follower:
             )
 
 
-def follow(cluster: Cluster, name: str, tell: Callable[[str], None], *, patience: float = 300.0) -> Ended:
+def follow(cluster: Cluster, name: str, reporter: Reporter, *, patience: float = 300.0) -> Ended:
     """Tell what a Job's pods say, line by line as they say it, until the Job has ended.
 
     Args:
         cluster: where.
         name: the Job's.
-        tell: called with every line.
+        reporter: prints every line.
         patience: seconds for which a pod may wait to begin.
 
     Raises:
         JobFailed: the Job failed; the exit code is its last step's.
         ClusterError: a pod did not begin in time, or the cluster did not answer.
     """
-    follower = _Follower(cluster, name, tell, patience)
+    follower = _Follower(cluster, name, reporter, patience)
     while True:
         job, pods = follower.job(), follower.pods()
         for pod in pods:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
 from orchard.errors import OrchardError, ParamsError
+from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ def _place(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A parameter for this run alone.")
 @click.option("--until", metavar="STEP", default="", help="The last step: pull, train, gate, …  [default: promote]")
 @_place
-def train(out: Output, *, params: Path | None, overrides: tuple[str, ...], until: str, **place: Any) -> None:
+def train(reporter: Reporter, *, params: Path | None, overrides: tuple[str, ...], until: str, **place: Any) -> None:
     """Train, judge, publish and promote a model in the cluster; tells what every step says.
 
     Ends with the exit code of the step that failed: 5 when the gate refused. What is killed is tried again and goes on
@@ -90,20 +90,20 @@ def train(out: Output, *, params: Path | None, overrides: tuple[str, ...], until
         schema = path.parent / "data" / "schema.yaml"
         if schema.exists():
             project["schema.yaml"] = _read(schema)
-    _run(out, "train", place, {"environment": environment, "project": project, "until": until})
+    _run(reporter, "train", place, {"environment": environment, "project": project, "until": until})
 
 
 @verb(extra=EXTRA, examples="orchard job standin\norchard job standin --classes 6 --photos 600")
 @click.option("--classes", type=click.IntRange(2, 36), default=8, show_default=True, help="How many kinds of fruit.")
 @click.option("--photos", type=click.IntRange(1), default=2000, show_default=True, help="How many photos in all.")
 @_place
-def standin(out: Output, *, classes: int, photos: int, **place: Any) -> None:
+def standin(reporter: Reporter, *, classes: int, photos: int, **place: Any) -> None:
     """Draw stand-in photos in the cluster and ingest them as the dataset `standin`."""
     arguments = {"draw": ("--classes", str(classes), "--photos", str(photos))}
-    _run(out, "standin", place, {"arguments": arguments})
+    _run(reporter, "standin", place, {"arguments": arguments})
 
 
-def _run(out: Output, component: str, place: dict[str, Any], parts: dict[str, Any]) -> None:
+def _run(reporter: Reporter, component: str, place: dict[str, Any], parts: dict[str, Any]) -> None:
     from orchard import settings
     from orchestration.cluster.access import connect
     from orchestration.cluster.jobs import find_template, follow, start
@@ -119,18 +119,18 @@ def _run(out: Output, component: str, place: dict[str, Any], parts: dict[str, An
         environment["ORCHARD_ACTOR"] = found.actor
     plan: Plan = Plan(job_name(component, release, run_id), environment, **parts)
     created = start(cluster, template, plan)
-    out.note(f"Job {plan.name} in {cluster.namespace} {'made' if created else 'is there already'}")
+    reporter.note(f"Job {plan.name} in {cluster.namespace} {'made' if created else 'is there already'}")
     document: dict[str, Any] = {"job": plan.name, "namespace": cluster.namespace, "run_id": run_id, "created": created}
     if not place["wait"]:
-        out.result(document, f"follow it: ORCHARD_RUN_ID={run_id} orchard job {component} -n {cluster.namespace}")
+        reporter.result(document, f"follow it: ORCHARD_RUN_ID={run_id} orchard job {component} -n {cluster.namespace}")
         return
     try:
-        ended = follow(cluster, plan.name, out.note, patience=place["patience"])
+        ended = follow(cluster, plan.name, reporter, patience=place["patience"])
     except KeyboardInterrupt:
-        out.note(f"the Job goes on; to follow it: ORCHARD_RUN_ID={run_id} orchard job {component}")
+        reporter.note(f"the Job goes on; to follow it: ORCHARD_RUN_ID={run_id} orchard job {component}")
         raise
     document |= {"seconds": ended.seconds, "pods": ended.pods}
-    out.result(document, f"Job {plan.name} done in {ended.seconds:.0f} s")
+    reporter.result(document, f"Job {plan.name} done in {ended.seconds:.0f} s")
 
 
 def _made_up() -> str:
@@ -163,7 +163,7 @@ def _read(path: Path) -> str:
 @click.option("--bucket", default="orchard", show_default=True, help="The bucket that the store's keys are for.")
 @click.option("--owner", metavar="NAME", help="A ConfigMap; the Secrets go when it goes.  [default: they stay]")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label for the Secrets.")
-def keys(out: Output, *, bucket: str, owner: str | None, labels: tuple[str, ...], **wanted: str | None) -> None:
+def keys(reporter: Reporter, *, bucket: str, owner: str | None, labels: tuple[str, ...], **wanted: str | None) -> None:
     """Make the keys of a release as Secrets, once: a key that is there is never changed.
 
     What the store's keys may do is brought up to this version; the store reads it when it starts.
@@ -179,13 +179,13 @@ def keys(out: Output, *, bucket: str, owner: str | None, labels: tuple[str, ...]
         "database": lambda name: secrets.make_database(keeper, name),
     }
     made = [found for what, make in makers.items() if (name := wanted[what]) for found in make(name)]
-    out.result({"made": made}, f"made or changed: {', '.join(made)}" if made else "all keys were there already")
+    reporter.result({"made": made}, f"made or changed: {', '.join(made)}" if made else "all keys were there already")
 
 
 @verb(extra=EXTRA, examples="orchard bootstrap bucket")
 @click.option("--no-policy", is_flag=True, help="Set no bucket policy: models and datasets can be deleted then.")
 @click.option("--timeout", type=click.FloatRange(1), default=180.0, show_default=True, help="Seconds for the store.")
-def bucket(out: Output, *, no_policy: bool, timeout: float) -> None:
+def bucket(reporter: Reporter, *, no_policy: bool, timeout: float) -> None:
     """Make the bucket of ORCHARD_STORE_URL, forbid deleting what is published, and prove a put and a get.
 
     Run with the store's admin key. Run again, it changes nothing.
@@ -195,9 +195,9 @@ def bucket(out: Output, *, no_policy: bool, timeout: float) -> None:
 
     found = settings.load()
     found.require("store_url", "store_credentials_file")
-    with out.status(f"preparing {found.store_url}"):
+    with reporter.status(f"preparing {found.store_url}"):
         created = prepare(found, forbid_deletes=not no_policy, timeout_s=timeout)
-    out.result(
+    reporter.result(
         {"bucket": found.store_url, "created": created, "deletes_forbidden": not no_policy},
         f"{found.store_url} {'made' if created else 'was there'}; it keeps what is put into it",
     )

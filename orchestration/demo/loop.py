@@ -16,9 +16,9 @@ from typing import Any
 
 import click
 
-from orchard.cli.output import Output
 from orchard.errors import OrchardError
 from orchard.processes import Child
+from orchard.reporter import Reporter
 from orchard.signing import create_pair
 from orchard.store.embedded import EmbeddedStore, environment_of
 from orchestration.demo.photos import Source, find, unseen
@@ -32,11 +32,11 @@ MODEL = "fruits"
 SERVER_READY_SECONDS = 60.0
 
 
-def run(out: Output, *, data: str | None, keep: bool, folder: Path) -> None:
+def run(reporter: Reporter, *, data: str | None, keep: bool, folder: Path) -> None:
     """Run the loop; see `orchestration.demo.verb.demo`.
 
     Args:
-        out: where the result is printed.
+        reporter: prints the result.
         data: the photos, as the user named them.
         keep: stay up until interrupted.
         folder: the absolute path under which each kind of photos gets a workspace of its own.
@@ -58,7 +58,7 @@ def run(out: Output, *, data: str | None, keep: bool, folder: Path) -> None:
         document = {"predictions": predictions, "seconds": round(seconds, 1), "workspace": str(workspace)}
         if keep:
             stack.enter_context(_program(steps, "sync"))
-        out.result(document, ending(workspace=_short(workspace), server=server, keep=keep, seconds=seconds))
+        reporter.result(document, ending(workspace=_short(workspace), server=server, keep=keep, seconds=seconds))
         if keep:
             _stay(store)
 

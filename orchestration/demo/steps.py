@@ -12,6 +12,7 @@ import click
 
 from orchard.errors import OrchardError
 from orchard.processes import Child
+from orchard.reporter import wants_colour
 
 __all__ = ["StepFailed", "Steps"]
 
@@ -45,7 +46,7 @@ class Steps:
     def tell(self, name: str, text: str, seconds: float) -> None:
         """Print one step's line: its name, its time, what came of it."""
         bold = click.style(f"{name:<10}", bold=True)
-        click.echo(f"{bold} {seconds:6.1f} s  {text}", err=True, color=sys.stderr.isatty())
+        click.echo(f"{bold} {seconds:6.1f} s  {text}", err=True, color=wants_colour(sys.stderr))
 
     def verb(self, name: str, *options: str) -> None:
         """Run ``orchard NAME OPTIONS`` and tell what it said of itself: the last line of its result."""

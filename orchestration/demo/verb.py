@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 
 @verb(
@@ -29,7 +29,7 @@ from orchard.cli.verb import verb
     show_default=True,
     help="The demo's workspace; a second run finds there what the first one made.",
 )
-def demo(out: Output, *, data: str | None, keep: bool, folder: Path) -> None:
+def demo(reporter: Reporter, *, data: str | None, keep: bool, folder: Path) -> None:
     """Run the whole loop on this machine: photos in, a served prediction out.
 
     Starts an embedded object store, ingests photos, trains, evaluates, gates, publishes, promotes, syncs, serves and
@@ -37,4 +37,4 @@ def demo(out: Output, *, data: str | None, keep: bool, folder: Path) -> None:
     """
     from orchestration.demo.loop import run
 
-    run(out, data=data, keep=keep, folder=folder.absolute())
+    run(reporter, data=data, keep=keep, folder=folder.absolute())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from orchard.settings import Settings
@@ -92,7 +92,7 @@ def _port_of(url: str) -> int:
     help="First of --workers ports, one for each worker alone: scrape metrics there.",
 )  # fmt: skip
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="Log each request.")
-def serve(out: Output, **options: Any) -> None:
+def serve(reporter: Reporter, **options: Any) -> None:
     """Answer predictions with TF Serving's REST API, and its gRPC API if asked.
 
     Follows models.config as `orchard sync` or anybody else writes it: new versions are loaded beside the old ones

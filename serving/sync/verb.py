@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from orchard.processes import Child
@@ -50,7 +50,7 @@ _MIB = 1 << 20
 )
 @click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds for --once.")
 def sync(
-    out: Output,
+    reporter: Reporter,
     once: bool,
     no_engine: bool,
     with_server: bool,
@@ -93,9 +93,9 @@ def sync(
         return
 
     def tell(event: str, **fields: Any) -> None:
-        out.note(" ".join([event, *(f"{name}={value}" for name, value in fields.items())]))
+        reporter.note(" ".join([event, *(f"{name}={value}" for name, value in fields.items())]))
 
-    _print(sync_once(source, plan, settings.channel, timeout, tell), settings.model, out)
+    _print(sync_once(source, plan, settings.channel, timeout, tell), settings.model, reporter)
 
 
 def _check(*, with_server: bool, once: bool, no_engine: bool, token: bool) -> None:
@@ -113,7 +113,7 @@ def _server(token_file: Path | None) -> Child:
     return Child([sys.executable, "-m", "orchard", "serve", *tokens])
 
 
-def _print(found: Synced, model: str, out: Output) -> None:
+def _print(found: Synced, model: str, reporter: Reporter) -> None:
     state = "live" if found.live else "downloaded"
     document = {
         "model": model,
@@ -122,4 +122,4 @@ def _print(found: Synced, model: str, out: Output) -> None:
         "generation": found.generation,
         "state": state,
     }
-    out.result(document, f"version {found.version} of {model} is {state} ({found.channel})")
+    reporter.result(document, f"version {found.version} of {model} is {state} ({found.channel})")

@@ -9,6 +9,7 @@ import pytest
 
 from bench import rounds
 from bench.rounds import Bar, Candidate, Table, judge, measure, spread
+from orchard.reporter import Reporter
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def test_every_candidate_runs_in_every_round_and_odd_rounds_are_reversed():
     order: list[str] = []
     candidates = [Candidate(n, lambda n=n: order.append(n), lambda n=n: order.append(f"prepare {n}")) for n in "abc"]
 
-    table = measure(candidates, 3)
+    table = measure(candidates, 3, Reporter.silent())
 
     assert [name for name in order if not name.startswith("prepare")] == list("abc" + "cba" + "abc")
     assert order[:4] == ["prepare a", "a", "prepare b", "b"]
@@ -39,7 +40,7 @@ def test_ratios_are_taken_within_a_round_and_better_is_more():
 
 
 def test_figures_that_a_candidate_returns_are_kept_as_they_are():
-    table = measure([Candidate("a", lambda: 7.0)], 2, unit="MB")
+    table = measure([Candidate("a", lambda: 7.0)], 2, Reporter.silent(), unit="MB")
 
     assert table.figures == {"a": [7.0, 7.0]}
 

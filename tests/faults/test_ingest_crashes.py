@@ -15,6 +15,7 @@ import pytest
 from orchard.cli import main
 from orchard.dataset import Dataset
 from orchard.errors import ConflictError
+from orchard.reporter import Reporter
 from orchard.store.embedded import EmbeddedStore
 from tests import photos
 from training import shards
@@ -176,7 +177,7 @@ def test_full_disk_is_an_error_that_says_so_and_the_dataset_is_what_it_was(works
 def test_two_ingests_at_once_wait_for_each_other_and_both_count(workspace, farm, more):
     assert main(command(farm)) == 0
     still_more = draw_more(workspace / "still more", photos.CLASSES[1])
-    with staging.locked(workspace / "data", print):
+    with staging.locked(workspace / "data", Reporter.silent()):
         running = [
             subprocess.Popen(
                 [sys.executable, "-m", "orchard", *command(source)[:-1]],
@@ -199,12 +200,12 @@ def test_two_ingests_at_once_wait_for_each_other_and_both_count(workspace, farm,
 
 def test_lock_that_is_not_given_back_is_a_conflict(workspace):
     with (
-        staging.locked(workspace / "data", print),
+        staging.locked(workspace / "data", Reporter.silent()),
         pytest.raises(ConflictError, match="has been writing"),
-        staging.locked(workspace / "data", print, wait=0.0),
+        staging.locked(workspace / "data", Reporter.silent(), wait=0.0),
     ):
         pass
-    with staging.locked(workspace / "data", print, wait=0.0):
+    with staging.locked(workspace / "data", Reporter.silent(), wait=0.0):
         pass
 
 

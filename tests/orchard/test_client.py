@@ -156,11 +156,37 @@ def photos(workspace):
 
 def test_predict_prints_photo_label_and_probability(photos, capsys, monkeypatch):
     with answering((200, {"predictions": [BANANA]}), (200, {"predictions": [PLUM]})) as there:
-        code, out, _ = predict(capsys, monkeypatch, there.url, "banana.jpg", "p.png", "--label", "canary")
+        code, out, _ = predict(capsys, monkeypatch, there.url, "banana.jpg", "p.png", "--channel", "canary")
 
     assert code == 0
     assert out == "banana.jpg  Banana  99.8 %\np.png       Plum    50.0 %\n"
     assert there.asked[0][1] == "/v1/models/fruits/labels/canary:predict"
+
+
+def test_predict_uses_the_version_that_the_channel_points_to(photos, capsys, monkeypatch):
+    with answering((200, {"predictions": [BANANA]})) as there:
+        assert predict(capsys, monkeypatch, there.url, "banana.jpg")[0] == 0
+        assert predict(capsys, monkeypatch, there.url, "banana.jpg", "--version", "3")[0] == 0
+        monkeypatch.setenv("ORCHARD_CHANNEL", "canary")
+        assert predict(capsys, monkeypatch, there.url, "banana.jpg")[0] == 0
+        assert predict(capsys, monkeypatch, there.url, "banana.jpg", "--channel", "shadow")[0] == 0
+
+    assert [asked[1] for asked in there.asked] == [
+        "/v1/models/fruits/labels/stable:predict",
+        "/v1/models/fruits/versions/3:predict",
+        "/v1/models/fruits/labels/canary:predict",
+        "/v1/models/fruits/labels/shadow:predict",
+    ]
+
+
+def test_channel_that_the_server_does_not_know_is_named_with_the_way_out(photos, capsys, monkeypatch):
+    with answering((400, {"error": "Unrecognized servable version label: canary"})) as there:
+        code, out, err = predict(capsys, monkeypatch, there.url, "banana.jpg", "--channel", "canary")
+
+    assert (code, out) == (9, "")
+    assert "Unrecognized servable version label: canary" in err
+    for way in ("orchard history", "orchard sync", "--version N"):
+        assert way in err
 
 
 def test_predict_prints_json_and_reads_a_token(photos, capsys, monkeypatch):
@@ -191,7 +217,7 @@ def test_predict_reads_standard_input(photos, capsys, monkeypatch):
         (["empty.jpg"], 4, "empty.jpg is no photo"),
         (["large.jpg"], 4, "large.jpg has more than 32 MiB"),
         (["."], 4, ". cannot be read: Is a directory"),
-        (["banana.jpg", "--version", "1", "--label", "x"], 2, "exclude each other"),
+        (["banana.jpg", "--version", "1", "--channel", "canary"], 2, "exclude each other"),
         (["-", "-"], 2, "standard input can be read once"),
         ([], 2, "Missing argument"),
         (["banana.jpg", "--token-file", "empty.jpg"], 4, "holds no token"),

@@ -40,7 +40,7 @@ def test_store_lives_as_long_as_the_command(workspace, port):
     assert found["ORCHARD_STORE_ENDPOINT"] == f"http://127.0.0.1:{port}"
     assert {"ORCHARD_SIGNING_KEY_FILE", "ORCHARD_TRUSTED_KEYS_FILE"} <= set(found)
     assert not (workspace / ".orchard/store/running.json").exists()
-    assert not ports.answers(int(port))
+    assert not ports.is_listening(int(port))
 
 
 def test_store_in_the_foreground_tells_other_shells_and_stops_when_asked(workspace, port, capsys):

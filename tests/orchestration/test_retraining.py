@@ -8,7 +8,7 @@ import re
 import pytest
 
 from orchard import runs
-from orchard.cli.output import Output
+from orchard.reporter import Reporter
 from orchard.runs import Ended
 from orchard.signing import create_pair
 from orchestration.cluster.access import ClusterError
@@ -66,7 +66,7 @@ def test_a_run_that_published_is_followed_until_its_version_is_live(release, api
     say("nightly", *STEPS)
     api.timeline = [("running", [task("validate", "running", "2026-11-24T10:00:00Z")]), ("success", done(*STEPS))]
 
-    came = retrain(PLACE, {"profile": "short"}, "nightly", Output(as_json=False))
+    came = retrain(PLACE, {"profile": "short"}, "nightly", Reporter(as_json=False))
 
     assert (came.code, came.text) == (0, "version 7 is live on stable")
     assert came.document == {
@@ -87,7 +87,7 @@ def test_the_same_run_again_is_followed_and_not_begun_twice(release, api, say):
     say("nightly", *STEPS)
     api.timeline = [("success", done(*STEPS))]
 
-    first, again = (retrain(PLACE, {}, "nightly", Output(as_json=True)) for _ in range(2))
+    first, again = (retrain(PLACE, {}, "nightly", Reporter(as_json=True)) for _ in range(2))
 
     assert first == again
     assert list(api.runs) == ["nightly"]
@@ -96,7 +96,7 @@ def test_the_same_run_again_is_followed_and_not_begun_twice(release, api, say):
 def test_a_run_without_a_name_gets_one_of_its_time(release, api, say):
     api.timeline = [("failed", [])]
 
-    came = retrain(PLACE, {}, None, Output(as_json=True))
+    came = retrain(PLACE, {}, None, Reporter(as_json=True))
 
     assert re.fullmatch(r"make__\d{8}T\d{6}", came.document["run"])
     assert list(api.runs) == [came.document["run"]]
@@ -118,7 +118,7 @@ def test_a_run_that_ended_without_a_new_version_says_why_and_its_exit_code_tells
     say("nightly", *through, outcome=outcome, reason=reason)
     api.timeline = [("success", [*done(*through[:-1]), *(task(name, "skipped") for name in STEPS[len(through) - 1 :])])]
 
-    came = retrain(PLACE, {}, "nightly", Output(as_json=False))
+    came = retrain(PLACE, {}, "nightly", Reporter(as_json=False))
 
     assert (came.code, came.text) == (code, f"{verb}: {outcome}: {reason}")
     assert came.document["reason"] == reason
@@ -142,7 +142,7 @@ def test_a_run_that_failed_ends_with_the_last_words_of_the_task_that_did(release
         {"event": "Task failed", "error_detail": [{"exc_value": "train: killed\nwhat to do: more memory"}]}
     ]
 
-    came = retrain(PLACE, {}, "nightly", Output(as_json=False))
+    came = retrain(PLACE, {}, "nightly", Reporter(as_json=False))
 
     assert came.code == 1
     assert came.document == {"run": "nightly", "state": "failed", "task": "train"}
@@ -162,7 +162,7 @@ def test_a_run_that_failed_ends_with_the_last_words_of_the_task_that_did(release
 def test_a_run_that_was_stopped_before_a_task_failed_is_a_failure_without_words(release, api):
     api.timeline = [("failed", [*done("validate"), task("train", "removed")])]
 
-    came = retrain(PLACE, {}, "nightly", Output(as_json=True))
+    came = retrain(PLACE, {}, "nightly", Reporter(as_json=True))
 
     assert (came.code, came.document["task"]) == (1, None)
     assert came.text == "the run nightly failed; the whole log: make airflow"
@@ -172,7 +172,7 @@ def test_tasks_that_somebody_marked_as_done_are_no_new_version(release, api, say
     say("nightly", "validate", "train")
     api.timeline = [("success", done(*STEPS))]
 
-    came = retrain(PLACE, {}, "nightly", Output(as_json=True))
+    came = retrain(PLACE, {}, "nightly", Reporter(as_json=True))
 
     assert came.code == 1
     assert "no version came of it: was a task marked by hand?" in came.text
@@ -182,7 +182,7 @@ def test_parameters_that_the_dag_does_not_take_are_refused_in_its_words(release,
     api.replies = [(400, {"detail": "Invalid input for param profile: 'long' is not one of ['full', 'short']"})]
 
     with pytest.raises(Refused, match=r"'long' is not one of \['full', 'short'\]"):
-        retrain(PLACE, {"profile": "long"}, "nightly", Output(as_json=True))
+        retrain(PLACE, {"profile": "long"}, "nightly", Reporter(as_json=True))
     assert api.runs == {}
 
 
@@ -191,7 +191,7 @@ def test_a_release_without_airflow_begins_nothing(release, api):
     release.save()
 
     with pytest.raises(ClusterError, match="has no Airflow"):
-        retrain(PLACE, {}, "nightly", Output(as_json=True))
+        retrain(PLACE, {}, "nightly", Reporter(as_json=True))
     assert api.server.asked == []
 
 

@@ -19,7 +19,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from orchard import documents
-from orchard.cli.output import Output
+from orchard.reporter import Reporter
 from training.evaluation import assessment
 from training.sessions import open_model
 from training.shards import Index, Shard
@@ -195,7 +195,7 @@ def write_candidate(folder: Path, index: Index, photos: Sequence[Row], **model: 
     write_model(saved, index.classes, **model)
     asked = [row.image for row in photos if row.split == "test"][:3]
     with open_model(saved) as session:
-        answers = session.ask(asked)
+        answers = session.predict(asked)
     golden = [
         {"b64": base64.b64encode(image).decode(), "label": label, "probability": float(probability)}
         for image, label, probability in zip(asked, answers.labels, answers.probability, strict=True)
@@ -247,4 +247,4 @@ def write_params(root: Path, **sections: Any) -> None:
 
 def judge(workspace: Workspace, *, baseline: bool = False) -> dict[str, Any]:
     """Evaluate the workspace's candidate."""
-    return assessment.evaluate(workspace, assessment.Options(baseline=baseline), Output(as_json=True))
+    return assessment.evaluate(workspace, assessment.Options(baseline=baseline), Reporter.silent())

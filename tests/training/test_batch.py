@@ -16,10 +16,10 @@ import pytest
 from orchard import layout, runs
 from orchard.channels import Intent
 from orchard.cli import main
-from orchard.cli.output import Output
 from orchard.errors import IntegrityError
 from orchard.gate import read_bars
 from orchard.registry import Registry
+from orchard.reporter import Reporter
 from orchard.settings import Settings, load
 from orchard.signing import create_pair, load_key
 from orchard.store import amazon
@@ -32,7 +32,7 @@ from training.batch.plan import NoVersion
 from training.gating import gate
 from training.publishing import publish
 
-OUT = Output(as_json=True)
+REPORTER = Reporter.silent()
 DAY = "2026-11-24"
 
 
@@ -48,7 +48,7 @@ def candidates(tmp_path_factory):
     for wrong in ({}, {"Red": "Blue"}):
         workspace = lay(tmp_path_factory.mktemp("candidate"), taken_for=wrong)
         judge(workspace)
-        gate(workspace, read_bars(BARS), None, OUT, override_reason="for a test")
+        gate(workspace, read_bars(BARS), None, REPORTER, override_reason="for a test")
         made.append(workspace)
     return made
 
@@ -93,7 +93,7 @@ def test_every_photo_is_a_row_and_what_is_no_photo_is_one_with_its_reason(served
     for name, body in bad.items():
         served.put(f"{layout.batch_input(DAY)}/{name}", body)
 
-    done = predict_day(settings, DAY, OUT).done
+    done = predict_day(settings, DAY, REPORTER).done
 
     rows = table(served)
     assert [row["photo"] for row in rows] == sorted(
@@ -119,11 +119,11 @@ def test_every_photo_is_a_row_and_what_is_no_photo_is_one_with_its_reason(served
 
 def test_a_day_that_is_done_is_not_done_again(served, settings):
     fill(served)
-    first = predict_day(settings, DAY, OUT)
+    first = predict_day(settings, DAY, REPORTER)
     before = everything(served)
     served.put(f"{layout.batch_input(DAY)}/late.jpg", draw("Red", 9))
 
-    again = predict_day(settings, DAY, OUT)
+    again = predict_day(settings, DAY, REPORTER)
 
     assert (first.before, again.before, again.done) == (False, True, first.done)
     assert everything(served) == before
@@ -132,12 +132,12 @@ def test_a_day_that_is_done_is_not_done_again(served, settings):
 def test_a_day_without_photos_is_done_with_no_rows_and_one_without_a_model_is_not(
     served, settings, memory, monkeypatch
 ):
-    done = predict_day(settings, DAY, OUT).done
+    done = predict_day(settings, DAY, REPORTER).done
     assert (done["photos"], table(served)) == (0, [])
     assert b"There were no photos" in served.get(layout.batch_output(DAY, "index.html")).body
 
     with pytest.raises(NoVersion, match="no version of fruits is on canary yet"):
-        predict_day(settings.model_copy(update={"channel": "canary"}), "2026-11-25", OUT)
+        predict_day(settings.model_copy(update={"channel": "canary"}), "2026-11-25", REPORTER)
     assert not memory.exists(layout.batch_output("2026-11-25", "plan.json"))
 
 
@@ -146,7 +146,7 @@ def test_killed_at_any_call_of_the_store_the_next_attempt_leaves_the_same(served
     true = Registry.open(settings)
     calm = CrashingStore(served)
     opens(monkeypatch, registry_of(calm, true.key))
-    predict_day(settings, DAY, OUT)
+    predict_day(settings, DAY, REPORTER)
     calls = [call for call in calm.calls if not call.startswith("stream batch")]  # several at a time, in any order
     expected = {row["photo"]: row["label"] for row in table(served)}
 
@@ -156,10 +156,10 @@ def test_killed_at_any_call_of_the_store_the_next_attempt_leaves_the_same(served
         crashing = CrashingStore(served, at, "killed after")
         opens(monkeypatch, registry_of(crashing, true.key))
         with pytest.raises(Killed):
-            predict_day(settings, day, OUT)
+            predict_day(settings, day, REPORTER)
         opens(monkeypatch, true)
         left = served.exists(layout.batch_output(day, "done.json"))
-        assert predict_day(settings, day, OUT).before == left
+        assert predict_day(settings, day, REPORTER).before == left
         assert {row["photo"]: row["label"] for row in table(served, day)} == expected
 
 
@@ -170,20 +170,20 @@ def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
     true = Registry.open(settings)
     monkeypatch.setattr("training.batch.day.leave", lambda *args: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
-        predict_day(settings, DAY, OUT)
+        predict_day(settings, DAY, REPORTER)
     monkeypatch.undo()
     opens(monkeypatch, true)
     stable = true.channel("stable")
-    gate(candidates[1], read_bars(BARS), stable, OUT, override_reason="for a test")
+    gate(candidates[1], read_bars(BARS), stable, REPORTER, override_reason="for a test")
     publish(candidates[1], true, "stable", "tester")
     stable.promote(2, Intent("tester", "second"), override_reason="for a test")
     served.put(f"{layout.batch_input(DAY)}/late.jpg", draw("Red", 9))
 
-    done = predict_day(settings, DAY, OUT).done
+    done = predict_day(settings, DAY, REPORTER).done
 
     assert (done["version"], done["photos"], done["counts"]["Red"]) == (1, 4, 1)
     fill(served, "2026-11-25")
-    after = predict_day(settings, "2026-11-25", OUT).done
+    after = predict_day(settings, "2026-11-25", REPORTER).done
     assert (after["version"], after["counts"].get("Red"), after["counts"]["Blue"]) == (2, None, 2)
 
 
@@ -196,7 +196,7 @@ def test_a_version_that_was_tampered_with_predicts_nothing(served, settings, key
     served.put(layout.blob("fruits", graph.sha256), bytes(body))
 
     with pytest.raises(IntegrityError, match="another SHA-256"):
-        predict_day(settings, DAY, OUT)
+        predict_day(settings, DAY, REPORTER)
     assert not served.exists(layout.batch_output(DAY, "done.json"))
 
 

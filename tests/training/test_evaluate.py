@@ -51,7 +51,7 @@ def test_answers_stay_with_their_photos_across_batches_and_threads(tmp_path: Pat
     write_model(tmp_path / "model")
 
     with open_model(tmp_path / "model") as session:
-        answers = session.ask([row.image for row in photos], batch=7)
+        answers = session.predict([row.image for row in photos], batch=7)
 
     assert answers.labels == tuple(row.label for row in photos)
 
@@ -240,21 +240,21 @@ def test_a_label_that_is_not_the_likeliest_class_is_refused(tmp_path: Path):
     (tmp_path / "model" / "assets" / "classes.txt").write_text("Green\nBlue\nRed\nYellow\n")
 
     with open_model(tmp_path / "model") as session, pytest.raises(IntegrityError, match="likeliest"):
-        session.ask([draw("Blue", 1)])
+        session.predict([draw("Blue", 1)])
 
 
 def test_numbers_that_are_no_probabilities_are_refused(tmp_path: Path):
     write_model(tmp_path / "model", sure=float("nan"))
 
     with open_model(tmp_path / "model") as session, pytest.raises(IntegrityError, match="no probabilities"):
-        session.ask([draw("Blue", 1)])
+        session.predict([draw("Blue", 1)])
 
 
 def test_a_photo_that_the_model_cannot_read_is_an_error_and_no_guess(tmp_path: Path):
     write_model(tmp_path / "model")
 
     with open_model(tmp_path / "model") as session, pytest.raises(IntegrityError, match="failed on a test photo"):
-        session.ask([b"no photo"])
+        session.predict([b"no photo"])
 
 
 @pytest.mark.parametrize("text", ["", "epoch,loss\n", "epoch,loss\n1,much\n", "epoch,loss\n1\n"])

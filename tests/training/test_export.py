@@ -47,7 +47,7 @@ def plain(network, files=FILES):
 
 def test_bytes_in_labels_out_as_the_network_says(network, exported):
     with open_model(exported) as session:
-        answers = session.ask(FILES)
+        answers = session.predict(FILES)
 
     expected = plain(network)
     assert np.abs(answers.probabilities - expected).max() <= 1e-5
@@ -81,7 +81,7 @@ def test_mirrored_answers_are_the_mean_over_a_photo_and_its_mirror_image(network
     assert all(np.abs(other - answers[0]).max() <= 1e-5 for other in answers[1:])
     assert np.abs(expected - plain(network)).max() > 1e-3  # the network alone answers differently
     with open_model(tmp_path / "mirrored") as session:
-        assert np.abs(session.ask(FILES).probabilities - expected).max() <= 1e-5
+        assert np.abs(session.predict(FILES).probabilities - expected).max() <= 1e-5
 
 
 def test_pixels_are_taken_where_the_photo_is_decoded(network, exported):
@@ -118,7 +118,7 @@ def test_same_network_is_the_same_bytes(network, exported, tmp_path):
 
 def test_one_bad_photo_fails_the_call_with_a_reason(exported):
     with open_model(exported) as session, pytest.raises(IntegrityError, match="Unknown image file format"):
-        session.ask([FILES[0], b"only text"])
+        session.predict([FILES[0], b"only text"])
 
 
 def test_network_for_another_number_of_classes_is_refused(network, tmp_path):
@@ -138,7 +138,7 @@ def test_golden_photos_carry_the_answers_of_the_export_itself(network, tmp_path)
     document = json.loads((tmp_path / "saved_model" / FILE).read_bytes())
     files = [base64.b64decode(photo["b64"]) for photo in document["photos"]]
     with open_model(tmp_path / "saved_model") as session:
-        answers = session.ask(files)
+        answers = session.predict(files)
     assert document["format"] == 1
     assert document["tolerance"] == 1e-4
     assert 2 <= len(files) <= 8

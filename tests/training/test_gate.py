@@ -12,9 +12,9 @@ import pytest
 from orchard import layout
 from orchard.channels import Channel, Intent
 from orchard.cli import main
-from orchard.cli.output import Output
 from orchard.errors import DataError, IntegrityError
 from orchard.gate import read_bars
+from orchard.reporter import Reporter
 from orchard.signing import SigningKey, create_pair, load_key
 from orchard.store import ObjectStore
 from tests.orchard.models import registry_of
@@ -38,7 +38,7 @@ def channel(memory: ObjectStore, key: SigningKey) -> Channel:
 
 
 def decide(workspace: Workspace, channel: Channel | None, bars: dict[str, Any] = BARS, **options: Any) -> Judged:
-    return gate(workspace, read_bars(bars), channel, Output(as_json=True), **options)
+    return gate(workspace, read_bars(bars), channel, Reporter.silent(), **options)
 
 
 def serve(root: Path, channel: Channel, key: SigningKey, **candidate: Any) -> int:

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from orchard.cli import main
-from orchard.cli.output import Output
 from orchard.errors import DataError, IntegrityError, OrchardError
+from orchard.reporter import Reporter
 from tests.training.candidates import COLOURS, rows, write_dataset
 from tests.training.test_params import TEXT
 from training import params
@@ -50,7 +50,7 @@ def lay(root, photos=PHOTOS, **options):
 
 
 def run(workspace, *overrides):
-    return train(parse(*overrides), workspace, Output(as_json=True))
+    return train(parse(*overrides), workspace, Reporter.silent())
 
 
 def weights(workspace):
@@ -153,7 +153,7 @@ def test_another_seed_is_another_network(trained, tmp_path):
 
 TRAIN = """
 import os, signal, sys
-from orchard.cli.output import Output
+from orchard.reporter import Reporter
 from training import params
 from training.train import train
 from training.workspace import Workspace
@@ -163,9 +163,9 @@ def note(text):
     if text.startswith(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-output = Output(as_json=True)
-output.note = note
-train(params.load(), Workspace(), output)
+reporter = Reporter()
+reporter.note = note
+train(params.load(), Workspace(), reporter)
 """
 """Trains; dies when it says what begins with the argument."""
 

@@ -8,7 +8,7 @@ import itertools
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ import numpy as np
 from orchard import layout
 from orchard.errors import IntegrityError
 from orchard.registry import Registry
+from orchard.reporter import Reporter
 from orchard.savedmodel.rules import check_files, check_manifest
 from orchard.store import ObjectStore
 from orchard.store.foreign import flaw
@@ -26,11 +27,11 @@ from training.batch.plan import Plan
 from training.ingest.photos import Photo, inspect
 from training.ingest.refusals import Unfit, escaped
 from training.objects import read_in_order
-from training.publishing import ask_golden
+from training.publishing import check_golden_photos
 from training.schema import Rules
 from training.sessions import ModelSession, open_model
 
-__all__ = ["SURE", "Answered", "Row", "answer", "proved_model"]
+__all__ = ["SURE", "Answered", "Row", "open_verified_model", "predict_plan"]
 
 SURE = 0.6
 """A photo whose likeliest class has less is shown on the page: a person may want to look."""
@@ -99,7 +100,7 @@ class Answered:
 
 
 @contextmanager
-def proved_model(registry: Registry, plan: Plan) -> Iterator[ModelSession]:
+def open_verified_model(registry: Registry, plan: Plan) -> Iterator[ModelSession]:
     """Load the version that a plan names, once manifest, files, operations and golden photos are what they must be.
 
     Raises:
@@ -113,18 +114,18 @@ def proved_model(registry: Registry, plan: Plan) -> Iterator[ModelSession]:
         registry.download(manifest, folder)
         check_files(folder, manifest)
         with open_model(folder) as session:
-            ask_golden(session, folder)
+            check_golden_photos(session, folder)
             yield session
 
 
-def answer(store: ObjectStore, plan: Plan, session: ModelSession, note: Callable[[str], None]) -> Answered:
-    """Ask about every photo of a plan, some at a time; memory does not grow with the day.
+def predict_plan(store: ObjectStore, plan: Plan, session: ModelSession, reporter: Reporter) -> Answered:
+    """Predict every photo of a plan, some at a time; memory does not grow with the day.
 
     Args:
         store: where the photos are.
         plan: which.
         session: the model.
-        note: is told how far it got.
+        reporter: reports progress.
 
     Raises:
         StoreError: the store did not answer.
@@ -139,13 +140,13 @@ def answer(store: ObjectStore, plan: Plan, session: ModelSession, note: Callable
         while part := list(itertools.islice(bodies, TOGETHER)):
             opened = list(pool.map(lambda item: _open(item[1], rules), part))
             shas = [hashlib.sha256(body).hexdigest() if isinstance(body, bytes) else "" for _, body in part]
-            for row, body in _ask(session, list(itertools.islice(names, len(part))), shas, opened):
+            for row, body in _predict_rows(session, list(itertools.islice(names, len(part))), shas, opened):
                 found.rows.append(row)
                 if row.probability is not None and row.probability < SURE:
                     item = (-row.probability, len(found.rows), row, body)
                     (heapq.heappush if len(least) < UNSURE_SHOWN else heapq.heappushpop)(least, item)
             if len(found.rows) // TELL_EVERY > (len(found.rows) - len(part)) // TELL_EVERY:
-                note(f"{len(found.rows):,} of {len(plan.photos):,} photos")
+                reporter.note(f"{len(found.rows):,} of {len(plan.photos):,} photos")
     found.unsure = [(row, body) for _, _, row, body in sorted(least, key=lambda item: (-item[0], item[1]))]
     return found
 
@@ -157,11 +158,11 @@ def _open(body: bytes | Unfit, rules: Rules) -> Photo | Unfit:
         return unfit
 
 
-def _ask(
+def _predict_rows(
     session: ModelSession, names: Sequence[str], shas: Sequence[str], opened: Sequence[Photo | Unfit]
 ) -> Iterator[tuple[Row, bytes]]:
     photos = [photo for photo in opened if isinstance(photo, Photo)]
-    answers = iter(_answers(session, [photo.body for photo in photos]))
+    answers = iter(_predict_best_two(session, [photo.body for photo in photos]))
     for name, sha256, photo in zip(names, shas, opened, strict=True):
         if isinstance(photo, Unfit):
             yield Row(name, sha256, error=str(photo.reason), detail=photo.detail), b""
@@ -176,16 +177,16 @@ def _ask(
 Two = tuple[str, float, str | None, float | None]
 
 
-def _answers(session: ModelSession, photos: Sequence[bytes]) -> list[Two | str]:
+def _predict_best_two(session: ModelSession, photos: Sequence[bytes]) -> list[Two | str]:
     """The two likeliest classes of each photo, or what the model failed with: one photo never takes others with it."""
     if not photos:
         return []
     try:
-        table = session.ask(photos).probabilities
+        table = session.predict(photos).probabilities
     except IntegrityError as error:
         if len(photos) == 1:
             return [error.message]
-        return [said for photo in photos for said in _answers(session, [photo])]
+        return [said for photo in photos for said in _predict_best_two(session, [photo])]
     found: list[Two | str] = []
     for row in table:
         order = np.argsort(-row, kind="stable")[:2]

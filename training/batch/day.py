@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchard import runs
-from orchard.cli.output import Output
 from orchard.registry import Registry
+from orchard.reporter import Reporter
 from orchard.settings import Settings
-from training.batch.outputs import leave, read_done
-from training.batch.plan import fix
+from training.batch.outputs import read_done, write_outputs
+from training.batch.plan import create_or_read_plan
 
 __all__ = ["Day", "predict_day"]
 
@@ -23,7 +23,7 @@ class Day:
     before: bool
 
 
-def predict_day(settings: Settings, day: str, out: Output) -> Day:
+def predict_day(settings: Settings, day: str, reporter: Reporter) -> Day:
     """Predict what lies in the store for a day with the version that the channel means, unless that has been done.
 
     Killed anywhere and called again, it goes on with the version and the photos that were fixed first.
@@ -31,7 +31,7 @@ def predict_day(settings: Settings, day: str, out: Output) -> Day:
     Args:
         settings: where the store is, which model and channel.
         day: ``YYYY-MM-DD``.
-        out: says what goes on.
+        reporter: reports progress.
 
     Raises:
         NoVersion: the channel means no version yet; nothing was written.
@@ -43,15 +43,15 @@ def predict_day(settings: Settings, day: str, out: Output) -> Day:
     done = read_done(registry.store, day)
     if done is not None:
         return Day(done, before=True)
-    plan = fix(registry.channel(settings.channel), day, runs.actor(settings), settings.run_id)
-    from training.batch.asking import Answered, answer, proved_model
+    plan = create_or_read_plan(registry.channel(settings.channel), day, runs.actor(settings), settings.run_id)
+    from training.batch.asking import Answered, open_verified_model, predict_plan
 
     found = Answered()
     if plan.photos:
-        with out.status(f"proving version {plan.version} of {plan.model}"):
-            model = proved_model(registry, plan)
+        with reporter.status(f"proving version {plan.version} of {plan.model}"):
+            model = open_verified_model(registry, plan)
         with model as session:
-            out.note(f"asking version {plan.version} of {plan.model} about {len(plan.photos):,} photos")
-            found = answer(registry.store, plan, session, out.note)
-    with out.status(f"bringing the predictions of {day} to the store"):
-        return Day(leave(registry.store, plan, found), before=False)
+            reporter.note(f"asking version {plan.version} of {plan.model} about {len(plan.photos):,} photos")
+            found = predict_plan(registry.store, plan, session, reporter)
+    with reporter.status(f"bringing the predictions of {day} to the store"):
+        return Day(write_outputs(registry.store, plan, found), before=False)

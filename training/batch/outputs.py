@@ -24,7 +24,7 @@ from training import pages
 from training.batch.asking import SURE, Answered, Row
 from training.batch.plan import Plan
 
-__all__ = ["leave", "read_done"]
+__all__ = ["read_done", "write_outputs"]
 
 DONE = "done.json"
 KINDS = {
@@ -64,11 +64,11 @@ def read_done(store: ObjectStore, day: str) -> dict[str, Any] | None:
     return document
 
 
-def leave(store: ObjectStore, plan: Plan, found: Answered) -> dict[str, Any]:
+def write_outputs(store: ObjectStore, plan: Plan, found: Answered) -> dict[str, Any]:
     """Write a day's outputs and, last, its mark; the same plan writes the same bytes, so any attempt may end it.
 
     Returns:
-        The mark as it stands there.
+        The mark as it is in the store.
     """
     files: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="orchard-batch-") as temporary:

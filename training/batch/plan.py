@@ -13,7 +13,7 @@ from orchard.documents import FORMAT, STRICT, canonical_json, decode, encode, pa
 from orchard.errors import DataError, IntegrityError
 from training.objects import list_names
 
-__all__ = ["NoVersion", "Plan", "fix"]
+__all__ = ["NoVersion", "Plan", "create_or_read_plan"]
 
 MAX_BYTES = 64 << 20
 """Of a plan: half a million photos."""
@@ -56,8 +56,8 @@ class Plan:
     photos: tuple[str, ...]
 
 
-def fix(channel: Channel, day: str, by: str, run_id: str | None) -> Plan:
-    """Fix what a day's prediction is about, unless an earlier attempt has; returns what is fixed.
+def create_or_read_plan(channel: Channel, day: str, by: str, run_id: str | None) -> Plan:
+    """Write the plan of a day's prediction, unless an earlier attempt has; returns the plan in the store.
 
     Args:
         channel: whose version is asked.

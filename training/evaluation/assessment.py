@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from orchard import documents
 from orchard.errors import DataError, IntegrityError, ParamsError
+from orchard.reporter import Reporter
 from training.candidate import Candidate, read_candidate
 from training.evaluation.baseline import judge_nearest
-from training.evaluation.judge import ask, judge, measure_latency
+from training.evaluation.judge import judge, measure_latency, predict_photos
 from training.evaluation.photos import Photo, read_test_photos
 from training.evaluation.report import write_report
 from training.evaluation.scores import Answer
@@ -20,7 +20,7 @@ from training.sessions import open_model
 from training.shards import Index, read_index
 from training.workspace import Workspace
 
-__all__ = ["Options", "Teller", "evaluate", "read_options", "read_their_dataset"]
+__all__ = ["Options", "evaluate", "read_options", "read_their_dataset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,6 @@ class Options:
     __pydantic_config__: ClassVar[dict[str, Any]] = documents.STRICT
 
     baseline: bool = False
-
-
-class Teller(Protocol):
-    """Says what goes on: `orchard.cli.output.Output`."""
-
-    def status(self, text: str) -> AbstractContextManager[None]:
-        """Show `text` while something goes on."""
 
 
 def read_options(section: Mapping[str, Any]) -> Options:
@@ -77,13 +70,13 @@ def read_their_dataset(candidate: Candidate, workspace: Workspace) -> tuple[Path
     return folder, index
 
 
-def evaluate(workspace: Workspace, options: Options, tell: Teller) -> dict[str, Any]:
+def evaluate(workspace: Workspace, options: Options, reporter: Reporter) -> dict[str, Any]:
     """Judge a candidate on every test photo of its dataset and write the report.
 
     Args:
         workspace: where candidate and dataset lie; the report goes there file by file, its document last.
         options: what to do beside.
-        tell: says what goes on.
+        reporter: reports progress.
 
     Returns:
         The document ``evaluation.json``.
@@ -95,7 +88,7 @@ def evaluate(workspace: Workspace, options: Options, tell: Teller) -> dict[str, 
     candidate = read_candidate(workspace.candidate)
     folder, index = read_their_dataset(candidate, workspace)
     photos = read_test_photos(folder)
-    with tell.status(f"asking the model about {len(photos)} test photos"):
+    with reporter.status(f"asking the model about {len(photos)} test photos"):
         answers, latency = _question(candidate, photos)
     document: dict[str, Any] = {
         "format": documents.FORMAT,
@@ -107,7 +100,7 @@ def evaluate(workspace: Workspace, options: Options, tell: Teller) -> dict[str, 
         "baseline": None,
     }
     if options.baseline:
-        with tell.status("asking the nearest training photo instead"):
+        with reporter.status("asking the nearest training photo instead"):
             document["baseline"] = judge_nearest(folder, photos, index.classes)
     write_report(workspace.evaluation, document, answers, photos, candidate)
     return document
@@ -120,4 +113,4 @@ def _question(candidate: Candidate, photos: list[Photo]) -> tuple[list[Answer], 
                 f"{candidate.model} names other classes than {candidate.folder / 'training.json'}",
                 hint="`orchard train` makes a new candidate",
             )
-        return ask(session, photos), measure_latency(session, photos)
+        return predict_photos(session, photos), measure_latency(session, photos)

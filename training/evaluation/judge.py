@@ -1,4 +1,4 @@
-"""A model against the test photos: every photo asked once, every answer counted once."""
+"""A model against the test photos: every photo predicted once, every answer counted once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.evaluation.photos import Photo
 from training.evaluation.scores import Answer, calibrate, confuse, list_misses, score
 from training.sessions import ModelSession
 
-__all__ = ["ask", "judge", "measure_latency"]
+__all__ = ["judge", "measure_latency", "predict_photos"]
 
 MISSES = 250
 """How many misses of each source the report lists."""
@@ -19,13 +19,13 @@ WARM_UP = 20
 CALLS = 200
 
 
-def ask(session: ModelSession, photos: Sequence[Photo]) -> list[Answer]:
-    """Ask a model about photos; each answer carries its photo's identity.
+def predict_photos(session: ModelSession, photos: Sequence[Photo]) -> list[Answer]:
+    """Predict photos with a model; each answer carries its photo's identity.
 
     Raises:
         IntegrityError: the model failed or answers nonsense.
     """
-    answers = session.ask([photo.image for photo in photos])
+    answers = session.predict([photo.image for photo in photos])
     column = {label: index for index, label in enumerate(session.classes)}
     return [
         Answer(
@@ -72,7 +72,7 @@ def measure_latency(session: ModelSession, photos: Sequence[Photo]) -> dict[str,
     for number in range(WARM_UP + CALLS):
         image = photos[number % len(photos)].image
         begin = time.perf_counter()
-        session.ask([image])
+        session.predict([image])
         times.append((time.perf_counter() - begin) * 1000)
     timed = sorted(times[WARM_UP:])
     return {"p50": round(timed[CALLS // 2], 3), "p99": round(timed[CALLS * 99 // 100], 3), "n": CALLS}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from orchard.cli.output import Output
 from orchard.dataset import Dataset
+from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
 from training.ingest import staging
@@ -36,7 +36,7 @@ class Daily:
     nothing_new: str
 
 
-def ingest_day(settings: Settings, request: Request, day: str, split: str, out: Output) -> Daily:
+def ingest_day(settings: Settings, request: Request, day: str, split: str, reporter: Reporter) -> Daily:
     """Ingest what lies in the store for a day, on top of the dataset's current version, which is brought here first.
 
     The same day again adds what has come since. A retry of a run finds the version that the run made, also when it was
@@ -47,7 +47,7 @@ def ingest_day(settings: Settings, request: Request, day: str, split: str, out: 
         request: how to ingest; its sources are ignored.
         day: ``YYYY-MM-DD``.
         split: of photos whose folders name none.
-        out: says what goes on.
+        reporter: reports progress.
 
     Raises:
         DataError: too much was refused, or nothing of it is a photo of this dataset; nothing was written.
@@ -60,12 +60,12 @@ def ingest_day(settings: Settings, request: Request, day: str, split: str, out: 
         return Daily(None, None, f"no photos for {day}: nothing lies under {incoming}")
     folder = DATA / request.dataset
     if not (folder / INDEX).exists() and Dataset(store, request.dataset).current() is not None:
-        with out.status(f"fetching {folder}/"):
-            pull(settings, folder, None, out.note)
-    with staging.locked(DATA, out.note):
+        with reporter.status(f"fetching {folder}/"):
+            pull(settings, folder, None, reporter)
+    with staging.locked(DATA, reporter):
         check_lineage(store, folder)
-        outcome = ingest(replace(request, sources=(incoming,)), out)
-        with out.status(f"bringing {folder}/ to the store"):
+        outcome = ingest(replace(request, sources=(incoming,)), reporter)
+        with reporter.status(f"bringing {folder}/ to the store"):
             released = release(settings, folder, outcome.index)
     if released.created:
         return Daily(outcome, released, "")

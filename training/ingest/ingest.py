@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from orchard.cli.output import Output
 from orchard.errors import DataError
+from orchard.reporter import Reporter
 from training.ingest import report, staging
 from training.ingest.refusals import Reason
 from training.ingest.report import Findings
@@ -71,7 +71,7 @@ class Outcome:
     findings: Findings
 
 
-def ingest(request: Request, out: Output) -> Outcome:
+def ingest(request: Request, reporter: Reporter) -> Outcome:
     """Bring photos into the dataset folder. The caller holds `staging.locked`.
 
     Raises:
@@ -96,7 +96,7 @@ def ingest(request: Request, out: Output) -> Outcome:
                 name_source=lambda name: request.source or schema.source(name),
                 present=present,
                 spool=spool,
-                progress=lambda decoded: out.track(decoded, "decoding photos"),
+                progress=lambda decoded: reporter.track(decoded, "decoding photos"),
             )
             chosen = select(found.rows, present)
             findings = _findings(found, chosen)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchard.cli.output import Output
+from orchard.reporter import Reporter
 from training.ingest.refusals import Refused
 from training.shards import Index
 
@@ -77,11 +77,11 @@ def document(dataset: str, findings: Findings) -> dict[str, Any]:
     }
 
 
-def summary(findings: Findings, index: Index, shards_added: int, version: int | None, out: Output) -> str:
+def summary(findings: Findings, index: Index, shards_added: int, version: int | None, reporter: Reporter) -> str:
     """The result for people: counts per split and class, what was added and refused, and what the dataset is now."""
     rows = [[label, index.counts["train"][label], index.counts["test"][label]] for label in index.classes]
     totals = [sum(index.counts[split].values()) for split in ("train", "test")]
-    lines = [out.table(["class", "train", "test"], [*rows, ["all", *totals]]), ""]
+    lines = [reporter.table(["class", "train", "test"], [*rows, ["all", *totals]]), ""]
     if findings.added:
         lines.append(f"added {findings.added} photos in {shards_added} new shard{'s' * (shards_added != 1)}")
     else:

@@ -12,11 +12,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from orchard.errors import ConflictError, DataError, OrchardError
+from orchard.reporter import Reporter
 from training.shards import INDEX, Index, is_shard_name, read_index
 
 __all__ = ["disk_full_explained", "install", "locked", "staged", "sweep", "write_synced"]
@@ -29,12 +30,12 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def locked(data: Path, note: Callable[[str], None], wait: float = WAIT) -> Iterator[None]:
+def locked(data: Path, reporter: Reporter, wait: float = WAIT) -> Iterator[None]:
     """Hold the datasets' folder for one writer. The lock is the kernel's: it ends with the process, however that ends.
 
     Args:
         data: the folder that holds the datasets; it is made if need be.
-        note: is told when somebody else holds it.
+        reporter: reports that another command holds it.
         wait: seconds to wait for them.
 
     Raises:
@@ -44,11 +45,11 @@ def locked(data: Path, note: Callable[[str], None], wait: float = WAIT) -> Itera
     handle = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         deadline = time.monotonic() + wait
-        told = False
+        reported = False
         while not _try_lock(handle):
-            if not told:
-                note(f"another command is writing to {data}/: waiting for it to end")
-                told = True
+            if not reported:
+                reporter.note(f"another command is writing to {data}/: waiting for it to end")
+                reported = True
             if time.monotonic() >= deadline:
                 raise ConflictError(
                     f"another command has been writing to {data}/ for {wait:.0f} s",

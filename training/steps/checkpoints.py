@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from orchard import layout
 from orchard.errors import IntegrityError, OrchardError
+from orchard.reporter import Reporter
 from orchard.store import ObjectStore
 from training.steps.parcels import fetch_unnamed, pack
 from training.workspace import CHECKPOINTS
@@ -21,7 +21,7 @@ __all__ = ["Follower", "restore"]
 LOOK_SECONDS = 0.5
 
 
-def restore(store: ObjectStore, run_id: str, root: Path, note: Callable[[str], None]) -> bool:
+def restore(store: ObjectStore, run_id: str, root: Path, reporter: Reporter) -> bool:
     """Bring a run's checkpoint into a folder, if there is one; one that cannot be read costs time only.
 
     Returns:
@@ -30,7 +30,7 @@ def restore(store: ObjectStore, run_id: str, root: Path, note: Callable[[str], N
     try:
         return fetch_unnamed(store, layout.run_checkpoint(run_id), root, (CHECKPOINTS,))
     except IntegrityError as error:
-        note(f"the run's checkpoint is of no use, training begins anew: {error.message}")
+        reporter.note(f"the run's checkpoint is of no use, training begins anew: {error.message}")
         return False
 
 
@@ -41,14 +41,14 @@ class Follower:
         store: where to.
         run_id: the run.
         root: the folder that training runs in.
-        note: is told when the store does not take it; the next epoch tries again.
+        reporter: reports that the store does not take it; the next epoch tries again.
     """
 
-    def __init__(self, store: ObjectStore, run_id: str, root: Path, note: Callable[[str], None]) -> None:
+    def __init__(self, store: ObjectStore, run_id: str, root: Path, reporter: Reporter) -> None:
         self._store = store
         self._key = layout.run_checkpoint(run_id)
         self._root = root
-        self._note = note
+        self._reporter = reporter
         self._seen = self._look()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="checkpoints", daemon=True)
@@ -86,7 +86,7 @@ class Follower:
         except FileNotFoundError:  # as above
             return
         except OrchardError as error:
-            self._note(f"the checkpoint did not reach the store: {error.message}")
+            self._reporter.note(f"the checkpoint did not reach the store: {error.message}")
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -46,9 +46,9 @@ def _train(work: Stepping, run: Run) -> Performed:
     params = work.root / PARAMS
     params.parent.mkdir(parents=True, exist_ok=True)
     params.write_text(work.project.params(work.wish.profile), encoding="utf-8")
-    if checkpoints.restore(work.store, work.run_id, work.root, work.note):
-        work.note("an earlier attempt left its checkpoint in the store")
-    with checkpoints.Follower(work.store, work.run_id, work.root, work.note):
+    if checkpoints.restore(work.store, work.run_id, work.root, work.reporter):
+        work.reporter.note("an earlier attempt left its checkpoint in the store")
+    with checkpoints.Follower(work.store, work.run_id, work.root, work.reporter):
         return _done(work.verb("train", "--params", PARAMS, "--set", f"data.name={_dataset(run)}"))
 
 
@@ -75,7 +75,9 @@ def _publish(work: Stepping, run: Run) -> Performed:
     forced = str(gate["reason"]) if gate.get("verdict") == "overridden" else ""
     for attempt in range(TRIES):
         if _has_moved(work, gate) and runs.recorded(work.store, work.run_id, "publish") is None:
-            work.note(f"{work.settings.channel} means another version than the gate compared with: gating again")
+            work.reporter.note(
+                f"{work.settings.channel} means another version than the gate compared with: gating again"
+            )
             work.pull(run)
             again = _gate(work, run, forced)
             if again[1] != "done":

@@ -11,6 +11,7 @@ from typing import Any
 from orchard import layout, runs
 from orchard.documents import FORMAT, canonical_json
 from orchard.errors import DataError, GateRefused, OrchardError
+from orchard.reporter import Reporter
 from orchard.runs import DatasetFixed, Ended, Parcel, Run
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
@@ -87,7 +88,7 @@ class Stepping:
         project: the project's files.
         runner: runs verbs.
         root: the folder that it works in.
-        note: says what goes on.
+        reporter: reports progress.
         before: how the steps before it ended.
     """
 
@@ -98,7 +99,7 @@ class Stepping:
     run_id: str
     project: Project
     runner: Runner
-    note: Callable[[str], None]
+    reporter: Reporter
     root: Path = Path()
     before: dict[str, Ended] = field(default_factory=dict)
 
@@ -131,7 +132,7 @@ def perform(
     wish: Wish,
     settings: Settings,
     performer: Performer,
-    note: Callable[[str], None],
+    reporter: Reporter,
     *,
     project: Project | None = None,
 ) -> Said:
@@ -142,7 +143,7 @@ def perform(
         wish: what it was asked for.
         settings: where the store is, whose run it is.
         performer: what the step does.
-        note: says what goes on.
+        reporter: reports progress.
         project: the project's files; None: where they usually are.
 
     Raises:
@@ -160,7 +161,7 @@ def perform(
     if kept is not None and not _may_end_otherwise(verb, wish, kept):
         return Said(kept, before=True)
     with Runner() as runner:
-        work = Stepping(step, wish, settings, store, run_id, project or Project(), runner, note)
+        work = Stepping(step, wish, settings, store, run_id, project or Project(), runner, reporter)
         work.before.update(_require_before(store, run_id, step))
         run = _begun(work)
         _require_own_folder(work.root, run_id)
@@ -241,7 +242,7 @@ def _begun(work: Stepping) -> Run:
             hint="a run id belongs to one run: give this one another ORCHARD_RUN_ID",
         )
     if begun.dataset is not None:
-        work.note(f"the run {work.run_id} is about version {begun.dataset.version} of {begun.dataset.name}")
+        work.reporter.note(f"the run {work.run_id} is about version {begun.dataset.version} of {begun.dataset.name}")
     return begun
 
 
@@ -289,4 +290,4 @@ def _keep_failure(work: Stepping, error: OrchardError) -> None:
         work.store.put(layout.run_failure(work.run_id, work.step.verb), canonical_json(document))
         _send_page(work)
     except OrchardError as second:
-        work.note(f"the reason did not reach the store: {second.message}")
+        work.reporter.note(f"the reason did not reach the store: {second.message}")

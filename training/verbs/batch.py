@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 from training.verbs.days import Day
 
 
@@ -26,7 +26,7 @@ from training.verbs.days import Day
     metavar="CODE",
     help="End with this exit code, and no error, where no version is on the channel yet.",
 )
-def batch(out: Output, *, day: str, skip_code: int | None) -> None:
+def batch(reporter: Reporter, *, day: str, skip_code: int | None) -> None:
     """Predict a day's photos with the version that the channel means.
 
     Reads batch/in/YYYY-MM-DD/… in the store and writes batch/out/YYYY-MM-DD/: predictions.parquet and predictions.csv
@@ -40,18 +40,18 @@ def batch(out: Output, *, day: str, skip_code: int | None) -> None:
     from training.batch.plan import NoVersion
 
     try:
-        found = predict_day(settings.load(), day, out)
+        found = predict_day(settings.load(), day, reporter)
     except NoVersion as error:
         if skip_code is None:
             raise
         reason = f"{error.message}: run retrain first; the day is not marked done, run it again then"
-        out.result({"day": day, "no_version": reason}, reason)
+        reporter.result({"day": day, "no_version": reason}, reason)
         click.get_current_context().exit(skip_code)
     document = {**found.done, "before": found.before, "page": layout.batch_output(day, "index.html")}
-    out.result(document, _text(out, document))
+    reporter.result(document, _text(reporter, document))
 
 
-def _text(out: Output, document: dict[str, Any]) -> str:
+def _text(reporter: Reporter, document: dict[str, Any]) -> str:
     day, version = document["day"], f"version {document['version']} of {document['model']}"
     if not document["photos"]:
         line = f"{day}: no photos"
@@ -61,4 +61,4 @@ def _text(out: Output, document: dict[str, Any]) -> str:
         line = f"{line}; done before, it is not done again"
     tail = f"{document['unsure']} unsure, {document['refused']} refused; the page: {document['page']}"
     rows = [[label, number] for label, number in document["counts"].items()]
-    return "\n".join([*([out.table(["label", "photos"], rows), ""] if rows else []), line, tail])
+    return "\n".join([*([reporter.table(["label", "photos"], rows), ""] if rows else []), line, tail])

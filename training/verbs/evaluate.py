@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 
 @verb(
@@ -22,7 +22,7 @@ from orchard.cli.verb import verb
     show_default=True,
     help="The parameters; the section evaluate is read.",
 )
-def evaluate(out: Output, *, params: Path) -> None:
+def evaluate(reporter: Reporter, *, params: Path) -> None:
     """Judge the candidate on every test photo, once each.
 
     Asks the exported model of artifacts/candidate itself (bytes in, labels out) and writes to artifacts/evaluation:
@@ -36,14 +36,14 @@ def evaluate(out: Output, *, params: Path) -> None:
 
     options = assessment.read_options(parameters.load(params).evaluate)
     workspace = Workspace()
-    document = assessment.evaluate(workspace, options, out)
+    document = assessment.evaluate(workspace, options, reporter)
     page = str(workspace.evaluation / PAGE)
     metrics = flatten(document)
     result = {"metrics": metrics, "latency_ms": document["latency_ms"], "page": page}
-    out.result(result, _text(out, document, page))
+    reporter.result(result, _text(reporter, document, page))
 
 
-def _text(out: Output, document: dict[str, Any], page: str) -> str:
+def _text(reporter: Reporter, document: dict[str, Any], page: str) -> str:
     from training.pages import percent
 
     simple = (document["baseline"] or {}).get("slices", {})
@@ -58,5 +58,5 @@ def _text(out: Output, document: dict[str, Any], page: str) -> str:
         for name, part in document["slices"].items()
         if part["n"]
     ]
-    table = out.table(["photos", "right", "accuracy", "worst class", "nearest photo"], rows)
+    table = reporter.table(["photos", "right", "accuracy", "worst class", "nearest photo"], rows)
     return f"{table}\nthe page: {page}"

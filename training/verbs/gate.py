@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from training.gating import Judged
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The parameters; the section gate holds the bars.",
 )
-def gate(out: Output, *, override_reason: str | None, params: Path) -> None:
+def gate(reporter: Reporter, *, override_reason: str | None, params: Path) -> None:
     """Decide whether the candidate may be published, and say why on one page.
 
     Holds artifacts/evaluation against the bars of params.yaml and against the version that the channel means, on the
@@ -52,11 +52,11 @@ def gate(out: Output, *, override_reason: str | None, params: Path) -> None:
     bars = read_bars(parameters.load(params).gate)
     found = settings.load()
     channel = Registry.open(found).channel(found.channel) if found.store_url else None
-    judged = gating.gate(workspace, bars, channel, out, override_reason=override_reason)
+    judged = gating.gate(workspace, bars, channel, reporter, override_reason=override_reason)
     page = workspace.gate / gating.PAGE
-    out.result({**judged.document, "page": str(page)}, _text(judged, page))
+    reporter.result({**judged.document, "page": str(page)}, _text(judged, page))
     if judged.verdict.verdict == "refused":
-        if out.as_json:  # the document has said it all, and there is only one
+        if reporter.as_json:  # the document has said it all, and there is only one
             click.get_current_context().exit(GateRefused.exit_code)
         raise GateRefused(
             f"the gate refuses the candidate: {judged.verdict.reason}",

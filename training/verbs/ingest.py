@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 from training.verbs.days import Day
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     help="What photos and classes may be.",
 )
 def ingest(
-    out: Output,
+    reporter: Reporter,
     *,
     sources: tuple[Path, ...],
     no_push: bool,
@@ -86,8 +86,8 @@ def ingest(
     found = settings.load()
     request = _request(sources, found, day, options)
     if day is None:
-        _print(*_run(request, None if no_push else found, out), out)
-    elif not _ingest_day(request, found, day, options["split"], out) and skip_code is not None:
+        _print(*_run(request, None if no_push else found, reporter), reporter)
+    elif not _ingest_day(request, found, day, options["split"], reporter) and skip_code is not None:
         click.get_current_context().exit(skip_code)
 
 
@@ -126,16 +126,16 @@ def _request(sources: tuple[Path, ...], found: Settings, day: str | None, option
     )
 
 
-def _ingest_day(request: Request, found: Settings, day: str, split: str | None, out: Output) -> bool:
+def _ingest_day(request: Request, found: Settings, day: str, split: str | None, reporter: Reporter) -> bool:
     """Ingest a day and print what came of it; returns whether there is something new."""
     from training.ingest.daily import ingest_day
 
-    done = ingest_day(found, request, day, split or "train", out)
+    done = ingest_day(found, request, day, split or "train", reporter)
     more = {"day": day, "nothing_new": done.nothing_new or None}
     if done.outcome is None:
-        out.result({"dataset": request.dataset, **more}, done.nothing_new)
+        reporter.result({"dataset": request.dataset, **more}, done.nothing_new)
     else:
-        _print(done.outcome, done.released, out, more)
+        _print(done.outcome, done.released, reporter, more)
     return not done.nothing_new
 
 
@@ -151,7 +151,7 @@ def _classes(listed: str | None, path: Path | None) -> tuple[str, ...] | None:
     return names
 
 
-def _run(request: Request, settings: Settings | None, out: Output) -> tuple[Outcome, Released | None]:
+def _run(request: Request, settings: Settings | None, reporter: Reporter) -> tuple[Outcome, Released | None]:
     """Ingest and, unless `settings` is None, release: under one lock, and the store is asked before the work begins."""
     from orchard.store import open_store
     from training.ingest import staging
@@ -159,17 +159,17 @@ def _run(request: Request, settings: Settings | None, out: Output) -> tuple[Outc
     from training.ingest.release import check_lineage, release
 
     folder = DATA / request.dataset
-    with staging.locked(DATA, out.note):
+    with staging.locked(DATA, reporter):
         if settings is not None:
             check_lineage(open_store(settings), folder)
-        outcome = ingest(request, out)
+        outcome = ingest(request, reporter)
         if settings is None:
             return outcome, None
-        with out.status(f"bringing {folder}/ to the store"):
+        with reporter.status(f"bringing {folder}/ to the store"):
             return outcome, release(settings, folder, outcome.index)
 
 
-def _print(outcome: Outcome, released: Released | None, out: Output, more: dict[str, Any] | None = None) -> None:
+def _print(outcome: Outcome, released: Released | None, reporter: Reporter, more: dict[str, Any] | None = None) -> None:
     from training.ingest import report
     from training.ingest.ingest import REPORT
 
@@ -193,4 +193,4 @@ def _print(outcome: Outcome, released: Released | None, out: Output, more: dict[
         "report": str(REPORT),
         **(more or {}),
     }
-    out.result(document, report.summary(findings, index, outcome.shards_added, document["version"], out))
+    reporter.result(document, report.summary(findings, index, outcome.shards_added, document["version"], reporter))

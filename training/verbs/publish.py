@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 
 @verb(
     extra="training",
     examples="orchard publish\norchard publish --json | jq .version\nORCHARD_RUN_ID=nightly-2024-05-01 orchard publish",
 )
-def publish(out: Output) -> None:
+def publish(reporter: Reporter) -> None:
     """Publish the candidate as the model's next version, signed.
 
     Only what the gate accepted, or what somebody accepted for a written reason, and only if candidate, evaluation and
@@ -25,11 +25,11 @@ def publish(out: Output) -> None:
 
     found = settings.load()
     registry = Registry.open(found, sign=True)
-    with out.status(f"publishing to {registry.store.name}"):
+    with reporter.status(f"publishing to {registry.store.name}"):
         outcome = publishing.publish(Workspace(), registry, found.channel, runs.actor(found), found.run_id)
     said = outcome.said
     name = f"version {said['version']} of {said['model']}"
     text = f"{name} in {said['store']}: {said['manifest']}"
     if not outcome.created:
         text = f"{name} has this content already, in {said['store']}: {said['manifest']}"
-    out.result({**said, "created": outcome.created}, text)
+    reporter.result({**said, "created": outcome.created}, text)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 
 @verb(
@@ -18,7 +18,7 @@ from orchard.cli.verb import verb
 )
 @click.option("--version", type=click.IntRange(min=1), help="Which version. Default: the current one.")
 @click.option("--dataset", help="The dataset's name. Default: ORCHARD_DATASET.")
-def pull(out: Output, *, version: int | None, dataset: str | None) -> None:
+def pull(reporter: Reporter, *, version: int | None, dataset: str | None) -> None:
     """Bring a published dataset here: exactly its photos, every byte checked.
 
     Reads the version in the store, writes data/NAME.dvc, fetches into data/NAME/ what is not here yet and compares
@@ -27,12 +27,12 @@ def pull(out: Output, *, version: int | None, dataset: str | None) -> None:
     from orchard import settings
     from orchard.layout import require_name
     from training.project import DATA
-    from training.pulling import pull as bring
+    from training.pulling import pull as pull_dataset
 
     found = settings.load()
     name = require_name(dataset or found.dataset)
-    with out.status(f"fetching {DATA / name}/"):
-        pulled = bring(found, DATA / name, version, out.note)
+    with reporter.status(f"fetching {DATA / name}/"):
+        pulled = pull_dataset(found, DATA / name, version, reporter)
     index = pulled.index
     size = sum(shard.bytes for shard in index.shards)
     document = {
@@ -46,7 +46,7 @@ def pull(out: Output, *, version: int | None, dataset: str | None) -> None:
         "folder": str(DATA / name),
     }
     what = f"{pulled.fetched} objects fetched" if pulled.fetched else "all of it was here"
-    out.result(
+    reporter.result(
         document,
         f"{DATA / name}/ is version {pulled.version} of {name}: {index.rows} photos in {len(index.shards)} shards "
         f"({size / 1e6:.1f} MB), checked; {what}",

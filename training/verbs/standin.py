@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 
 @verb(
@@ -22,7 +22,7 @@ from orchard.cli.verb import verb
 @click.option("--classes", default=8, show_default=True, help="How many kinds of fruit, 2 to 36.")
 @click.option("--photos", default=2000, show_default=True, help="How many photos in all.")
 @click.option("--seed", default=0, show_default=True, help="The same seed draws the same photos, byte for byte.")
-def standin(out: Output, *, folder: Path, classes: int, photos: int, seed: int) -> None:
+def standin(reporter: Reporter, *, folder: Path, classes: int, photos: int, seed: int) -> None:
     """Draw stand-in photos, for machines without real ones.
 
     Writes DIR/Training/<class>/*.jpg and DIR/Test/<class>/*.jpg: drawn fruit on a turntable, 100×100 pixels, Test being
@@ -31,9 +31,9 @@ def standin(out: Output, *, folder: Path, classes: int, photos: int, seed: int) 
     """
     from training.standin import generate
 
-    with out.status(f"drawing {photos} photos of {classes} classes"):
+    with reporter.status(f"drawing {photos} photos of {classes} classes"):
         counts = generate(folder, count=classes, photos=photos, seed=seed)
     totals = {split: sum(by_class.values()) for split, by_class in counts.items()}
     document = {"folder": str(folder), "classes": sorted(counts["Training"]), "counts": counts, "seed": seed}
     text = f"drew {totals['Training']} Training and {totals['Test']} Test photos of {classes} classes in {folder}/"
-    out.result(document, f"{text}\nnext: orchard ingest {folder} --dataset standin")
+    reporter.result(document, f"{text}\nnext: orchard ingest {folder} --dataset standin")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
 from orchard.errors import GateRefused, OrchardError
+from orchard.reporter import Reporter
 from training.verbs.days import Day
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ _DAY = click.option(
 )
 
 
-def _perform(out: Output, name: str, project: Path | None, wish: dict[str, Any], skip: int | None = None) -> None:
+def _perform(
+    reporter: Reporter, name: str, project: Path | None, wish: dict[str, Any], skip: int | None = None
+) -> None:
     """Do the step, print how it ended, and end with the exit code that says it."""
     from orchard import settings
     from training.steps import summary
@@ -87,13 +89,13 @@ def _perform(out: Output, name: str, project: Path | None, wish: dict[str, Any],
     found = settings.load()
     last = partial(summary.end_with, found.step_summary, name)
     try:
-        said = perform(name, Wish(**wish), found, PERFORMERS[name], out.note, project=Project(places))
+        said = perform(name, Wish(**wish), found, PERFORMERS[name], reporter, project=Project(places))
     except OrchardError as error:
         refused = isinstance(error, GateRefused) and skip is not None
         last(skip or 0 if refused else error.exit_code, error.message if refused else summary.failure(error))
         if refused:
-            _leave(error.message, skip or 0)
-        if isinstance(error, StepFailed) and not out.as_json:
+            _exit_with(error.message, skip or 0)
+        if isinstance(error, StepFailed) and not reporter.as_json:
             click.get_current_context().exit(error.exit_code)  # the log ends with what the verb said of it
         raise
     ended = said.ended
@@ -104,22 +106,22 @@ def _perform(out: Output, name: str, project: Path | None, wish: dict[str, Any],
         ended.reason or said.line or f"{name}: {when}",
         summary.links(name, str(found.run_id), ended, wish.get("day")),
     )
-    _tell(out, name, said, f"{name}: {ended.outcome} {when}")
+    _print_ended(reporter, name, said, f"{name}: {ended.outcome} {when}")
     if ended.outcome != "done":
-        _leave(ended.reason, code)
+        _exit_with(ended.reason, code)
 
 
 _CODES = {"refused": GateRefused.exit_code, "skipped": 0, "superseded": 0}
 """Exit codes of steps that ended well and did not do what they are for, where no other was asked for."""
 
 
-def _tell(out: Output, name: str, said: Said, text: str) -> None:
+def _print_ended(reporter: Reporter, name: str, said: Said, text: str) -> None:
     from orchard.documents import encode
 
-    out.result({"step": name, "before": said.before, **encode(said.ended)}, text)
+    reporter.result({"step": name, "before": said.before, **encode(said.ended)}, text)
 
 
-def _leave(reason: str, code: int) -> None:
+def _exit_with(reason: str, code: int) -> None:
     """End without an error: the reason is the last line, and the exit code is the one that was asked for."""
     click.echo(reason, err=True)
     click.get_current_context().exit(code)
@@ -137,9 +139,9 @@ def _leave(reason: str, code: int) -> None:
         help="What the run learns from; fixed by its first step.",
     ),
 )
-def validate(out: Output, *, version: int | None, project: Path | None) -> None:
+def validate(reporter: Reporter, *, version: int | None, project: Path | None) -> None:
     """Begin a run: fix the dataset's version, bring it here and hold it against its schema."""
-    _perform(out, "validate", project, {"version": version})
+    _perform(reporter, "validate", project, {"version": version})
 
 
 @_command(
@@ -152,15 +154,15 @@ def validate(out: Output, *, version: int | None, project: Path | None) -> None:
         help="Lay params.NAME.yaml over params.yaml; full is params.yaml itself.",
     ),
 )
-def train(out: Output, *, profile: str, project: Path | None) -> None:
+def train(reporter: Reporter, *, profile: str, project: Path | None) -> None:
     """Train on the run's dataset; goes on where an earlier attempt was ended, wherever that was."""
-    _perform(out, "train", project, {"profile": profile or "full"})
+    _perform(reporter, "train", project, {"profile": profile or "full"})
 
 
 @_command(f"{_RUN}orchard step evaluate")
-def evaluate(out: Output, *, project: Path | None) -> None:
+def evaluate(reporter: Reporter, *, project: Path | None) -> None:
     """Judge the run's candidate on every test photo."""
-    _perform(out, "evaluate", project, {})
+    _perform(reporter, "evaluate", project, {})
 
 
 @_command(
@@ -168,15 +170,15 @@ def evaluate(out: Output, *, project: Path | None) -> None:
     click.option("--force", default="", metavar="REASON", help="Accept a refused candidate; kept for ever."),
     _SKIP,
 )
-def gate(out: Output, *, force: str, skip_code: int | None, project: Path | None) -> None:
+def gate(reporter: Reporter, *, force: str, skip_code: int | None, project: Path | None) -> None:
     """Decide whether the run's candidate may be published. Refused: exit code 5, or the one of --skip-code."""
-    _perform(out, "gate", project, {"force": force}, skip_code)
+    _perform(reporter, "gate", project, {"force": force}, skip_code)
 
 
 @_command(f"{_RUN}orchard step publish", _SKIP)
-def publish(out: Output, *, skip_code: int | None, project: Path | None) -> None:
+def publish(reporter: Reporter, *, skip_code: int | None, project: Path | None) -> None:
     """Publish the run's candidate; gates again first where the channel has moved since."""
-    _perform(out, "publish", project, {}, skip_code)
+    _perform(reporter, "publish", project, {}, skip_code)
 
 
 @_command(
@@ -184,9 +186,9 @@ def publish(out: Output, *, skip_code: int | None, project: Path | None) -> None
     click.option("--why", default="", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]"),
     _SKIP,
 )
-def promote(out: Output, *, why: str, skip_code: int | None, project: Path | None) -> None:
+def promote(reporter: Reporter, *, why: str, skip_code: int | None, project: Path | None) -> None:
     """Make the channel mean the run's version, unless a newer one is live by now: that stays."""
-    _perform(out, "promote", project, {"why": why}, skip_code)
+    _perform(reporter, "promote", project, {"why": why}, skip_code)
 
 
 @_command(
@@ -197,7 +199,7 @@ def promote(out: Output, *, why: str, skip_code: int | None, project: Path | Non
     _SKIP,
 )
 def ingest(
-    out: Output,
+    reporter: Reporter,
     *,
     day: str,
     split: str | None,
@@ -208,19 +210,19 @@ def ingest(
     """Bring a day's new photos into the dataset. Nothing new: exit code 0, or the one of --skip-code."""
     split_option = ("--split", split) if split else ()
     refused_option = ("--max-refused", str(max_refused)) if max_refused is not None else ()
-    _perform(out, "ingest", project, {"day": day, "more": (*split_option, *refused_option)}, skip_code)
+    _perform(reporter, "ingest", project, {"day": day, "more": (*split_option, *refused_option)}, skip_code)
 
 
 @_command(f"{_RUN}orchard step batch --day 2026-11-24 --skip-code 99", _DAY, _SKIP)
-def batch(out: Output, *, day: str, skip_code: int | None, project: Path | None) -> None:
+def batch(reporter: Reporter, *, day: str, skip_code: int | None, project: Path | None) -> None:
     """Predict a day's photos. No version on the channel yet: exit code 0, or the one of --skip-code; it may be run again."""
-    _perform(out, "batch", project, {"day": day}, skip_code)
+    _perform(reporter, "batch", project, {"day": day}, skip_code)
 
 
 @_command(
     f"{_RUN}orchard step housekeeping --dry-run",
     click.option("--dry-run", is_flag=True, help="Only say what would be deleted."),
 )
-def housekeeping(out: Output, *, dry_run: bool, project: Path | None) -> None:
+def housekeeping(reporter: Reporter, *, dry_run: bool, project: Path | None) -> None:
     """Delete what nobody needs any more."""
-    _perform(out, "housekeeping", project, {"more": ("--dry-run",) if dry_run else ()})
+    _perform(reporter, "housekeeping", project, {"more": ("--dry-run",) if dry_run else ()})

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 
 @verb(
@@ -24,7 +24,7 @@ from orchard.cli.verb import verb
     help="The parameters: what the model is and how it learns.",
 )
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A parameter for this run alone.")
-def train(out: Output, *, params: Path, overrides: tuple[str, ...]) -> None:
+def train(reporter: Reporter, *, params: Path, overrides: tuple[str, ...]) -> None:
     """Train a network on a dataset's photos and export it to artifacts/candidate.
 
     Reads data/NAME, where NAME is data.name of the parameters. Part of the training photos, whole arcs of each
@@ -43,12 +43,12 @@ def train(out: Output, *, params: Path, overrides: tuple[str, ...]) -> None:
     from training.workspace import Workspace
 
     workspace = Workspace()
-    document = training.train(found, workspace, out)
+    document = training.train(found, workspace, reporter)
     best = training.read_curves(workspace.candidate)[document["best_epoch"] - 1]
     result = {name: document[name] for name in ("dataset", "params_digest", "parameters", "epochs_run", "best_epoch")}
     result |= {"seconds": document["seconds"], "peak_rss_bytes": document["peak_rss_bytes"]}
     result |= {"val_loss": best.val_loss, "val_accuracy": best.val_accuracy, "candidate": str(workspace.candidate)}
-    out.result(result, _text(result))
+    reporter.result(result, _text(result))
 
 
 def _text(result: dict[str, Any]) -> str:

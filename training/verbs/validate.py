@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 
 
 @verb(
@@ -22,7 +22,7 @@ from orchard.cli.verb import verb
     show_default=True,
     help="What a dataset must be.",
 )
-def validate(out: Output, *, dataset: str | None, schema: Path) -> None:
+def validate(reporter: Reporter, *, dataset: str | None, schema: Path) -> None:
     """Hold a dataset against its schema: classes, counts, balance, sizes, overlap, checksums.
 
     Writes artifacts/validation/validation.json and page.html, whatever it finds; ends with exit code 4 if a rule is
@@ -34,7 +34,7 @@ def validate(out: Output, *, dataset: str | None, schema: Path) -> None:
     from training.validation import validate as validation
 
     name = dataset or settings.load().dataset
-    with out.status(f"reading {DATA / name}/"):
+    with reporter.status(f"reading {DATA / name}/"):
         found = validation.validate(DATA / name, schema)
     validation.write(found)
     page = validation.OUTPUT / "page.html"
@@ -42,8 +42,8 @@ def validate(out: Output, *, dataset: str | None, schema: Path) -> None:
     if not found.passed:
         broken = "\n".join(f"  {item.rule}: {item.message}" for item in found.errors)
         for remark in remarks:
-            out.note(remark)
+            reporter.note(remark)
         raise DataError(f"the dataset {name!r} breaks rules of {schema}:\n{broken}", hint=f"{page} says what to do")
     photos, classes = found.index.rows, len(found.index.classes)
     text = f"the dataset {name!r} keeps every rule: {photos} photos of {classes} classes"
-    out.result(found.document, "\n".join([text, *remarks, f"page: {page}"]))
+    reporter.result(found.document, "\n".join([text, *remarks, f"page: {page}"]))

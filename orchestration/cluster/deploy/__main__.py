@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from orchard.cli import main as run_command
-from orchard.cli.output import Output
 from orchard.cli.verb import verb
+from orchard.reporter import Reporter
 from orchestration.cluster.deploy.place import Place
 
 FOLDER = Path(".orchard/cluster")
@@ -39,7 +39,7 @@ def deploy() -> None:
 @click.option("--airflow", "with_airflow", is_flag=True, help="Airflow too, which then runs the loop.")
 @_placed
 def up(
-    out: Output, *, data: str | None, values: tuple[str, ...], no_build: bool, with_airflow: bool, **where: str
+    reporter: Reporter, *, data: str | None, values: tuple[str, ...], no_build: bool, with_airflow: bool, **where: str
 ) -> None:
     """Cluster if none, images, chart, photos, a training Job, the version live, a photo answered."""
     from orchestration.cluster.deploy.loop import deploy
@@ -49,7 +49,7 @@ def up(
     folder = FOLDER.absolute() / place.namespace
     done = deploy(place, data=data, folder=folder, values=options, build=not no_build, airflow=with_airflow)
     document = {"version": done.version, "predictions": done.predictions, "seconds": done.seconds}
-    out.result({**document, **where}, _ending(done.predictions[0]["path"], sum(done.seconds.values()), where))
+    reporter.result({**document, **where}, _ending(done.predictions[0]["path"], sum(done.seconds.values()), where))
 
 
 def _ending(photo: str, seconds: float, where: dict[str, str]) -> str:
@@ -70,7 +70,7 @@ def _ending(photo: str, seconds: float, where: dict[str, str]) -> str:
 @verb(examples="make undeploy\nmake undeploy ALL=1")
 @click.option("--all", "everything", is_flag=True, help="The kind cluster and its registry too.")
 @_placed
-def down(out: Output, *, everything: bool, **where: str) -> None:
+def down(reporter: Reporter, *, everything: bool, **where: str) -> None:
     """Remove the release and all that it made; photos, models and keys in it are gone then."""
     from orchestration.cluster.deploy.installing import remove
     from orchestration.cluster.deploy.place import CHECKOUT, run
@@ -81,12 +81,12 @@ def down(out: Output, *, everything: bool, **where: str) -> None:
         gone = [f"the cluster of {place.context}"]
     else:
         gone = remove(place)
-    out.result({"removed": gone}, f"removed: {', '.join(gone)}" if gone else "there was nothing to remove")
+    reporter.result({"removed": gone}, f"removed: {', '.join(gone)}" if gone else "there was nothing to remove")
 
 
 @verb(examples="make logs")
 @_placed
-def logs(out: Output, **where: str) -> None:
+def logs(reporter: Reporter, **where: str) -> None:
     """Show what sync and the model server say, and go on until Ctrl-C."""
     import os
 
@@ -101,30 +101,30 @@ def logs(out: Output, **where: str) -> None:
 @verb(examples="make evidence\nmake evidence DIR=/tmp/evidence")
 @click.option("--dir", "folder", type=click.Path(file_okay=False, path_type=Path), default=FOLDER / "evidence")
 @_placed
-def evidence(out: Output, *, folder: Path, **where: str) -> None:
+def evidence(reporter: Reporter, *, folder: Path, **where: str) -> None:
     """Write all that the cluster knows of the release into a folder."""
     from orchestration.cluster.deploy.evidence import collect
 
     written = collect(Place(**where), folder)
-    out.result({"files": [str(path) for path in written]}, f"{len(written)} files in {folder}")
+    reporter.result({"files": [str(path) for path in written]}, f"{len(written)} files in {folder}")
 
 
 @verb(examples="make port-forward\nmake port-forward PORT=9501")
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="Of this machine.")
 @_placed
-def port_forward(out: Output, *, port: int, **where: str) -> None:
+def port_forward(reporter: Reporter, *, port: int, **where: str) -> None:
     """Bring the model server to a port of this machine until Ctrl-C; it comes again when its pod goes."""
     from orchestration.cluster.deploy.forwarding import keep_forwarding
 
     place = Place(**where)
     for url in keep_forwarding(place, f"service/{place.fullname}-serving", 8501, port):
-        out.note(f"the model server is at {url}; Ctrl-C ends it")
+        reporter.note(f"the model server is at {url}; Ctrl-C ends it")
 
 
 @verb(examples="make airflow\nmake airflow PORT=9080")
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Of this machine.")
 @_placed
-def airflow(out: Output, *, port: int, **where: str) -> None:
+def airflow(reporter: Reporter, *, port: int, **where: str) -> None:
     """Bring Airflow's page to a port of this machine until Ctrl-C, and say how to log in."""
     from orchestration.cluster.deploy.airflow import password_command, reach_airflow
     from orchestration.cluster.deploy.forwarding import keep_forwarding
@@ -132,7 +132,7 @@ def airflow(out: Output, *, port: int, **where: str) -> None:
     place = Place(**where)
     with reach_airflow(place):  # it is there
         for url in keep_forwarding(place, f"service/{place.fullname}-airflow", 8080, port):
-            out.note(f"Airflow is at {url}, as admin; the password: {password_command(place)}\nCtrl-C ends it")
+            reporter.note(f"Airflow is at {url}, as admin; the password: {password_command(place)}\nCtrl-C ends it")
 
 
 @verb(examples='make retrain\nmake retrain PROFILE=short VERSION=3 FORCE="the new class is worth it"')
@@ -141,7 +141,7 @@ def airflow(out: Output, *, port: int, **where: str) -> None:
 @click.option("--force", metavar="REASON", help="Publish although the gate refuses; the reason is kept.")
 @click.option("--run", help="The run's id; of one that is there already: follow it.  [default: made up]")
 @_placed
-def retrain(out: Output, *, run: str | None, **options: str | None) -> None:
+def retrain(reporter: Reporter, *, run: str | None, **options: str | None) -> None:
     """Let Airflow train a new version, and follow the run to its end.
 
     Ends with 5 when the gate refused, and with 1 when a task failed.
@@ -149,15 +149,15 @@ def retrain(out: Output, *, run: str | None, **options: str | None) -> None:
     from orchestration.cluster.deploy.retraining import retrain as begin
 
     place = Place(**{name: str(options.pop(name)) for name in ("release", "namespace", "context")})
-    found = begin(place, {name: value for name, value in options.items() if value}, run, out)
-    out.result(found.document, found.text)
+    found = begin(place, {name: value for name, value in options.items() if value}, run, reporter)
+    reporter.result(found.document, found.text)
     sys.exit(found.code)
 
 
 @verb(examples="make predict PHOTO=photo.jpg")
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO…")
 @_placed
-def predict(out: Output, *, photos: tuple[str, ...], **where: str) -> None:
+def predict(reporter: Reporter, *, photos: tuple[str, ...], **where: str) -> None:
     """Ask the model server in the cluster what is on photos."""
     import os
 
@@ -167,7 +167,7 @@ def predict(out: Output, *, photos: tuple[str, ...], **where: str) -> None:
     place = Place(**where)
     with forward(place, f"service/{place.fullname}-serving", 8501) as url:
         os.environ["ORCHARD_SERVER_URL"] = url
-        ask.main([*photos, *(["--json"] if out.as_json else [])], standalone_mode=False)
+        ask.main([*photos, *(["--json"] if reporter.as_json else [])], standalone_mode=False)
 
 
 @verb(examples="make doctor")
@@ -180,7 +180,7 @@ def predict(out: Output, *, photos: tuple[str, ...], **where: str) -> None:
     help="Where the registry should listen.",
 )
 @_placed
-def doctor(out: Output, *, registry_port: int, **where: str) -> None:
+def doctor(reporter: Reporter, *, registry_port: int, **where: str) -> None:
     """Say what is wrong with the deployment, a sentence each, and what to do; exit code 1 if anything is."""
     from dataclasses import asdict
 
@@ -188,7 +188,7 @@ def doctor(out: Output, *, registry_port: int, **where: str) -> None:
 
     found = examine(Place(**where), registry_port)
     text = "\n".join(f"- {item.wrong}\n  fix: {item.remedy}" for item in found) or "nothing is wrong that I can see"
-    out.result({"findings": [asdict(item) for item in found]}, text)
+    reporter.result({"findings": [asdict(item) for item in found]}, text)
     if found:
         sys.exit(1)
 

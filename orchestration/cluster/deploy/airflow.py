@@ -211,14 +211,14 @@ def reach_airflow(place: Place) -> Iterator[Airflow]:
         airflow.close()
 
 
-def follow(airflow: Airflow, dag: str, run: str, tell: Callable[[str, str, float], None]) -> dict[str, Any]:
+def follow(airflow: Airflow, dag: str, run: str, on_change: Callable[[str, str, float], None]) -> dict[str, Any]:
     """Follow a run to its end.
 
     Args:
         airflow: whose.
         dag: the DAG's id.
         run: the run's id.
-        tell: called whenever a task is in another state, with the task, its state, and the seconds since it began.
+        on_change: called whenever a task is in another state, with the task, its state, and the seconds since it began.
 
     Returns:
         The run, as Airflow tells of it; its state is one of `OVER`.
@@ -230,7 +230,7 @@ def follow(airflow: Airflow, dag: str, run: str, tell: Callable[[str, str, float
             state = str(task["state"] or "waiting")
             shown = "running" if state in ("queued", "scheduled", "deferred") else state
             if shown != told.get(task["task_id"]) and (shown != "waiting" or state in _STEPS):
-                tell(task["task_id"], shown, float(task.get("duration") or 0.0))
+                on_change(task["task_id"], shown, float(task.get("duration") or 0.0))
                 told[task["task_id"]] = shown
         if found["state"] in OVER:
             return found

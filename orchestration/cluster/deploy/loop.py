@@ -227,7 +227,7 @@ def _asked(steps: _Timed, place: Place, source: Source, paths: tuple[Path, ...])
             photo = steps.folder / "unseen" / f"{truth}-{archive}.jpg"
             photo.parent.mkdir(exist_ok=True)
             photo.write_bytes(body)
-            output, seconds = steps.run("predict", str(photo), "--label", CHANNEL, "--json")
+            output, seconds = steps.run("predict", str(photo), "--channel", CHANNEL, "--json")
             answer: dict[str, Any] = json.loads(output)["predictions"][0]
             said = f"{answer['label']}, {100 * answer['probability']:.1f} %"
             steps.tell("predict", f"{said} (a photo of {truth} from {archive} that training never saw)", seconds)

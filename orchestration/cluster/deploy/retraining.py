@@ -17,7 +17,7 @@ from orchestration.names import run_id
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchard.cli.output import Output
+    from orchard.reporter import Reporter
     from orchard.runs import Ended
     from orchard.store import ObjectStore
 
@@ -64,14 +64,14 @@ def ended_steps(place: Place, dag: str, run: str) -> dict[str, Ended]:
     return {verb: ended for verb, ended in found.items() if ended is not None}
 
 
-def retrain(place: Place, options: Mapping[str, str], run: str | None, out: Output) -> Retrained:
+def retrain(place: Place, options: Mapping[str, str], run: str | None, reporter: Reporter) -> Retrained:
     """Begin a run, unless there is one of that name, and follow it.
 
     Args:
         place: the release.
         options: parameters of the DAG.
         run: the run's id; None: made up.
-        out: gets a line for each change.
+        reporter: prints a line for each change.
 
     Raises:
         ClusterError: the release has no Airflow, or Airflow does not take the parameters.
@@ -79,13 +79,13 @@ def retrain(place: Place, options: Mapping[str, str], run: str | None, out: Outp
     name = run or f"make__{datetime.now(UTC):%Y%m%dT%H%M%S}"
     with reach_airflow(place) as airflow:
         airflow.begin(DAG, options, name)
-        out.note(f"run {name} of {DAG}; to follow it again: make retrain RUN={name}")
+        reporter.note(f"run {name} of {DAG}; to follow it again: make retrain RUN={name}")
 
-        def tell(task: str, state: str, seconds: float) -> None:
+        def show(task: str, state: str, seconds: float) -> None:
             time = f"{seconds:6.1f} s" if seconds else " " * 8
-            out.note(f"{task:<10} {time}  {_MARKS.get(state, state)}")
+            reporter.note(f"{task:<10} {time}  {_MARKS.get(state, state)}")
 
-        found = follow(airflow, DAG, name, tell)
+        found = follow(airflow, DAG, name, show)
         if found["state"] == "failed":
             (worst, *_) = [item for item in airflow.tasks(DAG, name) if item["state"] == "failed"] or [{}]
             said = airflow.log(DAG, name, worst["task_id"], int(worst["try_number"])) if worst else []

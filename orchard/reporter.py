@@ -1,0 +1,109 @@
+"""What a program prints: one result on stdout (text for people, JSON for programs), progress and notes on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Reporter", "is_interactive", "wants_colour"]
+
+T = TypeVar("T")
+
+
+def is_interactive(stream: IO[str]) -> bool:
+    """Return whether a stream is a terminal that moves its cursor: TERM=dumb does not."""
+    return stream.isatty() and os.environ.get("TERM", "") not in {"dumb", "unknown"}
+
+
+def wants_colour(stream: IO[str]) -> bool:
+    """Return whether colour may be written to a stream: on a terminal, unless NO_COLOR is set (no-color.org)."""
+    return is_interactive(stream) and not os.environ.get("NO_COLOR")
+
+
+class Reporter:
+    """Prints a program's result, notes and progress.
+
+    Args:
+        as_json: print the result as one JSON document; notes and progress then only on a terminal.
+        json_file: a file that gets the JSON document too, whatever is printed.
+    """
+
+    def __init__(self, *, as_json: bool = False, json_file: Path | None = None) -> None:
+        self.as_json = as_json
+        self.json_file = json_file
+        self.quiet = as_json and not sys.stderr.isatty()
+
+    @classmethod
+    def silent(cls) -> Self:
+        """Return a reporter that prints no notes and no progress, for callers that want none."""
+        made = cls()
+        made.quiet = True
+        return made
+
+    def _is_animated(self) -> bool:
+        return not self.quiet and is_interactive(sys.stderr)
+
+    def _console(self) -> Console:
+        from rich.console import Console  # rich takes 50 ms to import and many calls print nothing through it
+
+        return Console(stderr=True, highlight=False, soft_wrap=True)  # and heeds NO_COLOR
+
+    def note(self, text: str) -> None:
+        """Print a line about progress, for a person."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def result(self, document: dict[str, Any], text: str | None = None) -> None:
+        """Print the result: `document` with --json, else `text` (or the document, indented)."""
+        if self.json_file is not None:
+            self.json_file.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        if self.as_json:
+            print(json.dumps(document, ensure_ascii=False), flush=True)
+        else:
+            print(json.dumps(document, ensure_ascii=False, indent=2) if text is None else text, flush=True)
+
+    def table(self, columns: list[str], rows: Iterable[Iterable[object]]) -> str:
+        """Lay out rows as a plain table for `result`."""
+        cells = [columns, *[[str(cell) for cell in row] for row in rows]]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+        )
+
+    @contextmanager
+    def status(self, text: str) -> Iterator[None]:
+        """Show `text` while work of unknown length runs (a spinner on a terminal, one line elsewhere)."""
+        if self._is_animated():
+            with self._console().status(text):
+                yield
+        else:
+            self.note(text)
+            yield
+
+    def track(self, items: Iterable[T], text: str, total: int | None = None, *, announce: bool = True) -> Iterator[T]:
+        """Yield `items` and show progress (a bar on a terminal, a line at the start elsewhere).
+
+        Args:
+            items: the items to work through.
+            text: the work, for example ``"decoding photos"``.
+            total: the number of items, where `items` has no length.
+            announce: print the line where there is no bar.
+        """
+        if not self._is_animated():
+            if announce:
+                self.note(f"{text} …")
+            yield from items
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self._console(), transient=True) as progress:
+            yield from progress.track(items, total=total, description=text)
