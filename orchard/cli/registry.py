@@ -151,16 +151,35 @@ def history(out: Output, channel: str | None) -> None:
     )
 
 
+def _published(found: Settings, store: ObjectStore) -> int:
+    """Return the version that the settings' run published."""
+    from orchard import runs
+
+    if found.run_id is None:
+        raise click.UsageError("Missing argument 'VERSION'.")
+    said = runs.recorded(store, found.run_id, "publish")
+    if said is None:
+        raise DataError(f"the run {found.run_id} has published no version", hint="`orchard publish` in this run does")
+    return int(said["version"])
+
+
 @verb(examples="orchard promote latest --channel canary --why 'nightly run'\norchard promote 7 --why 'canary was fine'")
-@click.argument("version", type=_Number())
+@click.argument("version", type=_Number(), required=False)
 @click.option("--channel", type=CHANNELS, help="The channel that shall mean it.  [default: ORCHARD_CHANNEL]")
-@click.option("--why", required=True, help="The reason; the history keeps it.")
+@click.option("--why", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]")
 @click.option("--override-reason", help="Promote a version that the gate has not accepted, for this reason.")
 @click.option("--forward", is_flag=True, help="Leave a channel alone that means a newer version already; exit code 7.")
 def promote(
-    out: Output, version: int | str, channel: str | None, why: str, override_reason: str | None, forward: bool
+    out: Output,
+    version: int | str | None,
+    channel: str | None,
+    why: str | None,
+    override_reason: str | None,
+    forward: bool,
 ) -> None:
     """Make a channel mean VERSION (a number, or `latest`), after proving its manifest and every byte of it.
+
+    Without VERSION it is the version that the run ORCHARD_RUN_ID published.
 
     Somebody else's change in between ends it with exit code 7 and changes nothing; the same command again after a
     crash finds its own work.
@@ -168,7 +187,11 @@ def promote(
     from orchard import channels, registry
 
     found, store, trusted = _opened()
-    key, intent = _intended(found, why)
+    if version is None:
+        version = _published(found, store)
+    if why is None and found.run_id is None:
+        raise click.UsageError("Missing option '--why'.")
+    key, intent = _intended(found, why or f"run {found.run_id}")
     if isinstance(version, str):
         known = registry.versions(store, found.model)
         if not known:
