@@ -12,7 +12,8 @@ from typing import Any
 from orchard import layout, runs
 from orchard.documents import parse
 from orchard.errors import DataError
-from orchard.runs import STEPS_OF, Ended, Run
+from orchard.runs import Ended, Run
+from orchard.steps import steps_of
 from orchard.store.objects import ObjectStore, Stat
 
 __all__ = ["Entry", "objects_by_run", "read_entries", "read_entry", "read_runs"]
@@ -40,8 +41,7 @@ class Entry:
         for name, ended in self.steps.items():
             if ended.outcome != "done":
                 return ended.outcome if name == self.run.kind else f"{ended.outcome} at {name}"
-        expected = STEPS_OF[self.run.kind]
-        missing = [name for name in expected if name not in self.steps]
+        missing = [name for name in steps_of(self.run.kind) if name not in self.steps]
         if not missing:
             return "done"
         if missing[0] in self.failures:
@@ -97,7 +97,7 @@ def read_entry(store: ObjectStore, run: Run) -> Entry:
     """Everything about one run. Raises `IntegrityError` if a document of it is not what it must be."""
     steps: dict[str, Ended] = {}
     failures: dict[str, dict[str, Any]] = {}
-    for name in STEPS_OF[run.kind]:
+    for name in steps_of(run.kind):
         ended = runs.ended_step(store, run.run_id, name)
         if ended is not None:
             steps[name] = ended

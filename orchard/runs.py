@@ -18,14 +18,12 @@ from orchard.commits import create_once, get_or_none, swap_once
 from orchard.documents import FORMAT, MAX_BYTES, STRICT, canonical_json, decode, encode, parse
 from orchard.errors import ConflictError, DataError, IntegrityError
 from orchard.settings import Settings
+from orchard.steps import Kind
 from orchard.store.objects import ObjectStore
 
 __all__ = [
-    "LOOKS_AGAIN",
-    "STEPS_OF",
     "DatasetFixed",
     "Ended",
-    "Kind",
     "Outcome",
     "Parcel",
     "Run",
@@ -39,19 +37,7 @@ __all__ = [
     "recorded",
 ]
 
-Kind = Literal["retrain", "ingest", "batch", "housekeeping"]
 Outcome = Literal["done", "refused", "skipped", "superseded"]
-
-STEPS_OF: dict[Kind, tuple[str, ...]] = {
-    "retrain": ("validate", "train", "evaluate", "gate", "publish", "promote"),
-    "ingest": ("ingest",),
-    "batch": ("batch",),
-    "housekeeping": ("housekeeping",),
-}
-"""The steps of each kind of run, in their order."""
-
-LOOKS_AGAIN = frozenset({"batch"})
-"""Steps that are skipped only as long as something is not there: asked for again, they look again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,17 @@ from typing import Any
 
 import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.sdk import BaseOperatorLink
+from airflow.sdk import DAG, BaseOperatorLink, chain
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from kubernetes.client import ApiClient, V1EnvVar
 from kubernetes.client.exceptions import ApiException
 
+from orchard.steps import STEPS, StepPage, StepSpec, steps_before, steps_of
 from orchestration import endings
 from orchestration.names import run_id
-from orchestration.pages import LEFT
 from orchestration.release import RELEASE
 
-__all__ = ["DAY", "LINKS", "POLICY", "RUN_ANNOTATION", "SKIP", "OrchardVerb", "PageLink"]
+__all__ = ["LINKS", "POLICY", "RUN_ANNOTATION", "OrchardVerb", "PageLink", "add_steps"]
 
 POLICY: dict[str, Any] = {
     "owner": RELEASE.owner,
@@ -35,10 +35,10 @@ POLICY: dict[str, Any] = {
 }
 """What every task of a DAG has, for `default_args`."""
 
-DAY = "{{ params.day or (data_interval_start or dag_run.run_after) | ds }}"
+_DAY = "{{ params.day or (data_interval_start or dag_run.run_after) | ds }}"
 """The day whose folder a run handles: the one that was asked for, else the one that its interval begins with."""
 
-SKIP = {"--skip-code": str(endings.SKIPPED)}
+_SKIP = {"--skip-code": str(endings.SKIPPED)}
 """The option of verbs that may find nothing to do, or be refused: they end so that Airflow skips what follows."""
 
 START_SECONDS = 1200
@@ -55,46 +55,43 @@ class PageLink(BaseOperatorLink):
     """A link on a task's page to what a step of its run left in the bucket.
 
     Args:
-        what: what the button says.
-        step: whose it is. That step itself links to what it says that it left; those after it know where that is.
+        page: what it leads to; its name is the button's text.
+        step: whose it is. That step itself links to the object that its summary names; later steps compute its key.
     """
 
-    def __init__(self, what: str, step: str) -> None:
-        self.what = what
+    def __init__(self, page: StepPage, step: str) -> None:
+        self.page = page
         self.step = step
 
     @property
     def name(self) -> str:
         """What the button says."""
-        return self.what
+        return self.page.name
 
     @property
     def xcom_key(self) -> str:
         """Where Airflow keeps the address."""
-        return f"link_{self.what}"
+        return f"link_{self.page.name}"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """Return the address; empty if there is no such page, or nowhere to look at it."""
         if operator.verb == self.step:
-            key = operator.ending.links.get(self.what, "") if operator.ending else ""
+            key = operator.ending.links.get(self.page.name, "") if operator.ending else ""
         else:
-            key = f"runs/{run_id(ti_key.dag_id, ti_key.run_id)}/{LEFT['retrain'][self.what]}"
+            key = self.page.key.format(run=run_id(ti_key.dag_id, ti_key.run_id))
         return f"{RELEASE.pages}/{key}" if RELEASE.pages and key else ""
 
 
-_DATASET = PageLink("dataset", "validate")
-_EVALUATION = PageLink("evaluation", "evaluate")
-_GATE = PageLink("gate", "gate")
-_VERSION = PageLink("version", "publish")
-LINKS = {
-    "validate": (_DATASET,),
-    "evaluate": (_EVALUATION, _DATASET),
-    "gate": (_GATE, _EVALUATION, _DATASET),
-    "publish": (_VERSION, _GATE, _EVALUATION, _DATASET),
-    "promote": (_VERSION, _GATE, _EVALUATION, _DATASET),
-    "ingest": (PageLink("report", "ingest"),),
-    "batch": (PageLink("predictions", "batch"),),
-}
+def _links(spec: StepSpec) -> tuple[PageLink, ...]:
+    """The pages of a step and of those before it, newest first; none for a step without a page."""
+    found: dict[str, PageLink] = {}
+    for verb in (*steps_before(spec.verb), spec.verb):
+        for page in STEPS[verb].pages:
+            found.setdefault(page.name, PageLink(page, verb))
+    return tuple(reversed(found.values())) if spec.pages else ()
+
+
+LINKS = {verb: _links(spec) for verb, spec in STEPS.items()}
 """What each verb's task links to."""
 
 
@@ -224,6 +221,28 @@ class OrchardVerb(KubernetesPodOperator):
             except Exception as error:  # an explanation that is not to be had is no reason to fail otherwise
                 warning = f"its events could not be read: {error}"
         return endings.read(ApiClient().sanitize_for_serialization(pod), warning=warning)
+
+
+def add_steps(dag: DAG, kind: str, **arguments: Any) -> None:
+    """Add the steps of a kind of run to a DAG, a task each, one after the other.
+
+    Args:
+        dag: the DAG. A step gets those of its options for which this has a parameter.
+        kind: of run.
+        arguments: of `OrchardVerb`, for every task.
+    """
+    tasks = []
+    for spec in steps_of(kind).values():
+        given = {
+            f"--{name.replace('_', '-')}": f"{{{{ params.{name} or '' }}}}"
+            for name in spec.options
+            if name in dag.params
+        }
+        if "--day" in given:
+            given["--day"] = _DAY
+        options = (_SKIP if spec.skips else {}) | given
+        tasks.append(OrchardVerb(task_id=spec.verb, options=options, dag=dag, **arguments))
+    chain(*tasks)
 
 
 def _set_variables(pod: Any, variables: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orchard.channels import Change, Channel, Intent
     from orchard.manifest import Manifest
     from orchard.registry import Registry
+    from orchard.store import ObjectStore
 
 CHANNELS = click.Choice(["stable", "canary", "shadow"])
 
@@ -38,7 +39,7 @@ def _open_to_read() -> Registry:
     return Registry.open(settings.load())
 
 
-def _open_to_change(channel: str | None, why: str) -> tuple[Channel, Intent]:
+def _open_to_change(channel: str | None, why: str | None) -> tuple[Channel, Intent]:
     from orchard import settings
     from orchard.channels import Intent
     from orchard.registry import Registry
@@ -47,7 +48,9 @@ def _open_to_change(channel: str | None, why: str) -> tuple[Channel, Intent]:
     found = settings.load()
     found.require("store_url", "trusted_keys_file", "signing_key_file")
     registry = Registry.open(found, sign=True)
-    return registry.channel(channel or found.channel), Intent(actor(found), why, found.run_id)
+    if why is None and found.run_id is None:
+        raise click.UsageError("Missing option '--why'.")
+    return registry.channel(channel or found.channel), Intent(actor(found), why or f"run {found.run_id}", found.run_id)
 
 
 def _second(created: str) -> str:
@@ -147,22 +150,43 @@ def history(reporter: Reporter, channel: str | None) -> None:
     )
 
 
+def _published_version(store: ObjectStore, run_id: str | None) -> int:
+    """Return the version that a run published."""
+    from orchard import runs
+
+    if run_id is None:
+        raise click.UsageError("Missing argument 'VERSION'.")
+    result = runs.recorded(store, run_id, "publish")
+    if result is None:
+        raise DataError(f"the run {run_id} has published no version", hint="`orchard publish` in this run does")
+    return int(result["version"])
+
+
 @verb(examples="orchard promote latest --channel canary --why 'nightly run'\norchard promote 7 --why 'canary was fine'")
-@click.argument("version", type=_Number())
+@click.argument("version", type=_Number(), required=False)
 @click.option("--channel", type=CHANNELS, help="The channel that shall mean it.  [default: ORCHARD_CHANNEL]")
-@click.option("--why", required=True, help="The reason; the history keeps it.")
+@click.option("--why", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]")
 @click.option("--override-reason", help="Promote a version that the gate has not accepted, for this reason.")
 @click.option("--forward", is_flag=True, help="Leave a channel alone that means a newer version already; exit code 7.")
 def promote(
-    reporter: Reporter, version: int | str, channel: str | None, why: str, override_reason: str | None, forward: bool
+    reporter: Reporter,
+    version: int | str | None,
+    channel: str | None,
+    why: str | None,
+    override_reason: str | None,
+    forward: bool,
 ) -> None:
     """Make a channel mean VERSION (a number, or `latest`), after proving its manifest and every byte of it.
+
+    Without VERSION it is the version that the run ORCHARD_RUN_ID published.
 
     Somebody else's change in between ends it with exit code 7 and changes nothing; the same command again after a
     crash finds its own work.
     """
     target, intent = _open_to_change(channel, why)
     registry = target.registry
+    if version is None:
+        version = _published_version(registry.store, intent.run_id)
     if isinstance(version, str):
         known = registry.versions()
         if not known:

@@ -22,7 +22,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from orchestration.pods import DAY, POLICY, SKIP, OrchardVerb
+from orchestration.pods import POLICY, add_steps
 from orchestration.release import RELEASE, Tag
 
 with DAG(
@@ -41,6 +41,6 @@ with DAG(
             title="Day", description="whose folder; empty: the day with which the run's interval begins",
         )
     },
-):  # fmt: skip
+) as dag:  # fmt: skip
     # a backfill has its own limit of runs at once; this one holds for it too
-    OrchardVerb(task_id="batch", options=SKIP | {"--day": DAY}, max_active_tis_per_dag=1)
+    add_steps(dag, "batch", max_active_tis_per_dag=1)

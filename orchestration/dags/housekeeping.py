@@ -19,7 +19,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from orchestration.pods import POLICY, OrchardVerb
+from orchestration.pods import POLICY, add_steps
 from orchestration.release import RELEASE, Tag
 from orchestration.sweeping import SweepPods
 
@@ -39,6 +39,6 @@ with DAG(
             24, type="integer", minimum=0, title="Keep pods", description="hours for which failed pods stay"
         ),
     },
-):
-    OrchardVerb(task_id="housekeeping", options={"--dry-run": "{{ params.dry_run or '' }}"})
+) as dag:
+    add_steps(dag, "housekeeping")
     SweepPods(task_id="pods", hours="{{ params.keep_hours }}", pretend="{{ params.dry_run }}")

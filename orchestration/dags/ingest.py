@@ -20,7 +20,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from orchestration.pods import DAY, POLICY, SKIP, OrchardVerb
+from orchestration.pods import POLICY, add_steps
 from orchestration.release import RELEASE, Tag
 
 with DAG(
@@ -39,5 +39,5 @@ with DAG(
             title="Day", description="whose folder; empty: the day with which the run's interval begins",
         )
     },
-):  # fmt: skip
-    OrchardVerb(task_id="ingest", options=SKIP | {"--day": DAY}, outlets=[RELEASE.photos])
+) as dag:  # fmt: skip
+    add_steps(dag, "ingest", outlets=[RELEASE.photos])

@@ -18,9 +18,9 @@ the next run would publish the same again.
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param, chain
+from airflow.sdk import DAG, Param
 
-from orchestration.pods import POLICY, SKIP, OrchardVerb
+from orchestration.pods import POLICY, add_steps
 from orchestration.release import RELEASE, Tag
 
 with DAG(
@@ -44,12 +44,5 @@ with DAG(
             title="Publish although the gate refuses", description="the reason, kept for ever; empty: the gate decides",
         ),
     },
-):  # fmt: skip
-    chain(
-        OrchardVerb(task_id="validate", options={"--dataset-version": "{{ params.dataset_version }}"}),
-        OrchardVerb(task_id="train", options={"--profile": "{{ params.profile }}"}),
-        OrchardVerb(task_id="evaluate"),
-        OrchardVerb(task_id="gate", options=SKIP | {"--force": "{{ params.force or '' }}"}),
-        OrchardVerb(task_id="publish", options=SKIP),
-        OrchardVerb(task_id="promote", options=SKIP),
-    )
+) as dag:  # fmt: skip
+    add_steps(dag, "retrain")

@@ -14,10 +14,9 @@ from luigi.tools.range import RangeDailyBase  # noqa: F401 (past days: the secon
 from orchard import settings
 from orchard.errors import OrchardError
 from orchard.processes import Child
-from orchard.runs import LOOKS_AGAIN, STEPS_OF, ended_step
+from orchard.runs import ended_step
+from orchard.steps import STEPS, steps_before
 from orchard.store import open_store
-
-OPTIONS = {"validate": "dataset_version", "train": "profile", "gate": "force", "batch": "day", "ingest": "day"}
 
 
 class Step(luigi.Task):
@@ -28,15 +27,15 @@ class Step(luigi.Task):
     def complete(self) -> bool:
         """Whether it has ended, other than by a refusal, or a skip of what is to look again."""
         ended = ended_step(open_store(settings.load()), self.name, self.verb)
-        return ended is not None and ended.outcome not in ["refused", *["skipped"] * (self.verb in LOOKS_AGAIN)]
+        return ended is not None and ended.outcome not in ["refused", *["skipped"] * STEPS[self.verb].retry_if_skipped]
 
     def run(self) -> None:
         """Run it; its words go where Luigi's go."""
         options = [f"--project={Path(self.project).absolute()}"] if self.project else []
-        if option := OPTIONS.get(self.verb):
-            options.append(f"--{option.replace('_', '-')}={getattr(self, option)}")
-        command, known = ["orchard", "step", self.verb, *options], os.environ | {"ORCHARD_RUN_ID": self.name}
-        with tempfile.TemporaryDirectory() as folder, Child(command, environment=known, cwd=Path(folder)) as child:
+        known = [name for name in STEPS[self.verb].options if hasattr(self, name)]
+        options += [f"--{name.replace('_', '-')}={getattr(self, name)}" for name in known]
+        command, variables = ["orchard", "step", self.verb, *options], os.environ | {"ORCHARD_RUN_ID": self.name}
+        with tempfile.TemporaryDirectory() as folder, Child(command, environment=variables, cwd=Path(folder)) as child:
             if child.wait() != 0:
                 raise OrchardError(f"{self.verb} of {self.name} ended with exit code {child.wait()}")
 
@@ -49,8 +48,7 @@ class Retrain(Step):
 
     def requires(self) -> list[luigi.Task]:
         """The step before."""
-        before = STEPS_OF["retrain"][: STEPS_OF["retrain"].index(self.verb)]
-        return [self.clone(verb=verb) for verb in before[-1:]]  # type: ignore[no-untyped-call]
+        return [self.clone(verb=verb) for verb in steps_before(self.verb)[-1:]]  # type: ignore[no-untyped-call]
 
 
 class Daily(Step):

@@ -11,10 +11,10 @@ import yaml
 from tests.charts.conftest import CHART, ROOT, SCENARIOS
 
 
-def test_the_readme_and_the_images_are_what_the_script_writes(tmp_path):
+def test_the_readme_the_images_and_the_steps_are_what_the_script_writes(tmp_path):
     subprocess.run([sys.executable, ROOT / "scripts" / "chart", tmp_path], check=True)
 
-    for name in ("README.md", "files/images.env"):
+    for name in ("README.md", "files/images.env", "files/steps.yaml"):
         assert (CHART / name).read_text() == (tmp_path / name).read_text(), f"{name} is stale: run scripts/chart"
 
 

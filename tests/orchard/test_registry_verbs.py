@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from orchard import runs
 from orchard.cli import main
 from orchard.signing import create_pair, load_key
 from tests.orchard.models import facts, registry_of, saved_model
@@ -62,6 +63,19 @@ def test_promote_history_rollback_versions(published, run):
         ["3", "canary", "fruits"],
     ]
     assert "shop 96.0 %" in out
+
+
+def test_a_run_promotes_the_version_that_it_published(published, run, monkeypatch):
+    assert (run("promote")[0], run("promote", "2")[0]) == (2, 2), "outside of a run both are required"
+
+    monkeypatch.setenv("ORCHARD_RUN_ID", "nightly-7")
+    code, _, err = run("promote")
+    assert (code, "the run nightly-7 has published no version" in err) == (4, True)
+
+    runs.record(published, "nightly-7", "publish", {"version": 2})
+    code, out, _ = run("promote")
+    assert (code, out) == (0, "stable of fruits: nothing → version 2 (generation 1)\n")
+    assert "run nightly-7" in run("history")[1]
 
 
 def test_json_is_for_programs(published, run, monkeypatch):

@@ -16,15 +16,15 @@ from orchard.channels import Intent
 from orchard.errors import IntegrityError
 from orchard.manifest import Facts
 from orchard.registry import Registry
-from orchard.runs import STEPS_OF
 from orchard.settings import Settings
 from orchard.signing import load_key, load_trusted
+from orchard.steps import STEPS, steps_of
 from orchard.store import open_store
 from tests import photos
 from tests.orchard.models import registry_of
 from tests.training.stepping import Site, small_params
 from training.steps import parcels
-from training.steps.plan import STEPS
+from training.steps.performers import PERFORMERS
 from training.steps.project import Project
 
 pytestmark = [pytest.mark.xdist_group("steps"), pytest.mark.timeout(900)]
@@ -155,9 +155,9 @@ def _replace_bars(site, run_id, bars):
     """Give a run that is copied other bars for its later steps."""
     folder = site.root / f"bars-{run_id}"
     trained = runs.ended_step(site.store, run_id, "train")
-    parcels.fetch(site.store, trained.files, folder, STEPS["train"].leaves)
+    parcels.fetch(site.store, trained.files, folder, STEPS["train"].outputs)
     (folder / ".orchard/step/params.yaml").write_text(json.dumps(small_params(gate=bars)))
-    parcel = parcels.send(site.store, run_id, "train", folder, STEPS["train"].leaves)
+    parcel = parcels.send(site.store, run_id, "train", folder, STEPS["train"].outputs)
     key = layout.run_step(run_id, "train")
     document = json.loads(site.store.get(key).body)
     document["result"]["files"] = {"key": parcel.key, "sha256": parcel.sha256, "bytes": parcel.bytes}
@@ -190,7 +190,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(site, trained):
     assert _channel(site).version == 2
     done = site.run(None, "runs", "first", "--json").document["runs"][0]
     assert (done["state"], done["verdict"], done["version"]) == ("done", "accepted", 1)
-    assert list(done["steps"]) == list(STEPS_OF["retrain"])
+    assert list(done["steps"]) == list(steps_of("retrain"))
     assert site.run(None, "runs", "nobody").code == 4
 
 
@@ -257,9 +257,8 @@ def test_a_damaged_parcel_is_refused_and_the_same_files_make_the_same_one(memory
         parcels.fetch(memory, first, tmp_path / "b", ("artifacts",))
 
 
-def test_the_steps_of_a_retraining_are_those_of_the_plan():
-    assert tuple(name for name, step in STEPS.items() if step.kind == "retrain") == STEPS_OF["retrain"]
-    assert {step.kind for step in STEPS.values()} == set(STEPS_OF)
+def test_every_step_of_the_table_has_its_function():
+    assert list(PERFORMERS) == list(STEPS)
 
 
 def test_a_profile_is_laid_over_the_parameters(tmp_path):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from orchard import runs
 from orchard.errors import ConflictError, DataError, GateRefused
 from orchard.pointers import Pointer
 from orchard.registry import Registry
 from orchard.runs import Run
+from orchard.steps import PARAMS_FILE
 from training.steps import checkpoints
-from training.steps.plan import PARAMS
+from training.steps.project import FULL
 from training.steps.running import Finished
 from training.steps.step import Performer, StepFailed, Stepping
 
@@ -23,13 +24,28 @@ TRIES = 3
 NO_VERSION = 99
 """The exit code by which `batch` tells its step that there is no version to ask: no error has it."""
 
+PERFORMERS: dict[str, Performer] = {}
+"""The function of every step, by verb."""
+
 Performed = tuple[Finished, str, str]
+Function = TypeVar("Function", bound=Performer)
+
+
+def _performs(verb: str) -> Callable[[Function], Function]:
+    """Make a function the one that performs a step."""
+
+    def register(function: Function) -> Function:
+        PERFORMERS[verb] = function
+        return function
+
+    return register
 
 
 def _done(finished: Finished) -> Performed:
     return finished, "done", ""
 
 
+@_performs("validate")
 def _validate(work: Stepping, run: Run) -> Performed:
     schema = work.project.schema
     options = ("--schema", str(schema)) if schema else ()
@@ -42,24 +58,27 @@ def _dataset(run: Run) -> str:
     return run.dataset.name
 
 
+@_performs("train")
 def _train(work: Stepping, run: Run) -> Performed:
-    params = work.root / PARAMS
+    params = work.root / PARAMS_FILE
     params.parent.mkdir(parents=True, exist_ok=True)
-    params.write_text(work.project.params(work.wish.profile), encoding="utf-8")
+    params.write_text(work.project.params(work.wish.profile or FULL), encoding="utf-8")
     if checkpoints.restore(work.store, work.run_id, work.root, work.reporter):
         work.reporter.note("an earlier attempt left its checkpoint in the store")
     with checkpoints.Follower(work.store, work.run_id, work.root, work.reporter):
-        return _done(work.verb("train", "--params", PARAMS, "--set", f"data.name={_dataset(run)}"))
+        return _done(work.verb("train", "--params", PARAMS_FILE, "--set", f"data.name={_dataset(run)}"))
 
 
+@_performs("evaluate")
 def _evaluate(work: Stepping, run: Run) -> Performed:
-    return _done(work.verb("evaluate", "--params", PARAMS))
+    return _done(work.verb("evaluate", "--params", PARAMS_FILE))
 
 
+@_performs("gate")
 def _gate(work: Stepping, run: Run, reason: str | None = None) -> Performed:
     force = work.wish.force.strip() if reason is None else reason
     options = ("--override-reason", force) if force else ()
-    finished = work.verb("gate", "--params", PARAMS, *options, accept=(0, GateRefused.exit_code))
+    finished = work.verb("gate", "--params", PARAMS_FILE, *options, accept=(0, GateRefused.exit_code))
     if finished.code:
         return finished, "refused", str(finished.document.get("reason") or finished.complaint)
     return _done(finished)
@@ -69,6 +88,7 @@ def _channel(work: Stepping) -> Pointer | None:
     return Registry.open(work.settings).channel(work.settings.channel).read()
 
 
+@_performs("publish")
 def _publish(work: Stepping, run: Run) -> Performed:
     """Publish; where another run has moved the channel since the gate looked, gate again: its verdict says nothing any more."""
     gate = work.before["gate"].result
@@ -97,6 +117,7 @@ def _has_moved(work: Stepping, gate: Mapping[str, Any]) -> bool:
     return now is not None and now.version != (gate.get("comparison") or {}).get("version")
 
 
+@_performs("promote")
 def _promote(work: Stepping, run: Run) -> Performed:
     version = int(work.before["publish"].result["version"])
     why = work.wish.why or f"run {work.run_id}"
@@ -119,37 +140,28 @@ def _daily(work: Stepping) -> tuple[str, ...]:
     return ("--day", str(work.wish.day))
 
 
+@_performs("ingest")
 def _ingest(work: Stepping, run: Run) -> Performed:
     schema = work.project.schema
     options = ("--schema", str(schema)) if schema else ()
-    finished = work.verb("ingest", *_daily(work), *options, *work.wish.more)
+    split = ("--split", work.wish.split) if work.wish.split else ()
+    limit = ("--max-refused", str(work.wish.max_refused)) if work.wish.max_refused is not None else ()
+    finished = work.verb("ingest", *_daily(work), *options, *split, *limit)
     document: dict[str, Any] = finished.document
     if document.get("nothing_new"):
         return finished, "skipped", str(document["nothing_new"])
     return _done(finished)
 
 
+@_performs("batch")
 def _batch(work: Stepping, run: Run) -> Performed:
-    arguments = ("batch", *_daily(work), f"--skip-code={NO_VERSION}", *work.wish.more)
+    arguments = ("batch", *_daily(work), f"--skip-code={NO_VERSION}")
     finished = work.verb(*arguments, accept=(0, NO_VERSION))
     if finished.code:
         return finished, "skipped", str(finished.document["no_version"])
     return _done(finished)
 
 
+@_performs("housekeeping")
 def _housekeeping(work: Stepping, run: Run) -> Performed:
-    return _done(work.verb("housekeeping", *work.wish.more))
-
-
-PERFORMERS: dict[str, Performer] = {
-    "validate": _validate,
-    "train": _train,
-    "evaluate": _evaluate,
-    "gate": _gate,
-    "publish": _publish,
-    "promote": _promote,
-    "ingest": _ingest,
-    "batch": _batch,
-    "housekeeping": _housekeeping,
-}
-"""By verb."""
+    return _done(work.verb("housekeeping", *["--dry-run"] * work.wish.dry_run))

@@ -14,9 +14,9 @@ from orchard.errors import DataError, GateRefused, OrchardError
 from orchard.reporter import Reporter
 from orchard.runs import DatasetFixed, Ended, Parcel, Run
 from orchard.settings import Settings
+from orchard.steps import STEPS, StepSpec, steps_before
 from orchard.store import ObjectStore, open_store
 from training.steps.parcels import fetch, send
-from training.steps.plan import STEPS, Step
 from training.steps.project import FULL, Project
 from training.steps.running import TERMINATED, Finished, Runner
 
@@ -44,20 +44,24 @@ class Wish:
     """What a step was asked for beside its verb.
 
     Attributes:
-        version: the dataset's version; None: the current one when the run begins.
+        dataset_version: the dataset's version; None: the current one when the run begins.
         profile: which parameters to train with.
         force: accept what the gate refuses, for this reason; empty: do not.
         why: the reason of a promotion.
         day: the day to work on.
-        more: options for the verb as they are.
+        split: the split that the day's photos go to; None: as the folder says.
+        max_refused: the share of photos that may be refused; None: the default of `orchard ingest`.
+        dry_run: only report what would be deleted.
     """
 
-    version: int | None = None
+    dataset_version: int | None = None
     profile: str = FULL
     force: str = ""
     why: str = ""
     day: str | None = None
-    more: tuple[str, ...] = ()
+    split: str | None = None
+    max_refused: float | None = None
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class Stepping:
         before: how the steps before it ended.
     """
 
-    step: Step
+    step: StepSpec
     wish: Wish
     settings: Settings
     store: ObjectStore
@@ -155,7 +159,7 @@ def perform(
         StoreError: the store did not answer.
     """
     step = STEPS[verb]
-    settings.require("run_id", "store_url", *step.keys)
+    settings.require("run_id", "store_url", *step.settings)
     store, run_id = open_store(settings), str(settings.run_id)
     kept = runs.ended_step(store, run_id, verb)
     if kept is not None and not _may_end_otherwise(verb, wish, kept):
@@ -177,20 +181,20 @@ def _may_end_otherwise(verb: str, wish: Wish, kept: Ended) -> bool:
     """Whether a step that has ended is done again all the same."""
     if kept.outcome == "refused":
         return bool(wish.force.strip())
-    return kept.outcome == "skipped" and verb in runs.LOOKS_AGAIN
+    return kept.outcome == "skipped" and STEPS[verb].retry_if_skipped
 
 
 def _work(work: Stepping, run: Run, performer: Performer, started: str) -> Said:
     if work.step.dataset:
         work.pull(run)
-    for name in work.step.after:
+    for name in work.step.inputs:
         parcel = work.before[name].files
-        if parcel is not None and name != "validate":
-            fetch(work.store, parcel, work.root, STEPS[name].leaves)
+        if parcel is not None:
+            fetch(work.store, parcel, work.root, STEPS[name].outputs)
     finished, outcome, reason = performer(work, run)
     work.runner.patient = True
-    files = send(work.store, work.run_id, work.step.verb, work.root, work.step.leaves) if work.step.leaves else None
-    ended = _ended(outcome, reason, started, finished, files, _send_page(work))
+    files = send(work.store, work.run_id, work.step.verb, work.root, work.step.outputs) if work.step.outputs else None
+    ended = _ended(outcome, reason, started, finished, files, _send_pages(work))
     kept = runs.end_step(work.store, work.run_id, work.step.verb, ended)
     return Said(kept, before=False, line=finished.words[-1] if finished.words else "")
 
@@ -201,10 +205,10 @@ def _ended(
     return Ended(outcome, reason, started, _now(), round(finished.seconds, 3), finished.document, files, pages)  # type: ignore[arg-type]  # decoded again when it is read
 
 
-def _require_before(store: ObjectStore, run_id: str, step: Step) -> Mapping[str, Ended]:
+def _require_before(store: ObjectStore, run_id: str, step: StepSpec) -> Mapping[str, Ended]:
     """How the steps before this one ended, all of them well."""
     found: dict[str, Ended] = {}
-    for name in step.after:
+    for name in dict.fromkeys((*step.inputs, *steps_before(step.verb)[-1:])):
         ended = runs.ended_step(store, run_id, name)
         if ended is None:
             raise DataError(
@@ -219,7 +223,7 @@ def _require_before(store: ObjectStore, run_id: str, step: Step) -> Mapping[str,
 
 def _begun(work: Stepping) -> Run:
     """What the run is about; its first step fixes it."""
-    found = runs.read(work.store, work.run_id) if work.step.after else None
+    found = runs.read(work.store, work.run_id) if steps_before(work.step.verb) else None
     if found is not None:
         return found
     settings, kind = work.settings, work.step.kind
@@ -235,10 +239,14 @@ def _begun(work: Stepping) -> Run:
         runs.actor(settings),
     )
     begun = runs.begin(work.store, run)
-    if work.wish.version is not None and begun.dataset is not None and begun.dataset.version != work.wish.version:
+    if (
+        work.wish.dataset_version is not None
+        and begun.dataset is not None
+        and begun.dataset.version != work.wish.dataset_version
+    ):
         raise DataError(
             f"the run {work.run_id} is about version {begun.dataset.version} of {begun.dataset.name}, "
-            f"not {work.wish.version}",
+            f"not {work.wish.dataset_version}",
             hint="a run id belongs to one run: give this one another ORCHARD_RUN_ID",
         )
     if begun.dataset is not None:
@@ -249,7 +257,7 @@ def _begun(work: Stepping) -> Run:
 def _fixed(work: Stepping) -> DatasetFixed:
     from orchard.dataset import Dataset
 
-    found = Dataset(work.store, work.settings.dataset).require(work.wish.version)
+    found = Dataset(work.store, work.settings.dataset).require(work.wish.dataset_version)
     return DatasetFixed(found.name, found.version, found.digest)
 
 
@@ -266,14 +274,13 @@ def _require_own_folder(root: Path, run_id: str) -> None:
     mark.write_text(run_id, encoding="utf-8")
 
 
-def _send_page(work: Stepping) -> tuple[str, ...]:
-    page = work.root / work.step.page if work.step.page else None
-    if page is None or not page.exists():
-        return ()
-    name = "gate" if work.step.verb == "publish" else work.step.verb  # publish may have gated again
-    key = layout.run_page(work.run_id, name, page.suffix)
-    work.store.put_file(key, page, KINDS[page.suffix])
-    return (key,)
+def _send_pages(work: Stepping) -> tuple[str, ...]:
+    sent = []
+    for page in work.step.pages:
+        if page.file and (path := work.root / page.file).exists():
+            sent.append(page.key.format(run=work.run_id))
+            work.store.put_file(sent[-1], path, KINDS[path.suffix])
+    return tuple(sent)
 
 
 def _keep_failure(work: Stepping, error: OrchardError) -> None:
@@ -288,6 +295,6 @@ def _keep_failure(work: Stepping, error: OrchardError) -> None:
     }
     try:
         work.store.put(layout.run_failure(work.run_id, work.step.verb), canonical_json(document))
-        _send_page(work)
+        _send_pages(work)
     except OrchardError as second:
         work.reporter.note(f"the reason did not reach the store: {second.message}")

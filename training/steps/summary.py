@@ -6,26 +6,21 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchard import layout
 from orchard.errors import OrchardError
 from orchard.runs import Ended
+from orchard.steps import STEPS
 
 __all__ = ["end_with", "failure", "links"]
 
 MOST = 1500
 """Letters of what is said: a pod's termination message has room for 4 KB."""
 
-_PAGES = {"validate": "dataset", "evaluate": "evaluation", "gate": "gate", "publish": "gate", "ingest": "report"}
-
 
 def links(verb: str, run_id: str, ended: Ended, day: str | None = None) -> dict[str, str]:
-    """The objects that a person may want to look at after a step, by what they are."""
-    found = {_PAGES[verb]: ended.pages[0]} if verb in _PAGES and ended.pages else {}
-    if ended.outcome == "done" and verb in {"publish", "promote"}:
-        found["version"] = layout.run_step(run_id, "publish")
-    if ended.outcome == "done" and verb == "batch" and day:
-        found["predictions"] = layout.batch_output(day, "index.html")
-    return found
+    """The objects that a person may want to see after a step, by the text of their link."""
+    keys = {page: page.key.format(run=run_id, day=day) for page in STEPS[verb].pages}
+    there = {page: key in ended.pages if page.file else ended.outcome == "done" for page, key in keys.items()}
+    return {page.name: key for page, key in keys.items() if there[page]}
 
 
 def failure(error: OrchardError) -> str:

@@ -12,6 +12,7 @@ import click
 from orchard.cli.verb import verb
 from orchard.errors import GateRefused, OrchardError
 from orchard.reporter import Reporter
+from orchard.steps import STEPS, StepSpec
 from training.verbs.days import Day
 
 if TYPE_CHECKING:
@@ -46,33 +47,62 @@ def step() -> None:
     """
 
 
-def _command(examples: str, *options: Callable[..., Any]) -> Callable[[Callable[..., None]], click.Command]:
-    """A verb of `step`, with the options that all of them have."""
+_OPTIONS: dict[str, Callable[..., Any]] = {
+    "dataset_version": click.option(
+        "--dataset-version",
+        type=_Version(),
+        default="latest",
+        show_default=True,
+        metavar="N|latest",
+        help="What the run learns from; fixed by its first step.",
+    ),
+    "profile": click.option(
+        "--profile",
+        default="full",
+        show_default=True,
+        metavar="NAME",
+        help="Lay params.NAME.yaml over params.yaml; full is params.yaml itself.",
+    ),
+    "force": click.option(
+        "--force", default="", metavar="REASON", help="Accept a refused candidate; kept permanently."
+    ),
+    "why": click.option("--why", default="", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]"),
+    "day": click.option(
+        "--day", type=Day(), required=True, metavar="YYYY-MM-DD", help="The day; of a time its date counts."
+    ),
+    "split": click.option("--split", type=click.Choice(["train", "test"]), help="As for `orchard ingest --day`."),
+    "max_refused": click.option("--max-refused", type=click.FloatRange(0, 1), help="As for `orchard ingest --day`."),
+    "dry_run": click.option("--dry-run", is_flag=True, help="Only report what would be deleted."),
+    "skip_code": click.option(
+        "--skip-code",
+        type=click.IntRange(1, 125),
+        metavar="CODE",
+        help="End with this exit code where the run ends without an error: refused, nothing new, no version, superseded.",
+    ),
+    "project": click.option(
+        "--project",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="The folder with params.yaml and data/schema.yaml.  [default: the image's, or the checkout]",
+    ),
+}
+"""The options of steps, by the names that the table of steps uses."""
 
-    def make(function: Callable[..., None]) -> click.Command:
-        project = click.option(
-            "--project",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
-            help="The folder with params.yaml and data/schema.yaml.  [default: the image's, or the checkout]",
-        )
-        for option in reversed((*options, project)):
-            function = option(function)
-        command = verb(extra=EXTRA, examples=examples)(function)
-        step.add_command(command)
-        return command
 
-    return make
+def _command(spec: StepSpec) -> click.Command:
+    """Make the command of a step, with its options."""
+
+    def function(reporter: Reporter, *, project: Path | None, skip_code: int | None = None, **wish: Any) -> None:
+        _perform(reporter, spec.verb, project, wish, skip_code)
+
+    function.__name__, function.__doc__ = spec.verb, spec.help
+    for option in reversed((*spec.options, *["skip_code"] * spec.skips, "project")):
+        function = _OPTIONS[option](function)
+    examples = "\n".join(f"{_RUN}orchard step {spec.verb} {options}".rstrip() for options in spec.examples)
+    return verb(extra=EXTRA, examples=examples)(function)
 
 
-_SKIP = click.option(
-    "--skip-code",
-    type=click.IntRange(1, 125),
-    metavar="CODE",
-    help="End with this exit code where the run ends without an error: refused, nothing new, no version, superseded.",
-)
-_DAY = click.option(
-    "--day", type=Day(), required=True, metavar="YYYY-MM-DD", help="The day; of a time its date counts."
-)
+for _spec in STEPS.values():
+    step.add_command(_command(_spec))
 
 
 def _perform(
@@ -125,104 +155,3 @@ def _exit_with(reason: str, code: int) -> None:
     """End without an error: the reason is the last line, and the exit code is the one that was asked for."""
     click.echo(reason, err=True)
     click.get_current_context().exit(code)
-
-
-@_command(
-    f"{_RUN}orchard step validate\n{_RUN}orchard step validate --dataset-version 12",
-    click.option(
-        "--dataset-version",
-        "version",
-        type=_Version(),
-        default="latest",
-        show_default=True,
-        metavar="N|latest",
-        help="What the run learns from; fixed by its first step.",
-    ),
-)
-def validate(reporter: Reporter, *, version: int | None, project: Path | None) -> None:
-    """Begin a run: fix the dataset's version, bring it here and hold it against its schema."""
-    _perform(reporter, "validate", project, {"version": version})
-
-
-@_command(
-    f"{_RUN}orchard step train --profile short",
-    click.option(
-        "--profile",
-        default="full",
-        show_default=True,
-        metavar="NAME",
-        help="Lay params.NAME.yaml over params.yaml; full is params.yaml itself.",
-    ),
-)
-def train(reporter: Reporter, *, profile: str, project: Path | None) -> None:
-    """Train on the run's dataset; goes on where an earlier attempt was ended, wherever that was."""
-    _perform(reporter, "train", project, {"profile": profile or "full"})
-
-
-@_command(f"{_RUN}orchard step evaluate")
-def evaluate(reporter: Reporter, *, project: Path | None) -> None:
-    """Judge the run's candidate on every test photo."""
-    _perform(reporter, "evaluate", project, {})
-
-
-@_command(
-    f"{_RUN}orchard step gate --skip-code 99\n{_RUN}orchard step gate --force 'the shop photos of Plum are mislabelled'",
-    click.option("--force", default="", metavar="REASON", help="Accept a refused candidate; kept for ever."),
-    _SKIP,
-)
-def gate(reporter: Reporter, *, force: str, skip_code: int | None, project: Path | None) -> None:
-    """Decide whether the run's candidate may be published. Refused: exit code 5, or the one of --skip-code."""
-    _perform(reporter, "gate", project, {"force": force}, skip_code)
-
-
-@_command(f"{_RUN}orchard step publish", _SKIP)
-def publish(reporter: Reporter, *, skip_code: int | None, project: Path | None) -> None:
-    """Publish the run's candidate; gates again first where the channel has moved since."""
-    _perform(reporter, "publish", project, {}, skip_code)
-
-
-@_command(
-    f"{_RUN}orchard step promote --why 'nightly run'",
-    click.option("--why", default="", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]"),
-    _SKIP,
-)
-def promote(reporter: Reporter, *, why: str, skip_code: int | None, project: Path | None) -> None:
-    """Make the channel mean the run's version, unless a newer one is live by now: that stays."""
-    _perform(reporter, "promote", project, {"why": why}, skip_code)
-
-
-@_command(
-    f"{_RUN}orchard step ingest --day 2026-11-24 --skip-code 99",
-    _DAY,
-    click.option("--split", type=click.Choice(["train", "test"]), help="As for `orchard ingest --day`."),
-    click.option("--max-refused", type=click.FloatRange(0, 1), help="As for `orchard ingest --day`."),
-    _SKIP,
-)
-def ingest(
-    reporter: Reporter,
-    *,
-    day: str,
-    split: str | None,
-    max_refused: float | None,
-    skip_code: int | None,
-    project: Path | None,
-) -> None:
-    """Bring a day's new photos into the dataset. Nothing new: exit code 0, or the one of --skip-code."""
-    split_option = ("--split", split) if split else ()
-    refused_option = ("--max-refused", str(max_refused)) if max_refused is not None else ()
-    _perform(reporter, "ingest", project, {"day": day, "more": (*split_option, *refused_option)}, skip_code)
-
-
-@_command(f"{_RUN}orchard step batch --day 2026-11-24 --skip-code 99", _DAY, _SKIP)
-def batch(reporter: Reporter, *, day: str, skip_code: int | None, project: Path | None) -> None:
-    """Predict a day's photos. No version on the channel yet: exit code 0, or the one of --skip-code; it may be run again."""
-    _perform(reporter, "batch", project, {"day": day}, skip_code)
-
-
-@_command(
-    f"{_RUN}orchard step housekeeping --dry-run",
-    click.option("--dry-run", is_flag=True, help="Only say what would be deleted."),
-)
-def housekeeping(reporter: Reporter, *, dry_run: bool, project: Path | None) -> None:
-    """Delete what nobody needs any more."""
-    _perform(reporter, "housekeeping", project, {"more": ("--dry-run",) if dry_run else ()})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from orchard.steps import STEPS, steps_of
 from orchestration.cluster.deploy.airflow import follow, reach_airflow
 from orchestration.cluster.deploy.loop import CHANNEL, await_live
 from orchestration.cluster.deploy.place import Place
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Retrained", "ended_steps", "retrain"]
 
 DAG = "retrain"
-_STEPS = ("validate", "train", "evaluate", "gate", "publish", "promote")
 _MARKS = {"success": "done", "skipped": "skipped", "failed": "failed", "upstream_failed": "not begun"}
 REFUSED = 5
 
@@ -60,7 +60,7 @@ def ended_steps(place: Place, dag: str, run: str) -> dict[str, Ended]:
     from orchard import runs
 
     with opened_store(place, "trainer") as store:
-        found = {verb: runs.ended_step(store, run_id(dag, run), verb) for verb in (*_STEPS, "ingest")}
+        found = {verb: runs.ended_step(store, run_id(dag, run), verb) for verb in STEPS}
     return {verb: ended for verb, ended in found.items() if ended is not None}
 
 
@@ -99,8 +99,8 @@ def _judged(place: Place, name: str) -> Retrained:
     ended = ended_steps(place, DAG, name)
     outcomes = {verb: item.outcome for verb, item in ended.items()}
     document: dict[str, Any] = {"run": name, "state": "success", "outcomes": outcomes}
-    for verb in ("gate", "publish", "promote"):
-        if verb in ended and ended[verb].outcome != "done":
+    for verb, spec in steps_of(DAG).items():
+        if spec.skips and verb in ended and ended[verb].outcome != "done":
             document |= {"reason": ended[verb].reason}
             code = REFUSED if ended[verb].outcome == "refused" else 0
             return Retrained(document, f"{verb}: {ended[verb].outcome}: {ended[verb].reason}", code)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 
 import pendulum
 import pytest
-from conftest import ROOT
+import yaml
+from conftest import ROOT, VERBS, template
 
 NAMES = ("batch_predict", "housekeeping", "ingest", "retrain")
 DAGS = ROOT / "orchestration" / "dags"
@@ -32,8 +34,10 @@ def test_reading_all_dags_imports_nothing_heavy():
         "begin = time.monotonic()\n"
         "bag = DagBag(dag_folder=sys.argv[1])\n"
         "print(f'{len(bag.dags)} DAGs parsed in {time.monotonic() - begin:.2f} s', file=sys.stderr)\n"
-        "heavy = {'tensorflow', 'keras', 'dvc', 'pandas', 'numpy', 'pyarrow', 'orchard', 'training', 'serving'}\n"
-        "print(len(bag.dags), sorted(heavy & set(sys.modules)))"
+        "heavy = {'tensorflow', 'keras', 'dvc', 'pandas', 'numpy', 'pyarrow', 'training', 'serving'}\n"
+        "light = {'orchard', 'orchard.steps'}\n"
+        "orchard = {name for name in sys.modules if name.partition('.')[0] == 'orchard'}\n"
+        "print(len(bag.dags), sorted(heavy & set(sys.modules) | orchard - light))"
     )
     ran = subprocess.run([sys.executable, "-c", code, str(DAGS)], capture_output=True, text=True, check=True)
 
@@ -55,6 +59,29 @@ def test_a_dag_tells_what_it_is_for_and_what_to_do_when_it_fails(dag):
         assert f"\n## {heading}\n" in dag.doc_md
     assert dag.description
     assert dag.owner == "vision"
+
+
+def test_a_new_row_in_the_table_of_steps_is_a_task_with_its_options_and_links(tmp_path):
+    for verb in (*VERBS, "calibrate"):
+        (tmp_path / f"{verb}.yaml").write_text(yaml.safe_dump(template(verb)))
+    code = (
+        "import sys\n"
+        "from tests.contract.test_steps_table import ROW\n"
+        "exec(ROW)\n"
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        "from orchestration.pods import LINKS\n"
+        "task = DagBag(dag_folder=sys.argv[1]).dags['retrain'].get_task('calibrate')\n"
+        "print(*task.upstream_task_ids, *task.downstream_task_ids, *task.options.items())\n"
+        "print(*(link.name for link in LINKS['calibrate']))"
+    )
+    environment = os.environ | {"ORCHARD_PODS_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code, str(DAGS / "retrain.py")]
+    ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert ran.stdout.splitlines()[-2:] == [
+        "evaluate gate ('--skip-code', '99') ('--profile', \"{{ params.profile or '' }}\")",
+        "calibration evaluation dataset",
+    ]
 
 
 def test_tags_are_those_of_the_house(dag):

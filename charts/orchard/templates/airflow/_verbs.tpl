@@ -1,4 +1,4 @@
-{{/* The pods of Airflow's tasks, one for each verb. `verb` is what names it, `key` the store's identity that it works as. */}}
+{{/* The pods of Airflow's tasks, one for each verb. A row of files/steps.yaml says what it may and needs. */}}
 {{- define "orchard.verbPod" -}}
 {{- $root := .root -}}
 apiVersion: v1
@@ -24,13 +24,13 @@ spec:
         - {name: ORCHARD_DATASET, value: {{ $root.Values.dataset | quote }}}
         - {name: ORCHARD_MODEL, value: {{ $root.Values.model | quote }}}
         - {name: ORCHARD_CHANNEL, value: {{ $root.Values.channel }}}
-        {{- include "orchard.keysEnv" (list $root (list .key) .trusts .signs) | nindent 8 }}
+        {{- include "orchard.keysEnv" (list $root (list .identity) .trusts .signs) | nindent 8 }}
       resources: {{- toYaml (index $root.Values.training.resources .weight) | nindent 8 }}
       volumeMounts:
         - {name: workspace, mountPath: /workspace}
         - {name: tmp, mountPath: /tmp}
         - {name: project, mountPath: /project, readOnly: true}
-        {{- include "orchard.keysMounts" (list $root (list .key) .trusts .signs) | nindent 8 }}
+        {{- include "orchard.keysMounts" (list $root (list .identity) .trusts .signs) | nindent 8 }}
   volumes:
     - name: workspace
       emptyDir: {sizeLimit: {{ $root.Values.training.workspace.size }}}
@@ -44,24 +44,13 @@ spec:
     {{- if .trusts }}
     {{- include "orchard.trustedVolume" $root | nindent 4 }}
     {{- end }}
-    {{- include "orchard.storeVolume" (list $root .key) | nindent 4 }}
+    {{- include "orchard.storeVolume" (list $root .identity) | nindent 4 }}
 {{- end -}}
 
 {{/* All of them, as the data of a ConfigMap. */}}
 {{- define "orchard.verbPods" -}}
 {{- $root := . -}}
-{{- $reads := dict "account" "training" "key" "trainer" }}
-{{- $writes := dict "account" "training" "key" "publisher" "trusts" true }}
-{{- range list
-      (merge (dict "verb" "validate" "weight" "light") $reads)
-      (merge (dict "verb" "train" "weight" "heavy") $reads)
-      (merge (dict "verb" "evaluate" "weight" "heavy") $reads)
-      (merge (dict "verb" "gate" "weight" "heavy") $writes)
-      (merge (dict "verb" "publish" "weight" "heavy" "signs" true) $writes)
-      (merge (dict "verb" "promote" "weight" "light" "signs" true) $writes)
-      (dict "verb" "ingest" "weight" "light" "account" "ingest" "key" "ingest")
-      (dict "verb" "batch" "weight" "heavy" "account" "batch" "key" "batch" "trusts" true)
-      (dict "verb" "housekeeping" "weight" "light" "account" "housekeeping" "key" "housekeeping" "trusts" true) }}
+{{- range (.Files.Get "files/steps.yaml" | fromYaml).steps }}
 {{ .verb }}.yaml: |
   {{- include "orchard.verbPod" (merge (dict "root" $root) .) | nindent 2 }}
 {{- end }}

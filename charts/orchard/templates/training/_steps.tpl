@@ -1,14 +1,14 @@
 {{/* A step of a Job: one verb, in a container of its own with the rights that the verb needs and no others. What a
      former pod of the same Job has done is not done again: it stands in .done/ on the Job's volume.
      Usage: include "orchard.step" (dict "root" $ "name" "train" "weight" "heavy" "run" (list "orchard" "train")
-       "env" (list …) "keys" (list "trainer") "again" true) */}}
+       "keys" (list "trainer") "every_pod" true) */}}
 {{- define "orchard.step" -}}
 {{- $root := .root -}}
 - name: {{ .name }}
   {{- include "orchard.container" (list $root "training") | nindent 2 }}
   command: [tini, --, sh, -euc]
   args:
-    {{- if .again }}
+    {{- if .every_pod }}
     - exec "$@"
     {{- else }}
     - '[ ! -e ".done/$0" ] || { echo "$0: done already, by an earlier pod of this Job"; exit 0; }; "$@"; mkdir -p .done; touch ".done/$0"'
@@ -22,7 +22,6 @@
     - {name: ORCHARD_DATASET, value: {{ default $root.Values.dataset .dataset | quote }}}
     - {name: ORCHARD_MODEL, value: {{ $root.Values.model | quote }}}
     - {name: ORCHARD_CHANNEL, value: {{ $root.Values.channel }}}
-    - {name: WHY, value: "run $(ORCHARD_RUN_ID)"}
     {{- include "orchard.keysEnv" (list $root .keys .trusts .signs) | nindent 4 }}
   resources: {{- toYaml (index $root.Values.training.resources .weight) | nindent 4 }}
   volumeMounts:
@@ -32,6 +31,14 @@
     - {name: project, mountPath: /project, readOnly: true}
     {{- end }}
     {{- include "orchard.keysMounts" (list $root .keys .trusts .signs) | nindent 4 }}
+{{- end -}}
+
+{{/* A step of a run, as a row of files/steps.yaml says. What needs no trusted keys works on the Job's volume alone and holds
+     no key: docs/adr/0007-job-steps-hold-no-key.md. Usage: include "orchard.runStep" (list $ ROW) */}}
+{{- define "orchard.runStep" -}}
+{{- $row := index . 1 -}}
+{{- $keys := ternary (list $row.identity) list $row.trusts -}}
+{{- include "orchard.step" (merge (dict "root" (index . 0) "name" $row.verb "run" (list "orchard" $row.verb) "keys" $keys) $row) -}}
 {{- end -}}
 
 {{/* The keys that a verb works with. Usage: include "orchard.keysEnv" (list $ (list "trainer") TRUSTS SIGNS) */}}
@@ -69,13 +76,7 @@
     items: [{key: signing-key.pem, path: signing-key.pem}]
 {{- end -}}
 
-{{/* The project's files, from the image or from the Job's own; then what publishes, whose version promote names. */}}
+{{/* The project's files, from the image or from the Job's own. */}}
 {{- define "orchard.prepare" -}}
 cp -r /opt/orchard/project/. . && for file in /project/*; do case $file in */params.yaml) cp "$file" params.yaml;; */schema.yaml) cp "$file" data/schema.yaml;; esac; done
-{{- end -}}
-{{- define "orchard.publish" -}}
-orchard publish --json >published.json || { code=$?; cat published.json; exit $code; }; cat published.json
-{{- end -}}
-{{- define "orchard.promote" -}}
-version=$(python -c 'import json; print(json.load(open("published.json"))["version"])'); exec orchard promote "$version" --why "$WHY"
 {{- end -}}
