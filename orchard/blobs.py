@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from orchard import layout
 from orchard.errors import IntegrityError, ObjectNotFound
+from orchard.files import hash_pieces
 from orchard.manifest import File
 from orchard.store.objects import ObjectStore
 
@@ -33,22 +33,26 @@ def receive(
         IntegrityError: it is missing in the store, or is not what was published.
         StoreError: the store did not answer.
     """
-    key, digest, size = layout.blob(model, file.sha256), hashlib.sha256(), 0
+    key = layout.blob(model, file.sha256)
+
+    def pieces() -> Iterator[bytes]:
+        received = 0
+        for piece in store.stream(key):
+            received += len(piece)
+            if received > file.size:
+                raise IntegrityError(f"{key} is longer than the {file.size} bytes that {file.path} has", hint=AGAIN)
+            yield piece
+            count(len(piece))
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as body:
         try:
-            for piece in store.stream(key):
-                size += len(piece)
-                if size > file.size:
-                    raise IntegrityError(f"{key} is longer than the {file.size} bytes that {file.path} has", hint=AGAIN)
-                digest.update(piece)
-                body.write(piece)
-                count(len(piece))
+            sha256, size = hash_pieces(pieces(), into=body)
         except ObjectNotFound as error:
             raise IntegrityError(f"{key}, which holds {file.path}, is not in the store", hint=AGAIN) from error
         body.flush()
         os.fsync(body.fileno())
     if size != file.size:
         raise IntegrityError(f"{key} ends after {size} bytes; {file.path} has {file.size}", hint=AGAIN)
-    if digest.hexdigest() != file.sha256:
+    if sha256 != file.sha256:
         raise IntegrityError(f"{key} does not hold {file.path}: its bytes have another SHA-256", hint=AGAIN)

@@ -15,12 +15,11 @@ from orchard import layout
 from orchard.commits import create_once, get_or_none
 from orchard.documents import STRICT, decode
 from orchard.errors import IntegrityError
+from orchard.layout import CHANNELS
 from orchard.signing import TrustedKeys, read_signed
 from orchard.store.objects import ObjectStore
 
 __all__ = ["CHANNELS", "Action", "Pointer", "Stand", "append", "history", "history_of", "read", "read_bytes", "stand"]
-
-CHANNELS = ("stable", "canary", "shadow")
 
 Action = Literal["promote", "rollback"]
 

@@ -13,7 +13,6 @@ goes on from there. Manifests and claims are never deleted; both statements rest
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +31,7 @@ from orchard.errors import (
     ObjectNotFound,
     OrchardError,
 )
+from orchard.files import hash_pieces, sha256_of
 from orchard.holds import hold_publish, release_publish
 from orchard.manifest import Facts, File, Manifest, check_files, publish_id, read_manifest_bytes
 from orchard.signing import SigningKey, TrustedKeys, sign
@@ -116,26 +116,22 @@ def read_files(folder: Path) -> tuple[File, ...]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise DataError(f"{path} is a link or a special file; only plain files are published")
         if path.is_file():
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            found.append(File(path.relative_to(folder).as_posix(), path.stat().st_size, sha256))
+            found.append(File(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path)))
     check_files(found, str(folder))
     return tuple(found)
 
 
 def _problem(store: ObjectStore, model: str, file: File) -> str | None:
     """Read a blob back and say what is wrong with it, or None."""
-    key, seen, size = layout.blob(model, file.sha256), hashlib.sha256(), 0
+    key = layout.blob(model, file.sha256)
     try:
         stat = store.head(key)
         if stat.size != file.size:
             return f"{key} has {stat.size} bytes; {file.path} needs {file.size}"
-        for piece in store.stream(key, CHUNK):
-            seen.update(piece)
-            size += len(piece)
+        sha256, size = hash_pieces(store.stream(key, CHUNK))
     except ObjectNotFound:
         return f"{key}, which holds {file.path}, is missing"
-    if size != file.size or seen.hexdigest() != file.sha256:
+    if size != file.size or sha256 != file.sha256:
         return f"{key} does not hold {file.path} any more: its bytes have another SHA-256"
     return None
 

@@ -9,6 +9,8 @@ import click
 from orchard.cli.output import Output
 from orchard.cli.verb import verb
 from orchard.errors import DataError
+from orchard.formatting import percent
+from orchard.layout import CHANNELS
 
 if TYPE_CHECKING:
     from orchard.channels import Change, Intent
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from orchard.signing import SigningKey, TrustedKeys
     from orchard.store import ObjectStore
 
-CHANNELS = click.Choice(["stable", "canary", "shadow"])
+_CHANNEL = click.Choice(CHANNELS)
 
 
 class _Number(click.ParamType[int | str]):
@@ -72,7 +74,7 @@ def _told(out: Output, change: Change, action: str) -> None:
 
 def _row(item: Manifest, meant: list[str]) -> list[object]:
     figures = [
-        f"{name.removesuffix('.accuracy')} {100 * value:.1f} %"
+        f"{name.removesuffix('.accuracy')} {percent(value, 1)}"
         for name, value in item.metrics.items()
         if name.endswith(".accuracy")
     ]
@@ -92,7 +94,7 @@ def versions(out: Output) -> None:
     from orchard import registry
     from orchard.documents import encode
     from orchard.errors import IntegrityError
-    from orchard.pointers import CHANNELS, read
+    from orchard.pointers import read
 
     found, store, trusted = _opened()
     pointers = [pointer for name in CHANNELS if (pointer := read(store, found.model, name, trusted))]
@@ -118,7 +120,7 @@ def versions(out: Output) -> None:
 
 
 @verb(examples="orchard history\norchard history --channel canary --json")
-@click.option("--channel", type=CHANNELS, help="Only this channel.  [default: all]")
+@click.option("--channel", type=_CHANNEL, help="Only this channel.  [default: all]")
 def history(out: Output, channel: str | None) -> None:
     """Show what every channel ever meant: who changed it, when, from what to what, and why.
 
@@ -128,7 +130,7 @@ def history(out: Output, channel: str | None) -> None:
     from orchard.documents import encode
 
     found, store, trusted = _opened()
-    names = pointers.CHANNELS if channel is None else (channel,)
+    names = CHANNELS if channel is None else (channel,)
     entries = [item for name in names for item in pointers.history(store, found.model, name, trusted)]
     rows = [
         [
@@ -153,7 +155,7 @@ def history(out: Output, channel: str | None) -> None:
 
 @verb(examples="orchard promote latest --channel canary --why 'nightly run'\norchard promote 7 --why 'canary was fine'")
 @click.argument("version", type=_Number())
-@click.option("--channel", type=CHANNELS, help="The channel that shall mean it.  [default: ORCHARD_CHANNEL]")
+@click.option("--channel", type=_CHANNEL, help="The channel that shall mean it.  [default: ORCHARD_CHANNEL]")
 @click.option("--why", required=True, help="The reason; the history keeps it.")
 @click.option("--override-reason", help="Promote a version that the gate has not accepted, for this reason.")
 @click.option("--forward", is_flag=True, help="Leave a channel alone that means a newer version already; exit code 7.")
@@ -193,7 +195,7 @@ def promote(
 @click.option(
     "--to", type=click.IntRange(1), metavar="VERSION", help="The version to go back to.  [default: the one before]"
 )
-@click.option("--channel", type=CHANNELS, help="The channel to change.  [default: ORCHARD_CHANNEL]")
+@click.option("--channel", type=_CHANNEL, help="The channel to change.  [default: ORCHARD_CHANNEL]")
 @click.option("--why", required=True, help="The reason; the history keeps it.")
 def rollback(out: Output, to: int | None, channel: str | None, why: str) -> None:
     """Make a channel mean an earlier version again, after proving that every byte of it is there.

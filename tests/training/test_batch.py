@@ -18,7 +18,7 @@ from orchard.channels import Intent
 from orchard.cli import main
 from orchard.cli.output import Output
 from orchard.errors import IntegrityError
-from orchard.gate import read_bars
+from orchard.gate import Bars
 from orchard.settings import Settings, load
 from orchard.signing import create_pair, load_key
 from orchard.store import amazon
@@ -48,7 +48,7 @@ def candidates(tmp_path_factory):
     for wrong in ({}, {"Red": "Blue"}):
         workspace = lay(tmp_path_factory.mktemp("candidate"), taken_for=wrong)
         judge(workspace)
-        gate(workspace, read_bars(BARS), None, OUT, override_reason="for a test")
+        gate(workspace, Bars(**BARS), None, OUT, override_reason="for a test")
         made.append(workspace)
     return made
 
@@ -174,7 +174,7 @@ def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
     monkeypatch.undo()
     monkeypatch.setattr(batch_day, "open_channel", lambda settings: true)
     key = load_key(keys.private)
-    gate(candidates[1], read_bars(BARS), true, OUT, override_reason="for a test")
+    gate(candidates[1], Bars(**BARS), true, OUT, override_reason="for a test")
     publish(candidates[1], Target(true, key, "tester"))
     channels.promote(served, "fruits", "stable", 2, key, Intent("tester", "second"), override_reason="for a test")
     served.put(f"{layout.batch_input(DAY)}/late.jpg", draw("Red", 9))

@@ -14,7 +14,7 @@ from orchard.channels import Intent
 from orchard.cli import main
 from orchard.cli.output import Output
 from orchard.errors import DataError, IntegrityError
-from orchard.gate import read_bars
+from orchard.gate import Bars
 from orchard.signing import SigningKey, create_pair, load_key
 from orchard.store import ObjectStore
 from tests.training.candidates import BARS, COLOURS, PHOTOS, judge, lay, rows, write_params
@@ -38,7 +38,7 @@ def channel(memory: ObjectStore, key: SigningKey) -> Channel:
 
 
 def decide(workspace: Workspace, channel: Channel | None, bars: dict[str, Any] = BARS, **options: Any) -> Judged:
-    return gate(workspace, read_bars(bars), channel, Output(as_json=True), **options)
+    return gate(workspace, Bars(**bars), channel, Output(as_json=True), **options)
 
 
 def serve(root: Path, channel: Channel, key: SigningKey, **candidate: Any) -> int:

@@ -15,7 +15,7 @@ from orchard.channels import Intent
 from orchard.cli import main
 from orchard.cli.output import Output
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, StoreUnavailable
-from orchard.gate import read_bars
+from orchard.gate import Bars
 from orchard.settings import Settings, load
 from orchard.signing import KeyPair, SigningKey, create_pair, load_key
 from orchard.store import ObjectStore, open_store
@@ -44,7 +44,7 @@ def accepted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a candidate that was evaluated and accepted, with nothing served yet."""
     workspace = lay(tmp_path_factory.mktemp("accepted"))
     judge(workspace)
-    gate(workspace, read_bars(BARS), None, Output(as_json=True))
+    gate(workspace, Bars(**BARS), None, Output(as_json=True))
     return workspace.root
 
 
@@ -60,7 +60,7 @@ def target(store: ObjectStore, key: SigningKey, run_id: str | None = None) -> Ta
 def other_candidate(root: Path, channel: Channel, **options: Any) -> Workspace:
     workspace = lay(root, taken_for={"Red": "Blue"})
     judge(workspace)
-    gate(workspace, read_bars(BARS), channel, Output(as_json=True), **options)
+    gate(workspace, Bars(**BARS), channel, Output(as_json=True), **options)
     return workspace
 
 
@@ -192,7 +192,7 @@ def test_a_verdict_on_something_served_before_does_not_count(
         publish(accepted, to)
     assert "orchard gate" in caught.value.hint
 
-    gate(accepted, read_bars(BARS), to.channel, Output(as_json=True))
+    gate(accepted, Bars(**BARS), to.channel, Output(as_json=True))
     assert publish(accepted, to).said["version"] == 2
 
 
@@ -214,7 +214,7 @@ def test_golden_photos_that_are_answered_differently_stop_it(
     golden["photos"][0] |= change
     path.write_text(json.dumps(golden))
     judge(workspace)
-    gate(workspace, read_bars(BARS), None, Output(as_json=True))
+    gate(workspace, Bars(**BARS), None, Output(as_json=True))
 
     with pytest.raises(IntegrityError, match=message):
         publish(workspace, target(memory, key))

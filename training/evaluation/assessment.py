@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from orchard import documents
-from orchard.errors import DataError, IntegrityError, ParamsError
+from orchard.errors import DataError, IntegrityError
 from training.candidate import Candidate, read_candidate
 from training.evaluation.baseline import judge_nearest
 from training.evaluation.judge import ask, judge, measure_latency
 from training.evaluation.photos import Photo, read_test_photos
 from training.evaluation.report import write_report
 from training.evaluation.scores import Answer
+from training.params import Evaluate
 from training.sessions import open_model
 from training.shards import Index, read_index
 from training.workspace import Workspace
 
-__all__ = ["Options", "Teller", "evaluate", "read_options", "read_their_dataset"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What an evaluation does beside the obvious: `params.yaml`'s section ``evaluate``.
-
-    Attributes:
-        baseline: judge the nearest-photo baseline too; it takes seconds.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = documents.STRICT
-
-    baseline: bool = False
+__all__ = ["Teller", "evaluate", "read_their_dataset"]
 
 
 class Teller(Protocol):
@@ -41,14 +27,6 @@ class Teller(Protocol):
 
     def status(self, text: str) -> AbstractContextManager[None]:
         """Show `text` while something goes on."""
-
-
-def read_options(section: Mapping[str, Any]) -> Options:
-    """Read params.yaml's section ``evaluate``. Raises `ParamsError`."""
-    try:
-        return documents.decode(Options, section, "what an evaluation does")
-    except (IntegrityError, DataError) as error:
-        raise ParamsError(error.message, hint="params.yaml, section evaluate") from error
 
 
 def read_their_dataset(candidate: Candidate, workspace: Workspace) -> tuple[Path, Index]:
@@ -77,7 +55,7 @@ def read_their_dataset(candidate: Candidate, workspace: Workspace) -> tuple[Path
     return folder, index
 
 
-def evaluate(workspace: Workspace, options: Options, tell: Teller) -> dict[str, Any]:
+def evaluate(workspace: Workspace, options: Evaluate, tell: Teller) -> dict[str, Any]:
     """Judge a candidate on every test photo of its dataset and write the report.
 
     Args:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from orchard.cli.output import Output
 from orchard.errors import DataError
+from orchard.files import atomic_write
 from training.ingest import report, staging
 from training.ingest.refusals import Reason
 from training.ingest.report import Findings
@@ -151,10 +152,7 @@ def _findings(found: Scan, chosen: Selection) -> Findings:
 
 def _write_report(dataset: str, findings: Findings) -> None:
     REPORT.parent.mkdir(parents=True, exist_ok=True)
-    draft = REPORT.with_name(f".{REPORT.name}.draft")
-    text = json.dumps(report.document(dataset, findings), ensure_ascii=False, indent=1) + "\n"
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(REPORT)
+    atomic_write(REPORT, json.dumps(report.document(dataset, findings), ensure_ascii=False, indent=1) + "\n")
 
 
 def _labels(rows: Iterable[Row], index: Index | None) -> set[str]:

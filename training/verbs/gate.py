@@ -42,14 +42,13 @@ def gate(out: Output, *, override_reason: str | None, params: Path) -> None:
     """
     from orchard import settings
     from orchard.errors import GateRefused
-    from orchard.gate import read_bars
     from training import gating
     from training import params as parameters
     from training.incumbent import open_channel
     from training.workspace import Workspace
 
     workspace = Workspace()
-    bars = read_bars(parameters.load(params).gate)
+    bars = parameters.load(params).gate
     judged = gating.gate(workspace, bars, open_channel(settings.load()), out, override_reason=override_reason)
     page = workspace.gate / gating.PAGE
     out.result({**judged.document, "page": str(page)}, _text(judged, page))
