@@ -64,7 +64,7 @@ RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}$"
 """The pattern of run ids."""
 
 ChannelName = Literal["stable", "canary", "shadow"]
-CHANNELS: tuple[ChannelName, ...] = get_args(ChannelName)
+CHANNELS: tuple[str, ...] = get_args(ChannelName)
 
 _NAME = re.compile(NAME)
 _RUN = re.compile(RUN_ID)

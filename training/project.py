@@ -120,19 +120,13 @@ def _edit_local(project: Path, core: Mapping[str, str], store: Mapping[str, str]
         raise SettingsError(f"the DVC configuration in {project / '.dvc'} is malformed: {error}") from error
 
 
-def _site(project: Path) -> Path:
-    """Where DVC keeps its indexes: not in the machine's folder, which a pod has not and two stores of one name would share."""
-    return project / ".dvc" / "tmp" / "site"
-
-
 @contextmanager
 def opened(folder: Path, settings: Settings | None = None) -> Iterator[Any]:
     """Open the DVC project of a dataset folder, quietly, with the remote that the settings name."""
     project = project_of(folder)
     init(project)
-    site = (
-        project / ".dvc" / "tmp" / "site"
-    )  # not the machine's: pods have no such folder, and stores of one name differ
+    # DVC's indexes; not in the machine's folder: pods have no such folder, and stores of one name differ
+    site = project / ".dvc" / "tmp" / "site"
     _edit_local(project, {"no_scm": str(_is_outside_git(project)).lower(), "site_cache_dir": str(site)})
     if settings is not None:
         remote(project, settings)
