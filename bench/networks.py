@@ -76,7 +76,8 @@ def spread_answers(network: Any) -> None:
 
 def describe(folder: Path) -> None:
     """Write golden photos into a SavedModel and its facts into `<folder>.facts.json`."""
-    from training.golden import FILE, TOLERANCE
+    from orchard import golden
+    from training.golden_photos import TOLERANCE
     from training.sessions import open_model
 
     photos = draw_photos(GOLDEN)
@@ -91,7 +92,7 @@ def describe(folder: Path) -> None:
         {"b64": base64.b64encode(photo).decode(), "label": label, "probability": float(probability)}
         for photo, label, probability in zip(photos, answers.labels, answers.probability, strict=True)
     ]
-    path = folder / FILE
+    path = folder / golden.GOLDEN
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"format": 1, "tolerance": TOLERANCE, "photos": listed}))
     folder.with_name(folder.name + ".facts.json").write_text(json.dumps(facts))

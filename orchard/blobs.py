@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchard import layout
 from orchard.errors import DataError, IntegrityError, ObjectNotFound
+from orchard.files import sha256_of
 from orchard.manifest import File, check_files
 from orchard.store.objects import ObjectStore
 
@@ -31,9 +32,7 @@ def read_files(folder: Path) -> tuple[File, ...]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise DataError(f"{path} is a link or a special file; only plain files are published")
         if path.is_file():
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            found.append(File(path.relative_to(folder).as_posix(), path.stat().st_size, sha256))
+            found.append(File(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path)))
     check_files(found, str(folder))
     return tuple(found)
 

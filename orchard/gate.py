@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from orchard.documents import FORMAT, STRICT, decode, encode
-from orchard.errors import DataError, IntegrityError, ParamsError
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator
 
-__all__ = ["Bars", "Check", "Verdict", "decide", "read_bars", "summary"]
+from orchard.documents import FORMAT, encode
+from orchard.errors import DataError
+from orchard.formatting import percent
+
+__all__ = ["Bars", "Check", "Verdict", "decide", "summary"]
 
 SAME = 1e-6
 """How far an accuracy may be from its own counts."""
@@ -26,9 +29,21 @@ ROUNDING = 1e-9
 """What binary fractions may do to a comparison: 0.95 - 0.94 is a little more than 0.01."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bars:
-    """What a candidate must reach. Accuracies and drops are fractions, 0 to 1, by slice (`turntable`, `shop`, `all`).
+def _fraction(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Check a fraction. It stays a whole number if it is written as one: the digest of the params depends on it."""
+    if not 0 <= validate(value) <= 1:
+        raise ValueError("expected a fraction from 0 to 1, not per cent")
+    return value
+
+
+Fraction = Annotated[float, WrapValidator(_fraction), PlainSerializer(lambda value: value, return_type=Any)]
+Photos = Annotated[int, Field(ge=1)]
+
+
+class Bars(BaseModel):
+    """What a candidate must reach: the section `gate` of params.yaml. What is left out is not checked.
+
+    Accuracies and drops are fractions, 0 to 1, by slice (`turntable`, `shop`, `all`).
 
     Attributes:
         accuracy: the least accuracy.
@@ -40,14 +55,14 @@ class Bars:
             one of them is many per cent.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
-    accuracy: dict[str, float] = field(default_factory=dict)
-    worst_class: dict[str, float] = field(default_factory=dict)
-    photos: dict[str, int] = field(default_factory=dict)
-    drop: dict[str, float] = field(default_factory=dict)
-    class_drop: dict[str, float] = field(default_factory=dict)
-    class_drop_photos: int = 2
+    accuracy: dict[str, Fraction] = {}
+    worst_class: dict[str, Fraction] = {}
+    photos: dict[str, Photos] = {}
+    drop: dict[str, Fraction] = {}
+    class_drop: dict[str, Fraction] = {}
+    class_drop_photos: Photos = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +117,6 @@ class _Count:
         return self.correct / self.n
 
 
-def read_bars(params: Mapping[str, Any]) -> Bars:
-    """Read the bars from params.yaml's `gate` section.
-
-    Raises:
-        ParamsError: naming every unknown name, wrong type and value out of range.
-    """
-    try:
-        bars = decode(Bars, params, "the gate's bars")
-    except (IntegrityError, DataError) as error:
-        raise ParamsError(error.message, hint="params.yaml, section gate") from error
-    fractions = {"accuracy": bars.accuracy, "worst_class": bars.worst_class, "drop": bars.drop}
-    for name, values in {**fractions, "class_drop": bars.class_drop}.items():
-        for slice_, value in values.items():
-            if not 0 <= value <= 1:
-                raise ParamsError(f"gate.{name}.{slice_} is {value}; expected a fraction from 0 to 1, not per cent")
-    if bars.class_drop_photos < 1 or any(value < 1 for value in bars.photos.values()):
-        raise ParamsError("gate.photos and gate.class_drop_photos count photos; expected 1 or more")
-    return bars
-
-
-def _percent(value: float) -> str:
-    """Rounded down to a tenth, so that a figure below a bar never looks as if it were on it."""
-    return f"{math.floor(1000 * value + ROUNDING) / 10:.1f} %"
-
-
 def _bar(value: float) -> str:
     return f"{100 * value:.4g} %"
 
@@ -174,7 +164,7 @@ def _missing(name: str, what: str, bar: float) -> Check:
 
 def _least(name: str, what: str, count: _Count, bar: float) -> Check:
     passed = count.accuracy >= bar - ROUNDING
-    sentence = f"{what}: {_percent(count.accuracy)} of {count.n} right, the bar is {_bar(bar)}"
+    sentence = f"{what}: {percent(count.accuracy, 1)} of {count.n} right, the bar is {_bar(bar)}"
     return Check(name, count.accuracy, bar, passed, sentence)
 
 
@@ -206,8 +196,8 @@ def _against(name: str, what: str, now: _Count, then: _Count, bar: float, least_
     drop, lost = then.accuracy - now.accuracy, then.correct - now.correct
     passed = drop <= bar + ROUNDING or lost < least_photos
     sentence = (
-        f"{what}: {now.correct} of {now.n} right ({_percent(now.accuracy)}), the served version {then.correct} "
-        f"({_percent(then.accuracy)}); at most {_bar(bar)} may be lost"
+        f"{what}: {now.correct} of {now.n} right ({percent(now.accuracy, 1)}), the served version {then.correct} "
+        f"({percent(then.accuracy, 1)}); at most {_bar(bar)} may be lost"
     )
     if passed and drop > bar + ROUNDING:
         sentence += f", and fewer than {least_photos} photos are no drop"
@@ -287,10 +277,11 @@ def decide(
     if override_reason is not None and not override_reason.strip():
         raise DataError("an override needs a written reason; it is kept for ever")
     drops = () if incumbent is None else _relative(candidate, incumbent, bars)
-    checks = (*_absolute(candidate, bars), *drops, *also)
-    judged = [check for check in checks if check.passed is not None]
-    if not judged:
+    own = (*_absolute(candidate, bars), *drops)
+    if all(check.passed is None for check in own):
         raise DataError("no bar is set, so nothing would ever be refused", hint="params.yaml, section gate")
+    checks = (*own, *also)
+    judged = [check for check in checks if check.passed is not None]
     failed = [check for check in judged if not check.passed]
     if not failed:
         return Verdict("accepted", f"all {len(judged)} checks passed", checks, dataset, model, served)

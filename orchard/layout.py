@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from typing import Literal, get_args
 
 from orchard.errors import DataError
 
 __all__ = [
+    "CHANNELS",
+    "NAME",
+    "RUN_ID",
+    "ChannelName",
     "batch_input",
     "batch_output",
     "blob",
@@ -52,8 +57,17 @@ __all__ = [
     "versions",
 ]
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}")
+NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+"""The pattern of names of models, datasets, channels and verbs."""
+
+RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}$"
+"""The pattern of run ids."""
+
+ChannelName = Literal["stable", "canary", "shadow"]
+CHANNELS: tuple[str, ...] = get_args(ChannelName)
+
+_NAME = re.compile(NAME)
+_RUN = re.compile(RUN_ID)
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MANIFEST = re.compile(r"models/[^/]+/versions/(\d{12})/manifest\.json")
 _DATASET = re.compile(r"datasets/[^/]+/versions/(\d{6,})\.json")

@@ -15,12 +15,11 @@ from orchard import layout
 from orchard.commits import create_once
 from orchard.documents import STRICT, decode
 from orchard.errors import IntegrityError
+from orchard.layout import CHANNELS
 from orchard.signing import TrustedKeys, read_signed
 from orchard.store.objects import ObjectStore
 
 __all__ = ["CHANNELS", "Action", "Pointer", "Stand", "append", "decode_pointer", "read_bytes"]
-
-CHANNELS = ("stable", "canary", "shadow")
 
 Action = Literal["promote", "rollback"]
 

@@ -7,24 +7,36 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-__all__ = ["Child"]
+from orchard import launcher
 
-# Runs in the child before the program does: asks the kernel for SIGKILL when the parent thread is gone (Linux only),
-# then becomes the program. A parent that died in between shows as another parent id. A shell starts its background jobs
-# with SIGINT ignored, which children inherit: a child in a session of its own listens to it again.
-_BECOME = (
-    "import ctypes,os,signal,sys\n"
-    "signal.signal(signal.SIGINT,signal.SIG_DFL)\n"
-    "parent=int(sys.argv[1])\n"
-    "if sys.platform=='linux': ctypes.CDLL(None).prctl(1,9,0,0,0)\n"
-    "if os.getppid()!=parent: sys.exit(1)\n"
-    "os.execvpe(sys.argv[2],sys.argv[2:],os.environ)\n"
-)
+__all__ = ["Child", "stderr_held_back"]
+
+
+@contextlib.contextmanager
+def stderr_held_back() -> Iterator[None]:
+    """Keep what native code writes to file descriptor 2, and write it there after all if an exception passes."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    # in memory where it can be: a pod may have no folder for temporary files
+    memory = os.fdopen(os.memfd_create("stderr"), "w+b") if sys.platform == "linux" else tempfile.TemporaryFile()  # noqa: SIM115
+    with memory as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 class Child:
@@ -55,7 +67,7 @@ class Child:
         output = log.open("ab") if log else None
         try:
             self.process = subprocess.Popen(  # noqa: S603  the command comes from our own code
-                [sys.executable, "-I", "-S", "-c", _BECOME, str(os.getpid()), *command],
+                [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), *command],
                 env=None if environment is None else dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout if stdout is not None else output,

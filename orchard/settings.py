@@ -15,11 +15,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orchard.errors import SettingsError
+from orchard.layout import NAME, RUN_ID, ChannelName
 
 __all__ = ["PREFIX", "Settings", "load"]
 
 PREFIX = "ORCHARD_"
-NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 
 class Settings(BaseSettings):
@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     store_profile: str = Field("default", description="the profile in that file")
     model: str = Field("fruits", pattern=NAME, description="the model's name in the registry and at the server")
     dataset: str = Field("fruits", pattern=NAME, description="the dataset's name in the store and under data/")
-    channel: Literal["stable", "canary", "shadow"] = Field("stable", description="the channel that verbs act on")
+    channel: ChannelName = Field("stable", description="the channel that verbs act on")
     signing_key_file: Path | None = Field(
         None, description="the Ed25519 private key (PEM) that signs what is published"
     )
@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     server_url: str = Field("http://127.0.0.1:8501", description="the model server's REST address")
     run_id: str | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}$",
+        pattern=RUN_ID,
         description="the run that a verb belongs to; a retry with it finds its result",
     )
     step_summary: Path | None = Field(

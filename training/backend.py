@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
 from typing import Any
+
+from orchard.processes import stderr_held_back
 
 __all__ = ["tensorflow"]
 
@@ -20,25 +19,6 @@ def tensorflow() -> Any:
     """
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        with _held_back():
+        with stderr_held_back():
             import tensorflow  # noqa: F401
     return sys.modules["tensorflow"]
-
-
-@contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    """Keep what is written to file descriptor 2, and write it there after all if an exception passes."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(kept, 2)
-            held.seek(0)
-            os.write(2, held.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchard import documents
+from orchard.files import atomic_write
 from training.params import Params
 
 __all__ = ["CODE", "Checkpoint", "Progress", "name_run"]
@@ -87,9 +88,7 @@ class Checkpoint:
         arrays |= {f"best{number:05d}": array for number, array in enumerate(progress.best)}
         figures = np.frombuffer(json.dumps(progress.figures).encode(), np.uint8)
         np.savez(body, figures=figures, **arrays)  # type: ignore[arg-type]  # NumPy's own signature is stricter than it
-        temporary = self._file.with_suffix(".new")
-        temporary.write_bytes(body.getvalue())
-        temporary.replace(self._file)
+        atomic_write(self._file, body.getvalue())
 
     def load(self, shapes: Sequence[tuple[int, ...]]) -> Progress | None:
         """Return what was saved last, or None if there is nothing that fits.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchard import documents
 from orchard.channels import Channel
 from orchard.errors import DataError, IntegrityError
+from orchard.files import atomic_write
 from orchard.gate import Bars, Check, Verdict, decide
 from orchard.reporter import Reporter
 from training import pages
@@ -24,8 +25,6 @@ __all__ = ["PAGE", "Judged", "check_belongs", "gate", "read_verdict"]
 
 VERDICT = "verdict.json"
 PAGE = "page.html"
-REASONS = 3
-"""Failed checks that a refusal's reason spells out; the page has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +91,8 @@ def gate(
     if channel is not None:
         served = judge_served(channel, workspace.dataset(candidate.dataset_name), evaluation["dataset"], reporter)
     incumbent = served.evaluation if served else None
-    verdict = decide(evaluation, incumbent, bars, override_reason=override_reason)
-    verdict = _with_simpler_model(verdict, evaluation, override_reason)
+    also = _simpler_model(evaluation)
+    verdict = decide(evaluation, incumbent, bars, override_reason=override_reason, also=also)
     judged = Judged(verdict, _compare(channel, served))
     _write(workspace.gate, judged, evaluation, incumbent)
     return judged
@@ -128,22 +127,6 @@ def _simpler_model(evaluation: Mapping[str, Any]) -> Iterator[Check]:
         yield Check(f"{name}.baseline", own["accuracy"], part["accuracy"], passed, sentence)
 
 
-def _with_simpler_model(verdict: Verdict, evaluation: Mapping[str, Any], override_reason: str | None) -> Verdict:
-    """The verdict after the checks against the baseline, which `decide` does not know of."""
-    checks = (*verdict.checks, *_simpler_model(evaluation))
-    failed = [check for check in checks if check.passed is False]
-    judged = sum(check.passed is not None for check in checks)
-    if not failed:
-        return replace(verdict, reason=f"all {judged} checks passed", checks=checks)
-    if override_reason is not None:
-        return replace(verdict, verdict="overridden", reason=override_reason.strip(), checks=checks)
-    more = f"; and {len(failed) - REASONS} more" if len(failed) > REASONS else ""
-    reason = (
-        f"{len(failed)} of {judged} checks failed: " + "; ".join(check.sentence for check in failed[:REASONS]) + more
-    )
-    return replace(verdict, verdict="refused", reason=reason, checks=checks)
-
-
 def read_verdict(folder: Path) -> tuple[dict[str, Any], str]:
     """Read a ``verdict.json``; returns it and the SHA-256 of its bytes.
 
@@ -173,11 +156,7 @@ def _write(folder: Path, judged: Judged, evaluation: Mapping[str, Any], incumben
     path = folder / VERDICT
     path.unlink(missing_ok=True)  # no verdict is safer than an old one beside a new page
     pages.write(folder / PAGE, "gate.html", **_page(judged, evaluation, incumbent))
-    draft = folder / f".{VERDICT}.draft"
-    draft.write_text(
-        json.dumps(judged.document, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    draft.replace(path)
+    atomic_write(path, json.dumps(judged.document, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
 def _page(judged: Judged, evaluation: Mapping[str, Any], incumbent: Mapping[str, Any] | None) -> dict[str, Any]:

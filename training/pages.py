@@ -6,23 +6,19 @@ itself: pictures are data URIs, drawings are inline SVG, and its content securit
 
 from __future__ import annotations
 
+import base64
 import functools
-import math
+import io
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from PIL import Image, ImageOps
 
-__all__ = ["count", "percent", "render", "size", "write"]
+from orchard.files import atomic_write
+from orchard.formatting import percent
 
-
-def percent(share: float | None, digits: int = 2) -> str:
-    """Write a share as a percentage, cut and not rounded: only a whole share reads 100 %."""
-    if share is None:
-        return "–"
-    scale = 10**digits
-    # the tiny addend heals shares such as 0.29, whose product with 10 000 is 2 899.999…
-    return f"{math.floor(share * 100 * scale + 1e-6) / scale:.{digits}f} %"
+__all__ = ["count", "render", "size", "thumbnail", "write"]
 
 
 def count(number: float) -> str:
@@ -37,6 +33,19 @@ def size(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} GB"
+
+
+def thumbnail(image: bytes, side: int, *, crop: bool = False) -> str:
+    """Return a photo as a data URI: a JPEG of at most `side` pixels a side, or a centred square of it with `crop`."""
+    with Image.open(io.BytesIO(image)) as picture:
+        small = picture.convert("RGB")
+    if crop:
+        small = ImageOps.fit(small, (side, side))
+    else:
+        small.thumbnail((side, side))
+    packed = io.BytesIO()
+    small.save(packed, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
 
 
 @functools.cache
@@ -66,6 +75,4 @@ def write(path: Path, template: str, **context: Any) -> None:
     """Fill in a template and put the page at `path`, whole or not at all; folders are made as needed."""
     page = render(template, **context)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(path)
+    atomic_write(path, page)

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from orchard import documents
 from orchard.errors import ParamsError
+from orchard.gate import Bars
+from orchard.layout import NAME
+from orchard.overrides import read_yaml, set_by_path
 
 __all__ = [
     "Augmentation",
     "Cnn",
     "EarlyStopping",
+    "Evaluate",
     "Model",
     "Optimizer",
     "Params",
     "Schedule",
     "Train",
+    "describe_problems",
     "load",
     "parse",
 ]
@@ -40,7 +44,7 @@ class Section(BaseModel):
 class Data(Section):
     """Which photos: the dataset in the folder ``data/<name>/``."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    name: str = Field(pattern=NAME)
 
 
 class Cnn(Section):
@@ -134,31 +138,30 @@ class Train(Section):
         return self
 
 
+class Evaluate(Section):
+    """What an evaluation does beside judging the candidate; `baseline` judges the nearest training photo too, in seconds."""
+
+    baseline: bool = False
+
+
 class Params(Section):
     """All of params.yaml."""
 
     data: Data
     model: Model
     train: Train
-    gate: dict[str, Any]
-    evaluate: dict[str, Any]
+    gate: Bars
+    evaluate: Evaluate
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The values that the file sets, as JSON has them."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of the values' canonical JSON: the same for every way to write the same values."""
-        return documents.digest(self.model_dump(mode="json"))
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error; PyYAML keeps the last one and says nothing."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+        """SHA-256 (hex) of the document's canonical JSON: the same for every way to write the same values."""
+        return documents.digest(self.document)
 
 
 def load(path: Path = DEFAULT_PATH, overrides: Iterable[str] = ()) -> Params:
@@ -191,48 +194,30 @@ def parse(text: str, name: str = "params.yaml", overrides: Iterable[str] = ()) -
         name: what the text is called in messages.
         overrides: as for `load`.
     """
-    document = _read_yaml(text, name)
+    document = read_yaml(text, name)
     if not isinstance(document, dict):
         raise ParamsError(f"{name} holds {_name_type(document)}, not sections of keys", hint=_FORM)
     for override in overrides:
-        _set(document, override)
+        set_by_path(document, override)
     try:
         return Params.model_validate(document)
     except ValidationError as error:
-        lines = [f"  {_describe(item)}" for item in error.errors()]
-        raise ParamsError(f"{name} does not fit:\n" + "\n".join(lines), hint=_FORM) from None
+        raise ParamsError(f"{name} does not fit:\n{describe_problems(Params, error)}", hint=_FORM) from None
 
 
 _FORM = "the comments in params.yaml say what each key is; `git diff params.yaml` shows what was changed"
 
 
-def _read_yaml(text: str, name: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ParamsError(f"{name} is not YAML{where}: {what}") from None
+def describe_problems(model: type[BaseModel], error: ValidationError) -> str:
+    """List what does not fit a model, a line each; an unknown key with the nearest known one."""
+    return "\n".join(dict.fromkeys(f"  {_describe(model, item)}"[:300] for item in error.errors()))
 
 
-def _set(document: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise ParamsError(f"{override!r} sets nothing: expected KEY=VALUE, for example train.epochs=3")
-    section: Any = document
-    for key in keys[:-1]:
-        section = section.setdefault(key, {})
-        if not isinstance(section, dict):
-            raise ParamsError(f"{override!r}: {key} is a value, not a section with keys in it")
-    section[keys[-1]] = _read_yaml(text, f"the value of {path.strip()}")
-
-
-def _describe(item: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in item["loc"])
+def _describe(model: type[BaseModel], item: ErrorDetails) -> str:
+    # a union adds the names of its types
+    where = ".".join(str(part) for part in item["loc"] if "[" not in str(part)) or "the file"
     if item["type"] == "extra_forbidden":
-        return f"{where}: no such key{_suggest(item['loc'])}"
+        return f"{where}: no such key{_suggest(model, item['loc'])}"
     if item["type"] == "missing":
         return f"{where}: missing"
     message = item["msg"].removeprefix("Value error, ")
@@ -242,11 +227,12 @@ def _describe(item: ErrorDetails) -> str:
     return f"{where}: {message}; it is {item['input']!r}{_explain(item['input'])}"
 
 
-def _suggest(location: tuple[int | str, ...]) -> str:
-    section: Any = Params
+def _suggest(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    section: Any = model
     for part in location[:-1]:
-        field = getattr(section, "model_fields", {}).get(part)
-        section = field.annotation if field is not None else None
+        fields = getattr(section, "model_fields", {})
+        # the second argument of a dict's type is the type of its values
+        section = fields[part].annotation if part in fields else (*get_args(section), None, None)[1]
     near = difflib.get_close_matches(str(location[-1]), list(getattr(section, "model_fields", {})), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 

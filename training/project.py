@@ -8,7 +8,6 @@ workspace, with git or without.
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orchard.errors import ConflictError, DataError, SettingsError
+from orchard.files import atomic_write
 from orchard.settings import Settings
 
-__all__ = ["DATA", "PREFIX", "REMOTE", "init", "opened", "patiently", "project_of", "remote", "write_text"]
+__all__ = ["DATA", "PREFIX", "REMOTE", "init", "opened", "patiently", "project_of", "remote"]
 
 DATA = Path("data")
 """The folder of all datasets, in the project that the command stands in."""
@@ -61,7 +61,7 @@ def init(project: Path) -> None:
     files = {".dvc/config": _CONFIG, ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n", ".dvcignore": _IGNORED}
     for name, text in files.items():
         if not (project / name).exists():
-            write_text(project / name, text)
+            atomic_write(project / name, text)
 
 
 def remote(project: Path, settings: Settings) -> None:
@@ -89,13 +89,6 @@ def remote(project: Path, settings: Settings) -> None:
     }
     init(project)
     _edit_local(project, {}, {name: value for name, value in options.items() if value is not None})
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole: readers, and who comes after a kill, see the old text or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _is_outside_git(project: Path) -> bool:
@@ -127,19 +120,13 @@ def _edit_local(project: Path, core: Mapping[str, str], store: Mapping[str, str]
         raise SettingsError(f"the DVC configuration in {project / '.dvc'} is malformed: {error}") from error
 
 
-def _site(project: Path) -> Path:
-    """Where DVC keeps its indexes: not in the machine's folder, which a pod has not and two stores of one name would share."""
-    return project / ".dvc" / "tmp" / "site"
-
-
 @contextmanager
 def opened(folder: Path, settings: Settings | None = None) -> Iterator[Any]:
     """Open the DVC project of a dataset folder, quietly, with the remote that the settings name."""
     project = project_of(folder)
     init(project)
-    site = (
-        project / ".dvc" / "tmp" / "site"
-    )  # not the machine's: pods have no such folder, and stores of one name differ
+    # DVC's indexes; not in the machine's folder: pods have no such folder, and stores of one name differ
+    site = project / ".dvc" / "tmp" / "site"
     _edit_local(project, {"no_scm": str(_is_outside_git(project)).lower(), "site_cache_dir": str(site)})
     if settings is not None:
         remote(project, settings)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import math
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +13,10 @@ from orchard import __version__, documents, layout, runs
 from orchard.channels import Channel
 from orchard.dataset import Dataset
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError
+from orchard.golden import check_golden
 from orchard.manifest import DatasetRef, Facts, GateRecord, publish_id
 from orchard.registry import Published, Registry
 from orchard.store import ObjectStore
-from training import golden
 from training.candidate import Candidate, files_digest, read_candidate
 from training.evaluation.recorded import record
 from training.evaluation.report import read_evaluation
@@ -47,25 +44,6 @@ class Outcome:
     created: bool
 
 
-def _golden(model: Path) -> tuple[list[dict[str, Any]], float]:
-    path = model / golden.FILE
-    try:
-        document = documents.parse(path.read_bytes(), str(path))
-        photos = [{**item, "image": base64.b64decode(item["b64"], validate=True)} for item in document["photos"]]
-        tolerance = float(document["tolerance"])
-        if document["format"] != documents.FORMAT or not photos or not 0 < tolerance < 1:
-            raise ValueError("no photos, or no tolerance between 0 and 1")
-        for item in photos:
-            if not isinstance(item["label"], str) or not 0 <= float(item["probability"]) <= 1:
-                raise ValueError("an answer without label and probability")
-    except (OSError, KeyError, TypeError, ValueError, binascii.Error) as error:
-        raise IntegrityError(
-            f"{path} is not the list of golden photos that every export carries ({error})",
-            hint="`orchard train` exports the model anew",
-        ) from error
-    return photos, tolerance
-
-
 def check_golden_photos(session: ModelSession, model: Path) -> int:
     """Predict the golden photos of a loaded model and compare the answers with those that it was exported with.
 
@@ -79,19 +57,12 @@ def check_golden_photos(session: ModelSession, model: Path) -> int:
     Raises:
         IntegrityError: there are none, or an answer is another than it was.
     """
-    photos, tolerance = _golden(model)
-    answers = session.predict([item["image"] for item in photos])
-    for number, (item, label, probability) in enumerate(
-        zip(photos, answers.labels, answers.probability, strict=True), start=1
-    ):
-        off = math.fabs(float(probability) - float(item["probability"]))
-        if label != item["label"] or off > tolerance:
-            raise IntegrityError(
-                f"{model} answers golden photo {number} with {label!r} at {probability:.6f}; "
-                f"it was exported answering {item['label']!r} at {item['probability']:.6f}",
-                hint="the files are not what was exported: `orchard train` exports the model anew",
-            )
-    return len(photos)
+
+    def predict(photos: Sequence[bytes]) -> Iterable[tuple[str, float]]:
+        answers = session.predict(photos)
+        return zip(answers.labels, map(float, answers.probability), strict=True)
+
+    return check_golden(model, predict, str(model))
 
 
 def describe_code() -> str:

@@ -6,8 +6,6 @@ of them, stand-in photos and a user's own.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from orchard.errors import ParamsError
 from orchard.layout import require_name
-from training.params import _read_yaml
+from orchard.overrides import deep_merge, read_yaml
+from training.params import describe_problems
 
 __all__ = ["SCHEMA", "Fewest", "Rules", "Schema", "Side", "load"]
 
@@ -116,26 +115,16 @@ def load(path: Path = SCHEMA) -> Schema:
         ParamsError: listing every unknown key (with the nearest known one), wrong type and impossible value at once.
     """
     try:
-        document = _read_yaml(path.read_text(encoding="utf-8"), str(path))
+        document = read_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         return Schema()
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} cannot be read as text: {error}") from error
-    problems = list(_unknown(document, Schema, ""))
-    schema = None
     try:
         schema = Schema.model_validate(_merge_defaults(document))
     except ValidationError as error:
-        for item in error.errors():
-            if item["type"] != "extra_forbidden":
-                where = ".".join(str(part) for part in item["loc"] if part not in {"tuple[str, ...]", "literal['any']"})
-                text = item["msg"].removeprefix("Value error, ")
-                problems.append(f"  {where or 'the file'}: {text} (it is {item['input']!r})"[:300])
-    if problems or schema is None:
-        raise ParamsError(
-            f"{path} does not fit:\n" + "\n".join(dict.fromkeys(problems)),
-            hint="data/README.md explains each key",
-        )
+        problems = describe_problems(Schema, error)
+        raise ParamsError(f"{path} does not fit:\n{problems}", hint="data/README.md explains each key") from None
     for name in schema.datasets:
         require_name(name)
     return schema
@@ -148,34 +137,7 @@ def _merge_defaults(document: Any) -> Any:
     defaults = document.get("defaults")
     base = defaults if isinstance(defaults, dict) else {}
     datasets = {
-        name: _merged(base, section) if isinstance(section, dict) else section
+        name: deep_merge(base, section) if isinstance(section, dict) else section
         for name, section in document["datasets"].items()
     }
     return {**document, "datasets": datasets}
-
-
-def _merged(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _unknown(document: Any, model: type[BaseModel], where: str) -> Iterator[str]:
-    if not isinstance(document, dict):
-        return
-    fields = model.model_fields
-    for key, value in document.items():
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            yield f"  {where}{key}: no such key" + (
-                f"; did you mean {near[0]}?" if near else f"; expected {', '.join(fields)}"
-            )
-        elif key == "datasets" and isinstance(value, dict):
-            for name, section in value.items():
-                yield from _unknown(section, Rules, f"datasets.{name}.")
-        else:
-            kind = fields[key].annotation
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from _unknown(value, kind, f"{where}{key}.")

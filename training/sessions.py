@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from orchard.errors import IntegrityError
 from orchard.manifest import Signature
+from orchard.savedmodel.types import tensor_type
 from training.backend import tensorflow
 
 __all__ = ["CLASSES", "Answers", "ModelSession", "open_model"]
@@ -130,14 +131,8 @@ def _describe(signature: Any) -> Signature:
 
 
 def _type_of(tensor: Any) -> str:
-    """A tensor's type as manifests write it: ``float32[N,100,100,3]``; only the first axis may be of any length."""
-    tf = tensorflow()
-
-    axes = [int(axis.size) for axis in tensor.tensor_shape.dim]
-    names = ["?" if axis < 0 else str(axis) for axis in axes]
-    if axes and axes[0] < 0:
-        names[0] = "N"
-    return f"{tf.dtypes.as_dtype(tensor.dtype).name}[{','.join(names)}]"
+    name: str = tensorflow().dtypes.as_dtype(tensor.dtype).name
+    return tensor_type(name, [int(axis.size) for axis in tensor.tensor_shape.dim])
 
 
 def _list_ops(meta: Any) -> tuple[str, ...]:

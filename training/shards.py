@@ -6,7 +6,6 @@ TensorFlow, and a reader that wants two columns never touches the bytes of the o
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 
 from orchard import documents
 from orchard.errors import DataError, IntegrityError
+from orchard.files import sha256_of
 
 __all__ = [
     "COLUMNS",
@@ -37,8 +37,6 @@ INDEX = "index.json"
 SPLITS = ("train", "test")
 COLUMNS = ("image", "label", "split", "source", "sha256", "pixels_sha256", "width", "height")
 """Every column of a shard. `pixels_sha256` names the upright RGB pixels: equal for equal pictures in unequal files."""
-
-CHUNK = 1 << 20
 
 _SHARD = re.compile(r"\d{4,}-[0-9a-f]{12}\.parquet")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -173,18 +171,13 @@ def verify(folder: Path, shard: Shard) -> None:
         IntegrityError: it is missing, or a byte of it is not what was ingested.
     """
     path = folder / shard.path
-    digest = hashlib.sha256()
-    size = 0
     try:
-        with path.open("rb") as file:
-            while piece := file.read(CHUNK):
-                digest.update(piece)
-                size += len(piece)
+        size, sha256 = path.stat().st_size, sha256_of(path)
     except FileNotFoundError as error:
         raise _missing(path) from error
-    if size != shard.bytes or digest.hexdigest() != shard.sha256:
+    if size != shard.bytes or sha256 != shard.sha256:
         raise IntegrityError(
-            f"{path} is not what was ingested: {size} bytes with SHA-256 {digest.hexdigest()[:12]}…, "
+            f"{path} is not what was ingested: {size} bytes with SHA-256 {sha256[:12]}…, "
             f"expected {shard.bytes} with {shard.sha256[:12]}…",
             hint="`orchard pull` fetches the shard again, verified",
         )

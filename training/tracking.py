@@ -9,9 +9,7 @@ for `100 Continue`). Here every byte is hashed on its way in and out, and every 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,9 +22,10 @@ import yaml
 
 from orchard import settings as orchard_settings
 from orchard.errors import DataError, IntegrityError, ObjectNotFound
+from orchard.files import atomic_file, atomic_write, hash_pieces, md5_of
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
-from training.project import PREFIX, opened, patiently, write_text
+from training.project import PREFIX, opened, patiently
 
 __all__ = ["pull", "push", "track"]
 
@@ -211,20 +210,11 @@ def _write_to_cache(target: Path, md5: str, pieces: Iterable[bytes]) -> bool:
     """
     if _is(target, md5):
         return False
-    digest = hashlib.md5(usedforsecurity=False)
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            for piece in pieces:
-                digest.update(piece)
-                file.write(piece)
-        if digest.hexdigest() != md5:
-            raise IntegrityError(f"{target.name} has the MD5 {digest.hexdigest()}")
-        draft.chmod(0o444)  # as DVC keeps it
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+    with atomic_file(target, mode=0o444) as file:  # as DVC keeps it
+        found, _ = hash_pieces(pieces, "md5", into=file)
+        if found != md5:
+            raise IntegrityError(f"{target.name} has the MD5 {found}")
     return True
 
 
@@ -299,7 +289,7 @@ def _read_listing(store: ObjectStore, tracked: _Tracked) -> bytes:
             f"{store.name} lacks the listing of {tracked.name!r}: {error.message}",
             hint="was this version pushed to another store? ORCHARD_STORE_* name this one",
         ) from error
-    if hashlib.md5(body, usedforsecurity=False).hexdigest() != tracked.md5:
+    if hash_pieces([body], "md5")[0] != tracked.md5:
         raise IntegrityError(f"the listing of {tracked.name!r} in {store.name} is damaged")
     return body
 
@@ -307,8 +297,7 @@ def _read_listing(store: ObjectStore, tracked: _Tracked) -> bytes:
 def _is(path: Path, md5: str) -> bool:
     """Whether a file is there and has this MD5."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
+        return md5_of(path) == md5
     except (FileNotFoundError, NotADirectoryError):
         return False
 
@@ -323,14 +312,14 @@ def _restored_on_error(path: Path, text: str) -> Iterator[None]:
     before = path.read_text(encoding="utf-8") if path.exists() else None
     path.parent.mkdir(parents=True, exist_ok=True)
     if before != text:
-        write_text(path, text)
+        atomic_write(path, text)
     try:
         yield
     except BaseException:
         if before is None:
             path.unlink(missing_ok=True)
         elif before != text:
-            write_text(path, before)
+            atomic_write(path, before)
         raise
 
 

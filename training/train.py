@@ -25,7 +25,7 @@ from training.checkpoint import Checkpoint, name_run
 from training.export import export, predict
 from training.features import decode_photos
 from training.fit import Epoch, Fitted, fit
-from training.golden import choose_photos, write_golden
+from training.golden_photos import choose_photos, write_golden
 from training.params import Params
 from training.resident import Photos, read_photos
 from training.sessions import open_model
@@ -137,7 +137,7 @@ def _describe(params: Params, index: Index, fitted: Fitted, seconds: float) -> d
     return {
         "format": documents.FORMAT,
         "dataset": {"name": index.name, "digest": index.digest},
-        "params": params.model_dump(mode="json"),
+        "params": params.document,
         "params_digest": params.digest,
         "classes": list(index.classes),
         "parameters": fitted.parameters,

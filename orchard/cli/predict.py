@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchard.cli.registry import CHANNELS
 from orchard.cli.verb import verb
 from orchard.errors import DataError, ServerError
+from orchard.layout import CHANNELS
 from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _predict_one(server: ModelServer, name: str, model: str, version: int | None
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO…")
 @click.option("--version", type=click.IntRange(1), metavar="N", help="Predict with this version.")
 @click.option(
-    "--channel", type=CHANNELS, help="Predict with the version that this channel points to.  [default: ORCHARD_CHANNEL]"
+    "--channel", type=click.Choice(CHANNELS), help="Predict with the version that this channel points to.  [default: ORCHARD_CHANNEL]"
 )
 @click.option(
     "--token-file",

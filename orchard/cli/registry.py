@@ -8,6 +8,8 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.errors import DataError
+from orchard.formatting import percent
+from orchard.layout import CHANNELS
 from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from orchard.registry import Registry
     from orchard.store import ObjectStore
 
-CHANNELS = click.Choice(["stable", "canary", "shadow"])
+_CHANNEL = click.Choice(CHANNELS)
 
 
 class _Number(click.ParamType[int | str]):
@@ -72,7 +74,7 @@ def _print_change(reporter: Reporter, change: Change, action: str) -> None:
 
 def _row(item: Manifest, meant: list[str]) -> list[object]:
     figures = [
-        f"{name.removesuffix('.accuracy')} {100 * value:.1f} %"
+        f"{name.removesuffix('.accuracy')} {percent(value, 1)}"
         for name, value in item.metrics.items()
         if name.endswith(".accuracy")
     ]
@@ -91,7 +93,6 @@ def versions(reporter: Reporter) -> None:
     """
     from orchard.documents import encode
     from orchard.errors import IntegrityError
-    from orchard.pointers import CHANNELS
 
     registry = _open_to_read()
     pointers = [pointer for name in CHANNELS if (pointer := registry.channel(name).read())]
@@ -117,14 +118,13 @@ def versions(reporter: Reporter) -> None:
 
 
 @verb(examples="orchard history\norchard history --channel canary --json")
-@click.option("--channel", type=CHANNELS, help="Only this channel.  [default: all]")
+@click.option("--channel", type=_CHANNEL, help="Only this channel.  [default: all]")
 def history(reporter: Reporter, channel: str | None) -> None:
     """Show what every channel ever meant: who changed it, when, from what to what, and why.
 
     Every entry's signature is checked, and that none is missing.
     """
     from orchard.documents import encode
-    from orchard.pointers import CHANNELS
 
     registry = _open_to_read()
     names = CHANNELS if channel is None else (channel,)
@@ -164,7 +164,7 @@ def _published_version(store: ObjectStore, run_id: str | None) -> int:
 
 @verb(examples="orchard promote latest --channel canary --why 'nightly run'\norchard promote 7 --why 'canary was fine'")
 @click.argument("version", type=_Number(), required=False)
-@click.option("--channel", type=CHANNELS, help="The channel that shall mean it.  [default: ORCHARD_CHANNEL]")
+@click.option("--channel", type=_CHANNEL, help="The channel that shall mean it.  [default: ORCHARD_CHANNEL]")
 @click.option("--why", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]")
 @click.option("--override-reason", help="Promote a version that the gate has not accepted, for this reason.")
 @click.option("--forward", is_flag=True, help="Leave a channel alone that means a newer version already; exit code 7.")
@@ -203,7 +203,7 @@ def promote(
 @click.option(
     "--to", type=click.IntRange(1), metavar="VERSION", help="The version to go back to.  [default: the one before]"
 )
-@click.option("--channel", type=CHANNELS, help="The channel to change.  [default: ORCHARD_CHANNEL]")
+@click.option("--channel", type=_CHANNEL, help="The channel to change.  [default: ORCHARD_CHANNEL]")
 @click.option("--why", required=True, help="The reason; the history keeps it.")
 def rollback(reporter: Reporter, to: int | None, channel: str | None, why: str) -> None:
     """Make a channel mean an earlier version again, after proving that every byte of it is there.

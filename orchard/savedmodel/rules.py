@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from orchard.documents import FORMAT, parse
 from orchard.errors import IntegrityError
+from orchard.golden import GOLDEN, read_golden
 from orchard.manifest import Manifest
 from orchard.manifest import Signature as Declared
 from orchard.savedmodel.document import FILE_NAME, TensorInfo, meta_graphs, read_signatures
 from orchard.savedmodel.graph import read_operations
 from orchard.savedmodel.operations import check_names, check_operations
+from orchard.savedmodel.types import tensor_type
 from orchard.savedmodel.wire import WireError
 
-__all__ = ["GOLDEN", "Golden", "check_files", "check_manifest", "read_golden"]
+__all__ = ["check_files", "check_manifest"]
 
-GOLDEN = "assets.extra/golden.json"
 CLASSES = "assets/classes.txt"
 MAX_GRAPH_BYTES = 1 << 30
 MAX_TENSOR_BYTES = 4 << 30
-MAX_GOLDEN_BYTES = 32 << 20
 _SERVED = re.compile(
     r"saved_model\.pb|fingerprint\.pb|variables/variables\.(?:index|data-\d{5}-of-\d{5})|assets/[^/]+"
     r"|assets\.extra/(?:golden\.json|tf_serving_warmup_requests)"
 )
 _CODE = re.compile(r"\.(?:so(?:\.\d+)*|py|pyc|dylib|dll|pkl|pickle|joblib)$", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Golden:
-    """Photos whose answers are known.
-
-    Attributes:
-        photos: the files' bytes.
-        answers: label and probability of each.
-        tolerance: how far a probability may be off.
-    """
-
-    photos: tuple[bytes, ...]
-    answers: tuple[tuple[str, float], ...]
-    tolerance: float
 
 
 def check_manifest(manifest: Manifest, override_reason: str | None) -> None:
@@ -75,19 +55,15 @@ def check_manifest(manifest: Manifest, override_reason: str | None) -> None:
     check_names(manifest.ops, what)
 
 
-def _type_of(info: TensorInfo) -> str:
-    """A tensor's type as manifests write it."""
-    axes = ["?" if dim.size < 0 else str(dim.size) for dim in info.shape or ()]
-    if axes and info.shape and info.shape[0].size < 0:
-        axes[0] = "N"
-    return f"{info.dtype.numpy or info.dtype.name}[{','.join(axes)}]"
+def _describe(info: TensorInfo) -> str:
+    return tensor_type(info.dtype.numpy or info.dtype.name, [dim.size for dim in info.shape or ()])
 
 
 def _check_signatures(folder: Path, declared: Mapping[str, Declared], what: str) -> None:
     found = {
         name: Declared(
-            {alias: _type_of(info) for alias, info in signature.inputs.items()},
-            {alias: _type_of(info) for alias, info in signature.outputs.items()},
+            {alias: _describe(info) for alias, info in signature.inputs.items()},
+            {alias: _describe(info) for alias, info in signature.outputs.items()},
         )
         for name, signature in read_signatures(folder).items()
         if not name.startswith("__saved_model")
@@ -120,20 +96,3 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     if classes.exists() and classes.read_text(encoding="utf-8").splitlines() != list(manifest.classes):
         raise IntegrityError(f"{CLASSES} of version {manifest.version} names other classes than the manifest")
     read_golden(folder)
-
-
-def read_golden(folder: Path) -> Golden:
-    """Read a version's golden photos. Raises `IntegrityError` if there are none."""
-    path = folder / GOLDEN
-    document: Any = parse(path.read_bytes(), str(path), limit=MAX_GOLDEN_BYTES)
-    try:
-        if document["format"] != FORMAT:
-            raise ValueError(f"format {document['format']!r}")
-        photos = tuple(base64.b64decode(item["b64"], validate=True) for item in document["photos"])
-        answers = tuple((str(item["label"]), float(item["probability"])) for item in document["photos"])
-        tolerance = float(document["tolerance"])
-        if not photos or not 0 < tolerance < 1:
-            raise ValueError("no photos, or no tolerance between 0 and 1")
-    except (KeyError, TypeError, ValueError, binascii.Error) as error:
-        raise IntegrityError(f"{path} holds no golden photos: {error}") from error
-    return Golden(photos, answers, tolerance)

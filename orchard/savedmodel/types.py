@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["STRING", "DataType", "data_type"]
+__all__ = ["STRING", "DataType", "data_type", "tensor_type"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +61,16 @@ STRING = _TYPES[7]
 def data_type(number: int) -> DataType:
     """Return the type of that number; a reference (number + 100) is the type that it refers to, an unknown one INVALID."""
     return _TYPES.get(number - _REFERENCE if number > _REFERENCE else number, _TYPES[0])
+
+
+def tensor_type(name: str, shape: Sequence[int]) -> str:
+    """Write a tensor's type as manifests do, such as ``float32[N,100,100,3]``.
+
+    Args:
+        name: the element type's.
+        shape: the axes; a negative one is of any length (``N`` if it is the first, else ``?``).
+    """
+    axes = ["?" if size < 0 else str(size) for size in shape]
+    if axes and shape[0] < 0:
+        axes[0] = "N"
+    return f"{name}[{','.join(axes)}]"

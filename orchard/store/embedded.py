@@ -14,7 +14,6 @@ What lies in its directory (only its owner may enter)::
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -37,6 +36,7 @@ from obstore.store import S3Store
 
 from orchard import signing
 from orchard.errors import ConflictError, MissingExtra, OrchardError, StoreError, StoreUnavailable
+from orchard.files import atomic_write, try_lock
 from orchard.processes import Child
 from orchard.store import ports
 from orchard.store.objects import ObjectStore
@@ -44,6 +44,9 @@ from orchard.store.objects import ObjectStore
 __all__ = ["BUCKET", "EmbeddedStore", "environment_of"]
 
 BUCKET = "orchard"
+PRIVATE = 0o600
+"""Permissions of files with keys: their owner only."""
+
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 _HANDOVER_SECONDS = 10.0
@@ -71,14 +74,6 @@ _OPTIONS = (
     "-filer.localSocket=filer.sock",  # relative: a socket's path may have 107 bytes at most
     "-s3.localSocket=s3.sock",
 )
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read; readers see the old or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -199,7 +194,7 @@ class EmbeddedStore:
             else:
                 raise self._broken("found its ports taken three times")
             document = {"pid": os.getpid(), "server_pid": self.pid, "endpoint": self.endpoint}
-            _write_private(self.directory / "running.json", json.dumps(document))
+            atomic_write(self.directory / "running.json", json.dumps(document), mode=PRIVATE)
         except BaseException:
             self.stop()
             raise
@@ -260,17 +255,16 @@ class EmbeddedStore:
 
     def _take_lock(self) -> None:
         """Hold the directory's lock. Its last holder may have been killed a moment ago: then wait for its server's end."""
-        lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + _HANDOVER_SECONDS
         while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not _alive(_read_json(self.directory / "running.json").get("server_pid")):
+            lock = try_lock(self.directory / "lock", PRIVATE)
+            running = _read_json(self.directory / "running.json")
+            if lock is not None:
+                if not _alive(running.get("server_pid")):
                     break
-                fcntl.flock(lock, fcntl.LOCK_UN)
-            holder = _read_json(self.directory / "running.json").get("pid")
-            if _alive(holder) or time.monotonic() > deadline:
                 os.close(lock)
+            holder = running.get("pid")
+            if _alive(holder) or time.monotonic() > deadline:
                 raise ConflictError(
                     f"another program runs the embedded store in {self.directory}: pid {holder or 'unknown'}",
                     hint="use that one (`orchard store env`), stop it, or give another --dir",
@@ -285,7 +279,7 @@ class EmbeddedStore:
         if not keys:
             names = ("access_key", "secret_key", "admin_access_key", "admin_secret_key", *_JWT)
             keys = {name: secrets.token_hex(10 if name.endswith("access_key") else 24) for name in names}
-            _write_private(path, json.dumps(keys))
+            atomic_write(path, json.dumps(keys), mode=PRIVATE)
         return keys
 
     def _write_identities(self, keys: Mapping[str, str]) -> None:
@@ -294,9 +288,9 @@ class EmbeddedStore:
             return {"name": name, "credentials": [pair], "actions": list(actions)}
 
         identities = [identity("orchard", "", _ACTIONS), identity("admin", "admin_", ("Admin",))]
-        _write_private(self.directory / "identities.json", json.dumps({"identities": identities}))
+        atomic_write(self.directory / "identities.json", json.dumps({"identities": identities}), mode=PRIVATE)
         lines = (f"aws_access_key_id = {keys['access_key']}", f"aws_secret_access_key = {keys['secret_key']}")
-        _write_private(self.directory / "credentials", "\n".join(("[default]", *lines)) + "\n")
+        atomic_write(self.directory / "credentials", "\n".join(("[default]", *lines)) + "\n", mode=PRIVATE)
 
     def _choose_ports(self) -> None:
         if self._port is not None and not ports.is_free(self._port):

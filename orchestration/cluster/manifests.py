@@ -8,14 +8,12 @@ belongs to the Job and not to one pod, so that the next pod goes on from the che
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from orchard.errors import OrchardError, ParamsError
+from orchard.overrides import read_yaml, set_by_path
 from orchestration.endings import FINAL
 from orchestration.names import dns_name
 
@@ -178,31 +176,9 @@ def change_params(text: str, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         ParamsError: the text is no YAML mapping, or a key is not in it.
     """
-    try:
-        params = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ParamsError(f"the parameters are no YAML: {error}") from error
+    params = read_yaml(text, "params.yaml")
     if not isinstance(params, dict):
         raise ParamsError("the parameters are no mapping of sections")
     for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise ParamsError(f"{override!r} is no KEY=VALUE", hint="for example --set train.epochs=3")
-        _set(params, key, yaml.safe_load(value))
+        set_by_path(params, override)
     return params
-
-
-def _set(params: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    here: Any = params
-    for name in path:
-        here = _within(here, name, key)
-    _within(here, last, key)
-    here[last] = value
-
-
-def _within(section: Any, name: str, key: str) -> Any:
-    if not isinstance(section, dict) or name not in section:
-        near = difflib.get_close_matches(name, section if isinstance(section, dict) else (), n=1)
-        raise ParamsError(f"there is no parameter {key}" + (f"; did you mean {near[0]}?" if near else ""))
-    return section[name]

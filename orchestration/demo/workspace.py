@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from orchard.errors import OrchardError
+from orchard.files import atomic_write
 from orchestration.demo.photos import CHECKOUT, Source
 
 __all__ = ["PARAMS", "lay"]
@@ -58,6 +58,4 @@ def _params(source: Source) -> dict[str, Any]:
 
 def _write(path: Path, text: str) -> None:
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        temporary = path.with_name(path.name + ".new")
-        temporary.write_text(text, encoding="utf-8")
-        shutil.move(temporary, path)
+        atomic_write(path, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from orchard.files import file_stamp
 from serving.configuration import ConfigError, ModelConfig
 from serving.configuration import parse as parse_config
 
@@ -26,23 +27,16 @@ class ConfigFile:
         self._say = say
         self._seen: tuple[int, int, int] | None = None
 
-    def _stamp(self) -> tuple[int, int, int]:
-        stat = self.path.stat()
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
     def changed(self) -> bool:
         """Whether the file is another than the one that was read last; costs microseconds."""
-        try:
-            return self._stamp() != self._seen
-        except OSError:
-            return False
+        return file_stamp(self.path) not in (None, self._seen)
 
     def read(self) -> tuple[ModelConfig, ...] | None:
         """Read the file if it was changed; None: it was not, or it cannot be used."""
+        seen = file_stamp(self.path)
+        if seen is not None and seen == self._seen:
+            return None
         try:
-            seen = self._stamp()
-            if seen == self._seen:
-                return None
             with self.path.open("rb") as file:
                 body = file.read(_MAX_BYTES + 1)
             self._seen = seen

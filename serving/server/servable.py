@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from orchard.errors import IntegrityError
+from orchard.golden import GOLDEN, read_golden
 from orchard.savedmodel.document import Signature
 from orchard.savedmodel.types import STRING
 from serving.server.batching import Lane, Outputs
@@ -22,7 +21,6 @@ from serving.server.status import Code, ServingError
 __all__ = ["DEFAULT_SIGNATURE", "Servable"]
 
 DEFAULT_SIGNATURE = "serving_default"
-GOLDEN = Path("assets.extra") / "golden.json"
 _CLASSIFY, _REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 _SAME = 1e-3
 """How far the answers of photos that ran together may be from their answers alone."""
@@ -169,7 +167,7 @@ class Servable:
             lane.batchable = all(_same(together, index, one) for index, one in enumerate(alone))
 
 
-def _strings(photos: list[bytes]) -> Array:
+def _strings(photos: Sequence[bytes]) -> Array:
     array = np.empty(len(photos), object)
     array[:] = photos
     return array
@@ -188,13 +186,11 @@ def _same(together: Outputs, index: int, alone: Outputs) -> bool:
     return True
 
 
-def _golden_photos(folder: Path) -> list[bytes]:
+def _golden_photos(folder: Path) -> Sequence[bytes]:
     """The photos that the version carries with their answers; sync compares the answers, here they only warm up."""
-    path = folder / GOLDEN
-    if not path.exists():
-        return []
+    if not (folder / GOLDEN).exists():
+        return ()
     try:
-        document: Any = json.loads(path.read_bytes())
-        return [base64.b64decode(photo["b64"], validate=True) for photo in document["photos"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ServingError(Code.DATA_LOSS, f"{path} holds no golden photos: {error}") from error
+        return read_golden(folder).photos
+    except IntegrityError as error:
+        raise ServingError(Code.DATA_LOSS, error.message) from error

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from orchard.errors import SettingsError
+from orchard.files import WatchedFile
 
 __all__ = ["Tokens", "read_tokens"]
 
@@ -28,6 +29,16 @@ def read_tokens(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
+def _read_digests(path: Path) -> list[bytes]:
+    tokens = read_tokens(path)
+    if not tokens or min(map(len, tokens)) < _MIN_LENGTH:
+        raise SettingsError(
+            f"{path} must hold tokens of at least {_MIN_LENGTH} characters, one a line",
+            hint="python3 -c 'import secrets; print(secrets.token_urlsafe(32))' makes one",
+        )
+    return [hashlib.sha256(token.encode()).digest() for token in tokens]
+
+
 class Tokens:
     """The tokens in a file; the file is read again when it changes.
 
@@ -39,39 +50,19 @@ class Tokens:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._checked = time.monotonic()
-        self._seen = self._stamp()
-        self._digests = self._read()
+        self._file = WatchedFile(path, _read_digests)
+        self._digests = self._file.current()
         self._allowed = b""
-
-    def _stamp(self) -> tuple[int, int, int]:
-        try:
-            stat = self._path.stat()
-        except OSError as error:
-            raise SettingsError(f"the token file cannot be read: {error}") from error
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-    def _read(self) -> list[bytes]:
-        tokens = read_tokens(self._path)
-        if not tokens or min(map(len, tokens)) < _MIN_LENGTH:
-            raise SettingsError(
-                f"{self._path} must hold tokens of at least {_MIN_LENGTH} characters, one a line",
-                hint="python3 -c 'import secrets; print(secrets.token_urlsafe(32))' makes one",
-            )
-        return [hashlib.sha256(token.encode()).digest() for token in tokens]
 
     def _refresh(self) -> None:
         now = time.monotonic()
         if now - self._checked < _CHECK_S:
             return
         self._checked = now
-        try:
-            seen = self._stamp()
-            if seen != self._seen:
-                self._digests, self._seen, self._allowed = self._read(), seen, b""
-        except SettingsError:
-            return  # half-written or gone: the tokens before stay valid until there are others
+        digests = self._file.current()
+        if digests is not self._digests:
+            self._digests, self._allowed = digests, b""
 
     def allow(self, authorization: str) -> bool:
         """Whether an Authorization header carries one of the tokens."""

@@ -6,7 +6,6 @@ the workers, each of which has a socket of its own on the shared port; a worker 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ import time
 from dataclasses import dataclass, replace
 
 from orchard.errors import OrchardError, ServerError
+from orchard.launcher import end_with_parent
 from serving.listening import reserve
 from serving.server.log import Log
 from serving.server.process import ServerOptions, run_server
@@ -103,7 +103,7 @@ class _Keeper:
         try:
             for caught in _SIGNALS:
                 signal.signal(caught, signal.SIG_DFL)
-            _die_with(parent)
+            end_with_parent(parent)
             port = None if self._own_port is None else self._own_port + number
             run_server(replace(self._options, share=True, own_port=port))
         except OrchardError as error:
@@ -112,14 +112,6 @@ class _Keeper:
         except BaseException as error:
             print(f"orchard: worker {number}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         os._exit(code)
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel end this process with its parent, however that one ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def run_workers(options: ServerOptions, count: int, own_port: int | None = None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchard import layout, pointers
 from orchard.errors import IntegrityError, ObjectNotFound, OrchardError
+from orchard.files import WatchedFile
 from orchard.pointers import CHANNELS, Pointer
 from orchard.signing import TrustedKeys, load_trusted
 from orchard.store import ObjectStore
@@ -22,8 +23,8 @@ _NOTHING = "channels"
 _GONE = "its pointer is gone from the store; what it said last holds"
 
 
-class TrustFile:
-    """The file of trusted keys; a changed one is in use with the next look.
+class TrustFile(WatchedFile[TrustedKeys]):
+    """The file of trusted keys; a changed file is in use with the next look.
 
     Args:
         path: of the PEM file.
@@ -33,26 +34,11 @@ class TrustFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stamp = self._look()
-        self._keys = load_trusted(path)
-
-    def _look(self) -> tuple[int, int] | None:
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return None
-        return stat.st_mtime_ns, stat.st_ino
+        super().__init__(path, load_trusted)
 
     def keys(self) -> TrustedKeys:
-        """The keys that are believed now; while the file cannot be read, those before."""
-        stamp = self._look()
-        if stamp is not None and stamp != self._stamp:
-            try:
-                self._keys, self._stamp = load_trusted(self._path), stamp
-            except OrchardError:
-                return self._keys
-        return self._keys
+        """The keys that are trusted now; while the file cannot be read, those before."""
+        return self.current()
 
 
 class Follower:

@@ -1,4 +1,4 @@
-"""What is written must be there after a power cut: files, folders and their names, in that order."""
+"""The volume that versions are stored on: its free and used bytes, and the removal of a folder."""
 
 from __future__ import annotations
 
@@ -7,31 +7,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-__all__ = ["flush", "free_bytes", "remove_tree", "used_bytes", "write_file"]
-
-
-def flush(path: Path) -> None:
-    """Have a file's bytes, or a folder's names, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_file(path: Path, body: bytes) -> None:
-    """Replace a file: readers see the old one or the new one, whole, whenever this is interrupted."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        flush(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+__all__ = ["free_bytes", "remove_tree", "used_bytes"]
 
 
 def remove_tree(folder: Path) -> None:

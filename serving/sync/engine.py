@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchard.client import ModelServer, VersionStatus
 from orchard.errors import IntegrityError, ServerError, SettingsError
-from orchard.savedmodel.rules import read_golden
+from orchard.files import WatchedFile, atomic_write
+from orchard.golden import check_golden
 from serving.configuration import ConfigError, ModelConfig, Specific, parse, render
 from serving.server.tokens import read_tokens
-from serving.sync.disk import write_file
 
 __all__ = ["Engine", "EngineDown", "read_config", "write_config"]
 
@@ -45,8 +44,15 @@ def write_config(path: Path, model: str, base: Path, versions: set[int], labels:
             return False
     except OSError:
         pass
-    write_file(path, body)
+    atomic_write(path, body, fsync=True)
     return True
+
+
+def _first_token(path: Path) -> str:
+    tokens = read_tokens(path)
+    if not tokens or not tokens[0].isascii() or not tokens[0].isprintable():
+        raise SettingsError(f"the first line of {path} is no token", hint="ASCII, nothing else on the line")
+    return tokens[0]
 
 
 class Engine:
@@ -64,36 +70,16 @@ class Engine:
     def __init__(self, url: str, model: str, token_file: Path | None = None) -> None:
         self.url = url
         self.model = model
-        self._token_file = token_file
-        self._stamp = self._look()
-        self._made = ModelServer(url, read_seconds=_READ_SECONDS, token=self._token())
+        self._anonymous = ModelServer(url, read_seconds=_READ_SECONDS)
+        self._authorized = WatchedFile(token_file, self._connect) if token_file else None
 
-    def _look(self) -> tuple[int, int, int] | None:
-        try:
-            stat = self._token_file.stat() if self._token_file else None
-        except OSError:
-            return None
-        return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else None
-
-    def _token(self) -> str | None:
-        if self._token_file is None:
-            return None
-        tokens = read_tokens(self._token_file)
-        if not tokens or not tokens[0].isascii() or not tokens[0].isprintable():
-            raise SettingsError(
-                f"the first line of {self._token_file} is no token", hint="ASCII, nothing else on the line"
-            )
-        return tokens[0]
+    def _connect(self, token_file: Path) -> ModelServer:
+        return ModelServer(self.url, read_seconds=_READ_SECONDS, token=_first_token(token_file))
 
     @property
     def _server(self) -> ModelServer:
-        """Who asks, with the token that is in the file now; while that cannot be read, with the one before."""
-        stamp = self._look()
-        if stamp is not None and stamp != self._stamp:
-            with contextlib.suppress(SettingsError):
-                self._made = ModelServer(self.url, read_seconds=_READ_SECONDS, token=self._token())
-                self._stamp = stamp
-        return self._made
+        """The client, with the token that is in the file now."""
+        return self._authorized.current() if self._authorized else self._anonymous
 
     def versions(self) -> dict[int, VersionStatus]:
         """Return the state of every version that the engine knows.
@@ -123,17 +109,14 @@ class Engine:
             IntegrityError: an answer is not what it was when the version was exported, or no answer at all.
             ServerError: the engine refused or did not answer.
         """
-        golden = read_golden(folder)
-        found = self._server.predict(golden.photos, self.model, version=version)
-        for index, ((label, probability), answer) in enumerate(zip(golden.answers, found, strict=True)):
-            off = abs(answer.probability - probability)
-            if answer.label != label or not off <= golden.tolerance:
-                raise IntegrityError(
-                    f"version {version} answers golden photo {index + 1} with {answer.label!r} at "
-                    f"{answer.probability:.6f}; it was exported answering {label!r} at {probability:.6f}"
-                )
-            if not math.isclose(sum(answer.probabilities), 1, abs_tol=_SUM_TOLERANCE):
-                raise IntegrityError(
-                    f"version {version}: the probabilities of golden photo {index + 1} do not sum to 1"
-                )
-        return len(golden.photos)
+
+        def predict(photos: Sequence[bytes]) -> Iterable[tuple[str, float]]:
+            found = self._server.predict(photos, self.model, version=version)
+            for number, answer in enumerate(found, start=1):
+                yield answer.label, answer.probability
+                if not math.isclose(sum(answer.probabilities), 1, abs_tol=_SUM_TOLERANCE):
+                    raise IntegrityError(
+                        f"version {version}: the probabilities of golden photo {number} do not sum to 1"
+                    )
+
+        return check_golden(folder, predict, f"version {version}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchard.errors import ConflictError, DataError, IntegrityError, OrchardError, ServerError
+from orchard.files import locked
 from orchard.pointers import Pointer
 from orchard.processes import Child
 from orchard.store import ObjectStore
@@ -56,16 +56,8 @@ class Synced:
 def _lock(folder: Path) -> Iterator[bool]:
     """Hold the folder for this process; yields False if another sync has it."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(descriptor)
+    with locked(folder / LOCK_NAME) as held:
+        yield held
 
 
 def _reconciler(source: Source, plan: Plan, tell: Callable[..., None]) -> Reconciler:

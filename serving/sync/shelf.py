@@ -6,22 +6,21 @@ manifest's copy under `.manifests/` lets a restart prove that again without any 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import uuid
 from pathlib import Path
 
 from orchard.errors import IntegrityError
+from orchard.files import atomic_write, fsync_directory, sha256_of
 from orchard.manifest import Manifest, read_manifest_bytes
 from orchard.signing import TrustedKeys
-from serving.sync.disk import flush, remove_tree, write_file
+from serving.sync.disk import remove_tree
 
 __all__ = ["STAGING", "Shelf", "check_bytes"]
 
 STAGING = ".staging-"
 _MANIFESTS = ".manifests"
 _LEFTOVERS = (STAGING, ".trash-")
-_CHUNK = 1 << 20
 
 
 def check_bytes(folder: Path, manifest: Manifest) -> None:
@@ -41,11 +40,7 @@ def check_bytes(folder: Path, manifest: Manifest) -> None:
         odd = sorted(found ^ set(wanted))
         raise IntegrityError(f"{folder} does not hold exactly the manifest's files: {', '.join(odd[:4])}")
     for name, file in wanted.items():
-        digest = hashlib.sha256()
-        with (folder / name).open("rb") as body:
-            while chunk := body.read(_CHUNK):
-                digest.update(chunk)
-        if digest.hexdigest() != file.sha256:
+        if sha256_of(folder / name) != file.sha256:
             raise IntegrityError(f"{folder / name} is not what the manifest says: another SHA-256")
 
 
@@ -90,12 +85,12 @@ class Shelf:
         """
         folder = self.folder(manifest.version)
         for parent, _, _ in os.walk(staged, topdown=False):
-            flush(Path(parent))
-        write_file(self._manifest_path(manifest.version), document)
+            fsync_directory(Path(parent))
+        atomic_write(self._manifest_path(manifest.version), document, fsync=True)
         if folder.exists():  # it is there and was found damaged
             remove_tree(folder)
         staged.rename(folder)
-        flush(self.base)
+        fsync_directory(self.base)
 
     def manifest(self, version: int, trusted: TrustedKeys) -> Manifest:
         """Read the manifest's copy of a version that is there. Raises `IntegrityError` if it is missing or not believed."""
@@ -123,7 +118,7 @@ class Shelf:
         aside = self.base / f".refused-{version}-{uuid.uuid4().hex[:8]}"
         self.folder(version).rename(aside)
         self._manifest_path(version).unlink(missing_ok=True)
-        flush(self.base)
+        fsync_directory(self.base)
         return aside
 
     def sweep(self) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from orchard.documents import FORMAT, STRICT, decode, encode, parse
 from orchard.errors import IntegrityError, SettingsError
-from serving.sync.disk import write_file
+from orchard.files import atomic_write
 
 __all__ = ["MAX_TRIES", "Refusal", "Seen", "State", "load_state", "save_state"]
 
@@ -127,4 +127,4 @@ def load_state(path: Path, model: str) -> State:
 
 def save_state(path: Path, state: State) -> None:
     """Write the state so that a crash leaves the old or the new one."""
-    write_file(path, json.dumps(encode(state), indent=1, sort_keys=True).encode())
+    atomic_write(path, json.dumps(encode(state), indent=1, sort_keys=True), fsync=True)

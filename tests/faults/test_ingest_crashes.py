@@ -107,12 +107,12 @@ def digest(workspace):
 STEPS = {
     "while photos are decoded": ("training.ingest.photos:_photo", 20),
     "before the first shard": ("training.ingest.ingest:write_shards", 1),
-    "in the middle of the shards": ("training.ingest.writer:_checksums", 2),
+    "in the middle of the shards": ("training.ingest.writer:sha256_of", 2),
     "before the index is written": ("training.ingest.staging:write_synced", 1),
     "before anything is moved": ("pathlib:Path.replace", 2),
     "when one shard is moved": ("pathlib:Path.replace", 3),
-    "when all shards are moved": ("training.ingest.staging:_sync_folder", 1),
-    "when the index is moved": ("training.ingest.staging:_sync_folder", 2),
+    "when all shards are moved": ("training.ingest.staging:fsync_directory", 1),
+    "when the index is moved": ("training.ingest.staging:fsync_directory", 2),
 }
 
 
@@ -137,7 +137,7 @@ def test_killed_ingest_leaves_the_old_or_the_new_dataset_and_the_next_one_ends_i
 def test_shards_of_a_killed_ingest_are_swept_by_the_next_whatever_it_brings(workspace, farm, more):
     assert main(command(farm)) == 0
     known = set(contents(workspace / "data/farm"))
-    assert drive("training.ingest.staging:_sync_folder", 1, "kill", *command(more))[0] == -signal.SIGKILL
+    assert drive("training.ingest.staging:fsync_directory", 1, "kill", *command(more))[0] == -signal.SIGKILL
     assert set(contents(workspace / "data/farm")) > known
 
     assert main(command(draw_more(workspace / "still more", photos.CLASSES[1]))) == 0
@@ -146,7 +146,7 @@ def test_shards_of_a_killed_ingest_are_swept_by_the_next_whatever_it_brings(work
 
 
 def test_first_ingest_killed_between_its_shards_and_its_index_starts_again(workspace, farm, capsys):
-    assert drive("training.ingest.staging:_sync_folder", 1, "kill", *command(farm))[0] == -signal.SIGKILL
+    assert drive("training.ingest.staging:fsync_directory", 1, "kill", *command(farm))[0] == -signal.SIGKILL
     assert digest(workspace) is None
     assert list((workspace / "data/farm").glob("*.parquet"))
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchard.documents import canonical_json
-from orchard.errors import DataError, ParamsError
-from orchard.gate import Bars, Check, decide, read_bars, summary
+from orchard.errors import DataError
+from orchard.gate import Bars, Check, decide, summary
 
 BARS = Bars(
     accuracy={"turntable": 0.98, "shop": 0.9},
@@ -206,6 +206,13 @@ def test_checks_made_elsewhere_count():
     assert verdict.reason == "1 of 7 checks failed: a simpler model is better"
 
 
+def test_checks_made_elsewhere_are_no_bars():
+    check = Check("shop.baseline", 0.9, 0.8, True, "a simpler model is worse")
+
+    with pytest.raises(DataError, match="no bar is set"):
+        decide(evaluation(), None, Bars(), also=[check])
+
+
 def test_evaluations_of_different_data_are_not_compared():
     with pytest.raises(DataError, match="of different data: the candidate's dataset is dddddddddddd"):
         decide(evaluation(), evaluation(digest="e" * 64), BARS)
@@ -267,31 +274,6 @@ def test_decision_changes_nothing_that_it_was_given():
     decide(candidate, served, BARS)
 
     assert (candidate, served) == copies
-
-
-def test_bars_are_read_from_params():
-    params = {"accuracy": {"shop": 0.9}, "photos": {"shop": 10}, "class_drop": {"shop": 0.1}, "class_drop_photos": 4}
-
-    assert read_bars(params) == Bars({"shop": 0.9}, {}, {"shop": 10}, {}, {"shop": 0.1}, 4)
-    assert read_bars({}) == Bars()
-
-
-@pytest.mark.parametrize(
-    ("params", "sentence"),
-    [
-        ({"acuracy": {"shop": 0.9}}, "acuracy"),
-        ({"accuracy": 0.9}, "accuracy"),
-        ({"accuracy": {"shop": "0.9"}}, r"accuracy\.shop"),
-        ({"accuracy": {"shop": 93}}, "expected a fraction from 0 to 1, not per cent"),
-        ({"drop": {"shop": -0.1}}, "expected a fraction"),
-        ({"drop": {"shop": float("nan")}}, "Out of range float"),
-        ({"photos": {"shop": 0}}, "expected 1 or more"),
-        ({"class_drop_photos": 0}, "expected 1 or more"),
-    ],
-)
-def test_bars_with_a_mistake_are_refused(params, sentence):
-    with pytest.raises(ParamsError, match=sentence):
-        read_bars(params)
 
 
 def test_summary_keeps_the_figures_that_can_be_believed():

@@ -78,6 +78,16 @@ def test_a_run_promotes_the_version_that_it_published(published, run, monkeypatc
     assert "run nightly-7" in run("history")[1]
 
 
+def test_accuracy_below_a_whole_percentage_is_cut_as_on_the_gates_page(published, run, workspace):
+    metrics = {"shop.accuracy": 0.92999}
+    key = load_key(workspace / "keys" / "signing-key.pem")
+    registry_of(published, key).publish(saved_model(workspace / "4", 4), facts(metrics=metrics))
+
+    _, out, _ = run("versions")
+
+    assert "shop 92.9 %" in out
+
+
 def test_json_is_for_programs(published, run, monkeypatch):
     monkeypatch.setenv("ORCHARD_RUN_ID", "run-7")
     monkeypatch.setenv("ORCHARD_CHANNEL", "canary")

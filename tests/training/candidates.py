@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 from orchard import documents
 from orchard.reporter import Reporter
 from training.evaluation import assessment
+from training.params import Evaluate
 from training.sessions import open_model
 from training.shards import Index, Shard
 from training.workspace import Workspace
@@ -247,4 +248,4 @@ def write_params(root: Path, **sections: Any) -> None:
 
 def judge(workspace: Workspace, *, baseline: bool = False) -> dict[str, Any]:
     """Evaluate the workspace's candidate."""
-    return assessment.evaluate(workspace, assessment.Options(baseline=baseline), Reporter.silent())
+    return assessment.evaluate(workspace, Evaluate(baseline=baseline), Reporter.silent())

@@ -17,7 +17,7 @@ from orchard import layout, runs
 from orchard.channels import Intent
 from orchard.cli import main
 from orchard.errors import IntegrityError
-from orchard.gate import read_bars
+from orchard.gate import Bars
 from orchard.registry import Registry
 from orchard.reporter import Reporter
 from orchard.settings import Settings, load
@@ -48,7 +48,7 @@ def candidates(tmp_path_factory):
     for wrong in ({}, {"Red": "Blue"}):
         workspace = lay(tmp_path_factory.mktemp("candidate"), taken_for=wrong)
         judge(workspace)
-        gate(workspace, read_bars(BARS), None, REPORTER, override_reason="for a test")
+        gate(workspace, Bars(**BARS), None, REPORTER, override_reason="for a test")
         made.append(workspace)
     return made
 
@@ -174,7 +174,7 @@ def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
     monkeypatch.undo()
     opens(monkeypatch, true)
     stable = true.channel("stable")
-    gate(candidates[1], read_bars(BARS), stable, REPORTER, override_reason="for a test")
+    gate(candidates[1], Bars(**BARS), stable, REPORTER, override_reason="for a test")
     publish(candidates[1], true, "stable", "tester")
     stable.promote(2, Intent("tester", "second"), override_reason="for a test")
     served.put(f"{layout.batch_input(DAY)}/late.jpg", draw("Red", 9))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from orchard.cli import main
 from orchard.errors import DataError, IntegrityError
-from orchard.gate import read_bars
+from orchard.gate import Bars
 from tests.photos import encoded
 from tests.training.candidates import (
     BARS,
@@ -290,7 +290,7 @@ def test_a_typo_in_the_section_evaluate_is_named(workspace: Path, capsys: pytest
 
 
 def test_the_bars_of_these_tests_are_bars():
-    assert read_bars(BARS).worst_class == {"turntable": 0.8}
+    assert Bars(**BARS).worst_class == {"turntable": 0.8}
 
 
 def test_nothing_is_left_of_a_candidate_that_is_gone(tmp_path: Path):

@@ -11,12 +11,13 @@ import pytest
 import tensorflow as tf
 
 from orchard.errors import DataError, IntegrityError, OrchardError
+from orchard.golden import GOLDEN
 from tests import photos
 from tests.training.candidates import PHOTOS, write_dataset
 from tests.training.test_model import parse, unsettle
 from training.export import export
 from training.features import decode_photos
-from training.golden import FILE, LEAST, choose_photos, write_golden
+from training.golden_photos import LEAST, choose_photos, write_golden
 from training.model import build
 from training.sessions import open_model
 
@@ -135,7 +136,7 @@ def test_golden_photos_carry_the_answers_of_the_export_itself(network, tmp_path)
 
     write_golden(tmp_path / "saved_model", choose_photos(tmp_path / "fruits", index.classes))
 
-    document = json.loads((tmp_path / "saved_model" / FILE).read_bytes())
+    document = json.loads((tmp_path / "saved_model" / GOLDEN).read_bytes())
     files = [base64.b64decode(photo["b64"]) for photo in document["photos"]]
     with open_model(tmp_path / "saved_model") as session:
         answers = session.predict(files)

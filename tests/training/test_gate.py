@@ -13,7 +13,7 @@ from orchard import layout
 from orchard.channels import Channel, Intent
 from orchard.cli import main
 from orchard.errors import DataError, IntegrityError
-from orchard.gate import read_bars
+from orchard.gate import Bars
 from orchard.reporter import Reporter
 from orchard.signing import SigningKey, create_pair, load_key
 from orchard.store import ObjectStore
@@ -38,7 +38,7 @@ def channel(memory: ObjectStore, key: SigningKey) -> Channel:
 
 
 def decide(workspace: Workspace, channel: Channel | None, bars: dict[str, Any] = BARS, **options: Any) -> Judged:
-    return gate(workspace, read_bars(bars), channel, Reporter.silent(), **options)
+    return gate(workspace, Bars(**bars), channel, Reporter.silent(), **options)
 
 
 def serve(root: Path, channel: Channel, key: SigningKey, **candidate: Any) -> int:

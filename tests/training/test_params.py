@@ -10,7 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchard import documents
 from orchard.errors import ParamsError
+from orchard.gate import Bars
 from training import params
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -22,6 +24,10 @@ def refusal(text=TEXT, overrides=()):
         params.parse(text, overrides=overrides)
     assert caught.value.exit_code == 3
     return caught.value.message
+
+
+def with_sections(**sections):
+    return yaml.safe_dump({**yaml.safe_load(TEXT), **sections})
 
 
 def test_the_checkouts_params_fit():
@@ -106,6 +112,47 @@ def test_digest_is_of_the_values_not_of_the_text():
 
     assert params.parse(same).digest == params.parse(TEXT).digest
     assert params.parse(TEXT, overrides=["train.seed=8"]).digest != params.parse(TEXT).digest
+
+
+def test_thresholds_of_the_gate_are_typed():
+    gate = {"accuracy": {"shop": 0.9}, "photos": {"shop": 10}, "class_drop": {"shop": 0.1}, "class_drop_photos": 4}
+
+    assert params.parse(with_sections(gate=gate)).gate == Bars(**gate)
+    assert params.parse(with_sections(gate={})).gate == Bars()
+    assert not params.parse(with_sections(evaluate={})).evaluate.baseline
+
+
+@pytest.mark.parametrize(
+    ("gate", "told"),
+    [
+        ({"acuracy": {"shop": 0.9}}, "gate.acuracy: no such key; did you mean accuracy?"),
+        ({"accuracy": 0.9}, "gate.accuracy"),
+        ({"accuracy": {"shop": "0.9"}}, "gate.accuracy.shop"),
+        ({"accuracy": {"shop": 93}}, "gate.accuracy.shop: expected a fraction from 0 to 1, not per cent; it is 93"),
+        ({"drop": {"shop": -0.1}}, "gate.drop.shop: expected a fraction"),
+        ({"drop": {"shop": float("nan")}}, "gate.drop.shop: input should be a finite number"),
+        ({"photos": {"shop": 0}}, "gate.photos.shop: input should be greater than or equal to 1"),
+        ({"class_drop_photos": 0}, "gate.class_drop_photos: input should be greater than or equal to 1"),
+    ],
+)
+def test_thresholds_with_a_mistake_are_refused(gate, told):
+    assert f"  {told}" in refusal(with_sections(gate=gate))
+
+
+def test_typo_in_the_section_evaluate_is_refused():
+    message = refusal(with_sections(evaluate={"basline": True}))
+
+    assert "  evaluate.basline: no such key; did you mean baseline?" in message
+
+
+@pytest.mark.parametrize(
+    "gate", [{}, {"accuracy": {"all": 1}, "drop": {"shop": 0.05, "all": 0}}, {"photos": {"all": 5}}]
+)
+def test_digest_is_of_the_thresholds_as_they_are_written(gate):
+    found = params.parse(with_sections(gate=gate, evaluate={}))
+
+    assert documents.canonical_json(found.document["gate"]) == documents.canonical_json(gate)
+    assert found.digest == documents.digest({**params.parse(TEXT).document, "gate": gate, "evaluate": {}})
 
 
 def test_every_architecture_of_the_params_can_be_built_and_no_other():

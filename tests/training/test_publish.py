@@ -15,7 +15,7 @@ from orchard.channels import Channel, Intent
 from orchard.cli import main
 from orchard.dataset import Dataset
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, StoreUnavailable
-from orchard.gate import read_bars
+from orchard.gate import Bars
 from orchard.reporter import Reporter
 from orchard.settings import Settings, load
 from orchard.signing import KeyPair, SigningKey, create_pair, load_key
@@ -45,7 +45,7 @@ def accepted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a candidate that was evaluated and accepted, with nothing served yet."""
     workspace = lay(tmp_path_factory.mktemp("accepted"))
     judge(workspace)
-    gate(workspace, read_bars(BARS), None, Reporter.silent())
+    gate(workspace, Bars(**BARS), None, Reporter.silent())
     return workspace.root
 
 
@@ -61,7 +61,7 @@ def release(workspace: Workspace, store: ObjectStore, key: SigningKey, run_id: s
 def other_candidate(root: Path, channel: Channel, **options: Any) -> Workspace:
     workspace = lay(root, taken_for={"Red": "Blue"})
     judge(workspace)
-    gate(workspace, read_bars(BARS), channel, Reporter.silent(), **options)
+    gate(workspace, Bars(**BARS), channel, Reporter.silent(), **options)
     return workspace
 
 
@@ -193,7 +193,7 @@ def test_a_verdict_on_something_served_before_does_not_count(
         release(accepted, memory, key)
     assert "orchard gate" in caught.value.hint
 
-    gate(accepted, read_bars(BARS), stable, Reporter.silent())
+    gate(accepted, Bars(**BARS), stable, Reporter.silent())
     assert release(accepted, memory, key).said["version"] == 2
 
 
@@ -215,7 +215,7 @@ def test_golden_photos_that_are_answered_differently_stop_it(
     golden["photos"][0] |= change
     path.write_text(json.dumps(golden))
     judge(workspace)
-    gate(workspace, read_bars(BARS), None, Reporter.silent())
+    gate(workspace, Bars(**BARS), None, Reporter.silent())
 
     with pytest.raises(IntegrityError, match=message):
         release(workspace, memory, key)

@@ -276,6 +276,18 @@ def test_typo_is_told_before_anything_is_read(cli):
     assert "train.epoch: no such key; did you mean epochs?" in document["error"]["message"]
 
 
+def test_typo_in_the_gates_section_is_refused_before_training(workspace, cli):
+    lay(workspace)
+    document = parse().document
+    (workspace / "params.yaml").write_text(yaml.safe_dump({**document, "gate": {"acuracy": {"all": 0.9}}}))
+
+    code, found = cli()
+
+    assert code == 3
+    assert "gate.acuracy: no such key; did you mean accuracy?" in found["error"]["message"]
+    assert not (workspace / "artifacts").exists()
+
+
 def test_missing_dataset_is_told_with_the_verbs_that_bring_one(workspace, cli):
     code, document = cli()
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchard.cli import main
+from orchard.files import md5_of, sha256_of
 from tests import photos
 from training import shards
 from training.ingest import writer
@@ -57,7 +58,7 @@ def rewrite(folder, change):
         (folder / shard.path).unlink()
     rows = change(rows)
     pq.write_table(pa.Table.from_pylist(rows, writer.SCHEMA), folder / "draft")
-    md5, sha256 = writer._checksums(folder / "draft")
+    md5, sha256 = md5_of(folder / "draft"), sha256_of(folder / "draft")
     path = (folder / "draft").rename(folder / f"0000-{sha256[:12]}.parquet")
     counts = {
         split: {label: sum((r["split"], r["label"]) == (split, label) for r in rows) for label in index.classes}

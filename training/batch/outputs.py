@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import tempfile
@@ -13,7 +12,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from orchard import layout
 from orchard.commits import create_once, get_or_none
@@ -132,17 +130,7 @@ def _page(plan: Plan, found: Answered) -> dict[str, Any]:
         "refused": refused[:SHOWN_REFUSED],
         "refused_in_all": len(refused),
         "counts": found.counts,
-        "unsure": [(row, _thumbnail(body)) for row, body in found.unsure],
+        "unsure": [(row, pages.thumbnail(body, THUMBNAIL)) for row, body in found.unsure],
         "doubtful": found.doubtful,
         "sure": SURE,
     }
-
-
-def _thumbnail(body: bytes) -> str:
-    """A small JPEG of a photo as a data URI."""
-    out = io.BytesIO()
-    with Image.open(io.BytesIO(body)) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-        small.save(out, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from orchard import documents
-from orchard.errors import DataError, IntegrityError, ParamsError
+from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
 from training.candidate import Candidate, read_candidate
 from training.evaluation.baseline import judge_nearest
@@ -16,32 +14,12 @@ from training.evaluation.judge import judge, measure_latency, predict_photos
 from training.evaluation.photos import Photo, read_test_photos
 from training.evaluation.report import write_report
 from training.evaluation.scores import Answer
+from training.params import Evaluate
 from training.sessions import open_model
 from training.shards import Index, read_index
 from training.workspace import Workspace
 
-__all__ = ["Options", "evaluate", "read_options", "read_their_dataset"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What an evaluation does beside the obvious: `params.yaml`'s section ``evaluate``.
-
-    Attributes:
-        baseline: judge the nearest-photo baseline too; it takes seconds.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = documents.STRICT
-
-    baseline: bool = False
-
-
-def read_options(section: Mapping[str, Any]) -> Options:
-    """Read params.yaml's section ``evaluate``. Raises `ParamsError`."""
-    try:
-        return documents.decode(Options, section, "what an evaluation does")
-    except (IntegrityError, DataError) as error:
-        raise ParamsError(error.message, hint="params.yaml, section evaluate") from error
+__all__ = ["evaluate", "read_their_dataset"]
 
 
 def read_their_dataset(candidate: Candidate, workspace: Workspace) -> tuple[Path, Index]:
@@ -70,7 +48,7 @@ def read_their_dataset(candidate: Candidate, workspace: Workspace) -> tuple[Path
     return folder, index
 
 
-def evaluate(workspace: Workspace, options: Options, reporter: Reporter) -> dict[str, Any]:
+def evaluate(workspace: Workspace, options: Evaluate, reporter: Reporter) -> dict[str, Any]:
     """Judge a candidate on every test photo of its dataset and write the report.
 
     Args:

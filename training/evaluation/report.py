@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from orchard import documents, gate
 from orchard.errors import DataError, IntegrityError
+from orchard.files import atomic_write
 from training import pages
 from training.candidate import CURVES, Candidate
 from training.evaluation.charts import calibration_bars, draw_curves, heat_map
@@ -75,28 +73,12 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
-
-
 def _confusion_csv(answers: Sequence[Answer]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["actual", "predicted"])
     table.writerows([answer.label, answer.guess] for answer in answers)
     return text.getvalue()
-
-
-def thumbnail(image: bytes) -> str:
-    """A photo as a data URI, the way the model saw it: JPEG of at most 128 pixels a side."""
-    with Image.open(io.BytesIO(image)) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-    packed = io.BytesIO()
-    small.save(packed, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + b64encode(packed.getvalue()).decode("ascii")
 
 
 def write_report(
@@ -112,9 +94,9 @@ def write_report(
         candidate: what was judged.
     """
     pages.write(folder / PAGE, "evaluation.html", **_page(document, answers, photos, candidate))  # may refuse
-    _write(folder / CONFUSION, _confusion_csv(answers))
-    _write(folder / METRICS, json.dumps(flatten(document), indent=2) + "\n")
-    _write(folder / EVALUATION, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+    atomic_write(folder / CONFUSION, _confusion_csv(answers))
+    atomic_write(folder / METRICS, json.dumps(flatten(document), indent=2) + "\n")
+    atomic_write(folder / EVALUATION, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _page(
@@ -173,7 +155,11 @@ def _galleries(answers: Sequence[Answer], named: Sequence[str], photos: Sequence
             ),
         )
         shown = [
-            {"answer": answer, "like": -minus if rank == 0 else 0, "picture": thumbnail(images[answer.sha256])}
+            {
+                "answer": answer,
+                "like": -minus if rank == 0 else 0,
+                "picture": pages.thumbnail(images[answer.sha256], THUMBNAIL),
+            }
             for rank, minus, _, _, answer in ranked[:PICTURES]
         ]
         galleries.append({"name": name, "total": len(wrong), "pairs": len(pairs), "shown": shown})

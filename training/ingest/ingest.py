@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from orchard.errors import DataError
+from orchard.files import atomic_write
 from orchard.reporter import Reporter
 from training.ingest import report, staging
 from training.ingest.refusals import Reason
@@ -151,10 +152,7 @@ def _findings(found: Scan, chosen: Selection) -> Findings:
 
 def _write_report(dataset: str, findings: Findings) -> None:
     REPORT.parent.mkdir(parents=True, exist_ok=True)
-    draft = REPORT.with_name(f".{REPORT.name}.draft")
-    text = json.dumps(report.document(dataset, findings), ensure_ascii=False, indent=1) + "\n"
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(REPORT)
+    atomic_write(REPORT, json.dumps(report.document(dataset, findings), ensure_ascii=False, indent=1) + "\n")
 
 
 def _labels(rows: Iterable[Row], index: Index | None) -> set[str]:

@@ -7,16 +7,16 @@ last; until then the dataset is what it was, and whatever a killed ingest left i
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchard import files
 from orchard.errors import ConflictError, DataError, OrchardError
+from orchard.files import fsync_directory
 from orchard.reporter import Reporter
 from training.shards import INDEX, Index, is_shard_name, read_index
 
@@ -42,31 +42,14 @@ def locked(data: Path, reporter: Reporter, wait: float = WAIT) -> Iterator[None]
         ConflictError: they still hold it then.
     """
     data.mkdir(parents=True, exist_ok=True)
-    handle = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        deadline = time.monotonic() + wait
-        reported = False
-        while not _try_lock(handle):
-            if not reported:
-                reporter.note(f"another command is writing to {data}/: waiting for it to end")
-                reported = True
-            if time.monotonic() >= deadline:
-                raise ConflictError(
-                    f"another command has been writing to {data}/ for {wait:.0f} s",
-                    hint="wait for it to end, or end it, and run the same command again",
-                )
-            time.sleep(0.1)
+    waiting = f"another command is writing to {data}/: waiting for it to end"
+    with files.locked(data, wait_s=wait, on_wait=lambda: reporter.note(waiting)) as held:
+        if not held:
+            raise ConflictError(
+                f"another command has been writing to {data}/ for {wait:.0f} s",
+                hint="wait for it to end, or end it, and run the same command again",
+            )
         yield
-    finally:
-        os.close(handle)
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextmanager
@@ -116,14 +99,6 @@ def write_synced(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def install(staging: Path, folder: Path, index: Index) -> None:
     """Move new shards and then the index from the staging folder into the dataset's.
 
@@ -135,10 +110,10 @@ def install(staging: Path, folder: Path, index: Index) -> None:
     for shard in index.shards:
         if (staging / shard.path).exists():
             (staging / shard.path).replace(folder / shard.path)
-    _sync_folder(folder)
+    fsync_directory(folder)
     (staging / INDEX).replace(folder / INDEX)
-    _sync_folder(folder)
-    _sync_folder(folder.parent)
+    fsync_directory(folder)
+    fsync_directory(folder.parent)
 
 
 @contextmanager

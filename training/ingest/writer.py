@@ -6,7 +6,6 @@ to readers that know Hugging Face's `datasets`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchard.files import md5_of, sha256_of
 from training.ingest.scan import Row
 from training.shards import Shard
 
@@ -96,15 +96,6 @@ def _write(folder: Path, number: int, rows: Sequence[Row], spool: IO[bytes]) -> 
         )
         file.flush()
         os.fsync(file.fileno())
-    md5, sha256 = _checksums(draft)
+    md5, sha256 = md5_of(draft), sha256_of(draft)  # DVC names files by MD5
     final = draft.rename(folder / f"{number:04d}-{sha256[:12]}.parquet")
     return Shard(final.name, md5, sha256, final.stat().st_size, len(rows))
-
-
-def _checksums(path: Path) -> tuple[str, str]:
-    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()  # DVC names files by MD5
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            md5.update(piece)
-            sha256.update(piece)
-    return md5.hexdigest(), sha256.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tarfile
 import tempfile
@@ -13,6 +12,7 @@ from typing import IO
 
 from orchard import layout
 from orchard.errors import IntegrityError, ObjectNotFound
+from orchard.files import hash_pieces, sha256_of
 from orchard.runs import Parcel
 from orchard.store import ObjectStore
 
@@ -66,8 +66,7 @@ def send(store: ObjectStore, run_id: str, verb: str, root: Path, names: Iterable
     with tempfile.NamedTemporaryFile(prefix="orchard-parcel-") as file:
         if not pack(root, names, file):
             return None
-        file.seek(0)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = sha256_of(Path(file.name))
         key = layout.run_file(run_id, verb, sha256)
         size = Path(file.name).stat().st_size
         store.put_file(key, Path(file.name))
@@ -87,12 +86,11 @@ def fetch(store: ObjectStore, parcel: Parcel, root: Path, allowed: Iterable[str]
         IntegrityError: it is not in the store, or is not what the step left; nothing was changed.
     """
     try:
-        with _received(store, parcel.key) as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != parcel.sha256:  # type: ignore[arg-type]
+        with _received(store, parcel.key) as (file, sha256):
+            if sha256 != parcel.sha256:
                 raise IntegrityError(
                     f"{parcel.key} is not what the step left: its bytes have another SHA-256", hint=AGAIN
                 )
-            file.seek(0)
             unpack(file, root, allowed, parcel.key)
     except ObjectNotFound as error:
         raise IntegrityError(f"{parcel.key} is not in the store: the run's files have expired", hint=AGAIN) from error
@@ -101,7 +99,7 @@ def fetch(store: ObjectStore, parcel: Parcel, root: Path, allowed: Iterable[str]
 def fetch_unnamed(store: ObjectStore, key: str, root: Path, allowed: Iterable[str]) -> bool:
     """`fetch` of an archive whose bytes no record names; returns whether there is one. Whoever reads its files checks them."""
     try:
-        with _received(store, key) as file:
+        with _received(store, key) as (file, _):
             unpack(file, root, allowed, key)
     except ObjectNotFound:
         return False
@@ -109,16 +107,21 @@ def fetch_unnamed(store: ObjectStore, key: str, root: Path, allowed: Iterable[st
 
 
 @contextmanager
-def _received(store: ObjectStore, key: str) -> Iterator[IO[bytes]]:
-    with tempfile.TemporaryFile(prefix="orchard-parcel-") as file:
+def _received(store: ObjectStore, key: str) -> Iterator[tuple[IO[bytes], str]]:
+    """Yield an object as a temporary file, with its SHA-256."""
+
+    def pieces() -> Iterator[bytes]:
         size = 0
         for piece in store.stream(key):
             size += len(piece)
             if size > MAX_BYTES:
                 raise IntegrityError(f"{key} has more than {MAX_BYTES} bytes")
-            file.write(piece)
+            yield piece
+
+    with tempfile.TemporaryFile(prefix="orchard-parcel-") as file:
+        sha256, _ = hash_pieces(pieces(), into=file)
         file.seek(0)
-        yield file
+        yield file, sha256
 
 
 def unpack(file: IO[bytes], root: Path, allowed: Iterable[str], what: str) -> None:

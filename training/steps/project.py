@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from orchard.errors import ParamsError
+from orchard.overrides import deep_merge, read_yaml
 
 __all__ = ["FULL", "PLACES", "Project"]
 
@@ -51,7 +51,7 @@ class Project:
         if profile != FULL:
             known = sorted({path.name.split(".")[1] for place in self.places for path in place.glob("params.*.yaml")})
             over = self._read(f"params.{profile}.yaml", f"known profiles: {', '.join([FULL, *known])}")
-            base = _laid_over(base, over)
+            base = deep_merge(base, over)  # `orchard train` refuses unknown keys
         return yaml.safe_dump(base, sort_keys=False, allow_unicode=True)
 
     def _read(self, name: str, hint: str) -> dict[str, Any]:
@@ -59,18 +59,9 @@ class Project:
         if path is None:
             raise ParamsError(f"there is no {name} in {', '.join(map(str, self.places))}", hint=hint)
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ParamsError(f"{path} cannot be read as YAML: {error}") from error
+            found = read_yaml(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ParamsError(f"{path} cannot be read as text: {error}") from error
         if not isinstance(found, dict):
             raise ParamsError(f"{path} is no mapping of sections")
         return found
-
-
-def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of `over` in the place of those of `base`, section by section; `orchard train` refuses unknown keys."""
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged

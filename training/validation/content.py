@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
-
 from orchard.errors import IntegrityError
+from training import pages
 from training.shards import Index, iterate, verify
 
 __all__ = ["Content", "Repeat", "damaged_shards", "read"]
@@ -109,12 +106,4 @@ def _take(content: Content, seen: dict[str, tuple[str, str]], row: dict[str, Any
     if hashlib.sha256(buffer).hexdigest() != row["sha256"]:
         content.altered.append(place)
     elif len(content.samples[label, source]) < SAMPLES:
-        content.samples[label, source].append(_thumbnail(buffer.to_pybytes()))
-
-
-def _thumbnail(body: bytes) -> str:
-    with Image.open(io.BytesIO(body)) as image:
-        small = ImageOps.fit(image.convert("RGB"), (THUMBNAIL, THUMBNAIL))
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=75)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+        content.samples[label, source].append(pages.thumbnail(buffer.to_pybytes(), THUMBNAIL, crop=True))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchard.files import atomic_write
 from training import pages, schema
 from training.schema import Rules
 from training.shards import SPLITS, Index, read_index
@@ -103,9 +104,8 @@ def validate(folder: Path, path: Path = schema.SCHEMA) -> Validation:
 def write(validation: Validation, output: Path = OUTPUT) -> None:
     """Write validation.json and page.html, each whole or not at all; the same input gives the same bytes."""
     output.mkdir(parents=True, exist_ok=True)
-    draft = output / ".validation.json.draft"
-    draft.write_text(json.dumps(validation.document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    draft.replace(output / "validation.json")
+    text = json.dumps(validation.document, ensure_ascii=False, indent=1) + "\n"
+    atomic_write(output / "validation.json", text)
     pages.write(output / "page.html", "validation.html", **_page(validation))
 
 

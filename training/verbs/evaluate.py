@@ -34,7 +34,7 @@ def evaluate(reporter: Reporter, *, params: Path) -> None:
     from training.evaluation.report import PAGE, flatten
     from training.workspace import Workspace
 
-    options = assessment.read_options(parameters.load(params).evaluate)
+    options = parameters.load(params).evaluate
     workspace = Workspace()
     document = assessment.evaluate(workspace, options, reporter)
     page = str(workspace.evaluation / PAGE)
@@ -44,7 +44,7 @@ def evaluate(reporter: Reporter, *, params: Path) -> None:
 
 
 def _text(reporter: Reporter, document: dict[str, Any], page: str) -> str:
-    from training.pages import percent
+    from orchard.formatting import percent
 
     simple = (document["baseline"] or {}).get("slices", {})
     rows = [

@@ -42,14 +42,13 @@ def gate(reporter: Reporter, *, override_reason: str | None, params: Path) -> No
     """
     from orchard import settings
     from orchard.errors import GateRefused
-    from orchard.gate import read_bars
     from orchard.registry import Registry
     from training import gating
     from training import params as parameters
     from training.workspace import Workspace
 
     workspace = Workspace()
-    bars = read_bars(parameters.load(params).gate)
+    bars = parameters.load(params).gate
     found = settings.load()
     channel = Registry.open(found).channel(found.channel) if found.store_url else None
     judged = gating.gate(workspace, bars, channel, reporter, override_reason=override_reason)

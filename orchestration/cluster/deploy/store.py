@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchard.files import atomic_write
 from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.forwarding import forward
 from orchestration.cluster.deploy.place import Place
@@ -39,8 +40,7 @@ def reach(place: Place, identity: str) -> Iterator[dict[str, str]]:
         found = {"ORCHARD_STORE_URL": _bucket(place), "ORCHARD_STORE_ENDPOINT": url}
         for name, body in files.items():
             path = Path(folder, name.lower())
-            path.touch(mode=0o600)
-            path.write_bytes(body)
+            atomic_write(path, body, mode=0o600)
             found[name] = str(path)
         yield found
 

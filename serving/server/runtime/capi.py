@@ -14,15 +14,13 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ctypes import POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from orchard.errors import MissingExtra
+from orchard.processes import stderr_held_back
 
 __all__ = ["CApi", "Output", "RunError", "open_library"]
 
@@ -95,21 +93,6 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...], bool]] = {
 }
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep off standard error what the library says when it is opened, before any log level counts."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 class CApi:
     """The C functions as attributes, typed.
 
@@ -120,7 +103,7 @@ class CApi:
     def __init__(self, folder: Path) -> None:
         os.environ.setdefault(MIN_LOG_LEVEL, "2")  # a refused request is the client's matter, not a warning
         path = str(folder / "libtensorflow_cc.so.2")
-        with _quiet():
+        with stderr_held_back():  # lines that come before any log level counts
             long, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
         for name, (result, arguments, takes_long) in _FUNCTIONS.items():
             function = getattr(long if takes_long else quick, name)

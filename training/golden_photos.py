@@ -14,12 +14,12 @@ import numpy as np
 
 from orchard import documents
 from orchard.errors import DataError
+from orchard.golden import GOLDEN
 from training.sessions import Answers, open_model
 from training.shards import iterate
 
-__all__ = ["FILE", "TOLERANCE", "choose_photos", "write_golden"]
+__all__ = ["TOLERANCE", "choose_photos", "write_golden"]
 
-FILE = Path("assets.extra") / "golden.json"
 TOLERANCE = 1e-4
 """By how much a probability may differ: another processor adds in another order."""
 
@@ -88,7 +88,7 @@ def write_golden(saved_model: Path, photos: Sequence[bytes]) -> None:
             for position in chosen
         ],
     }
-    path = saved_model / FILE
+    path = saved_model / GOLDEN
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(documents.canonical_json(document))
 

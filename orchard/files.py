@@ -1,0 +1,188 @@
+"""Files on disk: replaced as a whole, hashed, locked, and read again when they change."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Generic, Literal, TypeVar
+
+from orchard.errors import OrchardError
+
+__all__ = [
+    "WatchedFile",
+    "atomic_file",
+    "atomic_write",
+    "file_stamp",
+    "fsync_directory",
+    "hash_pieces",
+    "locked",
+    "md5_of",
+    "sha256_of",
+    "try_lock",
+]
+
+T = TypeVar("T")
+Stamp = tuple[int, int, int]
+
+_LOCK_POLL_S = 0.1
+
+
+def fsync_directory(folder: Path) -> None:
+    """Flush a folder's names to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_file(path: Path, *, fsync: bool = False, mode: int | None = None) -> Iterator[IO[bytes]]:
+    """Open a new file that replaces `path` at the end of the block; readers see the old file or the new one, never a part.
+
+    If the block raises, `path` is unchanged and nothing else is left.
+
+    Args:
+        path: the file; its folder must exist.
+        fsync: flush the bytes and the folder to the disk, so that the new file survives a power cut.
+        mode: the permissions of the new file, from its first byte on; None: the process's default.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o666 if mode is None else 0o600), "wb") as file:
+            yield file
+            file.flush()
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            if fsync:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if fsync:
+        fsync_directory(path.parent)
+
+
+def atomic_write(path: Path, body: bytes | str, *, fsync: bool = False, mode: int | None = None) -> None:
+    """Replace a file as a whole with `body` (text: as UTF-8); see `atomic_file`."""
+    with atomic_file(path, fsync=fsync, mode=mode) as file:
+        file.write(body.encode("utf-8") if isinstance(body, str) else body)
+
+
+def hash_pieces(
+    pieces: Iterable[bytes], algorithm: Literal["sha256", "md5"] = "sha256", *, into: IO[bytes] | None = None
+) -> tuple[str, int]:
+    """Hash a stream.
+
+    Args:
+        pieces: the stream's bytes, in order.
+        algorithm: MD5 is for DVC alone, which names files by it.
+        into: the file that receives the bytes; None: they are only hashed.
+
+    Returns:
+        The digest in hexadecimal digits, and the number of bytes.
+    """
+    digest, size = hashlib.new(algorithm, usedforsecurity=algorithm != "md5"), 0
+    for piece in pieces:
+        digest.update(piece)
+        size += len(piece)
+        if into is not None:
+            into.write(piece)
+    return digest.hexdigest(), size
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def md5_of(path: Path) -> str:
+    """Return the MD5 of a file, in hexadecimal digits, as DVC names it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def try_lock(path: Path, mode: int = 0o644) -> int | None:
+    """Take the kernel's exclusive lock on a file or a folder; it ends with the process, however that ends.
+
+    Args:
+        path: a folder that exists, or a file that is created if it is missing.
+        mode: the permissions of a file that is created.
+
+    Returns:
+        The descriptor that holds the lock until it is closed; None: another descriptor holds the lock.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags | os.O_CLOEXEC, mode)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return descriptor
+
+
+@contextmanager
+def locked(path: Path, *, wait_s: float = 0.0, on_wait: Callable[[], None] = lambda: None) -> Iterator[bool]:
+    """Hold the lock of `try_lock` for a block; yields False if it is still taken after the wait.
+
+    Args:
+        path: as in `try_lock`.
+        wait_s: the longest wait for the current holder.
+        on_wait: called once if the lock is taken.
+    """
+    deadline = time.monotonic() + wait_s
+    descriptor = try_lock(path)
+    if descriptor is None:
+        on_wait()
+    while descriptor is None and time.monotonic() < deadline:
+        time.sleep(_LOCK_POLL_S)
+        descriptor = try_lock(path)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def file_stamp(path: Path) -> Stamp | None:
+    """Return what changes when a file is replaced or written (time, size, inode); None if the file cannot be examined."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+class WatchedFile(Generic[T]):
+    """The content of a file that another program changes.
+
+    Args:
+        path: the file.
+        read: reads the file; its errors pass at the first read.
+    """
+
+    def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
+        self.path = path
+        self._read = read
+        self._stamp = file_stamp(path)  # before the read: a change during the read is seen at the next look
+        self._content = read(path)
+
+    def current(self) -> T:
+        """Return the content, read again if the file has changed; while it cannot be read, the content before."""
+        stamp = file_stamp(self.path)
+        if stamp is not None and stamp != self._stamp:
+            with suppress(OrchardError):
+                self._content, self._stamp = self._read(self.path), stamp
+        return self._content

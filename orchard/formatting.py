@@ -1,0 +1,21 @@
+"""Figures as people read them, written in one way wherever they appear."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["percent"]
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """Write a share as a percentage, cut and not rounded: a share below a threshold never looks as if it reached it.
+
+    Args:
+        share: a fraction, 0 to 1; None: there is no figure.
+        digits: digits after the point.
+    """
+    if share is None:
+        return "–"
+    scale = 10**digits
+    # the addend corrects shares such as 0.29, whose product with 10 000 is 2 899.999…
+    return f"{math.floor(share * 100 * scale + 1e-6) / scale:.{digits}f} %"

@@ -1,0 +1,88 @@
+"""Golden photos: photos inside a SavedModel, with the answers that it was exported with.
+
+A loaded version that answers them otherwise is damaged, decodes with another library, or was loaded wrongly.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchard.documents import FORMAT, parse
+from orchard.errors import IntegrityError
+
+__all__ = ["GOLDEN", "Golden", "check_golden", "read_golden"]
+
+GOLDEN = "assets.extra/golden.json"
+"""The file's path in a SavedModel."""
+
+MAX_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Photos whose answers are known.
+
+    Attributes:
+        photos: the files' bytes.
+        answers: label and probability of each.
+        tolerance: the largest difference of a probability.
+    """
+
+    photos: tuple[bytes, ...]
+    answers: tuple[tuple[str, float], ...]
+    tolerance: float
+
+
+def read_golden(folder: Path) -> Golden:
+    """Read a SavedModel's golden photos.
+
+    Raises:
+        IntegrityError: there are none, or the file is malformed.
+    """
+    path = folder / GOLDEN
+    try:
+        document = parse(path.read_bytes(), str(path), limit=MAX_BYTES)
+        if document["format"] != FORMAT:
+            raise ValueError(f"format {document['format']!r}")
+        photos = tuple(base64.b64decode(item["b64"], validate=True) for item in document["photos"])
+        answers = tuple((item["label"], float(item["probability"])) for item in document["photos"])
+        tolerance = float(document["tolerance"])
+        if not photos or not 0 < tolerance < 1:
+            raise ValueError("no photos, or no tolerance between 0 and 1")
+        if not all(isinstance(label, str) and 0 <= probability <= 1 for label, probability in answers):
+            raise ValueError("an answer without a label or a probability between 0 and 1")
+    except (OSError, KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise IntegrityError(
+            f"{path} holds no golden photos: {error}", hint="`orchard train` exports a model with them"
+        ) from error
+    return Golden(photos, answers, tolerance)
+
+
+def check_golden(folder: Path, predict: Callable[[Sequence[bytes]], Iterable[tuple[str, float]]], what: str) -> int:
+    """Compare a loaded model's predictions on its golden photos with those that it was exported with.
+
+    Args:
+        folder: the SavedModel.
+        predict: returns label and probability of each photo.
+        what: the model's name in messages.
+
+    Returns:
+        How many photos there are.
+
+    Raises:
+        IntegrityError: there are no golden photos, or an answer differs.
+    """
+    golden = read_golden(folder)
+    pairs = zip(golden.answers, predict(golden.photos), strict=True)
+    for number, ((label, probability), (found, certainty)) in enumerate(pairs, start=1):
+        if found != label or not abs(certainty - probability) <= golden.tolerance:  # NaN is not within any tolerance
+            raise IntegrityError(
+                f"{what} answers golden photo {number} with {found!r} at {certainty:.6f}; "
+                f"it was exported answering {label!r} at {probability:.6f}",
+                hint="the files are not what was exported: `orchard train` exports the model again",
+            )
+    return len(golden.photos)
