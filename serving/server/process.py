@@ -19,15 +19,15 @@ import uvloop
 
 from orchard.errors import SettingsError
 from serving.listening import BACKLOG, listen
+from serving.log import Log
 from serving.server.application import Application
 from serving.server.batching import Workers, usable_cpus
 from serving.server.catalogue import Catalogue
 from serving.server.http.connection import Server
 from serving.server.http.messages import Limits, Reply, Request
 from serving.server.instruments import Instruments
-from serving.server.log import Log
 from serving.server.predictions import Options
-from serving.server.tokens import Tokens
+from serving.tokens import Tokens
 
 if TYPE_CHECKING:
     from serving.server.rpc.server import RpcServer

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from orchard.errors import OrchardError, ServerError
 from serving.listening import reserve
-from serving.server.log import Log
+from serving.log import Log
 from serving.server.process import ServerOptions, run_server
 
 __all__ = ["run_workers"]

@@ -12,8 +12,8 @@ from orchard.client import ModelServer, VersionStatus
 from orchard.errors import IntegrityError, ServerError, SettingsError
 from orchard.savedmodel.rules import read_golden
 from serving.configuration import ConfigError, ModelConfig, Specific, parse, render
-from serving.server.tokens import read_tokens
 from serving.sync.disk import write_file
+from serving.tokens import read_tokens
 
 __all__ = ["Engine", "EngineDown", "read_config", "write_config"]
 

@@ -72,7 +72,7 @@ def sync(
     """
     from orchard import settings as orchard_settings
     from orchard.store import open_store
-    from serving.server.log import Log
+    from serving.log import Log
     from serving.sync.channels import TrustFile
     from serving.sync.fetch import Allowance
     from serving.sync.process import Source, follow, sync_once

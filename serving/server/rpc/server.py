@@ -12,8 +12,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[i
 from grpc_reflection.v1alpha import reflection, reflection_pb2  # type: ignore[import-untyped]
 
 from orchard.errors import ServerError
+from serving.protos import POOL
 from serving.server.application import Application
-from serving.server.rpc.messages import POOL
 from serving.server.rpc.service import Service
 
 __all__ = ["RpcServer"]

@@ -10,11 +10,10 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from serving.configuration import All as Every
-from serving.configuration import ConfigError, Latest, ModelConfig, Policy, Specific
+from serving.configuration import ConfigError, read_model
+from serving.protos import message, method_types
 from serving.server.application import Application
 from serving.server.predictions import Exchange, Read
-from serving.server.rpc.messages import message, method_types
 from serving.server.rpc.requests import (
     classification_reply,
     fill_signature,
@@ -25,8 +24,9 @@ from serving.server.rpc.requests import (
     regression_reply,
 )
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError, invalid
-from serving.server.tokens import Tokens
+from serving.server.status import ServingError, invalid
+from serving.status_codes import Code
+from serving.tokens import Tokens
 
 __all__ = ["Service"]
 
@@ -217,7 +217,10 @@ class Service:
         """Take over a configuration and wait until every model in it is available; the next change of the file counts again."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid("ModelServerConfig must name a model_config_list")
-        configs = tuple(_config(item) for item in request.config.model_config_list.config)
+        try:
+            configs = tuple(map(read_model, request.config.model_config_list.config))
+        except ConfigError as error:
+            raise invalid(error.message) from None
         catalogue = self._application.catalogue
         catalogue.replace(configs)
         response = message("ReloadConfigResponse")()
@@ -229,15 +232,3 @@ class Service:
         response.status.error_code = Code.DEADLINE_EXCEEDED.value
         response.status.error_message = f"Some models did not become available: {catalogue.problems()}"
         return response
-
-
-def _config(proto: Any) -> ModelConfig:
-    kind = proto.model_version_policy.WhichOneof("policy_choice")
-    policy: Policy = Latest(max(1, proto.model_version_policy.latest.num_versions))
-    if kind == "all":
-        policy = Every()
-    elif kind == "specific":
-        policy = Specific(tuple(sorted(set(proto.model_version_policy.specific.versions))))
-    if not proto.name or not proto.base_path:
-        raise invalid(str(ConfigError("a config needs a name and a base_path")))
-    return ModelConfig(proto.name, proto.base_path, policy, dict(proto.version_labels))
