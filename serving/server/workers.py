@@ -135,7 +135,7 @@ def run_workers(options: ServerOptions, count: int, own_port: int | None = None)
     """
     if options.grpc_port == 0:
         raise ServerError("workers need a gRPC port with a number", hint="--grpc-port 8500, or --workers 1")
-    log = Log(as_json=options.as_json, access=options.access_log)
+    log = Log(as_json=options.as_json)
     with reserve(options.host, options.port) as held:
         port = held.getsockname()[1]
         log.note("keeping", workers=count, host=options.host, shared=port, pid=os.getpid())
