@@ -48,7 +48,7 @@ def header_block(path: str, token: str) -> bytes:
 
 def predict_message(model: str, photo: bytes) -> bytes:
     """A PredictRequest with gRPC's five bytes before it."""
-    from serving.server.rpc.messages import message
+    from serving.protos import message
 
     request = message("PredictRequest")()
     request.model_spec.name = model
@@ -62,7 +62,7 @@ def predict_message(model: str, photo: bytes) -> bytes:
 
 def read_predict(answer: bytes) -> tuple[str, float]:
     """Label and probability of a PredictResponse; without one: nothing that is right."""
-    from serving.server.rpc.messages import message
+    from serving.protos import message
 
     if len(answer) < 5:
         return "", math.nan

@@ -64,7 +64,9 @@ def _predict_one(server: ModelServer, name: str, model: str, version: int | None
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO…")
 @click.option("--version", type=click.IntRange(1), metavar="N", help="Predict with this version.")
 @click.option(
-    "--channel", type=click.Choice(CHANNELS), help="Predict with the version that this channel points to.  [default: ORCHARD_CHANNEL]"
+    "--channel",
+    type=click.Choice(CHANNELS),
+    help="Predict with the version that this channel points to.  [default: ORCHARD_CHANNEL]",
 )
 @click.option(
     "--token-file",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,17 @@ from pathlib import Path
 from orchard.savedmodel.types import DataType, data_type
 from orchard.savedmodel.wire import WireError, fields, signed
 
-__all__ = ["FILE_NAME", "Dim", "Signature", "TensorInfo", "meta_graphs", "read_signatures", "served_meta_graph"]
+__all__ = [
+    "FILE_NAME",
+    "Dim",
+    "Signature",
+    "TensorInfo",
+    "map_document",
+    "meta_graphs",
+    "read_signatures",
+    "served_meta_graph",
+    "signatures_of",
+]
 
 FILE_NAME = "saved_model.pb"
 SERVE_TAG = "serve"
@@ -122,15 +133,38 @@ def served_meta_graph(document: memoryview | bytes) -> memoryview | None:
     return next((graph for graph in meta_graphs(document) if _tags(graph) == {SERVE_TAG}), None)
 
 
+def map_document(folder: Path) -> memoryview:
+    """Return the bytes of a SavedModel's `saved_model.pb` without reading them: what is skipped takes no memory.
+
+    Nobody may shorten the file meanwhile: the kernel would end this process.
+
+    Raises:
+        OSError: there is no readable `saved_model.pb`.
+    """
+    with (folder / FILE_NAME).open("rb") as file:
+        if not file.seek(0, 2):
+            return memoryview(b"")  # an empty file cannot be mapped
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def signatures_of(document: memoryview | bytes) -> dict[str, Signature]:
+    """Return the signatures that an engine would serve from a SavedModel, sorted by name.
+
+    Raises:
+        WireError: it is not one, or it holds no graph for serving.
+    """
+    graph = served_meta_graph(document)
+    if graph is None:
+        raise WireError("Could not find meta graph def matching supplied tags: { serve }")
+    found = (_entry(body) for number, _, _, body in fields(graph) if number == 5)
+    return dict(sorted((name, _signature(value)) for name, value in found))
+
+
 def read_signatures(folder: Path) -> dict[str, Signature]:
-    """Read the signatures that an engine would serve from a SavedModel, sorted by name.
+    """Read the signatures of the SavedModel in a folder; see `signatures_of`.
 
     Raises:
         OSError: there is no readable `saved_model.pb`.
         WireError: it is not one, or it holds no graph for serving.
     """
-    graph = served_meta_graph((folder / FILE_NAME).read_bytes())
-    if graph is None:
-        raise WireError("Could not find meta graph def matching supplied tags: { serve }")
-    found = (_entry(body) for number, _, _, body in fields(graph) if number == 5)
-    return dict(sorted((name, _signature(value)) for name, value in found))
+    return signatures_of((folder / FILE_NAME).read_bytes())

@@ -10,7 +10,7 @@ from orchard.errors import IntegrityError
 from orchard.golden import GOLDEN, read_golden
 from orchard.manifest import Manifest
 from orchard.manifest import Signature as Declared
-from orchard.savedmodel.document import FILE_NAME, TensorInfo, meta_graphs, read_signatures
+from orchard.savedmodel.document import FILE_NAME, TensorInfo, map_document, meta_graphs, signatures_of
 from orchard.savedmodel.graph import read_operations
 from orchard.savedmodel.operations import check_names, check_operations
 from orchard.savedmodel.types import tensor_type
@@ -59,13 +59,13 @@ def _describe(info: TensorInfo) -> str:
     return tensor_type(info.dtype.numpy or info.dtype.name, [dim.size for dim in info.shape or ()])
 
 
-def _check_signatures(folder: Path, declared: Mapping[str, Declared], what: str) -> None:
+def _check_signatures(document: memoryview, declared: Mapping[str, Declared], what: str) -> None:
     found = {
         name: Declared(
             {alias: _describe(info) for alias, info in signature.inputs.items()},
             {alias: _describe(info) for alias, info in signature.outputs.items()},
         )
-        for name, signature in read_signatures(folder).items()
+        for name, signature in signatures_of(document).items()
         if not name.startswith("__saved_model")
     }
     if found != dict(declared):
@@ -81,13 +81,13 @@ def check_files(folder: Path, manifest: Manifest) -> None:
             much memory, has other signatures or classes than the manifest, or the golden photos are none.
     """
     what = f"{FILE_NAME} of version {manifest.version} of {manifest.model!r}"
-    body = memoryview((folder / FILE_NAME).read_bytes())
+    body = map_document(folder)
     try:
         if sum(1 for _ in meta_graphs(body)) != 1:
             raise WireError("it must hold one graph")
         operations = read_operations(body)
         check_operations(operations, manifest.ops, what)
-        _check_signatures(folder, manifest.signatures, what)
+        _check_signatures(body, manifest.signatures, what)
     except WireError as error:
         raise IntegrityError(f"{what} cannot be read: {error}") from error
     if operations.tensor_bytes > MAX_TENSOR_BYTES:

@@ -1,6 +1,15 @@
 """The engine's configuration file, which sync writes and the server reads."""
 
-from serving.configuration.models import All, Latest, ModelConfig, Policy, Specific, parse, render
-from serving.configuration.text import ConfigError
+from serving.configuration.models import (
+    All,
+    ConfigError,
+    Latest,
+    ModelConfig,
+    Policy,
+    Specific,
+    parse,
+    read_model,
+    render,
+)
 
-__all__ = ["All", "ConfigError", "Latest", "ModelConfig", "Policy", "Specific", "parse", "render"]
+__all__ = ["All", "ConfigError", "Latest", "ModelConfig", "Policy", "Specific", "parse", "read_model", "render"]

@@ -1,19 +1,28 @@
-"""`models.config`: which versions of which models an engine serves, and which label points where.
+"""`models.config`: which versions of which models an engine serves, and which label points to which version.
 
-The file is TF Serving's own (`--model_config_file`), so that sync drives TF Serving and our server alike.
+The file is TF Serving's own (`--model_config_file`), so that sync drives TF Serving and our server alike. It is a protocol
+buffer in text format: protobuf reads it, as it does for TF Serving. Writing it needs no library, and nobody who only
+writes it imports one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.configuration.text import ConfigError, Entry, Message, Word, escape, parse_text
+from orchard.errors import OrchardError
 
-__all__ = ["All", "Latest", "ModelConfig", "Policy", "Specific", "parse", "render"]
+__all__ = ["All", "ConfigError", "Latest", "ModelConfig", "Policy", "Specific", "parse", "read_model", "render"]
 
-_MAX_VERSION = (1 << 63) - 1
+_MAX_CHARACTERS = 1 << 20
+_SHOWN = 150
+
+
+class ConfigError(OrchardError):
+    """A models.config cannot be read or asks for something impossible."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,111 +64,87 @@ class ModelConfig:
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
-def _text(entry: Entry) -> str:
-    if not isinstance(entry.value, str) or isinstance(entry.value, Word):
-        raise ConfigError(f"{entry.where}: {entry.name} must be a quoted string")
-    return entry.value
+def _policy(proto: Any) -> Policy:
+    kind = proto.WhichOneof("policy_choice")
+    if kind == "all":
+        return All()
+    if kind != "specific":
+        return Latest(proto.latest.num_versions or 1)
+    versions = tuple(sorted(set(proto.specific.versions)))
+    if not versions:
+        raise ConfigError("specific names no version")
+    if versions[0] < 0:
+        raise ConfigError(f"specific: a version must be a whole number from 0, not {versions[0]}")
+    return Specific(versions)
 
 
-def _integer(entry: Entry) -> int:
-    if not isinstance(entry.value, int) or not 0 <= entry.value <= _MAX_VERSION:
-        raise ConfigError(f"{entry.where}: {entry.name} must be a whole number from 0 to {_MAX_VERSION}")
-    return entry.value
+def read_model(proto: Any) -> ModelConfig:
+    """Read one ModelConfig message.
 
-
-def _message(entry: Entry) -> Message:
-    if not isinstance(entry.value, Message):
-        raise ConfigError(f"{entry.where}: {entry.name} must be a message in braces")
-    return entry.value
-
-
-def _ignored(entry: Entry) -> None:
-    return None
-
-
-def _read(message: Message, known: Mapping[str, Callable[[Entry], Any]], what: str) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {name: [] for name in known}
-    for entry in message.entries:
-        if entry.name not in known:
-            raise ConfigError(
-                f"{entry.where}: {what} has no field {entry.name!r}; it has {', '.join(sorted(known))}",
-            )
-        found[entry.name].append(known[entry.name](entry))
-    return found
-
-
-def _latest(entry: Entry) -> Latest:
-    numbers = _read(_message(entry), {"num_versions": _integer}, "latest")["num_versions"]
-    return Latest(numbers[-1] if numbers and numbers[-1] else 1)
-
-
-def _all(entry: Entry) -> All:
-    _read(_message(entry), {}, "all")
-    return All()
-
-
-def _specific(entry: Entry) -> Specific:
-    found = _read(_message(entry), {"versions": _integer}, "specific")["versions"]
-    if not found:
-        raise ConfigError(f"{entry.where}: specific names no version")
-    return Specific(tuple(sorted(set(found))))
-
-
-def _policy(entry: Entry) -> Policy:
-    known = {"latest": _latest, "all": _all, "specific": _specific}
-    found = [
-        policy for policies in _read(_message(entry), known, "model_version_policy").values() for policy in policies
-    ]
-    if len(found) > 1:
-        raise ConfigError(f"{entry.where}: model_version_policy must be one of latest, all and specific")
-    return found[0] if found else Latest()
-
-
-def _label(entry: Entry) -> tuple[str, int]:
-    found = _read(_message(entry), {"key": _text, "value": _integer}, "version_labels")
-    if not found["key"]:
-        raise ConfigError(f"{entry.where}: version_labels needs a key")
-    return found["key"][-1], found["value"][-1] if found["value"] else 0
-
-
-def _config(entry: Entry) -> ModelConfig:
-    known: dict[str, Callable[[Entry], Any]] = {
-        "name": _text,
-        "base_path": _text,
-        "model_platform": _text,
-        "model_type": _ignored,
-        "model_version_policy": _policy,
-        "version_labels": _label,
-        "logging_config": _ignored,
-    }
-    found = _read(_message(entry), known, "config")
+    Raises:
+        ConfigError: a field is missing or has a value that cannot be served.
+    """
     for needed in ("name", "base_path"):
-        if not found[needed] or not found[needed][-1]:
-            raise ConfigError(f"{entry.where}: a config needs a {needed}")
-    if found["model_platform"] and found["model_platform"][-1] != "tensorflow":
-        raise ConfigError(f"{entry.where}: model_platform {found['model_platform'][-1]!r}: only tensorflow is served")
-    policies = found["model_version_policy"]
-    return ModelConfig(
-        found["name"][-1], found["base_path"][-1], policies[-1] if policies else Latest(), dict(found["version_labels"])
-    )
+        if not getattr(proto, needed):
+            raise ConfigError(f"a config needs a {needed}" + (f": the one of {proto.name!r}" if proto.name else ""))
+    if proto.model_platform not in ("", "tensorflow"):
+        raise ConfigError(f"{proto.name!r}: model_platform {proto.model_platform!r}: only tensorflow is served")
+    for label, version in proto.version_labels.items():
+        if not label:
+            raise ConfigError(f"{proto.name!r}: version_labels needs a key")
+        if version < 0:
+            raise ConfigError(f"{proto.name!r}: version_labels: value must be a whole number from 0, not {version}")
+    try:
+        policy = _policy(proto.model_version_policy)
+    except ConfigError as error:
+        raise ConfigError(f"{proto.name!r}: model_version_policy: {error.message}") from None
+    return ModelConfig(proto.name, proto.base_path, policy, dict(proto.version_labels))
+
+
+def _shortened(reason: str) -> str:
+    """Cut the line that protobuf quotes between the place and what was expected there."""
+    return reason if len(reason) <= 2 * _SHOWN else f"{reason[:_SHOWN]} … {reason[-_SHOWN:]}"
 
 
 def parse(text: str) -> tuple[ModelConfig, ...]:
     """Read a models.config.
 
     Raises:
-        ConfigError: naming line and column of what is wrong; or there is no list at all, as in a file that somebody has
-            just begun to write. TF Serving takes no action then; an empty list is an order.
+        ConfigError: with line and column if it cannot be parsed, with the model's name if its values are invalid; or
+            there is no list at all, as in a file that is being written. TF Serving takes no action then; an empty list
+            is an order.
     """
-    lists = _read(parse_text(text), {"model_config_list": _message}, "models.config")["model_config_list"]
-    if not lists:
+    from google.protobuf import text_format  # type: ignore[import-untyped]
+
+    from serving.protos import message
+
+    if len(text) > _MAX_CHARACTERS:
+        raise ConfigError(f"it has {len(text)} characters; at most {_MAX_CHARACTERS} are read")
+    try:
+        server = text_format.Parse(text, message("ModelServerConfig")())
+    except (text_format.ParseError, RecursionError, ValueError) as error:
+        raise ConfigError(_shortened(str(error).replace(" : ", ": ", 1))) from None
+    if not server.HasField("model_config_list"):
         raise ConfigError("there is no model_config_list in it")
-    models = tuple(model for one in lists for model in _read(one, {"config": _config}, "model_config_list")["config"])
+    models = tuple(map(read_model, server.model_config_list.config))
     names = [model.name for model in models]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise ConfigError(f"the model {doubled[0]!r} stands twice in the file")
+        raise ConfigError(f"the model {doubled[0]!r} is in the file twice")
     return models
+
+
+def _quote(text: str) -> str:
+    """Return `text` as a string in text format."""
+    out = []
+    for character in text:
+        if character in '"\\':
+            out.append("\\" + character)
+        elif " " <= character <= "~" or character >= "\u00a0":
+            out.append(character)
+        else:
+            out.append("".join(f"\\{byte:03o}" for byte in character.encode()))
+    return '"' + "".join(out) + '"'
 
 
 def _render_policy(policy: Policy) -> str:
@@ -174,12 +159,12 @@ def render(models: Iterable[ModelConfig]) -> str:
     for model in models:
         lines += [
             "  config {",
-            f"    name: {escape(model.name)}",
-            f"    base_path: {escape(model.base_path)}",
+            f"    name: {_quote(model.name)}",
+            f"    base_path: {_quote(model.base_path)}",
             '    model_platform: "tensorflow"',
             f"    model_version_policy {{ {_render_policy(model.policy)} }}",
             *(
-                f"    version_labels {{ key: {escape(label)} value: {number} }}"
+                f"    version_labels {{ key: {_quote(label)} value: {number} }}"
                 for label, number in sorted(model.labels.items())
             ),
             "  }",

@@ -21,7 +21,7 @@ from serving.server.rest.replies import error_reply, predict_reply
 from serving.server.rest.results import classify_reply, regress_reply
 from serving.server.servable import Servable
 from serving.server.status import ServingError
-from serving.server.tokens import Tokens
+from serving.tokens import Tokens
 
 __all__ = ["Application"]
 

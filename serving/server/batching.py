@@ -29,7 +29,8 @@ from orchard.savedmodel.types import DataType
 from serving.server.runtime.capi import RunError
 from serving.server.runtime.session import Call, Session
 from serving.server.runtime.tensors import Array
-from serving.server.status import Code, ServingError
+from serving.server.status import ServingError
+from serving.status_codes import Code
 
 __all__ = ["Job", "Lane", "Outcome", "Outputs", "Rows", "Workers", "usable_cpus"]
 

@@ -18,7 +18,8 @@ from serving.configuration import Latest, ModelConfig, Specific
 from serving.server.following import ConfigFile
 from serving.server.memory import require_memory
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError
+from serving.server.status import ServingError
+from serving.status_codes import Code
 
 __all__ = ["Catalogue", "Listener", "View"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from serving.log import Log
 from serving.metrics import Registry
 from serving.server.catalogue import Listener, View
-from serving.server.log import Log
-from serving.server.status import Code, ServingError
+from serving.server.status import ServingError
+from serving.status_codes import Code
 
 __all__ = ["Instruments"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from serving.server.status import Code, ServingError
+from serving.server.status import ServingError
+from serving.status_codes import Code
 
 __all__ = ["available_memory", "require_memory"]
 

@@ -18,7 +18,8 @@ from serving.server.catalogue import Catalogue
 from serving.server.gathering import Gathering
 from serving.server.instruments import Instruments
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError
+from serving.server.status import ServingError
+from serving.status_codes import Code
 
 __all__ = ["Exchange", "Options", "Predictions", "Read"]
 

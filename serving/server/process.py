@@ -10,7 +10,6 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,22 +18,22 @@ import uvloop
 
 from orchard.errors import SettingsError
 from serving.listening import BACKLOG, listen
+from serving.log import Log
+from serving.server.access_log import AccessLog
 from serving.server.application import Application
 from serving.server.batching import Workers, usable_cpus
 from serving.server.catalogue import Catalogue
 from serving.server.http.connection import Server
-from serving.server.http.messages import Limits, Reply, Request
+from serving.server.http.messages import Limits
 from serving.server.instruments import Instruments
-from serving.server.log import Log
 from serving.server.predictions import Options
-from serving.server.tokens import Tokens
+from serving.tokens import Tokens
 
 if TYPE_CHECKING:
     from serving.server.rpc.server import RpcServer
 
 __all__ = ["ServerOptions", "run_server"]
 
-_QUIET = ("/healthz", "/readyz", "/monitoring/")
 _TICK_S = 0.2
 _HANDSHAKE_S, _SHUTDOWN_S = 10.0, 1.0
 _DEPTH = 20_000
@@ -92,26 +91,6 @@ def _tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
     return context
 
 
-def _access(log: Log) -> Callable[[Request, Reply], None]:
-    def write(request: Request, reply: Reply) -> None:
-        if reply.status == 200 and request.method == "GET" and request.path.startswith(_QUIET):
-            return  # probes and scrapes would be most of the log
-        fields = {
-            "remote": request.remote,
-            "method": request.method,
-            "path": request.path[:256],
-            "status": reply.status,
-            "ms": round((time.monotonic() - request.begin) * 1e3, 2),
-            "bytes_in": len(request.body),
-            "bytes_out": len(reply.body),
-            "request_id": request.id,
-            **reply.note,
-        }
-        log.request("request", fields)
-
-    return write
-
-
 class _Process:
     def __init__(self, options: ServerOptions, log: Log) -> None:
         self.options = options
@@ -124,8 +103,9 @@ class _Process:
         tokens = Tokens(options.token_file) if options.token_file else None
         self.application = Application(self.catalogue, self.workers, self.instruments, tokens, options.requests)
         self.server = Server(self.application.handle, options.limits)
-        if options.access_log:
-            self.server.log = _access(log)
+        self.access = AccessLog(log) if options.access_log else None
+        if self.access:
+            self.server.log = self.access.http
         self.application.predictions.connections = lambda: len(self.server.connections)
         self.ended = asyncio.Event()
         self.stopping: asyncio.Task[None] | None = None
@@ -173,7 +153,15 @@ class _Process:
         from serving.server.rpc.server import RpcServer  # who does not want gRPC does not wait for its library
 
         limit = options.limits.body_bytes
-        self.rpc = RpcServer(self.application, options.host, options.grpc_port, limit, options.tls, share=options.share)
+        self.rpc = RpcServer(
+            self.application,
+            options.host,
+            options.grpc_port,
+            limit,
+            options.tls,
+            access=self.access,
+            share=options.share,
+        )
         self.log.note("grpc", grpc_port=await self.rpc.start())
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -217,7 +205,7 @@ def run_server(options: ServerOptions) -> None:
     sys.setrecursionlimit(_DEPTH)
     context = _tls(options.tls)
     listener = listen(options.host, options.port, share=options.share)
-    log = Log(as_json=options.as_json, access=options.access_log)
+    log = Log(as_json=options.as_json)
     open_library()
 
     async def main() -> None:

@@ -16,7 +16,8 @@ from serving.server.batching import Lane, Outputs
 from serving.server.runtime.capi import RunError
 from serving.server.runtime.session import Session
 from serving.server.runtime.tensors import Array
-from serving.server.status import Code, ServingError
+from serving.server.status import ServingError
+from serving.status_codes import Code
 
 __all__ = ["DEFAULT_SIGNATURE", "Servable"]
 

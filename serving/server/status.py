@@ -1,33 +1,10 @@
-"""TensorFlow's status codes and what they are in HTTP."""
+"""What a request or a version fails with: TensorFlow's status codes, in HTTP too."""
 
 from __future__ import annotations
 
-from enum import IntEnum
+from serving.status_codes import Code
 
-__all__ = ["HTTP_STATUS", "REASONS", "Code", "ServingError", "invalid"]
-
-
-class Code(IntEnum):
-    """The codes that TensorFlow, TF Serving and gRPC share."""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
-
+__all__ = ["HTTP_STATUS", "REASONS", "ServingError", "invalid"]
 
 HTTP_STATUS = {
     Code.OK: 200,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from orchard.errors import OrchardError, ServerError
 from orchard.launcher import end_with_parent
 from serving.listening import reserve
-from serving.server.log import Log
+from serving.log import Log
 from serving.server.process import ServerOptions, run_server
 
 __all__ = ["run_workers"]
@@ -127,7 +127,7 @@ def run_workers(options: ServerOptions, count: int, own_port: int | None = None)
     """
     if options.grpc_port == 0:
         raise ServerError("workers need a gRPC port with a number", hint="--grpc-port 8500, or --workers 1")
-    log = Log(as_json=options.as_json, access=options.access_log)
+    log = Log(as_json=options.as_json)
     with reserve(options.host, options.port) as held:
         port = held.getsockname()[1]
         log.note("keeping", workers=count, host=options.host, shared=port, pid=os.getpid())

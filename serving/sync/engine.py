@@ -12,7 +12,7 @@ from orchard.errors import IntegrityError, ServerError, SettingsError
 from orchard.files import WatchedFile, atomic_write
 from orchard.golden import check_golden
 from serving.configuration import ConfigError, ModelConfig, Specific, parse, render
-from serving.server.tokens import read_tokens
+from serving.tokens import read_tokens
 
 __all__ = ["Engine", "EngineDown", "read_config", "write_config"]
 

@@ -18,7 +18,7 @@ from orchard.pointers import Pointer
 from orchard.processes import Child
 from orchard.store import ObjectStore
 from serving.listening import listen
-from serving.server.log import Log
+from serving.log import Log
 from serving.sync.channels import Follower, TrustFile
 from serving.sync.engine import Engine
 from serving.sync.instruments import Instruments

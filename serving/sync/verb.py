@@ -72,7 +72,7 @@ def sync(
     """
     from orchard import settings as orchard_settings
     from orchard.store import open_store
-    from serving.server.log import Log
+    from serving.log import Log, event_text
     from serving.sync.channels import TrustFile
     from serving.sync.fetch import Allowance
     from serving.sync.process import Source, follow, sync_once
@@ -93,7 +93,7 @@ def sync(
         return
 
     def tell(event: str, **fields: Any) -> None:
-        reporter.note(" ".join([event, *(f"{name}={value}" for name, value in fields.items())]))
+        reporter.note(event_text(event, fields))
 
     _print(sync_once(source, plan, settings.channel, timeout, tell), settings.model, reporter)
 

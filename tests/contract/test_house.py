@@ -41,6 +41,18 @@ def test_imports_go_one_way(program, may_import):
         assert not others, f"{path.relative_to(ROOT)} imports {others}"
 
 
+def test_sync_and_the_server_share_only_what_belongs_to_neither():
+    code = (
+        "import pkgutil, importlib, sys, serving.sync\n"
+        "for module in pkgutil.iter_modules(serving.sync.__path__): importlib.import_module(f'serving.sync.{module.name}')\n"
+        "print([name for name in sys.modules if name.startswith(('serving.server', 'google.protobuf'))])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert printed.strip() == "[]"
+    for path in tracked("serving/sync/*.py"):
+        assert "serving.server" not in path.read_text(), path.relative_to(ROOT)
+
+
 def test_library_needs_no_heavy_package():
     heavy = {"tensorflow", "keras", "airflow", "kubernetes", "dvc", "pyarrow", "numpy", "boto3", "fsspec"}
     for path in tracked("orchard/*.py"):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchard.signing import create_pair
+from serving.log import Log
 from serving.server.instruments import _STATES
 from serving.server.instruments import Instruments as ServerInstruments
-from serving.server.log import Log
 from serving.sync.channels import Follower, TrustFile
 from serving.sync.instruments import Instruments as SyncInstruments
 from serving.sync.page import describe

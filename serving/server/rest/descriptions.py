@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchard.savedmodel.document import Signature, TensorInfo
-from serving.server.status import Code
+from serving.status_codes import Code
 
 __all__ = ["metadata_reply", "status_reply"]
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
-from serving.server.status import Code, ServingError
+from serving.server.status import ServingError
+from serving.status_codes import Code
 
 __all__ = ["EmptyError", "Target", "is_api_path", "parse_path"]
 

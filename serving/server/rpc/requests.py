@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from orchard.savedmodel.document import Signature, TensorInfo
+from serving.protos import message
 from serving.server.batching import Lane, Outputs
 from serving.server.rest.results import check_classification, check_regression
-from serving.server.rpc.messages import message
 from serving.server.rpc.tensors import from_proto, to_proto
 from serving.server.runtime.tensors import Array
 from serving.server.servable import DEFAULT_SIGNATURE, Servable
-from serving.server.status import Code, ServingError, invalid
+from serving.server.status import ServingError, invalid
+from serving.status_codes import Code
 
 __all__ = [
     "classification_reply",

@@ -12,8 +12,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[i
 from grpc_reflection.v1alpha import reflection, reflection_pb2  # type: ignore[import-untyped]
 
 from orchard.errors import ServerError
+from serving.protos import POOL
+from serving.server.access_log import AccessLog
 from serving.server.application import Application
-from serving.server.rpc.messages import POOL
 from serving.server.rpc.service import Service
 
 __all__ = ["RpcServer"]
@@ -33,6 +34,7 @@ class RpcServer:
         port: the port; 0: any free one.
         max_bytes: the largest message.
         tls: certificate and key files; None: plain text.
+        access: logs the calls; None: they are not logged.
         share: other workers listen on the same port.
     """
 
@@ -44,9 +46,11 @@ class RpcServer:
         max_bytes: int,
         tls: tuple[Path, Path] | None,
         *,
+        access: AccessLog | None = None,
         share: bool = False,
     ) -> None:
         self._application = application
+        self._access = access
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._tls = tls
         options = [
@@ -61,7 +65,7 @@ class RpcServer:
 
     async def start(self) -> int:
         """Listen; returns the port. Raises `ServerError` if it is taken."""
-        service = Service(self._application, asyncio.get_running_loop())
+        service = Service(self._application, asyncio.get_running_loop(), self._access)
         self._server.add_generic_rpc_handlers((service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*service.names, health.SERVICE_NAME, reflection.SERVICE_NAME)

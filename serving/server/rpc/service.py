@@ -10,11 +10,11 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from serving.configuration import All as Every
-from serving.configuration import ConfigError, Latest, ModelConfig, Policy, Specific
+from serving.configuration import ConfigError, read_model
+from serving.protos import message, method_types
+from serving.server.access_log import AccessLog
 from serving.server.application import Application
 from serving.server.predictions import Exchange, Read
-from serving.server.rpc.messages import message, method_types
 from serving.server.rpc.requests import (
     classification_reply,
     fill_signature,
@@ -25,8 +25,9 @@ from serving.server.rpc.requests import (
     regression_reply,
 )
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError, invalid
-from serving.server.tokens import Tokens
+from serving.server.status import ServingError, invalid
+from serving.status_codes import Code
+from serving.tokens import Tokens
 
 __all__ = ["Service"]
 
@@ -41,17 +42,17 @@ _PREFIX = "tensorflow.serving."
 Handler = Callable[[Any, float], Awaitable[Any]]
 
 
-async def _refuse(request: bytes, context: Any) -> None:
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "The request needs a valid bearer token")
+async def _refuse(request: bytes, deadline: float) -> None:
+    raise ServingError(Code.UNAUTHENTICATED, "The request needs a valid bearer token")
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds the method that is called. Without a valid token it is one that refuses, and the message is never parsed."""
 
-    def __init__(self, methods: Mapping[str, Any], tokens: Tokens | None) -> None:
+    def __init__(self, methods: Mapping[str, Any], refusals: Mapping[str, Any], tokens: Tokens | None) -> None:
         self._methods = methods
+        self._refusals = refusals
         self._tokens = tokens
-        self._refusal = grpc.unary_unary_rpc_method_handler(_refuse)
 
     def service(self, handler_call_details: Any) -> Any:
         """Return the handler of a call; None: no method of ours has this name."""
@@ -59,7 +60,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         if found is None or self._tokens is None:
             return found
         given = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
-        return found if self._tokens.allow(str(given)) else self._refusal
+        return found if self._tokens.allow(str(given)) else self._refusals[handler_call_details.method]
 
 
 class Service:
@@ -68,11 +69,15 @@ class Service:
     Args:
         application: whose models, workers, limits and metrics they share.
         loop: the event loop in whose thread they run.
+        access: logs the calls; None: they are not logged.
     """
 
-    def __init__(self, application: Application, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, application: Application, loop: asyncio.AbstractEventLoop, access: AccessLog | None = None
+    ) -> None:
         self._application = application
         self._loop = loop
+        self._access = access
         self._handlers: dict[str, dict[str, Handler]] = {
             "PredictionService": {
                 "Predict": self._predict,
@@ -91,26 +96,34 @@ class Service:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The services as gRPC's server takes them."""
-        return _Methods(
-            {
-                f"/{_PREFIX}{service}/{method}": grpc.unary_unary_rpc_method_handler(
-                    self._guarded(self._handlers[service][method]), request.FromString, response.SerializeToString
+        methods, refusals = {}, {}
+        for service, handlers in self._handlers.items():
+            for method, (request, response) in method_types(service).items():
+                path = f"/{_PREFIX}{service}/{method}"
+                methods[path] = grpc.unary_unary_rpc_method_handler(
+                    self._guarded(path, handlers[method]), request.FromString, response.SerializeToString
                 )
-                for service in self._handlers
-                for method, (request, response) in method_types(service).items()
-            },
-            self._application.tokens,
-        )
+                refusals[path] = grpc.unary_unary_rpc_method_handler(self._guarded(path, _refuse))
+        return _Methods(methods, refusals, self._application.tokens)
 
-    def _guarded(self, handler: Handler) -> Callable[[Any, Any], Awaitable[Any]]:
+    def _guarded(self, path: str, handler: Handler) -> Callable[[Any, Any], Awaitable[Any]]:
         most = self._application.options.timeout_s
 
         async def call(request: Any, context: Any) -> Any:
-            left = context.time_remaining()
+            begin, left = time.monotonic(), context.time_remaining()
+            answer: Any = Code.UNKNOWN, "unexpected error"
             try:
-                return await handler(request, time.monotonic() + (most if left is None else min(left, most)))
+                answer = await handler(request, begin + (most if left is None else min(left, most)))
+                return answer
             except ServingError as error:
+                answer = error.code, error.message
                 await context.abort(_CODES[error.code.value], error.message)
+            except asyncio.CancelledError:
+                answer = Code.CANCELLED, "the client has gone or its deadline has passed"
+                raise
+            finally:
+                if self._access:
+                    self._access.grpc(path, context.peer(), request, answer, begin)
 
         return call
 
@@ -217,7 +230,10 @@ class Service:
         """Take over a configuration and wait until every model in it is available; the next change of the file counts again."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid("ModelServerConfig must name a model_config_list")
-        configs = tuple(_config(item) for item in request.config.model_config_list.config)
+        try:
+            configs = tuple(map(read_model, request.config.model_config_list.config))
+        except ConfigError as error:
+            raise invalid(error.message) from None
         catalogue = self._application.catalogue
         catalogue.replace(configs)
         response = message("ReloadConfigResponse")()
@@ -229,15 +245,3 @@ class Service:
         response.status.error_code = Code.DEADLINE_EXCEEDED.value
         response.status.error_message = f"Some models did not become available: {catalogue.problems()}"
         return response
-
-
-def _config(proto: Any) -> ModelConfig:
-    kind = proto.model_version_policy.WhichOneof("policy_choice")
-    policy: Policy = Latest(max(1, proto.model_version_policy.latest.num_versions))
-    if kind == "all":
-        policy = Every()
-    elif kind == "specific":
-        policy = Specific(tuple(sorted(set(proto.model_version_policy.specific.versions))))
-    if not proto.name or not proto.base_path:
-        raise invalid(str(ConfigError("a config needs a name and a base_path")))
-    return ModelConfig(proto.name, proto.base_path, policy, dict(proto.version_labels))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
@@ -69,21 +71,24 @@ def test_every_form_of_the_text_format_is_read():
     ("text", "place"),
     [
         ("# nothing yet\n", "there is no model_config_list"),
-        ("model_config_list {\n  config { nam: 3 } }", "2:12: config has no field 'nam'"),
-        ("model_config_list { config { name: 3 } }", "1:30: name must be a quoted string"),
-        ("model_config_list { config { name: tensorflow } }", "1:30: name must be a quoted string"),
+        (
+            "model_config_list {\n  config { nam: 3 } }",
+            '2:12: Message type "tensorflow.serving.ModelConfig" has no field named "nam"',
+        ),
+        ("model_config_list {\n config { name: 3 } }", "2:17: ' config { name: 3 } }': Expected string but found: '3'"),
+        ("model_config_list { config { name: tensorflow } }", "Expected string but found: 'tensorflow'"),
         ("model_config_list { config { name: 'a' } }", "a config needs a base_path"),
-        ("model_config_list { config {", "the text ends where a field or '}' was expected"),
-        ("model_config_list { config } }", "expected ':' after config"),
-        ("model_config_list $ {}", "1:19: '$' does not belong here"),
-        ("custom_model_config {}", "has no field 'custom_model_config'"),
+        ("model_config_list { config {", '1:28: Expected "}"'),
+        ("model_config_list { config } }", "1:28: "),
+        ("model_config_list $ {}", "1:19: 'model_config_list $ {}': Expected \"{\""),
+        ("custom_model_config {}", 'has no field named "custom_model_config"'),
         (
             "model_config_list { config { name: 'a' base_path: 'b' model_platform: 'caffe' } }",
             "only tensorflow is served",
         ),
         (
             "model_config_list { config { name: 'a' base_path: 'b' model_version_policy { all {} latest {} } } }",
-            "one of",
+            "another member of oneof",
         ),
         (
             "model_config_list { config { name: 'a' base_path: 'b' model_version_policy { specific {} } } }",
@@ -96,13 +101,45 @@ def test_every_form_of_the_text_format_is_read():
         ),
         (
             "model_config_list { config { name: 'a' base_path: 'b' } config { name: 'a' base_path: 'c' } }",
-            "stands twice",
+            "in the file twice",
         ),
-        ("a{" * 40, "deep in each other"),
-        ("a:" + "1" * 5000, "has no field 'a'"),
+        ("a{" * 40, '1:1: Message type "tensorflow.serving.ModelServerConfig" has no field named "a"'),
+        ("a:" + "1" * 5000, 'has no field named "a"'),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text, place):
     with pytest.raises(ConfigError) as caught:
         parse(text)
     assert place in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model_config_list { config { name: 'a' name: 'b' base_path: 'c' } }",
+        "model_config_list {} model_config_list {}",
+        "model_config_list { config { name: 'a' base_path: 'b' version_labels { key: 'k' value: 1.5 } } }",
+        "model_config_list { config { logging_config { custom_logging_config {"
+        + "[type.googleapis.com/google.protobuf.Any] {" * 30_000,
+    ],
+)
+def test_what_tf_serving_refuses_is_refused(text):
+    with pytest.raises(ConfigError):
+        parse(text)
+
+
+def test_a_mistake_in_a_long_line_is_named_without_the_line():
+    with pytest.raises(ConfigError) as caught:
+        parse("model_config_list { config { base_path: '" + "x" * 1000 + "' name: 3 } }")
+
+    assert caught.value.message.startswith("1:1050: ")
+    assert caught.value.message.endswith("Expected string but found: '3'")
+    assert len(caught.value.message) < 400
+
+
+def test_writing_imports_no_protobuf():
+    code = (
+        "import sys; from serving.configuration import ModelConfig, render; render([ModelConfig('a', 'b')]); "
+        "print('google.protobuf' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

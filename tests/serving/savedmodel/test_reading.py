@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,42 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"")
     with pytest.raises(WireError, match="serve"):
         read_signatures(tmp_path)
+
+
+CHECK = """
+import resource, sys
+from pathlib import Path
+from types import SimpleNamespace
+from orchard.errors import IntegrityError
+from orchard.savedmodel.rules import check_files
+resource.setrlimit(resource.RLIMIT_DATA, (256 << 20, 256 << 20))
+manifest = SimpleNamespace(version=1, model="m", ops=["Const"], signatures={}, classes=[])
+try:
+    check_files(Path(sys.argv[1]), manifest)
+except (FileNotFoundError, IntegrityError) as error:
+    print(error)
+"""
+
+
+def test_a_graph_that_is_larger_than_the_memory_is_checked(tmp_path):
+    size = 900 << 20  # a hole in the file: it takes no room on the disk
+
+    head = key(1, VARINT) + varint(1) + key(4, LENGTH) + varint(size)  # a tensor: its type, its bytes
+    for number, before in (
+        (8, b""),  # in an attribute's value
+        (2, b""),
+        (5, delimited(1, b"value")),  # in a node's attributes
+        (1, delimited(1, b"weights") + delimited(2, b"Const")),  # in a graph
+        (2, b""),
+        (2, delimited(1, delimited(4, b"serve"))),  # in a SavedModel
+    ):
+        head = key(number, LENGTH) + varint(len(before) + len(head) + size) + before + head
+    with (tmp_path / "saved_model.pb").open("wb") as file:
+        file.write(head)
+        file.truncate(len(head) + size)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", CHECK, str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parents[3]
+    )
+
+    assert "golden.json" in ended.stdout, ended.stderr  # everything before the golden photos was right

@@ -10,12 +10,12 @@ import weakref
 
 import pytest
 
+from serving.log import Log
 from serving.server.application import Application
 from serving.server.batching import Workers
 from serving.server.catalogue import Catalogue
 from serving.server.http.messages import Request
 from serving.server.instruments import Instruments
-from serving.server.log import Log
 from serving.server.predictions import Options
 from tests.serving.programs import DEADLINE, until
 

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from orchard.savedmodel.types import data_type
-from serving.server.rpc.messages import POOL, message, method_types
+from serving.protos import POOL, message, method_types
 from serving.server.rpc.tensors import from_proto, to_proto
 from serving.server.status import ServingError
 from tests.serving.programs import Serve, until

@@ -1,4 +1,4 @@
-"""The messages of TF Serving's gRPC API, made from a table.
+"""The messages of TF Serving's gRPC API and of `models.config`, made from a table.
 
 The package tensorflow-serving-api has them too, but importing it imports TensorFlow's Python half: three seconds and
 half a gigabyte that the server does without. Names, numbers and types are those of the public .proto files, so that
@@ -16,6 +16,9 @@ from google.protobuf import (  # type: ignore[import-untyped]
     message_factory,
     wrappers_pb2,
 )
+
+from orchard.savedmodel.types import data_type
+from serving.status_codes import Code
 
 __all__ = ["POOL", "message", "method_types"]
 
@@ -68,8 +71,12 @@ Latest: num_versions 1 uint32
 All:
 Specific: versions 1 *int64
 ServableVersionPolicy: latest 100 Latest, all 101 All, specific 102 Specific
-ModelConfig: name 1 string, base_path 2 string, model_platform 4 string, model_version_policy 7 ServableVersionPolicy,
- version_labels 8 <int64>
+LogCollectorConfig: type 1 string, filename_prefix 2 string
+PerTaskSamplingConfig: dc 1 string, task_index 2 int32, sampling_rate 3 double
+SamplingConfig: sampling_rate 1 double, attributes 2 int32, per_task_sampling_configs 3 *PerTaskSamplingConfig
+LoggingConfig: log_collector_config 1 LogCollectorConfig, sampling_config 2 SamplingConfig, custom_logging_config 3 Any
+ModelConfig: name 1 string, base_path 2 string, model_type 3 ModelType, model_platform 4 string,
+ logging_config 6 LoggingConfig, model_version_policy 7 ServableVersionPolicy, version_labels 8 <int64>
 ModelConfigList: config 1 *ModelConfig
 ModelServerConfig: model_config_list 1 ModelConfigList
 ReloadConfigRequest: config 1 ModelServerConfig
@@ -79,8 +86,14 @@ _ONE_OF = {
     "Input": "kind", "ServableVersionPolicy": "policy_choice", "ModelServerConfig": "config",
     "InferenceResult": ("result", "classification_result", "regression_result"),
     "ModelSpec": ("version_choice", "version", "version_label"), "TensorInfo": ("encoding", "name"),
+    "PerTaskSamplingConfig": ("_task_index", "task_index"),
 }  # fmt: skip
 _STATES = {"UNKNOWN": 0, "START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
+_MODEL_TYPES = {"MODEL_TYPE_UNSPECIFIED": 0, "TENSORFLOW": 1, "OTHER": 2}
+_ENUMS = {
+    "DataType": "tensorflow", "ErrorCode": "tensorflow.serving", "ModelType": "tensorflow.serving",
+    "ModelVersionStatus.State": "tensorflow.serving",
+}  # fmt: skip
 _ELSEWHERE = {"Int64Value": ".google.protobuf.Int64Value", "Any": ".google.protobuf.Any"}
 _SERVICES = {
     "PredictionService": {
@@ -114,10 +127,8 @@ class _File:
         if kind in _SCALARS:
             field.type = _SCALARS[kind]
             return
-        enums = {"DataType": ".tensorflow.DataType", "ErrorCode": ".tensorflow.serving.ErrorCode"}
-        if kind in enums or kind.endswith(".State"):
-            field.type = _F.TYPE_ENUM
-            field.type_name = enums.get(kind, f".tensorflow.serving.{kind}")
+        if kind in _ENUMS:
+            field.type, field.type_name = _F.TYPE_ENUM, f".{_ENUMS[kind]}.{kind}"
             return
         field.type = _F.TYPE_MESSAGE
         first = kind.split(".", 1)[0]
@@ -171,9 +182,6 @@ def _fill_enum(enum: Any, values: dict[str, int]) -> None:
 
 
 def _pool() -> descriptor_pool.DescriptorPool:
-    from orchard.savedmodel.types import data_type
-    from serving.server.status import Code
-
     pool = descriptor_pool.DescriptorPool()
     for known in (any_pb2, wrappers_pb2):
         pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
@@ -185,6 +193,7 @@ def _pool() -> descriptor_pool.DescriptorPool:
         [any_pb2.DESCRIPTOR.name, wrappers_pb2.DESCRIPTOR.name, tensorflow.proto.name],
     )
     _fill_enum(serving.proto.enum_type.add(name="ErrorCode"), {code.name: code.value for code in Code})
+    _fill_enum(serving.proto.enum_type.add(name="ModelType"), _MODEL_TYPES)
     for file, table in ((tensorflow, _TENSORFLOW), (serving, _SERVING)):
         for name, fields in _rows(table):
             file.add(name, fields)

@@ -1,7 +1,9 @@
-"""The server's log: one line for each event, as text or as JSON, written a few times a second."""
+"""A program's log: one line for each event, as text or as JSON, written a few times a second."""
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 import threading
 import time
@@ -10,12 +12,34 @@ from typing import IO, Any
 
 import orjson
 
-__all__ = ["Log"]
+__all__ = ["Log", "event_text"]
+
+_SPECIAL = re.compile(r'[\s"]')
 
 
 @lru_cache(maxsize=64)
-def _form(names: tuple[str, ...]) -> str:
-    return "".join([f" {name}=%s" for name in names])
+def _form(names: tuple[str, ...]) -> tuple[str, int]:
+    return "".join([f" {name}=%s" for name in names]), len(names)
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    if text.isprintable() and not _SPECIAL.search(text):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def event_text(event: str, fields: dict[str, Any]) -> str:
+    """Return an event as one line of text, ``event name=value …``.
+
+    A value with white space, quotation marks or characters that cannot be printed is a JSON string: whatever a client
+    sends, it cannot end the line or begin another field.
+    """
+    form, count = _form(tuple(fields))
+    text = form % tuple(fields.values())
+    if text.count(" ") != count or '"' in text or not text.isprintable():
+        text = form % tuple(map(_quoted, fields.values()))
+    return event + text
 
 
 class Log:
@@ -24,11 +48,9 @@ class Log:
     Args:
         as_json: one JSON object a line, else text.
         stream: where they go; default standard error.
-        access: whether requests are logged at all.
     """
 
-    def __init__(self, *, as_json: bool, stream: IO[str] | None = None, access: bool = True) -> None:
-        self.access = access
+    def __init__(self, *, as_json: bool, stream: IO[str] | None = None) -> None:
         self._as_json = as_json
         self._stream = stream or sys.stderr
         self._lines: list[str] = []
@@ -44,7 +66,7 @@ class Log:
         if self._as_json:
             line = {"time": stamp, "event": event, **fields}
             return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-        return f"{stamp} {event}{_form(tuple(fields)) % tuple(fields.values())}"
+        return f"{stamp} {event_text(event, fields)}"
 
     def note(self, event: str, **fields: Any) -> None:
         """Log something that happens rarely; it is written at once."""
@@ -55,7 +77,7 @@ class Log:
         """Log something that happens often; it is written with the next `flush`."""
         try:
             line = self._line(event, fields)
-        except (TypeError, ValueError):  # bytes of a hostile client that are no text
+        except (TypeError, ValueError):  # JSON cannot hold bytes of a hostile client that are not text
             line = self._line(event, {name: ascii(value) for name, value in fields.items()})
         with self._lock:
             self._lines.append(line)
@@ -69,5 +91,5 @@ class Log:
                     text = "\n".join(lines) + "\n"
                     self._stream.write(text.encode("utf-8", "backslashreplace").decode())
                     self._stream.flush()
-                except (OSError, ValueError):  # nobody reads it any more; serving goes on
+                except (OSError, ValueError):  # nobody reads it any more; serving continues
                     return

@@ -1,0 +1,90 @@
+"""The access log: a line for each request of both protocols, but for those that somebody polls."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from serving.log import Log
+from serving.server.http.messages import Reply, Request
+from serving.status_codes import Code
+
+__all__ = ["AccessLog"]
+
+_MAX_PATH = 256
+_MAX_POLLED = 256
+_POLLED = ("GetModelStatus", "GetModelMetadata")
+
+
+class AccessLog:
+    """Logs requests.
+
+    sync asks for states and labels, probes for health, Prometheus for metrics, all of them many times a minute. A request
+    of this kind (a GET, a call of `GetModelStatus` or `GetModelMetadata`) is logged when it fails or succeeds again, not
+    each time. gRPC's own health calls are never logged.
+
+    Args:
+        log: where the lines go.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._failing: dict[tuple[str, ...], int] = {}
+
+    def _is_new(self, poll: tuple[str, ...], status: int, usual: int) -> bool:
+        """Whether a poll has another status than the time before; at first the usual one is expected."""
+        if self._failing.get(poll, usual) == status:
+            return False
+        if len(self._failing) >= _MAX_POLLED:
+            self._failing.clear()
+        self._failing.pop(poll, None)
+        if status != usual:
+            self._failing[poll] = status
+        return True
+
+    def http(self, request: Request, reply: Reply) -> None:
+        """Log a request of the REST API."""
+        path = request.path[:_MAX_PATH]
+        if request.method == "GET" and not self._is_new((path,), reply.status, 200):
+            return
+        fields = {
+            "remote": request.remote,
+            "method": request.method,
+            "path": path,
+            "status": reply.status,
+            "ms": _milliseconds(request.begin),
+            "bytes_in": len(request.body),
+            "bytes_out": len(reply.body),
+            "request_id": request.id,
+            **reply.note,
+        }
+        self._log.request("request", fields)
+
+    def grpc(self, path: str, peer: str, request: Any, answer: Any, begin: float) -> None:
+        """Log a call of the gRPC API.
+
+        Args:
+            path: of the method, as in ``/tensorflow.serving.PredictionService/Predict``.
+            peer: the client's address in gRPC's form.
+            request: the message, or None if it was not read.
+            answer: the message, or the code and the text of the error.
+            begin: the monotonic time at which the call came.
+        """
+        code, error = answer if isinstance(answer, tuple) else (Code.OK, "")
+        spec = getattr(request, "model_spec", None)
+        if path.endswith(_POLLED):
+            model = (spec.name[:_MAX_PATH], str(spec.version.value), spec.version_label[:_MAX_PATH]) if spec else ()
+            if not self._is_new((path, *model), code, Code.OK):
+                return
+        fields = {"remote": peer, "method": "GRPC", "path": path, "status": code.name, "ms": _milliseconds(begin)}
+        if spec is not None:
+            fields["model"] = spec.name[:_MAX_PATH]
+        if error:
+            fields["error"] = error[:200]
+        elif hasattr(answer, "model_spec"):
+            fields["version"] = answer.model_spec.version.value
+        self._log.request("request", fields)
+
+
+def _milliseconds(begin: float) -> float:
+    return round((time.monotonic() - begin) * 1e3, 2)

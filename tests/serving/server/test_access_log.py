@@ -1,0 +1,110 @@
+"""The access log: predictions and failures of both protocols, and nothing of what is polled."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+import pytest
+
+from serving.protos import message, method_types
+from serving.server.access_log import AccessLog
+from serving.server.http.messages import Reply, Request
+from tests.serving.programs import Serve, until
+from tests.serving.publishing import ENVIRONMENT
+
+STATUS = "/v1/models/fruits"
+
+
+class Lines:
+    """A log that keeps what it is given."""
+
+    def __init__(self):
+        self.fields = []
+
+    def request(self, event, fields):
+        self.fields.append(fields)
+
+
+@pytest.fixture
+def lines():
+    return Lines()
+
+
+@pytest.fixture
+def access(lines):
+    return AccessLog(lines)
+
+
+def get(access, path, status):
+    access.http(Request("GET", path, None, {}, b"", "here", 0.0, "id"), Reply(status, b""))
+
+
+def test_a_poll_is_logged_when_its_status_changes(access, lines):
+    for status in (200, 200, 404, 404, 404, 200, 200):
+        get(access, STATUS, status)
+    get(access, "/healthz", 200)
+    get(access, "/readyz", 503)
+
+    assert [(line["path"], line["status"]) for line in lines.fields] == [
+        (STATUS, 404),
+        (STATUS, 200),
+        ("/readyz", 503),
+    ]
+
+
+def test_a_prediction_is_logged_each_time(access, lines):
+    for _ in range(3):
+        access.http(Request("POST", f"{STATUS}:predict", None, {}, b"{}", "here", 0.0, "id"), Reply(200, b""))
+
+    assert len(lines.fields) == 3
+
+
+def test_a_client_that_fails_under_many_names_is_not_remembered(access, lines):
+    for index in range(1_000):
+        get(access, f"{STATUS}-{index}", 404)
+    get(access, f"{STATUS}-0", 404)
+
+    assert len(lines.fields) == 1_001
+
+
+def test_calls_of_grpc_are_logged_as_requests_are(plain_config, tmp_path):
+    with Serve(
+        plain_config, tmp_path / "log", {**ENVIRONMENT, "ORCHARD_LOG_FORMAT": "json"}, "--grpc-port", "0"
+    ) as server:
+
+        def lines() -> list[dict]:
+            return [json.loads(line) for line in server.text.splitlines() if line.startswith("{")]
+
+        port = until(lambda: next((line["grpc_port"] for line in lines() if "grpc_port" in line), 0), "gRPC listens")
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+
+            def call(service: str, method: str, model: str) -> None:
+                request_class, response_class = method_types(service)[method]
+                path = f"/tensorflow.serving.{service}/{method}"
+                stub = channel.unary_unary(path, request_class.SerializeToString, response_class.FromString)
+                stub(request_class(model_spec=message("ModelSpec")(name=model)), timeout=20)
+
+            channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=20)
+            for _ in range(3):
+                call("ModelService", "GetModelStatus", "half_plus_two")
+            for method, service in (("GetModelStatus", "ModelService"), ("Predict", "PredictionService")):
+                for _ in range(2):
+                    with pytest.raises(grpc.RpcError):
+                        call(service, method, "no\nmodel")
+        server.get(STATUS)
+
+        found = until(lambda: logged(lines(), 4), "four lines")
+    assert [(line["path"].rpartition("/")[2], line["status"]) for line in found] == [
+        ("GetModelStatus", "NOT_FOUND"),
+        ("Predict", "NOT_FOUND"),
+        ("Predict", "NOT_FOUND"),
+        ("fruits", 404),
+    ]
+    assert found[1]["model"] == "no\nmodel"
+    assert found[1]["method"] == "GRPC"
+
+
+def logged(lines: list[dict], count: int) -> list[dict]:
+    found = [line for line in lines if line["event"] == "request" and "readyz" not in line["path"]]
+    return found if len(found) >= count else []
