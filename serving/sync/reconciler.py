@@ -192,7 +192,8 @@ class Reconciler:
             self._observe(pointers=pointers, config=read_config(self._config, self.settings.model))
             for action in plan(self.state, self._observed, self._clock()):
                 self._perform(action)
-        return min(max(self._observed.timers.engine_due - self._clock(), BUSY_S), CALM_S)
+        wait = self._observed.timers.engine_due - self._clock() if self._engine else CALM_S
+        return min(max(wait, BUSY_S), CALM_S)
 
     def _observe(self, **changes: Any) -> None:
         self._observed = replace(self._observed, **changes)
