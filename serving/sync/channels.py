@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from orchard import layout, pointers
 from orchard.errors import IntegrityError, ObjectNotFound, OrchardError
@@ -15,10 +17,12 @@ from orchard.pointers import CHANNELS, Pointer
 from orchard.signing import TrustedKeys, load_trusted
 from orchard.store import ObjectStore
 
-__all__ = ["Follower", "TrustFile"]
+__all__ = ["FAR_POLL_S", "NEAR_POLL_S", "Follower", "TrustFile", "default_poll_s"]
 
+NEAR_POLL_S, FAR_POLL_S = 0.15, 5.0
 _JITTER = 0.25
-_LONGEST_S = 10.0
+_SLOWER = 1.5
+_LONGEST_RETRY_S = 10.0
 _NOTHING = "channels"
 _GONE = "its pointer is gone from the store; what it said last holds"
 
@@ -49,8 +53,7 @@ class Follower:
         model: the model's name.
         trust: the keys that are believed.
         seen: the highest generation of each channel that was ever believed, and the manifest that it named.
-        poll_s: the mean time between two looks.
-        changed: called, in the follower's thread, after each look that found something new.
+        poll_s: the longest mean time between two looks; they are more frequent after a change.
         tell: called with an event and what belongs to it.
     """
 
@@ -61,51 +64,53 @@ class Follower:
         trust: TrustFile,
         seen: Mapping[str, tuple[int, str]],
         *,
-        poll_s: float,
-        changed: Callable[[], None] = lambda: None,
+        poll_s: float = NEAR_POLL_S,
         tell: Callable[..., None] = lambda event, **fields: None,
     ) -> None:
         self.store = store
         self.model = model
-        self._trust = trust
+        self.trust = trust
         self._seen = dict(seen)
         self._poll_s = poll_s
-        self._changed = changed
+        self._wait = min(NEAR_POLL_S, poll_s)
         self._tell = tell
         self._etags: dict[str, str] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
         self.pointers: dict[str, Pointer] = {}
         self.problems: dict[str, str] = {}
         self.last_success = 0.0
-        self.failures = 0
         self.requests = 0
 
-    def start(self) -> None:
-        """Begin to follow."""
-        self._thread.start()
+    def start(self, changed: Callable[[], None]) -> None:
+        """Follow in a thread, which calls `changed` after each look that found something new or failed."""
+        threading.Thread(target=self._follow, args=(changed,), name="follow", daemon=True).start()
 
     def stop(self) -> None:
         """Stop following; a request under way is not waited for."""
         self._stop.set()
 
-    def _follow(self) -> None:
-        wait = self._poll_s
+    def _follow(self, changed: Callable[[], None]) -> None:
         while not self._stop.is_set():
-            try:
-                self.look()
-                wait = self._poll_s
-            except OrchardError as error:
-                self.failures += 1
-                self.problems["store"] = error.message
-                wait = min(wait * 2, _LONGEST_S)
-                self._changed()
-            self._stop.wait(wait * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311  jitter is no secret
+            self._stop.wait(self.poll(changed))
 
-    def look(self) -> None:
-        """Ask for every channel once.
+    def poll(self, changed: Callable[[], None] = lambda: None) -> float:
+        """Look at every channel, whether the store answers or not; returns the seconds until the next look."""
+        try:
+            found = self.look()
+        except OrchardError as error:
+            self.problems["store"] = error.message
+            self._wait = min(self._wait * 2, max(self._poll_s, _LONGEST_RETRY_S))
+            changed()
+        else:
+            self._wait = min(NEAR_POLL_S if found else self._wait * _SLOWER, self._poll_s)
+            if found:
+                changed()
+        return self._wait * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  jitter is no secret
 
-        A channel that is not believed keeps what it said before; `problems` says why.
+    def look(self) -> bool:
+        """Request every channel once; returns whether something is new.
+
+        A channel whose pointer is not trusted keeps what it said before; `problems` says why.
 
         Raises:
             StoreError: the store did not answer or refused.
@@ -113,8 +118,6 @@ class Follower:
         found = [self._look_at(channel) for channel in CHANNELS]
         self.last_success = time.time()
         self.problems.pop("store", None)
-        if any(found):
-            self._changed()
         if self._seen or self._etags:
             self.problems.pop(_NOTHING, None)
         elif _NOTHING not in self.problems:
@@ -122,6 +125,7 @@ class Follower:
                 f"nothing was ever promoted to a channel of {self.model!r}; `orchard promote` does it"
             )
             self._tell("waiting", reason=self.problems[_NOTHING])
+        return any(found)
 
     def _look_at(self, channel: str) -> bool:
         """Ask for one channel; returns whether something is new."""
@@ -145,9 +149,24 @@ class Follower:
 
     def _believe(self, channel: str, body: bytes) -> None:
         generation, manifest = self._seen.get(channel, (0, ""))
-        pointer = pointers.read_bytes(body, self.model, channel, self._trust.keys(), seen=generation)
+        pointer = pointers.read_bytes(body, self.model, channel, self.trust.keys(), seen=generation)
         if pointer.generation == generation and manifest not in ("", pointer.manifest_sha256):
             raise IntegrityError(f"channel {channel} says two things at generation {generation}: one of them is forged")
         self._seen[channel] = (pointer.generation, pointer.manifest_sha256)
         self.pointers[channel] = pointer
         self.problems.pop(channel, None)
+
+
+def default_poll_s(endpoint: str | None) -> float:
+    """The longest time between two looks at a store: short on this machine and in the cluster, where requests cost nothing.
+
+    Args:
+        endpoint: the store's address, or None: a cloud's own.
+    """
+    host = (urlsplit(endpoint).hostname or "") if endpoint else ""
+    try:
+        near = ipaddress.ip_address(host).is_private
+    except ValueError:
+        service = "." not in host or host.endswith((".localhost", ".svc", ".cluster.local"))
+        near = bool(host) and service
+    return NEAR_POLL_S if near else FAR_POLL_S

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +34,9 @@ def read_config(path: Path, model: str) -> ModelConfig | None:
     return next((config for config in found if config.name == model), None)
 
 
-def write_config(path: Path, model: str, base: Path, versions: set[int], labels: Mapping[str, int]) -> bool:
-    """Write what the engine shall serve; returns whether that is new. Without versions the file names no model."""
-    policy = Specific(tuple(sorted(versions)))
-    configs = [ModelConfig(model, str(base), policy, dict(labels))] if versions else []
-    body = render(configs).encode()
-    try:
-        if path.read_bytes() == body:
-            return False
-    except OSError:
-        pass
-    atomic_write(path, body, fsync=True)
-    return True
+def write_config(path: Path, config: ModelConfig) -> None:
+    """Write what the engine is to serve. Without versions the file names no model."""
+    atomic_write(path, render([config] if config.policy != Specific(()) else []).encode(), fsync=True)
 
 
 def _first_token(path: Path) -> str:

@@ -6,10 +6,14 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from serving.sync.reconciler import Reconciler
+from orchard.client import VersionStatus
+from serving.sync.instruments import Instruments
+from serving.sync.reconciler import SyncStatus
 
 __all__ = ["Page", "describe"]
 
@@ -23,68 +27,50 @@ def _when(seconds: float) -> str | None:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else None
 
 
-def describe(reconciler: Reconciler) -> dict[str, Any]:
-    """Say what is served, why, since when, and what was refused."""
-    state, follower, problems = reconciler.state, reconciler.follower, list(reconciler.problems.values())
+def describe(status: SyncStatus) -> dict[str, Any]:
+    """Describe what is served, why, since when, and what was refused."""
+    state, statuses = status.state, status.observed.statuses
     return {
         "model": state.model,
-        "ready": reconciler.is_ready(),
-        "channels": _channels(reconciler),
-        "on_disk": sorted(reconciler.held),
-        "engine": {"url": reconciler.plan.server_url, "versions": _engine(reconciler)},
-        "store": {"name": follower.store.name, "last_success": _when(follower.last_success)},
-        "problems": {**follower.problems, **({"sync": "; ".join(problems)} if problems else {})},
-        "refused": [
-            {
-                "version": refusal.version,
-                "reason": refusal.reason,
-                "tries": refusal.tries,
-                "final": refusal.final,
-                "at": _when(refusal.at),
+        "ready": status.ready,
+        "channels": {
+            channel: {
+                "version": seen.version,
+                "generation": seen.generation,
+                "why": seen.why,
+                "who": seen.who,
+                "served": state.labels.get(channel),
+                "since": _when(state.since.get(channel, 0)),
+                "live": status.is_live(channel),
             }
-            for refusal in state.refused.values()
-        ],
+            for channel, seen in sorted(state.channels.items())
+        },
+        "on_disk": sorted(status.observed.downloaded),
+        "engine": {"url": status.engine_url, "versions": None if statuses is None else _versions(statuses)},
+        "store": {"name": status.store, "last_success": _when(status.last_success)},
+        "problems": status.problems,
+        "refused": [{**asdict(refusal), "at": _when(refusal.at)} for refusal in state.refused.values()],
     }
 
 
-def _channels(reconciler: Reconciler) -> dict[str, Any]:
-    state = reconciler.state
-    return {
-        channel: {
-            "version": seen.version,
-            "generation": seen.generation,
-            "why": seen.why,
-            "who": seen.who,
-            "served": state.labels.get(channel),
-            "since": _when(state.since.get(channel, 0)),
-            "live": channel in state.labels and reconciler.live.get(channel) == state.labels[channel],
-        }
-        for channel, seen in sorted(state.channels.items())
-    }
-
-
-def _engine(reconciler: Reconciler) -> dict[str, Any] | None:
-    if reconciler.statuses is None:
-        return None
+def _versions(statuses: Mapping[int, VersionStatus]) -> dict[str, Any]:
     return {
         str(version): {"state": status.state, **({"error": status.error} if status.error else {})}
-        for version, status in sorted(reconciler.statuses.items())
+        for version, status in sorted(statuses.items())
     }
 
 
-def _measure(reconciler: Reconciler) -> bytes:
-    instruments, state, follower = reconciler.instruments, reconciler.state, reconciler.follower
-    instruments.last_success.set(follower.last_success)
-    instruments.age.set(time.time() - follower.last_success if follower.last_success else float("inf"))
-    instruments.requests.set(follower.requests)
+def _measure(status: SyncStatus, instruments: Instruments) -> bytes:
+    state = status.state
+    instruments.last_success.set(status.last_success)
+    instruments.age.set(time.time() - status.last_success if status.last_success else float("inf"))
+    instruments.requests.set(status.requests)
     instruments.wanted.replace(((channel,), seen.version) for channel, seen in state.channels.items())
     instruments.generation.replace(((channel,), seen.generation) for channel, seen in state.channels.items())
     instruments.served.replace(((channel,), version) for channel, version in state.labels.items())
-    instruments.live.replace(
-        ((channel,), float(reconciler.live.get(channel) == version)) for channel, version in state.labels.items()
-    )
-    instruments.ready.set(float(reconciler.is_ready()))
-    instruments.engine_up.set(float(reconciler.statuses is not None))
+    instruments.live.replace(((channel,), float(status.is_live(channel))) for channel in state.labels)
+    instruments.ready.set(float(status.ready))
+    instruments.engine_up.set(float(status.observed.statuses is not None))
     instruments.refused.set(sum(refusal.final for refusal in state.refused.values()))
     return instruments.registry.render()
 
@@ -92,22 +78,22 @@ def _measure(reconciler: Reconciler) -> bytes:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = _REQUEST_S
-    reconciler: Reconciler
+    read: Callable[[], SyncStatus]
+    instruments: Instruments
 
     def do_GET(self) -> None:
         """Answer one request."""
-        reconciler = self.reconciler
+        status = self.read()
         path = self.path.split("?", 1)[0]
         if path == "/metrics":
-            self._send(200, _measure(reconciler), "text/plain; version=0.0.4; charset=utf-8")
+            self._send(200, _measure(status, self.instruments), "text/plain; version=0.0.4; charset=utf-8")
         elif path == "/healthz":
-            stuck = time.monotonic() - reconciler.ticked
-            self._document(200 if stuck < ALIVE_S else 503, {"healthy": stuck < ALIVE_S, "seconds": round(stuck, 1)})
+            healthy = status.silent_s < ALIVE_S
+            self._document(200 if healthy else 503, {"healthy": healthy, "seconds": round(status.silent_s, 1)})
         elif path == "/readyz":
-            ready = reconciler.is_ready()
-            self._document(200 if ready else 503, {"ready": ready})
+            self._document(200 if status.ready else 503, {"ready": status.ready})
         elif path in ("/", "/status"):
-            self._document(200, describe(reconciler))
+            self._document(200, describe(status))
         else:
             self._document(
                 404, {"error": f"there is no {path[:100]}; there are /healthz, /readyz, /metrics and /status"}
@@ -139,11 +125,12 @@ class Page:
 
     Args:
         listener: a listening socket.
-        reconciler: what it tells of.
+        read: returns what sync knows now.
+        instruments: the metrics.
     """
 
-    def __init__(self, listener: socket.socket, reconciler: Reconciler) -> None:
-        handler = type("Handler", (_Handler,), {"reconciler": reconciler})
+    def __init__(self, listener: socket.socket, read: Callable[[], SyncStatus], instruments: Instruments) -> None:
+        handler = type("Handler", (_Handler,), {"read": staticmethod(read), "instruments": instruments})
         self._server = _Server(listener.getsockname()[:2], handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = listener

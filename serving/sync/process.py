@@ -19,9 +19,8 @@ from orchard.processes import Child
 from orchard.store import ObjectStore
 from serving.listening import listen
 from serving.log import Log
-from serving.sync.channels import Follower, TrustFile
+from serving.sync.channels import NEAR_POLL_S, Follower, TrustFile
 from serving.sync.engine import Engine
-from serving.sync.instruments import Instruments
 from serving.sync.page import Page
 from serving.sync.reconciler import STATE_NAME, Plan, Reconciler
 from serving.sync.state import State, load_state
@@ -35,11 +34,11 @@ _DRAIN_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where versions come from: the store, the keys that are believed, the mean time between two looks in seconds."""
+    """Where versions come from: the store, the trusted keys, the longest mean time between two looks in seconds."""
 
     store: ObjectStore
     trust: TrustFile
-    poll_s: float = 0.15
+    poll_s: float = NEAR_POLL_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +59,14 @@ def _lock(folder: Path) -> Iterator[bool]:
         yield held
 
 
-def _reconciler(source: Source, plan: Plan, tell: Callable[..., None]) -> Reconciler:
-    def follower(state: State) -> Follower:
-        seen = {channel: (found.generation, found.manifest_sha256) for channel, found in state.channels.items()}
-        return Follower(
-            source.store,
-            plan.model,
-            source.trust,
-            seen,
-            poll_s=source.poll_s,
-            changed=lambda: made.wake.set(),
-            tell=tell,
-        )
+def _engine(plan: Plan) -> Engine | None:
+    return Engine(plan.server_url, plan.model, plan.token_file) if plan.server_url else None
 
-    made = Reconciler(plan, follower, source.trust, Instruments(), tell)
-    return made
+
+def _reconciler(source: Source, plan: Plan, tell: Callable[..., None]) -> Reconciler:
+    state = load_state(plan.serving_dir / STATE_NAME, plan.model)
+    follower = Follower(source.store, plan.model, source.trust, state.generations(), poll_s=source.poll_s, tell=tell)
+    return Reconciler(plan, state, follower, _engine(plan), tell)
 
 
 def follow(source: Source, plan: Plan, host: str, port: int, log: Log, engine: Child | None = None) -> None:
@@ -101,11 +93,11 @@ def follow(source: Source, plan: Plan, host: str, port: int, log: Log, engine: C
         listener = listen(host, port)
         reconciler = _reconciler(source, plan, log.note)
         stopping = _catch_signals(reconciler)
-        Page(listener, reconciler)
+        Page(listener, reconciler.status, reconciler.instruments)
         log.note(
             "following", model=plan.model, store=source.store.name, port=listener.getsockname()[1], pid=os.getpid()
         )
-        reconciler.follower.start()
+        reconciler.follower.start(reconciler.wake.set)
         while not stopping:
             if engine and not engine.running():
                 raise ServerError(f"the model server ended with exit code {engine.wait()}")
@@ -167,14 +159,14 @@ def sync_once(
         pointer = _pointer(reconciler.follower, channel, reconciler.state)
         while True:
             wait = reconciler.tick()
-            version, state = pointer.version, reconciler.state
-            if reconciler.live.get(channel) == version == state.labels.get(channel):
+            version, status = pointer.version, reconciler.status()
+            if status.is_live(channel) and status.state.labels[channel] == version:
                 return Synced(channel, version, pointer.generation, live=True)
-            if plan.server_url is None and version in reconciler.held:
+            if plan.server_url is None and version in status.observed.downloaded:
                 return Synced(channel, version, pointer.generation, live=False)
-            _raise_refusal(state, pointer)
+            _raise_refusal(status.state, pointer)
             if time.monotonic() > deadline:
-                raise _late("; ".join(reconciler.problems.values()), plan, pointer, timeout_s)
+                raise _late(status.problems.get("sync", ""), plan, pointer, timeout_s)
             reconciler.wake.wait(wait)
             reconciler.wake.clear()
 
@@ -212,11 +204,11 @@ def _late(problem: str, plan: Plan, pointer: Pointer, timeout_s: float) -> Orcha
 
 def _watch(source: Source, plan: Plan, channel: str, deadline: float) -> Synced:
     """Wait for the sync that has the folder."""
-    follower = Follower(source.store, plan.model, source.trust, {}, poll_s=source.poll_s)
+    follower = Follower(source.store, plan.model, source.trust, {})
     follower.look()
     pointer = _pointer(follower, channel, State(1, plan.model))
     begin = time.monotonic()
-    engine = Engine(plan.server_url, plan.model, plan.token_file) if plan.server_url else None
+    engine = _engine(plan)
     while True:
         state = load_state(plan.serving_dir / STATE_NAME, plan.model)
         if engine and state.labels.get(channel) == pointer.version == engine.label(channel):

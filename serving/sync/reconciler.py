@@ -1,38 +1,47 @@
-"""The loop: what the channels mean, what is on disk, what the engine serves, and the next step from one to the other.
-
-Every step is derived from what is there, never from what was planned, so that a process killed at any instant goes on
-where it was. In order: a version is fetched and checked; the engine is told to load it beside what it serves; it is
-asked about its golden photos; only then does the channel's label move, and what nobody needs is removed.
-"""
+"""The loop: it observes the channels, the disk and the engine, and carries out what `planning.plan` derives from them."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchard.client import VersionStatus
 from orchard.errors import IntegrityError, ServerError, StoreError
 from orchard.manifest import Manifest
 from orchard.pointers import CHANNELS, Pointer
-from serving.configuration import Specific
-from serving.sync.channels import Follower, TrustFile
+from serving.configuration import ModelConfig, Specific
+from serving.sync.channels import Follower
 from serving.sync.engine import CONFIG_NAME, Engine, EngineDown, read_config, write_config
 from serving.sync.errand import Errand, Outcome
 from serving.sync.fetch import Allowance, NoRoom, RuleBroken, fetch
 from serving.sync.instruments import Instruments
+from serving.sync.planning import (
+    BUSY_S,
+    CALM_S,
+    AcceptPointer,
+    Action,
+    Download,
+    MoveLabel,
+    Observation,
+    QueryEngine,
+    RefuseVersion,
+    RemoveVersion,
+    Validate,
+    WriteConfig,
+    apply,
+    is_loading,
+    plan,
+)
 from serving.sync.shelf import Shelf
-from serving.sync.state import Seen, State, load_state, save_state
+from serving.sync.state import State, save_state
 
-__all__ = ["STATE_NAME", "Plan", "Reconciler"]
+__all__ = ["STATE_NAME", "Plan", "Reconciler", "SyncStatus"]
 
 STATE_NAME = "sync.json"
-_BUSY_S, _CALM_S, _SLOWER = 0.02, 1.0, 1.06
-_RETRY_S, _LONGEST_RETRY_S = 0.5, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,159 +65,184 @@ class Plan:
     token_file: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SyncStatus:
+    """What sync knows at one moment.
+
+    Attributes:
+        state: what it remembers.
+        observed: what it knows of everything else.
+        problems: what is wrong now: of the store, of each channel, and of sync itself as "sync".
+        engine_url: the engine's address, or None.
+        store: the store's name.
+        last_success: when the store last answered, in seconds since 1970; 0: never.
+        requests: how many requests following the channels has cost.
+        silent_s: seconds since the loop's last turn.
+    """
+
+    state: State
+    observed: Observation
+    problems: Mapping[str, str]
+    engine_url: str | None
+    store: str
+    last_success: float
+    requests: int
+    silent_s: float
+
+    def is_live(self, channel: str) -> bool:
+        """Whether the engine confirms what a channel's label points to."""
+        version = self.state.labels.get(channel)
+        return version is not None and self.observed.confirmed.get(channel) == version
+
+    @property
+    def ready(self) -> bool:
+        """Whether the stable version is available at the engine, validated, and what its label points to."""
+        return self.is_live("stable") and self.observed.is_available(self.state.labels["stable"])
+
+
 class _Obsolete(Exception):
-    """What was being fetched is not wanted any more."""
+    """No channel points to the version that is being downloaded."""
 
 
 class Reconciler:
-    """One model's way from the store to the engine.
+    """One model's way from the store to the engine: it carries out the plan.
 
     Args:
-        plan: how.
-        follower: what the channels say.
-        trust: the keys that are believed.
-        instruments: what is measured.
+        settings: how.
+        state: what a former run remembered.
+        follower: follows the channels.
+        engine: the model server; None: versions are only downloaded.
         tell: called with every event, as a name and its fields.
-        send: how work that takes long is done; beside the loop.
+        send: runs what takes long; beside the loop.
+        clock: the monotonic clock.
     """
 
     def __init__(
         self,
-        plan: Plan,
-        follower: Callable[[State], Follower],
-        trust: TrustFile,
-        instruments: Instruments,
+        settings: Plan,
+        state: State,
+        follower: Follower,
+        engine: Engine | None,
         tell: Callable[..., None],
+        *,
         send: type[Errand[Any]] = Errand,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.plan = plan
+        self.settings = settings
+        self.state = state
+        self.follower = follower
         self.wake = threading.Event()
-        self.instruments = instruments
-        self.shelf = Shelf(plan.serving_dir, plan.model)
-        self.engine = Engine(plan.server_url, plan.model, plan.token_file) if plan.server_url else None
-        self.state = load_state(plan.serving_dir / STATE_NAME, plan.model)
-        self.statuses: dict[int, VersionStatus] | None = None
-        self.live: dict[str, int | None] = {}
-        self.held: dict[int, str] = {}
+        self.instruments = Instruments()
         self.problems: dict[str, str] = {}
-        self.ticked = time.monotonic()
-        self._trust = trust
-        self._send = send
+        self._engine = engine
         self._tell = tell
-        self._config = plan.serving_dir / CONFIG_NAME
-        self._engine_due = 0.0
-        self._labels_due = 0.0
-        self._pace = _BUSY_S
-        self._retry_at = 0.0
-        self._retries = 0
-        self._fetching: Errand[Manifest] | None = None
-        self._proving: Errand[int] | None = None
-        self._pointer: Pointer | None = None
-        self._proved: tuple[int, str] = (0, "")
-        self._configured: set[int] = set()
+        self._send = send
+        self._clock = clock
+        self._ticked = clock()
+        self._shelf = Shelf(settings.serving_dir, settings.model)
+        self._config = settings.serving_dir / CONFIG_NAME
+        self._observed = Observation(str(self._shelf.base), engine is not None, settings.keep)
+        self._download: Errand[Manifest] | None = None
+        self._validation: Errand[int] | None = None
         self._restore()
-        self.follower = follower(self.state)
-
-    # start
 
     def _restore(self) -> None:
-        """Prove what a former run left, with no store: only what is still whole is served on."""
-        for name in self.shelf.sweep():
+        """Check what a former run left, without a store: only what is still whole is served."""
+        for name in self._shelf.sweep():
             self._tell("swept", leftover=name)
-        for version in self.shelf.versions():
+        found: dict[int, str] = {}
+        for version in self._shelf.versions():
             try:
-                self.held[version] = self.shelf.verify(version, self._trust.keys()).document_sha256
+                found[version] = self._shelf.verify(version, self.follower.trust.keys()).document_sha256
             except IntegrityError as error:
-                aside = self.shelf.set_aside(version)
+                aside = self._shelf.set_aside(version)
                 self.instruments.failures.add("disk")
                 self._tell("set aside", version=version, to=aside.name, reason=error.message)
-        config = read_config(self._config, self.plan.model)
-        # The state was lost. What the engine was told was written after proof, and the engine may have in its memory what
-        # is rotten on disk: to leave that out would tell it to let go of what it serves.
+        config = read_config(self._config, self.settings.model)
+        self._observe(downloaded=found)
+        # The state was lost. The configuration was written after validation, and the engine may have in its memory what
+        # is damaged on disk: a configuration without that version would make it unload what it serves.
         if config and not self.state.labels:
-            self.state.labels = {label: at for label, at in config.labels.items() if label in CHANNELS}
-        if config and isinstance(config.policy, Specific):
-            self._configured = set(config.policy.versions)
+            labels = {label: at for label, at in config.labels.items() if label in CHANNELS}
+            self.state = replace(self.state, labels=labels)
         if not self._config.exists():
-            write_config(self._config, self.plan.model, self.shelf.base, set(), {})
+            write_config(self._config, ModelConfig(self.settings.model, self._observed.base, Specific(())))
 
-    # one step
+    def status(self) -> SyncStatus:
+        """What sync knows now; for any thread."""
+        problems = "; ".join(list(self.problems.values()))
+        return SyncStatus(
+            self.state,
+            self._observed,
+            {**self.follower.problems, **({"sync": problems} if problems else {})},
+            self.settings.server_url,
+            self.follower.store.name,
+            self.follower.last_success,
+            self.follower.requests,
+            self._clock() - self._ticked,
+        )
 
     def tick(self) -> float:
         """Do what can be done now, without waiting; returns the seconds after which there may be more to do."""
-        self.ticked = time.monotonic()
-        self._take_pointers()
-        self._finish_fetch()
-        self._finish_proof()
-        self._start_fetch()
-        self._write_config()  # what can be loaded is being loaded while the engine is asked
-        self._ask_engine()
-        self._start_proof()
-        self._move_labels()
-        self._write_config()
-        self._clean()
-        return max(self._engine_due - time.monotonic(), _BUSY_S)
+        self._ticked = self._clock()
+        self._finish_download()
+        self._finish_validation()
+        for _ in range(2):  # before and after the engine's answer
+            pointers = dict(self.follower.pointers)
+            self._observe(pointers=pointers, config=read_config(self._config, self.settings.model))
+            for action in plan(self.state, self._observed, self._clock()):
+                self._perform(action)
+        wait = self._observed.timers.engine_due - self._clock() if self._engine else CALM_S
+        return min(max(wait, BUSY_S), CALM_S)
 
-    def _save(self) -> None:
-        save_state(self.plan.serving_dir / STATE_NAME, self.state)
+    def _observe(self, **changes: Any) -> None:
+        self._observed = replace(self._observed, **changes)
 
-    def _take_pointers(self) -> None:
-        for channel, pointer in list(self.follower.pointers.items()):
-            seen = self.state.channels.get(channel)
-            if seen and seen.generation >= pointer.generation:
-                continue
-            self.state.channels[channel] = Seen(
-                pointer.generation, pointer.version, pointer.manifest_sha256, pointer.why, pointer.who
-            )
-            self.state.refused.pop(pointer.manifest_sha256, None)  # somebody set the channel anew: tried anew
-            self._retries, self._retry_at = 0, 0.0
-            self._ask_soon()
-            self._save()
-            self._tell("channel", channel=channel, version=pointer.version, generation=pointer.generation)
+    def _perform(self, action: Action) -> None:
+        """Carry out an action; what it changes on the disk comes before what sync then takes for granted."""
+        state = self.state
+        match action:
+            case WriteConfig(config):
+                write_config(self._config, config)
+            case RemoveVersion(version):
+                self._shelf.remove(version)
+            case QueryEngine() if self._engine:
+                self._query_engine(self._engine)
+        self.state, self._observed = apply(action, self.state, self._observed, self._clock(), time.time())
+        if self.state is not state:
+            save_state(self.settings.serving_dir / STATE_NAME, self.state)
+        match action:
+            case Download(pointer):
+                self._download = self._send(f"fetch {pointer.version}", partial(self._fetch, pointer), self.wake.set)
+            case Validate(version) if self._engine:
+                work = partial(self._engine.ask_golden, version, self._shelf.folder(version))
+                self._validation = self._send(f"prove {version}", work, self.wake.set)
+        self._report(action, state)
 
-    def wanted(self) -> dict[str, Seen]:
-        """What each channel means, without what is refused for good; stable first."""
-        return {
-            channel: seen
-            for channel in CHANNELS
-            if (seen := self.state.channels.get(channel)) and not self.state.is_refused(seen.manifest_sha256)
-        }
+    def _report(self, action: Action, before: State) -> None:
+        match action:
+            case AcceptPointer(pointer):
+                channel, generation = pointer.channel, pointer.generation
+                self._tell("channel", channel=channel, version=pointer.version, generation=generation)
+            case WriteConfig(config):
+                versions = sorted(self._observed.configured())
+                self._tell("configured", versions=versions, labels=dict(config.labels))
+            case RefuseVersion(version, manifest_sha256, reason, kind):
+                self.instruments.failures.add(kind)
+                refusal = self.state.refused[manifest_sha256]
+                self._tell("refused", version=version, reason=reason, tries=refusal.tries, final=refusal.final)
+            case MoveLabel(channel, version):
+                self.instruments.moves.add(channel)
+                self._tell("label moved", channel=channel, version=version, before=before.labels.get(channel))
+            case RemoveVersion(version):
+                self._tell("removed", version=version)
 
-    def pending(self) -> bool:
-        """Whether something is on its way that will not wait for the next look at the channels."""
-        if self._fetching or self._proving:
-            return True
-        moving = any(self.state.labels.get(channel) != seen.version for channel, seen in self.wanted().items())
-        unconfirmed = any(self.live.get(channel) != at for channel, at in self.state.labels.items())
-        return self.statuses is not None and (unconfirmed or (moving and time.monotonic() >= self._retry_at))
-
-    def _is_held(self, seen: Seen) -> bool:
-        return self.held.get(seen.version) == seen.manifest_sha256
-
-    def _is_proved(self, seen: Seen) -> bool:
-        return seen.manifest_sha256 in self.state.proved
-
-    # fetching
-
-    def _start_fetch(self) -> None:
-        if self._fetching or time.monotonic() < self._retry_at:
-            return
-        for channel, seen in self.wanted().items():
-            pointer = self.follower.pointers.get(channel)
-            if pointer and not self._is_held(seen) and pointer.manifest_sha256 == seen.manifest_sha256:
-                self._pointer = pointer
-                self._fetching = self._send(f"fetch {pointer.version}", partial(self._fetch, pointer), self.wake.set)
-                return
+    # downloads
 
     def _fetch(self, pointer: Pointer) -> Manifest:
-        return fetch(
-            self.follower.store,
-            pointer,
-            self.shelf,
-            self._trust.keys(),
-            self.plan.allowance,
-            partial(self._count, pointer.manifest_sha256),
-        )
+        count = partial(self._count, pointer.manifest_sha256)
+        follower = self.follower
+        return fetch(follower.store, pointer, self._shelf, follower.trust.keys(), self.settings.allowance, count)
 
     def _count(self, manifest_sha256: str, size: int) -> None:
         """Count bytes that came, and end a download that no channel wants any more."""
@@ -216,185 +250,76 @@ class Reconciler:
         if all(pointer.manifest_sha256 != manifest_sha256 for pointer in list(self.follower.pointers.values())):
             raise _Obsolete("no channel wants this version any more")
 
-    def _finish_fetch(self) -> None:
-        outcome = self._fetching.outcome() if self._fetching else None
-        if outcome is None or self._pointer is None:
+    def _finish_download(self) -> None:
+        outcome, download = self._download.outcome() if self._download else None, self._observed.downloading
+        if outcome is None or download is None:
             return
-        pointer, self._fetching = self._pointer, None
-        if outcome.result is not None:
-            self.held[pointer.version] = outcome.result.document_sha256
-            self._retries = 0
-            self.problems.pop("fetch", None)
-            self._tell("fetched", version=pointer.version, bytes=outcome.result.size)
+        self._download = None
+        self._observe(downloading=None)
+        version, manifest = download.pointer.version, outcome.result
+        if manifest is None:
+            self._download_failed(download.pointer, outcome)
             return
-        self._fetch_failed(pointer, outcome)
+        timers = replace(self._observed.timers, retries=0)
+        self._observe(downloaded={**self._observed.downloaded, version: manifest.document_sha256}, timers=timers)
+        self.problems.pop("fetch", None)
+        self._tell("fetched", version=version, bytes=manifest.size)
 
-    def _fetch_failed(self, pointer: Pointer, outcome: Outcome[Manifest]) -> None:
-        error = outcome.error
+    def _download_failed(self, pointer: Pointer, outcome: Outcome[Manifest]) -> None:
+        error, text = outcome.error, _text(outcome.error)
         if isinstance(error, _Obsolete):
             return
-        text = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
-        self._retries += 1
-        self._retry_at = time.monotonic() + min(_RETRY_S * 2 ** (self._retries - 1), _LONGEST_RETRY_S)
+        self._observe(timers=self._observed.timers.download_failed(self._clock()))
         if isinstance(error, StoreError | NoRoom | OSError):  # no fault of the version
             reason = "store" if isinstance(error, StoreError) else "room"
+            self._observe(out_of_space=reason == "room")
             self.problems["fetch"] = text
             self.instruments.failures.add(reason)
             self._tell("not fetched", version=pointer.version, reason=text)
-            if reason == "room":
-                self._remove_surplus(keep=0)
             return
-        self._refuse(
-            pointer.manifest_sha256, pointer.version, text, "rule" if isinstance(error, RuleBroken) else "integrity"
-        )
-
-    def _refuse(self, manifest_sha256: str, version: int, text: str, reason: str) -> None:
-        final = reason in ("rule", "golden", "load")
-        refusal = self.state.refuse(manifest_sha256, version, text, final=final)
-        self.instruments.failures.add(reason)
-        self._save()
-        self._tell("refused", version=version, reason=text, tries=refusal.tries, final=refusal.final)
+        kind = "rule" if isinstance(error, RuleBroken) else "integrity"
+        self._perform(RefuseVersion(pointer.version, pointer.manifest_sha256, text, kind))
 
     # the engine
 
-    def _ask_engine(self) -> None:
-        if time.monotonic() < self._engine_due:
-            return
-        if self.engine is None:
-            self._engine_due = time.monotonic() + _CALM_S
-            return
+    def _query_engine(self, engine: Engine) -> None:
         try:
-            self.statuses = self.engine.versions()
+            self._observe(statuses=engine.versions())
         except EngineDown as error:
-            self.statuses, self.live = None, {}
+            self._observe(statuses=None, confirmed={})
             self.problems["engine"] = error.message
-        else:
-            self.problems.pop("engine", None)
-            self._ask_labels(self.engine)
-        self._pace = min(self._pace * _SLOWER, _CALM_S / 2) if self.pending() else _BUSY_S
-        self._engine_due = time.monotonic() + (self._pace if self.pending() else _CALM_S)
-
-    def _ask_labels(self, engine: Engine) -> None:
-        """Ask what the labels mean; while a version is being loaded, which moves none, only once in a while."""
-        loading = any(
-            self._is_held(seen) and self._state_of(seen.version) in ("", "START", "LOADING")
-            for seen in self.wanted().values()
-        )
-        if not loading or time.monotonic() >= self._labels_due:
-            self.live = {channel: engine.label(channel) for channel in self.state.labels}
-            self._labels_due = time.monotonic() + _CALM_S
-
-    def _ask_soon(self) -> None:
-        """Something was changed that the engine will show in a moment."""
-        self._pace, self._engine_due = _BUSY_S, 0.0
-
-    def _state_of(self, version: int) -> str:
-        status = (self.statuses or {}).get(version)
-        return status.state if status else ""
-
-    def is_available(self, version: int) -> bool:
-        """Whether the engine answers for a version."""
-        return self._state_of(version) == "AVAILABLE"
-
-    def _start_proof(self) -> None:
-        if self.engine is None or self._proving or time.monotonic() < self._retry_at:
             return
-        for seen in self.wanted().values():
-            status = (self.statuses or {}).get(seen.version)
-            if status is None or not self._is_held(seen) or self._is_proved(seen):
-                continue
-            if status.state == "END" and status.error:
-                self._refuse(seen.manifest_sha256, seen.version, f"the engine cannot load it: {status.error}", "load")
-            elif status.state == "AVAILABLE":
-                self._prove(self.engine, seen)
-                return
+        self.problems.pop("engine", None)
+        now, timers = self._clock(), self._observed.timers
+        if now >= timers.labels_due or not is_loading(self.state, self._observed):
+            confirmed = {channel: engine.label(channel) for channel in self.state.labels}
+            self._observe(confirmed=confirmed, timers=replace(timers, labels_due=now + CALM_S))
 
-    def _prove(self, engine: Engine, seen: Seen) -> None:
-        version, folder = seen.version, self.shelf.folder(seen.version)
-        self._proved = (version, seen.manifest_sha256)
-        self._proving = self._send(f"prove {version}", lambda: engine.ask_golden(version, folder), self.wake.set)
-
-    def _finish_proof(self) -> None:
-        outcome = self._proving.outcome() if self._proving else None
-        if outcome is None:
+    def _finish_validation(self) -> None:
+        outcome, validated = self._validation.outcome() if self._validation else None, self._observed.validating
+        if outcome is None or validated is None:
             return
-        self._proving = None
-        version, manifest_sha256 = self._proved
-        if outcome.error is None:
-            self.state.proved = [*self.state.proved[-63:], manifest_sha256]
-            self.state.refused.pop(manifest_sha256, None)
-            self._save()
-            self._tell("proved", version=version, photos=outcome.result)
+        self._validation = None
+        self._observe(validating=None)
+        if outcome.error is not None:
+            self._validation_failed(validated, outcome.error)
             return
-        self._proof_failed(version, manifest_sha256, outcome.error)
+        self.state = self.state.validate(validated.manifest_sha256)
+        save_state(self.settings.serving_dir / STATE_NAME, self.state)
+        self._tell("proved", version=validated.version, photos=outcome.result)
 
-    def _proof_failed(self, version: int, manifest_sha256: str, error: Exception) -> None:
-        text = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
-        self._retry_at = time.monotonic() + _RETRY_S
-        if isinstance(error, ServerError) and self.engine:
+    def _validation_failed(self, validated: Validate, error: Exception) -> None:
+        timers = self._observed.timers.validation_failed(self._clock())
+        self._observe(timers=timers)
+        if isinstance(error, ServerError) and self._engine:
             try:
-                self.engine.versions()
+                self._engine.versions()
             except EngineDown:  # the engine is gone: that says nothing of the version
-                self._engine_due = 0.0
+                self._observe(timers=replace(timers, engine_due=self._clock()))
                 return
-        self._refuse(manifest_sha256, version, text, "golden" if isinstance(error, IntegrityError) else "answer")
+        kind = "golden" if isinstance(error, IntegrityError) else "answer"
+        self._perform(RefuseVersion(validated.version, validated.manifest_sha256, _text(error), kind))
 
-    # what is served
 
-    def _move_labels(self) -> None:
-        for channel, seen in self.wanted().items():
-            before = self.state.labels.get(channel)
-            ready = self._is_held(seen) and self._is_proved(seen) and self.is_available(seen.version)
-            if not ready or before == seen.version:
-                continue
-            self.state.labels[channel] = seen.version
-            self.state.since[channel] = time.time()
-            if before is not None:
-                self.state.recent = [before, *(other for other in self.state.recent if other != before)][:64]
-            self._save()
-            self.instruments.moves.add(channel)
-            self._tell("label moved", channel=channel, version=seen.version, before=before)
-
-    def desired(self) -> set[int]:
-        """The versions that the engine shall have: those with a label, and those on their way to one."""
-        coming = {seen.version for seen in self.wanted().values() if self._is_held(seen)}
-        return coming | set(self.state.labels.values())
-
-    def _write_config(self) -> None:
-        versions = self.desired()
-        if not versions:  # what nobody wants stays, so that there is never nothing; what was refused does not
-            refused = {refusal.version for refusal in self.state.refused.values() if refusal.final}
-            if not self._configured or not self._configured <= refused:
-                return
-        labels = self._labels_that_hold()
-        if write_config(self._config, self.plan.model, self.shelf.base, versions, labels):
-            self._ask_soon()
-            self._tell("configured", versions=sorted(versions), labels=labels)
-        self._configured = versions
-
-    def _labels_that_hold(self) -> dict[str, int]:
-        """The labels, without those on versions of which an engine that is up knows nothing: it would refuse the file."""
-        if self.statuses is None:
-            return dict(self.state.labels)
-        gone = {version for version in self.state.labels.values() if self._state_of(version) in ("", "END")}
-        return {channel: version for channel, version in self.state.labels.items() if version not in gone}
-
-    def _clean(self) -> None:
-        if self.statuses is not None and len(self.held) > len(self.desired()):
-            self._remove_surplus(self.plan.keep)
-
-    def _remove_surplus(self, keep: int) -> None:
-        """Remove versions that no label, channel or quick rollback needs and that the engine has let go of."""
-        kept = [version for version in self.state.recent if version in self.held][:keep]
-        needed = self.desired() | self._configured | set(kept) | {seen.version for seen in self.wanted().values()}
-        for version in sorted(set(self.held) - needed):
-            if self.engine and (self.statuses is None or self._state_of(version) not in ("", "END", "START")):
-                continue
-            self.shelf.remove(version)
-            del self.held[version]
-            self._tell("removed", version=version)
-
-    def is_ready(self) -> bool:
-        """Whether the stable version is available at the engine, proved, and what its label means."""
-        version = self.state.labels.get("stable")
-        return version is not None and self.is_available(version) and self.live.get("stable") == version
+def _text(error: Exception | None) -> str:
+    return getattr(error, "message", None) or f"{type(error).__name__}: {error}"

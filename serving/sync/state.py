@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from orchard.documents import FORMAT, STRICT, decode, encode, parse
 from orchard.errors import IntegrityError, SettingsError
 from orchard.files import atomic_write
+from orchard.pointers import CHANNELS, Pointer
 
 __all__ = ["MAX_TRIES", "Refusal", "Seen", "State", "load_state", "save_state"]
 
 MAX_TRIES = 3
-_MAX_REFUSALS = 64
+_MAX_KEPT = 64
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What a channel said when it was last believed.
 
@@ -39,7 +39,7 @@ class Seen:
     who: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a version is not served.
 
@@ -60,9 +60,9 @@ class Refusal:
     at: float
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class State:
-    """Everything that is kept.
+    """Everything that is kept. It is never changed; each method returns another.
 
     Attributes:
         format: of the document, 1.
@@ -86,20 +86,62 @@ class State:
     refused: dict[str, Refusal] = field(default_factory=dict)
     recent: list[int] = field(default_factory=list)
 
-    def refuse(self, manifest_sha256: str, version: int, reason: str, *, final: bool) -> Refusal:
+    def generations(self) -> dict[str, tuple[int, str]]:
+        """The highest generation of each channel, and the manifest that it named."""
+        return {channel: (seen.generation, seen.manifest_sha256) for channel, seen in self.channels.items()}
+
+    def is_new(self, pointer: Pointer) -> bool:
+        """Whether a pointer is newer than what its channel said."""
+        seen = self.channels.get(pointer.channel)
+        return seen is None or pointer.generation > seen.generation
+
+    def accept(self, pointer: Pointer) -> State:
+        """Record what a channel says; the version that it points to is tried again if it was refused."""
+        seen = Seen(pointer.generation, pointer.version, pointer.manifest_sha256, pointer.why, pointer.who)
+        refused = _without(self.refused, pointer.manifest_sha256)
+        return replace(self, channels={**self.channels, pointer.channel: seen}, refused=refused)
+
+    def refuse(self, manifest_sha256: str, version: int, reason: str, *, final: bool, at: float) -> State:
         """Count a failure; after `MAX_TRIES` it is final."""
-        before = self.refused.pop(manifest_sha256, None)
+        before = self.refused.get(manifest_sha256)
         tries = (before.tries if before else 0) + 1
-        found = Refusal(version, reason, tries, final or tries >= MAX_TRIES, time.time())
-        self.refused[manifest_sha256] = found
-        for oldest in list(self.refused)[:-_MAX_REFUSALS]:
-            del self.refused[oldest]
-        return found
+        refusal = Refusal(version, reason, tries, final or tries >= MAX_TRIES, at)
+        kept = [*_without(self.refused, manifest_sha256).items(), (manifest_sha256, refusal)]
+        return replace(self, refused=dict(kept[-_MAX_KEPT:]))
+
+    def validate(self, manifest_sha256: str) -> State:
+        """Record that a version's golden photos were answered rightly."""
+        proved = [*self.proved, manifest_sha256][-_MAX_KEPT:]
+        return replace(self, proved=proved, refused=_without(self.refused, manifest_sha256))
+
+    def move_label(self, channel: str, version: int, at: float) -> State:
+        """Have a channel's label point to another version."""
+        before, recent = self.labels.get(channel), self.recent
+        if before is not None:
+            recent = [before, *(other for other in recent if other != before)][:_MAX_KEPT]
+        labels, since = {**self.labels, channel: version}, {**self.since, channel: at}
+        return replace(self, labels=labels, since=since, recent=recent)
 
     def is_refused(self, manifest_sha256: str) -> bool:
         """Whether a version is not to be tried again."""
         found = self.refused.get(manifest_sha256)
         return found is not None and found.final
+
+    def is_validated(self, manifest_sha256: str) -> bool:
+        """Whether a version's golden photos were answered rightly."""
+        return manifest_sha256 in self.proved
+
+    def desired(self) -> dict[str, Seen]:
+        """What each channel points to, without what is refused permanently; stable first."""
+        return {
+            channel: seen
+            for channel in CHANNELS
+            if (seen := self.channels.get(channel)) and not self.is_refused(seen.manifest_sha256)
+        }
+
+
+def _without(refused: dict[str, Refusal], manifest_sha256: str) -> dict[str, Refusal]:
+    return {digest: refusal for digest, refusal in refused.items() if digest != manifest_sha256}
 
 
 def load_state(path: Path, model: str) -> State:

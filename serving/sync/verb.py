@@ -38,7 +38,10 @@ _MIB = 1 << 20
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the status page.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8502, show_default=True, help="Port of the status page.")
 @click.option(
-    "--poll", type=click.FloatRange(0.02, 0.5), default=0.15, show_default=True, help="Seconds between looks."
+    "--poll",
+    type=click.FloatRange(0.02, 60),
+    show_default="0.15 for a store on this machine or in the cluster, else 5",
+    help="Longest time between two looks at the store, in seconds; looks are more frequent after a change.",
 )
 @click.option("--keep", type=click.IntRange(0), default=2, show_default=True, help="Previous versions to keep on disk.")
 @click.option("--max-version", type=click.IntRange(1), default=2048, show_default=True, help="Largest version, in MiB.")
@@ -56,7 +59,7 @@ def sync(
     with_server: bool,
     host: str,
     port: int,
-    poll: float,
+    poll: float | None,
     keep: int,
     max_version: int,
     max_total: int,
@@ -73,7 +76,7 @@ def sync(
     from orchard import settings as orchard_settings
     from orchard.store import open_store
     from serving.log import Log, event_text
-    from serving.sync.channels import TrustFile
+    from serving.sync.channels import TrustFile, default_poll_s
     from serving.sync.fetch import Allowance
     from serving.sync.process import Source, follow, sync_once
     from serving.sync.reconciler import Plan
@@ -82,7 +85,8 @@ def sync(
     settings = orchard_settings.load()
     settings.require("store_url", "trusted_keys_file")
     assert settings.trusted_keys_file is not None  # noqa: S101  required above
-    source = Source(open_store(settings), TrustFile(settings.trusted_keys_file), poll)
+    poll_s = default_poll_s(settings.store_endpoint) if poll is None else poll
+    source = Source(open_store(settings), TrustFile(settings.trusted_keys_file), poll_s)
     allowance = Allowance(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
     server_url = None if no_engine else settings.server_url
     plan = Plan(settings.serving_dir, settings.model, server_url, keep, allowance, engine_token_file)

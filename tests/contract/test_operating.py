@@ -15,7 +15,7 @@ from serving.sync.channels import Follower, TrustFile
 from serving.sync.instruments import Instruments as SyncInstruments
 from serving.sync.page import describe
 from serving.sync.reconciler import Plan, Reconciler
-from serving.sync.state import Seen
+from serving.sync.state import Seen, State
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/operating.md").read_text()
@@ -33,18 +33,15 @@ def test_every_metric_is_on_the_operators_page_and_no_other():
 def told(tmp_path, memory):
     """What /status says when there is something to say of everything."""
     trust = TrustFile(create_pair(tmp_path / "keys").public)
+    state = State(1, "fruits", channels={"stable": Seen(1, 2, "a" * 64, "it is better", "anna")})
+    state = state.refuse("b" * 64, 3, "it is worse", final=True, at=1.0)
+    follower = Follower(memory, "fruits", trust, {})
     sync = Reconciler(
-        Plan(tmp_path, "fruits", "http://127.0.0.1:9"),
-        lambda state: Follower(memory, "fruits", trust, {}, poll_s=1),
-        trust,
-        SyncInstruments(),
-        lambda event, **fields: None,
+        Plan(tmp_path, "fruits", "http://127.0.0.1:9"), state, follower, None, lambda event, **fields: None
     )
-    sync.state.channels["stable"] = Seen(1, 2, "a" * 64, "it is better", "anna")
-    sync.state.refuse("b" * 64, 3, "it is worse", final=True)
-    sync.problem = "no room"
-    sync.follower.problems["store"] = "it does not answer"
-    return describe(sync)
+    sync.problems["fetch"] = "no room"
+    follower.problems["store"] = "it does not answer"
+    return describe(sync.status())
 
 
 def test_every_field_of_the_status_page_is_on_the_operators_page(told):

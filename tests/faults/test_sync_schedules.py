@@ -16,6 +16,7 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,9 +43,10 @@ from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
 from serving.configuration import parse
 from serving.sync.channels import Follower, TrustFile
-from serving.sync.instruments import Instruments
-from serving.sync.reconciler import Plan, Reconciler
+from serving.sync.planning import LONGEST_RETRY_S
+from serving.sync.reconciler import STATE_NAME, Plan, Reconciler
 from serving.sync.shelf import check_bytes
+from serving.sync.state import load_state
 from tests.faults.crashing_store import CrashingStore, Killed
 from tests.faults.deaths import Death, Dying
 from tests.faults.engine import BROKEN, GOOD, WRONG, AtOnce, Engine
@@ -75,7 +77,7 @@ class Schedules(RuleBasedStateMachine):
         self.damaged: dict[str, bytes] = {}
         self.generations: dict[str, int] = {}
         self.down = False
-        self.counter = itertools.count()
+        self.counter, self.now = itertools.count(), 0.0
         serving = self.folder / "serving"
         serving.mkdir()
         self.plan = Plan(serving, MODEL, "http://127.0.0.1:9", keep=1)
@@ -88,21 +90,23 @@ class Schedules(RuleBasedStateMachine):
 
     def start(self, store: ObjectStore | None = None) -> None:
         """Start sync, as a new process does."""
-
-        def follower(state) -> Follower:
-            seen = {name: (item.generation, item.manifest_sha256) for name, item in state.channels.items()}
-            return Follower(store or self.store, MODEL, self.trust, seen, poll_s=1)
-
+        state = load_state(self.plan.serving_dir / STATE_NAME, MODEL)
+        follower = Follower(store or self.store, MODEL, self.trust, state.generations())
         self.sync = Reconciler(
-            self.plan, follower, self.trust, Instruments(), lambda event, **fields: None, send=AtOnce
+            self.plan,
+            state,
+            follower,
+            self.engine,
+            lambda event, **fields: None,
+            send=AtOnce,
+            clock=lambda: self.now,
         )
-        self.sync.engine = self.engine
 
     def step(self) -> None:
         if not self.down:
             with suppress(StoreError):
                 self.sync.follower.look()
-        self.sync._retry_at = self.sync._engine_due = 0.0  # time has passed
+        self.now += LONGEST_RETRY_S
         self.sync.tick()
 
     def work(self, turns: int) -> None:
@@ -300,7 +304,7 @@ class Schedules(RuleBasedStateMachine):
             self.mend()
             self.down, self.engine.up = False, True
             self.engine.reload(fresh=True)
-            self.sync.state.refused = {}
+            self.sync.state = replace(self.sync.state, refused={})
             self.work(12)
             for channel in CHANNELS:
                 entries = self.registry.channel(channel).history()

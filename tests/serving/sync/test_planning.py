@@ -1,0 +1,193 @@
+"""What the pure plan of sync promises, whatever the state and whatever is observed."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchard.client import VersionStatus
+from orchard.pointers import CHANNELS, Pointer
+from serving.configuration import ModelConfig, Specific
+from serving.sync.planning import (
+    BUSY_S,
+    CALM_S,
+    LONGEST_RETRY_S,
+    Download,
+    MoveLabel,
+    Observation,
+    QueryEngine,
+    RemoveVersion,
+    Timers,
+    Validate,
+    WriteConfig,
+    apply,
+    plan,
+)
+from serving.sync.state import Refusal, Seen, State
+
+MODEL = "fruits"
+VERSIONS = st.integers(1, 4)
+SETS = st.sets(VERSIONS)
+STATES = st.sampled_from(["START", "LOADING", "AVAILABLE", "AVAILABLE", "UNLOADING", "END"])
+
+
+def digest(version: int) -> str:
+    return f"{version:064x}"
+
+
+def pointer(channel: str, version: int, generation: int) -> Pointer:
+    return Pointer(
+        1, MODEL, channel, version, generation, digest(version), "promote", None, "anna", "", "accepted", None, None, ""
+    )
+
+
+def by_channel(values):
+    return st.dictionaries(st.sampled_from(CHANNELS), values)
+
+
+@st.composite
+def states(draw) -> State:
+    seen = draw(by_channel(st.builds(lambda version: Seen(3, version, digest(version), "", ""), VERSIONS)))
+    labels = draw(by_channel(VERSIONS))
+    refused = {digest(v): Refusal(v, "wrong", 1, draw(st.booleans()), 0.0) for v in draw(SETS) - set(labels.values())}
+    proved = [digest(version) for version in draw(SETS)]
+    return State(1, MODEL, seen, labels, {}, proved, refused, draw(st.lists(VERSIONS, unique=True)))
+
+
+@st.composite
+def situations(draw) -> tuple[State, Observation, float]:
+    """Any state, anything observed; but what has a label is configured, as it is from the first time on."""
+    state, now = draw(states()), draw(st.floats(0, 100))
+    configured = draw(SETS) | set(state.labels.values())
+    held = draw(SETS)
+    statuses = draw(st.none() | st.dictionaries(VERSIONS, STATES))
+    pointers = draw(by_channel(st.tuples(VERSIONS, st.integers(2, 5))))
+    observed = Observation(
+        base="/served",
+        has_engine=statuses is not None or draw(st.booleans()),
+        keep=draw(st.integers(0, 2)),
+        pointers={channel: pointer(channel, *given) for channel, given in pointers.items()},
+        downloaded={version: draw(st.sampled_from([digest(version)] * 3 + ["f" * 64])) for version in held},
+        config=ModelConfig(MODEL, "/served", Specific(tuple(sorted(configured))), draw(by_channel(VERSIONS)))
+        if configured
+        else None,
+        statuses=statuses
+        and {v: VersionStatus(v, s, "no" if s == "END" and v % 2 else "") for v, s in statuses.items()},
+        confirmed=draw(by_channel(st.none() | VERSIONS)),
+        downloading=draw(st.none() | st.just(Download(pointer("stable", 1, 3)))),
+        validating=draw(st.none() | st.just(Validate(1, digest(1)))),
+        out_of_space=draw(st.booleans()),
+        timers=Timers(engine_due=draw(st.floats(0, 100)), retry_at=draw(st.floats(0, 100))),
+    )
+    return state, observed, now
+
+
+def after(situation, actions) -> tuple[State, Observation, float]:
+    state, observed, now = situation
+    for action in actions:
+        state, observed = apply(action, state, observed, now)
+    return state, observed, now
+
+
+@given(situations())
+def test_there_are_never_zero_versions_once_one_is_served(situation):
+    state, observed, _ = situation
+    final, later, _ = after(situation, plan(*situation))
+
+    refused = {refusal.version for refusal in final.refused.values() if refusal.final}
+    assert set(final.labels.values()) <= later.configured()
+    assert set(state.labels) <= set(final.labels)
+    if observed.configured() - refused:
+        assert later.configured()
+
+
+@given(situations())
+def test_only_verified_versions_are_served(situation):
+    state, observed, _ = situation
+    actions = plan(*situation)
+    final, _, _ = after(situation, actions)
+
+    whole = {
+        seen.version
+        for seen in final.channels.values()
+        if observed.downloaded.get(seen.version) == digest(seen.version)
+    }
+    for action in actions:
+        if isinstance(action, WriteConfig):
+            assert set(action.config.policy.versions) <= whole | set(state.labels.values())
+            assert action.config.labels.items() <= final.labels.items()
+        if isinstance(action, MoveLabel):
+            assert action.version in whole
+            assert final.channels[action.channel].version == action.version
+            assert digest(action.version) in state.proved
+            assert observed.is_available(action.version)
+            assert not final.is_refused(digest(action.version))
+
+
+@given(situations())
+def test_a_version_is_dropped_after_the_engine_has_its_successor(situation):
+    state, observed, _ = situation
+    actions = plan(*situation)
+    final, later, _ = after(situation, actions)
+
+    for channel, version in state.labels.items():
+        if version not in later.configured():
+            successor = final.labels[channel]
+            assert successor != version
+            assert observed.is_available(successor)
+            assert digest(successor) in state.proved
+    for action in actions:
+        if isinstance(action, RemoveVersion):
+            assert action.version not in later.configured() | set(final.labels.values())
+            assert action.version not in {seen.version for seen in final.desired().values()}
+            assert observed.engine_state(action.version) in ("", "START", "END")
+            assert observed.statuses is not None or not observed.has_engine
+
+
+@given(situations())
+def test_after_the_actions_there_is_nothing_to_do(situation):
+    actions = plan(*situation)
+    later = after(situation, actions)
+    if QueryEngine() in actions:  # its answer is news
+        actions = plan(*later)
+        assert QueryEngine() not in actions
+        later = after(later, actions)
+
+    assert plan(*later) == []
+
+
+@given(situations())
+def test_nothing_is_tried_again_before_its_time(situation):
+    state, observed, now = situation
+    actions = plan(*situation)
+
+    if now < observed.timers.retry_at and not any(state.is_new(found) for found in observed.pointers.values()):
+        assert not any(isinstance(action, Download | Validate) for action in actions)
+    if now < observed.timers.engine_due and not any(state.is_new(found) for found in observed.pointers.values()):
+        assert QueryEngine() not in actions
+    assert sum(isinstance(action, Download) for action in actions) <= 1 - bool(observed.downloading)
+
+
+@given(st.integers(2, 2000), st.floats(0, 1e6))
+def test_retries_slow_down_and_are_bounded(failures, now):
+    waits, timers = [], Timers()
+    for _ in range(failures):
+        timers = timers.download_failed(now)
+        waits.append(round(timers.retry_at - now, 6))
+
+    assert all(first < second or second == LONGEST_RETRY_S for first, second in pairwise(waits))
+    assert max(waits) <= LONGEST_RETRY_S
+
+
+@given(st.integers(2, 200), st.floats(0, 1e6))
+def test_queries_of_the_engine_slow_down_while_it_loads_and_are_bounded(queries, now):
+    waits, timers = [], Timers()
+    for _ in range(queries):
+        timers = timers.engine_queried(now, pending=True)
+        waits.append(round(timers.engine_due - now, 6))
+
+    assert waits == sorted(waits)
+    assert BUSY_S <= waits[0] <= waits[-1] < CALM_S
+    assert round(timers.engine_queried(now, pending=False).engine_due - now, 6) == CALM_S

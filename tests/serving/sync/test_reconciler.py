@@ -1,0 +1,47 @@
+"""How often the loop turns, by a clock that only the test moves."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchard.errors import ServerError
+from orchard.signing import create_pair
+from serving.sync.channels import Follower, TrustFile
+from serving.sync.engine import EngineDown
+from serving.sync.reconciler import Plan, Reconciler
+from serving.sync.state import State
+
+
+class Counting:
+    """An engine that counts its queries and serves nothing, or does not answer."""
+
+    def __init__(self, error: ServerError | None) -> None:
+        self.error, self.queries = error, 0
+
+    def versions(self):
+        self.queries += 1
+        if self.error:
+            raise self.error
+        return {}
+
+
+@pytest.mark.parametrize("engine", [None, Counting(None), Counting(EngineDown("down"))])
+def test_while_nothing_is_pending_the_loop_turns_once_a_second(tmp_path, memory, engine):
+    follower = Follower(memory, "fruits", TrustFile(create_pair(tmp_path / "keys").public), {})
+    now = 0.0
+    sync = Reconciler(
+        Plan(tmp_path, "fruits", None),
+        State(1, "fruits"),
+        follower,
+        engine,
+        lambda event, **fields: None,
+        clock=lambda: now,
+    )
+    turns = 0
+    while now < 60:
+        now += sync.tick()
+        turns += 1
+
+    assert 59 <= turns <= 61
+    assert engine is None or 59 <= engine.queries <= 61
+    assert sync.status().silent_s == pytest.approx(1.0)
