@@ -16,7 +16,7 @@ import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from kubernetes.client import ApiClient, V1EnvVar
+from kubernetes.client import V1EnvVar
 from kubernetes.client.exceptions import ApiException
 
 from orchestration import endings
@@ -223,7 +223,7 @@ class OrchardVerb(KubernetesPodOperator):
                 warning = f"{events[-1].reason}: {events[-1].message}" if events else ""
             except Exception as error:  # an explanation that is not to be had is no reason to fail otherwise
                 warning = f"its events could not be read: {error}"
-        return endings.read(ApiClient().sanitize_for_serialization(pod), warning=warning)
+        return endings.read(self.client.api_client.sanitize_for_serialization(pod), warning=warning)
 
 
 def _set_variables(pod: Any, variables: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchard.errors import ConflictError, OrchardError
-from orchestration.cluster.access import Cluster, ClusterError, translated
+from orchestration.cluster.access import CONNECT_SECONDS, STREAM_SECONDS, Cluster, ClusterError, translated
 from orchestration.cluster.manifests import Plan, claims, job_manifest, project_map
 from orchestration.endings import obstacle, statuses
 
@@ -195,6 +195,7 @@ def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
                     follow=True,
                     timestamps=True,
                     _preload_content=False,
+                    _request_timeout=(CONNECT_SECONDS, STREAM_SECONDS),
                     **since,
                 )
             for stamp, line in _stamped(stream):
