@@ -42,7 +42,7 @@ def told(tmp_path, memory):
     )
     sync.state.channels["stable"] = Seen(1, 2, "a" * 64, "it is better", "anna")
     sync.state.refuse("b" * 64, 3, "it is worse", final=True)
-    sync.problem = "no room"
+    sync.problems["fetch"] = "no room"
     sync.follower.problems["store"] = "it does not answer"
     return describe(sync)
 
