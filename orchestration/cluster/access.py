@@ -52,7 +52,7 @@ def bounded_client(configuration: Any) -> Any:
     """
     from kubernetes.client import ApiClient
 
-    class BoundedClient(ApiClient):
+    class BoundedClient(ApiClient):  # type: ignore[misc]  # the client has no types
         def call_api(self, *args: Any, _request_timeout: Any = None, **options: Any) -> Any:
             timeout = _request_timeout or (CONNECT_SECONDS, READ_SECONDS)
             return super().call_api(*args, _request_timeout=timeout, **options)

@@ -16,7 +16,7 @@ from orchestration.endings import obstacle, statuses
 
 __all__ = ["Ended", "JobFailed", "find_template", "follow", "start"]
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
 class JobFailed(OrchardError):
@@ -57,7 +57,7 @@ def find_template(cluster: Cluster, component: str, release: str | None) -> dict
         of = f" of the release {release!r}" if release else ""
         raise ClusterError(
             f"the namespace {cluster.namespace} holds no pod template for {component}{of}",
-            hint="is the chart installed there? `helm list -A` tells; --namespace and --release choose",
+            hint="is the chart installed there? `helm list -A` shows it; --namespace and --release choose",
         )
     if len(templates) > 1:
         names = sorted(item["metadata"]["labels"]["app.kubernetes.io/instance"] for item in templates)
@@ -67,7 +67,7 @@ def find_template(cluster: Cluster, component: str, release: str | None) -> dict
 
 
 def start(cluster: Cluster, template: Mapping[str, Any], plan: Plan) -> bool:
-    """Make the Job and let it go; False if there is one of that name already, which goes on as it is.
+    """Make the Job and start it; False if there is one of that name already, which continues unchanged.
 
     Raises:
         ClusterError: the cluster refused it.
@@ -96,14 +96,14 @@ def start(cluster: Cluster, template: Mapping[str, Any], plan: Plan) -> bool:
 
 
 class _Follower:
-    """What of a Job has been told so far."""
+    """Which lines of a Job have been reported so far."""
 
-    def __init__(self, cluster: Cluster, name: str, tell: Callable[[str], None], patience: float) -> None:
+    def __init__(self, cluster: Cluster, name: str, report: Callable[[str], None], patience: float) -> None:
         self.cluster = cluster
         self.name = name
-        self.tell = tell
+        self.report = report
         self.patience = patience
-        self.told: set[tuple[str, str]] = set()
+        self.shown: set[tuple[str, str]] = set()
         self.waiting = ""
         self.since = time.monotonic()
 
@@ -122,28 +122,28 @@ class _Follower:
             return self.cluster.plain(self.cluster.batch.read_namespaced_job(self.name, self.cluster.namespace))
 
     def show(self, pod: Mapping[str, Any]) -> None:
-        """Tell what the pod's containers said that have begun, in their order; wait for the one that runs."""
+        """Report the output of the pod's containers that have begun, in their order; wait for the one that runs."""
         for status in statuses(pod):
             key = (pod["metadata"]["uid"], status["name"])
-            if key in self.told or not ("running" in status["state"] or "terminated" in status["state"]):
+            if key in self.shown or not ("running" in status["state"] or "terminated" in status["state"]):
                 continue
-            self.told.add(key)
-            self.tell(f"── {status['name']} ({pod['metadata']['name']})")
+            self.shown.add(key)
+            self.report(f"── {status['name']} ({pod['metadata']['name']})")
             for line in _lines(self.cluster, pod["metadata"]["name"], status["name"]):
-                self.tell(line)
+                self.report(line)
             self.waiting, self.since = "", time.monotonic()
 
-    def complain(self, pod: Mapping[str, Any]) -> None:
-        """Tell why a pod does not begin, once for each reason; give up after a while.
+    def report_obstacle(self, pod: Mapping[str, Any]) -> None:
+        """Report why a pod does not begin, once for each reason; give up after a while.
 
         Raises:
-            ClusterError: it has been so for as long as we are patient.
+            ClusterError: it has not begun within `patience` seconds.
         """
         reason = obstacle(pod)
         if reason != self.waiting:
             self.waiting, self.since = reason, time.monotonic()
             if reason:
-                self.tell(f"waiting: {reason}")
+                self.report(f"waiting: {reason}")
         if reason and time.monotonic() - self.since > self.patience:
             raise ClusterError(
                 f"{pod['metadata']['name']} has not begun for {self.patience:.0f} s: {reason}",
@@ -151,20 +151,20 @@ class _Follower:
             )
 
 
-def follow(cluster: Cluster, name: str, tell: Callable[[str], None], *, patience: float = 300.0) -> Ended:
-    """Tell what a Job's pods say, line by line as they say it, until the Job has ended.
+def follow(cluster: Cluster, name: str, report: Callable[[str], None], *, patience: float = 300.0) -> Ended:
+    """Report the output of a Job's pods, line by line as they write it, until the Job has ended.
 
     Args:
         cluster: where.
         name: the Job's.
-        tell: called with every line.
+        report: called with every line.
         patience: seconds for which a pod may wait to begin.
 
     Raises:
         JobFailed: the Job failed; the exit code is its last step's.
         ClusterError: a pod did not begin in time, or the cluster did not answer.
     """
-    follower = _Follower(cluster, name, tell, patience)
+    follower = _Follower(cluster, name, report, patience)
     while True:
         job, pods = follower.job(), follower.pods()
         for pod in pods:
@@ -175,8 +175,8 @@ def follow(cluster: Cluster, name: str, tell: Callable[[str], None], *, patience
         if "Failed" in ended:
             raise _failure(cluster, name, ended["Failed"], pods)
         if pods:
-            follower.complain(pods[-1])
-        time.sleep(_LOOK_SECONDS)
+            follower.report_obstacle(pods[-1])
+        time.sleep(_POLL_SECONDS)
 
 
 def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
@@ -202,8 +202,8 @@ def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
                 if stamp > last:
                     last = stamp
                     yield line
-        except (HTTPError, ConflictError):  # cut off; or the container has gone meanwhile, which the next look tells
-            time.sleep(_LOOK_SECONDS)
+        except (HTTPError, ConflictError):  # cut off; or the container has gone meanwhile, which the next read shows
+            time.sleep(_POLL_SECONDS)
         with translated(f"reading {pod}"):
             now = cluster.plain(cluster.core.read_namespaced_pod(pod, cluster.namespace))
         if not any(item["name"] == container and "running" in item["state"] for item in statuses(now)):
@@ -245,7 +245,7 @@ def _failure(cluster: Cluster, name: str, condition: Mapping[str, Any], pods: li
                 killed = f" ({reason})" if reason not in ("", "Error") else ""
                 return JobFailed(
                     f"the Job {name} failed: its step {status['name']!r} ended with exit code {code}{killed}",
-                    hint=f"what it said stands above; again: kubectl -n {cluster.namespace} logs job/{name} --all-containers",
+                    hint=f"its output is above; again: kubectl -n {cluster.namespace} logs job/{name} --all-containers",
                     exit_code=code if code < 126 else 1,
                 )
     why = condition.get("message") or condition.get("reason", "")

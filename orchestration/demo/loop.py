@@ -19,6 +19,7 @@ from orchard.errors import OrchardError
 from orchard.processes import Child
 from orchard.signing import create_pair
 from orchard.store.embedded import EmbeddedStore, environment_of
+from orchard.store.ports import answers, is_free
 from orchestration.demo.photos import Source, find
 from orchestration.demo.steps import Steps
 from orchestration.demo.told import ending, measured
@@ -68,9 +69,7 @@ def _loop(steps: Steps, stack: ExitStack, source: Source) -> list[dict[str, Any]
         steps.command("dvc repro", [sys.executable, "-m", "dvc", "repro"])
         words.append(measured(steps.folder))
     port = steps.environment["ORCHARD_SERVER_URL"].rpartition(":")[2]
-    server = stack.enter_context(
-        _program(steps, "serve", "--port", port)
-    )  # it imports TensorFlow while the gate judges
+    server = stack.enter_context(_program(steps, "serve", "--port", port))  # it imports TensorFlow while the gate runs
     steps.verb("gate")
     steps.verb("publish")
     steps.verb("promote", "latest", "--why", "the demo's candidate passed the gate")
@@ -90,15 +89,11 @@ def _environment(store: EmbeddedStore, workspace: Path, source: Source) -> dict[
 
 def _port(preferred: int) -> int:
     """The preferred port if it is free, else any that is."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OrchardError("no free port on 127.0.0.1", hint="something on this machine holds all of them")
+    if is_free(preferred):
+        return preferred
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _program(steps: Steps, name: str, *options: str) -> Child:
@@ -109,9 +104,8 @@ def _program(steps: Steps, name: str, *options: str) -> Child:
 def _await_server(server: Child, port: int) -> None:
     deadline = time.monotonic() + SERVER_READY_SECONDS
     while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if answers(port):
+            return
         if not server.running() or time.monotonic() > deadline:
             raise OrchardError(f"the model server did not start:\n{server.tail()}", hint=f"its log: {server.log}")
         time.sleep(0.05)
