@@ -10,7 +10,16 @@ from typing import Any
 
 from orchard.errors import ConflictError, OrchardError
 
-__all__ = ["STREAM_SECONDS", "Cluster", "ClusterError", "ObjectMissing", "bounded_client", "connect", "translated"]
+__all__ = [
+    "CONNECT_SECONDS",
+    "STREAM_SECONDS",
+    "Cluster",
+    "ClusterError",
+    "ObjectMissing",
+    "bounded_client",
+    "connect",
+    "translated",
+]
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0

@@ -20,7 +20,7 @@ from orchestration.demo.steps import Steps
 from orchestration.demo.workspace import lay
 from orchestration.local.photo_steps import CHANNEL, MODEL, ingest, photo_paths, predict_unseen, step_environment
 
-__all__ = ["Deployed", "await_live", "deploy"]
+__all__ = ["CHANNEL", "Deployed", "await_live", "deploy"]
 
 LIVE_SECONDS = 600.0
 SCRIPT_SECONDS = 3600.0
