@@ -1,6 +1,6 @@
-"""How Airflow's parts hold on to their database: a server that vanished is noticed in seconds, not in quarter hours.
+"""How Airflow's parts connect to their database: they notice a server that vanished in seconds, not in quarter hours.
 
-When PostgreSQL's pod is replaced, its old address answers nothing any more, not even with a refusal: whoever waits for a
+When PostgreSQL's pod is replaced, its old address sends nothing any more, not even a refusal: a client that waits for a
 reply then waits until the kernel gives up.
 """
 
@@ -14,7 +14,7 @@ CONNECT = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,  # milliseconds
 }
-"""For psycopg2, in seconds where nothing else is said."""
+"""For psycopg2, in seconds unless noted."""
 
 CONNECT_ASYNC = {"timeout": 10, "command_timeout": 30}
 """For asyncpg, in seconds."""

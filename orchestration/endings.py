@@ -1,4 +1,4 @@
-"""How a verb's pod ended, and what to do about it: read from the pod's own document, told by Jobs and by Airflow alike."""
+"""How a verb's pod ended, and what to do about it: read from the pod's own document, for Jobs and Airflow alike."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ SKIPPED = 99
 _STUCK = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError")
 
 _AGAIN = "then clear the task: steps that are done are not repeated"
-_IMAGE = f"is the image's name right (images of the chart), is it there, and does the pull Secret fit? {_AGAIN}"
+_IMAGE = (
+    f"is the image's name right (images of the chart), does the image exist, and does the pull Secret fit? {_AGAIN}"
+)
 _CODES = {
     2: "the command line does not fit the image: are the DAGs and the training image of one release?",
     3: "correct params.yaml, data/schema.yaml or the ORCHARD_* setting that is named, then start a new run",
     4: "the photos were refused and nothing was written: correct what the report names, then start a new run",
-    5: "the gate's page says which bar was missed; to publish all the same, start a run with a reason in `force`",
-    6: f"is the object store up, and may this pod's key do that? `make doctor` tells; {_AGAIN}",
+    5: "the gate's page says which threshold was missed; to publish anyway, start a run with a reason in `force`",
+    6: f"is the object store up, and may this pod's key do that? `make doctor` checks it; {_AGAIN}",
     7: f"somebody else changed the same thing first, {_AGAIN}",
     8: "bytes or a signature are not what was written: look at the object that is named before anything is published",
     9: f"the model server did not take the request: see its log, {_AGAIN}",
@@ -43,7 +45,7 @@ _REASONS = {
     "ImagePullBackOff": _IMAGE,
     "InvalidImageName": _IMAGE,
 }
-_OTHERWISE = f"what it said stands above, {_AGAIN}"
+_OTHERWISE = f"its output is above, {_AGAIN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def statuses(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def obstacle(pod: Mapping[str, Any]) -> str:
-    """Say why a pod does not begin, as ``[CONTAINER: ]REASON: MESSAGE``; empty if nothing is known to be in its way."""
+    """Return why a pod does not begin, as ``[CONTAINER: ]REASON: MESSAGE``; empty if nothing is known to be in its way."""
     for status in statuses(pod):
         waiting = status["state"].get("waiting") or {}
         if waiting.get("reason") in _STUCK:
@@ -91,10 +93,10 @@ def obstacle(pod: Mapping[str, Any]) -> str:
 
 
 def read(pod: Mapping[str, Any], *, warning: str = "", container: str = "base") -> Ending:
-    """Tell how a pod ended.
+    """Read how a pod ended.
 
     Args:
-        pod: as the API answers it, in camelCase.
+        pod: as the API returns it, in camelCase.
         warning: the newest warning among its events, as ``REASON: MESSAGE``: all that is known of a pod whose Secret is missing.
         container: the one that runs the verb.
     """
@@ -103,17 +105,17 @@ def read(pod: Mapping[str, Any], *, warning: str = "", container: str = "base") 
     if terminated is None:
         return _unended(pod, "running" in state, warning)
     code, reason = int(terminated["exitCode"]), whole.get("reason") or terminated.get("reason") or ""
-    said, fix, links = _last_words(terminated.get("message") or "", code)
+    words, fix, links = _last_words(terminated.get("message") or "", code)
     if code in (0, SKIPPED):
-        return Ending(said or f"exit code {code}", _OTHERWISE, code, links=links)
+        return Ending(words or f"exit code {code}", _OTHERWISE, code, links=links)
     how = f"exit code {code}" + (f" ({reason})" if reason not in ("", "Error") else "")
     advice = _REASONS.get(reason) or fix or _CODES.get(code, _OTHERWISE)
     final = code in FINAL and reason not in _REASONS
-    return Ending(f"{said} ({how})" if said else how, advice, code, final, links)
+    return Ending(f"{words} ({how})" if words else how, advice, code, final, links)
 
 
 def _unended(pod: Mapping[str, Any], running: bool, warning: str) -> Ending:
-    """Of a pod whose verb was still running, or never began. What waited as long as it may is not tried again."""
+    """Of a pod whose verb was still running, or never began. One that waited as long as it may is not tried again."""
     status = pod.get("status", {})
     if status.get("reason"):
         why, final = f"{status['reason']}: {status.get('message', '')}", False
@@ -129,17 +131,17 @@ def _unended(pod: Mapping[str, Any], running: bool, warning: str) -> Ending:
 
 
 def _last_words(message: str, code: int) -> tuple[str, str, dict[str, str]]:
-    """What happened, what to do and what shows more: from a step's last word, or from the tail of a log.
+    """Return what happened, what to do and what shows more: from a step's summary, or from the tail of a log.
 
-    The last word is `orchard step`'s (training/steps/summary.py); a verb that was killed leaves none.
+    `orchard step` writes the summary (training/steps/summary.py); a verb that was killed leaves none.
     """
     try:
         document = json.loads(message)
-        said, links = str(document["said"]), {str(name): str(key) for name, key in document["links"].items()}
+        words, links = str(document["said"]), {str(name): str(key) for name, key in document["links"].items()}
     except (ValueError, TypeError, KeyError, AttributeError):
         return *_tail(message), {}
-    what, arrow, fix = said.rpartition(" → ")
-    return (what, fix, links) if arrow and code not in (0, SKIPPED) else (said, "", links)
+    what, arrow, fix = words.rpartition(" → ")
+    return (what, fix, links) if arrow and code not in (0, SKIPPED) else (words, "", links)
 
 
 def _tail(log: str) -> tuple[str, str]:
@@ -148,5 +150,5 @@ def _tail(log: str) -> tuple[str, str]:
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     if not errors:
         return (lines[-1].strip() if lines else ""), ""
-    said, _, fix = "\n".join(lines[errors[-1] :]).removeprefix("error: ").partition("\n  fix: ")
-    return said, fix
+    message, _, fix = "\n".join(lines[errors[-1] :]).removeprefix("error: ").partition("\n  fix: ")
+    return message, fix

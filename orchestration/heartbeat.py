@@ -1,7 +1,7 @@
-"""Whether a part of Airflow that answers no HTTP is alive: how old its last sign in the database is.
+"""Whether a part of Airflow without an HTTP server is alive: the age of its last heartbeat in the database.
 
-A probe, as `python -m orchestration.heartbeat TriggererJob`. Airflow's own `airflow jobs check` says the same after
-loading all of Airflow: 3.5 seconds of CPU each time, this takes a twentieth of that.
+A probe, as `python -m orchestration.heartbeat TriggererJob`. Airflow's own `airflow jobs check` loads
+all of Airflow: 3.5 seconds of CPU each time, this takes a twentieth of that.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import sys
 
 import psycopg2
 
+from orchestration.database import CONNECT
+
 __all__ = ["age", "main"]
 
 TOO_OLD_SECONDS = 120.0
-"""A part says that it lives every five seconds; for so long a machine may have been busy with other things."""
+"""A part writes a heartbeat every five seconds; a busy machine may delay it for so long."""
 
 _CONNECT_SECONDS = 5
 
 
 def age(address: str, job: str, host: str) -> float | None:
-    """Return how many seconds ago a part of Airflow last said that it lives; None if it never did.
+    """Return the age in seconds of a part's last heartbeat; None if there is none.
 
     Args:
         address: of the database, as Airflow's setting has it.
@@ -31,7 +33,7 @@ def age(address: str, job: str, host: str) -> float | None:
         psycopg2.Error: the database does not answer.
     """
     plain = address.replace("postgresql+psycopg2://", "postgresql://", 1)
-    connection = psycopg2.connect(plain, connect_timeout=_CONNECT_SECONDS)
+    connection = psycopg2.connect(plain, **{**CONNECT, "connect_timeout": _CONNECT_SECONDS})
     try:
         with connection.cursor() as cursor:
             cursor.execute(
@@ -39,27 +41,27 @@ def age(address: str, job: str, host: str) -> float | None:
                 " WHERE job_type = %s AND hostname = %s AND state = 'running'",
                 (job, host),
             )
-            (found,) = cursor.fetchone() or (None,)
+            (seconds,) = cursor.fetchone() or (None,)
     finally:
         connection.close()
-    return None if found is None else float(found)
+    return None if seconds is None else float(seconds)
 
 
 def main(job: str) -> int:
-    """Say how the part of this pod is; returns the exit code.
+    """Check the part of Airflow in this pod; returns the exit code.
 
-    A database that does not answer is no reason to restart what waits for it.
+    A database that does not answer is not a reason to restart the part.
     """
     try:
-        found = age(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"], job, os.environ["POD_IP"])
+        seconds = age(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"], job, os.environ["POD_IP"])
     except psycopg2.Error as error:
         print(f"the database does not answer, which is not {job}'s fault: {error}")
         return 0
-    if found is None:
+    if seconds is None:
         print(f"no {job} of {os.environ['POD_IP']} has begun yet")
         return 1
-    print(f"{job} last said {found:.0f} s ago that it lives")
-    return 0 if found <= TOO_OLD_SECONDS else 1
+    print(f"{job} last said {seconds:.0f} s ago that it lives")
+    return 0 if seconds <= TOO_OLD_SECONDS else 1
 
 
 if __name__ == "__main__":

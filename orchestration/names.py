@@ -1,4 +1,4 @@
-"""Names that Kubernetes and the object store take, made from those that people and schedulers give."""
+"""Names that Kubernetes and the object store accept, made from those that people and schedulers give."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _LONGEST = 52  # a pod's name adds 6 characters to its Job's, a claim's the name
 
 
 def dns_name(prefix: str, text: str) -> str:
-    """Make a name of lower-case letters, digits and hyphens, at most 52 of them; the same of the same, another of another.
+    """Make a name of lower-case letters, digits and hyphens, at most 52 of them; equal for equal arguments only.
 
     Args:
         prefix: what it begins with.
-        text: what it is made from. Where it had to be changed or cut, a digest of it makes the name one of its own.
+        text: what it is made from. Where the text had to be changed or cut, a digest of it makes the name unique.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     name = f"{prefix}-{slug}"

@@ -1,7 +1,7 @@
 """The one house operator: a task is a verb of the `orchard` command, run in a pod of its own.
 
-What a pod looks like (image, keys, resources, deadline) stands in the pod templates of the chart, one a verb. Here stands
-how Airflow runs it; beside every value that is not the provider's default stands why.
+The chart's pod templates, one a verb, hold what a pod looks like (image, keys, resources, deadline). This module holds how
+Airflow runs it, with the reason beside every value that is not the provider's default.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import DAG, BaseOperatorLink, chain
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from kubernetes.client import ApiClient, V1EnvVar
+from kubernetes.client import V1EnvVar
 from kubernetes.client.exceptions import ApiException
 
 from orchard.steps import STEPS, StepPage, StepSpec, steps_before, steps_of
@@ -36,7 +36,7 @@ POLICY: dict[str, Any] = {
 """What every task of a DAG has, for `default_args`."""
 
 _DAY = "{{ params.day or (data_interval_start or dag_run.run_after) | ds }}"
-"""The day whose folder a run handles: the one that was asked for, else the one that its interval begins with."""
+"""The day whose folder a run handles: the one that the run names, else the first of its interval."""
 
 _SKIP = {"--skip-code": str(endings.SKIPPED)}
 """The option of verbs that may find nothing to do, or be refused: they end so that Airflow skips what follows."""
@@ -145,8 +145,8 @@ class OrchardVerb(KubernetesPodOperator):
 
     def build_pod_request_obj(self, context: Any = None, *, dry_run: bool = False) -> Any:
         """Build the pod: the template, with the verb's arguments and the run's name."""
-        given = {name: value for name, value in self.options.items() if value not in ("", None)}
-        options = [name if value == "True" else f"{name}={value}" for name, value in given.items()]
+        chosen = {name: value for name, value in self.options.items() if value not in ("", None)}
+        options = [name if value == "True" else f"{name}={value}" for name, value in chosen.items()]
         # Kubernetes would put a variable for $(NAME), also in what a person wrote
         self.arguments = ["step", self.verb, *(option.replace("$(", "$$(") for option in options)]
         pod = super().build_pod_request_obj(context, dry_run=dry_run)
@@ -154,20 +154,20 @@ class OrchardVerb(KubernetesPodOperator):
             dag, user = context["dag"].dag_id, context["dag_run"].triggering_user_name
             run = run_id(dag, context["run_id"])
             actor = f"airflow/{dag}" + (f" for {user}" if user else "")
-            # its last word is then in the pod's status: no sidecar, no exec, and it outlives the log
-            word = "/dev/termination-log"
-            _set_variables(pod, {"ORCHARD_RUN_ID": run, "ORCHARD_ACTOR": actor, "ORCHARD_STEP_SUMMARY": word})
+            # the summary is then in the pod's status: no sidecar, no exec, and it outlives the log
+            summary = "/dev/termination-log"
+            _set_variables(pod, {"ORCHARD_RUN_ID": run, "ORCHARD_ACTOR": actor, "ORCHARD_STEP_SUMMARY": summary})
             pod.metadata.labels |= {"orchard.run/id": run, "orchard.run/verb": self.verb}
             # labels hold no colon: whose pod it is, in Airflow's own words
             pod.metadata.annotations = (pod.metadata.annotations or {}) | {RUN_ANNOTATION: f"{dag}/{context['run_id']}"}
         return pod
 
     def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
-        """Go on when the pod has ended, or will not begin."""
+        """Resume when the pod has ended, or will not begin."""
         if event["status"] == "failed":
-            with suppress(ApiException):  # of a pod that is gone, the provider tells
+            with suppress(ApiException):  # the provider reports a pod that is gone
                 pod = self.hook.get_pod(event["name"], event["namespace"])
-                if self._read(pod).code == endings.SKIPPED:  # what is skipped shall not first be told of as a failure
+                if self._read(pod).code == endings.SKIPPED:  # a skip is not logged as a failure first
                     event, self.log_events_on_failure = {**event, "status": "success"}, False
         return super().trigger_reentry(context, event)
 
@@ -177,7 +177,7 @@ class OrchardVerb(KubernetesPodOperator):
         super()._clean({**event, "status": "timeout"} if pending else event, result, context)
 
     def cleanup(self, pod: Any, remote_pod: Any, xcom_result: Any = None, context: Any = None) -> None:
-        """Delete the pod or keep it, and say how it ended.
+        """Delete the pod or keep it, and report how it ended.
 
         Raises:
             AirflowSkipException: the verb had nothing to do, or its model was refused.
@@ -199,10 +199,10 @@ class OrchardVerb(KubernetesPodOperator):
             self.log.info("%s: %s", self.verb, self.ending.said)
 
     def process_pod_deletion(self, pod: Any, *, reraise: bool = True) -> bool:
-        """Delete a pod, unless it failed: that is kept to be looked at, until housekeeping or the next release.
+        """Delete a pod, unless it failed: a failed pod is kept for inspection, until housekeeping or the next release.
 
-        The provider's `delete_succeeded_pod` would also keep what never began, which would begin when nobody waits for it,
-        and what was skipped.
+        The provider's `delete_succeeded_pod` would also keep a pod that never began, which would begin when nobody waits for it,
+        and one whose verb was skipped.
         """
         skipped = pod is not None and self.ending is not None and self.ending.code == endings.SKIPPED
         if pod is not None and (skipped or pod.status.phase in ("Pending", "Running")):
@@ -212,15 +212,15 @@ class OrchardVerb(KubernetesPodOperator):
         return bool(super().process_pod_deletion(pod, reraise=reraise))
 
     def _read(self, pod: Any) -> endings.Ending:
-        """Read how a pod ended; of one that never began, its newest warning too: all that tells of a missing Secret."""
+        """Read how a pod ended; of one that never began, its newest warning too: nothing else names a missing Secret."""
         warning = ""
         if pod.status.phase == "Pending":
             try:
                 events = [event for event in self.pod_manager.read_pod_events(pod).items if event.type == "Warning"]
                 warning = f"{events[-1].reason}: {events[-1].message}" if events else ""
-            except Exception as error:  # an explanation that is not to be had is no reason to fail otherwise
+            except Exception as error:  # a missing explanation is not a failure of its own
                 warning = f"its events could not be read: {error}"
-        return endings.read(ApiClient().sanitize_for_serialization(pod), warning=warning)
+        return endings.read(self.client.api_client.sanitize_for_serialization(pod), warning=warning)
 
 
 def add_steps(dag: DAG, kind: str, **arguments: Any) -> None:
@@ -246,7 +246,7 @@ def add_steps(dag: DAG, kind: str, **arguments: Any) -> None:
 
 
 def _set_variables(pod: Any, variables: Mapping[str, str]) -> None:
-    """Put variables before all others, which may quote them, and in place of those of the same name."""
+    """Put variables before all others, which may refer to them, and in place of those of the same name."""
     (base,) = [item for item in pod.spec.containers if item.name == OrchardVerb.BASE_CONTAINER_NAME]
     rest = [item for item in base.env or [] if item.name not in variables]
     base.env = [*(V1EnvVar(name=name, value=value) for name, value in variables.items()), *rest]

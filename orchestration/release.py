@@ -1,4 +1,4 @@
-"""What the chart tells the DAGs of the release that they run: where, what, and when. Read from the environment, once."""
+"""The settings that the chart gives to its DAGs: where, what, and when. Read from the environment, once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["RELEASE", "Release", "Tag"]
 
 
 class Tag(enum.StrEnum):
-    """By what DAGs are found in the list."""
+    """Tags by which the list of DAGs is filtered."""
 
     ORCHARD = "orchard"
     MODEL = "model"
@@ -28,12 +28,12 @@ class Release:
     Attributes:
         namespace: where the pods run; None: where Airflow runs.
         model: whose versions are published.
-        dataset: what it learns from.
+        dataset: what the model is trained on.
         channel: which version predicts, and which is promoted.
-        profile: how long training is, if the run does not say it.
-        owner: who is asked when a DAG fails.
+        profile: how long training is, unless the run chooses.
+        owner: the person or team responsible when a DAG fails.
         pods: the folder of pod templates, one a verb.
-        pages: where objects of the bucket can be looked at; empty: nowhere.
+        pages: where objects of the bucket can be viewed; empty: nowhere.
         crons: when, by DAG; none: not by the clock.
     """
 
@@ -69,12 +69,12 @@ class Release:
 
     @property
     def profiles(self) -> list[str]:
-        """How long training may be; the one that is taken unless another is chosen comes first."""
+        """The profiles of training, the default one first."""
         return sorted({self.profile, "full", "short"}, key=lambda name: (name != self.profile, name))
 
     @property
     def photos(self) -> Asset:
-        """The dataset as an asset: who writes a new version of it says so, and who learns from it is started."""
+        """The dataset as an asset: a DAG that writes a new version updates it, which starts the DAG that trains on it."""
         place = f"{self.namespace or 'orchard'}/datasets/{self.dataset}"
         return Asset(name=f"dataset-{self.dataset}", uri=f"x-orchard://{place}")
 

@@ -1,4 +1,4 @@
-"""Pods that nobody waits for are deleted: failed ones after a while, and those that outlived their DAG run."""
+"""Delete pods that nobody waits for: failed ones after a while, and those that outlived their DAG run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from orchestration.release import RELEASE
 
 __all__ = ["SweepPods"]
 
+REQUEST_SECONDS = 30
+"""How long a request may take. The hook's client retries one three times."""
+
 _OURS = "kubernetes_pod_operator=True,orchard.run/id"
 _OVER = ("success", "failed")
 
@@ -21,13 +24,13 @@ _OVER = ("success", "failed")
 class SweepPods(BaseOperator):
     """Delete the pods of verbs that ended long ago, and those that are still there although their DAG run is over.
 
-    It is no pod itself: it asks the API server for what the scheduler may do anyway.
+    It runs without a pod of its own: the scheduler may list and delete pods anyway.
 
     Args:
         hours: for which a pod that ended is kept.
-        pretend: ``True``: tell, delete nothing.
+        pretend: ``True``: log, delete nothing.
         in_cluster: whether this runs in the cluster whose pods they are.
-        config_file: how to reach it otherwise.
+        config_file: how to reach the cluster otherwise.
         kwargs: of `BaseOperator`.
     """
 
@@ -52,14 +55,14 @@ class SweepPods(BaseOperator):
         """Find and delete them."""
         hook = KubernetesHook(conn_id=None, in_cluster=self.in_cluster, config_file=self.config_file)
         core, namespace = hook.core_v1_client, RELEASE.namespace or hook.get_namespace()
-        pods = core.list_namespaced_pod(namespace, label_selector=_OURS).items
+        pods = core.list_namespaced_pod(namespace, label_selector=_OURS, _request_timeout=REQUEST_SECONDS).items
         before = datetime.now(UTC) - timedelta(hours=int(self.hours))
-        found = list(self._needless(pods, before, context["ti"]))
-        for pod, why in found:
+        needless = list(self._needless(pods, before, context["ti"]))
+        for pod, why in needless:
             self.log.info("%s %s: %s", "would delete" if self.pretend == "True" else "deleting", pod.metadata.name, why)
             if self.pretend != "True":
-                hook.core_v1_client.delete_namespaced_pod(pod.metadata.name, namespace)
-        self.log.info("%d of %d pods", len(found), len(pods))
+                core.delete_namespaced_pod(pod.metadata.name, namespace, _request_timeout=REQUEST_SECONDS)
+        self.log.info("%d of %d pods", len(needless), len(pods))
 
     @staticmethod
     def _needless(pods: list[Any], before: datetime, ti: Any) -> Iterator[tuple[Any, str]]:

@@ -19,7 +19,7 @@ from orchard.errors import ConflictError, DataError, SettingsError
 from orchard.files import atomic_write
 from orchard.settings import Settings
 
-__all__ = ["DATA", "PREFIX", "REMOTE", "init", "opened", "patiently", "project_of", "remote"]
+__all__ = ["DATA", "PREFIX", "REMOTE", "configure", "init", "opened", "patiently", "project_of", "remote"]
 
 DATA = Path("data")
 """The folder of all datasets, in the project that the command stands in."""
@@ -120,16 +120,21 @@ def _edit_local(project: Path, core: Mapping[str, str], store: Mapping[str, str]
         raise SettingsError(f"the DVC configuration in {project / '.dvc'} is malformed: {error}") from error
 
 
-@contextmanager
-def opened(folder: Path, settings: Settings | None = None) -> Iterator[Any]:
-    """Open the DVC project of a dataset folder, quietly, with the remote that the settings name."""
+def configure(folder: Path, settings: Settings | None = None) -> Path:
+    """Make the project of a dataset folder one that DVC can work in, with the remote that the settings name; returns it."""
     project = project_of(folder)
     init(project)
-    # DVC's indexes; not in the machine's folder: pods have no such folder, and stores of one name differ
-    site = project / ".dvc" / "tmp" / "site"
+    site = project / ".dvc" / "tmp" / "site"  # not the machine's: a pod has none, and two stores of one name differ
     _edit_local(project, {"no_scm": str(_is_outside_git(project)).lower(), "site_cache_dir": str(site)})
     if settings is not None:
         remote(project, settings)
+    return project
+
+
+@contextmanager
+def opened(folder: Path, settings: Settings | None = None) -> Iterator[Any]:
+    """Open the DVC project of a dataset folder, quietly, with the remote that the settings name."""
+    project = configure(folder, settings)
     with _quiet():
         from dvc.repo import Repo
 

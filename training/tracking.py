@@ -1,7 +1,8 @@
 """A dataset folder under DVC: its bytes in the bucket under `dvc/`, its name in a small `.dvc` text.
 
-DVC hashes, lists, keeps the cache and puts files in place; the objects between its cache and its remote go through
+To track a folder, DVC hashes, lists and keeps the cache. The objects between its cache and its remote go through
 `orchard.store`, into the keys where DVC looks for them, so `dvc pull` and `dvc push` by hand find and leave the same.
+To pull a folder, DVC is not needed: its `.dvc` text and its listing name every file, and cache and folder are plain files.
 DVC's own transfer takes a listing that is there for proof that all it lists is, does not look at bytes that are in its
 cache already, and on a store that accepts a connection and falls silent it never ends (aiohttp waits without a limit
 for `100 Continue`). Here every byte is hashed on its way in and out, and every request is bounded.
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -25,7 +27,9 @@ from orchard.errors import DataError, IntegrityError, ObjectNotFound
 from orchard.files import atomic_file, atomic_write, hash_pieces, md5_of
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
-from training.project import PREFIX, opened, patiently
+from training.ingest.staging import staged
+from training.project import PREFIX, configure, init, opened, patiently, project_of
+from training.shards import INDEX
 
 __all__ = ["pull", "push", "track"]
 
@@ -118,7 +122,7 @@ def pull(
 ) -> int:
     """Make a folder hold exactly what a `.dvc` text names: fetch what is missing, check every byte, drop the rest.
 
-    Needs no git. Bytes that are wrong in the cache or in the folder are fetched again.
+    Needs neither git nor DVC. Bytes that are wrong in the cache or in the folder are fetched again.
 
     Args:
         folder: where it goes; its name must be the one that was tracked.
@@ -133,7 +137,6 @@ def pull(
         IntegrityError: the text is not one of a tracked folder, or the store lacks an object or holds other bytes than
             the text names. Folder and `.dvc` file are as they were.
         StoreUnavailable: the store cannot be reached; likewise.
-        ConflictError: another DVC command held the project for a minute.
     """
     settings = settings or orchard_settings.load()
     store = open_store(settings)
@@ -141,10 +144,14 @@ def pull(
     listing = _read_listing(store, tracked)
     files = _parse_listing(listing, tracked.name)
     accept({file.path: file.md5 for file in files})
-    with opened(folder, settings) as repo, _restored_on_error(_dvc_file(folder), dvc_text):
-        cache = _cache(repo)
-        count = _write_to_cache(cache(f"{tracked.md5}.dir"), tracked.md5, [listing]) + _fetch(store, files, cache)
-        _require_checked_out(repo, folder, files)
+    init(project_of(folder))
+    with suppress(ModuleNotFoundError):  # for DVC by hand, where it is installed
+        configure(folder, settings)
+    cache = _plain_cache(folder)
+    count = _write_to_cache(cache(f"{tracked.md5}.dir"), tracked.md5, [listing]) + _fetch(store, files, cache)
+    _check_out(cache, folder, files)
+    if not (_dvc_file(folder).exists() and _dvc_file(folder).read_text(encoding="utf-8") == dvc_text):
+        atomic_write(_dvc_file(folder), dvc_text)
     return count
 
 
@@ -224,17 +231,29 @@ def _together(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         return list(pool.map(function, items))
 
 
-def _require_checked_out(repo: Any, folder: Path, files: list[_File]) -> None:
-    """Let DVC put the files in place; twice if need be, because it believes times and sizes where we look at bytes."""
-    for last in (False, True):
-        patiently(lambda: repo.checkout([str(_dvc_file(folder))], force=True))
-        wrong = [file.path for file in files if not _is(folder / file.path, file.md5)]
-        if not wrong:
-            return
-        for path in wrong:
-            (folder / path).unlink(missing_ok=True)
-        if last:
-            raise IntegrityError(f"{_few(wrong)} in {folder} came out wrong", hint="is the disk sound? pull again")
+def _check_out(cache: Callable[[str], Path], folder: Path, files: list[_File]) -> None:
+    """Make a folder hold exactly these files, all of them in the cache.
+
+    The index comes last: until then, the folder is the dataset that it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with staged(folder.parent, folder.name) as staging:
+        for file in sorted(files, key=lambda file: file.path == INDEX):
+            target, copy = folder / file.path, staging / file.md5
+            if _is(target, file.md5):
+                continue
+            shutil.copyfile(cache(file.md5), copy)
+            if not _is(copy, file.md5):
+                raise IntegrityError(f"{file.path} in {folder} came out wrong", hint="is the disk sound? pull again")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy.replace(target)
+    named = {folder / file.path for file in files}
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before it
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in named:
+            path.unlink()
 
 
 def _dvc_file(folder: Path) -> Path:
@@ -306,22 +325,11 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-@contextmanager
-def _restored_on_error(path: Path, text: str) -> Iterator[None]:
-    """Put `text` into a file; if what follows fails, put back what was there."""
-    before = path.read_text(encoding="utf-8") if path.exists() else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if before != text:
-        atomic_write(path, text)
-    try:
-        yield
-    except BaseException:
-        if before is None:
-            path.unlink(missing_ok=True)
-        elif before != text:
-            atomic_write(path, before)
-        raise
-
-
 def _cache(repo: Any) -> Callable[[str], Path]:
     return lambda oid: Path(repo.cache.local.oid_to_path(oid))
+
+
+def _plain_cache(folder: Path) -> Callable[[str], Path]:
+    """Where DVC's cache holds an object unless its configuration says otherwise."""
+    root = project_of(folder) / ".dvc" / "cache" / "files" / "md5"
+    return lambda oid: root / oid[:2] / oid[2:]

@@ -18,7 +18,7 @@ __all__ = ["verb"]
 
 
 def verb(*, examples: str, extra: str | None = None) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a command out of ``function(out: Reporter, **options)``; its docstring is the help.
+    """Make a command out of ``function(reporter: Reporter, **options)``; its docstring is the help.
 
     Args:
         examples: lines to copy, shown at the end of the help.

@@ -1,4 +1,4 @@
-"""The way into a cluster: which one, which namespace, and its errors as sentences."""
+"""Access to a cluster: which one, which namespace, a timeout for every request, and its errors as sentences."""
 
 from __future__ import annotations
 
@@ -10,14 +10,29 @@ from typing import Any
 
 from orchard.errors import ConflictError, OrchardError
 
-__all__ = ["Cluster", "ClusterError", "ObjectMissing", "connect", "translated"]
+__all__ = [
+    "CONNECT_SECONDS",
+    "STREAM_SECONDS",
+    "Cluster",
+    "ClusterError",
+    "ObjectMissing",
+    "bounded_client",
+    "connect",
+    "translated",
+]
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 20.0
+"""How long a request may take to connect, and how long the cluster may send nothing. A request is tried twice at most."""
+
+STREAM_SECONDS = 60.0
+"""How long a log that is followed may be silent before it is requested again."""
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-REQUEST_SECONDS = 30
 
 
 class ClusterError(OrchardError):
-    """The cluster could not be reached, or refused what was asked."""
+    """The cluster could not be reached, or refused a request."""
 
 
 class ObjectMissing(ClusterError):
@@ -26,16 +41,33 @@ class ObjectMissing(ClusterError):
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster's APIs and the namespace in it that is worked in."""
+    """A cluster's APIs and the namespace to work in. Every request has a timeout; see `bounded_client`."""
 
     core: Any
     batch: Any
     namespace: str
 
-    def plain(self, found: Any) -> dict[str, Any]:
-        """Return what the client gave as the document that the cluster holds: dictionaries, names in camelCase."""
-        document: dict[str, Any] = self.core.api_client.sanitize_for_serialization(found)
+    def plain(self, model: Any) -> dict[str, Any]:
+        """Convert one of the client's objects to the document that the cluster holds: dictionaries, names in camelCase."""
+        document: dict[str, Any] = self.core.api_client.sanitize_for_serialization(model)
         return document
+
+
+def bounded_client(configuration: Any) -> Any:
+    """Make the client for a configuration. A request that sets no timeout gets ours: the client's own default is none.
+
+    Args:
+        configuration: a `kubernetes.client.Configuration`.
+    """
+    from kubernetes.client import ApiClient
+
+    class BoundedClient(ApiClient):  # type: ignore[misc]  # the client has no types
+        def call_api(self, *args: Any, _request_timeout: Any = None, **options: Any) -> Any:
+            timeout = _request_timeout or (CONNECT_SECONDS, READ_SECONDS)
+            return super().call_api(*args, _request_timeout=timeout, **options)
+
+    configuration.retries = 1  # the client's default of 3 would double the time until an error
+    return BoundedClient(configuration)
 
 
 def connect(namespace: str | None = None, context: str | None = None) -> Cluster:
@@ -61,9 +93,10 @@ def connect(namespace: str | None = None, context: str | None = None) -> Cluster
             own = chosen["context"].get("namespace", "default")
     except (config.ConfigException, OSError) as error:
         raise ClusterError(
-            f"no cluster to talk to: {error}", hint="`kubectl config get-contexts` lists what is configured here"
+            f"no cluster is configured: {error}", hint="`kubectl config get-contexts` lists what is configured here"
         ) from error
-    return Cluster(client.CoreV1Api(), client.BatchV1Api(), namespace or own)
+    api = bounded_client(client.Configuration.get_default_copy())
+    return Cluster(client.CoreV1Api(api), client.BatchV1Api(api), namespace or own)
 
 
 @contextmanager
@@ -84,21 +117,21 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except ApiException as error:
-        said = _said(error)
+        message = _api_message(error)
         if error.status == 404:
-            raise ObjectMissing(f"{what}: {said}") from error
+            raise ObjectMissing(f"{what}: {message}") from error
         if error.status == 409:
-            raise ConflictError(f"{what}: {said}") from error
-        hint = "your account lacks the right; the chart's README names it" if error.status in (401, 403) else ""
-        raise ClusterError(f"{what}: the cluster refused it: {said}", hint=hint) from error
+            raise ConflictError(f"{what}: {message}") from error
+        hint = "your account lacks the permission; the chart's README lists it" if error.status in (401, 403) else ""
+        raise ClusterError(f"{what}: the cluster refused it: {message}", hint=hint) from error
     except HTTPError as error:
         raise ClusterError(
-            f"{what}: the cluster does not answer: {error}", hint="is it running? `kubectl get nodes` tells"
+            f"{what}: the cluster does not answer: {error}", hint="is it running? `kubectl get nodes` shows it"
         ) from error
 
 
-def _said(error: Any) -> str:
-    """The API server's own sentence, out of its reply."""
+def _api_message(error: Any) -> str:
+    """The API server's own sentence, from its reply."""
     import json
 
     try:

@@ -1,4 +1,4 @@
-"""The bucket of a fresh store: made, closed against deleting, and proved by a put and a get."""
+"""The bucket of a fresh store: created, protected from deletion, and checked by a put and a get."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def policy(bucket: str) -> dict[str, Any]:
-    """The policy that lets nobody delete what is published, but the administrator and, of what is old, housekeeping."""
+    """The policy that lets only the administrator and housekeeping delete what is published."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -58,15 +58,15 @@ def prepare(settings: Settings, *, forbid_deletes: bool, timeout_s: float) -> bo
     """
     deadline = time.monotonic() + timeout_s
     name = bucket_of(settings)
-    created = _patiently(lambda: _create(settings, name), deadline)
+    created = _retry(lambda: _create(settings, name), deadline)
     if forbid_deletes:
-        _patiently(lambda: _set_policy(settings, name), deadline)
-    _patiently(lambda: _prove(settings), deadline)
+        _retry(lambda: _set_policy(settings, name), deadline)
+    _retry(lambda: _check_writable(settings), deadline)
     return created
 
 
-def _patiently(step: Callable[[], T], deadline: float) -> T:
-    """Do a step again while the store does not answer: it says that it is well some seconds before it can be written."""
+def _retry(step: Callable[[], T], deadline: float) -> T:
+    """Repeat a step while the store does not answer: it reports ready some seconds before it can be written."""
     while True:
         try:
             return step()
@@ -90,9 +90,9 @@ def _set_policy(settings: Settings, name: str) -> bool:
     return send_request(settings, "set its policy", lambda client: client.put_bucket_policy(Bucket=name, Policy=text))
 
 
-def _prove(settings: Settings) -> None:
+def _check_writable(settings: Settings) -> None:
     store, body = open_store(settings), uuid.uuid4().hex.encode()
     store.put(PROBE, body)
     if store.get(PROBE).body != body:
-        raise OrchardError(f"{store.name} gave back other bytes than were put")
+        raise OrchardError(f"{store.name} returned other bytes than were put")
     store.delete(PROBE)

@@ -11,13 +11,13 @@ from typing import Any
 
 from orchard.errors import ConflictError, OrchardError
 from orchard.reporter import Reporter
-from orchestration.cluster.access import Cluster, ClusterError, translated
+from orchestration.cluster.access import CONNECT_SECONDS, STREAM_SECONDS, Cluster, ClusterError, translated
 from orchestration.cluster.manifests import Plan, claims, job_manifest, project_map
 from orchestration.endings import obstacle, statuses
 
 __all__ = ["Ended", "JobFailed", "find_template", "follow", "start"]
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
 class JobFailed(OrchardError):
@@ -58,7 +58,7 @@ def find_template(cluster: Cluster, component: str, release: str | None) -> dict
         of = f" of the release {release!r}" if release else ""
         raise ClusterError(
             f"the namespace {cluster.namespace} holds no pod template for {component}{of}",
-            hint="is the chart installed there? `helm list -A` tells; --namespace and --release choose",
+            hint="is the chart installed there? `helm list -A` shows it; --namespace and --release choose",
         )
     if len(templates) > 1:
         names = sorted(item["metadata"]["labels"]["app.kubernetes.io/instance"] for item in templates)
@@ -68,7 +68,7 @@ def find_template(cluster: Cluster, component: str, release: str | None) -> dict
 
 
 def start(cluster: Cluster, template: Mapping[str, Any], plan: Plan) -> bool:
-    """Make the Job and let it go; False if there is one of that name already, which goes on as it is.
+    """Make the Job and start it; False if there is one of that name already, which continues unchanged.
 
     Raises:
         ClusterError: the cluster refused it.
@@ -97,14 +97,14 @@ def start(cluster: Cluster, template: Mapping[str, Any], plan: Plan) -> bool:
 
 
 class _Follower:
-    """What of a Job has been told so far."""
+    """Which lines of a Job have been reported so far."""
 
     def __init__(self, cluster: Cluster, name: str, reporter: Reporter, patience: float) -> None:
         self.cluster = cluster
         self.name = name
         self.reporter = reporter
         self.patience = patience
-        self.told: set[tuple[str, str]] = set()
+        self.shown: set[tuple[str, str]] = set()
         self.waiting = ""
         self.since = time.monotonic()
 
@@ -123,22 +123,22 @@ class _Follower:
             return self.cluster.plain(self.cluster.batch.read_namespaced_job(self.name, self.cluster.namespace))
 
     def show(self, pod: Mapping[str, Any]) -> None:
-        """Tell what the pod's containers said that have begun, in their order; wait for the one that runs."""
+        """Report the output of the pod's containers that have begun, in their order; wait for the one that runs."""
         for status in statuses(pod):
             key = (pod["metadata"]["uid"], status["name"])
-            if key in self.told or not ("running" in status["state"] or "terminated" in status["state"]):
+            if key in self.shown or not ("running" in status["state"] or "terminated" in status["state"]):
                 continue
-            self.told.add(key)
+            self.shown.add(key)
             self.reporter.note(f"── {status['name']} ({pod['metadata']['name']})")
             for line in _lines(self.cluster, pod["metadata"]["name"], status["name"]):
                 self.reporter.note(line)
             self.waiting, self.since = "", time.monotonic()
 
-    def complain(self, pod: Mapping[str, Any]) -> None:
-        """Tell why a pod does not begin, once for each reason; give up after a while.
+    def report_obstacle(self, pod: Mapping[str, Any]) -> None:
+        """Report why a pod does not begin, once for each reason; give up after a while.
 
         Raises:
-            ClusterError: it has been so for as long as we are patient.
+            ClusterError: it has not begun within `patience` seconds.
         """
         reason = obstacle(pod)
         if reason != self.waiting:
@@ -153,7 +153,7 @@ class _Follower:
 
 
 def follow(cluster: Cluster, name: str, reporter: Reporter, *, patience: float = 300.0) -> Ended:
-    """Tell what a Job's pods say, line by line as they say it, until the Job has ended.
+    """Report the output of a Job's pods, line by line as they write it, until the Job has ended.
 
     Args:
         cluster: where.
@@ -176,8 +176,8 @@ def follow(cluster: Cluster, name: str, reporter: Reporter, *, patience: float =
         if "Failed" in ended:
             raise _failure(cluster, name, ended["Failed"], pods)
         if pods:
-            follower.complain(pods[-1])
-        time.sleep(_LOOK_SECONDS)
+            follower.report_obstacle(pods[-1])
+        time.sleep(_POLL_SECONDS)
 
 
 def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
@@ -196,14 +196,15 @@ def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
                     follow=True,
                     timestamps=True,
                     _preload_content=False,
+                    _request_timeout=(CONNECT_SECONDS, STREAM_SECONDS),
                     **since,
                 )
             for stamp, line in _stamped(stream):
                 if stamp > last:
                     last = stamp
                     yield line
-        except (HTTPError, ConflictError):  # cut off; or the container has gone meanwhile, which the next look tells
-            time.sleep(_LOOK_SECONDS)
+        except (HTTPError, ConflictError):  # cut off; or the container has gone meanwhile, which the next read shows
+            time.sleep(_POLL_SECONDS)
         with translated(f"reading {pod}"):
             now = cluster.plain(cluster.core.read_namespaced_pod(pod, cluster.namespace))
         if not any(item["name"] == container and "running" in item["state"] for item in statuses(now)):
@@ -245,7 +246,7 @@ def _failure(cluster: Cluster, name: str, condition: Mapping[str, Any], pods: li
                 killed = f" ({reason})" if reason not in ("", "Error") else ""
                 return JobFailed(
                     f"the Job {name} failed: its step {status['name']!r} ended with exit code {code}{killed}",
-                    hint=f"what it said stands above; again: kubectl -n {cluster.namespace} logs job/{name} --all-containers",
+                    hint=f"its output is above; again: kubectl -n {cluster.namespace} logs job/{name} --all-containers",
                     exit_code=code if code < 126 else 1,
                 )
     why = condition.get("message") or condition.get("reason", "")

@@ -2,7 +2,7 @@
 
 The template is a whole pod: one container a verb, in order, each with the rights that its verb needs. What is added is
 what makes it a Job of its own: a name, a run id, how often it is tried, and a claim for every ephemeral volume. A claim
-belongs to the Job and not to one pod, so that the next pod goes on from the checkpoint of the one that was killed.
+belongs to the Job and not to one pod, so that the next pod resumes from the checkpoint of the one that was killed.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Plan:
 
 
 def job_name(verb: str, release: str, run_id: str) -> str:
-    """Name the Job of a run: the same run, the same name, so that who comes again finds it.
+    """Name the Job of a run: the same run has the same name, so that a second call finds it.
 
-    A run id may hold what a name may not; then the part that had to be changed or cut is made good by a digest.
+    A run id may hold what a name may not; then a digest stands for the part that was changed or cut.
     """
     return dns_name(f"{release}-{verb}", run_id)
 
@@ -100,19 +100,19 @@ def _identity(template: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _until(template: Mapping[str, Any], last: str) -> list[dict[str, Any]]:
-    found = copy.deepcopy(steps(template))
+    containers = copy.deepcopy(steps(template))
     if not last:
-        return found
-    names = [container["name"] for container in found]
+        return containers
+    names = [container["name"] for container in containers]
     if last not in names:
         raise OrchardError(f"there is no step {last!r}", hint=f"the steps are {', '.join(names)}")
-    return found[: names.index(last) + 1]
+    return containers[: names.index(last) + 1]
 
 
 def _with(container: dict[str, Any], plan: Plan) -> dict[str, Any]:
-    kept = [item for item in container.get("env", []) if item["name"] not in plan.environment]
-    # first: a later variable may quote them
-    container["env"] = [*({"name": name, "value": value} for name, value in plan.environment.items()), *kept]
+    others = [item for item in container.get("env", []) if item["name"] not in plan.environment]
+    # first: a later variable may refer to them
+    container["env"] = [*({"name": name, "value": value} for name, value in plan.environment.items()), *others]
     more = plan.arguments.get(container["name"], ())
     if more:
         container["args"] = [*container.get("args", []), *more]
@@ -174,11 +174,11 @@ def change_params(text: str, overrides: Sequence[str]) -> dict[str, Any]:
         overrides: ``KEY=VALUE``, the key with dots, the value as YAML.
 
     Raises:
-        ParamsError: the text is no YAML mapping, or a key is not in it.
+        ParamsError: the text is not a YAML mapping, or a key is not in it.
     """
     params = read_yaml(text, "params.yaml")
     if not isinstance(params, dict):
-        raise ParamsError("the parameters are no mapping of sections")
+        raise ParamsError("the parameters are not a mapping of sections")
     for override in overrides:
         set_by_path(params, override)
     return params

@@ -52,7 +52,7 @@ IDENTITIES: dict[str, dict[str, tuple[str, ...]]] = {
     "airflow": _rights((), ("logs",)),
     "uploader": _rights(("batch/out",), _UPLOADS),
 }
-"""What each identity may do, and under which folders of the bucket. `admin`, who may do all, stands beside them."""
+"""What each identity may do, and under which folders of the bucket. `admin`, which may do everything, is not listed."""
 
 SERVER_FILE = "s3.json"
 _JWT = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
@@ -83,7 +83,7 @@ class Keeper:
         return {key: b64decode(value).decode() for key, value in data.items()}
 
     def create(self, name: str, data: Mapping[str, str]) -> bool:
-        """Make a Secret; False if somebody else has made it meanwhile."""
+        """Make a Secret; False if another process made it meanwhile."""
         body = {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -117,7 +117,7 @@ class Keeper:
 
 
 def actions(name: str, bucket: str) -> list[str]:
-    """Say what an identity may do, in SeaweedFS's words."""
+    """Return what an identity may do, in SeaweedFS's terms."""
     if name == "admin":
         return ["Admin"]
     return [f"{action}:{bucket}/{folder}/*" for action, folders in IDENTITIES[name].items() for folder in folders]
@@ -192,7 +192,7 @@ def make_store(keeper: Keeper, prefix: str, bucket: str) -> list[str]:
     if today != server[SERVER_FILE]:  # an older version of the chart made it; the store reads it when it starts
         keeper.replace(f"{prefix}-server", SERVER_FILE, today)
         made.append(f"{prefix}-server")
-        server = keeper.read(f"{prefix}-server") or server  # somebody else may have added keys at the same time
+        server = keeper.read(f"{prefix}-server") or server  # another process may have added keys at the same time
     for secret, name in names.items():
         if keeper.create_once(secret, {"credentials": credentials(server, name)}):
             made.append(secret)

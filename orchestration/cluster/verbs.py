@@ -29,7 +29,7 @@ def job() -> None:
 
 @click.group(context_settings=_GROUP)
 def bootstrap() -> None:
-    """What a fresh release needs before it can run: the chart's Jobs call it."""
+    """What a fresh release needs before it can run; the chart's Jobs run it."""
 
 
 def _place(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,9 +68,9 @@ def _place(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--until", metavar="STEP", default="", help="The last step: pull, train, gate, …  [default: promote]")
 @_place
 def train(reporter: Reporter, *, params: Path | None, overrides: tuple[str, ...], until: str, **place: Any) -> None:
-    """Train, judge, publish and promote a model in the cluster; tells what every step says.
+    """Train, evaluate, publish and promote a model in the cluster; shows the output of every step.
 
-    Ends with the exit code of the step that failed: 5 when the gate refused. What is killed is tried again and goes on
+    Ends with the exit code of the step that failed: 5 when the gate refused. What is killed is tried again and resumes
     after its last whole epoch. The run's name is ORCHARD_RUN_ID, or made up: the same one again follows the same Job.
     """
     from orchestration.cluster.manifests import change_params
@@ -83,10 +83,10 @@ def train(reporter: Reporter, *, params: Path | None, overrides: tuple[str, ...]
     if path is not None:
         import yaml
 
-        found = change_params(_read(path), overrides)
-        project["params.yaml"] = yaml.safe_dump(found, sort_keys=False)
-        if isinstance(found.get("data"), dict) and found["data"].get("name"):
-            environment["ORCHARD_DATASET"] = str(found["data"]["name"])
+        changed = change_params(_read(path), overrides)
+        project["params.yaml"] = yaml.safe_dump(changed, sort_keys=False)
+        if isinstance(changed.get("data"), dict) and changed["data"].get("name"):
+            environment["ORCHARD_DATASET"] = str(changed["data"]["name"])
         schema = path.parent / "data" / "schema.yaml"
         if schema.exists():
             project["schema.yaml"] = _read(schema)
@@ -109,14 +109,14 @@ def _run(reporter: Reporter, component: str, place: dict[str, Any], parts: dict[
     from orchestration.cluster.jobs import find_template, follow, start
     from orchestration.cluster.manifests import Plan, job_name
 
-    found = settings.load()
-    run_id = found.run_id or _made_up()
+    configured = settings.load()
+    run_id = configured.run_id or _new_run_id()
     cluster = connect(place["namespace"], place["context"])
     template = find_template(cluster, component, place["release"])
     release = template["metadata"]["labels"]["app.kubernetes.io/instance"]
     environment = {"ORCHARD_RUN_ID": run_id, **parts.pop("environment", {})}
-    if found.actor:
-        environment["ORCHARD_ACTOR"] = found.actor
+    if configured.actor:
+        environment["ORCHARD_ACTOR"] = configured.actor
     plan: Plan = Plan(job_name(component, release, run_id), environment, **parts)
     created = start(cluster, template, plan)
     reporter.note(f"Job {plan.name} in {cluster.namespace} {'made' if created else 'is there already'}")
@@ -127,14 +127,14 @@ def _run(reporter: Reporter, component: str, place: dict[str, Any], parts: dict[
     try:
         ended = follow(cluster, plan.name, reporter, patience=place["patience"])
     except KeyboardInterrupt:
-        reporter.note(f"the Job goes on; to follow it: ORCHARD_RUN_ID={run_id} orchard job {component}")
+        reporter.note(f"the Job continues; to follow it: ORCHARD_RUN_ID={run_id} orchard job {component}")
         raise
     document |= {"seconds": ended.seconds, "pods": ended.pods}
     reporter.result(document, f"Job {plan.name} done in {ended.seconds:.0f} s")
 
 
-def _made_up() -> str:
-    """A run id of now: it sorts by time and no two are the same."""
+def _new_run_id() -> str:
+    """A run id that sorts by time and is unique."""
     import secrets
     from datetime import UTC, datetime
 
@@ -178,7 +178,7 @@ def keys(reporter: Reporter, *, bucket: str, owner: str | None, labels: tuple[st
         "airflow": lambda name: secrets.make_airflow(keeper, name),
         "database": lambda name: secrets.make_database(keeper, name),
     }
-    made = [found for what, make in makers.items() if (name := wanted[what]) for found in make(name)]
+    made = [secret for what, make in makers.items() if (name := wanted[what]) for secret in make(name)]
     reporter.result({"made": made}, f"made or changed: {', '.join(made)}" if made else "all keys were there already")
 
 
@@ -193,13 +193,13 @@ def bucket(reporter: Reporter, *, no_policy: bool, timeout: float) -> None:
     from orchard import settings
     from orchestration.cluster.bucket import prepare
 
-    found = settings.load()
-    found.require("store_url", "store_credentials_file")
-    with reporter.status(f"preparing {found.store_url}"):
-        created = prepare(found, forbid_deletes=not no_policy, timeout_s=timeout)
+    configured = settings.load()
+    configured.require("store_url", "store_credentials_file")
+    with reporter.status(f"preparing {configured.store_url}"):
+        created = prepare(configured, forbid_deletes=not no_policy, timeout_s=timeout)
     reporter.result(
-        {"bucket": found.store_url, "created": created, "deletes_forbidden": not no_policy},
-        f"{found.store_url} {'made' if created else 'was there'}; it keeps what is put into it",
+        {"bucket": configured.store_url, "created": created, "deletes_forbidden": not no_policy},
+        f"{configured.store_url} {'made' if created else 'was there'}; it keeps what is put into it",
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import socket
 import sys
@@ -21,14 +19,15 @@ from orchard.processes import Child
 from orchard.reporter import Reporter
 from orchard.signing import create_pair
 from orchard.store.embedded import EmbeddedStore, environment_of
-from orchestration.demo.photos import Source, find, unseen
+from orchard.store.ports import is_free, is_listening
+from orchestration.demo.photos import Source, find
 from orchestration.demo.steps import Steps
 from orchestration.demo.told import ending, measured
 from orchestration.demo.workspace import lay
+from orchestration.local.photo_steps import display_path, ingest, photo_paths, predict_unseen, step_environment
 
 __all__ = ["run"]
 
-MODEL = "fruits"
 SERVER_READY_SECONDS = 60.0
 
 
@@ -44,86 +43,57 @@ def run(reporter: Reporter, *, data: str | None, keep: bool, folder: Path) -> No
     source = find(data)
     workspace = folder / source.name
     lay(workspace, source)
-    click.echo(f"Orchard's loop on {source.title}, in {_short(workspace)}\n", err=True)
+    click.echo(f"Orchard's loop on {source.title}, in {display_path(workspace)}\n", err=True)
     with ExitStack() as stack:
         stack.enter_context(_terminable())
         begin = time.monotonic()
         store = stack.enter_context(EmbeddedStore(workspace / "store"))
         create_pair(store.directory / "keys")
         steps = Steps(workspace, _environment(store, workspace, source), workspace / "logs")
-        steps.tell("store", f"S3 at {store.environment['ORCHARD_STORE_ENDPOINT']}", time.monotonic() - begin)
+        steps.report("store", f"S3 at {store.environment['ORCHARD_STORE_ENDPOINT']}", time.monotonic() - begin)
         predictions = _loop(steps, stack, source)
         seconds = time.monotonic() - steps.started
         server = steps.environment["ORCHARD_SERVER_URL"]
         document = {"predictions": predictions, "seconds": round(seconds, 1), "workspace": str(workspace)}
         if keep:
             stack.enter_context(_program(steps, "sync"))
-        reporter.result(document, ending(workspace=_short(workspace), server=server, keep=keep, seconds=seconds))
+        reporter.result(document, ending(workspace=display_path(workspace), server=server, keep=keep, seconds=seconds))
         if keep:
             _stay(store)
 
 
 def _loop(steps: Steps, stack: ExitStack, source: Source) -> list[dict[str, Any]]:
-    paths = source.paths or (_drawn(steps),)
-    steps.verb("ingest", *map(str, paths), *(("--classes", ",".join(source.classes)) if source.classes else ()))
-    seconds = steps.command("dvc repro", [sys.executable, "-m", "dvc", "repro"])[1]
-    steps.tell("dvc repro", measured(steps.folder), seconds)
+    paths = photo_paths(steps, source)
+    ingest(steps, source, paths)
+    with steps.timed("dvc repro") as words:
+        steps.command("dvc repro", [sys.executable, "-m", "dvc", "repro"])
+        words.append(measured(steps.folder))
     port = steps.environment["ORCHARD_SERVER_URL"].rpartition(":")[2]
-    server = stack.enter_context(
-        _program(steps, "serve", "--port", port)
-    )  # it imports TensorFlow while the gate judges
+    server = stack.enter_context(_program(steps, "serve", "--port", port))  # it imports TensorFlow while the gate runs
     steps.verb("gate")
     steps.verb("publish")
     steps.verb("promote", "latest", "--why", "the demo's candidate passed the gate")
     _await_server(server, int(port))
     steps.verb("sync", "--once")
-    return [_predicted(steps, truth, archive, body) for truth, archive, body in unseen(source, paths)]
-
-
-def _drawn(steps: Steps) -> Path:
-    folder = steps.folder / "standin"  # the name that data/schema.yaml knows as turntable photos
-    steps.verb("standin", str(folder))
-    return folder
-
-
-def _predicted(steps: Steps, truth: str, archive: str, body: bytes) -> dict[str, Any]:
-    """Ask the server about one photo, by the verb, and tell both what it is and what was answered."""
-    path = steps.folder / "unseen" / f"{truth}-{archive}.jpg"
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(body)
-    output, seconds = steps.run("predict", str(path), "--json")
-    answer: dict[str, Any] = json.loads(output)["predictions"][0]
-    said = f"{answer['label']}, {100 * answer['probability']:.1f} %"
-    steps.tell("predict", f"{said} (a photo of {truth} from {archive} that training never saw)", seconds)
-    return {**answer, "truth": truth}
+    return list(predict_unseen(steps, source, paths))
 
 
 def _environment(store: EmbeddedStore, workspace: Path, source: Source) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("ORCHARD_")}
-    bin_folder = str(Path(sys.executable).parent)
     return {
-        **clean,
+        **step_environment(source),
         **environment_of(store.directory),
-        "PATH": bin_folder + os.pathsep + clean.get("PATH", ""),
-        "ORCHARD_DATASET": source.name,
-        "ORCHARD_MODEL": MODEL,
         "ORCHARD_SERVING_DIR": str(workspace / "serving"),
         "ORCHARD_SERVER_URL": f"http://127.0.0.1:{_port(8501)}",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
     }
 
 
 def _port(preferred: int) -> int:
     """The preferred port if it is free, else any that is."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OrchardError("no free port on 127.0.0.1", hint="something on this machine holds all of them")
+    if is_free(preferred):
+        return preferred
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _program(steps: Steps, name: str, *options: str) -> Child:
@@ -134,9 +104,8 @@ def _program(steps: Steps, name: str, *options: str) -> Child:
 def _await_server(server: Child, port: int) -> None:
     deadline = time.monotonic() + SERVER_READY_SECONDS
     while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if is_listening(port):
+            return
         if not server.running() or time.monotonic() > deadline:
             raise OrchardError(f"the model server did not start:\n{server.tail()}", hint=f"its log: {server.log}")
         time.sleep(0.05)
@@ -162,8 +131,3 @@ def _terminable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _short(path: Path) -> str:
-    """The path as the user would type it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

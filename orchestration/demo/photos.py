@@ -1,4 +1,4 @@
-"""Which photos the demo learns from, and which it asks about."""
+"""Which photos the demo trains on, and which it predicts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORKSHOP = (
 """The 16 classes of the workshop: a subset of the real photos that trains in half a minute."""
 
 FAVOURITE = "Banana"
-"""The class that the demo asks about, where there is one of it."""
+"""The class of the photo that is predicted, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Source:
 
     @property
     def known(self) -> bool:
-        """Whether these are the photos that the bars in params.yaml were set for."""
+        """Whether these are the photos that the thresholds in params.yaml were set for."""
         return self.name == "workshop"
 
 
@@ -76,13 +76,13 @@ def find(data: str | None) -> Source:
 def unseen(source: Source, paths: tuple[Path, ...]) -> Iterator[tuple[str, str, bytes]]:
     """Yield (class, where it is from, bytes) of one test photo of each path: photos that training never sees."""
     for path in paths:
-        found = _from_folder(path, source.classes) if path.is_dir() else _from_tar(path, source.classes)
-        if found is not None:
-            name, body = found
+        photo = _from_folder(path, source.classes) if path.is_dir() else _from_tar(path, source.classes)
+        if photo is not None:
+            name, body = photo
             yield name.parent.name, path.name.split(".")[0], body
 
 
-def _wanted(name: PurePosixPath, classes: tuple[str, ...]) -> bool:
+def _is_test_photo(name: PurePosixPath, classes: tuple[str, ...]) -> bool:
     parts = name.parts
     return (
         len(parts) >= 3
@@ -98,13 +98,13 @@ def _best(names: list[PurePosixPath]) -> PurePosixPath | None:
 
 def _from_folder(folder: Path, classes: tuple[str, ...]) -> tuple[PurePosixPath, bytes] | None:
     names = [PurePosixPath(path.relative_to(folder.parent)) for path in sorted(folder.rglob("*")) if path.is_file()]
-    best = _best([name for name in names if _wanted(name, classes)])
+    best = _best([name for name in names if _is_test_photo(name, classes)])
     return None if best is None else (best, (folder.parent / best).read_bytes())
 
 
 def _from_tar(path: Path, classes: tuple[str, ...]) -> tuple[PurePosixPath, bytes] | None:
     with tarfile.open(path) as archive:
         members = {PurePosixPath(member.name): member for member in archive if member.isfile()}
-        best = _best([name for name in members if _wanted(name, classes)])
+        best = _best([name for name in members if _is_test_photo(name, classes)])
         content = None if best is None else archive.extractfile(members[best])
         return None if best is None or content is None else (best, content.read())

@@ -1,4 +1,4 @@
-"""What the demo tells a person beside the verbs' own results."""
+"""What the demo prints beside the verbs' own results."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ __all__ = ["ending", "measured"]
 def measured(workspace: Path) -> str:
     """Sum up the evaluation that `dvc repro` left: the two numbers and the worst class."""
     slices = json.loads((workspace / "artifacts/evaluation/evaluation.json").read_text(encoding="utf-8"))["slices"]
-    parts = [f"{name} {100 * found['accuracy']:.2f} % of {found['n']}" for name, found in slices.items() if found["n"]]
+    parts = [
+        f"{name} {100 * result['accuracy']:.2f} % of {result['n']}" for name, result in slices.items() if result["n"]
+    ]
     worst = slices["all"]["worst"]
     return ", ".join(parts) + f"; worst class {worst['label']} {100 * worst['accuracy']:.1f} %"
 
 
 def ending(*, workspace: str, server: str, keep: bool, seconds: float) -> str:
-    """The last words: where to look and how to go on."""
+    """The closing text: where to look and what to do next."""
     lines = [
         "",
         f"From photos to a served prediction in {seconds:.0f} s. Look at:",
@@ -27,7 +29,7 @@ def ending(*, workspace: str, server: str, keep: bool, seconds: float) -> str:
         f"  the dataset's check               {workspace}/artifacts/validation/page.html",
         f"  the registry, served version      {workspace}/store, {workspace}/serving",
         "",
-        "Go on:",
+        "Next:",
     ]
     shell = f'  cd {workspace} && eval "$(orchard store env --dir store)"'
     if keep:
@@ -45,7 +47,7 @@ def ending(*, workspace: str, server: str, keep: bool, seconds: float) -> str:
     return "\n".join(
         [
             *lines,
-            "  make demo KEEP=1                    the same, and it stays up (it goes on from what is done)",
+            "  make demo KEEP=1                    the same, and it stays up (steps that are done are skipped)",
             "  make demo DATA=path                 your own photos: <split>/<class>/*.jpg, splits train and test",
             "  docs/tutorial.md                    each step by hand, on all 37 classes",
         ]

@@ -24,7 +24,7 @@ UNKNOWN_PHOTOS: dict[str, Any] = {
     "evaluate": {"baseline": False},
     "gate": {"accuracy": {"all": 0.7}, "photos": {"all": 20}, "drop": {"all": 0.02}},
 }
-"""And what differs for photos that the bars were not set for: few epochs of few photos, so low bars."""
+"""And what differs for photos that the thresholds were not set for: few epochs of few photos, so low thresholds."""
 
 
 def lay(folder: Path, source: Source) -> None:

@@ -111,7 +111,7 @@ def orchard(*arguments: str, cwd: Path = ROOT, **variables: str) -> str:
 
 def _missing() -> list[str]:
     missing = [name for name in ("docker", "kind", "kubectl", "helm") if shutil.which(name) is None]
-    if not missing and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode != 0:
+    if not missing and subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=60).returncode != 0:
         missing = ["Docker does not answer"]
     return missing
 

@@ -24,6 +24,7 @@ def doctor(*options: str, **variables: str) -> str:
         check=False,
         cwd=ROOT,
         env={**os.environ, **variables},
+        timeout=600,
     )
     findings = json.loads(done.stdout)["findings"]
     assert done.returncode == (1 if findings else 0), done.stderr

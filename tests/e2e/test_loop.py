@@ -35,6 +35,7 @@ def test_the_same_again_trains_nothing_and_rolls_nothing_out(deployed):
         text=True,
         check=False,
         cwd=ROOT,
+        timeout=600,
     )
 
     assert done.returncode == 0, done.stderr[-4000:]
@@ -45,7 +46,7 @@ def test_the_same_again_trains_nothing_and_rolls_nothing_out(deployed):
 
 
 def test_the_doctor_finds_nothing(deployed):
-    done = subprocess.run(command("doctor"), capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(command("doctor"), capture_output=True, text=True, check=False, cwd=ROOT, timeout=600)
 
     assert done.returncode == 0, done.stdout
 
@@ -56,6 +57,7 @@ def test_pods_that_break_the_restricted_standard_are_turned_away(place):
         capture_output=True,
         text=True,
         check=False,
+        timeout=600,
     )
 
     assert "violates PodSecurity" in done.stderr

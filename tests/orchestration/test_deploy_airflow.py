@@ -29,7 +29,7 @@ JSON = st.recursive(
 def release(api, tmp_path, monkeypatch):
     made = Release(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{made.folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_POLL_SECONDS", 0.01)
     monkeypatch.setattr(module, "_PATIENCE_SECONDS", 20.0)
     made.install_airflow(api)
     return made
@@ -221,4 +221,4 @@ def test_whatever_a_refusal_holds_is_a_text(body):
 
 @given(st.dictionaries(st.sampled_from(["event", "error_detail", "level"]), JSON))
 def test_whatever_a_line_of_a_log_holds_is_a_text(line):
-    assert isinstance(module._said(line), str)
+    assert isinstance(module._log_line(line), str)

@@ -35,7 +35,7 @@ def sync():
 def release(api, sync, seaweed_environment, tmp_path, monkeypatch):
     made = Release(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{made.folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(asking, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(asking, "_POLL_SECONDS", 0.01)
     monkeypatch.setattr(asking, "_PATIENCE_SECONDS", 20.0)
     made.install_airflow(api)
     made.install_store(seaweed_environment, create_pair(tmp_path / "keys"))

@@ -146,3 +146,30 @@ def test_killed_pull_is_finished_by_the_next(published, capsys):
 
     assert (code, pulled["digest"]) == (0, second["digest"])
     assert {path.name: path.read_bytes() for path in Path("data/own").iterdir()} == whole
+
+
+WITHOUT_DVC = """
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"dvc", "dvc_data", "dvc_objects", "dvc_s3"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from orchard.cli import main
+sys.exit(main(["pull", "--json"]))
+"""
+
+
+def test_pull_needs_no_dvc(published):
+    _, here, (_, second) = published
+
+    done = subprocess.run([sys.executable, "-c", WITHOUT_DVC], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["digest"] == second["digest"]
+    assert Path("data/own.dvc").read_text() == (here / "data/own.dvc").read_text()
+    whole = {path.name: path.read_bytes() for path in (here / "data/own").iterdir()}
+    assert {path.name: path.read_bytes() for path in Path("data/own").iterdir()} == whole
+    assert [path.name for path in Path("data").iterdir() if path.name.startswith(".")] == []

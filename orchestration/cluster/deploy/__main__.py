@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,13 @@ from orchard.cli import main as run_command
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
 from orchestration.cluster.deploy.place import Place
+from orchestration.local.photo_steps import display_path
 
 FOLDER = Path(".orchard/cluster")
 
 
 def _placed(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say where the release is, as one argument `place`."""
+    """Add the options that choose the release."""
     for name, default, what in (
         ("release", "orchard", "The Helm release."),
         ("namespace", "orchard", "Its namespace."),
@@ -41,7 +43,7 @@ def deploy() -> None:
 def up(
     reporter: Reporter, *, data: str | None, values: tuple[str, ...], no_build: bool, with_airflow: bool, **where: str
 ) -> None:
-    """Cluster if none, images, chart, photos, a training Job, the version live, a photo answered."""
+    """Cluster if there is none, images, chart, photos, a training Job, the version live, a photo predicted."""
     from orchestration.cluster.deploy.loop import deploy
 
     place = Place(**where)
@@ -53,16 +55,15 @@ def up(
 
 
 def _ending(photo: str, seconds: float, where: dict[str, str]) -> str:
-    path = Path(photo)
-    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    shown = display_path(Path(photo))
     more = "" if where["namespace"] == "orchard" else f" NAMESPACE={where['namespace']}"
     return "\n".join(
         (
             "",
-            f"On the cluster in {seconds:.0f} s. Go on:",
+            f"On the cluster in {seconds:.0f} s. Next:",
             f"  make predict PHOTO={shown}{more}",
-            f"  make port-forward{more}             then ask localhost:8501 (docs/calling.md)",
-            f"  make logs{more}                     what sync and the model server say; `make undeploy{more}` removes all",
+            f"  make port-forward{more}             then call localhost:8501 (docs/calling.md)",
+            f"  make logs{more}                     what sync and the model server log; `make undeploy{more}` removes all",
         )
     )
 
@@ -77,7 +78,8 @@ def down(reporter: Reporter, *, everything: bool, **where: str) -> None:
 
     place = Place(**where)
     if everything and place.context.startswith("kind-"):
-        run(["env", f"CLUSTER={place.context.removeprefix('kind-')}", str(CHECKOUT / "scripts/cluster"), "down"])
+        environment = {**os.environ, "CLUSTER": place.context.removeprefix("kind-")}
+        run([str(CHECKOUT / "scripts/cluster"), "down"], environment=environment)
         gone = [f"the cluster of {place.context}"]
     else:
         gone = remove(place)
@@ -87,9 +89,7 @@ def down(reporter: Reporter, *, everything: bool, **where: str) -> None:
 @verb(examples="make logs")
 @_placed
 def logs(reporter: Reporter, **where: str) -> None:
-    """Show what sync and the model server say, and go on until Ctrl-C."""
-    import os
-
+    """Show what sync and the model server log, until Ctrl-C."""
     place = Place(**where)
     selector = f"--selector=app.kubernetes.io/instance={place.release},app.kubernetes.io/component=serving"
     command = place.kubectl_command(
@@ -102,7 +102,7 @@ def logs(reporter: Reporter, **where: str) -> None:
 @click.option("--dir", "folder", type=click.Path(file_okay=False, path_type=Path), default=FOLDER / "evidence")
 @_placed
 def evidence(reporter: Reporter, *, folder: Path, **where: str) -> None:
-    """Write all that the cluster knows of the release into a folder."""
+    """Write all that the cluster knows about the release into a folder."""
     from orchestration.cluster.deploy.evidence import collect
 
     written = collect(Place(**where), folder)
@@ -158,16 +158,14 @@ def retrain(reporter: Reporter, *, run: str | None, **options: str | None) -> No
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO…")
 @_placed
 def predict(reporter: Reporter, *, photos: tuple[str, ...], **where: str) -> None:
-    """Ask the model server in the cluster what is on photos."""
-    import os
-
-    from orchard.cli.predict import predict as ask
+    """Predict photos with the model server in the cluster."""
+    from orchard.cli.predict import predict as predict_verb
     from orchestration.cluster.deploy.forwarding import forward
 
     place = Place(**where)
     with forward(place, f"service/{place.fullname}-serving", 8501) as url:
         os.environ["ORCHARD_SERVER_URL"] = url
-        ask.main([*photos, *(["--json"] if reporter.as_json else [])], standalone_mode=False)
+        predict_verb.main([*photos, *(["--json"] if reporter.as_json else [])], standalone_mode=False)
 
 
 @verb(examples="make doctor")
@@ -181,15 +179,15 @@ def predict(reporter: Reporter, *, photos: tuple[str, ...], **where: str) -> Non
 )
 @_placed
 def doctor(reporter: Reporter, *, registry_port: int, **where: str) -> None:
-    """Say what is wrong with the deployment, a sentence each, and what to do; exit code 1 if anything is."""
+    """List what is wrong with the deployment, and what to do; exit code 1 if anything is wrong."""
     from dataclasses import asdict
 
     from orchestration.cluster.deploy.doctor import examine
 
-    found = examine(Place(**where), registry_port)
-    text = "\n".join(f"- {item.wrong}\n  fix: {item.remedy}" for item in found) or "nothing is wrong that I can see"
-    reporter.result({"findings": [asdict(item) for item in found]}, text)
-    if found:
+    findings = examine(Place(**where), registry_port)
+    text = "\n".join(f"- {item.wrong}\n  fix: {item.remedy}" for item in findings) or "nothing wrong was found"
+    reporter.result({"findings": [asdict(item) for item in findings]}, text)
+    if findings:
         sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Airflow in the cluster, asked through its REST API over a forwarded port: runs begun, and followed to their end."""
+"""Airflow in the cluster, through its REST API over a forwarded port: runs are started, and followed to their end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OVER = ("success", "failed")
 
 _STEPS = ("success", "failed", "skipped", "upstream_failed", "removed")
 _PATIENCE_SECONDS = 300.0
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _SECONDS = 30.0
 
 
@@ -33,7 +33,7 @@ def password_command(place: Place) -> str:
 
 
 class Airflow:
-    """A release's Airflow. Each question finds its way anew when the pod that answered has gone.
+    """A release's Airflow. A request connects again when the pod that answered has gone.
 
     Args:
         place: the release, with ``airflow.enabled``.
@@ -41,16 +41,16 @@ class Airflow:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._way = ExitStack()
+        self._forwarding = ExitStack()
         self._url = ""
         self._token = ""
 
     def close(self) -> None:
         """Stop forwarding."""
-        self._way.close()
+        self._forwarding.close()
         self._url = ""
 
-    def ask(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def request(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Send a request to `/api/v2`, again for five minutes while nobody answers.
 
         Args:
@@ -65,16 +65,16 @@ class Airflow:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
-                return self._ask(method, path, document)
+                return self._request(method, path, document)
             except (requests.RequestException, ClusterUnready) as error:
                 self.close()
                 if time.monotonic() > deadline:
                     raise ClusterError(
-                        f"Airflow does not answer: {error}", hint="`make doctor` looks further"
+                        f"Airflow does not answer: {error}", hint="`make doctor` finds the reason"
                     ) from error
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_POLL_SECONDS)
 
-    def _ask(self, method: str, path: str, document: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _request(self, method: str, path: str, document: Mapping[str, Any] | None) -> dict[str, Any]:
         if not self._url:
             self._connect()
         reply = requests.request(
@@ -94,7 +94,9 @@ class Airflow:
     def _connect(self) -> None:
         secret = self.place.secret(f"{self.place.fullname}-airflow")
         try:
-            self._url = self._way.enter_context(forward(self.place, f"service/{self.place.fullname}-airflow", 8080))
+            self._url = self._forwarding.enter_context(
+                forward(self.place, f"service/{self.place.fullname}-airflow", 8080)
+            )
         except ClusterError as error:
             raise ClusterUnready(error.message) from error
         who = {"username": "admin", "password": secret["admin-password"].decode()}
@@ -104,7 +106,7 @@ class Airflow:
         self._token = str(reply.json()["access_token"])
 
     def address(self) -> tuple[str, str]:
-        """Return where it is reached now, and the token of whoever asks."""
+        """Return its current address and the access token."""
         self.health()
         return self._url, self._token
 
@@ -118,18 +120,18 @@ class Airflow:
             day: the date that it counts for, where that matters.
 
         Raises:
-            Refused: there is no such DAG, or the parameters are not what it takes.
+            Refused: there is no such DAG, or it does not accept the parameters.
         """
         document = {"dag_run_id": run, "logical_date": f"{day}T00:00:00Z" if day else None, "conf": dict(conf)}
         try:
-            self.ask("POST", f"/dags/{dag}/dagRuns", document)
+            self.request("POST", f"/dags/{dag}/dagRuns", document)
         except Refused as error:
             if error.status != requests.codes.conflict:
                 raise
         return run
 
     def backfill(self, dag: str, first: str, last: str) -> int:
-        """Make up for past days, one after the other, the oldest first; returns the backfill's id.
+        """Run for past days, one after the other, the oldest first; returns the backfill's id.
 
         Args:
             dag: whose.
@@ -144,43 +146,45 @@ class Airflow:
             "dag_run_conf": {},
             "reprocess_behavior": "none",
         }
-        return int(self.ask("POST", "/backfills", {**options, **days})["id"])
+        return int(self.request("POST", "/backfills", {**options, **days})["id"])
 
     def health(self) -> dict[str, Any]:
-        """Return how each part says that it is."""
-        return self.ask("GET", "/monitor/health")
+        """Return the health of each part."""
+        return self.request("GET", "/monitor/health")
 
     def run(self, dag: str, run: str) -> dict[str, Any]:
-        """Return a run as Airflow tells of it."""
-        return self.ask("GET", f"/dags/{dag}/dagRuns/{run}")
+        """Return a run's document."""
+        return self.request("GET", f"/dags/{dag}/dagRuns/{run}")
 
     def stop(self, dag: str, run: str) -> None:
-        """End a run as failed; what of it still runs is told to stop."""
-        self.ask("PATCH", f"/dags/{dag}/dagRuns/{run}?update_mask=state", {"state": "failed"})
+        """End a run as failed; Airflow stops its running tasks."""
+        self.request("PATCH", f"/dags/{dag}/dagRuns/{run}?update_mask=state", {"state": "failed"})
 
     def runs(self, dag: str) -> list[dict[str, Any]]:
         """Return the newest hundred runs of a DAG, the newest first."""
-        found: list[dict[str, Any]] = self.ask("GET", f"/dags/{dag}/dagRuns?order_by=-run_after&limit=100")["dag_runs"]
+        found: list[dict[str, Any]] = self.request("GET", f"/dags/{dag}/dagRuns?order_by=-run_after&limit=100")[
+            "dag_runs"
+        ]
         return found
 
     def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
         """Return the tasks of a run."""
-        found: list[dict[str, Any]] = self.ask("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        found: list[dict[str, Any]] = self.request("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return found
 
     def log(self, dag: str, run: str, task: str, attempt: int) -> list[str]:
-        """Return what a task's attempt said, line by line; what made it fail stands at the end of the line that says so."""
+        """Return the log of a task's attempt, line by line; the cause of a failure is at the end of its line."""
         path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}?full_content=true"
-        content = self.ask("GET", path).get("content", [])
-        return [_said(item) if isinstance(item, dict) else str(item) for item in content]
+        content = self.request("GET", path).get("content", [])
+        return [_log_line(item) if isinstance(item, dict) else str(item) for item in content]
 
 
 class ClusterUnready(ClusterError):
-    """Airflow does not answer yet, or no more."""
+    """Airflow does not answer, yet or any more."""
 
 
 class Refused(ClusterError):
-    """Airflow understood what was asked, and said no.
+    """Airflow understood the request and refused it.
 
     Args:
         message: what, and why.
@@ -211,33 +215,33 @@ def reach_airflow(place: Place) -> Iterator[Airflow]:
         airflow.close()
 
 
-def follow(airflow: Airflow, dag: str, run: str, on_change: Callable[[str, str, float], None]) -> dict[str, Any]:
+def follow(airflow: Airflow, dag: str, run: str, report: Callable[[str, str, float], None]) -> dict[str, Any]:
     """Follow a run to its end.
 
     Args:
         airflow: whose.
         dag: the DAG's id.
         run: the run's id.
-        on_change: called whenever a task is in another state, with the task, its state, and the seconds since it began.
+        report: called whenever a task is in another state, with the task, its state, and the seconds since it began.
 
     Returns:
-        The run, as Airflow tells of it; its state is one of `OVER`.
+        The run's document; its state is one of `OVER`.
     """
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     while True:
         found = airflow.run(dag, run)
         for task in sorted(airflow.tasks(dag, run), key=lambda item: str(item.get("start_date") or "~")):
             state = str(task["state"] or "waiting")
             shown = "running" if state in ("queued", "scheduled", "deferred") else state
-            if shown != told.get(task["task_id"]) and (shown != "waiting" or state in _STEPS):
-                on_change(task["task_id"], shown, float(task.get("duration") or 0.0))
-                told[task["task_id"]] = shown
+            if shown != reported.get(task["task_id"]) and (shown != "waiting" or state in _STEPS):
+                report(task["task_id"], shown, float(task.get("duration") or 0.0))
+                reported[task["task_id"]] = shown
         if found["state"] in OVER:
             return found
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
-def _said(line: Mapping[str, Any]) -> str:
+def _log_line(line: Mapping[str, Any]) -> str:
     details = line.get("error_detail")
     causes = (
         [str(item.get("exc_value", "")) for item in details if isinstance(item, dict)]

@@ -1,4 +1,4 @@
-"""Looks for what is wrong with a deployment, from the machine to the model: one sentence each, and what to do."""
+"""Finds what is wrong with a deployment, from the machine to the model: one sentence each, and what to do."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class Finding:
 
 
 def examine(place: Place, registry_port: int = 5001) -> list[Finding]:
-    """Look in the order in which one thing needs another; what hides all that comes after it ends the search.
+    """Check in the order in which one thing needs another; a fault that hides all later ones ends the search.
 
     Args:
         place: where the release should be.
         registry_port: of this machine, where the registry should listen.
     """
-    for look in (_machine, _cluster):
-        if found := list(look(place)):
-            return found
-    found = list(_registry(registry_port)) if place.context.startswith("kind-") else []
+    for check in (_machine, _cluster):
+        if findings := list(check(place)):
+            return findings
+    findings = list(_registry(registry_port)) if place.context.startswith("kind-") else []
     if missing := list(_release(place)):
-        return [*found, *missing]
+        return [*findings, *missing]
     secrets = list(_secrets(place))
-    return [*found, *secrets, *_pods(place), *_jobs(place), *([] if secrets else _sync(place))]
+    return [*findings, *secrets, *_pods(place), *_jobs(place), *([] if secrets else _sync(place))]
 
 
 def _machine(place: Place) -> Iterator[Finding]:
@@ -49,7 +49,7 @@ def _machine(place: Place) -> Iterator[Finding]:
     for program in PROGRAMS if kind else PROGRAMS[2:]:
         if shutil.which(program) is None:
             yield Finding(f"{program} is not on the PATH.", f"install {program}, then run this again")
-    if kind and shutil.which("docker") is not None and not _works("docker", "info"):
+    if kind and shutil.which("docker") is not None and not _succeeds("docker", "info"):
         yield Finding(
             "Docker is stopped, or you may not use it.",
             "start it: systemctl start docker; `docker info` says more",
@@ -65,7 +65,7 @@ def _cluster(place: Place) -> Iterator[Finding]:
             f"the kubeconfig has no context {place.context}.",
             f"kind export kubeconfig --name {name}" if place.context.startswith("kind-") else "name another: CONTEXT=…",
         )
-    elif not _works("kubectl", "--context", place.context, "--request-timeout=5s", "get", "--raw", "/readyz"):
+    elif not _succeeds("kubectl", "--context", place.context, "--request-timeout=5s", "get", "--raw", "/readyz"):
         yield Finding(
             f"the cluster of {place.context} does not answer.",
             "scripts/cluster up starts it" if place.context.startswith("kind-") else "kubectl cluster-info says more",
@@ -82,7 +82,7 @@ def _registry(port: int) -> Iterator[Finding]:
             f"stop what listens there (ss -ltnp 'sport = :{port}' names it), or REGISTRY_PORT=5002",
         )
     elif not published:
-        yield Finding(f"the registry {REGISTRY} does not run.", "scripts/cluster up starts it")
+        yield Finding(f"the registry {REGISTRY} is not running.", "scripts/cluster up starts it")
 
 
 def _listens(port: int) -> bool:
@@ -91,7 +91,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _works(*command: str) -> bool:
+def _succeeds(*command: str) -> bool:
     try:
         run(command, seconds=20)
     except ClusterError:
@@ -118,12 +118,12 @@ def _release(place: Place) -> Iterator[Finding]:
 
 def _secrets(place: Place) -> Iterator[Finding]:
     """Secrets that pods mount and that are not there, or lack a key."""
-    told = set()
+    checked = set()
     for item in place.get("deployments,statefulsets,podtemplates"):
         spec = (item.get("template") or item["spec"]["template"])["spec"]
         for volume in spec.get("volumes", []):
-            if "secret" in volume and volume["secret"]["secretName"] not in told:
-                told.add(volume["secret"]["secretName"])
+            if "secret" in volume and volume["secret"]["secretName"] not in checked:
+                checked.add(volume["secret"]["secretName"])
                 yield from _secret(place, volume["secret"])
 
 
@@ -151,7 +151,8 @@ def _pods(place: Place) -> Iterator[Finding]:
         for condition in state.get("conditions", []):
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 yield Finding(
-                    f"{name} finds no node: {condition.get('message', '')}", "make room, or lower its resource requests"
+                    f"{name} fits on no node: {condition.get('message', '')}",
+                    "make room, or lower its resource requests",
                 )
         for item in (*state.get("initContainerStatuses", []), *state.get("containerStatuses", [])):
             yield from _container(place, name, item)
@@ -161,26 +162,27 @@ def _container(place: Place, pod: str, item: dict[str, Any]) -> Iterator[Finding
     waiting = item["state"].get("waiting", {})
     reason, before = waiting.get("reason", ""), item.get("lastState", {}).get("terminated", {})
     if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName"):
-        yield Finding(f"{pod} cannot have the image {item['image']}.", "make deploy builds and pushes it")
+        yield Finding(f"{pod} cannot pull the image {item['image']}.", "make deploy builds and pushes it")
     elif reason in ("CreateContainerConfigError", "CreateContainerError"):
-        yield Finding(f"{pod}, {item['name']}: {waiting.get('message', reason)}", "make deploy, or put that right")
+        yield Finding(f"{pod}, {item['name']}: {waiting.get('message', reason)}", "make deploy, or correct it")
     elif before.get("reason") == "OOMKilled":
         yield Finding(
             f"{pod}, {item['name']} was killed for memory.", "raise its memory limit (values.yaml, resources)"
         )
     elif reason == "CrashLoopBackOff":
-        said = _last_words(place, pod, item["name"])
+        last = _last_line(place, pod, item["name"])
         yield Finding(
-            f"{pod}, {item['name']} ends again and again (code {before.get('exitCode')}): {said}", "put that right"
+            f"{pod}, {item['name']} ends again and again (code {before.get('exitCode')}): {last}",
+            "correct that, then make deploy",
         )
 
 
-def _last_words(place: Place, pod: str, container: str) -> str:
+def _last_line(place: Place, pod: str, container: str) -> str:
     try:
         lines = place.kubectl("logs", pod, "-c", container, "--previous", "--tail=5").strip().splitlines()
     except ClusterError:
         lines = []
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it wrote nothing"
 
 
 def _jobs(place: Place) -> Iterator[Finding]:
@@ -195,19 +197,19 @@ def _jobs(place: Place) -> Iterator[Finding]:
 
 
 def _sync(place: Place) -> Iterator[Finding]:
-    """What the model server's pods say themselves: the store's keys, bucket and address, signatures, versions."""
-    said = set()
+    """What the model server's pods report: the store's keys, bucket and address, signatures, versions."""
+    reported = set()
     for pod in place.serving_pods():
         try:
-            told: dict[str, Any] = status(place, pod)
+            document: dict[str, Any] = status(place, pod)
         except ClusterError as error:
             yield Finding(f"{pod}: {error.message}", f"kubectl -n {place.namespace} describe pod {pod}")
             continue
-        for where, problem in told["problems"].items():
-            if str(problem) not in said:
-                said.add(str(problem))
-                yield Finding(f"{pod}, {where}: {problem}", _advice(str(problem), told["store"]["name"]))
-        for refusal in told["refused"]:
+        for where, problem in document["problems"].items():
+            if str(problem) not in reported:
+                reported.add(str(problem))
+                yield Finding(f"{pod}, {where}: {problem}", _advice(str(problem), document["store"]["name"]))
+        for refusal in document["refused"]:
             yield Finding(
                 f"{pod} refused version {refusal['version']}: {refusal['reason']}", "publish a sound one, or roll back"
             )
@@ -218,7 +220,7 @@ def _advice(problem: str, store: str) -> str:
     if "nothing was ever promoted" in words:
         return "make deploy trains a version and promotes it"
     if "no model server answers" in words:
-        return "the engine is starting, or ends: make logs"
+        return "the model server is starting or has ended: make logs"
     if "bucket" in words:
         return f"is the bucket there, and its name right? {store}; helm upgrade makes it where the chart may"
     if any(
@@ -226,7 +228,7 @@ def _advice(problem: str, store: str) -> str:
     ):
         return f"is the bucket there and its name right ({store}), and is the key in the Secret of `sync` one that the store knows?"
     if "signature" in words or "trusted" in words or "signed" in words:
-        return "who signed that is not believed: is signing.existingSecret the right one?"
+        return "the signer is not trusted: is signing.existingSecret the right one?"
     if any(word in words for word in ("answer", "connect", "unavailable", "resolve", "timed out")):
         return f"is the store up, and its address right? {store} (objectStore.endpoint)"
-    return "docs/operating.md has every state"
+    return "docs/operating.md lists every state"

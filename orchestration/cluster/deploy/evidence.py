@@ -1,4 +1,4 @@
-"""All that a cluster knows of a release, into one folder, for whoever has to find out later."""
+"""All that a cluster knows about a release, in one folder, for a later analysis."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _LINES = "--tail=2000"
 
 
 def collect(place: Place, folder: Path) -> list[Path]:
-    """Write objects, events, logs (those of containers that ended too) and what every `sync` tells; no Secret's content.
+    """Write objects, events, logs (those of containers that ended too) and the status of every `sync`; no Secret's content.
 
-    What cannot be had leaves its error instead. Returns the files that were written.
+    What cannot be read leaves its error instead. Returns the files that were written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return [_write(folder / name, read) for name, read in _sources(place)]

@@ -65,22 +65,22 @@ def _forwarding(place: Place, target: str, port: int, local: int) -> Iterator[tu
 def _await(child: Child, target: str) -> int:
     deadline = time.monotonic() + _SECONDS
     while True:
-        said = child.tail()
-        if found := _BEGUN.search(said):
-            return int(found[1])
-        if "address already in use" in said:
+        log = child.tail()
+        if match := _BEGUN.search(log):
+            return int(match[1])
+        if "address already in use" in log:
             raise ClusterError(
                 "that port of this machine is in use", hint="choose another: make port-forward PORT=9501"
             )
         if not child.running() or time.monotonic() > deadline:
             raise ClusterError(
-                f"no way to {target}: {said or 'kubectl said nothing'}", hint="`make doctor` looks further"
+                f"no way to {target}: {log or 'kubectl wrote nothing'}", hint="`make doctor` finds the reason"
             )
         time.sleep(0.02)
 
 
 def status(place: Place, pod: str) -> dict[str, Any]:
-    """Return what the `sync` of a pod tells of itself.
+    """Return the status document of a pod's `sync`.
 
     Raises:
         ClusterError: it does not answer.

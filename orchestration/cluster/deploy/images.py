@@ -44,7 +44,7 @@ def _inspect(image: str, form: str) -> str:
 
 
 def _digest(image: str, registry: str) -> str:
-    """The image by its digest, if the registry has it; else nothing."""
+    """The image by its digest if the registry has it, else an empty text."""
     name = image.rpartition(":")[0]
     for line in _inspect(image, '{{join .RepoDigests "\\n"}}').splitlines():
         found, _, digest = line.partition("@")

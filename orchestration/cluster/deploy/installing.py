@@ -76,7 +76,7 @@ def make_namespace(place: Place) -> None:
 
 
 def _refresh(place: Place) -> None:
-    """Start the store anew if what its keys may do has changed since it began: it reads that only then."""
+    """Restart the store if the rights of its keys have changed since it began: it reads them only then."""
     (secret,) = place.get("secret", f"{place.fullname}-store-server", "--show-managed-fields")
     changed = max(str(item.get("time", "")) for item in secret["metadata"]["managedFields"])
     (pod,) = place.get("pod", f"{place.fullname}-store-0")

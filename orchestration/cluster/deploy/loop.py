@@ -1,15 +1,10 @@
-"""The order of a deployment: cluster, images, chart, photos, a training Job, the version live, a photo answered."""
+"""The order of a deployment: cluster, images, chart, photos, a training Job, the version live, a photo predicted."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,62 +13,32 @@ from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy import images
 from orchestration.cluster.deploy.forwarding import forward, status
 from orchestration.cluster.deploy.installing import install
-from orchestration.cluster.deploy.place import CHECKOUT, Place
+from orchestration.cluster.deploy.place import CHECKOUT, Place, run
 from orchestration.cluster.deploy.store import reach
-from orchestration.demo.photos import Source, find, unseen
+from orchestration.demo.photos import find
 from orchestration.demo.steps import Steps
 from orchestration.demo.workspace import lay
+from orchestration.local.photo_steps import CHANNEL, MODEL, ingest, photo_paths, predict_unseen, step_environment
 
-__all__ = ["Deployed", "await_live", "deploy"]
+__all__ = ["CHANNEL", "Deployed", "await_live", "deploy"]
 
-MODEL = "fruits"
-CHANNEL = "stable"
 LIVE_SECONDS = 600.0
+SCRIPT_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What came of it.
+    """The result of a deployment.
 
     Attributes:
         version: the one that is live.
-        predictions: an answer for each photo that was asked about, with the truth and the photo's path.
+        predictions: one for each photo, with the true class and the photo's path.
         seconds: by step, in order.
     """
 
     version: int
     predictions: list[dict[str, Any]]
     seconds: dict[str, float]
-
-
-class _Timed(Steps):
-    """Steps that keep their times."""
-
-    def __init__(self, folder: Path, environment: dict[str, str], logs: Path) -> None:
-        super().__init__(folder, environment, logs, again="make deploy")
-        self.seconds: dict[str, float] = {}
-
-    def tell(self, name: str, text: str, seconds: float) -> None:
-        """Print one step's line and keep its time."""
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 1)
-        super().tell(name, text, seconds)
-
-    @contextmanager
-    def using(self, variables: Mapping[str, str]) -> Iterator[None]:
-        """Run the steps of the context with more variables."""
-        before = self.environment
-        self.environment = {**before, **variables}
-        try:
-            yield
-        finally:
-            self.environment = before
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[list[str]]:
-        """Time what is done in the context, and tell of it with the words that were put into the list."""
-        begin, said = time.monotonic(), list[str]()
-        yield said
-        self.tell(name, ", ".join(said), time.monotonic() - begin)
 
 
 def deploy(
@@ -85,7 +50,7 @@ def deploy(
     build: bool = True,
     airflow: bool = False,
 ) -> Deployed:
-    """Bring the loop onto the kind cluster and ask it about photos; what is done already is not done again.
+    """Bring the loop onto the kind cluster and predict photos with it; steps that are done are not repeated.
 
     Args:
         place: the release; its context is that of a kind cluster, made if there is none.
@@ -101,11 +66,11 @@ def deploy(
     source = find(data)
     workspace = folder / source.name
     lay(workspace, source)
-    steps = _Timed(workspace, _environment(source), workspace / "logs")
-    with steps.timed("cluster") as said:
+    steps = Steps(workspace, step_environment(source), workspace / "logs", again="make deploy")
+    with steps.timed("cluster") as words:
         registry = _script(steps, "cluster", "up", CLUSTER=place.context.removeprefix("kind-"))
-        said.append(f"{place.context}, its registry at {registry}")
-    with steps.timed("images") as said:
+        words.append(f"{place.context}, its registry at {registry}")
+    with steps.timed("images") as words:
         programs = ("training", "serving", *(("airflow",) if airflow else ()))
         if build:
             _script(steps, "images", "--push", registry, *programs)
@@ -113,59 +78,31 @@ def deploy(
             _script(steps, "cluster", "bring", "POSTGRES_IMAGE", CLUSTER=place.context.removeprefix("kind-"))
             values = (*values, "--set", "airflow.enabled=true", "--set", f"dataset={source.name}")
         references = images.references(registry, airflow=airflow)
-        said.append(f"{', '.join(programs)} in {registry}")
-    with steps.timed("chart") as said:
-        said.append(install(place, references, values))
-    paths = source.paths or (_drawn(steps),)
-    _ingest(steps, place, source, paths)
-    with steps.timed("job train") as said:
-        said.append(_train(steps, place, references["training"]))
-    with steps.timed("live") as said:
+        words.append(f"{', '.join(programs)} in {registry}")
+    with steps.timed("chart") as words:
+        words.append(install(place, references, values))
+    paths = photo_paths(steps, source)
+    with reach(place, "ingest") as variables, steps.using(variables):
+        ingest(steps, source, paths)
+    with steps.timed("job train") as words:
+        words.append(_train(steps, place, references["training"]))
+    with steps.timed("live") as words:
         version = await_live(place, _promoted(steps, place))
-        said.append(f"version {version} of {MODEL} in {' '.join(place.serving_pods())}")
-    return Deployed(version, list(_asked(steps, place, source, paths)), steps.seconds)
-
-
-def _environment(source: Source) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHARD_", "AWS_"))}
-    here = str(Path(sys.executable).parent)
-    return {
-        **clean,
-        "PATH": here + os.pathsep + clean.get("PATH", ""),
-        "ORCHARD_DATASET": source.name,
-        "ORCHARD_MODEL": MODEL,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
+        words.append(f"version {version} of {MODEL} in {' '.join(place.serving_pods())}")
+    with forward(place, f"service/{place.fullname}-serving", 8501) as url, steps.using({"ORCHARD_SERVER_URL": url}):
+        predictions = list(predict_unseen(steps, source, paths, "--label", CHANNEL))
+    return Deployed(version, predictions, steps.seconds)
 
 
 def _script(steps: Steps, name: str, *arguments: str, **variables: str) -> str:
-    """Run a script of scripts/; returns its last line of output, shows what it says on stderr."""
-    done = subprocess.run(  # noqa: S603  our own script
-        [str(CHECKOUT / "scripts" / name), *arguments],
-        env={**steps.environment, **variables},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-        cwd=CHECKOUT,
-    )
-    if done.returncode != 0:
-        raise ClusterError(f"scripts/{name} {' '.join(arguments)} failed", hint="its own words stand above")
-    return (done.stdout.strip().splitlines() or [""])[-1]
+    """Run a script of scripts/; returns the last line of its output, its standard error is shown."""
+    command = [str(CHECKOUT / "scripts" / name), *arguments]
+    environment = {**steps.environment, **variables}
+    output = run(command, environment=environment, seconds=SCRIPT_SECONDS, show_errors=True)
+    return (output.strip().splitlines() or [""])[-1]
 
 
-def _drawn(steps: Steps) -> Path:
-    folder = steps.folder / "standin"  # the name that data/schema.yaml knows as turntable photos
-    if not folder.exists():
-        steps.verb("standin", str(folder))
-    return folder
-
-
-def _ingest(steps: _Timed, place: Place, source: Source, paths: tuple[Path, ...]) -> None:
-    with reach(place, "ingest") as found, steps.using(found):
-        steps.verb("ingest", *map(str, paths), *(("--classes", ",".join(source.classes)) if source.classes else ()))
-
-
-def _train(steps: _Timed, place: Place, image: str) -> str:
+def _train(steps: Steps, place: Place, image: str) -> str:
     """Run the Job, unless the same photos were trained with the same parameters by the same image; returns its result."""
     index = steps.folder / "data" / steps.environment["ORCHARD_DATASET"] / "index.json"
     parts = (index.read_bytes(), (steps.folder / "params.yaml").read_bytes(), image.encode())
@@ -179,56 +116,42 @@ def _train(steps: _Timed, place: Place, image: str) -> str:
     return output.strip().splitlines()[-1]
 
 
-def _promoted(steps: _Timed, place: Place) -> int:
-    """The version that the channel means, by what the registry says."""
-    with reach(place, "sync") as found, steps.using(found):
+def _promoted(steps: Steps, place: Place) -> int:
+    """The version that the channel points to, by the registry's history."""
+    with reach(place, "sync") as variables, steps.using(variables):
         output, _ = steps.run("history", "--json")
     entries = [item for item in json.loads(output)["history"] if item["channel"] == CHANNEL]
     if not entries:
-        raise ClusterError(f"the training Job ended well and {CHANNEL} means no version", hint="orchard history")
+        raise ClusterError(f"the training Job succeeded, but {CHANNEL} points to no version", hint="orchard history")
     return int(max(entries, key=lambda item: int(item["generation"]))["version"])
 
 
 def await_live(place: Place, version: int, seconds: float = LIVE_SECONDS) -> int:
-    """Wait until every pod of the model server says that it serves this version on the channel.
+    """Wait until every pod of the model server reports that it serves this version on the channel.
 
     Raises:
-        ClusterError: it did not come to that in time; the message holds what `sync` says.
+        ClusterError: not in time; the message holds what each `sync` reports.
     """
     deadline = time.monotonic() + seconds
     while True:
-        told = {pod: _told(place, pod) for pod in place.serving_pods()}
-        if told and all(found == version for found in told.values()):
+        served = {pod: _served(place, pod) for pod in place.serving_pods()}
+        if served and all(found == version for found in served.values()):
             return version
         if time.monotonic() > deadline:
             raise ClusterError(
-                f"version {version} is not live after {seconds:.0f} s: {told}",
-                hint="`make doctor` looks for the reason, `make evidence` keeps all that is known",
+                f"version {version} is not live after {seconds:.0f} s: {served}",
+                hint="`make doctor` finds the reason, `make evidence` keeps all that is known",
             )
         time.sleep(0.5)
 
 
-def _told(place: Place, pod: str) -> int | str:
-    """The version that a pod serves on the channel, or why none."""
+def _served(place: Place, pod: str) -> int | str:
+    """The version that a pod serves on the channel, or why it serves none."""
     try:
-        found: dict[str, Any] = status(place, pod)
+        document: dict[str, Any] = status(place, pod)
     except ClusterError as error:
         return error.message
-    channel = found["channels"].get(CHANNEL, {})
-    if found["ready"] and channel.get("live"):
+    channel = document["channels"].get(CHANNEL, {})
+    if document["ready"] and channel.get("live"):
         return int(channel["served"])
-    return "; ".join(map(str, found["problems"].values())) or "not ready"
-
-
-def _asked(steps: _Timed, place: Place, source: Source, paths: tuple[Path, ...]) -> Iterator[dict[str, Any]]:
-    """Ask about photos that training never saw, through a forwarded port."""
-    with forward(place, f"service/{place.fullname}-serving", 8501) as url, steps.using({"ORCHARD_SERVER_URL": url}):
-        for truth, archive, body in unseen(source, paths):
-            photo = steps.folder / "unseen" / f"{truth}-{archive}.jpg"
-            photo.parent.mkdir(exist_ok=True)
-            photo.write_bytes(body)
-            output, seconds = steps.run("predict", str(photo), "--channel", CHANNEL, "--json")
-            answer: dict[str, Any] = json.loads(output)["predictions"][0]
-            said = f"{answer['label']}, {100 * answer['probability']:.1f} %"
-            steps.tell("predict", f"{said} (a photo of {truth} from {archive} that training never saw)", seconds)
-            yield {**answer, "truth": truth, "path": str(photo)}
+    return "; ".join(map(str, document["problems"].values())) or "not ready"

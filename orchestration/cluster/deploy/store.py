@@ -17,7 +17,7 @@ __all__ = ["reach"]
 
 @contextmanager
 def reach(place: Place, identity: str) -> Iterator[dict[str, str]]:
-    """Forward a port to the store and lay an identity's keys into a folder that goes when the context ends.
+    """Forward a port to the store and write an identity's keys into a folder that is deleted when the context ends.
 
     Args:
         place: the release.
@@ -37,12 +37,12 @@ def reach(place: Place, identity: str) -> Iterator[dict[str, str]]:
     if identity == "publisher":
         files["ORCHARD_SIGNING_KEY_FILE"] = signing["signing-key.pem"]
     with tempfile.TemporaryDirectory() as folder, forward(place, f"service/{place.fullname}-store", 8333) as url:
-        found = {"ORCHARD_STORE_URL": _bucket(place), "ORCHARD_STORE_ENDPOINT": url}
+        variables = {"ORCHARD_STORE_URL": _bucket(place), "ORCHARD_STORE_ENDPOINT": url}
         for name, body in files.items():
             path = Path(folder, name.lower())
             atomic_write(path, body, mode=0o600)
-            found[name] = str(path)
-        yield found
+            variables[name] = str(path)
+        yield variables
 
 
 def _bucket(place: Place) -> str:

@@ -153,7 +153,7 @@ def loop(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lo
         due = _installed()
         with reach_airflow(AIRFLOW) as airflow:
             photos = photo_folder.lay(tmp_path_factory.mktemp("airflow") / "photos")
-            until(lambda: len(airflow.ask("GET", "/dags")["dags"]) == 4, 300, "Airflow knows its DAGs")
+            until(lambda: len(airflow.request("GET", "/dags")["dags"]) == 4, 300, "Airflow knows its DAGs")
             yield Loop(AIRFLOW, airflow, photos, due)
     finally:
         if os.environ.get("E2E_KEEP") != "1":

@@ -28,7 +28,7 @@ def test_all_parts_are_there_and_idle_they_cost_little(loop):
     assert {name: part["status"] for name, part in health.items()} == dict.fromkeys(
         ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
     )
-    assert loop.airflow.ask("GET", "/importErrors")["total_entries"] == 0
+    assert loop.airflow.request("GET", "/importErrors")["total_entries"] == 0
     deployed = {item["metadata"]["name"] for item in loop.place.get("deployments")}
     assert {f"{loop.place.fullname}-airflow-{part}" for part in PARTS} <= deployed
 

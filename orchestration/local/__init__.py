@@ -1,0 +1,1 @@
+"""What runs on one machine, for the demo and for a deployment alike."""

@@ -1,0 +1,69 @@
+"""The steps that the demo and a deployment share: draw and ingest sample photos, predict photos that training never saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from orchestration.demo.photos import Source, unseen
+from orchestration.demo.steps import Steps
+
+__all__ = ["CHANNEL", "MODEL", "display_path", "ingest", "photo_paths", "predict_unseen", "step_environment"]
+
+MODEL = "fruits"
+CHANNEL = "stable"
+
+
+def step_environment(source: Source) -> dict[str, str]:
+    """Return the environment of the steps: ours, without settings that name another store, model or dataset."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHARD_", "AWS_"))}
+    return {
+        **kept,
+        "PATH": str(Path(sys.executable).parent) + os.pathsep + kept.get("PATH", ""),
+        "ORCHARD_DATASET": source.name,
+        "ORCHARD_MODEL": MODEL,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+
+
+def photo_paths(steps: Steps, source: Source) -> tuple[Path, ...]:
+    """Return the photos to ingest; draws them first if the source has none."""
+    if source.paths:
+        return source.paths
+    folder = steps.folder / "standin"  # the name that data/schema.yaml knows as turntable photos
+    steps.verb("standin", str(folder))
+    return (folder,)
+
+
+def ingest(steps: Steps, source: Source, paths: tuple[Path, ...]) -> None:
+    """Ingest the photos, of the source's classes only."""
+    steps.verb("ingest", *map(str, paths), *(("--classes", ",".join(source.classes)) if source.classes else ()))
+
+
+def predict_unseen(steps: Steps, source: Source, paths: tuple[Path, ...], *options: str) -> Iterator[dict[str, Any]]:
+    """Predict one test photo of each path; yields the prediction with the true class and the photo's path.
+
+    Args:
+        steps: run the verb `predict`; their environment names the server.
+        source: the photos' source.
+        paths: what was ingested.
+        options: of `predict`.
+    """
+    for truth, archive, body in unseen(source, paths):
+        photo = steps.folder / "unseen" / f"{truth}-{archive}.jpg"
+        photo.parent.mkdir(exist_ok=True)
+        photo.write_bytes(body)
+        output, seconds = steps.run("predict", str(photo), *options, "--json")
+        prediction: dict[str, Any] = json.loads(output)["predictions"][0]
+        result = f"{prediction['label']}, {100 * prediction['probability']:.1f} %"
+        steps.report("predict", f"{result} (a photo of {truth} from {archive} that training never saw)", seconds)
+        yield {**prediction, "truth": truth, "path": str(photo)}
+
+
+def display_path(path: Path) -> str:
+    """Return the path as the user would type it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
