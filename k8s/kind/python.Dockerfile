@@ -1,7 +1,9 @@
-# A stand-in for PYTHON_IMAGE where it cannot be pulled: Python 3.13 from the packages of Debian 13. `scripts/images` builds it.
+# A stand-in for PYTHON_IMAGE where it cannot be pulled: Python 3.13 from the packages of Debian 13.
+# `scripts/images` builds it.
 ARG DEBIAN_IMAGE
 FROM ${DEBIAN_IMAGE}
 # The base may be Debian 12: its sources become those of Debian 13, and what Python needs is upgraded.
+# hadolint ignore=DL3008
 RUN sed -i 's/bookworm/trixie/g' /etc/apt/sources.list.d/debian.sources \
     && apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
