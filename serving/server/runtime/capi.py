@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from orchard.errors import MissingExtra
+from orchard.errors import MissingExtra, install_hint
 
 __all__ = ["CApi", "Output", "RunError", "open_library"]
 
@@ -154,5 +154,5 @@ def open_library() -> CApi:
     except (OSError, AttributeError) as error:
         raise MissingExtra(
             f"`orchard serve` needs TensorFlow's C libraries: {error}",
-            hint="install the program: pip install 'orchard[serving]', or `make setup` in a checkout",
+            hint=install_hint("serving"),
         ) from error
