@@ -157,4 +157,4 @@ lock: setup ## write the hash-locked requirement files anew
 
 .PHONY: clean
 clean: ## remove what the demo and the pipeline made here (the environment stays)
-	@rm -rf .orchard artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis build orchard.egg-info
+	@rm -rf .orchard artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -24,6 +24,7 @@ Exit codes 2 (wrong command line) and 130 (interrupted) are the shell's usual on
 from __future__ import annotations
 
 __all__ = [
+    "DISTRIBUTION",
     "ConflictError",
     "DataError",
     "GateRefused",
@@ -39,7 +40,16 @@ __all__ = [
     "StoreDenied",
     "StoreError",
     "StoreUnavailable",
+    "install_hint",
 ]
+
+DISTRIBUTION = "orchard-loop"
+"""The name on the package index: `orchard` is somebody else's there."""
+
+
+def install_hint(extra: str) -> str:
+    """Return how the program of an extra is installed."""
+    return f"install the program: pip install '{DISTRIBUTION}[{extra}]', or `make setup` in a checkout"
 
 
 class OrchardError(Exception):

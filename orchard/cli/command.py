@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from orchard import __version__
-from orchard.errors import MissingExtra, OrchardError
+from orchard.errors import MissingExtra, OrchardError, install_hint
 from orchard.reporter import wants_colour
 
 __all__ = ["main"]
@@ -104,7 +104,7 @@ def _missing(error: ModuleNotFoundError, args: list[str]) -> MissingExtra:
     extra = getattr(point.load(), "extra", None) if point else None
     return MissingExtra(
         f"`orchard {verb}` needs the Python package {error.name!r}, which is not installed",
-        hint=f"install the program: pip install 'orchard[{extra or 'training'}]', or `make setup` in a checkout",
+        hint=install_hint(extra or "training"),
     )
 
 

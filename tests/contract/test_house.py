@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -92,7 +93,15 @@ def test_no_module_is_named_after_nothing():
 
 def test_no_package_index_or_machine_path_is_named():
     code = "from pip._internal.models.index import PyPI; print(PyPI.netloc, PyPI.file_storage_domain)"
-    listed = subprocess.run([ROOT / ".tools/bin/python", "-c", code], check=True, capture_output=True, text=True).stdout
+    pips = [
+        *ROOT.glob(".tools/lib/python*/site-packages"),
+        *ROOT.glob(".tools/debian/usr/share/python-wheels/pip-*.whl"),
+    ]
+    python, environment = (
+        Path(sys.base_prefix) / "bin/python3",
+        os.environ | {"PYTHONPATH": os.pathsep.join(map(str, pips))},
+    )
+    listed = subprocess.run([python, "-c", code], env=environment, check=True, capture_output=True, text=True).stdout
     hosts = "|".join(re.escape(host) for host in listed.split())
     pattern = re.compile(rf"{hosts}|{re.escape(str(ROOT))}/|{re.escape(str(Path.home()))}/\.")
     for path in tracked():

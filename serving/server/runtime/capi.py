@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from orchard.errors import MissingExtra
+from orchard.errors import MissingExtra, install_hint
 from orchard.processes import stderr_held_back
 
 __all__ = ["CApi", "Output", "RunError", "open_library"]
@@ -137,5 +137,5 @@ def open_library() -> CApi:
     except (OSError, AttributeError) as error:
         raise MissingExtra(
             f"`orchard serve` needs TensorFlow's C libraries: {error}",
-            hint="install the program: pip install 'orchard[serving]', or `make setup` in a checkout",
+            hint=install_hint("serving"),
         ) from error
