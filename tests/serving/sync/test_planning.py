@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -199,3 +200,13 @@ def test_queries_of_the_engine_slow_down_while_it_loads_and_are_bounded(queries,
     assert waits == sorted(waits)
     assert BUSY_S <= waits[0] <= waits[-1] < CALM_S
     assert round(timers.engine_queried(now, pending=False).engine_due - now, 6) == CALM_S
+
+
+def test_a_label_moves_when_its_version_is_downloaded_validated_and_available_and_not_before():
+    seen, timers = {"stable": Seen(1, 1, digest(1), "", "")}, Timers(engine_due=1.0, retry_at=1.0)
+    for whole, proved, state in ((1, 1, "AVAILABLE"), (0, 1, "AVAILABLE"), (1, 0, "AVAILABLE"), (1, 1, "LOADING")):
+        remembered = State(1, MODEL, seen, proved=[digest(1)] * proved)
+        observed = Observation("/served", statuses={1: VersionStatus(1, state, "")}, timers=timers)
+        observed = replace(observed, downloaded={1: digest(1)} if whole else {})
+        moves = MoveLabel("stable", 1) in plan(remembered, observed, 0.0)
+        assert moves == bool(whole and proved and state == "AVAILABLE")
