@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -28,9 +29,10 @@ from serving.sync.planning import (
 from serving.sync.state import Refusal, Seen, State
 
 MODEL = "fruits"
-VERSIONS = st.integers(1, 4)
+NUMBERS = (1, 2, 3)
+VERSIONS = st.sampled_from(NUMBERS)
 SETS = st.sets(VERSIONS)
-STATES = st.sampled_from(["START", "LOADING", "AVAILABLE", "AVAILABLE", "UNLOADING", "END"])
+STATES = st.sampled_from(["AVAILABLE", "AVAILABLE", "AVAILABLE", None, "START", "LOADING", "UNLOADING", "END"])
 
 
 def digest(version: int) -> str:
@@ -43,8 +45,14 @@ def pointer(channel: str, version: int, generation: int) -> Pointer:
     )
 
 
+def some(keys, values):
+    """Dictionaries with most of the keys."""
+    drawn = st.fixed_dictionaries({key: values | values | st.none() for key in keys})
+    return drawn.map(lambda found: {key: value for key, value in found.items() if value is not None})
+
+
 def by_channel(values):
-    return st.dictionaries(st.sampled_from(CHANNELS), values)
+    return some(CHANNELS, values)
 
 
 @st.composite
@@ -61,25 +69,26 @@ def situations(draw) -> tuple[State, Observation, float]:
     """Any state, anything observed; but what has a label is configured, as it is from the first time on."""
     state, now = draw(states()), draw(st.floats(0, 100))
     configured = draw(SETS) | set(state.labels.values())
-    held = draw(SETS)
-    statuses = draw(st.none() | st.dictionaries(VERSIONS, STATES))
-    pointers = draw(by_channel(st.tuples(VERSIONS, st.integers(2, 5))))
+    held = draw(some(NUMBERS, st.booleans()))
+    statuses = draw(st.sampled_from([some(NUMBERS, STATES)] * 3 + [st.none()]).flatmap(lambda found: found))
+    due = st.sampled_from([now - 1, now + 1])
+    pointers = draw(by_channel(st.tuples(VERSIONS, st.sampled_from([2, 3, 3, 3, 3, 4]))))
     observed = Observation(
         base="/served",
         has_engine=statuses is not None or draw(st.booleans()),
         keep=draw(st.integers(0, 2)),
         pointers={channel: pointer(channel, *given) for channel, given in pointers.items()},
-        downloaded={version: draw(st.sampled_from([digest(version)] * 3 + ["f" * 64])) for version in held},
+        downloaded={version: digest(version) if whole else "f" * 64 for version, whole in held.items()},
         config=ModelConfig(MODEL, "/served", Specific(tuple(sorted(configured))), draw(by_channel(VERSIONS)))
         if configured
         else None,
         statuses=statuses
         and {v: VersionStatus(v, s, "no" if s == "END" and v % 2 else "") for v, s in statuses.items()},
         confirmed=draw(by_channel(st.none() | VERSIONS)),
-        downloading=draw(st.none() | st.just(Download(pointer("stable", 1, 3)))),
-        validating=draw(st.none() | st.just(Validate(1, digest(1)))),
+        downloading=draw(st.none() | st.none() | st.just(Download(pointer("stable", 1, 3)))),
+        validating=draw(st.none() | st.none() | st.just(Validate(1, digest(1)))),
         out_of_space=draw(st.booleans()),
-        timers=Timers(engine_due=draw(st.floats(0, 100)), retry_at=draw(st.floats(0, 100))),
+        timers=Timers(engine_due=draw(due), retry_at=draw(due)),
     )
     return state, observed, now
 
@@ -191,3 +200,13 @@ def test_queries_of_the_engine_slow_down_while_it_loads_and_are_bounded(queries,
     assert waits == sorted(waits)
     assert BUSY_S <= waits[0] <= waits[-1] < CALM_S
     assert round(timers.engine_queried(now, pending=False).engine_due - now, 6) == CALM_S
+
+
+def test_a_label_moves_when_its_version_is_downloaded_validated_and_available_and_not_before():
+    seen, timers = {"stable": Seen(1, 1, digest(1), "", "")}, Timers(engine_due=1.0, retry_at=1.0)
+    for whole, proved, state in ((1, 1, "AVAILABLE"), (0, 1, "AVAILABLE"), (1, 0, "AVAILABLE"), (1, 1, "LOADING")):
+        remembered = State(1, MODEL, seen, proved=[digest(1)] * proved)
+        observed = Observation("/served", statuses={1: VersionStatus(1, state, "")}, timers=timers)
+        observed = replace(observed, downloaded={1: digest(1)} if whole else {})
+        moves = MoveLabel("stable", 1) in plan(remembered, observed, 0.0)
+        assert moves == bool(whole and proved and state == "AVAILABLE")
