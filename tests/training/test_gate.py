@@ -103,8 +103,8 @@ def test_a_worse_model_is_refused_and_told_why(tmp_path: Path, channel: Channel,
 
 def test_what_was_recorded_on_the_same_photos_is_not_measured_again(tmp_path: Path, channel: Channel, key: SigningKey):
     serve(tmp_path / "served", channel, key, taken_for={"Red": "Blue"})
-    for stat in list(channel.store.list("models/fruits/blobs")):
-        channel.store.delete(stat.key)  # so that nobody could ask the served model
+    for stat in list(channel.registry.store.list("models/fruits/blobs")):
+        channel.registry.store.delete(stat.key)  # so that nobody could ask the served model
     workspace = judged(tmp_path / "better")
 
     found = decide(workspace, channel)
@@ -164,12 +164,12 @@ def test_a_damaged_served_model_is_an_error_and_no_free_pass(
 ):
     serve(tmp_path / "served", channel, key)
     workspace = judged(tmp_path / "later", photos=MORE)
-    stat = next(iter(channel.store.list("models/fruits/blobs")))
-    body = channel.store.get(stat.key).body
+    stat = next(iter(channel.registry.store.list("models/fruits/blobs")))
+    body = channel.registry.store.get(stat.key).body
     if what == "missing":
-        channel.store.delete(stat.key)
+        channel.registry.store.delete(stat.key)
     else:
-        channel.store.put(stat.key, body + b"x" if what == "longer" else bytes([body[0] ^ 1]) + body[1:])
+        channel.registry.store.put(stat.key, body + b"x" if what == "longer" else bytes([body[0] ^ 1]) + body[1:])
 
     with pytest.raises(IntegrityError, match=stat.key):
         decide(workspace, channel)
@@ -189,8 +189,8 @@ def test_a_pointer_that_nobody_trusted_signed_is_an_error(tmp_path: Path, channe
 def test_a_manifest_that_was_swapped_for_another_is_an_error(tmp_path: Path, channel: Channel, key: SigningKey):
     serve(tmp_path / "served", channel, key)
     serve(tmp_path / "next", channel, key, taken_for={"Red": "Blue"})
-    body = channel.store.get(layout.manifest("fruits", 1)).body
-    channel.store.put(layout.manifest("fruits", 2), body)
+    body = channel.registry.store.get(layout.manifest("fruits", 1)).body
+    channel.registry.store.put(layout.manifest("fruits", 2), body)
 
     with pytest.raises(IntegrityError, match="not the manifest"):
         decide(judged(tmp_path / "later"), channel)
