@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from orchard import layout
-from orchard.commits import create_once, get_or_none, swap_once
 from orchard.documents import FORMAT, MAX_BYTES, STRICT, canonical_json, decode, digest, encode, parse
 from orchard.errors import ConflictError, DataError, IntegrityError, ObjectChanged, ObjectNotFound
+from orchard.store.conditional import create_once, get_or_none, swap_once
 from orchard.store.objects import ObjectStore
 
-__all__ = ["Committed", "DatasetVersion", "commit", "current", "find", "made_by", "read", "versions"]
+__all__ = ["CommitResult", "DatasetVersion", "commit", "current", "find", "made_by", "read", "versions"]
 
 RECENT = 20
 """Among how many versions a retry looks for the one that its run has made."""
@@ -58,7 +58,7 @@ class DatasetVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class CommitResult:
     """A dataset version, and whether this call made it."""
 
     version: DatasetVersion
@@ -177,7 +177,7 @@ def commit(
     created_by: str,
     validation: str | None = None,
     run_id: str | None = None,
-) -> Committed:
+) -> CommitResult:
     """Make a new current version, once its shards are in the DVC remote.
 
     If the current version has the same digest already, that one is returned and nothing is written.
@@ -200,14 +200,14 @@ def commit(
     made = _made(name, (parent or 0) + 1, index, dvc_text, parent, validation, created_by, run_id)
     pointer, etag = _pointer(store, name)
     if pointer is not None and pointer.digest == made.digest:
-        return Committed(read(store, name, pointer.version), created=False)
+        return CommitResult(read(store, name, pointer.version), created=False)
     at = pointer.version if pointer else None
     if at != parent:
         raise _behind(name, parent, at)
     return _commit(store, made, etag)
 
 
-def _commit(store: ObjectStore, made: DatasetVersion, etag: str | None) -> Committed:
+def _commit(store: ObjectStore, made: DatasetVersion, etag: str | None) -> CommitResult:
     body = canonical_json(encode(made))
     if len(body) > MAX_BYTES:
         raise DataError(f"the index of {made.name!r} has {len(body)} bytes; at most {MAX_BYTES} fit into one version")
@@ -217,7 +217,7 @@ def _commit(store: ObjectStore, made: DatasetVersion, etag: str | None) -> Commi
     _advance(store, made.name, there, etag)
     if there.digest != made.digest:
         raise _behind(made.name, made.parent, there.version)
-    return Committed(there, created=found == body)
+    return CommitResult(there, created=found == body)
 
 
 def _behind(name: str, parent: int | None, at: int | None) -> ConflictError:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-__all__ = ["Child"]
+__all__ = ["ChildProcess"]
 
 # Runs in the child before the program does: asks the kernel for SIGKILL when the parent thread is gone (Linux only),
 # then becomes the program. A parent that died in between shows as another parent id. A shell starts its background jobs
@@ -27,7 +27,7 @@ _BECOME = (
 )
 
 
-class Child:
+class ChildProcess:
     """A program in a session of its own: Ctrl-C in the terminal reaches it only through its parent.
 
     Args:

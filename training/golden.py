@@ -14,8 +14,8 @@ import numpy as np
 
 from orchard import documents
 from orchard.errors import DataError
-from training.sessions import Answers, open_model
-from training.shards import iterate
+from training.data.shards import iterate
+from training.model.savedmodel_session import SessionOutputs, open_model
 
 __all__ = ["FILE", "TOLERANCE", "choose_photos", "write_golden"]
 
@@ -93,7 +93,7 @@ def write_golden(saved_model: Path, photos: Sequence[bytes]) -> None:
     path.write_bytes(documents.canonical_json(document))
 
 
-def _choose_clear(answers: Answers) -> list[int]:
+def _choose_clear(answers: SessionOutputs) -> list[int]:
     """The first photos whose answers lead clearly; a model that is sure of nothing gives its surest ones."""
     ranked = np.sort(answers.probabilities, axis=1)
     lead = ranked[:, -1] - ranked[:, -2] if ranked.shape[1] > 1 else ranked[:, -1]

@@ -15,14 +15,14 @@ from orchard import documents
 from orchard.errors import ParamsError
 
 __all__ = [
-    "Augmentation",
-    "Cnn",
-    "EarlyStopping",
-    "Model",
-    "Optimizer",
+    "AugmentationParams",
+    "CnnParams",
+    "EarlyStoppingParams",
+    "ModelParams",
+    "OptimizerParams",
     "Params",
-    "Schedule",
-    "Train",
+    "ScheduleParams",
+    "TrainParams",
     "load",
     "parse",
 ]
@@ -31,32 +31,32 @@ DEFAULT_PATH = Path("params.yaml")
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Section(BaseModel):
+class ParamsSection(BaseModel):
     """A part of params.yaml: every key required, none unknown, no value taken for another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Data(Section):
+class DataParams(ParamsSection):
     """Which photos: the dataset in the folder ``data/<name>/``."""
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 
 
-class Cnn(Section):
+class CnnParams(ParamsSection):
     """The convolutional network: a block for each number of filters."""
 
     filters: list[Annotated[int, Field(ge=1, le=1024)]] = Field(min_length=1, max_length=8)
     dropout: Share
 
 
-class Model(Section):
+class ModelParams(ParamsSection):
     """What photos are brought to and which architecture looks at them."""
 
     architecture: Literal["cnn", "linear"]
     image_size: int = Field(ge=8, le=512)
     mirrored: bool
-    cnn: Cnn
+    cnn: CnnParams
 
     @model_validator(mode="after")
     def _pixels_left(self) -> Self:
@@ -69,7 +69,7 @@ class Model(Section):
         return self
 
 
-class Optimizer(Section):
+class OptimizerParams(ParamsSection):
     """How a step follows from the gradient. ``momentum`` is read by rmsprop and sgd."""
 
     name: Literal["adam", "rmsprop", "sgd"]
@@ -77,27 +77,27 @@ class Optimizer(Section):
     momentum: Share
 
 
-class Schedule(Section):
+class ScheduleParams(ParamsSection):
     """How the learning rate goes over the epochs."""
 
     name: Literal["cosine", "constant"]
     warmup_epochs: int = Field(ge=0)
 
 
-class Validation(Section):
+class ValidationParams(ParamsSection):
     """What is kept from training to judge epochs by."""
 
     share: float = Field(gt=0, le=0.5)
 
 
-class EarlyStopping(Section):
+class EarlyStoppingParams(ParamsSection):
     """When it has stopped getting better, judged by the validation set's loss."""
 
     patience: int = Field(ge=1)
     min_delta: float = Field(ge=0)
 
 
-class Augmentation(Section):
+class AugmentationParams(ParamsSection):
     """How far training photos are varied; 0, false and a zoom of 1 leave them as they are."""
 
     flip: bool
@@ -111,7 +111,7 @@ class Augmentation(Section):
     patch: float = Field(ge=0, le=1)
 
 
-class Train(Section):
+class TrainParams(ParamsSection):
     """How the model learns."""
 
     seed: int = Field(ge=0, lt=2**31)
@@ -119,11 +119,11 @@ class Train(Section):
     batch_size: int = Field(ge=1, le=8192)
     repeat: dict[str, Annotated[int, Field(ge=1, le=100)]]
     averaging: Share
-    optimizer: Optimizer
-    schedule: Schedule
-    validation: Validation
-    early_stopping: EarlyStopping
-    augmentation: Augmentation
+    optimizer: OptimizerParams
+    schedule: ScheduleParams
+    validation: ValidationParams
+    early_stopping: EarlyStoppingParams
+    augmentation: AugmentationParams
 
     @model_validator(mode="after")
     def _warm_before_the_end(self) -> Self:
@@ -134,12 +134,12 @@ class Train(Section):
         return self
 
 
-class Params(Section):
+class Params(ParamsSection):
     """All of params.yaml."""
 
-    data: Data
-    model: Model
-    train: Train
+    data: DataParams
+    model: ModelParams
+    train: TrainParams
     gate: dict[str, Any]
     evaluate: dict[str, Any]
 

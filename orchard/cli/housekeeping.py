@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchard.cli.options import keep_option, loaded_versions, serving_option
 from orchard.cli.output import Output
-from orchard.cli.retention import keep_option, loaded_versions, serving_option
 from orchard.cli.verb import verb
 
 if TYPE_CHECKING:
-    from orchard.housekeeping import Swept
+    from orchard.housekeeping import SweepResult
 
 _DAYS = click.IntRange(1)
 
@@ -51,14 +51,14 @@ def housekeeping(
     histories stay for ever. Killed anywhere, the next one does the rest.
     """
     from orchard import settings
-    from orchard.housekeeping import Kept, sweep
+    from orchard.housekeeping import RetentionPolicy, sweep
     from orchard.signing import load_trusted
     from orchard.store import open_store
 
     found = settings.load()
     found.require("store_url", "trusted_keys_file")
     trusted = load_trusted(found.trusted_keys_file)  # type: ignore[arg-type]  # required the line before
-    kept = Kept(keep, files_days, pages_days, capture_days, logs_days, loaded_versions(serving, found.model))
+    kept = RetentionPolicy(keep, files_days, pages_days, capture_days, logs_days, loaded_versions(serving, found.model))
     with out.status("looking for what nobody needs"):
         done = sweep(open_store(found), found.model, trusted, kept, datetime.now(UTC), delete=not dry_run)
     document = {
@@ -73,7 +73,7 @@ def housekeeping(
     out.result(document, _text(out, done, dry_run))
 
 
-def _text(out: Output, done: Swept, dry_run: bool) -> str:
+def _text(out: Output, done: SweepResult, dry_run: bool) -> str:
     found = (
         ("old versions", done.pruned.blobs, done.pruned.size),
         ("files of runs", done.files.objects, done.files.bytes),

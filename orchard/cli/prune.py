@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchard.cli.options import keep_option, loaded_versions, serving_option
 from orchard.cli.output import Output
-from orchard.cli.retention import keep_option, loaded_versions, serving_option
 from orchard.cli.verb import verb
 
 if TYPE_CHECKING:
-    from orchard.pruning import Pruned
+    from orchard.registry.pruning import PruneResult
 
 __all__ = ["prune"]
 
@@ -39,21 +39,21 @@ def prune(out: Output, *, delete: bool, keep: int, serving: tuple[str, ...], res
     stay for ever. A pruned version cannot be promoted; publishing the same files again brings it back.
     """
     from orchard import settings
-    from orchard.pruning import Wish
-    from orchard.pruning import prune as prune_model
+    from orchard.registry.pruning import PruneOptions
+    from orchard.registry.pruning import prune as prune_model
     from orchard.signing import load_trusted
     from orchard.store import open_store
 
     found = settings.load()
     found.require("store_url", "trusted_keys_file")
     trusted = load_trusted(found.trusted_keys_file)  # type: ignore[arg-type]  # required the line before
-    wish = Wish(keep, loaded_versions(serving, found.model), delete, resume, unfinished)
+    wish = PruneOptions(keep, loaded_versions(serving, found.model), delete, resume, unfinished)
     with out.status(f"looking for what nobody needs of {found.model}"):
         done = prune_model(open_store(found), found.model, trusted, wish)
     out.result(_document(found.model, done), _text(out, found.model, done))
 
 
-def _document(model: str, done: Pruned) -> dict[str, object]:
+def _document(model: str, done: PruneResult) -> dict[str, object]:
     kept = [{"version": version, "why": list(why)} for version, why in done.kept.items()]
     return {
         "model": model,
@@ -65,7 +65,7 @@ def _document(model: str, done: Pruned) -> dict[str, object]:
     }
 
 
-def _text(out: Output, model: str, done: Pruned) -> str:
+def _text(out: Output, model: str, done: PruneResult) -> str:
     rows = [[version, "; ".join(why)] for version, why in done.kept.items()]
     verdict = "were deleted" if done.deleted else "would be deleted (--delete does it)"
     held = f"\n{done.held} publishes or promotions at work, or killed, hold blobs" if done.held else ""

@@ -11,8 +11,8 @@ from orchard.cli.verb import verb
 from orchard.errors import DataError
 
 if TYPE_CHECKING:
-    from orchard.channels import Change, Intent
-    from orchard.manifest import Manifest
+    from orchard.registry.channels import ChangeIntent, ChannelChange
+    from orchard.registry.manifest import Manifest
     from orchard.settings import Settings
     from orchard.signing import SigningKey, TrustedKeys
     from orchard.store import ObjectStore
@@ -43,14 +43,14 @@ def _opened() -> tuple[Settings, ObjectStore, TrustedKeys]:
     return found, open_store(found), load_trusted(found.trusted_keys_file)  # type: ignore[arg-type]  # required above
 
 
-def _intended(found: Settings, why: str) -> tuple[SigningKey, Intent]:
-    from orchard.channels import Intent
-    from orchard.runs import actor
+def _intended(found: Settings, why: str) -> tuple[SigningKey, ChangeIntent]:
+    from orchard.registry.channels import ChangeIntent
+    from orchard.runs.records import actor
     from orchard.signing import load_key
 
     found.require("signing_key_file")
     key = load_key(found.signing_key_file)  # type: ignore[arg-type]  # required the line before
-    return key, Intent(actor(found), why, found.run_id)
+    return key, ChangeIntent(actor(found), why, found.run_id)
 
 
 def _second(created: str) -> str:
@@ -58,7 +58,7 @@ def _second(created: str) -> str:
     return f"{created[:19]}Z"
 
 
-def _told(out: Output, change: Change, action: str) -> None:
+def _told(out: Output, change: ChannelChange, action: str) -> None:
     from orchard.documents import encode
 
     now = change.pointer
@@ -89,10 +89,10 @@ def versions(out: Output) -> None:
 
     Every manifest's signature is checked; one that cannot be believed is shown with the reason.
     """
-    from orchard import registry
     from orchard.documents import encode
     from orchard.errors import IntegrityError
-    from orchard.pointers import CHANNELS, read
+    from orchard.registry import registry
+    from orchard.registry.pointers import CHANNELS, read
 
     found, store, trusted = _opened()
     pointers = [pointer for name in CHANNELS if (pointer := read(store, found.model, name, trusted))]
@@ -124,8 +124,8 @@ def history(out: Output, channel: str | None) -> None:
 
     Every entry's signature is checked, and that none is missing.
     """
-    from orchard import pointers
     from orchard.documents import encode
+    from orchard.registry import pointers
 
     found, store, trusted = _opened()
     names = pointers.CHANNELS if channel is None else (channel,)
@@ -165,7 +165,7 @@ def promote(
     Somebody else's change in between ends it with exit code 7 and changes nothing; the same command again after a
     crash finds its own work.
     """
-    from orchard import channels, registry
+    from orchard.registry import channels, registry
 
     found, store, trusted = _opened()
     key, intent = _intended(found, why)
@@ -201,7 +201,7 @@ def rollback(out: Output, to: int | None, channel: str | None, why: str) -> None
     Without --to it is the version before the current one, and never one that was rolled back from. The same command
     again changes nothing, so it may be repeated after a crash; another reason goes one further back.
     """
-    from orchard import channels
+    from orchard.registry import channels
 
     found, store, trusted = _opened()
     key, intent = _intended(found, why)

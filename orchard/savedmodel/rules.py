@@ -12,14 +12,14 @@ from typing import Any
 
 from orchard.documents import FORMAT, parse
 from orchard.errors import IntegrityError
-from orchard.manifest import Manifest
-from orchard.manifest import Signature as Declared
-from orchard.savedmodel.document import FILE_NAME, TensorInfo, meta_graphs, read_signatures
+from orchard.registry.manifest import Manifest
+from orchard.registry.manifest import ModelSignature as Declared
 from orchard.savedmodel.graph import read_operations
 from orchard.savedmodel.operations import check_names, check_operations
+from orchard.savedmodel.signatures import FILE_NAME, TensorInfo, meta_graphs, read_signatures
 from orchard.savedmodel.wire import WireError
 
-__all__ = ["GOLDEN", "Golden", "check_files", "check_manifest", "read_golden"]
+__all__ = ["GOLDEN", "GoldenPhoto", "check_files", "check_manifest", "read_golden"]
 
 GOLDEN = "assets.extra/golden.json"
 CLASSES = "assets/classes.txt"
@@ -34,7 +34,7 @@ _CODE = re.compile(r"\.(?:so(?:\.\d+)*|py|pyc|dylib|dll|pkl|pickle|joblib)$", re
 
 
 @dataclass(frozen=True, slots=True)
-class Golden:
+class GoldenPhoto:
     """Photos whose answers are known.
 
     Attributes:
@@ -122,7 +122,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     read_golden(folder)
 
 
-def read_golden(folder: Path) -> Golden:
+def read_golden(folder: Path) -> GoldenPhoto:
     """Read a version's golden photos. Raises `IntegrityError` if there are none."""
     path = folder / GOLDEN
     document: Any = parse(path.read_bytes(), str(path), limit=MAX_GOLDEN_BYTES)
@@ -136,4 +136,4 @@ def read_golden(folder: Path) -> Golden:
             raise ValueError("no photos, or no tolerance between 0 and 1")
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise IntegrityError(f"{path} holds no golden photos: {error}") from error
-    return Golden(photos, answers, tolerance)
+    return GoldenPhoto(photos, answers, tolerance)

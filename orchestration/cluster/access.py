@@ -10,7 +10,7 @@ from typing import Any
 
 from orchard.errors import ConflictError, OrchardError
 
-__all__ = ["Cluster", "ClusterError", "ObjectMissing", "connect", "translated"]
+__all__ = ["ClusterConnection", "ClusterError", "ObjectMissing", "connect", "translated"]
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 REQUEST_SECONDS = 30
@@ -25,7 +25,7 @@ class ObjectMissing(ClusterError):
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class ClusterConnection:
     """A cluster's APIs and the namespace in it that is worked in."""
 
     core: Any
@@ -38,7 +38,7 @@ class Cluster:
         return document
 
 
-def connect(namespace: str | None = None, context: str | None = None) -> Cluster:
+def connect(namespace: str | None = None, context: str | None = None) -> ClusterConnection:
     """Connect as kubectl would: by the kubeconfig's context, or, in a pod, as its service account.
 
     Args:
@@ -63,11 +63,11 @@ def connect(namespace: str | None = None, context: str | None = None) -> Cluster
         raise ClusterError(
             f"no cluster to talk to: {error}", hint="`kubectl config get-contexts` lists what is configured here"
         ) from error
-    return Cluster(client.CoreV1Api(), client.BatchV1Api(), namespace or own)
+    return ClusterConnection(client.CoreV1Api(), client.BatchV1Api(), namespace or own)
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
+def translate_errors(what: str) -> Iterator[None]:
     """Turn the client's errors into ours.
 
     Args:

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchard.errors import ConflictError, OrchardError
-from orchestration.cluster.access import Cluster, ClusterError, translated
-from orchestration.cluster.manifests import Plan, claims, job_manifest, project_map
-from orchestration.endings import obstacle, statuses
+from orchestration.cluster.access import ClusterConnection, ClusterError, translate_errors
+from orchestration.cluster.manifests import JobPlan, claims, job_manifest, project_map
+from orchestration.pod_status import obstacle, statuses
 
-__all__ = ["Ended", "JobFailed", "find_template", "follow", "start"]
+__all__ = ["JobFailed", "JobResult", "find_template", "follow", "start"]
 
 _LOOK_SECONDS = 0.5
 
@@ -28,7 +28,7 @@ class JobFailed(OrchardError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class JobResult:
     """A Job that ended well: its name, how long it took, and how many pods it needed."""
 
     name: str
@@ -36,12 +36,12 @@ class Ended:
     pods: int
 
 
-def find_template(cluster: Cluster, component: str, release: str | None) -> dict[str, Any]:
+def find_template(cluster: ClusterConnection, component: str, release: str | None) -> dict[str, Any]:
     """Return the pod template that the chart made for a kind of Job.
 
     Args:
         cluster: where.
-        component: ``train`` or ``standin``.
+        component: ``train`` or ``synthetic``.
         release: the Helm release; None: the only one in the namespace.
 
     Raises:
@@ -50,7 +50,7 @@ def find_template(cluster: Cluster, component: str, release: str | None) -> dict
     selector = f"app.kubernetes.io/name=orchard,app.kubernetes.io/component={component}"
     if release:
         selector += f",app.kubernetes.io/instance={release}"
-    with translated(f"looking for the pod template of {component}"):
+    with translate_errors(f"looking for the pod template of {component}"):
         found = cluster.core.list_namespaced_pod_template(cluster.namespace, label_selector=selector)
     templates = cluster.plain(found).get("items", [])
     if not templates:
@@ -66,39 +66,39 @@ def find_template(cluster: Cluster, component: str, release: str | None) -> dict
     return template
 
 
-def start(cluster: Cluster, template: Mapping[str, Any], plan: Plan) -> bool:
+def start(cluster: ClusterConnection, template: Mapping[str, Any], plan: JobPlan) -> bool:
     """Make the Job and let it go; False if there is one of that name already, which goes on as it is.
 
     Raises:
         ClusterError: the cluster refused it.
     """
     try:
-        with translated(f"making the Job {plan.name}"):
+        with translate_errors(f"making the Job {plan.name}"):
             made = cluster.plain(cluster.batch.create_namespaced_job(cluster.namespace, job_manifest(template, plan)))
         created = True
     except ConflictError:
-        with translated(f"reading the Job {plan.name}"):
+        with translate_errors(f"reading the Job {plan.name}"):
             made = cluster.plain(cluster.batch.read_namespaced_job(plan.name, cluster.namespace))
         created = False
     if not made["spec"].get("suspend"):
         return created
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": plan.name, "uid": made["metadata"]["uid"]}
     for claim in claims(template, plan, owner):
-        with suppress(ConflictError), translated(f"making the claim {claim['metadata']['name']}"):
+        with suppress(ConflictError), translate_errors(f"making the claim {claim['metadata']['name']}"):
             cluster.core.create_namespaced_persistent_volume_claim(cluster.namespace, claim)
     if plan.project:
-        with suppress(ConflictError), translated(f"making the ConfigMap {plan.name}"):
+        with suppress(ConflictError), translate_errors(f"making the ConfigMap {plan.name}"):
             document = project_map(plan, owner, made["metadata"].get("labels", {}))
             cluster.core.create_namespaced_config_map(cluster.namespace, document)
-    with translated(f"starting the Job {plan.name}"):
+    with translate_errors(f"starting the Job {plan.name}"):
         cluster.batch.patch_namespaced_job(plan.name, cluster.namespace, {"spec": {"suspend": False}})
     return created
 
 
-class _Follower:
+class _JobFollower:
     """What of a Job has been told so far."""
 
-    def __init__(self, cluster: Cluster, name: str, tell: Callable[[str], None], patience: float) -> None:
+    def __init__(self, cluster: ClusterConnection, name: str, tell: Callable[[str], None], patience: float) -> None:
         self.cluster = cluster
         self.name = name
         self.tell = tell
@@ -109,7 +109,7 @@ class _Follower:
 
     def pods(self) -> list[dict[str, Any]]:
         """The Job's pods, oldest first."""
-        with translated(f"looking for the pods of {self.name}"):
+        with translate_errors(f"looking for the pods of {self.name}"):
             found = self.cluster.core.list_namespaced_pod(
                 self.cluster.namespace, label_selector=f"batch.kubernetes.io/job-name={self.name}"
             )
@@ -118,7 +118,7 @@ class _Follower:
 
     def job(self) -> dict[str, Any]:
         """The Job."""
-        with translated(f"reading the Job {self.name}"):
+        with translate_errors(f"reading the Job {self.name}"):
             return self.cluster.plain(self.cluster.batch.read_namespaced_job(self.name, self.cluster.namespace))
 
     def show(self, pod: Mapping[str, Any]) -> None:
@@ -151,7 +151,7 @@ class _Follower:
             )
 
 
-def follow(cluster: Cluster, name: str, tell: Callable[[str], None], *, patience: float = 300.0) -> Ended:
+def follow(cluster: ClusterConnection, name: str, tell: Callable[[str], None], *, patience: float = 300.0) -> JobResult:
     """Tell what a Job's pods say, line by line as they say it, until the Job has ended.
 
     Args:
@@ -164,14 +164,14 @@ def follow(cluster: Cluster, name: str, tell: Callable[[str], None], *, patience
         JobFailed: the Job failed; the exit code is its last step's.
         ClusterError: a pod did not begin in time, or the cluster did not answer.
     """
-    follower = _Follower(cluster, name, tell, patience)
+    follower = _JobFollower(cluster, name, tell, patience)
     while True:
         job, pods = follower.job(), follower.pods()
         for pod in pods:
             follower.show(pod)
         ended = {item["type"]: item for item in job.get("status", {}).get("conditions", []) if item["status"] == "True"}
         if "Complete" in ended:
-            return Ended(name, _seconds(job, ended["Complete"]), len(pods))
+            return JobResult(name, _seconds(job, ended["Complete"]), len(pods))
         if "Failed" in ended:
             raise _failure(cluster, name, ended["Failed"], pods)
         if pods:
@@ -179,7 +179,7 @@ def follow(cluster: Cluster, name: str, tell: Callable[[str], None], *, patience
         time.sleep(_LOOK_SECONDS)
 
 
-def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
+def _lines(cluster: ClusterConnection, pod: str, container: str) -> Iterator[str]:
     """Yield a container's log to its end, over broken connections, no line twice."""
     from urllib3.exceptions import HTTPError
 
@@ -187,7 +187,7 @@ def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
     while True:
         try:
             since = {"since_seconds": _age(last)} if last else {}
-            with translated(f"reading the log of {pod}"):
+            with translate_errors(f"reading the log of {pod}"):
                 stream = cluster.core.read_namespaced_pod_log(
                     pod,
                     cluster.namespace,
@@ -203,7 +203,7 @@ def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
                     yield line
         except (HTTPError, ConflictError):  # cut off; or the container has gone meanwhile, which the next look tells
             time.sleep(_LOOK_SECONDS)
-        with translated(f"reading {pod}"):
+        with translate_errors(f"reading {pod}"):
             now = cluster.plain(cluster.core.read_namespaced_pod(pod, cluster.namespace))
         if not any(item["name"] == container and "running" in item["state"] for item in statuses(now)):
             return
@@ -235,7 +235,9 @@ def _seconds(job: Mapping[str, Any], condition: Mapping[str, Any]) -> float:
     return (end - begin).total_seconds()
 
 
-def _failure(cluster: Cluster, name: str, condition: Mapping[str, Any], pods: list[dict[str, Any]]) -> JobFailed:
+def _failure(
+    cluster: ClusterConnection, name: str, condition: Mapping[str, Any], pods: list[dict[str, Any]]
+) -> JobFailed:
     for pod in reversed(pods):
         for status in statuses(pod):
             code = status["state"].get("terminated", {}).get("exitCode", 0)

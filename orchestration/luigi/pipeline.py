@@ -13,14 +13,14 @@ from luigi.tools.range import RangeDailyBase  # noqa: F401 (past days: the secon
 
 from orchard import settings
 from orchard.errors import OrchardError
-from orchard.processes import Child
-from orchard.runs import LOOKS_AGAIN, STEPS_OF, ended_step
+from orchard.processes import ChildProcess
+from orchard.runs.records import LOOKS_AGAIN, STEPS_OF, ended_step
 from orchard.store import open_store
 
 OPTIONS = {"validate": "dataset_version", "train": "profile", "gate": "force", "batch": "day", "ingest": "day"}
 
 
-class Step(luigi.Task):
+class StepTask(luigi.Task):
     """A verb, run by `orchard step` in an empty folder; it fails when that does, and then nothing after it runs."""
 
     name, verb, project = luigi.Parameter(), luigi.Parameter(), luigi.Parameter(default="", significant=False)
@@ -36,12 +36,15 @@ class Step(luigi.Task):
         if option := OPTIONS.get(self.verb):
             options.append(f"--{option.replace('_', '-')}={getattr(self, option)}")
         command, known = ["orchard", "step", self.verb, *options], os.environ | {"ORCHARD_RUN_ID": self.name}
-        with tempfile.TemporaryDirectory() as folder, Child(command, environment=known, cwd=Path(folder)) as child:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ChildProcess(command, environment=known, cwd=Path(folder)) as child,
+        ):
             if child.wait() != 0:
                 raise OrchardError(f"{self.verb} of {self.name} ended with exit code {child.wait()}")
 
 
-class Retrain(Step):
+class Retrain(StepTask):
     """A step of a retraining, after those before it; all of them, if none is named."""
 
     verb, force = luigi.Parameter(default="promote"), luigi.Parameter(default="")
@@ -53,7 +56,7 @@ class Retrain(Step):
         return [self.clone(verb=verb) for verb in before[-1:]]  # type: ignore[no-untyped-call]
 
 
-class Daily(Step):
+class Daily(StepTask):
     """A day's photos: predicted (`batch`), or taken into the dataset (`ingest`)."""
 
     day, verb = luigi.DateParameter(), luigi.Parameter(default="batch")

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import orjson
 
-__all__ = ["Log"]
+__all__ = ["ServerLog"]
 
 
 @lru_cache(maxsize=64)
@@ -18,7 +18,7 @@ def _form(names: tuple[str, ...]) -> str:
     return "".join([f" {name}=%s" for name in names])
 
 
-class Log:
+class ServerLog:
     """Lines for people or for programs.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from serving.server.status import Code, ServingError
+from serving.server.status_codes import ServingError, StatusCode
 
 __all__ = ["available_memory", "require_memory"]
 
@@ -47,5 +47,6 @@ def require_memory(folder: Path) -> None:
     needed, room = int(size * FILES_TO_MEMORY), available_memory()
     if room is not None and needed > room:
         raise ServingError(
-            Code.RESOURCE_EXHAUSTED, f"{folder} needs about {needed >> 20} MiB of memory; {room >> 20} MiB are left"
+            StatusCode.RESOURCE_EXHAUSTED,
+            f"{folder} needs about {needed >> 20} MiB of memory; {room >> 20} MiB are left",
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchard.errors import SettingsError
 
-__all__ = ["Tokens", "read_tokens"]
+__all__ = ["BearerTokens", "read_tokens"]
 
 _CHECK_S = 1.0
 _MIN_LENGTH = 16
@@ -28,7 +28,7 @@ def read_tokens(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-class Tokens:
+class BearerTokens:
     """The tokens in a file; the file is read again when it changes.
 
     Args:

@@ -15,14 +15,14 @@ from serving.configuration import ConfigError, ModelConfig, Specific, parse, ren
 from serving.server.tokens import read_tokens
 from serving.sync.disk import write_file
 
-__all__ = ["Engine", "EngineDown", "read_config", "write_config"]
+__all__ = ["EngineClient", "EngineUnavailable", "read_config", "write_config"]
 
 CONFIG_NAME = "models.config"
 _READ_SECONDS = 10.0
 _SUM_TOLERANCE = 1e-3
 
 
-class EngineDown(ServerError):
+class EngineUnavailable(ServerError):
     """The engine does not answer: nothing is known of any version."""
 
 
@@ -49,7 +49,7 @@ def write_config(path: Path, model: str, base: Path, versions: set[int], labels:
     return True
 
 
-class Engine:
+class EngineClient:
     """The model server that reads the serving folder.
 
     Args:
@@ -106,7 +106,7 @@ class Engine:
         except ServerError as error:
             if " answered 404" in error.message:  # it lives and knows nothing of the model yet
                 return {}
-            raise EngineDown(error.message, hint=error.hint) from error
+            raise EngineUnavailable(error.message, hint=error.hint) from error
 
     def label(self, label: str) -> int | None:
         """Return the version that a label points to at the engine, or None if it points nowhere (yet)."""

@@ -17,18 +17,18 @@ from typing import Any
 
 from orchard.client import VersionStatus
 from orchard.errors import IntegrityError, ServerError, StoreError
-from orchard.manifest import Manifest
-from orchard.pointers import CHANNELS, Pointer
+from orchard.registry.manifest import Manifest
+from orchard.registry.pointers import CHANNELS, ChannelPointer
 from serving.configuration import Specific
-from serving.sync.channels import Follower, TrustFile
-from serving.sync.engine import CONFIG_NAME, Engine, EngineDown, read_config, write_config
-from serving.sync.errand import Errand, Outcome
-from serving.sync.fetch import Allowance, NoRoom, RuleBroken, fetch
-from serving.sync.instruments import Instruments
-from serving.sync.shelf import Shelf
-from serving.sync.state import Seen, State, load_state, save_state
+from serving.sync.background_task import BackgroundTask, TaskOutcome
+from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
+from serving.sync.download import DiskQuota, InsufficientSpace, PermanentError, fetch
+from serving.sync.engine import CONFIG_NAME, EngineClient, EngineUnavailable, read_config, write_config
+from serving.sync.sync_metrics import SyncMetrics
+from serving.sync.sync_state import ChannelState, SyncState, load_state, save_state
+from serving.sync.version_cache import VersionCache
 
-__all__ = ["STATE_NAME", "Plan", "Reconciler"]
+__all__ = ["STATE_NAME", "Reconciler", "SyncOptions"]
 
 STATE_NAME = "sync.json"
 _BUSY_S, _CALM_S, _SLOWER = 0.02, 1.0, 1.06
@@ -36,7 +36,7 @@ _RETRY_S, _LONGEST_RETRY_S = 0.5, 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SyncOptions:
     """How sync works.
 
     Attributes:
@@ -52,11 +52,11 @@ class Plan:
     model: str
     server_url: str | None
     keep: int = 2
-    allowance: Allowance = field(default_factory=Allowance)
+    allowance: DiskQuota = field(default_factory=DiskQuota)
     token_file: Path | None = None
 
 
-class _Obsolete(Exception):
+class _ObsoleteFetch(Exception):
     """What was being fetched is not wanted any more."""
 
 
@@ -74,18 +74,18 @@ class Reconciler:
 
     def __init__(
         self,
-        plan: Plan,
-        follower: Callable[[State], Follower],
-        trust: TrustFile,
-        instruments: Instruments,
+        plan: SyncOptions,
+        follower: Callable[[SyncState], ChannelWatcher],
+        trust: TrustedKeysFile,
+        instruments: SyncMetrics,
         tell: Callable[..., None],
-        send: type[Errand[Any]] = Errand,
+        send: type[BackgroundTask[Any]] = BackgroundTask,
     ) -> None:
         self.plan = plan
         self.wake = threading.Event()
         self.instruments = instruments
-        self.shelf = Shelf(plan.serving_dir, plan.model)
-        self.engine = Engine(plan.server_url, plan.model, plan.token_file) if plan.server_url else None
+        self.shelf = VersionCache(plan.serving_dir, plan.model)
+        self.engine = EngineClient(plan.server_url, plan.model, plan.token_file) if plan.server_url else None
         self.state = load_state(plan.serving_dir / STATE_NAME, plan.model)
         self.statuses: dict[int, VersionStatus] | None = None
         self.live: dict[str, int | None] = {}
@@ -101,9 +101,9 @@ class Reconciler:
         self._pace = _BUSY_S
         self._retry_at = 0.0
         self._retries = 0
-        self._fetching: Errand[Manifest] | None = None
-        self._proving: Errand[int] | None = None
-        self._pointer: Pointer | None = None
+        self._fetching: BackgroundTask[Manifest] | None = None
+        self._proving: BackgroundTask[int] | None = None
+        self._pointer: ChannelPointer | None = None
         self._proved: tuple[int, str] = (0, "")
         self._configured: set[int] = set()
         self._restore()
@@ -157,7 +157,7 @@ class Reconciler:
             seen = self.state.channels.get(channel)
             if seen and seen.generation >= pointer.generation:
                 continue
-            self.state.channels[channel] = Seen(
+            self.state.channels[channel] = ChannelState(
                 pointer.generation, pointer.version, pointer.manifest_sha256, pointer.why, pointer.who
             )
             self.state.refused.pop(pointer.manifest_sha256, None)  # somebody set the channel anew: tried anew
@@ -166,7 +166,7 @@ class Reconciler:
             self._save()
             self._tell("channel", channel=channel, version=pointer.version, generation=pointer.generation)
 
-    def wanted(self) -> dict[str, Seen]:
+    def wanted(self) -> dict[str, ChannelState]:
         """What each channel means, without what is refused for good; stable first."""
         return {
             channel: seen
@@ -182,10 +182,10 @@ class Reconciler:
         unconfirmed = any(self.live.get(channel) != at for channel, at in self.state.labels.items())
         return self.statuses is not None and (unconfirmed or (moving and time.monotonic() >= self._retry_at))
 
-    def _is_held(self, seen: Seen) -> bool:
+    def _is_held(self, seen: ChannelState) -> bool:
         return self.held.get(seen.version) == seen.manifest_sha256
 
-    def _is_proved(self, seen: Seen) -> bool:
+    def _is_proved(self, seen: ChannelState) -> bool:
         return seen.manifest_sha256 in self.state.proved
 
     # fetching
@@ -200,7 +200,7 @@ class Reconciler:
                 self._fetching = self._send(f"fetch {pointer.version}", partial(self._fetch, pointer), self.wake.set)
                 return
 
-    def _fetch(self, pointer: Pointer) -> Manifest:
+    def _fetch(self, pointer: ChannelPointer) -> Manifest:
         return fetch(
             self.follower.store,
             pointer,
@@ -214,7 +214,7 @@ class Reconciler:
         """Count bytes that came, and end a download that no channel wants any more."""
         self.instruments.bytes.add(amount=size)
         if all(pointer.manifest_sha256 != manifest_sha256 for pointer in list(self.follower.pointers.values())):
-            raise _Obsolete("no channel wants this version any more")
+            raise _ObsoleteFetch("no channel wants this version any more")
 
     def _finish_fetch(self) -> None:
         outcome = self._fetching.outcome() if self._fetching else None
@@ -229,14 +229,14 @@ class Reconciler:
             return
         self._fetch_failed(pointer, outcome)
 
-    def _fetch_failed(self, pointer: Pointer, outcome: Outcome[Manifest]) -> None:
+    def _fetch_failed(self, pointer: ChannelPointer, outcome: TaskOutcome[Manifest]) -> None:
         error = outcome.error
-        if isinstance(error, _Obsolete):
+        if isinstance(error, _ObsoleteFetch):
             return
         text = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
         self._retries += 1
         self._retry_at = time.monotonic() + min(_RETRY_S * 2 ** (self._retries - 1), _LONGEST_RETRY_S)
-        if isinstance(error, StoreError | NoRoom | OSError):  # no fault of the version
+        if isinstance(error, StoreError | InsufficientSpace | OSError):  # no fault of the version
             reason = "store" if isinstance(error, StoreError) else "room"
             self.problems["fetch"] = text
             self.instruments.failures.add(reason)
@@ -245,7 +245,7 @@ class Reconciler:
                 self._remove_surplus(keep=0)
             return
         self._refuse(
-            pointer.manifest_sha256, pointer.version, text, "rule" if isinstance(error, RuleBroken) else "integrity"
+            pointer.manifest_sha256, pointer.version, text, "rule" if isinstance(error, PermanentError) else "integrity"
         )
 
     def _refuse(self, manifest_sha256: str, version: int, text: str, reason: str) -> None:
@@ -265,7 +265,7 @@ class Reconciler:
             return
         try:
             self.statuses = self.engine.versions()
-        except EngineDown as error:
+        except EngineUnavailable as error:
             self.statuses, self.live = None, {}
             self.problems["engine"] = error.message
         else:
@@ -274,7 +274,7 @@ class Reconciler:
         self._pace = min(self._pace * _SLOWER, _CALM_S / 2) if self.pending() else _BUSY_S
         self._engine_due = time.monotonic() + (self._pace if self.pending() else _CALM_S)
 
-    def _ask_labels(self, engine: Engine) -> None:
+    def _ask_labels(self, engine: EngineClient) -> None:
         """Ask what the labels mean; while a version is being loaded, which moves none, only once in a while."""
         loading = any(
             self._is_held(seen) and self._state_of(seen.version) in ("", "START", "LOADING")
@@ -309,7 +309,7 @@ class Reconciler:
                 self._prove(self.engine, seen)
                 return
 
-    def _prove(self, engine: Engine, seen: Seen) -> None:
+    def _prove(self, engine: EngineClient, seen: ChannelState) -> None:
         version, folder = seen.version, self.shelf.folder(seen.version)
         self._proved = (version, seen.manifest_sha256)
         self._proving = self._send(f"prove {version}", lambda: engine.ask_golden(version, folder), self.wake.set)
@@ -334,7 +334,7 @@ class Reconciler:
         if isinstance(error, ServerError) and self.engine:
             try:
                 self.engine.versions()
-            except EngineDown:  # the engine is gone: that says nothing of the version
+            except EngineUnavailable:  # the engine is gone: that says nothing of the version
                 self._engine_due = 0.0
                 return
         self._refuse(manifest_sha256, version, text, "golden" if isinstance(error, IntegrityError) else "answer")

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from orchard.signing import create_pair
-from serving.server.instruments import _STATES
-from serving.server.instruments import Instruments as ServerInstruments
-from serving.server.log import Log
-from serving.sync.channels import Follower, TrustFile
-from serving.sync.instruments import Instruments as SyncInstruments
-from serving.sync.page import describe
-from serving.sync.reconciler import Plan, Reconciler
-from serving.sync.state import Seen
+from serving.server.log import ServerLog
+from serving.server.server_metrics import _STATES
+from serving.server.server_metrics import ServerMetrics as ServerInstruments
+from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
+from serving.sync.reconciler import Reconciler, SyncOptions
+from serving.sync.status_server import describe
+from serving.sync.sync_metrics import SyncMetrics as SyncInstruments
+from serving.sync.sync_state import ChannelState
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/operating.md").read_text()
@@ -23,7 +23,7 @@ NAMED = set(re.findall(r"`((?::tensorflow:|orchard_)[a-z_:]+)`", PAGE))
 
 
 def test_every_metric_is_on_the_operators_page_and_no_other():
-    instruments = SyncInstruments(), ServerInstruments(Log(as_json=False))
+    instruments = SyncInstruments(), ServerInstruments(ServerLog(as_json=False))
     exported = {metric.name for found in instruments for metric in found.registry.metrics}
 
     assert exported == NAMED
@@ -32,15 +32,15 @@ def test_every_metric_is_on_the_operators_page_and_no_other():
 @pytest.fixture
 def told(tmp_path, memory):
     """What /status says when there is something to say of everything."""
-    trust = TrustFile(create_pair(tmp_path / "keys").public)
+    trust = TrustedKeysFile(create_pair(tmp_path / "keys").public)
     sync = Reconciler(
-        Plan(tmp_path, "fruits", "http://127.0.0.1:9"),
-        lambda state: Follower(memory, "fruits", trust, {}, poll_s=1),
+        SyncOptions(tmp_path, "fruits", "http://127.0.0.1:9"),
+        lambda state: ChannelWatcher(memory, "fruits", trust, {}, poll_s=1),
         trust,
         SyncInstruments(),
         lambda event, **fields: None,
     )
-    sync.state.channels["stable"] = Seen(1, 2, "a" * 64, "it is better", "anna")
+    sync.state.channels["stable"] = ChannelState(1, 2, "a" * 64, "it is better", "anna")
     sync.state.refuse("b" * 64, 3, "it is worse", final=True)
     sync.problem = "no room"
     sync.follower.problems["store"] = "it does not answer"

@@ -7,13 +7,14 @@ from functools import cache
 import pytest
 from obstore.store import MemoryStore
 
-from orchard import channels, dataset, registry
+from orchard import dataset
 from orchard.errors import ConflictError, StoreUnavailable
-from orchard.pointers import history
+from orchard.registry import channels, registry
+from orchard.registry.pointers import history
 from orchard.store import ObjectStore
 from tests.faults.crashing_store import FAULTS, CrashingStore, Killed
-from tests.faults.invariants import Witness
-from tests.orchard.models import BECAUSE, KEY, MODEL, TRUSTED, facts, saved_model
+from tests.faults.invariants import InvariantWitness
+from tests.orchard.version_fixtures import BECAUSE, KEY, MODEL, TRUSTED, facts, saved_model
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +49,15 @@ def publish(store, folders):
 
 
 def promote(store, folders):
-    return channels.promote(store, MODEL, "stable", 1, KEY, channels.Intent("bert", "older is better"))
+    return channels.promote(store, MODEL, "stable", 1, KEY, channels.ChangeIntent("bert", "older is better"))
 
 
 def promote_first(store, folders):
-    return channels.promote(store, MODEL, "canary", 2, KEY, channels.Intent("bert", "try it"))
+    return channels.promote(store, MODEL, "canary", 2, KEY, channels.ChangeIntent("bert", "try it"))
 
 
 def rollback(store, folders):
-    return channels.rollback(store, MODEL, "stable", KEY, channels.Intent("bert", "it takes plums for apples"))
+    return channels.rollback(store, MODEL, "stable", KEY, channels.ChangeIntent("bert", "it takes plums for apples"))
 
 
 def commit(store, folders):
@@ -72,7 +73,7 @@ def publish_another(store, folders):
 
 
 def promote_another(store, folders):
-    channels.promote(store, MODEL, "shadow", 1, KEY, channels.Intent("carl", "something else"))
+    channels.promote(store, MODEL, "shadow", 1, KEY, channels.ChangeIntent("carl", "something else"))
 
 
 def nothing(store, folders):
@@ -111,7 +112,7 @@ def go_on(store):
     for channel in ("stable", "canary", "shadow"):
         now = channels.read(store, MODEL, channel, TRUSTED)
         version = 1 if now and now.version == newest else newest
-        channels.promote(store, MODEL, channel, version, KEY, channels.Intent("dora", "life goes on"))
+        channels.promote(store, MODEL, channel, version, KEY, channels.ChangeIntent("dora", "life goes on"))
     current = dataset.current(store, MODEL)
     parent = current.version if current else None
     dataset.commit(store, MODEL, {"photos": 100}, "dvc", parent=parent, created_by="dora")
@@ -123,7 +124,7 @@ def survive(folders, start, action, meanwhile, expected, fault):
     assert points >= 3
     for at in range(points):
         store = start(folders)
-        witness = Witness(store)
+        witness = InvariantWitness(store)
         ended = None
         try:
             action(CrashingStore(store, at, fault), folders)
@@ -201,7 +202,7 @@ def test_promoter_killed_before_the_history_leaves_nothing_out(folders):
         promote(CrashingStore(store, at), folders)
     assert [entry.who for entry in history(store, MODEL, "stable", TRUSTED)][-1] == "bert"
 
-    channels.promote(store, MODEL, "stable", 2, KEY, channels.Intent("carl", "no, newer"))
+    channels.promote(store, MODEL, "stable", 2, KEY, channels.ChangeIntent("carl", "no, newer"))
 
     assert store.exists(f"models/{MODEL}/history/000000000003-stable-promote.json")
     assert [entry.who for entry in history(store, MODEL, "stable", TRUSTED)][-2:] == ["bert", "carl"]

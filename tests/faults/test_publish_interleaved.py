@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from obstore.store import MemoryStore
 
-from orchard import channels, dataset, registry
+from orchard import dataset
 from orchard.errors import ConflictError, DataError, StoreUnavailable
+from orchard.registry import channels, registry
 from orchard.store import ObjectStore
-from tests.faults.actors import Actor
 from tests.faults.crashing_store import FAULTS, Killed
-from tests.faults.invariants import Witness
-from tests.orchard.models import KEY, MODEL, facts, saved_model
+from tests.faults.interleaving import InterleavedActor
+from tests.faults.invariants import InvariantWitness
+from tests.orchard.version_fixtures import KEY, MODEL, facts, saved_model
 
 CONTENTS = 3
 FORESEEN = (ConflictError, DataError, StoreUnavailable, Killed)
@@ -32,7 +33,7 @@ class Crowd(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.folders = [saved_model(self.folder / str(number), number) for number in range(CONTENTS)]
         self.store = ObjectStore(MemoryStore(), "memory://")
-        self.witness = Witness(self.store)
+        self.witness = InvariantWitness(self.store)
         self.actors = []
         self.wanted = set()
         self.numbers = itertools.count()
@@ -41,7 +42,7 @@ class Crowd(RuleBasedStateMachine):
         return len(self.actors) >= 4
 
     def start(self, work):
-        actor = Actor(self.store, work)
+        actor = InterleavedActor(self.store, work)
         self.actors.append(actor)
         self.collect()
 
@@ -52,11 +53,11 @@ class Crowd(RuleBasedStateMachine):
             actor.kill()
             assert actor.error is None or isinstance(actor.error, FORESEEN), repr(actor.error)
             result = actor.result
-            if isinstance(result, registry.Published):
+            if isinstance(result, registry.PublishResult):
                 assert self.witness.published.setdefault(result.publish_id, result.version) == result.version
-            elif isinstance(result, channels.Change):
+            elif isinstance(result, channels.ChannelChange):
                 self.witness.changes.append(result.pointer)
-            elif isinstance(result, dataset.Committed):
+            elif isinstance(result, dataset.CommitResult):
                 self.witness.commits[result.version.version] = result.version.digest
 
     @precondition(lambda self: not self.crowded())
@@ -68,13 +69,13 @@ class Crowd(RuleBasedStateMachine):
     @precondition(lambda self: not self.crowded() and self.witness.published)
     @rule(channel=st.sampled_from(["stable", "canary"]), version=st.integers(1, CONTENTS))
     def begin_promote(self, channel, version):
-        intent = channels.Intent(f"promoter {next(self.numbers)}", "because")
+        intent = channels.ChangeIntent(f"promoter {next(self.numbers)}", "because")
         self.start(lambda store: channels.promote(store, MODEL, channel, version, KEY, intent))
 
     @precondition(lambda self: not self.crowded() and self.witness.changes)
     @rule(channel=st.sampled_from(["stable", "canary"]))
     def begin_rollback(self, channel):
-        intent = channels.Intent(f"promoter {next(self.numbers)}", "it was bad")
+        intent = channels.ChangeIntent(f"promoter {next(self.numbers)}", "it was bad")
         self.start(lambda store: channels.rollback(store, MODEL, channel, KEY, intent))
 
     @precondition(lambda self: not self.crowded())

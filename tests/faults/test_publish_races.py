@@ -7,11 +7,12 @@ from threading import Barrier
 
 import pytest
 
-from orchard import channels, dataset, registry
+from orchard import dataset
 from orchard.errors import ConflictError
-from orchard.pointers import history
-from tests.faults.invariants import Witness
-from tests.orchard.models import KEY, MODEL, TRUSTED, facts, saved_model
+from orchard.registry import channels, registry
+from orchard.registry.pointers import history
+from tests.faults.invariants import InvariantWitness
+from tests.orchard.version_fixtures import KEY, MODEL, TRUSTED, facts, saved_model
 
 RACERS = 16
 
@@ -33,7 +34,7 @@ def race(work, racers=RACERS):
 
 @pytest.fixture
 def witness(seaweed):
-    return Witness(seaweed)
+    return InvariantWitness(seaweed)
 
 
 def test_sixteen_publishers_each_get_a_number_of_their_own(seaweed, witness, tmp_path):
@@ -63,14 +64,16 @@ def test_sixteen_publishers_of_the_same_bytes_make_one_version(seaweed, witness,
 def test_sixteen_promoters_change_a_channel_one_after_the_other(seaweed, witness, tmp_path):
     for number in (1, 2, 3):
         registry.publish(seaweed, MODEL, saved_model(tmp_path / str(number), number), facts(), KEY)
-    channels.promote(seaweed, MODEL, "stable", 3, KEY, channels.Intent("anna", "first"))
+    channels.promote(seaweed, MODEL, "stable", 3, KEY, channels.ChangeIntent("anna", "first"))
 
     def promote(number):
-        return channels.promote(seaweed, MODEL, "stable", 1 + number % 2, KEY, channels.Intent(f"p{number}", "race"))
+        return channels.promote(
+            seaweed, MODEL, "stable", 1 + number % 2, KEY, channels.ChangeIntent(f"p{number}", "race")
+        )
 
     found = race(promote)
 
-    changed = [item.pointer for item in found if isinstance(item, channels.Change) and item.changed]
+    changed = [item.pointer for item in found if isinstance(item, channels.ChannelChange) and item.changed]
     entries = history(seaweed, MODEL, "stable", TRUSTED)
     assert sorted(item.generation for item in changed) == list(range(2, len(entries) + 1))
     witness.changes = changed
@@ -98,6 +101,6 @@ def test_eight_ingests_lose_no_update(seaweed, witness):
 
 
 def test_store_proves_its_conditional_writes_to_many_at_once(seaweed):
-    from orchard import conformance
+    from orchard.store import probe
 
-    assert race(lambda number: conformance.prove(seaweed, MODEL, f"{number % 4:08x}")) == [None] * RACERS
+    assert race(lambda number: probe.prove(seaweed, MODEL, f"{number % 4:08x}")) == [None] * RACERS

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from orchard import channels, layout, registry
+from orchard import layout
 from orchard.documents import canonical_json, parse
 from orchard.errors import IntegrityError
-from orchard.pointers import history, read
-from tests.orchard.models import BECAUSE, KEY, MODEL, STRANGER, TRUSTED, facts, resigned, saved_model
+from orchard.registry import channels, registry
+from orchard.registry.pointers import history, read
+from tests.orchard.version_fixtures import BECAUSE, KEY, MODEL, STRANGER, TRUSTED, facts, resigned, saved_model
 
 
 @pytest.fixture

@@ -31,25 +31,26 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from orchard import layout, registry
-from orchard.channels import Intent, promote, ways_back
+from orchard import layout
 from orchard.errors import ConflictError, IntegrityError, StoreError
-from orchard.manifest import Manifest
-from orchard.pointers import CHANNELS
-from orchard.pointers import history as history_of
-from orchard.pruning import Wish, prune
+from orchard.registry import registry
+from orchard.registry.channels import ChangeIntent, promote, ways_back
+from orchard.registry.manifest import Manifest
+from orchard.registry.pointers import CHANNELS
+from orchard.registry.pointers import history as history_of
+from orchard.registry.pruning import PruneOptions, prune
 from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
 from serving.configuration import parse
-from serving.sync.channels import Follower, TrustFile
-from serving.sync.instruments import Instruments
-from serving.sync.reconciler import Plan, Reconciler
-from serving.sync.shelf import check_bytes
+from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
+from serving.sync.reconciler import Reconciler, SyncOptions
+from serving.sync.sync_metrics import SyncMetrics
+from serving.sync.version_cache import check_bytes
 from tests.faults.crashing_store import CrashingStore, Killed
-from tests.faults.deaths import Death, Dying
-from tests.faults.engine import BROKEN, GOOD, WRONG, AtOnce, Engine
+from tests.faults.model_engine import BROKEN, GOOD, WRONG, ImmediateTask, ModelEngine
+from tests.faults.process_kill import KilledStore, ProcessKill
 from tests.serving.conftest import zoo  # noqa: F401  fixture
-from tests.serving.publishing import MODEL, Registry
+from tests.serving.model_registry import MODEL, ModelRegistryFixture
 
 MEMORY = Path("/dev/shm")  # noqa: S108  thousands of files flushed one by one; the kill is simulated, the power stays on
 PARTS = 4
@@ -67,8 +68,8 @@ class Schedules(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="schedules-", dir=MEMORY if MEMORY.is_dir() else None))
         self.store = memory_store()
         pair = create_pair(self.folder / "keys")
-        self.key, self.trust = load_key(pair.private), TrustFile(pair.public)
-        self.facts = Registry.facts(type("Zoo", (), {"photos": self.photos})(), "one")
+        self.key, self.trust = load_key(pair.private), TrustedKeysFile(pair.public)
+        self.facts = ModelRegistryFixture.facts(type("Zoo", (), {"photos": self.photos})(), "one")
         self.kinds: dict[int, str] = {}
         self.manifests: dict[int, Manifest] = {}
         self.damaged: dict[str, bytes] = {}
@@ -77,19 +78,19 @@ class Schedules(RuleBasedStateMachine):
         self.counter = itertools.count()
         serving = self.folder / "serving"
         serving.mkdir()
-        self.plan = Plan(serving, MODEL, "http://127.0.0.1:9", keep=1)
-        self.engine = Engine(serving / "models.config", serving / MODEL, self.store, self.trust)
+        self.plan = SyncOptions(serving, MODEL, "http://127.0.0.1:9", keep=1)
+        self.engine = ModelEngine(serving / "models.config", serving / MODEL, self.store, self.trust)
         self.start()
 
     def start(self, store: ObjectStore | None = None) -> None:
         """Start sync, as a new process does."""
 
-        def follower(state) -> Follower:
+        def follower(state) -> ChannelWatcher:
             seen = {name: (item.generation, item.manifest_sha256) for name, item in state.channels.items()}
-            return Follower(store or self.store, MODEL, self.trust, seen, poll_s=1)
+            return ChannelWatcher(store or self.store, MODEL, self.trust, seen, poll_s=1)
 
         self.sync = Reconciler(
-            self.plan, follower, self.trust, Instruments(), lambda event, **fields: None, send=AtOnce
+            self.plan, follower, self.trust, SyncMetrics(), lambda event, **fields: None, send=ImmediateTask
         )
         self.sync.engine = self.engine
 
@@ -129,7 +130,7 @@ class Schedules(RuleBasedStateMachine):
         version = registry.publish(self.store, MODEL, folder, self.facts, self.key).version
         shutil.rmtree(folder)
         self.kinds[version] = kind
-        promote(self.store, MODEL, channel, version, self.key, Intent("anna", f"turn {number}"))
+        promote(self.store, MODEL, channel, version, self.key, ChangeIntent("anna", f"turn {number}"))
         self.work(turns)
 
     @rule(call=st.integers(0, 40), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
@@ -147,7 +148,7 @@ class Schedules(RuleBasedStateMachine):
     @rule(keep=st.integers(1, 3), turns=TURNS)
     def prune(self, keep: int, turns: int) -> None:
         """Delete what nobody needs; what channels mean, and one step back, stays whole."""
-        wish = Wish(keep=keep, delete=True, resume=True)
+        wish = PruneOptions(keep=keep, delete=True, resume=True)
         prune(self.store, MODEL, self.trust.keys(), wish)
         if not self.damaged:
             for channel in CHANNELS:
@@ -157,7 +158,7 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(call=st.integers(0, 30), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
     def prune_is_killed(self, call: int, fault, turns: int) -> None:
-        wish = Wish(keep=1, delete=True, resume=True)
+        wish = PruneOptions(keep=1, delete=True, resume=True)
         with suppress(Killed):
             prune(CrashingStore(self.store, call, fault), MODEL, self.trust.keys(), wish)
         self.work(turns)
@@ -168,7 +169,7 @@ class Schedules(RuleBasedStateMachine):
         """Promote or roll back to any version there ever was."""
         version = data.draw(st.sampled_from(sorted(self.kinds)))
         with suppress(IntegrityError, ConflictError):  # its blob is damaged just now, or pruned, or marked by a prune
-            promote(self.store, MODEL, channel, version, self.key, Intent("anna", f"turn {next(self.counter)}"))
+            promote(self.store, MODEL, channel, version, self.key, ChangeIntent("anna", f"turn {next(self.counter)}"))
         self.work(turns)
 
     @precondition(lambda self: self.kinds and not self.damaged)
@@ -228,15 +229,15 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(call=st.integers(0, 12), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
     def sync_is_killed_at_the_store(self, call: int, fault, turns: int) -> None:
-        death = Death()
+        death = ProcessKill()
         with suppress(Killed), death.awaited():
-            self.start(Dying(self.store, call, fault, death))
+            self.start(KilledStore(self.store, call, fault, death))
             self.work(turns)
         self.start()
 
     @rule(call=st.integers(0, 25), turns=TURNS)
     def sync_is_killed_at_the_disk(self, call: int, turns: int) -> None:
-        with suppress(Killed), Death(call).awaited():
+        with suppress(Killed), ProcessKill(call).awaited():
             self.start()
             self.work(turns)
         self.start()

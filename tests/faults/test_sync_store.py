@@ -8,14 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from orchard import layout, pointers
+from orchard import layout
 from orchard.documents import canonical_json, encode
-from orchard.registry import read_manifest
+from orchard.registry import pointers
+from orchard.registry.registry import read_manifest
 from orchard.signing import sign
 from tests.faults.proxy import Fault, proxy
 from tests.serving.conftest import registry, zoo  # noqa: F401  fixtures
+from tests.serving.model_registry import MODEL
 from tests.serving.programs import until
-from tests.serving.publishing import MODEL
 
 
 @pytest.fixture

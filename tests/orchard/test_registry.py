@@ -4,12 +4,13 @@ import os
 
 import pytest
 
-from orchard import layout, registry
+from orchard import layout
 from orchard.documents import sha256_hex
 from orchard.errors import DataError, GateRefused, IntegrityError, StoreError
-from orchard.manifest import DatasetRef, GateRecord
+from orchard.registry import registry
+from orchard.registry.manifest import DatasetRef, GateRecord
 from tests.faults.crashing_store import CrashingStore
-from tests.orchard.models import KEY, MODEL, STRANGER, TRUSTED, facts, saved_model
+from tests.orchard.version_fixtures import KEY, MODEL, STRANGER, TRUSTED, facts, saved_model
 
 
 @pytest.fixture

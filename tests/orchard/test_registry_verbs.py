@@ -7,10 +7,10 @@ import stat
 
 import pytest
 
-from orchard import registry
 from orchard.cli import main
+from orchard.registry import registry
 from orchard.signing import create_pair, load_key
-from tests.orchard.models import MODEL, facts, saved_model
+from tests.orchard.version_fixtures import MODEL, facts, saved_model
 
 
 @pytest.fixture

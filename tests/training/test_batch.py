@@ -13,24 +13,26 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from orchard import channels, layout, registry, runs
-from orchard.channels import Intent
+from orchard import layout
 from orchard.cli import main
 from orchard.cli.output import Output
 from orchard.errors import IntegrityError
 from orchard.gate import read_bars
+from orchard.registry import channels, registry
+from orchard.registry.channels import ChangeIntent
+from orchard.runs import records
 from orchard.settings import Settings, load
 from orchard.signing import create_pair, load_key
-from orchard.store import amazon
-from tests import photos
+from orchard.store import s3
+from tests import photo_files
 from tests.faults.crashing_store import CrashingStore, Killed
 from tests.training.candidates import BARS, draw, judge, lay
-from training.batch import day as batch_day
-from training.batch.day import predict_day
-from training.batch.plan import NoVersion
-from training.gating import gate
-from training.incumbent import Channel
-from training.publishing import Target, publish
+from training.batch import daily_batch as batch_day
+from training.batch.batch_plan import NoVersion
+from training.batch.daily_batch import predict_day
+from training.release.gate_candidate import gate
+from training.release.publish_candidate import PublishTarget, publish
+from training.release.served_model import ServedChannel
 
 OUT = Output(as_json=True)
 DAY = "2026-11-24"
@@ -57,9 +59,9 @@ def candidates(tmp_path_factory):
 def served(memory, keys, candidates, monkeypatch):
     """A store where version 1 is live; `predict_day` opens it."""
     key = load_key(keys.private)
-    channel = Channel(memory, "fruits", "stable", key.trusted)
-    publish(candidates[0], Target(channel, key, "tester"))
-    channels.promote(memory, "fruits", "stable", 1, key, Intent("tester", "first"), override_reason="for a test")
+    channel = ServedChannel(memory, "fruits", "stable", key.trusted)
+    publish(candidates[0], PublishTarget(channel, key, "tester"))
+    channels.promote(memory, "fruits", "stable", 1, key, ChangeIntent("tester", "first"), override_reason="for a test")
     monkeypatch.setattr(batch_day, "open_channel", lambda settings: channel)
     return memory
 
@@ -85,7 +87,7 @@ def everything(store):
 
 def test_every_photo_is_a_row_and_what_is_no_photo_is_one_with_its_reason(served, settings):
     fill(served)
-    bad = {"broken.jpg": photos.truncated(), "empty.jpg": b"", "notes.txt": b"bananas", "=cmd.jpg": b"x"}
+    bad = {"broken.jpg": photo_files.truncated(), "empty.jpg": b"", "notes.txt": b"bananas", "=cmd.jpg": b"x"}
     for name, body in bad.items():
         served.put(f"{layout.batch_input(DAY)}/{name}", body)
 
@@ -133,7 +135,9 @@ def test_a_day_without_photos_is_done_with_no_rows_and_one_without_a_model_is_no
     assert b"There were no photos" in served.get(layout.batch_output(DAY, "index.html")).body
 
     empty = batch_day.open_channel(settings)
-    monkeypatch.setattr(batch_day, "open_channel", lambda settings: Channel(memory, "fruits", "canary", empty.trusted))
+    monkeypatch.setattr(
+        batch_day, "open_channel", lambda settings: ServedChannel(memory, "fruits", "canary", empty.trusted)
+    )
     with pytest.raises(NoVersion, match="no version of fruits is on canary yet"):
         predict_day(settings, "2026-11-25", OUT)
     assert not memory.exists(layout.batch_output("2026-11-25", "plan.json"))
@@ -143,7 +147,9 @@ def test_killed_at_any_call_of_the_store_the_next_attempt_leaves_the_same(served
     fill(served)
     true = batch_day.open_channel(settings)
     calm = CrashingStore(served)
-    monkeypatch.setattr(batch_day, "open_channel", lambda settings: Channel(calm, true.model, true.name, true.trusted))
+    monkeypatch.setattr(
+        batch_day, "open_channel", lambda settings: ServedChannel(calm, true.model, true.name, true.trusted)
+    )
     predict_day(settings, DAY, OUT)
     calls = [call for call in calm.calls if not call.startswith("stream batch")]  # several at a time, in any order
     expected = {row["photo"]: row["label"] for row in table(served)}
@@ -153,7 +159,9 @@ def test_killed_at_any_call_of_the_store_the_next_attempt_leaves_the_same(served
         fill(served, day)
         crashing = CrashingStore(served, at, "killed after")
         monkeypatch.setattr(
-            batch_day, "open_channel", lambda settings, it=crashing: Channel(it, true.model, true.name, true.trusted)
+            batch_day,
+            "open_channel",
+            lambda settings, it=crashing: ServedChannel(it, true.model, true.name, true.trusted),
         )
         with pytest.raises(Killed):
             predict_day(settings, day, OUT)
@@ -168,15 +176,15 @@ def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
 ):
     fill(served)
     true = batch_day.open_channel(settings)
-    monkeypatch.setattr("training.batch.day.leave", lambda *args: (_ for _ in ()).throw(Killed))
+    monkeypatch.setattr("training.batch.daily_batch.leave", lambda *args: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         predict_day(settings, DAY, OUT)
     monkeypatch.undo()
     monkeypatch.setattr(batch_day, "open_channel", lambda settings: true)
     key = load_key(keys.private)
     gate(candidates[1], read_bars(BARS), true, OUT, override_reason="for a test")
-    publish(candidates[1], Target(true, key, "tester"))
-    channels.promote(served, "fruits", "stable", 2, key, Intent("tester", "second"), override_reason="for a test")
+    publish(candidates[1], PublishTarget(true, key, "tester"))
+    channels.promote(served, "fruits", "stable", 2, key, ChangeIntent("tester", "second"), override_reason="for a test")
     served.put(f"{layout.batch_input(DAY)}/late.jpg", draw("Red", 9))
 
     done = predict_day(settings, DAY, OUT).done
@@ -275,7 +283,7 @@ def test_before_the_first_version_a_day_is_skipped_with_the_reason_and_done_when
     assert main(["promote", "1", "--why", "first"]) == 0
     code, done, _ = step("then")
     assert (code, done["outcome"], done["result"]["photos"], done["before"]) == (0, "done", 4, False)
-    assert runs.ended_step(seaweed, "batch-first", "batch").outcome == "done"
+    assert records.ended_step(seaweed, "batch-first", "batch").outcome == "done"
     assert step("after")[1]["before"] is True
 
 
@@ -284,7 +292,7 @@ def test_a_photo_whose_name_no_request_can_hold_is_a_row_with_its_reason_and_the
 ):
     go_live(seaweed, keys, candidates, workspace, monkeypatch)
     for name in ("shelf/new\nline.jpg", "tab\t.jpg"):
-        amazon.client(seaweed.settings).put_object(
+        s3.client(seaweed.settings).put_object(
             Bucket=seaweed.settings.store_url.removeprefix("s3://"),
             Key=f"{layout.batch_input(DAY)}/{name}",
             Body=draw("Red", 7),

@@ -109,9 +109,9 @@ def test_digest_is_of_the_values_not_of_the_text():
 
 
 def test_every_architecture_of_the_params_can_be_built_and_no_other():
-    from training.model import ARCHITECTURES
+    from training.model.architectures import ARCHITECTURES
 
-    assert set(get_args(params.Model.model_fields["architecture"].annotation)) == set(ARCHITECTURES)
+    assert set(get_args(params.ModelParams.model_fields["architecture"].annotation)) == set(ARCHITECTURES)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=4))

@@ -10,22 +10,24 @@ from typing import Any
 
 import pytest
 
-from orchard import channels, dataset, registry, runs
-from orchard.channels import Intent
+from orchard import dataset
 from orchard.cli import main
 from orchard.cli.output import Output
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, StoreUnavailable
 from orchard.gate import read_bars
+from orchard.registry import channels, registry
+from orchard.registry.channels import ChangeIntent
+from orchard.runs import records
 from orchard.settings import Settings, load
 from orchard.signing import KeyPair, SigningKey, create_pair, load_key
 from orchard.store import ObjectStore, open_store
 from orchard.store.embedded import EmbeddedStore
 from tests.faults.crashing_store import FAULTS, CrashingStore, Fault, Killed
 from tests.training.candidates import BARS, PARAMS_DIGEST, judge, lay
-from training.gating import gate
-from training.incumbent import Channel
-from training.publishing import Outcome, Target, describe_code, publish
-from training.shards import read_index
+from training.data.shards import read_index
+from training.release.gate_candidate import gate
+from training.release.publish_candidate import CandidatePublishResult, PublishTarget, describe_code, publish
+from training.release.served_model import ServedChannel
 from training.workspace import Workspace
 
 
@@ -53,11 +55,11 @@ def accepted(accepted_once: Path, tmp_path: Path) -> Workspace:
     return Workspace(Path(shutil.copytree(accepted_once, tmp_path / "accepted")))
 
 
-def target(store: ObjectStore, key: SigningKey, run_id: str | None = None) -> Target:
-    return Target(Channel(store, "fruits", "stable", key.trusted), key, "tester", run_id)
+def target(store: ObjectStore, key: SigningKey, run_id: str | None = None) -> PublishTarget:
+    return PublishTarget(ServedChannel(store, "fruits", "stable", key.trusted), key, "tester", run_id)
 
 
-def other_candidate(root: Path, channel: Channel, **options: Any) -> Workspace:
+def other_candidate(root: Path, channel: ServedChannel, **options: Any) -> Workspace:
     workspace = lay(root, taken_for={"Red": "Blue"})
     judge(workspace)
     gate(workspace, read_bars(BARS), channel, Output(as_json=True), **options)
@@ -117,7 +119,7 @@ def test_the_same_bytes_again_are_the_same_version_when_they_are_served(
     accepted: Workspace, memory: ObjectStore, key: SigningKey
 ):
     publish(accepted, target(memory, key))
-    channels.promote(memory, "fruits", "stable", 1, key, Intent("tester", "a test"))
+    channels.promote(memory, "fruits", "stable", 1, key, ChangeIntent("tester", "a test"))
 
     assert publish(accepted, target(memory, key)).said["version"] == 1
 
@@ -186,7 +188,7 @@ def test_a_verdict_on_something_served_before_does_not_count(
 ):
     to = target(memory, key)
     publish(other_candidate(tmp_path / "other", to.channel, override_reason="a test"), to)
-    channels.promote(memory, "fruits", "stable", 1, key, Intent("tester", "a test"))
+    channels.promote(memory, "fruits", "stable", 1, key, ChangeIntent("tester", "a test"))
 
     with pytest.raises(DataError, match="compared the candidate with no version, but stable means version 1") as caught:
         publish(accepted, to)
@@ -228,8 +230,8 @@ def test_a_retry_of_a_run_finds_what_it_said(accepted: Workspace, memory: Object
 
     second = publish(accepted, target(memory, key, "nightly"))
 
-    assert second == Outcome(first.said, created=False)
-    assert runs.recorded(memory, "nightly", "publish") == first.said
+    assert second == CandidatePublishResult(first.said, created=False)
+    assert records.recorded(memory, "nightly", "publish") == first.said
 
 
 def test_one_run_publishes_one_thing(accepted: Workspace, tmp_path: Path, memory: ObjectStore, key: SigningKey):
@@ -263,7 +265,7 @@ def test_whatever_happens_in_the_middle_the_next_try_makes_one_version(
 
         assert outcome.said["version"] == 1
         assert registry.versions(store, "fruits") == [1]
-        assert runs.recorded(store, "nightly", "publish") == outcome.said
+        assert records.recorded(store, "nightly", "publish") == outcome.said
         registry.verify_blobs(store, registry.read_manifest(store, "fruits", 1, key.trusted))
 
 

@@ -15,11 +15,11 @@ from PIL import Image
 from orchard import documents, gate
 from orchard.errors import DataError, IntegrityError
 from training import pages
-from training.candidate import CURVES, Candidate
 from training.evaluation.charts import calibration_bars, draw_curves, heat_map
-from training.evaluation.photos import Photo
-from training.evaluation.recorded import CLASS, record
-from training.evaluation.scores import ALL, Answer
+from training.evaluation.manifest_metrics import CLASS, record
+from training.evaluation.scores import ALL, ScoredPhoto
+from training.evaluation.test_photos import TestPhoto
+from training.model.candidate import CURVES, Candidate
 
 __all__ = ["EVALUATION", "PAGE", "flatten", "read_evaluation", "write_report"]
 
@@ -81,7 +81,7 @@ def _write(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _confusion_csv(answers: Sequence[Answer]) -> str:
+def _confusion_csv(answers: Sequence[ScoredPhoto]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["actual", "predicted"])
@@ -100,7 +100,11 @@ def thumbnail(image: bytes) -> str:
 
 
 def write_report(
-    folder: Path, document: Mapping[str, Any], answers: Sequence[Answer], photos: Sequence[Photo], candidate: Candidate
+    folder: Path,
+    document: Mapping[str, Any],
+    answers: Sequence[ScoredPhoto],
+    photos: Sequence[TestPhoto],
+    candidate: Candidate,
 ) -> None:
     """Write the four files of an evaluation; ``evaluation.json`` last, so that it never stands without the others.
 
@@ -118,7 +122,7 @@ def write_report(
 
 
 def _page(
-    document: Mapping[str, Any], answers: Sequence[Answer], photos: Sequence[Photo], candidate: Candidate
+    document: Mapping[str, Any], answers: Sequence[ScoredPhoto], photos: Sequence[TestPhoto], candidate: Candidate
 ) -> dict[str, Any]:
     slices = document["slices"]
     named = [name for name, part in slices.items() if name != ALL and part["n"]]
@@ -156,13 +160,15 @@ def _class_rows(slices: Mapping[str, Any], named: Sequence[str]) -> list[dict[st
     )
 
 
-def _galleries(answers: Sequence[Answer], named: Sequence[str], photos: Sequence[Photo]) -> list[dict[str, Any]]:
+def _galleries(
+    answers: Sequence[ScoredPhoto], named: Sequence[str], photos: Sequence[TestPhoto]
+) -> list[dict[str, Any]]:
     """The misses to look at, by source: of each pair of truth and guess the surest, the commonest pair first."""
     images = {photo.sha256: photo.image for photo in photos}
     galleries = []
     for name in named:
         wrong = [answer for answer in answers if answer.source == name and not answer.correct]
-        pairs: dict[tuple[str, str], list[Answer]] = {}
+        pairs: dict[tuple[str, str], list[ScoredPhoto]] = {}
         for answer in sorted(wrong, key=lambda answer: (-answer.probability, answer.sha256)):
             pairs.setdefault((answer.label, answer.guess), []).append(answer)
         ranked = sorted(

@@ -58,10 +58,10 @@ def test_a_dag_tells_what_it_is_for_and_what_to_do_when_it_fails(dag):
 
 
 def test_tags_are_those_of_the_house(dag):
-    from orchestration.release import Tag
+    from orchestration.airflow.config import DagTag
 
-    assert Tag.ORCHARD in dag.tags
-    assert set(dag.tags) <= set(Tag)
+    assert DagTag.ORCHARD in dag.tags
+    assert set(dag.tags) <= set(DagTag)
 
 
 def test_a_run_waits_for_the_one_before_and_none_is_made_up_for(dag):
@@ -108,9 +108,9 @@ def test_retraining_starts_by_the_clock_and_when_photos_are_new(bag):
 
 @pytest.mark.parametrize(("cron", "kind"), [("", "Asset"), ("0 3 * * *", "AssetOrTimeSchedule")])
 def test_without_a_cron_nothing_is_started_by_the_clock(cron, kind):
-    from orchestration.release import Release
+    from orchestration.airflow.config import AirflowConfig
 
-    release = Release.read({"ORCHARD_SCHEDULE_RETRAIN": cron, "ORCHARD_SCHEDULE_INGEST": cron})
+    release = AirflowConfig.read({"ORCHARD_SCHEDULE_RETRAIN": cron, "ORCHARD_SCHEDULE_INGEST": cron})
 
     assert type(release.when_or_new("retrain")).__name__ == kind
     assert (release.after_each_day("ingest") is None) is (cron == "")
