@@ -25,25 +25,25 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from bench.rounds import Bar, Candidate, judge, machine, measure
+from bench.rounds import Contender, Threshold, judge, machine, measure
 from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.store import open_store
 from orchard.store.embedded import EmbeddedStore
-from training import project, standin
-from training.shards import iterate, read_index
+from training.data import dvc_project, synthetic
+from training.data.shards import iterate, read_index
 
 ROOT = Path(__file__).resolve().parents[1]
-PULL = Bar("pull of all photos, Orchard against loose photos", 6)
-PUSH = Bar("push of all photos, Orchard against loose photos", 4)
-GROWTH = Bar("bytes pushed for 1 % new photos, against their own", 1.3, most=True)
+PULL = Threshold("pull of all photos, Orchard against loose photos", 6)
+PUSH = Threshold("push of all photos, Orchard against loose photos", 4)
+GROWTH = Threshold("bytes pushed for 1 % new photos, against their own", 1.3, most=True)
 NAME = "fruits"
 LOOSE, SHARDS, ORCHARD = "loose, dvc", "shards, dvc", "shards, orchard"
 PUSH_CODE = "import sys; from pathlib import Path; from training import tracking; tracking.push(Path(sys.argv[1]))"
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class DataBench:
     """What all runs share: a scratch folder and a running store."""
 
     scratch: Path
@@ -88,7 +88,7 @@ def unpack(data: Path, folder: Path, limit: int | None) -> list[Path]:
             tar.extractall(folder / archive.name.split(".")[0], filter="data")
     if not archives:
         print(f"no archives in {data}: drawn photos stand in")
-        standin.generate(folder / "standin", count=20, photos=min(limit or 10_000, 13_000) // 20 * 20, seed=0)
+        synthetic.generate(folder / "synthetic", count=20, photos=min(limit or 10_000, 13_000) // 20 * 20, seed=0)
     photos = sorted(path for path in folder.rglob("*") if path.is_file())
     if limit is not None and limit < len(photos):
         kept = {photos[i * len(photos) // limit] for i in range(limit)}
@@ -99,7 +99,7 @@ def unpack(data: Path, folder: Path, limit: int | None) -> list[Path]:
     return photos
 
 
-def ingest(bench: Bench, folder: Path, bucket: str, source: Path) -> dict[str, object]:
+def ingest(bench: DataBench, folder: Path, bucket: str, source: Path) -> dict[str, object]:
     """Ingest every source below a folder, released to a bucket; returns what the verb printed."""
     roots = [str(path) for path in sorted(source.iterdir())]
     said = bench.run(
@@ -111,12 +111,12 @@ def ingest(bench: Bench, folder: Path, bucket: str, source: Path) -> dict[str, o
 
 def lay(folder: Path, settings: Settings) -> None:
     """Make a folder a DVC project without git that looks into a bucket."""
-    project.init(folder)
+    dvc_project.init(folder)
     (folder / ".dvc/config.local").write_text("[core]\n    no_scm = true\n", encoding="utf-8")
-    project.remote(folder, settings)
+    dvc_project.remote(folder, settings)
 
 
-def copies(bench: Bench, photos: Path, shards: Path) -> dict[str, Path]:
+def copies(bench: DataBench, photos: Path, shards: Path) -> dict[str, Path]:
     """Make three projects with the data tracked: loose photos, and twice the shards."""
     made = {name: bench.scratch / f"push-{i}" for i, name in enumerate((LOOSE, SHARDS, ORCHARD))}
     for name, folder in made.items():
@@ -126,15 +126,15 @@ def copies(bench: Bench, photos: Path, shards: Path) -> dict[str, Path]:
     return made
 
 
-def pushes(bench: Bench, projects: Mapping[str, Path], last: dict[str, str]) -> list[Candidate]:
+def pushes(bench: DataBench, projects: Mapping[str, Path], last: dict[str, str]) -> list[Contender]:
     """The candidates for the push; `last` learns the bucket that each one filled last."""
 
-    def candidate(name: str) -> Candidate:
+    def candidate(name: str) -> Contender:
         folder = projects[name]
 
         def prepare() -> None:
             last[name] = bench.bucket()
-            project.remote(folder, bench.settings(last[name]))
+            dvc_project.remote(folder, bench.settings(last[name]))
             for forgotten in (".site", ".dvc/tmp"):
                 shutil.rmtree(folder / forgotten, ignore_errors=True)
 
@@ -142,15 +142,15 @@ def pushes(bench: Bench, projects: Mapping[str, Path], last: dict[str, str]) -> 
             ours = ("-c", PUSH_CODE, f"data/{NAME}")
             bench.run(folder, last[name], *(ours if name == ORCHARD else ("-m", "dvc", "push", "-q")))
 
-        return Candidate(name, run, prepare)
+        return Contender(name, run, prepare)
 
     return [candidate(name) for name in projects]
 
 
-def pulls(bench: Bench, projects: Mapping[str, Path], buckets: Mapping[str, str]) -> list[Candidate]:
+def pulls(bench: DataBench, projects: Mapping[str, Path], buckets: Mapping[str, str]) -> list[Contender]:
     """The candidates for the pull of all photos, each from the bucket that holds its form."""
 
-    def candidate(name: str) -> Candidate:
+    def candidate(name: str) -> Contender:
         folder = bench.scratch / "pull"
 
         def prepare() -> None:
@@ -167,12 +167,12 @@ def pulls(bench: Bench, projects: Mapping[str, Path], buckets: Mapping[str, str]
             there = sum(1 for path in (projects[name] / "data" / NAME).rglob("*") if path.is_file())
             assert count == there, f"{name}: {count} files came, expected {there}"
 
-        return Candidate(name, run, prepare)
+        return Contender(name, run, prepare)
 
     return [candidate(name) for name in projects]
 
 
-def growth(bench: Bench, folder: Path, bucket: str, new: Path) -> float:
+def growth(bench: DataBench, folder: Path, bucket: str, new: Path) -> float:
     """Ingest new photos on top; returns the bytes that reached the store for each byte of a new photo."""
     store = open_store(bench.settings(bucket))
     before = {stat.key for stat in store.list("dvc")}
@@ -195,10 +195,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of tar archives")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="orchard-bench-") as name, EmbeddedStore(Path(name) / "store") as store:
-        return _measure(Bench(Path(name), store), given)
+        return _measure(DataBench(Path(name), store), given)
 
 
-def _measure(bench: Bench, given: argparse.Namespace) -> int:
+def _measure(bench: DataBench, given: argparse.Namespace) -> int:
     source, new, here = bench.scratch / "photos", bench.scratch / "new", bench.scratch / "here"
     photos = unpack(given.data, source, given.photos)
     here.mkdir()

@@ -24,16 +24,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.networks import KINDS, draw_photos
-from bench.rounds import Bar, judge, machine, spread
-from bench.shop import ROOT, Shop, run
+from bench.bench_models import KINDS, draw_photos
+from bench.rounds import Threshold, judge, machine, spread
+from bench.stack import ROOT, ServingStack, run
 
 CONNECTIONS, BEFORE_S, AFTER_S = 4, 3.0, 4.0
 WARM_S = 1.0
 TOLERANCE = 1e-4
 WITHIN = {"cnn": 0.5, "mobilenet": 1.2}
-WORST = Bar("longest request after the call over the longest before it, ms", 60, most=True)
-FAILED = Bar("requests that failed", 0, most=True)
+WORST = Threshold("longest request after the call over the longest before it, ms", 60, most=True)
+FAILED = Threshold("requests that failed", 0, most=True)
 
 Record = tuple[float, float, int, int, str, float]
 """When a request was sent (monotonic), its seconds, its photo, HTTP status, label, probability."""
@@ -43,17 +43,17 @@ Answers = list[tuple[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DeliveryFigures:
     """One change: seconds to the first answer of the new version; ms that the longest request grew by."""
 
     seconds: float
     worse_ms: float
 
 
-def start_traffic(shop: Shop, photos: Path, seconds: float) -> subprocess.Popen[str]:
+def start_traffic(shop: ServingStack, photos: Path, seconds: float) -> subprocess.Popen[str]:
     """Ask the stable label all the time, in a process of its own."""
     path = "/v1/models/fruits/labels/stable:predict"
-    command = ["bench.traffic", str(shop.port), path, str(photos), str(CONNECTIONS), str(seconds)]
+    command = ["bench.request_recorder", str(shop.port), path, str(photos), str(CONNECTIONS), str(seconds)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -62,7 +62,7 @@ def answers_of(folder: Path, photos: Path, scratch: Path) -> Answers:
     """What a model says of every photo, in process."""
     mine = scratch / f"{folder.name}.answers.json"
     mine.write_text(photos.read_text())
-    run("bench.floor", str(folder), str(mine), "answers")
+    run("bench.bare_model", str(folder), str(mine), "answers")
     return [(item["label"], item["probability"]) for item in json.loads(mine.read_text())]
 
 
@@ -72,16 +72,18 @@ def is_from(record: Record, answers: Answers) -> bool:
     return record[4] == label and abs(record[5] - probability) <= TOLERANCE
 
 
-def change(records: list[Record], called: float, until: float, new: Answers, old: Answers) -> Found:
+def change(records: list[Record], called: float, until: float, new: Answers, old: Answers) -> DeliveryFigures:
     """Read one change off the records."""
     ends = (record[0] + record[1] for record in records if is_from(record, new) and not is_from(record, old))
     first = min((end for end in ends if end >= called), default=float("inf"))
     before = [took for sent, took, *_ in records if called - BEFORE_S + WARM_S <= sent + took < called]
     after = [took for sent, took, *_ in records if called <= sent + took < until]
-    return Found(first - called, (max(after) - max(before)) * 1e3)
+    return DeliveryFigures(first - called, (max(after) - max(before)) * 1e3)
 
 
-def one_round(shop: Shop, photos: Path, old: Answers, new_folder: Path, scratch: Path) -> tuple[Found, Found, int]:
+def one_round(
+    shop: ServingStack, photos: Path, old: Answers, new_folder: Path, scratch: Path
+) -> tuple[DeliveryFigures, DeliveryFigures, int]:
     """Publish and promote, then roll back; returns both changes and how many requests failed."""
     new = answers_of(new_folder, photos, scratch)
     version = shop.publish(new_folder)
@@ -114,10 +116,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         scratch = Path(name)
         for seed in range(given.rounds + 1):
-            run("bench.networks", given.model, str(scratch / f"model{seed}"), str(seed + 1))
+            run("bench.bench_models", given.model, str(scratch / f"model{seed}"), str(seed + 1))
         photos = scratch / "photos.json"
         photos.write_text(json.dumps([{"b64": base64.b64encode(photo).decode()} for photo in draw_photos(50)]))
-        shop = Shop.open(scratch / "shop", stack)
+        shop = ServingStack.open(scratch / "shop", stack)
         first = shop.publish(scratch / "model0")
         shop.promote(first)
         shop.await_served(first)
@@ -129,8 +131,8 @@ def main() -> int:
         f"\n{given.model}: there {spread([one.seconds for one in there])} s, back {spread([one.seconds for one in back])} s"
     )
     reached = [
-        judge(Bar("promote called to first answer, s", within, most=True), [one.seconds for one in there]),
-        judge(Bar("rollback called to first answer, s", within, most=True), [one.seconds for one in back]),
+        judge(Threshold("promote called to first answer, s", within, most=True), [one.seconds for one in there]),
+        judge(Threshold("rollback called to first answer, s", within, most=True), [one.seconds for one in back]),
         judge(WORST, [one.worse_ms for one in (*there, *back)]),
         judge(FAILED, [float(sum(row[2] for row in found))]),
     ]

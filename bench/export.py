@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.backend import tensorflow
+from training.model.backend import tensorflow
 
 tf = tensorflow()
 
@@ -27,16 +27,17 @@ tf.get_logger().setLevel("ERROR")  # the loader that TensorFlow Serving uses is 
 import keras  # noqa: E402  # after TensorFlow's start-up chatter is held back
 import numpy as np  # noqa: E402
 
-from bench.rounds import Bar, Candidate, judge, machine, measure  # noqa: E402
+from bench.rounds import Contender, Threshold, judge, machine, measure  # noqa: E402
 from orchard.reporter import Reporter  # noqa: E402
-from training import params, standin  # noqa: E402
-from training.export import export  # noqa: E402
-from training.features import preprocess  # noqa: E402
-from training.model import build  # noqa: E402
-from training.shards import iterate  # noqa: E402
+from training import params  # noqa: E402
+from training.data import synthetic  # noqa: E402
+from training.data.shards import iterate  # noqa: E402
+from training.model.architectures import build  # noqa: E402
+from training.model.preprocessing import preprocess  # noqa: E402
+from training.model.savedmodel_export import export  # noqa: E402
 
-SPEED = Bar("MobileNetV2, photos/s one at a time, against the plain export", 1.4)
-OWN = Bar("cnn of params.yaml, photos/s one at a time, against the plain export", 1)
+SPEED = Threshold("MobileNetV2, photos/s one at a time, against the plain export", 1.4)
+OWN = Threshold("cnn of params.yaml, photos/s one at a time, against the plain export", 1)
 AGREEMENT = 1e-5
 PLAIN, ORCHARD = "keras", "orchard"
 SIDE = 100
@@ -131,7 +132,7 @@ def compare_speed(name: str, model: keras.Model, photos: Sequence[bytes], rounds
             return len(photos) / (time.perf_counter() - begin)
 
         speed = measure(
-            [Candidate(key, lambda call=call: answer(call)) for key, call in calls.items()],  # type: ignore[misc]
+            [Contender(key, lambda call=call: answer(call)) for key, call in calls.items()],  # type: ignore[misc]
             rounds,
             Reporter.silent(),
             unit="photos/s",
@@ -142,7 +143,7 @@ def compare_speed(name: str, model: keras.Model, photos: Sequence[bytes], rounds
             load(folder)(list(photos[:1]))
 
         loads = measure(
-            [Candidate(key, lambda folder=folder: start(folder)) for key, folder in folders.items()],  # type: ignore[misc]
+            [Contender(key, lambda folder=folder: start(folder)) for key, folder in folders.items()],  # type: ignore[misc]
             max(3, rounds // 2),
             Reporter.silent(),
         )
@@ -151,16 +152,16 @@ def compare_speed(name: str, model: keras.Model, photos: Sequence[bytes], rounds
 
 
 def draw(label: str, number: int) -> bytes:
-    """Draw a stand-in photo; returns the bytes of a JPEG file."""
+    """Draw a synthetic photo; returns the bytes of a JPEG file."""
     body = io.BytesIO()
-    standin.draw(standin.specimen(label), number).save(body, "JPEG", quality=90)
+    synthetic.draw(synthetic.specimen(label), number).save(body, "JPEG", quality=90)
     return body.getvalue()
 
 
 def read_photos(dataset: Path | None, most: int) -> list[bytes]:
     """Test photos of a dataset, or drawn ones."""
     if dataset is None:
-        labels = standin.classes(8)
+        labels = synthetic.classes(8)
         return [draw(label, number) for label in labels for number in range(most // len(labels))]
     batches = iterate(dataset, columns=("image.bytes",), splits=["test"])
     found = [image["bytes"].as_py() for batch in batches for image in batch["image"]]

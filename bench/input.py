@@ -19,34 +19,34 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from training.backend import tensorflow
+from training.model.backend import tensorflow
 
 tf = tensorflow()
 
 import keras  # noqa: E402  # after TensorFlow's start-up chatter is held back
 import numpy as np  # noqa: E402
 
-from bench.rounds import Bar, Candidate, Table, judge, machine, measure  # noqa: E402
+from bench.rounds import Contender, Table, Threshold, judge, machine, measure  # noqa: E402
 from orchard.reporter import Reporter  # noqa: E402
 from training import params  # noqa: E402
-from training.learner import Feed, Learner  # noqa: E402
+from training.data.shards import iterate, read_index  # noqa: E402
+from training.model.in_memory import InMemoryPhotos, read_photos  # noqa: E402
+from training.model.trainer import BatchIterator, Trainer  # noqa: E402
 from training.params import Params  # noqa: E402
-from training.resident import Photos, read_photos  # noqa: E402
-from training.shards import iterate, read_index  # noqa: E402
 
-FIRST = Bar("first epoch, images/s against Keras", 2)
-LATER = Bar("later epochs, images/s against Keras", 15)
-FIT = Bar("fit, images/s against a resident synthetic batch", 0.95)
-EVEN = Bar("slowest epoch against the median one", 1.2, most=True)
+FIRST = Threshold("first epoch, images/s against Keras", 2)
+LATER = Threshold("later epochs, images/s against Keras", 15)
+FIT = Threshold("fit, images/s against a resident synthetic batch", 0.95)
+EVEN = Threshold("slowest epoch against the median one", 1.2, most=True)
 KERAS, ORCHARD, SYNTHETIC = "keras, loose files", "orchard, shards", "one resident batch"
 EPOCHS = 8
 """Epochs of `fit` that are held against each other."""
 
 
-class Synthetic(Feed):
+class SyntheticBatches(BatchIterator):
     """Gives the same photos at every step, from a constant: nothing is gathered, nothing shuffled."""
 
-    def __init__(self, photos: Photos, batch_size: int, seed: int) -> None:
+    def __init__(self, photos: InMemoryPhotos, batch_size: int, seed: int) -> None:
         super().__init__(photos, batch_size, seed)
         self._given = tf.constant(photos.pixels[:batch_size]), tf.constant(photos.labels[:batch_size])
 
@@ -93,17 +93,17 @@ def compare_epochs(dataset: Path, loose: Path, found: Params, rounds: int) -> tu
         )
         files[:] = [listed]
 
-    def read() -> Feed:
-        return Feed(read_photos(dataset, index, "train", size), batch, seed)
+    def read() -> BatchIterator:
+        return BatchIterator(read_photos(dataset, index, "train", size), batch, seed)
 
-    def deliver(feed: Feed) -> int:
+    def deliver(feed: BatchIterator) -> int:
         taken = (feed.take(positions) for positions in feed.batches(0))
         return drain((tf.cast(pixels, tf.float32), labels) for pixels, labels in taken)
 
     keras_epoch = rate(lambda: drain(files[0]))
-    first = [Candidate(KERAS, keras_epoch, list_files), Candidate(ORCHARD, rate(lambda: deliver(read())))]
+    first = [Contender(KERAS, keras_epoch, list_files), Contender(ORCHARD, rate(lambda: deliver(read())))]
     resident = read()
-    later = [Candidate(KERAS, keras_epoch), Candidate(ORCHARD, rate(lambda: deliver(resident)))]
+    later = [Contender(KERAS, keras_epoch), Contender(ORCHARD, rate(lambda: deliver(resident)))]
     first_table, later_table = (
         measure(pair, rounds, Reporter(), unit="images/s", higher_is_better=True) for pair in (first, later)
     )
@@ -116,11 +116,11 @@ def compare_fits(dataset: Path, found: Params, rounds: int, most: int) -> tuple[
     photos = read_photos(dataset, index, "train", found.model.image_size)
     photos = photos.select(np.arange(len(photos)) < most)
     learners = {
-        name: Learner(found, len(index.classes), kind(photos, found.train.batch_size, found.train.seed))
-        for name, kind in ((ORCHARD, Feed), (SYNTHETIC, Synthetic))
+        name: Trainer(found, len(index.classes), kind(photos, found.train.batch_size, found.train.seed))
+        for name, kind in ((ORCHARD, BatchIterator), (SYNTHETIC, SyntheticBatches))
     }
 
-    def learn(learner: Learner, epoch: int = 0) -> int:
+    def learn(learner: Trainer, epoch: int = 0) -> int:
         for step, positions in enumerate(learner.feed.batches(epoch)):
             learner.learn(positions, epoch, step)
         return len(photos)
@@ -128,7 +128,7 @@ def compare_fits(dataset: Path, found: Params, rounds: int, most: int) -> tuple[
     for learner in learners.values():
         learn(learner)
     candidates = [
-        Candidate(name, rate(lambda learner=learner: learn(learner)))  # type: ignore[misc]
+        Contender(name, rate(lambda learner=learner: learn(learner)))  # type: ignore[misc]
         for name, learner in learners.items()
     ]
     table = measure(candidates, rounds, Reporter(), unit="images/s", higher_is_better=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from orchard.reporter import Reporter
 
-__all__ = ["Bar", "Candidate", "Table", "judge", "machine", "measure", "spread"]
+__all__ = ["Contender", "Table", "Threshold", "judge", "machine", "measure", "spread"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CALIBRATION = random.Random(0).randbytes(1 << 18) + bytes(1 << 18)  # noqa: S311  the same bytes every time
@@ -27,7 +27,7 @@ SETTLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Contender:
     """One of the things that are compared.
 
     Attributes:
@@ -42,7 +42,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class Threshold:
     """What a figure must reach.
 
     Attributes:
@@ -115,7 +115,7 @@ def machine() -> str:
 
 
 def measure(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[Contender],
     rounds: int,
     reporter: Reporter,
     *,
@@ -147,7 +147,7 @@ def measure(
     return table
 
 
-def judge(bar: Bar, values: Sequence[float]) -> bool:
+def judge(bar: Threshold, values: Sequence[float]) -> bool:
     """Print whether the median of `values` reaches the bar; returns it."""
     median = statistics.median(values)
     reached = median <= bar.value if bar.most else median >= bar.value

@@ -30,11 +30,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.networks import KINDS, draw_photos
+from bench.bench_models import KINDS, draw_photos
 from bench.peers.environments import PACKAGES, default_folder, python_of
-from bench.rounds import Bar, Candidate, judge, machine, measure, spread
-from bench.shop import ROOT, await_true, free_port, get, is_up, run, start_server
-from orchard.processes import Child
+from bench.rounds import Contender, Threshold, judge, machine, measure, spread
+from bench.stack import ROOT, await_true, free_port, get, is_up, run, start_server
+from orchard.processes import ChildProcess
 from orchard.reporter import Reporter
 from serving.configuration import ModelConfig, render
 
@@ -50,18 +50,18 @@ PATHS = {
     RPC: ("grpc", "m"),
     RPC_PEER: ("grpc", "m"),
 }
-OVERHEAD = Bar("p50 over the model alone, 1 connection, ms", 0.3, most=True)
-SHARE = Bar("requests/s at 32 connections, of the model alone", 0.85)
-TAIL = Bar("p99 at 32 connections, of the best peer's", 0.5, most=True)
-GRPC = Bar("gRPC requests/s at 32 connections, times grpc.aio with threads", 2.2)
+OVERHEAD = Threshold("p50 over the model alone, 1 connection, ms", 0.3, most=True)
+SHARE = Threshold("requests/s at 32 connections, of the model alone", 0.85)
+TAIL = Threshold("p99 at 32 connections, of the best peer's", 0.5, most=True)
+GRPC = Threshold("gRPC requests/s at 32 connections, times grpc.aio with threads", 2.2)
 BEST = {
-    "cnn": Bar("requests/s at 32 connections, times the best peer's", 2.5),
-    "mobilenet": Bar("requests/s at 32 connections, times the best peer's", 1.6),
+    "cnn": Threshold("requests/s at 32 connections, times the best peer's", 2.5),
+    "mobilenet": Threshold("requests/s at 32 connections, times the best peer's", 1.6),
 }
 
 
 @dataclass
-class Bench:
+class ServingBench:
     """What all runs share.
 
     Attributes:
@@ -77,10 +77,12 @@ class Bench:
     model: Path
     seconds: float
     ports: dict[str, int] = field(default_factory=dict)
-    children: dict[str, Child] = field(default_factory=dict)
+    children: dict[str, ChildProcess] = field(default_factory=dict)
     reports: dict[tuple[str, int], list[dict[str, float]]] = field(default_factory=lambda: defaultdict(list))
 
-    def start(self, stack: ExitStack, names: Sequence[str], child: Child, until: Callable[[], bool], what: str) -> None:
+    def start(
+        self, stack: ExitStack, names: Sequence[str], child: ChildProcess, until: Callable[[], bool], what: str
+    ) -> None:
         """Wait until a server is up, and stop it until it is asked."""
         stack.enter_context(child)
         await_true(until, child, what)
@@ -99,7 +101,7 @@ class Bench:
         token = [TOKEN] if server in (ORCHARD, RPC) else []
         asked = [kind, str(self.ports[server]), path, str(self.photos), str(connections), str(self.seconds), *token]
         self.children[server].signal(signal.SIGCONT)
-        report = json.loads(run("bench.load", *asked))
+        report = json.loads(run("bench.load_client", *asked))
         self.children[server].signal(signal.SIGSTOP)
         if report["wrong"]:
             raise SystemExit(f"{server} gave {report['wrong']} wrong answers: the run is void")
@@ -108,21 +110,21 @@ class Bench:
 
     def floor(self) -> float:
         """Run the model in process; returns photos a second."""
-        report = json.loads(run("bench.floor", str(self.model), str(self.photos), str(self.seconds)))
+        report = json.loads(run("bench.bare_model", str(self.model), str(self.photos), str(self.seconds)))
         self.reports[LIMIT, 1].append(report)
         return float(report["limit"])
 
 
-def make_model(kind: str, folder: Path, seconds: float) -> Bench:
+def make_model(kind: str, folder: Path, seconds: float) -> ServingBench:
     """Make the model, the photos and their answers."""
-    bench = Bench(folder, folder / "model", seconds)
-    run("bench.networks", kind, str(bench.model))
+    bench = ServingBench(folder, folder / "model", seconds)
+    run("bench.bench_models", kind, str(bench.model))
     bench.photos.write_text(json.dumps([{"b64": base64.b64encode(photo).decode()} for photo in draw_photos(200)]))
-    run("bench.floor", str(bench.model), str(bench.photos), "answers")
+    run("bench.bare_model", str(bench.model), str(bench.photos), "answers")
     return bench
 
 
-def start_orchard(bench: Bench, stack: ExitStack) -> None:
+def start_orchard(bench: ServingBench, stack: ExitStack) -> None:
     """Start our server with everything on."""
     base, tokens = bench.folder / "served", bench.folder / "tokens"
     base.mkdir()
@@ -137,14 +139,14 @@ def start_orchard(bench: Bench, stack: ExitStack) -> None:
     bench.start(stack, (ORCHARD, RPC), child, lambda: is_up(page), "our server is ready")
 
 
-def start_peer(bench: Bench, stack: ExitStack, name: str, python: Path, threads: int) -> None:
+def start_peer(bench: ServingBench, stack: ExitStack, name: str, python: Path, threads: int) -> None:
     """Start another server and wait until it answers anything."""
     port = bench.ports[name] = free_port()
     module = f"bench.peers.{name.split('.')[0]}_peer"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
     command = [str(python), "-m", module, str(bench.model), str(port)]
-    child = Child(command, environment=environment, log=bench.folder / f"{name}.log")
+    child = ChildProcess(command, environment=environment, log=bench.folder / f"{name}.log")
     answers = (lambda: accepts(port)) if name == RPC_PEER else (lambda: get(f"http://127.0.0.1:{port}/")[0] != 0)
     bench.start(stack, (name,), child, answers, f"{name} answers")
 
@@ -161,14 +163,14 @@ def accepts(port: int) -> bool:
     return True
 
 
-def best(bench: Bench, peers: Sequence[str], what: str) -> list[float]:
+def best(bench: ServingBench, peers: Sequence[str], what: str) -> list[float]:
     """The best peer's figures at 32 connections, round by round."""
     rows = zip(*[bench.reports[peer, 32] for peer in peers], strict=True)
     choose: Callable[[list[float]], float] = max if what == "rate" else min
     return [choose([report[what] for report in row]) for row in rows]
 
 
-def conclude(bench: Bench, kind: str, peers: Sequence[str]) -> bool:
+def conclude(bench: ServingBench, kind: str, peers: Sequence[str]) -> bool:
     """Print latencies and judge every bar; returns whether all were reached."""
     for (server, connections), reports in sorted(bench.reports.items()):
         names = [name for name in ("p50", "p99", "longest") if name in reports[0]]
@@ -189,13 +191,13 @@ def conclude(bench: Bench, kind: str, peers: Sequence[str]) -> bool:
     return all(reached)
 
 
-def list_candidates(bench: Bench, peers: Sequence[str], connections: Sequence[int]) -> list[Candidate]:
+def list_candidates(bench: ServingBench, peers: Sequence[str], connections: Sequence[int]) -> list[Contender]:
     """Everything that is measured in a round."""
     pairs = [(server, number) for server in (ORCHARD, *peers) for number in connections]
     pairs += [(server, 32) for server in (RPC, RPC_PEER)]
     return [
-        Candidate(LIMIT, bench.floor),
-        *[Candidate(f"{server} c={number}", lambda s=server, n=number: bench.ask(s, n)) for server, number in pairs],  # type: ignore[misc]
+        Contender(LIMIT, bench.bare_model),
+        *[Contender(f"{server} c={number}", lambda s=server, n=number: bench.ask(s, n)) for server, number in pairs],  # type: ignore[misc]
     ]
 
 

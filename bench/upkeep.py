@@ -25,24 +25,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.networks import KINDS
-from bench.rounds import Bar, Candidate, judge, machine, measure
-from bench.shop import MODEL, ROOT, Shop, await_true, facts_of, get, is_up, make_bucket, run, start_server
+from bench.bench_models import KINDS
+from bench.rounds import Contender, Threshold, judge, machine, measure
+from bench.stack import MODEL, ROOT, ServingStack, await_true, facts_of, get, is_up, make_bucket, run, start_server
 from orchard import layout
-from orchard.channels import Intent
-from orchard.registry import Registry
+from orchard.registry.channels import ChangeIntent
+from orchard.registry.registry import Registry
 from orchard.reporter import Reporter
 from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
 from orchard.store.embedded import EmbeddedStore
 from serving.configuration import ModelConfig, Specific, render
-from serving.sync.channels import Follower, TrustFile
+from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
 
-START = Bar("start to first answer, against TensorFlow's import, load and first call", 1.2, most=True)
-IDLE = Bar("idle, cores", 0.02, most=True)
-MEMORY = Bar("resident memory after all reloads, of that after the first 50", 1.05, most=True)
-REQUESTS = Bar("requests of one poll, 10,000 versions against 10", 1, most=True)
-POLL = Bar("seconds of one poll, 10,000 versions against 10", 1.1, most=True)
+START = Threshold("start to first answer, against TensorFlow's import, load and first call", 1.2, most=True)
+IDLE = Threshold("idle, cores", 0.02, most=True)
+MEMORY = Threshold("resident memory after all reloads, of that after the first 50", 1.05, most=True)
+REQUESTS = Threshold("requests of one poll, 10,000 versions against 10", 1, most=True)
+POLL = Threshold("seconds of one poll, 10,000 versions against 10", 1.1, most=True)
 IDLE_S, SETTLE_S = 20.0, 5.0
 FIRST, MANY, FEW, LOOKS = 50, 10_000, 10, 100
 BASELINE = """
@@ -110,7 +110,7 @@ def measure_start(scratch: Path, model: Path, rounds: int) -> bool:
             env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=True,
         )  # fmt: skip
 
-    table = measure([Candidate("tensorflow", theirs), Candidate("orchard serve", ours)], rounds, Reporter.silent())
+    table = measure([Contender("tensorflow", theirs), Contender("orchard serve", ours)], rounds, Reporter.silent())
     print(f"\nstart\n{table.text('tensorflow')}")
     pairs = zip(table.figures["orchard serve"], table.figures["tensorflow"], strict=True)
     return judge(START, [mine / other for mine, other in pairs])
@@ -133,7 +133,7 @@ def answers(port: int, body: bytes) -> bool:
 def measure_idle(scratch: Path, model: Path, rounds: int) -> bool:
     """Server and sync with a model, nobody asking."""
     with ExitStack() as stack:
-        shop = Shop.open(scratch / "shop", stack)
+        shop = ServingStack.open(scratch / "shop", stack)
         version = shop.publish(model)
         shop.promote(version)
         shop.await_served(version)
@@ -143,7 +143,7 @@ def measure_idle(scratch: Path, model: Path, rounds: int) -> bool:
             found = [list(pool.map(lambda pid: cores(pid, IDLE_S), (server, sync))) for _ in range(rounds)]
     print("\nidle")
     reached = [
-        judge(Bar(f"{name}, {IDLE.what}", IDLE.value, most=True), [row[at] for row in found])
+        judge(Threshold(f"{name}, {IDLE.what}", IDLE.value, most=True), [row[at] for row in found])
         for at, name in enumerate(("server", "sync"))
     ]
     return all(reached)
@@ -177,7 +177,7 @@ def only_available(url: str, version: int) -> bool:
     )
 
 
-def fill(store: ObjectStore, model: Path, folder: Path, versions: int) -> Follower:
+def fill(store: ObjectStore, model: Path, folder: Path, versions: int) -> ChannelWatcher:
     """Publish one version and put its document under as many numbers; returns who follows the registry."""
     pair = create_pair(folder)
     key = load_key(pair.private)
@@ -188,8 +188,8 @@ def fill(store: ObjectStore, model: Path, folder: Path, versions: int) -> Follow
     with ThreadPoolExecutor(8) as pool:
         for _ in pool.map(lambda number: store.put(layout.manifest(MODEL, number), body), numbers):
             pass
-    registry.channel("stable").promote(first, Intent("bench@here", "the first"))
-    return Follower(store, MODEL, TrustFile(pair.public), {}, poll_s=0.2)
+    registry.channel("stable").promote(first, ChangeIntent("bench@here", "the first"))
+    return ChannelWatcher(store, MODEL, TrustedKeysFile(pair.public), {}, poll_s=0.2)
 
 
 def measure_poll(scratch: Path, model: Path, rounds: int) -> bool:
@@ -205,7 +205,7 @@ def measure_poll(scratch: Path, model: Path, rounds: int) -> bool:
             follower.look()
             requests[count] = follower.requests - before
 
-        def look(follower: Follower) -> float:
+        def look(follower: ChannelWatcher) -> float:
             times = []
             for _ in range(LOOKS):
                 begin = time.perf_counter()
@@ -214,7 +214,7 @@ def measure_poll(scratch: Path, model: Path, rounds: int) -> bool:
             return statistics.median(times) * 1e3
 
         table = measure(
-            [Candidate(f"{count} versions", lambda count=count: look(followers[count])) for count in followers],  # type: ignore[misc]
+            [Contender(f"{count} versions", lambda count=count: look(followers[count])) for count in followers],  # type: ignore[misc]
             rounds,
             Reporter.silent(),
             unit="ms a poll",
@@ -237,7 +237,7 @@ def main() -> int:
     print(machine())
     with tempfile.TemporaryDirectory() as name:
         model = Path(name) / "model"
-        run("bench.networks", given.model, str(model))
+        run("bench.bench_models", given.model, str(model))
         runs: dict[str, Callable[[Path], bool]] = {
             "start": lambda folder: measure_start(folder, model, given.rounds),
             "idle": lambda folder: measure_idle(folder, model, given.rounds),

@@ -18,7 +18,7 @@ Read what is in the store, and predict::
 
 Change a channel, with the signing key::
 
-    from orchard.channels import Intent
+    from orchard.registry.channels import Intent
 
     stable = Registry.open(settings, sign=True).channel("stable")
     stable.promote(version, Intent("anna", "canary was fine"))
@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchard.client import ModelServer
     from orchard.dataset import Dataset
-    from orchard.registry import Registry
+    from orchard.registry.registry import Registry
     from orchard.settings import Settings
     from orchard.store import open_store
 
@@ -45,7 +45,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "Dataset": "orchard.dataset",
     "ModelServer": "orchard.client",
-    "Registry": "orchard.registry",
+    "Registry": "orchard.registry.registry",
     "Settings": "orchard.settings",
     "open_store": "orchard.store",
 }

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from orchard import layout
-from orchard.commits import create_once, get_or_none, swap_once
 from orchard.documents import FORMAT, MAX_BYTES, STRICT, canonical_json, decode, digest, encode, parse
 from orchard.errors import ConflictError, DataError, IntegrityError, ObjectChanged, ObjectNotFound
+from orchard.store.conditional import create_once, get_or_none, swap_once
 from orchard.store.objects import ObjectStore
 
-__all__ = ["Committed", "Dataset", "DatasetVersion"]
+__all__ = ["CommitResult", "Dataset", "DatasetVersion"]
 
 RECENT = 20
 """Among how many versions a retry looks for the one that its run has made."""
@@ -58,7 +58,7 @@ class DatasetVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class CommitResult:
     """A dataset version, and whether this call made it."""
 
     version: DatasetVersion
@@ -162,7 +162,7 @@ class Dataset:
         created_by: str,
         validation: str | None = None,
         run_id: str | None = None,
-    ) -> Committed:
+    ) -> CommitResult:
         """Make a new current version, once its shards are in the DVC remote.
 
         If the current version has the same digest already, that one is returned and nothing is written.
@@ -195,13 +195,13 @@ class Dataset:
         )
         pointer, etag = self._pointer()
         if pointer is not None and pointer.digest == made.digest:
-            return Committed(self.version(pointer.version), created=False)
+            return CommitResult(self.version(pointer.version), created=False)
         current = pointer.version if pointer else None
         if current != parent:
             raise self._outdated(parent, current)
         return self._commit(made, etag)
 
-    def _commit(self, made: DatasetVersion, etag: str | None) -> Committed:
+    def _commit(self, made: DatasetVersion, etag: str | None) -> CommitResult:
         body = canonical_json(encode(made))
         if len(body) > MAX_BYTES:
             raise DataError(
@@ -213,7 +213,7 @@ class Dataset:
         self._advance(there, etag)
         if there.digest != made.digest:
             raise self._outdated(made.parent, there.version)
-        return Committed(there, created=found == body)
+        return CommitResult(there, created=found == body)
 
     def _advance(self, to: DatasetVersion, etag: str | None) -> None:
         """Move the pointer to a version that follows the one that was read; nothing to do if another writer did."""

@@ -17,7 +17,7 @@ from orchard.documents import FORMAT, encode
 from orchard.errors import DataError
 from orchard.formatting import percent
 
-__all__ = ["Bars", "Check", "Verdict", "decide", "summary"]
+__all__ = ["GateCheck", "GateThresholds", "GateVerdict", "decide", "summary"]
 
 SAME = 1e-6
 """How far an accuracy may be from its own counts."""
@@ -40,7 +40,7 @@ Fraction = Annotated[float, WrapValidator(_fraction), PlainSerializer(lambda val
 Photos = Annotated[int, Field(ge=1)]
 
 
-class Bars(BaseModel):
+class GateThresholds(BaseModel):
     """What a candidate must reach: the section `gate` of params.yaml. What is left out is not checked.
 
     Accuracies and drops are fractions, 0 to 1, by slice (`turntable`, `shop`, `all`).
@@ -66,7 +66,7 @@ class Bars(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class GateCheck:
     """One thing that was looked at.
 
     Attributes:
@@ -85,18 +85,18 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateVerdict:
     """What the gate says: the verdict, every check, the reason, and what was compared with what."""
 
     verdict: Literal["accepted", "refused", "overridden"]
     reason: str
-    checks: tuple[Check, ...]
+    checks: tuple[GateCheck, ...]
     dataset: Mapping[str, Any]
     candidate: str
     incumbent: str | None
 
     @property
-    def failed(self) -> tuple[Check, ...]:
+    def failed(self) -> tuple[GateCheck, ...]:
         """The checks that were not passed."""
         return tuple(check for check in self.checks if check.passed is False)
 
@@ -106,7 +106,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class _Count:
+class _CorrectCount:
     """Photos and right answers of a slice or of one class in it."""
 
     n: int
@@ -121,14 +121,14 @@ def _bar(value: float) -> str:
     return f"{100 * value:.4g} %"
 
 
-def _count(found: object) -> _Count | None:
+def _count(found: object) -> _CorrectCount | None:
     """Counts as an evaluation gives them, or None if they are missing or no counts."""
     if not isinstance(found, Mapping):
         return None
     n, correct = found.get("n"), found.get("correct")
     if type(n) is not int or type(correct) is not int or not 0 <= correct <= n:
         return None
-    return _Count(n, correct)
+    return _CorrectCount(n, correct)
 
 
 def _slices(evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -136,7 +136,7 @@ def _slices(evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _slice(evaluation: Mapping[str, Any], name: str) -> _Count | None:
+def _slice(evaluation: Mapping[str, Any], name: str) -> _CorrectCount | None:
     """A slice's counts, or None if they are missing or contradict the accuracy or the classes beside them."""
     found = _slices(evaluation).get(name)
     count = _count(found)
@@ -152,30 +152,30 @@ def _slice(evaluation: Mapping[str, Any], name: str) -> _Count | None:
     return count if (sum(n for n, _ in both), sum(c for _, c in both)) == (count.n, count.correct) else None
 
 
-def _classes(evaluation: Mapping[str, Any], name: str) -> dict[str, _Count | None]:
+def _classes(evaluation: Mapping[str, Any], name: str) -> dict[str, _CorrectCount | None]:
     part = _slices(evaluation).get(name)
     found = part.get("classes") if isinstance(part, Mapping) else None
     return {label: _count(item) for label, item in sorted(found.items())} if isinstance(found, Mapping) else {}
 
 
-def _missing(name: str, what: str, bar: float) -> Check:
-    return Check(name, None, bar, False, f"{what}: there is no figure that can be believed, so the check fails")
+def _missing(name: str, what: str, bar: float) -> GateCheck:
+    return GateCheck(name, None, bar, False, f"{what}: there is no figure that can be believed, so the check fails")
 
 
-def _least(name: str, what: str, count: _Count, bar: float) -> Check:
+def _least(name: str, what: str, count: _CorrectCount, bar: float) -> GateCheck:
     passed = count.accuracy >= bar - ROUNDING
     sentence = f"{what}: {percent(count.accuracy, 1)} of {count.n} right, the bar is {_bar(bar)}"
-    return Check(name, count.accuracy, bar, passed, sentence)
+    return GateCheck(name, count.accuracy, bar, passed, sentence)
 
 
-def _absolute(candidate: Mapping[str, Any], bars: Bars) -> Iterator[Check]:
+def _absolute(candidate: Mapping[str, Any], bars: GateThresholds) -> Iterator[GateCheck]:
     for name, least in bars.photos.items():
         count = _slice(candidate, name)
         if count is None:
             yield _missing(f"{name}.photos", f"Photos of {name}", least)
         else:
             sentence = f"Photos of {name}: {count.n}, at least {least} are needed"
-            yield Check(f"{name}.photos", count.n, least, count.n >= least, sentence)
+            yield GateCheck(f"{name}.photos", count.n, least, count.n >= least, sentence)
     for name, bar in bars.accuracy.items():
         count = _slice(candidate, name)
         key, what = f"{name}.accuracy", f"All classes, {name}"
@@ -187,12 +187,12 @@ def _absolute(candidate: Mapping[str, Any], bars: Bars) -> Iterator[Check]:
         for label, item in _classes(candidate, name).items():
             key, what = f"{name}.worst_class.{label}", f"{label}, {name}"
             if item is None or item.n == 0:
-                yield Check(key, None, bar, None, f"{what}: no photos, so it is not judged")
+                yield GateCheck(key, None, bar, None, f"{what}: no photos, so it is not judged")
             else:
                 yield _least(key, what, item, bar)
 
 
-def _against(name: str, what: str, now: _Count, then: _Count, bar: float, least_photos: int) -> Check:
+def _against(name: str, what: str, now: _CorrectCount, then: _CorrectCount, bar: float, least_photos: int) -> GateCheck:
     drop, lost = then.accuracy - now.accuracy, then.correct - now.correct
     passed = drop <= bar + ROUNDING or lost < least_photos
     sentence = (
@@ -201,10 +201,10 @@ def _against(name: str, what: str, now: _Count, then: _Count, bar: float, least_
     )
     if passed and drop > bar + ROUNDING:
         sentence += f", and fewer than {least_photos} photos are no drop"
-    return Check(name, drop, bar, passed, sentence)
+    return GateCheck(name, drop, bar, passed, sentence)
 
 
-def _relative(candidate: Mapping[str, Any], incumbent: Mapping[str, Any], bars: Bars) -> Iterator[Check]:
+def _relative(candidate: Mapping[str, Any], incumbent: Mapping[str, Any], bars: GateThresholds) -> Iterator[GateCheck]:
     for name, bar in bars.drop.items():
         key, what = f"{name}.drop", f"All classes, {name}"
         now, then = _slice(candidate, name), _slice(incumbent, name)
@@ -221,7 +221,7 @@ def _relative(candidate: Mapping[str, Any], incumbent: Mapping[str, Any], bars: 
             key, what = f"{name}.class_drop.{label}", f"{label}, {name}"
             now, then = after.get(label), before.get(label)
             if then is None or then.n == 0:
-                yield Check(key, None, bar, None, f"{what}: the served version was not asked, so there is no drop")
+                yield GateCheck(key, None, bar, None, f"{what}: the served version was not asked, so there is no drop")
             elif now is None or now.n != then.n:
                 yield _missing(key, f"{what}, against the served version", bar)
             else:
@@ -254,11 +254,11 @@ def _comparable(dataset: Mapping[str, Any], incumbent: Mapping[str, Any]) -> str
 def decide(
     candidate: Mapping[str, Any],
     incumbent: Mapping[str, Any] | None,
-    bars: Bars,
+    bars: GateThresholds,
     *,
     override_reason: str | None = None,
-    also: Iterable[Check] = (),
-) -> Verdict:
+    also: Iterable[GateCheck] = (),
+) -> GateVerdict:
     """Decide whether a candidate may be published.
 
     Args:
@@ -284,13 +284,13 @@ def decide(
     judged = [check for check in checks if check.passed is not None]
     failed = [check for check in judged if not check.passed]
     if not failed:
-        return Verdict("accepted", f"all {len(judged)} checks passed", checks, dataset, model, served)
+        return GateVerdict("accepted", f"all {len(judged)} checks passed", checks, dataset, model, served)
     if override_reason is not None:
-        return Verdict("overridden", override_reason.strip(), checks, dataset, model, served)
-    return Verdict("refused", _why_refused(failed, len(judged)), checks, dataset, model, served)
+        return GateVerdict("overridden", override_reason.strip(), checks, dataset, model, served)
+    return GateVerdict("refused", _why_refused(failed, len(judged)), checks, dataset, model, served)
 
 
-def _why_refused(failed: list[Check], judged: int) -> str:
+def _why_refused(failed: list[GateCheck], judged: int) -> str:
     more = f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
     return f"{len(failed)} of {judged} checks failed: " + "; ".join(check.sentence for check in failed[:SHOWN]) + more
 

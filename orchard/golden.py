@@ -14,7 +14,7 @@ from pathlib import Path
 from orchard.documents import FORMAT, parse
 from orchard.errors import IntegrityError
 
-__all__ = ["GOLDEN", "Golden", "check_golden", "read_golden"]
+__all__ = ["GOLDEN", "GoldenPhoto", "check_golden", "read_golden"]
 
 GOLDEN = "assets.extra/golden.json"
 """The file's path in a SavedModel."""
@@ -23,7 +23,7 @@ MAX_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Golden:
+class GoldenPhoto:
     """Photos whose answers are known.
 
     Attributes:
@@ -37,7 +37,7 @@ class Golden:
     tolerance: float
 
 
-def read_golden(folder: Path) -> Golden:
+def read_golden(folder: Path) -> GoldenPhoto:
     """Read a SavedModel's golden photos.
 
     Raises:
@@ -59,7 +59,7 @@ def read_golden(folder: Path) -> Golden:
         raise IntegrityError(
             f"{path} holds no golden photos: {error}", hint="`orchard train` exports a model with them"
         ) from error
-    return Golden(photos, answers, tolerance)
+    return GoldenPhoto(photos, answers, tolerance)
 
 
 def check_golden(folder: Path, predict: Callable[[Sequence[bytes]], Iterable[tuple[str, float]]], what: str) -> int:

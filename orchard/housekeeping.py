@@ -12,12 +12,12 @@ from itertools import islice
 
 from orchard import layout
 from orchard.errors import ObjectNotFound
-from orchard.journal import objects_by_run, read_runs
-from orchard.pruning import Pruned, Wish
-from orchard.registry import Registry
-from orchard.store.objects import ObjectStore, Stat
+from orchard.registry.pruning import PruneOptions, PruneResult
+from orchard.registry.registry import Registry
+from orchard.runs.summary import objects_by_run, read_runs
+from orchard.store.objects import ObjectStat, ObjectStore
 
-__all__ = ["Expired", "Kept", "Swept", "sweep"]
+__all__ = ["ExpiredObjects", "RetentionPolicy", "SweepResult", "sweep"]
 
 STALE = timedelta(hours=1)
 """The mark of a prune that is so old was left by one that was killed: a living one changes it after every few thousand blobs."""
@@ -27,7 +27,7 @@ MOST_LOGS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RetentionPolicy:
     """For how long things are kept.
 
     Attributes:
@@ -48,7 +48,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
+class ExpiredObjects:
     """How many objects are gone, or would go, and their bytes."""
 
     objects: int
@@ -56,17 +56,17 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepResult:
     """What housekeeping did, or would do: bytes of versions, runs' files, runs' pages, captures, logs of tasks."""
 
-    pruned: Pruned
-    files: Expired
-    pages: Expired
-    captures: Expired
-    logs: Expired
+    pruned: PruneResult
+    files: ExpiredObjects
+    pages: ExpiredObjects
+    captures: ExpiredObjects
+    logs: ExpiredObjects
 
 
-def sweep(registry: Registry, kept: Kept, now: datetime, *, delete: bool) -> Swept:
+def sweep(registry: Registry, kept: RetentionPolicy, now: datetime, *, delete: bool) -> SweepResult:
     """Delete what nobody needs any more, or report how much that is. Records of runs, manifests and histories stay.
 
     Args:
@@ -81,12 +81,12 @@ def sweep(registry: Registry, kept: Kept, now: datetime, *, delete: bool) -> Swe
         StoreError: the store did not answer or refused.
     """
     store, model = registry.store, registry.model
-    wish = Wish(kept.versions, kept.served, delete, resume=_is_stale(store, model, now))
+    wish = PruneOptions(kept.versions, kept.served, delete, resume=_is_stale(store, model, now))
     pruned = registry.prune(wish)
     objects = objects_by_run(store)
     started = {run.run_id: datetime.fromisoformat(run.started) for run in read_runs(store, objects)}
 
-    def old(folder: str, days: int) -> list[Stat]:
+    def old(folder: str, days: int) -> list[ObjectStat]:
         edge = now - timedelta(days=days)
         return [
             stat
@@ -99,29 +99,29 @@ def sweep(registry: Registry, kept: Kept, now: datetime, *, delete: bool) -> Swe
     files = _expire(store, old("files", kept.files), delete)
     pages = _expire(store, old("pages", kept.pages), delete)
     captures = _expire(store, _old_captures(store, model, now, kept.captures), delete)
-    return Swept(pruned, files, pages, captures, _expire(store, _old_logs(store, now, kept.logs), delete))
+    return SweepResult(pruned, files, pages, captures, _expire(store, _old_logs(store, now, kept.logs), delete))
 
 
-def _old_captures(store: ObjectStore, model: str, now: datetime, days: int) -> list[Stat]:
+def _old_captures(store: ObjectStore, model: str, now: datetime, days: int) -> list[ObjectStat]:
     edge = (now - timedelta(days=days)).date().isoformat()
     found = ((layout.day_of_capture_key(stat.key), stat) for stat in store.list(layout.captures(model)))
     return [stat for day, stat in found if day is not None and day < edge]
 
 
-def _old_logs(store: ObjectStore, now: datetime, days: int) -> list[Stat]:
+def _old_logs(store: ObjectStore, now: datetime, days: int) -> list[ObjectStat]:
     edge = now - timedelta(days=days)
     found = store.list(layout.task_logs())
     return list(islice((stat for stat in found if stat.modified < edge and layout.is_task_log(stat.key)), MOST_LOGS))
 
 
-def _expire(store: ObjectStore, stats: Iterable[Stat], delete: bool) -> Expired:
+def _expire(store: ObjectStore, stats: Iterable[ObjectStat], delete: bool) -> ExpiredObjects:
     count = size = 0
     for stat in stats:
         if delete:
             store.delete(stat.key)
         count += 1
         size += stat.size
-    return Expired(count, size)
+    return ExpiredObjects(count, size)
 
 
 def _is_stale(store: ObjectStore, model: str, now: datetime) -> bool:

@@ -15,7 +15,7 @@ from typing import IO, Self
 
 from orchard import launcher
 
-__all__ = ["Child", "stderr_held_back"]
+__all__ = ["ChildProcess", "stderr_held_back"]
 
 
 @contextlib.contextmanager
@@ -39,7 +39,7 @@ def stderr_held_back() -> Iterator[None]:
             os.close(kept)
 
 
-class Child:
+class ChildProcess:
     """A program in a session of its own: Ctrl-C in the terminal reaches it only through its parent.
 
     Args:

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import orjson
 
-__all__ = ["Log", "event_text"]
+__all__ = ["EventLog", "event_text"]
 
 _SPECIAL = re.compile(r'[\s"]')
 
@@ -42,7 +42,7 @@ def event_text(event: str, fields: dict[str, Any]) -> str:
     return event + text
 
 
-class Log:
+class EventLog:
     """Lines for people or for programs.
 
     Args:

@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["LATENCY_BUCKETS", "Counter", "Gauge", "Histogram", "Registry"]
+__all__ = ["LATENCY_BUCKETS", "Counter", "Gauge", "Histogram", "MetricsRegistry"]
 
 LATENCY_BUCKETS = tuple(10 * 1.8**power for power in range(33))
 """TF Serving's: 33 bounds in microseconds, from 10, each 1.8 times the one before."""
@@ -143,7 +143,7 @@ class Histogram(_Metric):
             yield f"{self.name}_count{self.braces(labels)} {count}"
 
 
-class Registry:
+class MetricsRegistry:
     """All metrics of a process, in the order in which they were made."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from google.protobuf import (  # type: ignore[import-untyped]
 )
 
 from orchard.savedmodel.types import data_type
-from serving.status_codes import Code
+from serving.status_codes import StatusCode
 
 __all__ = ["POOL", "message", "method_types"]
 
@@ -114,7 +114,7 @@ def _entry_name(field: str) -> str:
     return "".join(part.capitalize() for part in field.split("_")) + "Entry"
 
 
-class _File:
+class _ProtoFile:
     """One .proto file being put together."""
 
     def __init__(self, name: str, package: str, dependencies: list[str]) -> None:
@@ -185,14 +185,14 @@ def _pool() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
     for known in (any_pb2, wrappers_pb2):
         pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
-    tensorflow = _File("orchard/tensorflow.proto", "tensorflow", [])
+    tensorflow = _ProtoFile("orchard/tensorflow.proto", "tensorflow", [])
     _fill_enum(tensorflow.proto.enum_type.add(name="DataType"), {data_type(n).proto: n for n in range(24)})
-    serving = _File(
+    serving = _ProtoFile(
         "orchard/serving.proto",
         "tensorflow.serving",
         [any_pb2.DESCRIPTOR.name, wrappers_pb2.DESCRIPTOR.name, tensorflow.proto.name],
     )
-    _fill_enum(serving.proto.enum_type.add(name="ErrorCode"), {code.name: code.value for code in Code})
+    _fill_enum(serving.proto.enum_type.add(name="ErrorCode"), {code.name: code.value for code in StatusCode})
     _fill_enum(serving.proto.enum_type.add(name="ModelType"), _MODEL_TYPES)
     for file, table in ((tensorflow, _TENSORFLOW), (serving, _SERVING)):
         for name, fields in _rows(table):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["Code"]
+__all__ = ["StatusCode"]
 
 
-class Code(IntEnum):
+class StatusCode(IntEnum):
     """The codes that TensorFlow, TF Serving and gRPC share."""
 
     OK = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from orchard.errors import SettingsError
 from orchard.files import WatchedFile
 
-__all__ = ["Tokens", "read_tokens"]
+__all__ = ["BearerTokens", "read_tokens"]
 
 _CHECK_S = 1.0
 _MIN_LENGTH = 16
@@ -39,7 +39,7 @@ def _read_digests(path: Path) -> list[bytes]:
     return [hashlib.sha256(token.encode()).digest() for token in tokens]
 
 
-class Tokens:
+class BearerTokens:
     """The tokens in a file; the file is read again when it changes.
 
     Args:

@@ -12,20 +12,20 @@ from pydantic_core import ErrorDetails
 
 from orchard import documents
 from orchard.errors import ParamsError
-from orchard.gate import Bars
+from orchard.gate import GateThresholds
 from orchard.layout import NAME
 from orchard.overrides import read_yaml, set_by_path
 
 __all__ = [
-    "Augmentation",
-    "Cnn",
-    "EarlyStopping",
-    "Evaluate",
-    "Model",
-    "Optimizer",
+    "AugmentationParams",
+    "CnnParams",
+    "EarlyStoppingParams",
+    "EvaluateParams",
+    "ModelParams",
+    "OptimizerParams",
     "Params",
-    "Schedule",
-    "Train",
+    "ScheduleParams",
+    "TrainParams",
     "describe_problems",
     "load",
     "parse",
@@ -35,32 +35,32 @@ DEFAULT_PATH = Path("params.yaml")
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Section(BaseModel):
+class ParamsSection(BaseModel):
     """A part of params.yaml: every key required, none unknown, no value taken for another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Data(Section):
+class DataParams(ParamsSection):
     """Which photos: the dataset in the folder ``data/<name>/``."""
 
     name: str = Field(pattern=NAME)
 
 
-class Cnn(Section):
+class CnnParams(ParamsSection):
     """The convolutional network: a block for each number of filters."""
 
     filters: list[Annotated[int, Field(ge=1, le=1024)]] = Field(min_length=1, max_length=8)
     dropout: Share
 
 
-class Model(Section):
+class ModelParams(ParamsSection):
     """What photos are brought to and which architecture looks at them."""
 
     architecture: Literal["cnn", "linear"]
     image_size: int = Field(ge=8, le=512)
     mirrored: bool
-    cnn: Cnn
+    cnn: CnnParams
 
     @model_validator(mode="after")
     def _pixels_left(self) -> Self:
@@ -73,7 +73,7 @@ class Model(Section):
         return self
 
 
-class Optimizer(Section):
+class OptimizerParams(ParamsSection):
     """How a step follows from the gradient. ``momentum`` is read by rmsprop and sgd."""
 
     name: Literal["adam", "rmsprop", "sgd"]
@@ -81,27 +81,27 @@ class Optimizer(Section):
     momentum: Share
 
 
-class Schedule(Section):
+class ScheduleParams(ParamsSection):
     """How the learning rate goes over the epochs."""
 
     name: Literal["cosine", "constant"]
     warmup_epochs: int = Field(ge=0)
 
 
-class Validation(Section):
+class ValidationParams(ParamsSection):
     """What is kept from training to judge epochs by."""
 
     share: float = Field(gt=0, le=0.5)
 
 
-class EarlyStopping(Section):
+class EarlyStoppingParams(ParamsSection):
     """When it has stopped getting better, judged by the validation set's loss."""
 
     patience: int = Field(ge=1)
     min_delta: float = Field(ge=0)
 
 
-class Augmentation(Section):
+class AugmentationParams(ParamsSection):
     """How far training photos are varied; 0, false and a zoom of 1 leave them as they are."""
 
     flip: bool
@@ -115,7 +115,7 @@ class Augmentation(Section):
     patch: float = Field(ge=0, le=1)
 
 
-class Train(Section):
+class TrainParams(ParamsSection):
     """How the model learns."""
 
     seed: int = Field(ge=0, lt=2**31)
@@ -123,11 +123,11 @@ class Train(Section):
     batch_size: int = Field(ge=1, le=8192)
     repeat: dict[str, Annotated[int, Field(ge=1, le=100)]]
     averaging: Share
-    optimizer: Optimizer
-    schedule: Schedule
-    validation: Validation
-    early_stopping: EarlyStopping
-    augmentation: Augmentation
+    optimizer: OptimizerParams
+    schedule: ScheduleParams
+    validation: ValidationParams
+    early_stopping: EarlyStoppingParams
+    augmentation: AugmentationParams
 
     @model_validator(mode="after")
     def _warm_before_the_end(self) -> Self:
@@ -138,20 +138,20 @@ class Train(Section):
         return self
 
 
-class Evaluate(Section):
+class EvaluateParams(ParamsSection):
     """What an evaluation does beside judging the candidate; `baseline` judges the nearest training photo too, in seconds."""
 
     baseline: bool = False
 
 
-class Params(Section):
+class Params(ParamsSection):
     """All of params.yaml."""
 
-    data: Data
-    model: Model
-    train: Train
-    gate: Bars
-    evaluate: Evaluate
+    data: DataParams
+    model: ModelParams
+    train: TrainParams
+    gate: GateThresholds
+    evaluate: EvaluateParams
 
     @property
     def document(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def run(request: Any) -> Any:
     return answer
 
 
-class Service(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
+class PeerService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
     """PredictionService."""
 
     async def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802  its name in the protocol
@@ -39,7 +39,7 @@ class Service(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: i
 async def main() -> None:
     """Serve."""
     server = grpc.aio.server()
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Service(), server)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PeerService(), server)
     server.add_insecure_port(f"127.0.0.1:{sys.argv[2]}")
     await server.start()
     await server.wait_for_termination()

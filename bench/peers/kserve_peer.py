@@ -16,7 +16,7 @@ import tensorflow as tf  # noqa: E402
 from kserve import Model, ModelServer  # noqa: E402
 
 
-class Photos(Model):
+class KServePeer(Model):
     """The model behind KServe's interface."""
 
     def load(self) -> bool:
@@ -35,6 +35,6 @@ class Photos(Model):
 
 
 if __name__ == "__main__":
-    model = Photos("m")
+    model = KServePeer("m")
     model.load()
     ModelServer(http_port=PORT, workers=1, enable_grpc=False, enable_latency_logging=False).start([model])

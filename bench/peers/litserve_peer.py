@@ -12,7 +12,7 @@ from typing import Any
 import litserve
 
 
-class Photos(litserve.LitAPI):
+class LitServePeer(litserve.LitAPI):
     """The model behind LitServe's interface."""
 
     def setup(self, device: str) -> None:
@@ -56,5 +56,7 @@ class Photos(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(Photos(max_batch_size=32, batch_timeout=0.002), accelerator="cpu", workers_per_device=1)
+    server = litserve.LitServer(
+        LitServePeer(max_batch_size=32, batch_timeout=0.002), accelerator="cpu", workers_per_device=1
+    )
     server.run(host="127.0.0.1", port=int(sys.argv[2]), generate_client_file=False, log_level="error")

@@ -16,7 +16,7 @@ from mlserver.settings import ModelParameters
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
 
-class Photos(MLModel):
+class MLServerPeer(MLModel):
     """The model behind MLServer's interface."""
 
     async def load(self) -> bool:
@@ -55,7 +55,7 @@ async def main() -> None:
     )
     model = ModelSettings(
         name="m",
-        implementation=Photos,
+        implementation=MLServerPeer,
         max_batch_size=32,
         max_batch_time=0.002,
         parameters=ModelParameters(uri=sys.argv[1]),

@@ -13,9 +13,9 @@ from orchard.layout import CHANNELS
 from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
-    from orchard.channels import Change, Channel, Intent
-    from orchard.manifest import Manifest
-    from orchard.registry import Registry
+    from orchard.registry.channels import ChangeIntent, Channel, ChannelChange
+    from orchard.registry.manifest import Manifest
+    from orchard.registry.registry import Registry
     from orchard.store import ObjectStore
 
 _CHANNEL = click.Choice(CHANNELS)
@@ -36,23 +36,25 @@ class _Number(click.ParamType[int | str]):
 
 def _open_to_read() -> Registry:
     from orchard import settings
-    from orchard.registry import Registry
+    from orchard.registry.registry import Registry
 
     return Registry.open(settings.load())
 
 
-def _open_to_change(channel: str | None, why: str | None) -> tuple[Channel, Intent]:
+def _open_to_change(channel: str | None, why: str | None) -> tuple[Channel, ChangeIntent]:
     from orchard import settings
-    from orchard.channels import Intent
-    from orchard.registry import Registry
-    from orchard.runs import actor
+    from orchard.registry.channels import ChangeIntent
+    from orchard.registry.registry import Registry
+    from orchard.runs.records import actor
 
     found = settings.load()
     found.require("store_url", "trusted_keys_file", "signing_key_file")
     registry = Registry.open(found, sign=True)
     if why is None and found.run_id is None:
         raise click.UsageError("Missing option '--why'.")
-    return registry.channel(channel or found.channel), Intent(actor(found), why or f"run {found.run_id}", found.run_id)
+    return registry.channel(channel or found.channel), ChangeIntent(
+        actor(found), why or f"run {found.run_id}", found.run_id
+    )
 
 
 def _second(created: str) -> str:
@@ -60,7 +62,7 @@ def _second(created: str) -> str:
     return f"{created[:19]}Z"
 
 
-def _print_change(reporter: Reporter, change: Change, action: str) -> None:
+def _print_change(reporter: Reporter, change: ChannelChange, action: str) -> None:
     from orchard.documents import encode
 
     now = change.pointer
@@ -152,11 +154,11 @@ def history(reporter: Reporter, channel: str | None) -> None:
 
 def _published_version(store: ObjectStore, run_id: str | None) -> int:
     """Return the version that a run published."""
-    from orchard import runs
+    from orchard.runs import records
 
     if run_id is None:
         raise click.UsageError("Missing argument 'VERSION'.")
-    result = runs.recorded(store, run_id, "publish")
+    result = records.recorded(store, run_id, "publish")
     if result is None:
         raise DataError(f"the run {run_id} has published no version", hint="`orchard publish` in this run does")
     return int(result["version"])

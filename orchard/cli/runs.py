@@ -10,7 +10,7 @@ from orchard.cli.verb import verb
 from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
-    from orchard.journal import Entry
+    from orchard.runs.summary import RunSummary
 
 
 @verb(
@@ -33,7 +33,7 @@ def runs(reporter: Reporter, *, run_id: str | None, limit: int, kind: str | None
     stands at a step is working on it, waits for its next try, or was given up.
     """
     from orchard import settings
-    from orchard.journal import read_entries
+    from orchard.runs.summary import read_entries
     from orchard.store import open_store
 
     store = open_store(settings.load())
@@ -44,7 +44,7 @@ def runs(reporter: Reporter, *, run_id: str | None, limit: int, kind: str | None
     reporter.result({"runs": [_document(entry) for entry in found]}, text)
 
 
-def _document(entry: Entry) -> dict[str, Any]:
+def _document(entry: RunSummary) -> dict[str, Any]:
     from orchard.documents import encode
 
     derived = {name: getattr(entry, name) for name in ("state", "reason", "verdict", "version", "seconds")}
@@ -52,12 +52,12 @@ def _document(entry: Entry) -> dict[str, Any]:
     return {**encode(entry.run), **derived, "steps": steps, "failures": entry.failures}
 
 
-def _about(entry: Entry) -> str:
+def _about(entry: RunSummary) -> str:
     run = entry.run
     return run.day or (f"{run.dataset.name} {run.dataset.version}" if run.dataset else "-")
 
 
-def _all(reporter: Reporter, found: list[Entry]) -> str:
+def _all(reporter: Reporter, found: list[RunSummary]) -> str:
     rows = [
         [
             entry.run.run_id,
@@ -74,7 +74,7 @@ def _all(reporter: Reporter, found: list[Entry]) -> str:
     return reporter.table(["run", "kind", "began", "about", "state", "gate", "version", "verbs"], rows)
 
 
-def _one(reporter: Reporter, entry: Entry) -> str:
+def _one(reporter: Reporter, entry: RunSummary) -> str:
     rows = [
         [name, ended.outcome, f"{ended.seconds:.1f} s", f"{ended.ended[:19]}Z", " ".join(ended.pages) or "-"]
         for name, ended in entry.steps.items()

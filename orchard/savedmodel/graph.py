@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from orchard.savedmodel.document import meta_graphs
+from orchard.savedmodel.signatures import meta_graphs
 from orchard.savedmodel.types import data_type
 from orchard.savedmodel.wire import WireError, fields, signed
 
-__all__ = ["Operations", "read_operations"]
+__all__ = ["GraphOperations", "read_operations"]
 
 _GRAPH, _SAVER, _COLLECTION, _SIGNATURE = 2, 3, 4, 5  # fields of MetaGraphDef
 _RUN_BY_LOADER = {"saved_model_main_op", "legacy_init_op"}
@@ -22,7 +22,7 @@ _MAX_NODES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Operations:
+class GraphOperations:
     """What a SavedModel can do.
 
     Attributes:
@@ -201,7 +201,7 @@ def _body(functions: Mapping[str, list[_Node]], name: str) -> list[_Node]:
     return functions.get(name, [])
 
 
-def read_operations(document: memoryview | bytes) -> Operations:
+def read_operations(document: memoryview | bytes) -> GraphOperations:
     """Walk a SavedModel.
 
     Raises:
@@ -210,7 +210,7 @@ def read_operations(document: memoryview | bytes) -> Operations:
     graphs = [_read_graph(meta_graph) for meta_graph in meta_graphs(document)]
     if not graphs:
         raise WireError("it holds no graph")
-    return Operations(
+    return GraphOperations(
         all=frozenset(op for graph in graphs for op in graph.ops),
         reachable=frozenset(op for graph in graphs for op in _reachable(graph)),
         tensor_bytes=sum(graph.tensor_bytes for graph in graphs),

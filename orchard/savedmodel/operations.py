@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orchard.errors import IntegrityError
-from orchard.savedmodel.graph import Operations
+from orchard.savedmodel.graph import GraphOperations
 
 __all__ = ["ALLOWED", "SAVER_ONLY", "check_names", "check_operations"]
 
@@ -63,7 +63,7 @@ def check_names(names: Iterable[str], what: str) -> None:
         )
 
 
-def check_operations(found: Operations, declared: Iterable[str], what: str) -> None:
+def check_operations(found: GraphOperations, declared: Iterable[str], what: str) -> None:
     """Hold a model's graph against the rule and against what its manifest declares.
 
     Args:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from orchard.errors import IntegrityError
 from orchard.golden import GOLDEN, read_golden
-from orchard.manifest import Manifest
-from orchard.manifest import Signature as Declared
-from orchard.savedmodel.document import FILE_NAME, TensorInfo, map_document, meta_graphs, signatures_of
+from orchard.registry.manifest import Manifest
+from orchard.registry.manifest import ModelSignature as Declared
 from orchard.savedmodel.graph import read_operations
 from orchard.savedmodel.operations import check_names, check_operations
+from orchard.savedmodel.signatures import FILE_NAME, TensorInfo, map_document, meta_graphs, signatures_of
 from orchard.savedmodel.types import tensor_type
 from orchard.savedmodel.wire import WireError
 

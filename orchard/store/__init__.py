@@ -1,5 +1,5 @@
 """The object store: the only state that Orchard's programs share."""
 
-from orchard.store.objects import Fetched, ObjectStore, Stat, open_store
+from orchard.store.objects import ObjectBody, ObjectStat, ObjectStore, open_store
 
-__all__ = ["Fetched", "ObjectStore", "Stat", "open_store"]
+__all__ = ["ObjectBody", "ObjectStat", "ObjectStore", "open_store"]

@@ -38,7 +38,7 @@ from obstore.store import S3Store
 from orchard import signing
 from orchard.errors import ConflictError, MissingExtra, OrchardError, StoreError, StoreUnavailable, install_hint
 from orchard.files import atomic_write, try_lock
-from orchard.processes import Child
+from orchard.processes import ChildProcess
 from orchard.store import ports
 from orchard.store.binaries import WEED_DIGESTS, check_binary
 from orchard.store.objects import ObjectStore
@@ -158,7 +158,7 @@ class EmbeddedStore:
         self.directory = directory.resolve()
         self._port = port
         self._ports: dict[str, int] = {}
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
         self._stopped = threading.Event()
         self._lock: int | None = None
 
@@ -245,7 +245,7 @@ class EmbeddedStore:
     ) -> None:
         self.stop()
 
-    def _running_child(self) -> Child:
+    def _running_child(self) -> ChildProcess:
         if self._child is None:
             raise StoreUnavailable(f"the embedded store in {self.directory} is not started")
         return self._child
@@ -319,14 +319,14 @@ class EmbeddedStore:
         # Nothing of ours: S3_BUCKET, AWS_* and WEED_* variables and files in the home folder would change what it does.
         environment = {"PATH": os.defpath, "HOME": str(data), **{f"WEED_{name}": keys[name] for name in _JWT}}
         self._stopped.clear()
-        begun: list[Child | BaseException] = []
+        begun: list[ChildProcess | BaseException] = []
         ready = threading.Event()
 
         def start_and_wait() -> None:
             """Start the server in a thread that lives until it is stopped: the kernel ends it with its parent *thread*."""
             try:
                 command = [weed, "-logtostderr=true", f"-config_dir={data}", "mini", *options]
-                begun.append(Child(command, environment=environment, log=log, cwd=data))
+                begun.append(ChildProcess(command, environment=environment, log=log, cwd=data))
             except BaseException as error:
                 begun.append(error)
             ready.set()

@@ -3,7 +3,7 @@
 Conditional writes are what the registry's promises rest on: `create` is put-if-absent, `swap` is compare-and-swap
 on the ETag (S3: `If-None-Match: *` and `If-Match`). A client that retries may see its *own* successful conditional
 write reported as a conflict (the first reply was lost), so callers re-read and compare identities; see
-`orchard.registry` and `orchard.channels`.
+`orchard.registry.registry` and `orchard.registry.channels`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from orchard.errors import (
 )
 from orchard.settings import Settings
 
-__all__ = ["Fetched", "ObjectStore", "Stat", "bucket_of", "open_store", "read_credentials"]
+__all__ = ["ObjectBody", "ObjectStat", "ObjectStore", "bucket_of", "open_store", "read_credentials"]
 
 CREDENTIALS_TTL = timedelta(seconds=20)
 """How long a credentials file is believed before it is read again: a rotated key is in use within this time."""
@@ -53,7 +53,7 @@ CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Stat:
+class ObjectStat:
     """What the store says of an object: its key, its size in bytes, its ETag and when it was written, by its clock."""
 
     key: str
@@ -63,7 +63,7 @@ class Stat:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class ObjectBody:
     """An object's bytes and the ETag that they had."""
 
     body: bytes
@@ -145,13 +145,13 @@ class ObjectStore:
         self.name = name
         self.settings = settings
 
-    def get(self, key: str) -> Fetched:
+    def get(self, key: str) -> ObjectBody:
         """Return the object under `key`. Raises `ObjectNotFound`."""
         with _translated(key, self.name):
             result = obstore.get(self._backend, key)
-            return Fetched(bytes(result.bytes()), str(result.meta["e_tag"]))
+            return ObjectBody(bytes(result.bytes()), str(result.meta["e_tag"]))
 
-    def get_if_changed(self, key: str, etag: str | None) -> Fetched | None:
+    def get_if_changed(self, key: str, etag: str | None) -> ObjectBody | None:
         """Return the object under `key`, or None if its ETag is still `etag` (no body travels then). Raises `ObjectNotFound`."""
         if etag is None:
             return self.get(key)
@@ -160,7 +160,7 @@ class ObjectStore:
                 result = obstore.get(self._backend, key, options={"if_none_match": etag})
             except ob.NotModifiedError:
                 return None
-            return Fetched(bytes(result.bytes()), str(result.meta["e_tag"]))
+            return ObjectBody(bytes(result.bytes()), str(result.meta["e_tag"]))
 
     def stream(self, key: str, chunk: int = CHUNK) -> Iterator[bytes]:
         """Yield the object's bytes in pieces of about `chunk` bytes. Raises `ObjectNotFound`."""
@@ -215,11 +215,11 @@ class ObjectStore:
                 raise ObjectChanged(f"{key!r} in {self.name} is gone") from error
             return str(result["e_tag"])
 
-    def head(self, key: str) -> Stat:
+    def head(self, key: str) -> ObjectStat:
         """Return the object's size and ETag. Raises `ObjectNotFound`."""
         with _translated(key, self.name):
             meta = obstore.head(self._backend, key)
-            return Stat(key, int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
+            return ObjectStat(key, int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
 
     def exists(self, key: str) -> bool:
         """Whether there is an object under `key`."""
@@ -229,12 +229,12 @@ class ObjectStore:
             return False
         return True
 
-    def list(self, prefix: str, after: str | None = None) -> Iterator[Stat]:
+    def list(self, prefix: str, after: str | None = None) -> Iterator[ObjectStat]:
         """Yield what lies under `prefix` (a folder, without its closing slash), by key; only keys greater than `after` if given."""
         with _translated(prefix, self.name):
             for page in obstore.list(self._backend, prefix, offset=after):
                 for meta in sorted(page, key=lambda item: item["path"]):
-                    yield Stat(str(meta["path"]), int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
+                    yield ObjectStat(str(meta["path"]), int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
 
     def delete(self, key: str) -> None:
         """Remove the object under `key`; nothing happens if there is none."""

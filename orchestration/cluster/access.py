@@ -13,7 +13,7 @@ from orchard.errors import ConflictError, OrchardError
 __all__ = [
     "CONNECT_SECONDS",
     "STREAM_SECONDS",
-    "Cluster",
+    "ClusterConnection",
     "ClusterError",
     "ObjectMissing",
     "bounded_client",
@@ -40,7 +40,7 @@ class ObjectMissing(ClusterError):
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class ClusterConnection:
     """A cluster's APIs and the namespace to work in. Every request has a timeout; see `bounded_client`."""
 
     core: Any
@@ -70,7 +70,7 @@ def bounded_client(configuration: Any) -> Any:
     return BoundedClient(configuration)
 
 
-def connect(namespace: str | None = None, context: str | None = None) -> Cluster:
+def connect(namespace: str | None = None, context: str | None = None) -> ClusterConnection:
     """Connect as kubectl would: by the kubeconfig's context, or, in a pod, as its service account.
 
     Args:
@@ -96,11 +96,11 @@ def connect(namespace: str | None = None, context: str | None = None) -> Cluster
             f"no cluster is configured: {error}", hint="`kubectl config get-contexts` lists what is configured here"
         ) from error
     api = bounded_client(client.Configuration.get_default_copy())
-    return Cluster(client.CoreV1Api(api), client.BatchV1Api(api), namespace or own)
+    return ClusterConnection(client.CoreV1Api(api), client.BatchV1Api(api), namespace or own)
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
+def translate_errors(what: str) -> Iterator[None]:
     """Turn the client's errors into ours.
 
     Args:

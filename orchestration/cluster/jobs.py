@@ -11,11 +11,17 @@ from typing import Any
 
 from orchard.errors import ConflictError, OrchardError
 from orchard.reporter import Reporter
-from orchestration.cluster.access import CONNECT_SECONDS, STREAM_SECONDS, Cluster, ClusterError, translated
-from orchestration.cluster.manifests import Plan, claims, job_manifest, project_map
-from orchestration.endings import obstacle, statuses
+from orchestration.cluster.access import (
+    CONNECT_SECONDS,
+    STREAM_SECONDS,
+    ClusterConnection,
+    ClusterError,
+    translate_errors,
+)
+from orchestration.cluster.manifests import JobPlan, claims, job_manifest, project_map
+from orchestration.pod_status import obstacle, statuses
 
-__all__ = ["Ended", "JobFailed", "find_template", "follow", "start"]
+__all__ = ["JobFailed", "JobResult", "find_template", "follow", "start"]
 
 _POLL_SECONDS = 0.5
 
@@ -29,7 +35,7 @@ class JobFailed(OrchardError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class JobResult:
     """A Job that ended well: its name, how long it took, and how many pods it needed."""
 
     name: str
@@ -37,12 +43,12 @@ class Ended:
     pods: int
 
 
-def find_template(cluster: Cluster, component: str, release: str | None) -> dict[str, Any]:
+def find_template(cluster: ClusterConnection, component: str, release: str | None) -> dict[str, Any]:
     """Return the pod template that the chart made for a kind of Job.
 
     Args:
         cluster: where.
-        component: ``train`` or ``standin``.
+        component: ``train`` or ``synthetic``.
         release: the Helm release; None: the only one in the namespace.
 
     Raises:
@@ -51,7 +57,7 @@ def find_template(cluster: Cluster, component: str, release: str | None) -> dict
     selector = f"app.kubernetes.io/name=orchard,app.kubernetes.io/component={component}"
     if release:
         selector += f",app.kubernetes.io/instance={release}"
-    with translated(f"looking for the pod template of {component}"):
+    with translate_errors(f"looking for the pod template of {component}"):
         found = cluster.core.list_namespaced_pod_template(cluster.namespace, label_selector=selector)
     templates = cluster.plain(found).get("items", [])
     if not templates:
@@ -67,39 +73,39 @@ def find_template(cluster: Cluster, component: str, release: str | None) -> dict
     return template
 
 
-def start(cluster: Cluster, template: Mapping[str, Any], plan: Plan) -> bool:
+def start(cluster: ClusterConnection, template: Mapping[str, Any], plan: JobPlan) -> bool:
     """Make the Job and start it; False if there is one of that name already, which continues unchanged.
 
     Raises:
         ClusterError: the cluster refused it.
     """
     try:
-        with translated(f"making the Job {plan.name}"):
+        with translate_errors(f"making the Job {plan.name}"):
             made = cluster.plain(cluster.batch.create_namespaced_job(cluster.namespace, job_manifest(template, plan)))
         created = True
     except ConflictError:
-        with translated(f"reading the Job {plan.name}"):
+        with translate_errors(f"reading the Job {plan.name}"):
             made = cluster.plain(cluster.batch.read_namespaced_job(plan.name, cluster.namespace))
         created = False
     if not made["spec"].get("suspend"):
         return created
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": plan.name, "uid": made["metadata"]["uid"]}
     for claim in claims(template, plan, owner):
-        with suppress(ConflictError), translated(f"making the claim {claim['metadata']['name']}"):
+        with suppress(ConflictError), translate_errors(f"making the claim {claim['metadata']['name']}"):
             cluster.core.create_namespaced_persistent_volume_claim(cluster.namespace, claim)
     if plan.project:
-        with suppress(ConflictError), translated(f"making the ConfigMap {plan.name}"):
+        with suppress(ConflictError), translate_errors(f"making the ConfigMap {plan.name}"):
             document = project_map(plan, owner, made["metadata"].get("labels", {}))
             cluster.core.create_namespaced_config_map(cluster.namespace, document)
-    with translated(f"starting the Job {plan.name}"):
+    with translate_errors(f"starting the Job {plan.name}"):
         cluster.batch.patch_namespaced_job(plan.name, cluster.namespace, {"spec": {"suspend": False}})
     return created
 
 
-class _Follower:
+class _JobFollower:
     """Which lines of a Job have been reported so far."""
 
-    def __init__(self, cluster: Cluster, name: str, reporter: Reporter, patience: float) -> None:
+    def __init__(self, cluster: ClusterConnection, name: str, reporter: Reporter, patience: float) -> None:
         self.cluster = cluster
         self.name = name
         self.reporter = reporter
@@ -110,7 +116,7 @@ class _Follower:
 
     def pods(self) -> list[dict[str, Any]]:
         """The Job's pods, oldest first."""
-        with translated(f"looking for the pods of {self.name}"):
+        with translate_errors(f"looking for the pods of {self.name}"):
             found = self.cluster.core.list_namespaced_pod(
                 self.cluster.namespace, label_selector=f"batch.kubernetes.io/job-name={self.name}"
             )
@@ -119,7 +125,7 @@ class _Follower:
 
     def job(self) -> dict[str, Any]:
         """The Job."""
-        with translated(f"reading the Job {self.name}"):
+        with translate_errors(f"reading the Job {self.name}"):
             return self.cluster.plain(self.cluster.batch.read_namespaced_job(self.name, self.cluster.namespace))
 
     def show(self, pod: Mapping[str, Any]) -> None:
@@ -152,7 +158,7 @@ class _Follower:
             )
 
 
-def follow(cluster: Cluster, name: str, reporter: Reporter, *, patience: float = 300.0) -> Ended:
+def follow(cluster: ClusterConnection, name: str, reporter: Reporter, *, patience: float = 300.0) -> JobResult:
     """Report the output of a Job's pods, line by line as they write it, until the Job has ended.
 
     Args:
@@ -165,14 +171,14 @@ def follow(cluster: Cluster, name: str, reporter: Reporter, *, patience: float =
         JobFailed: the Job failed; the exit code is its last step's.
         ClusterError: a pod did not begin in time, or the cluster did not answer.
     """
-    follower = _Follower(cluster, name, reporter, patience)
+    follower = _JobFollower(cluster, name, reporter, patience)
     while True:
         job, pods = follower.job(), follower.pods()
         for pod in pods:
             follower.show(pod)
         ended = {item["type"]: item for item in job.get("status", {}).get("conditions", []) if item["status"] == "True"}
         if "Complete" in ended:
-            return Ended(name, _seconds(job, ended["Complete"]), len(pods))
+            return JobResult(name, _seconds(job, ended["Complete"]), len(pods))
         if "Failed" in ended:
             raise _failure(cluster, name, ended["Failed"], pods)
         if pods:
@@ -180,7 +186,7 @@ def follow(cluster: Cluster, name: str, reporter: Reporter, *, patience: float =
         time.sleep(_POLL_SECONDS)
 
 
-def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
+def _lines(cluster: ClusterConnection, pod: str, container: str) -> Iterator[str]:
     """Yield a container's log to its end, over broken connections, no line twice."""
     from urllib3.exceptions import HTTPError
 
@@ -188,7 +194,7 @@ def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
     while True:
         try:
             since = {"since_seconds": _age(last)} if last else {}
-            with translated(f"reading the log of {pod}"):
+            with translate_errors(f"reading the log of {pod}"):
                 stream = cluster.core.read_namespaced_pod_log(
                     pod,
                     cluster.namespace,
@@ -205,7 +211,7 @@ def _lines(cluster: Cluster, pod: str, container: str) -> Iterator[str]:
                     yield line
         except (HTTPError, ConflictError):  # cut off; or the container has gone meanwhile, which the next read shows
             time.sleep(_POLL_SECONDS)
-        with translated(f"reading {pod}"):
+        with translate_errors(f"reading {pod}"):
             now = cluster.plain(cluster.core.read_namespaced_pod(pod, cluster.namespace))
         if not any(item["name"] == container and "running" in item["state"] for item in statuses(now)):
             return
@@ -237,7 +243,9 @@ def _seconds(job: Mapping[str, Any], condition: Mapping[str, Any]) -> float:
     return (end - begin).total_seconds()
 
 
-def _failure(cluster: Cluster, name: str, condition: Mapping[str, Any], pods: list[dict[str, Any]]) -> JobFailed:
+def _failure(
+    cluster: ClusterConnection, name: str, condition: Mapping[str, Any], pods: list[dict[str, Any]]
+) -> JobFailed:
     for pod in reversed(pods):
         for status in statuses(pod):
             code = status["state"].get("terminated", {}).get("exitCode", 0)

@@ -14,10 +14,10 @@ from typing import Any
 
 from orchard.errors import OrchardError, ParamsError
 from orchard.overrides import read_yaml, set_by_path
-from orchestration.endings import FINAL
 from orchestration.names import dns_name
+from orchestration.pod_status import FINAL
 
-__all__ = ["Plan", "change_params", "claims", "job_manifest", "job_name", "project_map", "steps"]
+__all__ = ["JobPlan", "change_params", "claims", "job_manifest", "job_name", "project_map", "steps"]
 
 ANNOTATION = "orchard.job/"
 PROJECT = "project"
@@ -25,7 +25,7 @@ PROJECT = "project"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class JobPlan:
     """What differs from the template.
 
     Attributes:
@@ -57,7 +57,7 @@ def steps(template: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*spec.get("initContainers", []), *spec["containers"]]
 
 
-def job_manifest(template: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+def job_manifest(template: Mapping[str, Any], plan: JobPlan) -> dict[str, Any]:
     """Make the Job, suspended: it shall not start before what it mounts is there.
 
     Raises:
@@ -109,7 +109,7 @@ def _until(template: Mapping[str, Any], last: str) -> list[dict[str, Any]]:
     return containers[: names.index(last) + 1]
 
 
-def _with(container: dict[str, Any], plan: Plan) -> dict[str, Any]:
+def _with(container: dict[str, Any], plan: JobPlan) -> dict[str, Any]:
     others = [item for item in container.get("env", []) if item["name"] not in plan.environment]
     # first: a later variable may refer to them
     container["env"] = [*({"name": name, "value": value} for name, value in plan.environment.items()), *others]
@@ -119,7 +119,7 @@ def _with(container: dict[str, Any], plan: Plan) -> dict[str, Any]:
     return container
 
 
-def _volume(volume: dict[str, Any], plan: Plan) -> dict[str, Any]:
+def _volume(volume: dict[str, Any], plan: JobPlan) -> dict[str, Any]:
     if "ephemeral" in volume:
         return {
             "name": volume["name"],
@@ -130,7 +130,7 @@ def _volume(volume: dict[str, Any], plan: Plan) -> dict[str, Any]:
     return volume
 
 
-def claims(template: Mapping[str, Any], plan: Plan, owner: Mapping[str, Any]) -> list[dict[str, Any]]:
+def claims(template: Mapping[str, Any], plan: JobPlan, owner: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Make the claims for the template's ephemeral volumes; they go when their Job goes.
 
     Args:
@@ -155,7 +155,7 @@ def claims(template: Mapping[str, Any], plan: Plan, owner: Mapping[str, Any]) ->
     ]
 
 
-def project_map(plan: Plan, owner: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+def project_map(plan: JobPlan, owner: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
     """Make the ConfigMap with the plan's project files; it goes when its Job goes."""
     return {
         "apiVersion": "v1",

@@ -28,9 +28,9 @@ from typing import Any
 
 from orchard.errors import ConflictError, DataError
 from orchard.signing import PRIVATE_NAME, PUBLIC_NAME, create_pair
-from orchestration.cluster.access import Cluster, ObjectMissing, translated
+from orchestration.cluster.access import ClusterConnection, ObjectMissing, translate_errors
 
-__all__ = ["IDENTITIES", "Keeper", "make_airflow", "make_database", "make_signing", "make_store"]
+__all__ = ["IDENTITIES", "SecretsClient", "make_airflow", "make_database", "make_signing", "make_store"]
 
 _DATA, _MODELS, _RUNS, _UPLOADS = ("dvc", "datasets"), ("models",), ("runs",), ("incoming", "batch/in")
 _UPKEEP = (*_MODELS, *_RUNS, "capture", "logs")
@@ -59,7 +59,7 @@ _JWT = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signi
 
 
 @dataclass(frozen=True, slots=True)
-class Keeper:
+class SecretsClient:
     """Where Secrets are kept.
 
     Attributes:
@@ -68,14 +68,14 @@ class Keeper:
         owner: a ConfigMap with which the Secrets go; None: they stay.
     """
 
-    cluster: Cluster
+    cluster: ClusterConnection
     labels: Mapping[str, str]
     owner: str | None
 
     def read(self, name: str) -> dict[str, str] | None:
         """Return what a Secret holds, or None if there is none."""
         try:
-            with translated(f"reading the Secret {name}"):
+            with translate_errors(f"reading the Secret {name}"):
                 found = self.cluster.core.read_namespaced_secret(name, self.cluster.namespace)
         except ObjectMissing:
             return None
@@ -92,7 +92,7 @@ class Keeper:
             "data": {key: b64encode(value.encode()).decode() for key, value in data.items()},
         }
         try:
-            with translated(f"making the Secret {name}"):
+            with translate_errors(f"making the Secret {name}"):
                 self.cluster.core.create_namespaced_secret(self.cluster.namespace, body)
         except ConflictError:
             return False
@@ -105,13 +105,13 @@ class Keeper:
     def replace(self, name: str, key: str, value: str) -> None:
         """Change one entry of a Secret."""
         body = {"data": {key: b64encode(value.encode()).decode()}}
-        with translated(f"changing the Secret {name}"):
+        with translate_errors(f"changing the Secret {name}"):
             self.cluster.core.patch_namespaced_secret(name, self.cluster.namespace, body)
 
     def _owners(self) -> list[dict[str, Any]]:
         if self.owner is None:
             return []
-        with translated(f"reading the ConfigMap {self.owner}"):
+        with translate_errors(f"reading the ConfigMap {self.owner}"):
             found = self.cluster.plain(self.cluster.core.read_namespaced_config_map(self.owner, self.cluster.namespace))
         return [{"apiVersion": "v1", "kind": "ConfigMap", "name": self.owner, "uid": found["metadata"]["uid"]}]
 
@@ -164,7 +164,7 @@ def credentials(server: Mapping[str, str], name: str) -> str:
     return "\n".join(("[default]", *lines)) + "\n"
 
 
-def make_store(keeper: Keeper, prefix: str, bucket: str) -> list[str]:
+def make_store(keeper: SecretsClient, prefix: str, bucket: str) -> list[str]:
     """Make the store's Secret and one for each identity, unless they are there; keys stay, rights are brought up to date.
 
     Returns:
@@ -199,7 +199,7 @@ def make_store(keeper: Keeper, prefix: str, bucket: str) -> list[str]:
     return made
 
 
-def make_signing(keeper: Keeper, name: str) -> list[str]:
+def make_signing(keeper: SecretsClient, name: str) -> list[str]:
     """Make the pair of signing keys as one Secret, unless it is there; returns the names of what was made."""
     if keeper.read(name) is not None:
         return []
@@ -209,7 +209,7 @@ def make_signing(keeper: Keeper, name: str) -> list[str]:
     return [name] if keeper.create(name, data) else []
 
 
-def make_airflow(keeper: Keeper, name: str) -> list[str]:
+def make_airflow(keeper: SecretsClient, name: str) -> list[str]:
     """Make what all parts of Airflow share, and its administrator's password, as one Secret, unless it is there."""
     data = {
         "fernet-key": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
@@ -220,7 +220,7 @@ def make_airflow(keeper: Keeper, name: str) -> list[str]:
     return [name] if keeper.create_once(name, data) else []
 
 
-def make_database(keeper: Keeper, name: str) -> list[str]:
+def make_database(keeper: SecretsClient, name: str) -> list[str]:
     """Make the password of Airflow's database and the address with it as one Secret, unless it is there.
 
     Args:

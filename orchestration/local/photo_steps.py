@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestration.demo.photos import Source, unseen
-from orchestration.demo.steps import Steps
+from orchestration.local.commands import CommandRunner
+from orchestration.local.sample_data import SampleData, unseen
 
 __all__ = ["CHANNEL", "MODEL", "display_path", "ingest", "photo_paths", "predict_unseen", "step_environment"]
 
@@ -18,7 +18,7 @@ MODEL = "fruits"
 CHANNEL = "stable"
 
 
-def step_environment(source: Source) -> dict[str, str]:
+def step_environment(source: SampleData) -> dict[str, str]:
     """Return the environment of the steps: ours, without settings that name another store, model or dataset."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHARD_", "AWS_"))}
     return {
@@ -30,21 +30,23 @@ def step_environment(source: Source) -> dict[str, str]:
     }
 
 
-def photo_paths(steps: Steps, source: Source) -> tuple[Path, ...]:
+def photo_paths(steps: CommandRunner, source: SampleData) -> tuple[Path, ...]:
     """Return the photos to ingest; draws them first if the source has none."""
     if source.paths:
         return source.paths
-    folder = steps.folder / "standin"  # the name that data/schema.yaml knows as turntable photos
-    steps.verb("standin", str(folder))
+    folder = steps.folder / "synthetic"  # the name that data/schema.yaml knows as turntable photos
+    steps.verb("synthetic", str(folder))
     return (folder,)
 
 
-def ingest(steps: Steps, source: Source, paths: tuple[Path, ...]) -> None:
+def ingest(steps: CommandRunner, source: SampleData, paths: tuple[Path, ...]) -> None:
     """Ingest the photos, of the source's classes only."""
     steps.verb("ingest", *map(str, paths), *(("--classes", ",".join(source.classes)) if source.classes else ()))
 
 
-def predict_unseen(steps: Steps, source: Source, paths: tuple[Path, ...], *options: str) -> Iterator[dict[str, Any]]:
+def predict_unseen(
+    steps: CommandRunner, source: SampleData, paths: tuple[Path, ...], *options: str
+) -> Iterator[dict[str, Any]]:
     """Predict one test photo of each path; yields the prediction with the true class and the photo's path.
 
     Args:

@@ -13,13 +13,13 @@ from luigi.tools.range import RangeDailyBase  # noqa: F401 (past days: the secon
 
 from orchard import settings
 from orchard.errors import OrchardError
-from orchard.processes import Child
-from orchard.runs import ended_step
-from orchard.steps import STEPS, steps_before
+from orchard.processes import ChildProcess
+from orchard.runs.records import ended_step
+from orchard.runs.steps import STEPS, steps_before
 from orchard.store import open_store
 
 
-class Step(luigi.Task):
+class StepTask(luigi.Task):
     """A verb, run by `orchard step` in an empty folder; it fails when that does, and then nothing after it runs."""
 
     name, verb, project = luigi.Parameter(), luigi.Parameter(), luigi.Parameter(default="", significant=False)
@@ -35,12 +35,15 @@ class Step(luigi.Task):
         known = [name for name in STEPS[self.verb].options if hasattr(self, name)]
         options += [f"--{name.replace('_', '-')}={getattr(self, name)}" for name in known]
         command, variables = ["orchard", "step", self.verb, *options], os.environ | {"ORCHARD_RUN_ID": self.name}
-        with tempfile.TemporaryDirectory() as folder, Child(command, environment=variables, cwd=Path(folder)) as child:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ChildProcess(command, environment=variables, cwd=Path(folder)) as child,
+        ):
             if child.wait() != 0:
                 raise OrchardError(f"{self.verb} of {self.name} ended with exit code {child.wait()}")
 
 
-class Retrain(Step):
+class Retrain(StepTask):
     """A step of a retraining, after those before it; all of them, if none is named."""
 
     verb, force = luigi.Parameter(default="promote"), luigi.Parameter(default="")
@@ -51,7 +54,7 @@ class Retrain(Step):
         return [self.clone(verb=verb) for verb in steps_before(self.verb)[-1:]]  # type: ignore[no-untyped-call]
 
 
-class Daily(Step):
+class Daily(StepTask):
     """A day's photos: predicted (`batch`), or taken into the dataset (`ingest`)."""
 
     day, verb = luigi.DateParameter(), luigi.Parameter(default="batch")

@@ -1,15 +1,5 @@
 """The engine's configuration file, which sync writes and the server reads."""
 
-from serving.configuration.models import (
-    All,
-    ConfigError,
-    Latest,
-    ModelConfig,
-    Policy,
-    Specific,
-    parse,
-    read_model,
-    render,
-)
+from serving.models_config import All, ConfigError, Latest, ModelConfig, Policy, Specific, parse, read_model, render
 
 __all__ = ["All", "ConfigError", "Latest", "ModelConfig", "Policy", "Specific", "parse", "read_model", "render"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from serving.log import Log
-from serving.server.http.messages import Reply, Request
-from serving.status_codes import Code
+from serving.log import EventLog
+from serving.server.http.http_messages import HttpRequest, HttpResponse
+from serving.status_codes import StatusCode
 
 __all__ = ["AccessLog"]
 
@@ -27,7 +27,7 @@ class AccessLog:
         log: where the lines go.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: EventLog) -> None:
         self._log = log
         self._failing: dict[tuple[str, ...], int] = {}
 
@@ -42,7 +42,7 @@ class AccessLog:
             self._failing[poll] = status
         return True
 
-    def http(self, request: Request, reply: Reply) -> None:
+    def http(self, request: HttpRequest, reply: HttpResponse) -> None:
         """Log a request of the REST API."""
         path = request.path[:_MAX_PATH]
         if request.method == "GET" and not self._is_new((path,), reply.status, 200):
@@ -70,11 +70,11 @@ class AccessLog:
             answer: the message, or the code and the text of the error.
             begin: the monotonic time at which the call came.
         """
-        code, error = answer if isinstance(answer, tuple) else (Code.OK, "")
+        code, error = answer if isinstance(answer, tuple) else (StatusCode.OK, "")
         spec = getattr(request, "model_spec", None)
         if path.endswith(_POLLED):
             model = (spec.name[:_MAX_PATH], str(spec.version.value), spec.version_label[:_MAX_PATH]) if spec else ()
-            if not self._is_new((path, *model), code, Code.OK):
+            if not self._is_new((path, *model), code, StatusCode.OK):
                 return
         fields = {"remote": peer, "method": "GRPC", "path": path, "status": code.name, "ms": _milliseconds(begin)}
         if spec is not None:

@@ -7,21 +7,21 @@ from typing import Any
 
 import orjson
 
-from serving.server.batching import Workers
-from serving.server.catalogue import Catalogue
-from serving.server.http.messages import Answer, Reply, Request
-from serving.server.instruments import Instruments
-from serving.server.predictions import Exchange, Options, Predictions, Read
+from serving.server.batching import RunThreadPool
+from serving.server.http.http_messages import Answer, HttpRequest, HttpResponse
+from serving.server.model_repository import ModelRepository
+from serving.server.predictions import InFlightRequest, PredictionOptions, PredictionService, Read
 from serving.server.rest.descriptions import metadata_reply, status_reply
-from serving.server.rest.document import parse_body, read_signature_name
 from serving.server.rest.examples import read_examples
-from serving.server.rest.paths import EmptyError, Target, is_api_path, parse_path
+from serving.server.rest.paths import EmptyError, RequestTarget, is_api_path, parse_path
 from serving.server.rest.predict import read_inputs
-from serving.server.rest.replies import error_reply, predict_reply
+from serving.server.rest.request_body import parse_body, read_signature_name
+from serving.server.rest.responses import error_reply, predict_reply
 from serving.server.rest.results import classify_reply, regress_reply
 from serving.server.servable import Servable
-from serving.server.status import ServingError
-from serving.tokens import Tokens
+from serving.server.server_metrics import ServerMetrics
+from serving.server.status_codes import ServingError
+from serving.tokens import BearerTokens
 
 __all__ = ["Application"]
 
@@ -44,14 +44,19 @@ class Application:
     """
 
     def __init__(
-        self, catalogue: Catalogue, workers: Workers, instruments: Instruments, tokens: Tokens | None, options: Options
+        self,
+        catalogue: ModelRepository,
+        workers: RunThreadPool,
+        instruments: ServerMetrics,
+        tokens: BearerTokens | None,
+        options: PredictionOptions,
     ) -> None:
         self.catalogue = catalogue
         self.workers = workers
         self.instruments = instruments
         self.tokens = tokens
         self.options = options
-        self.predictions = Predictions(catalogue, workers, instruments, options)
+        self.predictions = PredictionService(catalogue, workers, instruments, options)
         self.draining = False
         self._readers = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
 
@@ -62,7 +67,7 @@ class Application:
 
     # requests that are answered at once
 
-    def handle(self, request: Request, answer: Answer) -> None:
+    def handle(self, request: HttpRequest, answer: Answer) -> None:
         """Answer a request, now or later. Called in the event loop's thread."""
         path = request.path
         try:
@@ -76,9 +81,9 @@ class Application:
                 answer(self._metrics(request))
             elif path.startswith(METRICS_PATH) and request.query is not None:
                 text = f"Unexpected path: {path}?{request.query}. Should be {METRICS_PATH}"
-                answer(Reply(400, text.encode("utf-8", "replace"), "text/plain"))
+                answer(HttpResponse(400, text.encode("utf-8", "replace"), "text/plain"))
             elif not is_api_path(path):
-                answer(Reply(404, _NOT_FOUND, "text/html"))
+                answer(HttpResponse(404, _NOT_FOUND, "text/html"))
             elif request.method == "OPTIONS":
                 answer(_options(request))
             else:
@@ -86,30 +91,30 @@ class Application:
         except ServingError as error:
             answer(self._failed(error))
 
-    def _api(self, request: Request, answer: Answer) -> None:
+    def _api(self, request: HttpRequest, answer: Answer) -> None:
         target = parse_path(request.method, request.path)
         if target.method == "status":
-            answer(Reply(200, status_reply(self.catalogue.status(target.model, target.version))))
+            answer(HttpResponse(200, status_reply(self.catalogue.status(target.model, target.version))))
         elif target.method == "metadata":
             servable = self.catalogue.acquire(target.model, target.version, target.label)
             try:
-                answer(Reply(200, metadata_reply(target.model, servable.number, servable.signatures)))
+                answer(HttpResponse(200, metadata_reply(target.model, servable.number, servable.signatures)))
             finally:
                 servable.release()
         else:
             self._begin(request, target, answer)
 
-    def _health(self, path: str) -> Reply:
+    def _health(self, path: str) -> HttpResponse:
         if path == "/healthz":
-            return Reply(200, b'{"healthy": true}\n')
+            return HttpResponse(200, b'{"healthy": true}\n')
         model = path[len("/readyz/") :] or None if path.startswith("/readyz/") else None
         ready = self.is_ready(model)
         document: dict[str, Any] = {"ready": ready, "models": self.catalogue.problems(model)}
         if self.draining:
             document["draining"] = True
-        return Reply(200 if ready else 503, orjson.dumps(document) + b"\n")
+        return HttpResponse(200 if ready else 503, orjson.dumps(document) + b"\n")
 
-    def _metrics(self, request: Request) -> Reply:
+    def _metrics(self, request: HttpRequest) -> HttpResponse:
         instruments = self.instruments
         instruments.show(self.catalogue.views, self.catalogue.problems())
         instruments.in_flight.set(self.predictions.in_flight)
@@ -117,23 +122,23 @@ class Application:
         instruments.connections.set(self.predictions.connections())
         wants_open = "application/openmetrics-text" in request.headers.get("accept", "")
         body = instruments.registry.render(open_metrics=wants_open)
-        return Reply(200, body, _OPEN_METRICS if wants_open else "text/plain")
+        return HttpResponse(200, body, _OPEN_METRICS if wants_open else "text/plain")
 
     # predictions
 
-    def _begin(self, request: Request, target: Target, answer: Answer) -> None:
-        exchange = Exchange(
+    def _begin(self, request: HttpRequest, target: RequestTarget, answer: Answer) -> None:
+        exchange = InFlightRequest(
             target.model, _API[target.method], "REST", request.begin, partial(self._respond, answer), request.id
         )
         read = partial(self._readers[target.method], request.body, target)
         deadline = request.begin + self.options.timeout_s
         self.predictions.begin(exchange, read, deadline, large=len(request.body) > _LARGE_BODY)
 
-    def _acquire(self, exchange: Exchange, target: Target) -> Servable:
+    def _acquire(self, exchange: InFlightRequest, target: RequestTarget) -> Servable:
         exchange.servable = self.catalogue.acquire(target.model, target.version, target.label)
         return exchange.servable
 
-    def _predict(self, body: bytes, target: Target, exchange: Exchange) -> Read:
+    def _predict(self, body: bytes, target: RequestTarget, exchange: InFlightRequest) -> Read:
         document = parse_body(body, self.options.max_values)
         name = read_signature_name(document)
         servable = self._acquire(exchange, target)
@@ -141,38 +146,40 @@ class Application:
         lane = servable.predict_lane(name)
         return lane, lane.values_of(feeds.tensors), partial(predict_reply, rows=feeds.rows)
 
-    def _classify(self, body: bytes, target: Target, exchange: Exchange) -> Read:
+    def _classify(self, body: bytes, target: RequestTarget, exchange: InFlightRequest) -> Read:
         document = parse_body(body, self.options.max_values)
         name, examples = read_signature_name(document), read_examples(document)
         lane = self._acquire(exchange, target).classify_lane(name)
         return lane, [examples], partial(classify_reply, examples=len(examples))
 
-    def _regress(self, body: bytes, target: Target, exchange: Exchange) -> Read:
+    def _regress(self, body: bytes, target: RequestTarget, exchange: InFlightRequest) -> Read:
         document = parse_body(body, self.options.max_values)
         name, examples = read_signature_name(document), read_examples(document)
         lane = self._acquire(exchange, target).regress_lane(name)
         return lane, [examples], partial(regress_reply, examples=len(examples))
 
-    def _respond(self, answer: Answer, exchange: Exchange, made: bytes | ServingError) -> None:
+    def _respond(self, answer: Answer, exchange: InFlightRequest, made: bytes | ServingError) -> None:
         if isinstance(made, ServingError):
             answer(self._failed(made))
         else:
-            answer(Reply(200, made, note={"version": exchange.servable.number} if exchange.servable else {}))
+            answer(HttpResponse(200, made, note={"version": exchange.servable.number} if exchange.servable else {}))
 
-    def _failed(self, error: ServingError) -> Reply:
+    def _failed(self, error: ServingError) -> HttpResponse:
         if error.http_status in (413, 429, 503, 504):
             self.instruments.refused.add(str(error.http_status))
         headers = () if error.retry_after is None else (("Retry-After", str(error.retry_after)),)
         body = b"" if isinstance(error, EmptyError) else error_reply(error.message)
-        return Reply(error.http_status, body, headers=headers, note={"error": error.message[:200]})
+        return HttpResponse(error.http_status, body, headers=headers, note={"error": error.message[:200]})
 
 
-def _unauthenticated() -> Reply:
-    return Reply(401, error_reply("The request needs a valid bearer token"), headers=(("WWW-Authenticate", "Bearer"),))
+def _unauthenticated() -> HttpResponse:
+    return HttpResponse(
+        401, error_reply("The request needs a valid bearer token"), headers=(("WWW-Authenticate", "Bearer"),)
+    )
 
 
-def _options(request: Request) -> Reply:
+def _options(request: HttpRequest) -> HttpResponse:
     origin = request.headers.get("origin", "")
     if origin.startswith(("http://", "https://")):
-        return Reply(200, b"")
-    return Reply(400, error_reply(f"Malformed request: OPTIONS {request.path}"))
+        return HttpResponse(200, b"")
+    return HttpResponse(400, error_reply(f"Malformed request: OPTIONS {request.path}"))

@@ -24,15 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from orchard.savedmodel.document import Signature
+from orchard.savedmodel.signatures import SignatureDef
 from orchard.savedmodel.types import DataType
 from serving.server.runtime.capi import RunError
-from serving.server.runtime.session import Call, Session
+from serving.server.runtime.session import SignatureCall, TfSession
 from serving.server.runtime.tensors import Array
-from serving.server.status import ServingError
-from serving.status_codes import Code
+from serving.server.status_codes import ServingError
+from serving.status_codes import StatusCode
 
-__all__ = ["Job", "Lane", "Outcome", "Outputs", "Rows", "Workers", "usable_cpus"]
+__all__ = ["BatchJob", "BatchQueue", "BatchRows", "Outcome", "Outputs", "RunThreadPool", "usable_cpus"]
 
 MAX_ROWS = 32
 QUICK_S = 0.01
@@ -48,7 +48,7 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _first_dimension_open(signature: Signature) -> bool:
+def _first_dimension_open(signature: SignatureDef) -> bool:
     infos = (*signature.inputs.values(), *signature.outputs.values())
     return bool(signature.inputs) and all(info.shape and info.shape[0].size == -1 for info in infos)
 
@@ -66,7 +66,7 @@ def _give_way() -> None:
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class BatchJob:
     """One request on its way through a worker.
 
     Attributes:
@@ -78,7 +78,7 @@ class Job:
         rows: the size of the first dimension, if it may run with others.
     """
 
-    lane: Lane
+    lane: BatchQueue
     values: Sequence[Array]
     deadline: float
     finish: Callable[[Outcome], None]
@@ -96,7 +96,7 @@ class Job:
             self.shape = tuple([shape[1:] for shape in shapes])
 
 
-class Lane:
+class BatchQueue:
     """One signature of one loaded version, and the jobs that wait for it.
 
     Args:
@@ -108,34 +108,34 @@ class Lane:
 
     def __init__(
         self,
-        session: Session,
-        signature: Signature,
+        session: TfSession,
+        signature: SignatureDef,
         inputs: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
     ) -> None:
         self.inputs = tuple(signature.inputs if inputs is None else inputs)
         self.outputs = tuple(signature.outputs if outputs is None else outputs)
         fed = [signature.inputs[alias] for alias in self.inputs]
-        self.call = Call(
+        self.call = SignatureCall(
             session, [(info.name, info.dtype) for info in fed], [signature.outputs[a].name for a in self.outputs]
         )
         self.batchable = _first_dimension_open(signature)
         self.last_s = math.inf
-        self.waiting: deque[Job] = deque()
+        self.waiting: deque[BatchJob] = deque()
 
     def run(self, values: Sequence[Array]) -> Outputs:
         """Run once. Raises `ServingError` with TensorFlow's code and words."""
         try:
             return dict(zip(self.outputs, self.call.run(values), strict=True))
         except RunError as error:
-            raise ServingError(Code(error.code), error.message) from error
+            raise ServingError(StatusCode(error.code), error.message) from error
 
     def values_of(self, tensors: Mapping[str, Array]) -> list[Array]:
         """Put arrays by alias into the order in which the lane feeds them."""
         return [tensors[alias] for alias in self.inputs]
 
 
-class Rows(Outputs):
+class BatchRows(Outputs):
     """Some rows of what a batch gave, cut out of it when they are looked at.
 
     Args:
@@ -172,24 +172,24 @@ class Rows(Outputs):
         return found
 
 
-def _split(outputs: Outputs, jobs: Sequence[Job]) -> list[Rows] | None:
+def _split(outputs: Outputs, jobs: Sequence[BatchJob]) -> list[BatchRows] | None:
     """Cut the outputs of a batch apart; None: they have not one row for each row that went in."""
     total = sum(job.rows for job in jobs)
     if any(not array.ndim or array.shape[0] != total for array, _ in outputs.values()):
         return None
     shared: dict[Any, Any] = {}
     ends = accumulate(job.rows for job in jobs)
-    return [Rows(outputs, end - job.rows, end, shared) for job, end in zip(jobs, ends, strict=True)]
+    return [BatchRows(outputs, end - job.rows, end, shared) for job, end in zip(jobs, ends, strict=True)]
 
 
-def _run_alone(job: Job) -> Outcome:
+def _run_alone(job: BatchJob) -> Outcome:
     try:
         return job.lane.run(job.values)
     except ServingError as error:
         return error
 
 
-def _run_together(jobs: Sequence[Job]) -> list[Outcome]:
+def _run_together(jobs: Sequence[BatchJob]) -> list[Outcome]:
     """Run jobs of one lane and one shape; returns their outcomes in the same order."""
     if len(jobs) == 1:
         return [_run_alone(jobs[0])]
@@ -206,7 +206,7 @@ def _run_together(jobs: Sequence[Job]) -> list[Outcome]:
     return list(parts)
 
 
-class Workers:
+class RunThreadPool:
     """The threads that run models.
 
     Args:
@@ -231,7 +231,7 @@ class Workers:
         self._observe = observe
         self._after = after
         self._lock = threading.Lock()
-        self._todo: deque[Lane | Callable[[], None]] = deque()
+        self._todo: deque[BatchQueue | Callable[[], None]] = deque()
         self._idle: list[threading.Lock] = []
         self._threads = threads
         self._running = 0
@@ -241,17 +241,17 @@ class Workers:
         for index in range(threads):
             threading.Thread(target=self._work, name=f"run-{index}", daemon=True).start()
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: BatchJob) -> None:
         """Let a job wait for a worker. Raises `ServingError` RESOURCE_EXHAUSTED if too many wait already."""
         if self.put(job):
             self.wake()
 
-    def put(self, job: Job) -> bool:
+    def put(self, job: BatchJob) -> bool:
         """Let a job wait without waking anybody for it; returns whether `wake` must be called. Raises as `submit` does."""
         with self._lock:
             if self.waiting >= self.max_waiting:
                 raise ServingError(
-                    Code.RESOURCE_EXHAUSTED, f"{self.waiting} requests wait already; try again", retry_after=1
+                    StatusCode.RESOURCE_EXHAUSTED, f"{self.waiting} requests wait already; try again", retry_after=1
                 )
             self.waiting += 1
             job.lane.waiting.append(job)
@@ -272,7 +272,7 @@ class Workers:
             self._calls += 1
         self.wake()
 
-    def run_here(self, job: Job) -> bool:
+    def run_here(self, job: BatchJob) -> bool:
         """Run a job in the caller's thread, if nothing else waits or runs and the lane's last run was quick.
 
         Two threads less are woken for it, each of which may take as long as a small model's run.
@@ -298,11 +298,11 @@ class Workers:
                 idle.release()
             self._idle.clear()
 
-    def _next(self) -> list[Job] | Callable[[], None] | None:
+    def _next(self) -> list[BatchJob] | Callable[[], None] | None:
         """Take the oldest work, and with a job those that may run together with it. Called with the lock held."""
         while self._todo:
             work = self._todo.popleft()
-            if not isinstance(work, Lane):
+            if not isinstance(work, BatchQueue):
                 self._calls -= 1
                 return work
             # Even shares of all that is under way: else a worker that once took most of it does so again whenever its
@@ -314,9 +314,9 @@ class Workers:
                 return jobs
         return None
 
-    def _take(self, waiting: deque[Job], share: int) -> list[Job]:
+    def _take(self, waiting: deque[BatchJob], share: int) -> list[BatchJob]:
         """Take what may run together, and no more jobs than `share`: other workers get theirs."""
-        taken: list[Job] = []
+        taken: list[BatchJob] = []
         rows = 0
         while waiting and len(taken) < share:
             job = waiting[0]
@@ -352,12 +352,12 @@ class Workers:
                 work()
             self._after()
 
-    def _run(self, jobs: Sequence[Job]) -> None:
+    def _run(self, jobs: Sequence[BatchJob]) -> None:
         begin = time.monotonic()
         alive = []
         for job in jobs:
             if job.deadline < begin:
-                job.finish(ServingError(Code.DEADLINE_EXCEEDED, "The request waited longer than its deadline"))
+                job.finish(ServingError(StatusCode.DEADLINE_EXCEEDED, "The request waited longer than its deadline"))
             else:
                 alive.append(job)
         if not alive:
@@ -365,7 +365,7 @@ class Workers:
         try:
             outcomes = _run_together(alive)
         except Exception as error:  # whatever it is, those who wait must hear of it
-            outcomes = [ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}") for _ in alive]
+            outcomes = [ServingError(StatusCode.INTERNAL, f"{type(error).__name__}: {error}") for _ in alive]
         seconds = alive[0].lane.last_s = time.monotonic() - begin
         for job, outcome in zip(alive, outcomes, strict=True):
             job.run_us = seconds * 1e6

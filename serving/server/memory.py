@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from serving.server.status import ServingError
-from serving.status_codes import Code
+from serving.server.status_codes import ServingError
+from serving.status_codes import StatusCode
 
 __all__ = ["available_memory", "require_memory"]
 
@@ -48,5 +48,6 @@ def require_memory(folder: Path) -> None:
     needed, room = int(size * FILES_TO_MEMORY), available_memory()
     if room is not None and needed > room:
         raise ServingError(
-            Code.RESOURCE_EXHAUSTED, f"{folder} needs about {needed >> 20} MiB of memory; {room >> 20} MiB are left"
+            StatusCode.RESOURCE_EXHAUSTED,
+            f"{folder} needs about {needed >> 20} MiB of memory; {room >> 20} MiB are left",
         )

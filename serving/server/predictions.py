@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from serving.server.batching import Job, Lane, Outcome, Outputs, Workers
-from serving.server.catalogue import Catalogue
-from serving.server.gathering import Gathering
-from serving.server.instruments import Instruments
+from serving.server.batching import BatchJob, BatchQueue, Outcome, Outputs, RunThreadPool
+from serving.server.coalescing import RequestCoalescer
+from serving.server.model_repository import ModelRepository
 from serving.server.servable import Servable
-from serving.server.status import ServingError
-from serving.status_codes import Code
+from serving.server.server_metrics import ServerMetrics
+from serving.server.status_codes import ServingError
+from serving.status_codes import StatusCode
 
-__all__ = ["Exchange", "Options", "Predictions", "Read"]
+__all__ = ["InFlightRequest", "PredictionOptions", "PredictionService", "Read"]
 
 _UNKNOWN_MODEL = "unknown"
 _HERE_S = 0.25
@@ -31,7 +31,7 @@ _CROWD_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class PredictionOptions:
     """What requests may take.
 
     Attributes:
@@ -46,7 +46,7 @@ class Options:
 
 
 @dataclass(slots=True, eq=False)
-class Exchange:
+class InFlightRequest:
     """One prediction under way.
 
     Attributes:
@@ -65,19 +65,19 @@ class Exchange:
     api: str
     entry: str
     begin: float
-    respond: Callable[[Exchange, Any], None]
+    respond: Callable[[InFlightRequest, Any], None]
     id: str = ""
     servable: Servable | None = None
-    job: Job | None = None
+    job: BatchJob | None = None
     run_us: float = 0.0
     done: bool = False
 
 
-Read = tuple[Lane, list[Any], Callable[[Outputs], Any]]
+Read = tuple[BatchQueue, list[Any], Callable[[Outputs], Any]]
 """A request as it was read: the lane, what to feed, and what makes the answer of the outputs."""
 
 
-class Predictions:
+class PredictionService:
     """Runs predictions.
 
     Args:
@@ -87,23 +87,25 @@ class Predictions:
         options: what requests may take.
     """
 
-    def __init__(self, catalogue: Catalogue, workers: Workers, instruments: Instruments, options: Options) -> None:
+    def __init__(
+        self, catalogue: ModelRepository, workers: RunThreadPool, instruments: ServerMetrics, options: PredictionOptions
+    ) -> None:
         self.catalogue = catalogue
         self.workers = workers
         self.instruments = instruments
         self.options = options
         self.connections: Callable[[], int] = lambda: 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._gathering: Gathering | None = None
-        self._under_way: dict[Exchange, None] = {}
+        self._gathering: RequestCoalescer | None = None
+        self._under_way: dict[InFlightRequest, None] = {}
         self._crowded = 0.0
         self._here_s = 0.0
-        self._outbox: deque[tuple[Exchange, Any]] = deque()
+        self._outbox: deque[tuple[InFlightRequest, Any]] = deque()
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Name the event loop in whose thread answers are given."""
         self._loop = loop
-        self._gathering = Gathering(self.workers, loop, self._expects)
+        self._gathering = RequestCoalescer(self.workers, loop, self._expects)
 
     @property
     def in_flight(self) -> int:
@@ -116,8 +118,8 @@ class Predictions:
 
     def begin(
         self,
-        exchange: Exchange,
-        read: Callable[[Exchange], Read],
+        exchange: InFlightRequest,
+        read: Callable[[InFlightRequest], Read],
         deadline: float,
         *,
         large: bool = False,
@@ -134,8 +136,10 @@ class Predictions:
             ServingError: UNAVAILABLE, too many are under way.
         """
         if self.in_flight >= self.options.max_in_flight:
-            self._count(exchange.model, Code.UNAVAILABLE)
-            raise ServingError(Code.UNAVAILABLE, f"{self.in_flight} requests are under way; try again", retry_after=1)
+            self._count(exchange.model, StatusCode.UNAVAILABLE)
+            raise ServingError(
+                StatusCode.UNAVAILABLE, f"{self.in_flight} requests are under way; try again", retry_after=1
+            )
         if self._under_way:
             self._crowded = exchange.begin
         self._under_way[exchange] = None
@@ -146,10 +150,10 @@ class Predictions:
             self._prepare(exchange, read, deadline, self._run_alone if alone else self._submit)
             self.deliver_now()
 
-    def _submit(self, job: Job) -> None:
+    def _submit(self, job: BatchJob) -> None:
         (self._gathering or self.workers).submit(job)
 
-    def _run_alone(self, job: Job) -> None:
+    def _run_alone(self, job: BatchJob) -> None:
         """Run the job of an only client at once: there is nobody whom the loop could answer meanwhile."""
         begin = time.monotonic()
         if self._here_s < _HERE_S and self.workers.run_here(job):
@@ -158,17 +162,21 @@ class Predictions:
             self._submit(job)
 
     def _prepare(
-        self, exchange: Exchange, read: Callable[[Exchange], Read], deadline: float, submit: Callable[[Job], None]
+        self,
+        exchange: InFlightRequest,
+        read: Callable[[InFlightRequest], Read],
+        deadline: float,
+        submit: Callable[[BatchJob], None],
     ) -> None:
         """Read the request and let its job wait; in the loop's thread or, for a large request, in a worker's."""
         try:
             lane, values, render = read(exchange)
-            exchange.job = Job(lane, values, deadline, partial(self._finish, exchange, render))
+            exchange.job = BatchJob(lane, values, deadline, partial(self._finish, exchange, render))
             submit(exchange.job)
         except Exception as error:  # a request that nobody foresaw must not take the connection's state with it
             self._post(exchange, _as_serving_error(error))
 
-    def _finish(self, exchange: Exchange, render: Callable[[Outputs], Any], outcome: Outcome) -> None:
+    def _finish(self, exchange: InFlightRequest, render: Callable[[Outputs], Any], outcome: Outcome) -> None:
         """Make the answer of a job's outcome; in a worker's thread."""
         try:
             answer = outcome if isinstance(outcome, ServingError) else render(outcome)
@@ -176,7 +184,7 @@ class Predictions:
             answer = _as_serving_error(error)
         self._post(exchange, answer)
 
-    def _post(self, exchange: Exchange, answer: Any) -> None:
+    def _post(self, exchange: InFlightRequest, answer: Any) -> None:
         if exchange.servable:
             exchange.servable.release()
         if exchange.job:  # which leads back to its exchange: body and arrays would stay until the collector comes by
@@ -199,7 +207,7 @@ class Predictions:
             if not exchange.done:
                 self._respond(exchange, answer)
 
-    def _respond(self, exchange: Exchange, answer: Any) -> None:
+    def _respond(self, exchange: InFlightRequest, answer: Any) -> None:
         exchange.done = True
         exchange.respond(exchange, answer)  # first of all: what follows need not be waited for
         if isinstance(answer, ServingError):
@@ -207,16 +215,16 @@ class Predictions:
         else:
             self._measure(exchange)
 
-    def _measure(self, exchange: Exchange) -> None:
+    def _measure(self, exchange: InFlightRequest) -> None:
         """Count a request that was answered: its API, the protocol that it came by, how long it took and its run."""
         model, api, instruments = exchange.model, exchange.api, self.instruments
-        instruments.count(model, Code.OK)
+        instruments.count(model, StatusCode.OK)
         instruments.latency.observe(
             (time.monotonic() - exchange.begin) * 1e6, model, api, exchange.entry, example=exchange.id
         )
         instruments.runtime.observe(exchange.run_us, model, api, "TF1")
 
-    def _count(self, model: str, code: Code) -> None:
+    def _count(self, model: str, code: StatusCode) -> None:
         """Count a request that was not answered. Names that are no model's would make a metric each."""
         self.instruments.count(model if model in self.catalogue.views else _UNKNOWN_MODEL, code)
 
@@ -229,10 +237,10 @@ class Predictions:
                 break  # they stand in the order in which they came
             if not exchange.done:
                 text = f"No answer within {self.options.timeout_s:g} s"
-                self._respond(exchange, ServingError(Code.DEADLINE_EXCEEDED, text, retry_after=1))
+                self._respond(exchange, ServingError(StatusCode.DEADLINE_EXCEEDED, text, retry_after=1))
 
 
 def _as_serving_error(error: Exception) -> ServingError:
     if isinstance(error, ServingError):
         return error
-    return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+    return ServingError(StatusCode.INTERNAL, f"{type(error).__name__}: {error}")

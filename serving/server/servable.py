@@ -10,14 +10,14 @@ import numpy as np
 
 from orchard.errors import IntegrityError
 from orchard.golden import GOLDEN, read_golden
-from orchard.savedmodel.document import Signature
+from orchard.savedmodel.signatures import SignatureDef
 from orchard.savedmodel.types import STRING
-from serving.server.batching import Lane, Outputs
+from serving.server.batching import BatchQueue, Outputs
 from serving.server.runtime.capi import RunError
-from serving.server.runtime.session import Session
+from serving.server.runtime.session import TfSession
 from serving.server.runtime.tensors import Array
-from serving.server.status import ServingError
-from serving.status_codes import Code
+from serving.server.status_codes import ServingError
+from serving.status_codes import StatusCode
 
 __all__ = ["DEFAULT_SIGNATURE", "Servable"]
 
@@ -43,15 +43,15 @@ class Servable:
         self.model = model
         self.number = number
         self.folder = folder
-        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._lanes: dict[tuple[str, str], BatchQueue] = {}
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._held = 0
         self._closing = False
         try:
-            self._session = Session(folder)
+            self._session = TfSession(folder)
         except RunError as error:
-            raise ServingError(Code(error.code), error.message) from error
+            raise ServingError(StatusCode(error.code), error.message) from error
         self.signatures = self._session.signatures
         try:
             self._warm_up()
@@ -81,74 +81,76 @@ class Servable:
             self._idle.wait_for(lambda: not self._held)
         self._session.close()
 
-    def signature(self, name: str) -> Signature:
+    def signature(self, name: str) -> SignatureDef:
         """Return the signature that `:predict` asks for. Raises `ServingError` in TF Serving's words."""
         found = self.signatures.get(name or DEFAULT_SIGNATURE)
         if found is None:
             raise ServingError(
-                Code.INVALID_ARGUMENT,
+                StatusCode.INVALID_ARGUMENT,
                 f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def',
             )
         return found
 
-    def _lane(self, name: str, method: str, inputs: Iterable[str] | None, outputs: Iterable[str] | None) -> Lane:
+    def _lane(self, name: str, method: str, inputs: Iterable[str] | None, outputs: Iterable[str] | None) -> BatchQueue:
         key = (name, method)
         lane = self._lanes.get(key)
         if lane is None:
             try:
-                lane = Lane(
+                lane = BatchQueue(
                     self._session,
                     self.signatures[name],
                     None if inputs is None else tuple(inputs),
                     None if outputs is None else tuple(outputs),
                 )
             except RunError as error:
-                raise ServingError(Code(error.code), error.message) from error
+                raise ServingError(StatusCode(error.code), error.message) from error
             lane = self._lanes.setdefault(key, lane)
         return lane
 
-    def predict_lane(self, name: str) -> Lane:
+    def predict_lane(self, name: str) -> BatchQueue:
         """Return the lane of a signature with all its inputs and outputs."""
         self.signature(name)
         return self._lane(name or DEFAULT_SIGNATURE, "predict", None, None)
 
-    def _example_signature(self, name: str, kind: str, method: str) -> tuple[str, Signature]:
+    def _example_signature(self, name: str, kind: str, method: str) -> tuple[str, SignatureDef]:
         key = name or DEFAULT_SIGNATURE
         found = self.signatures.get(key)
         if found is None:
-            raise ServingError(Code.INVALID_ARGUMENT, f"No signature was found with the name: {key}")
+            raise ServingError(StatusCode.INVALID_ARGUMENT, f"No signature was found with the name: {key}")
         if found.method_name != method:
             raise ServingError(
-                Code.INVALID_ARGUMENT,
+                StatusCode.INVALID_ARGUMENT,
                 f"Expected {kind} signature method_name to be {method}. Was: {found.method_name}",
             )
         if len(found.inputs) != 1:
-            raise ServingError(Code.INVALID_ARGUMENT, "Expected one input Tensor.")
+            raise ServingError(StatusCode.INVALID_ARGUMENT, "Expected one input Tensor.")
         if "inputs" not in found.inputs:
-            raise ServingError(Code.FAILED_PRECONDITION, f"No {kind} inputs found in SignatureDef: {key}")
+            raise ServingError(StatusCode.FAILED_PRECONDITION, f"No {kind} inputs found in SignatureDef: {key}")
         return key, found
 
-    def classify_lane(self, name: str) -> Lane:
+    def classify_lane(self, name: str) -> BatchQueue:
         """Return the lane of a classification signature. Raises `ServingError` in TF Serving's words."""
         key, found = self._example_signature(name, "classification", _CLASSIFY)
         if len(found.outputs) not in (1, 2):
-            raise ServingError(Code.INVALID_ARGUMENT, f"Expected one or two output Tensors, found {len(found.outputs)}")
+            raise ServingError(
+                StatusCode.INVALID_ARGUMENT, f"Expected one or two output Tensors, found {len(found.outputs)}"
+            )
         wanted = [alias for alias in ("classes", "scores") if alias in found.outputs]
         if not wanted:
             raise ServingError(
-                Code.FAILED_PRECONDITION,
+                StatusCode.FAILED_PRECONDITION,
                 'Expected classification signature outputs to contain at least one of "classes" or "scores".'
                 f" Signature was: {key}",
             )
         return self._lane(key, "classify", ["inputs"], wanted)
 
-    def regress_lane(self, name: str) -> Lane:
+    def regress_lane(self, name: str) -> BatchQueue:
         """Return the lane of a regression signature. Raises `ServingError` in TF Serving's words."""
         key, found = self._example_signature(name, "regression", _REGRESS)
         if len(found.outputs) != 1:
-            raise ServingError(Code.INVALID_ARGUMENT, "Expected one output Tensor.")
+            raise ServingError(StatusCode.INVALID_ARGUMENT, "Expected one output Tensor.")
         if "outputs" not in found.outputs:
-            raise ServingError(Code.FAILED_PRECONDITION, f"No regression outputs found in SignatureDef: {key}")
+            raise ServingError(StatusCode.FAILED_PRECONDITION, f"No regression outputs found in SignatureDef: {key}")
         return self._lane(key, "regress", ["inputs"], ["outputs"])
 
     def _warm_up(self) -> None:
@@ -194,4 +196,4 @@ def _golden_photos(folder: Path) -> Sequence[bytes]:
     try:
         return read_golden(folder).photos
     except IntegrityError as error:
-        raise ServingError(Code.DATA_LOSS, error.message) from error
+        raise ServingError(StatusCode.DATA_LOSS, error.message) from error

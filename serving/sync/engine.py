@@ -14,14 +14,14 @@ from orchard.golden import check_golden
 from serving.configuration import ConfigError, ModelConfig, Specific, parse, render
 from serving.tokens import read_tokens
 
-__all__ = ["Engine", "EngineDown", "read_config", "write_config"]
+__all__ = ["EngineClient", "EngineUnavailable", "read_config", "write_config"]
 
 CONFIG_NAME = "models.config"
 _READ_SECONDS = 10.0
 _SUM_TOLERANCE = 1e-3
 
 
-class EngineDown(ServerError):
+class EngineUnavailable(ServerError):
     """The engine does not answer: nothing is known of any version."""
 
 
@@ -46,7 +46,7 @@ def _first_token(path: Path) -> str:
     return tokens[0]
 
 
-class Engine:
+class EngineClient:
     """The model server that reads the serving folder.
 
     Args:
@@ -83,7 +83,7 @@ class Engine:
         except ServerError as error:
             if " answered 404" in error.message:  # it lives and knows nothing of the model yet
                 return {}
-            raise EngineDown(error.message, hint=error.hint) from error
+            raise EngineUnavailable(error.message, hint=error.hint) from error
 
     def label(self, label: str) -> int | None:
         """Return the version that a label points to at the engine, or None if it points nowhere (yet)."""

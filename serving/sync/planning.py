@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchard.client import VersionStatus
-from orchard.pointers import Pointer
+from orchard.registry.pointers import ChannelPointer
 from serving.configuration import ModelConfig, Specific
-from serving.sync.state import Seen, State
+from serving.sync.sync_state import ChannelState, SyncState
 
 __all__ = [
     "BUSY_S", "CALM_S", "LONGEST_RETRY_S", "AcceptPointer", "Action", "Download", "MoveLabel", "Observation", "QueryEngine",
@@ -32,14 +32,14 @@ _LET_GO = ("", "START", "END")
 class AcceptPointer:
     """Record that a channel points to another version."""
 
-    pointer: Pointer
+    pointer: ChannelPointer
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
     """Download and check the version of a pointer, in the background."""
 
-    pointer: Pointer
+    pointer: ChannelPointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Observation:
     base: str
     has_engine: bool = True
     keep: int = 2
-    pointers: Mapping[str, Pointer] = field(default_factory=dict)
+    pointers: Mapping[str, ChannelPointer] = field(default_factory=dict)
     downloaded: Mapping[int, str] = field(default_factory=dict)
     config: ModelConfig | None = None
     statuses: Mapping[int, VersionStatus] | None = None
@@ -164,7 +164,7 @@ class Observation:
         """Whether the engine serves a version."""
         return self.engine_state(version) == "AVAILABLE"
 
-    def is_downloaded(self, seen: Seen) -> bool:
+    def is_downloaded(self, seen: ChannelState) -> bool:
         """Whether the version of a channel is on disk."""
         return self.downloaded.get(seen.version) == seen.manifest_sha256
 
@@ -174,7 +174,7 @@ class Observation:
         return set(policy.versions) if isinstance(policy, Specific) else set()
 
 
-def plan(state: State, observed: Observation, now: float) -> list[Action]:
+def plan(state: SyncState, observed: Observation, now: float) -> list[Action]:
     """Return what can be done now. After these actions, and with no news, there is nothing to do.
 
     Args:
@@ -193,8 +193,8 @@ def plan(state: State, observed: Observation, now: float) -> list[Action]:
 
 
 def apply(
-    action: Action, state: State, observed: Observation, now: float, at: float = 0.0
-) -> tuple[State, Observation]:
+    action: Action, state: SyncState, observed: Observation, now: float, at: float = 0.0
+) -> tuple[SyncState, Observation]:
     """Return state and observation after an action that succeeded.
 
     Args:
@@ -228,13 +228,13 @@ def apply(
             return state, replace(observed, downloaded=rest)
 
 
-def to_serve(state: State, observed: Observation) -> set[int]:
+def to_serve(state: SyncState, observed: Observation) -> set[int]:
     """The versions that the engine is to have: those with a label, and those on their way to one."""
     coming = {seen.version for seen in state.desired().values() if observed.is_downloaded(seen)}
     return coming | set(state.labels.values())
 
 
-def is_loading(state: State, observed: Observation) -> bool:
+def is_loading(state: SyncState, observed: Observation) -> bool:
     """Whether the engine has yet to load a version that it is to serve."""
     return any(
         observed.is_downloaded(seen) and observed.engine_state(seen.version) in ("", "START", "LOADING")
@@ -242,7 +242,7 @@ def is_loading(state: State, observed: Observation) -> bool:
     )
 
 
-def _is_pending(state: State, observed: Observation, now: float) -> bool:
+def _is_pending(state: SyncState, observed: Observation, now: float) -> bool:
     """Whether something is on its way that the engine will show in a moment."""
     if observed.downloading or observed.validating:
         return True
@@ -251,11 +251,11 @@ def _is_pending(state: State, observed: Observation, now: float) -> bool:
     return observed.statuses is not None and (unconfirmed or (moving and now >= observed.timers.retry_at))
 
 
-def _accept(state: State, observed: Observation, now: float) -> list[Action]:
+def _accept(state: SyncState, observed: Observation, now: float) -> list[Action]:
     return [AcceptPointer(pointer) for pointer in observed.pointers.values() if state.is_new(pointer)]
 
 
-def _download(state: State, observed: Observation, now: float) -> list[Action]:
+def _download(state: SyncState, observed: Observation, now: float) -> list[Action]:
     if observed.downloading or now < observed.timers.retry_at:
         return []
     missing = {channel: seen for channel, seen in state.desired().items() if not observed.is_downloaded(seen)}
@@ -264,13 +264,13 @@ def _download(state: State, observed: Observation, now: float) -> list[Action]:
     return [Download(pointer) for pointer in found[:1]]
 
 
-def _query(state: State, observed: Observation, now: float) -> list[Action]:
+def _query(state: SyncState, observed: Observation, now: float) -> list[Action]:
     if not observed.has_engine or now < observed.timers.engine_due:
         return []
     return [*_configure(state, observed, now), QueryEngine()]  # what can be loaded is being loaded meanwhile
 
 
-def _refuse(state: State, observed: Observation, now: float) -> list[Action]:
+def _refuse(state: SyncState, observed: Observation, now: float) -> list[Action]:
     return [
         RefuseVersion(seen.version, seen.manifest_sha256, f"the engine cannot load it: {status.error}", "load")
         for seen, status in _to_validate(state, observed, now)
@@ -278,12 +278,12 @@ def _refuse(state: State, observed: Observation, now: float) -> list[Action]:
     ]
 
 
-def _validate(state: State, observed: Observation, now: float) -> list[Action]:
+def _validate(state: SyncState, observed: Observation, now: float) -> list[Action]:
     loaded = [seen for seen, status in _to_validate(state, observed, now) if status.state == "AVAILABLE"]
     return [Validate(seen.version, seen.manifest_sha256) for seen in loaded[:1]]
 
 
-def _to_validate(state: State, observed: Observation, now: float) -> list[tuple[Seen, VersionStatus]]:
+def _to_validate(state: SyncState, observed: Observation, now: float) -> list[tuple[ChannelState, VersionStatus]]:
     if not observed.statuses or observed.validating or now < observed.timers.retry_at:
         return []
     waiting = {
@@ -294,7 +294,7 @@ def _to_validate(state: State, observed: Observation, now: float) -> list[tuple[
     return [(seen, observed.statuses[number]) for number, seen in waiting.items() if number in observed.statuses]
 
 
-def _move(state: State, observed: Observation, now: float) -> list[Action]:
+def _move(state: SyncState, observed: Observation, now: float) -> list[Action]:
     return [
         MoveLabel(channel, seen.version)
         for channel, seen in state.desired().items()
@@ -305,7 +305,7 @@ def _move(state: State, observed: Observation, now: float) -> list[Action]:
     ]
 
 
-def _configure(state: State, observed: Observation, now: float) -> list[Action]:
+def _configure(state: SyncState, observed: Observation, now: float) -> list[Action]:
     versions, configured = to_serve(state, observed), observed.configured()
     if not versions:  # what nobody wants stays, so that something is always served; what was refused does not
         refused = {refusal.version for refusal in state.refused.values() if refusal.final}
@@ -318,7 +318,7 @@ def _configure(state: State, observed: Observation, now: float) -> list[Action]:
     return [WriteConfig(config)] if observed.config != (config if versions else None) else []
 
 
-def _remove(state: State, observed: Observation, now: float) -> list[Action]:
+def _remove(state: SyncState, observed: Observation, now: float) -> list[Action]:
     """Remove versions that no label, channel or quick rollback needs and that the engine has let go of."""
     if observed.statuses is None and (observed.has_engine or not observed.out_of_space):
         return []
@@ -329,6 +329,6 @@ def _remove(state: State, observed: Observation, now: float) -> list[Action]:
     return [RemoveVersion(version) for version in sorted(surplus) if observed.engine_state(version) in _LET_GO]
 
 
-_STAGES: tuple[Callable[[State, Observation, float], list[Action]], ...] = (
+_STAGES: tuple[Callable[[SyncState, Observation, float], list[Action]], ...] = (
     _accept, _download, _query, _refuse, _validate, _move, _configure, _remove,
 )  # fmt: skip

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from orchard.errors import IntegrityError, ServerError, StoreError
-from orchard.manifest import Manifest
-from orchard.pointers import CHANNELS, Pointer
+from orchard.registry.manifest import Manifest
+from orchard.registry.pointers import CHANNELS, ChannelPointer
 from serving.configuration import ModelConfig, Specific
-from serving.sync.channels import Follower
-from serving.sync.engine import CONFIG_NAME, Engine, EngineDown, read_config, write_config
-from serving.sync.errand import Errand, Outcome
-from serving.sync.fetch import Allowance, NoRoom, RuleBroken, fetch
-from serving.sync.instruments import Instruments
+from serving.sync.background_task import BackgroundTask, TaskOutcome
+from serving.sync.channel_watcher import ChannelWatcher
+from serving.sync.download import DiskQuota, InsufficientSpace, PermanentError, fetch
+from serving.sync.engine import CONFIG_NAME, EngineClient, EngineUnavailable, read_config, write_config
 from serving.sync.planning import (
     BUSY_S,
     CALM_S,
@@ -36,16 +35,17 @@ from serving.sync.planning import (
     is_loading,
     plan,
 )
-from serving.sync.shelf import Shelf
-from serving.sync.state import State, save_state
+from serving.sync.sync_metrics import SyncMetrics
+from serving.sync.sync_state import SyncState, save_state
+from serving.sync.version_cache import VersionCache
 
-__all__ = ["STATE_NAME", "Plan", "Reconciler", "SyncStatus"]
+__all__ = ["STATE_NAME", "Reconciler", "SyncOptions", "SyncStatus"]
 
 STATE_NAME = "sync.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SyncOptions:
     """How sync works.
 
     Attributes:
@@ -61,7 +61,7 @@ class Plan:
     model: str
     server_url: str | None
     keep: int = 2
-    allowance: Allowance = field(default_factory=Allowance)
+    allowance: DiskQuota = field(default_factory=DiskQuota)
     token_file: Path | None = None
 
 
@@ -80,7 +80,7 @@ class SyncStatus:
         silent_s: seconds since the loop's last turn.
     """
 
-    state: State
+    state: SyncState
     observed: Observation
     problems: Mapping[str, str]
     engine_url: str | None
@@ -100,7 +100,7 @@ class SyncStatus:
         return self.is_live("stable") and self.observed.is_available(self.state.labels["stable"])
 
 
-class _Obsolete(Exception):
+class _ObsoleteFetch(Exception):
     """No channel points to the version that is being downloaded."""
 
 
@@ -119,31 +119,31 @@ class Reconciler:
 
     def __init__(
         self,
-        settings: Plan,
-        state: State,
-        follower: Follower,
-        engine: Engine | None,
+        settings: SyncOptions,
+        state: SyncState,
+        follower: ChannelWatcher,
+        engine: EngineClient | None,
         tell: Callable[..., None],
         *,
-        send: type[Errand[Any]] = Errand,
+        send: type[BackgroundTask[Any]] = BackgroundTask,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.state = state
         self.follower = follower
         self.wake = threading.Event()
-        self.instruments = Instruments()
+        self.instruments = SyncMetrics()
         self.problems: dict[str, str] = {}
         self._engine = engine
         self._tell = tell
         self._send = send
         self._clock = clock
         self._ticked = clock()
-        self._shelf = Shelf(settings.serving_dir, settings.model)
+        self._shelf = VersionCache(settings.serving_dir, settings.model)
         self._config = settings.serving_dir / CONFIG_NAME
         self._observed = Observation(str(self._shelf.base), engine is not None, settings.keep)
-        self._download: Errand[Manifest] | None = None
-        self._validation: Errand[int] | None = None
+        self._download: BackgroundTask[Manifest] | None = None
+        self._validation: BackgroundTask[int] | None = None
         self._restore()
 
     def _restore(self) -> None:
@@ -219,7 +219,7 @@ class Reconciler:
                 self._validation = self._send(f"prove {version}", work, self.wake.set)
         self._report(action, state)
 
-    def _report(self, action: Action, before: State) -> None:
+    def _report(self, action: Action, before: SyncState) -> None:
         match action:
             case AcceptPointer(pointer):
                 channel, generation = pointer.channel, pointer.generation
@@ -239,7 +239,7 @@ class Reconciler:
 
     # downloads
 
-    def _fetch(self, pointer: Pointer) -> Manifest:
+    def _fetch(self, pointer: ChannelPointer) -> Manifest:
         count = partial(self._count, pointer.manifest_sha256)
         follower = self.follower
         return fetch(follower.store, pointer, self._shelf, follower.trust.keys(), self.settings.allowance, count)
@@ -248,7 +248,7 @@ class Reconciler:
         """Count bytes that came, and end a download that no channel wants any more."""
         self.instruments.bytes.add(amount=size)
         if all(pointer.manifest_sha256 != manifest_sha256 for pointer in list(self.follower.pointers.values())):
-            raise _Obsolete("no channel wants this version any more")
+            raise _ObsoleteFetch("no channel wants this version any more")
 
     def _finish_download(self) -> None:
         outcome, download = self._download.outcome() if self._download else None, self._observed.downloading
@@ -265,27 +265,27 @@ class Reconciler:
         self.problems.pop("fetch", None)
         self._tell("fetched", version=version, bytes=manifest.size)
 
-    def _download_failed(self, pointer: Pointer, outcome: Outcome[Manifest]) -> None:
+    def _download_failed(self, pointer: ChannelPointer, outcome: TaskOutcome[Manifest]) -> None:
         error, text = outcome.error, _text(outcome.error)
-        if isinstance(error, _Obsolete):
+        if isinstance(error, _ObsoleteFetch):
             return
         self._observe(timers=self._observed.timers.download_failed(self._clock()))
-        if isinstance(error, StoreError | NoRoom | OSError):  # no fault of the version
+        if isinstance(error, StoreError | InsufficientSpace | OSError):  # no fault of the version
             reason = "store" if isinstance(error, StoreError) else "room"
             self._observe(out_of_space=reason == "room")
             self.problems["fetch"] = text
             self.instruments.failures.add(reason)
             self._tell("not fetched", version=pointer.version, reason=text)
             return
-        kind = "rule" if isinstance(error, RuleBroken) else "integrity"
+        kind = "rule" if isinstance(error, PermanentError) else "integrity"
         self._perform(RefuseVersion(pointer.version, pointer.manifest_sha256, text, kind))
 
     # the engine
 
-    def _query_engine(self, engine: Engine) -> None:
+    def _query_engine(self, engine: EngineClient) -> None:
         try:
             self._observe(statuses=engine.versions())
-        except EngineDown as error:
+        except EngineUnavailable as error:
             self._observe(statuses=None, confirmed={})
             self.problems["engine"] = error.message
             return
@@ -314,7 +314,7 @@ class Reconciler:
         if isinstance(error, ServerError) and self._engine:
             try:
                 self._engine.versions()
-            except EngineDown:  # the engine is gone: that says nothing of the version
+            except EngineUnavailable:  # the engine is gone: that says nothing of the version
                 self._observe(timers=replace(timers, engine_due=self._clock()))
                 return
         kind = "golden" if isinstance(error, IntegrityError) else "answer"

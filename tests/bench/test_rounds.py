@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from bench import rounds
-from bench.rounds import Bar, Candidate, Table, judge, measure, spread
+from bench.rounds import Contender, Table, Threshold, judge, measure, spread
 from orchard.reporter import Reporter
 
 
@@ -19,7 +19,7 @@ def _no_waiting(monkeypatch):
 
 def test_every_candidate_runs_in_every_round_and_odd_rounds_are_reversed():
     order: list[str] = []
-    candidates = [Candidate(n, lambda n=n: order.append(n), lambda n=n: order.append(f"prepare {n}")) for n in "abc"]
+    candidates = [Contender(n, lambda n=n: order.append(n), lambda n=n: order.append(f"prepare {n}")) for n in "abc"]
 
     table = measure(candidates, 3, Reporter.silent())
 
@@ -40,16 +40,16 @@ def test_ratios_are_taken_within_a_round_and_better_is_more():
 
 
 def test_figures_that_a_candidate_returns_are_kept_as_they_are():
-    table = measure([Candidate("a", lambda: 7.0)], 2, Reporter.silent(), unit="MB")
+    table = measure([Contender("a", lambda: 7.0)], 2, Reporter.silent(), unit="MB")
 
     assert table.figures == {"a": [7.0, 7.0]}
 
 
 def test_bars_are_judged_by_the_median(capsys):
-    assert judge(Bar("pull", 6), [1.0, 7.0, 8.0])
-    assert not judge(Bar("pull", 6), [1.0, 5.9, 80.0])
-    assert judge(Bar("bytes", 1.3, most=True), [1.2])
-    assert not judge(Bar("bytes", 1.3, most=True), [1.4])
+    assert judge(Threshold("pull", 6), [1.0, 7.0, 8.0])
+    assert not judge(Threshold("pull", 6), [1.0, 5.9, 80.0])
+    assert judge(Threshold("bytes", 1.3, most=True), [1.2])
+    assert not judge(Threshold("bytes", 1.3, most=True), [1.4])
     assert capsys.readouterr().out.count("MISSED") == 2
 
 

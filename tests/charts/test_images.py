@@ -109,7 +109,7 @@ def test_images_run_with_a_root_that_is_read_only(program):
 def test_airflow_brings_no_tensorflow_and_finds_its_dags():
     inspected("airflow")
     script = (
-        "import importlib.util, pathlib, orchestration.heartbeat\n"
+        "import importlib.util, pathlib, orchestration.airflow.liveness\n"
         "print(importlib.util.find_spec('tensorflow'), pathlib.Path('dags/retrain.py').exists())"
     )
     command = [

@@ -12,8 +12,8 @@ import pytest
 
 from serving.configuration import ModelConfig, Specific, render
 from tests.serving.conftest import zoo  # noqa: F401  fixture
+from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, free_ports
-from tests.serving.publishing import ENVIRONMENT
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/calling.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.M | re.S)

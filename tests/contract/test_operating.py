@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from orchard.signing import create_pair
-from serving.log import Log
-from serving.server.instruments import _STATES
-from serving.server.instruments import Instruments as ServerInstruments
-from serving.sync.channels import Follower, TrustFile
-from serving.sync.instruments import Instruments as SyncInstruments
-from serving.sync.page import describe
-from serving.sync.reconciler import Plan, Reconciler
-from serving.sync.state import Seen, State
+from serving.log import EventLog
+from serving.server.server_metrics import _STATES
+from serving.server.server_metrics import ServerMetrics as ServerInstruments
+from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
+from serving.sync.reconciler import Reconciler, SyncOptions
+from serving.sync.status_server import describe
+from serving.sync.sync_metrics import SyncMetrics as SyncInstruments
+from serving.sync.sync_state import ChannelState, SyncState
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/operating.md").read_text()
@@ -23,7 +23,7 @@ NAMED = set(re.findall(r"`((?::tensorflow:|orchard_)[a-z_:]+)`", PAGE))
 
 
 def test_every_metric_is_on_the_operators_page_and_no_other():
-    instruments = SyncInstruments(), ServerInstruments(Log(as_json=False))
+    instruments = SyncInstruments(), ServerInstruments(EventLog(as_json=False))
     exported = {metric.name for found in instruments for metric in found.registry.metrics}
 
     assert exported == NAMED
@@ -32,12 +32,12 @@ def test_every_metric_is_on_the_operators_page_and_no_other():
 @pytest.fixture
 def told(tmp_path, memory):
     """What /status says when there is something to say of everything."""
-    trust = TrustFile(create_pair(tmp_path / "keys").public)
-    state = State(1, "fruits", channels={"stable": Seen(1, 2, "a" * 64, "it is better", "anna")})
+    trust = TrustedKeysFile(create_pair(tmp_path / "keys").public)
+    state = SyncState(1, "fruits", channels={"stable": ChannelState(1, 2, "a" * 64, "it is better", "anna")})
     state = state.refuse("b" * 64, 3, "it is worse", final=True, at=1.0)
-    follower = Follower(memory, "fruits", trust, {})
+    follower = ChannelWatcher(memory, "fruits", trust, {})
     sync = Reconciler(
-        Plan(tmp_path, "fruits", "http://127.0.0.1:9"), state, follower, None, lambda event, **fields: None
+        SyncOptions(tmp_path, "fruits", "http://127.0.0.1:9"), state, follower, None, lambda event, **fields: None
     )
     sync.problems["fetch"] = "no room"
     follower.problems["store"] = "it does not answer"

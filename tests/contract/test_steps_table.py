@@ -12,7 +12,7 @@ import sys
 import yaml
 
 from orchard import layout
-from orchard.steps import STEPS, steps_before, steps_of
+from orchard.runs.steps import STEPS, steps_before, steps_of
 from tests.charts.conftest import run_helm, scenario_options
 from tests.contract.test_house import PROGRAMS, ROOT, tracked
 
@@ -35,9 +35,9 @@ def with_row(code: str, *, python: str = sys.executable) -> str:
 
 def test_a_row_reaches_the_runner_and_its_commands():
     printed = with_row(
-        "from training.steps.step import STEPS\n"
-        "from training.verbs.step import step\n"
-        "from orchard.journal import Entry\n"
+        "from training.pipeline.run_step import STEPS\n"
+        "from training.cli.step import step\n"
+        "from orchard.runs.summary import Entry\n"
         "from types import SimpleNamespace as Any\n"
         "done = Any(outcome='done', reason='')\n"
         "entry = Entry(Any(kind='retrain'), {name: done for name in ('validate', 'train', 'evaluate')}, {})\n"
@@ -53,8 +53,8 @@ def test_a_row_reaches_the_runner_and_its_commands():
 def test_a_row_reaches_the_summary_and_the_page_of_the_run():
     printed = with_row(
         "from types import SimpleNamespace as Any\n"
-        "from training.steps.summary import links\n"
-        "from orchestration.pages import page\n"
+        "from training.pipeline.step_summary import links\n"
+        "from orchestration.airflow.links import page\n"
         "ended = Any(outcome='done', pages=('runs/r/pages/calibrate.html',))\n"
         "print(links('calibrate', 'r', ended), 'pages/calibrate.html' in page('retrain', 'x', 'https://pages.example'))"
     )
@@ -99,7 +99,7 @@ def test_no_other_source_lists_the_steps_of_a_retraining():
             inside = ast.iter_child_nodes(node) if isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict) else ()
             found = {item.value for item in inside if isinstance(item, ast.Constant)} & verbs
             assert len(found) <= 2 or found <= sections, f"{path.relative_to(ROOT)}:{node.lineno} lists {sorted(found)}"
-    for path in tracked("charts/orchard/templates/**", "scripts/*", "orchestration/dags/*.py"):
+    for path in tracked("charts/orchard/templates/**", "scripts/*", "orchestration/airflow/dags/*.py"):
         words = set(re.findall(r"\"(\w+)\"", path.read_text()))
         assert len(words & verbs) <= 2, f"{path.relative_to(ROOT)} lists {sorted(words & verbs)}"
 
@@ -131,7 +131,7 @@ def test_airflows_image_can_import_what_it_copies_of_the_library(tmp_path):
         shutil.copyfile(ROOT / source, tmp_path / target)
     imported = {
         node.module
-        for path in (*(ROOT / "orchestration").glob("*.py"), *(ROOT / "orchestration/dags").glob("*.py"))
+        for path in (*(ROOT / "orchestration").glob("*.py"), *(ROOT / "orchestration/airflow/dags").glob("*.py"))
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "orchard"
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchard.processes import Child
+from orchard.processes import ChildProcess
 from tests.serving.programs import free_ports
 
 DATASET = "drawn"
@@ -64,7 +64,7 @@ def script(document: str, store_port: int) -> str:
     for label, block in FENCE.findall(document):
         label = label.strip()
         if label == "photos":
-            block = "orchard standin drawn --classes 3 --photos 240\nPHOTOS=drawn\n"
+            block = "orchard synthetic drawn --classes 3 --photos 240\nPHOTOS=drawn\n"
         elif label == "photo":
             block = "PHOTO=$(ls drawn/Test/*/* | head -n 1)\n"
         elif label.startswith("terminal="):
@@ -94,7 +94,7 @@ def test_tutorial_works_line_by_line(tmp_path):
     }
     (tmp_path / "tutorial.sh").write_text(script((ROOT / "docs/tutorial.md").read_text(), free_ports()))
 
-    with Child(
+    with ChildProcess(
         ["bash", str(tmp_path / "tutorial.sh")], environment=environment, log=tmp_path / "log", cwd=folder
     ) as child:
         code = child.wait()

@@ -17,18 +17,18 @@ from typing import Any
 
 import pytest
 
-from orchard.processes import Child
+from orchard.processes import ChildProcess
 from orchestration.cluster.deploy import images
 from orchestration.cluster.deploy.evidence import collect
-from orchestration.cluster.deploy.place import Place
-from orchestration.cluster.deploy.store import reach
-from tests.e2e import photos as photo_folder
+from orchestration.cluster.deploy.release import Release
+from orchestration.cluster.deploy.store_access import reach
+from tests.e2e import job_photos as photo_folder
 from tests.e2e.releases import ROOT, name_on_nodes
-from tests.e2e.traffic import MODEL, until
+from tests.e2e.service_traffic import MODEL, until
 from tests.serving.conftest import zoo  # noqa: F401  a fixture
 
 HERE = Path(__file__).parent
-PLACE = Place(context="kind-orchard", namespace="orchard-e2e", release="orchard")
+PLACE = Release(context="kind-orchard", namespace="orchard-e2e", release="orchard")
 WORKSPACES = ROOT / ".orchard" / "cluster" / PLACE.namespace
 SMALL = (
     ("serving.replicas", "2"),
@@ -46,7 +46,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if any(path.is_relative_to(HERE) for path in named) else True
 
 
-def keep_evidence(place: Place) -> Path:
+def keep_evidence(place: Release) -> Path:
     """Write down what the cluster knows of a release, where the next one does not overwrite it."""
     test = re.sub(r"[^\w.-]+", "-", os.environ.get("PYTEST_CURRENT_TEST", "test").split("::")[-1].split(" ")[0])
     folder = ROOT / ".orchard" / "cluster" / "evidence" / f"{test}-{place.namespace}"
@@ -78,10 +78,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Deployed:
+class DeployedRelease:
     """What the deployment printed, and the photos that it learned from."""
 
-    place: Place
+    place: Release
     document: dict[str, Any]
     workspace: Path
     photos: list[bytes]
@@ -160,7 +160,7 @@ def _deploy() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def deployed(cluster: str) -> Iterator[Deployed]:
+def deployed(cluster: str) -> Iterator[DeployedRelease]:
     """The loop, deployed whole, with two model servers; the one that was kept, where one was."""
     keep, kept = os.environ.get("E2E_KEEP") == "1", WORKSPACES / "deployed.json"
     try:
@@ -171,7 +171,7 @@ def deployed(cluster: str) -> Iterator[Deployed]:
             kept.write_text(json.dumps(document), encoding="utf-8")
         document = json.loads(kept.read_text("utf-8"))
         workspace = Path(document["predictions"][0]["path"]).parents[1]
-        yield Deployed(PLACE, document, workspace, photo_folder.sample(workspace))
+        yield DeployedRelease(PLACE, document, workspace, photo_folder.sample(workspace))
     finally:
         if not keep:
             kept.unlink(missing_ok=True)
@@ -179,7 +179,7 @@ def deployed(cluster: str) -> Iterator[Deployed]:
 
 
 @pytest.fixture(scope="session")
-def place(deployed: Deployed) -> Place:
+def place(deployed: DeployedRelease) -> Release:
     return deployed.place
 
 
@@ -202,23 +202,23 @@ class Trained:
     before: list[int]
 
 
-def versions(place: Place = PLACE) -> list[int]:
+def versions(place: Release = PLACE) -> list[int]:
     with reach(place, "sync") as found:
         listed = json.loads(orchard("versions", "--json", **found))["versions"]
     return sorted(int(item["version"]) for item in listed)
 
 
-def _job(stack: ExitStack, run_id: str, seed: int, log: Path, workspace: Path) -> Child:
+def _job(stack: ExitStack, run_id: str, seed: int, log: Path, workspace: Path) -> ChildProcess:
     """Start a Job that publishes another model, and no better one; no channel means it yet."""
     changes = (f"train.seed={seed}", "train.epochs=30", "gate.drop={all: 0.5}")
     options = ["--params", "params.yaml", *(part for item in changes for part in ("--set", item)), "--until", "publish"]
     job = [sys.executable, "-m", "orchard", "job", "train", *PLACE.options, "--patience", "900", *options]
     variables = environment({"ORCHARD_RUN_ID": run_id})
-    return stack.enter_context(Child(job, environment=variables, log=log, cwd=workspace))
+    return stack.enter_context(ChildProcess(job, environment=variables, log=log, cwd=workspace))
 
 
 @pytest.fixture(scope="session")
-def second(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def second(deployed: DeployedRelease, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Two more versions, by two training Jobs at once; one was killed after an epoch."""
     before, now, folder = versions(), int(time.time()), tmp_path_factory.mktemp("jobs")
     names = [f"e2e-{now}-killed", f"e2e-{now}-spared"]

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from orchard.channels import Intent
-from orchard.registry import Registry
+from orchard.registry.channels import ChangeIntent
+from orchard.registry.registry import Registry
 from orchard.settings import Settings
 from orchard.signing import load_key
 from orchard.store import open_store
-from orchestration.cluster.deploy.installing import await_installed, make_namespace, remove
-from orchestration.cluster.deploy.place import Place, run
-from orchestration.cluster.deploy.store import reach
-from tests.e2e.traffic import MODEL
-from tests.serving.publishing import facts_of
+from orchestration.cluster.deploy.install import await_installed, make_namespace, remove
+from orchestration.cluster.deploy.release import Release, run
+from orchestration.cluster.deploy.store_access import reach
+from tests.e2e.service_traffic import MODEL
+from tests.serving.model_registry import facts_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "orchard"
@@ -54,7 +54,7 @@ def name_on_nodes(cluster: str, references: dict[str, str]) -> None:
 
 
 @contextmanager
-def released(name: str, *options: str, chart: Path = CHART) -> Iterator[Place]:
+def released(name: str, *options: str, chart: Path = CHART) -> Iterator[Release]:
     """Install the chart into a namespace `orchard-e2e-NAME`, which is gone when the context ends.
 
     Args:
@@ -62,7 +62,7 @@ def released(name: str, *options: str, chart: Path = CHART) -> Iterator[Place]:
         options: for helm.
         chart: a folder or an archive.
     """
-    place = Place("kind-orchard", f"orchard-e2e-{name}", "orchard")
+    place = Release("kind-orchard", f"orchard-e2e-{name}", "orchard")
     remove(place)
     make_namespace(place)
     try:
@@ -78,7 +78,7 @@ def released(name: str, *options: str, chart: Path = CHART) -> Iterator[Place]:
         remove(place)
 
 
-def release_model(place: Place, zoo: Path, name: str) -> int:
+def release_model(place: Release, zoo: Path, name: str) -> int:
     """Publish one of the zoo's photo models with the release's own keys and promote it; returns the version."""
     await_installed(place)
     with reach(place, "publisher") as found:
@@ -88,26 +88,26 @@ def release_model(place: Place, zoo: Path, name: str) -> int:
         folder = zoo / "photos"
         registry = Registry(store, MODEL, key.trusted, key)
         version = registry.publish(folder / name, facts_of(folder, name)).version
-        registry.channel("stable").promote(version, Intent("e2e", f"the zoo's {name}"))
+        registry.channel("stable").promote(version, ChangeIntent("e2e", f"the zoo's {name}"))
     return version
 
 
-def ready(place: Place) -> None:
+def ready(place: Release) -> None:
     """Wait until all pods of the model server that shall be there are ready."""
     place.kubectl("rollout", "status", f"deployment/{place.fullname}-serving", "--timeout=600s", seconds=610)
 
 
-def asked(place: Place) -> str:
+def asked(place: Release) -> str:
     """What `helm test` says: golden photos asked through the Service."""
     return place.helm("test", place.release, "--logs", "--timeout=600s", seconds=610)
 
 
-def documents(place: Place, *what: str) -> Any:
+def documents(place: Release, *what: str) -> Any:
     """What kubectl says of something, as a document."""
     return json.loads(place.kubectl("get", *what, "--output=json"))
 
 
-def apply(place: Place, text: str) -> None:
+def apply(place: Release, text: str) -> None:
     """Give kubectl documents to apply."""
     place.kubectl("apply", "--filename=-", given=text)
 

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from tests.e2e.conftest import PLACE, ROOT, command
-from tests.e2e.traffic import until
+from tests.e2e.service_traffic import until
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.releases import CHART, ready, release_model, released
-from tests.e2e.traffic import answers_of, traffic, until
+from tests.e2e.service_traffic import answers_of, traffic, until
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -9,11 +9,11 @@ import secrets
 import pytest
 import requests
 
-from orchestration.cluster.deploy.forwarding import forward
-from orchestration.cluster.deploy.place import Place
+from orchestration.cluster.deploy.port_forward import forward
+from orchestration.cluster.deploy.release import Release
 from tests.e2e.conftest import PLACE
 from tests.e2e.releases import CHART, ROOT, apply, asked, documents, ready, release_model, released
-from tests.e2e.traffic import MODEL
+from tests.e2e.service_traffic import MODEL
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -107,7 +107,7 @@ def test_a_locked_down_release_trains_nothing_and_names_its_clients(cluster, zoo
 
 def test_the_overlay_for_kind_is_applied_by_kubectl(cluster, zoo, tmp_path):
     """As it stands but for the namespace: `make deploy`'s may be there too."""
-    place = Place(PLACE.context, "orchard-e2e-overlay", "orchard")
+    place = Release(PLACE.context, "orchard-e2e-overlay", "orchard")
     base = os.path.relpath(ROOT / "k8s" / "overlays" / "kind", tmp_path.resolve())
     elsewhere = {  # the plain `namespace` field would leave the subjects of role bindings where they were
         "apiVersion": "builtin",

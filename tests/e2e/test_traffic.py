@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from orchestration.cluster.deploy.loop import await_live
-from orchestration.cluster.deploy.store import reach
+from orchestration.cluster.deploy.deploy_loop import await_live
+from orchestration.cluster.deploy.store_access import reach
 from tests.e2e.conftest import MODEL, Trained, kill_all, orchard
+from tests.e2e.service_traffic import answers_of, traffic, until
 from tests.e2e.test_doctor import doctor
-from tests.e2e.traffic import answers_of, traffic, until
 
 pytestmark = pytest.mark.timeout(3600)
 

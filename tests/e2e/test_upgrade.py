@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from orchestration.cluster.deploy import images
-from orchestration.cluster.deploy.installing import await_installed
-from orchestration.cluster.deploy.place import run
+from orchestration.cluster.deploy.install import await_installed
+from orchestration.cluster.deploy.release import run
 from tests.e2e.conftest import versions
 from tests.e2e.releases import CHART, ROOT, asked, known_images, ready, release_model, released
-from tests.e2e.traffic import answers_of, traffic
+from tests.e2e.service_traffic import answers_of, traffic
 
 pytestmark = pytest.mark.timeout(3600)
 

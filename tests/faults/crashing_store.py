@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 from orchard.errors import StoreError, StoreUnavailable
-from orchard.store.objects import Fetched, ObjectStore, Stat
+from orchard.store.objects import ObjectBody, ObjectStat, ObjectStore
 
 __all__ = ["FAULTS", "CrashingStore", "Fault", "Killed"]
 
@@ -47,10 +47,10 @@ class CrashingStore(ObjectStore):
             return call()
         return fail(self.fault, call)
 
-    def get(self, key: str) -> Fetched:
+    def get(self, key: str) -> ObjectBody:
         return self._do(f"get {key}", lambda: self.inner.get(key))
 
-    def get_if_changed(self, key: str, etag: str | None) -> Fetched | None:
+    def get_if_changed(self, key: str, etag: str | None) -> ObjectBody | None:
         return self._do(f"get {key}", lambda: self.inner.get_if_changed(key, etag))
 
     def stream(self, key: str, chunk: int = 1 << 20) -> Iterator[bytes]:
@@ -68,10 +68,10 @@ class CrashingStore(ObjectStore):
     def swap(self, key: str, body: bytes, etag: str | None) -> str:
         return self._do(f"swap {key}", lambda: self.inner.swap(key, body, etag))
 
-    def head(self, key: str) -> Stat:
+    def head(self, key: str) -> ObjectStat:
         return self._do(f"head {key}", lambda: self.inner.head(key))
 
-    def list(self, prefix: str, after: str | None = None) -> Iterator[Stat]:
+    def list(self, prefix: str, after: str | None = None) -> Iterator[ObjectStat]:
         yield from self._do(f"list {prefix}", lambda: [*self.inner.list(prefix, after)])
 
     def delete(self, key: str) -> None:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from serving.configuration import All, ModelConfig, render
 from tests.serving.conftest import PLAIN, make_zoo
+from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve
-from tests.serving.publishing import ENVIRONMENT
 
 __all__ = ["fuzz", "serve_zoo"]
 

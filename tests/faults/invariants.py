@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 
 from orchard import layout
-from orchard.channels import ways_back
 from orchard.dataset import Dataset
 from orchard.documents import parse
-from orchard.pointers import CHANNELS, Pointer
+from orchard.registry.channels import ways_back
+from orchard.registry.pointers import CHANNELS, ChannelPointer
 from orchard.store.objects import ObjectStore
-from tests.orchard.models import MODEL, registry_of
+from tests.orchard.version_fixtures import MODEL, registry_of
 
-__all__ = ["Witness"]
+__all__ = ["InvariantWitness"]
 
 
-class Witness:
+class InvariantWitness:
     """Looks at the store again and again and remembers what it saw and what was acknowledged.
 
     Args:
@@ -27,10 +27,10 @@ class Witness:
         self.store = store
         self.keep = keep
         self.published: dict[str, int] = {}
-        self.changes: list[Pointer] = []
+        self.changes: list[ChannelPointer] = []
         self.commits: dict[int, str] = {}
         self._seen: dict[str, int] = {}
-        self._pointers: dict[tuple[str, int], Pointer] = {}
+        self._pointers: dict[tuple[str, int], ChannelPointer] = {}
 
     def look(self) -> None:
         """Check everything once."""

@@ -17,13 +17,13 @@ from orchard.dataset import Dataset
 from orchard.errors import ConflictError
 from orchard.reporter import Reporter
 from orchard.store.embedded import EmbeddedStore
-from tests import photos
-from training import shards
-from training.ingest import staging, writer
+from tests import photo_files
+from training.data import shards, staging
+from training.data.ingest import shard_writer
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARD_BYTES = 30_000
-KIWI = photos.CLASSES[0]
+KIWI = photo_files.CLASSES[0]
 
 # Runs `orchard …` and does something to itself at the nth call of one function.
 DRIVER = f"""
@@ -45,7 +45,7 @@ def wrapped(*args, **kwargs):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     return original(*args, **kwargs)
 setattr(owner, name, wrapped)
-from training.ingest import writer
+from training.data.ingest import writer
 writer.SHARD_BYTES = {SHARD_BYTES}
 from orchard.cli import main
 sys.exit(main(arguments))
@@ -54,12 +54,12 @@ sys.exit(main(arguments))
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch):
-    monkeypatch.setattr(writer, "SHARD_BYTES", SHARD_BYTES)
+    monkeypatch.setattr(shard_writer, "SHARD_BYTES", SHARD_BYTES)
 
 
 @pytest.fixture
 def farm(workspace):
-    return photos.fill(workspace / "farm")
+    return photo_files.fill(workspace / "farm")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def more(workspace):
 def draw_more(folder, label):
     (folder / "train" / label).mkdir(parents=True)
     for number in range(20):
-        (folder / "train" / label / f"{number}_100.jpg").write_bytes(photos.jpeg(label, 110 + number, lying=True))
+        (folder / "train" / label / f"{number}_100.jpg").write_bytes(photo_files.jpeg(label, 110 + number, lying=True))
     return folder
 
 
@@ -105,14 +105,14 @@ def digest(workspace):
 
 
 STEPS = {
-    "while photos are decoded": ("training.ingest.photos:_photo", 20),
-    "before the first shard": ("training.ingest.ingest:write_shards", 1),
-    "in the middle of the shards": ("training.ingest.writer:sha256_of", 2),
-    "before the index is written": ("training.ingest.staging:write_synced", 1),
+    "while photos are decoded": ("training.data.ingest.decode:_photo", 20),
+    "before the first shard": ("training.data.ingest.ingest:write_shards", 1),
+    "in the middle of the shards": ("training.data.ingest.shard_writer:sha256_of", 2),
+    "before the index is written": ("training.data.staging:write_synced", 1),
     "before anything is moved": ("pathlib:Path.replace", 2),
     "when one shard is moved": ("pathlib:Path.replace", 3),
-    "when all shards are moved": ("training.ingest.staging:fsync_directory", 1),
-    "when the index is moved": ("training.ingest.staging:fsync_directory", 2),
+    "when all shards are moved": ("training.data.staging:fsync_directory", 1),
+    "when the index is moved": ("training.data.staging:fsync_directory", 2),
 }
 
 
@@ -137,16 +137,16 @@ def test_killed_ingest_leaves_the_old_or_the_new_dataset_and_the_next_one_ends_i
 def test_shards_of_a_killed_ingest_are_swept_by_the_next_whatever_it_brings(workspace, farm, more):
     assert main(command(farm)) == 0
     known = set(contents(workspace / "data/farm"))
-    assert drive("training.ingest.staging:fsync_directory", 1, "kill", *command(more))[0] == -signal.SIGKILL
+    assert drive("training.data.staging:fsync_directory", 1, "kill", *command(more))[0] == -signal.SIGKILL
     assert set(contents(workspace / "data/farm")) > known
 
-    assert main(command(draw_more(workspace / "still more", photos.CLASSES[1]))) == 0
+    assert main(command(draw_more(workspace / "still more", photo_files.CLASSES[1]))) == 0
     index = shards.read_index(workspace / "data/farm")
     assert set(contents(workspace / "data/farm")) == {shards.INDEX, *(shard.path for shard in index.shards)}
 
 
 def test_first_ingest_killed_between_its_shards_and_its_index_starts_again(workspace, farm, capsys):
-    assert drive("training.ingest.staging:fsync_directory", 1, "kill", *command(farm))[0] == -signal.SIGKILL
+    assert drive("training.data.staging:fsync_directory", 1, "kill", *command(farm))[0] == -signal.SIGKILL
     assert digest(workspace) is None
     assert list((workspace / "data/farm").glob("*.parquet"))
 
@@ -157,9 +157,9 @@ def test_first_ingest_killed_between_its_shards_and_its_index_starts_again(works
 @pytest.mark.parametrize(
     ("when", "size"),
     [
-        ("training.ingest.ingest:scan", 20_000),
-        ("training.ingest.ingest:write_shards", 10_000),
-        ("training.ingest.staging:install", 10),
+        ("training.data.ingest.ingest:scan", 20_000),
+        ("training.data.ingest.ingest:write_shards", 10_000),
+        ("training.data.staging:install", 10),
     ],
 )
 def test_full_disk_is_an_error_that_says_so_and_the_dataset_is_what_it_was(workspace, farm, more, when, size):
@@ -176,7 +176,7 @@ def test_full_disk_is_an_error_that_says_so_and_the_dataset_is_what_it_was(works
 
 def test_two_ingests_at_once_wait_for_each_other_and_both_count(workspace, farm, more):
     assert main(command(farm)) == 0
-    still_more = draw_more(workspace / "still more", photos.CLASSES[1])
+    still_more = draw_more(workspace / "still more", photo_files.CLASSES[1])
     with staging.locked(workspace / "data", Reporter.silent()):
         running = [
             subprocess.Popen(
@@ -225,7 +225,7 @@ def test_pushed_dataset_is_a_version_and_the_same_again_makes_no_other(workspace
     assert current.index == shards.read_index(workspace / "data/farm").document
 
 
-@pytest.mark.parametrize("step", ["training.tracking:push", "orchard.dataset:Dataset._advance"])
+@pytest.mark.parametrize("step", ["training.data.dvc_tracking:push", "orchard.dataset:Dataset._advance"])
 def test_ingest_killed_on_its_way_to_the_store_is_ended_by_the_same_command(workspace, farm, seaweed, capsys, step):
     assert drive(step, 1, "kill", *command(farm, push=True))[0] == -signal.SIGKILL
     assert Dataset(seaweed, "farm").current() is None
@@ -254,7 +254,7 @@ def test_store_that_is_down_is_said_at_once_and_the_same_command_works_when_it_i
 
 def test_store_that_goes_away_in_between_leaves_a_whole_dataset_here(workspace, farm, capsys, seaweed, monkeypatch):
     endpoint = os.environ["ORCHARD_STORE_ENDPOINT"]
-    from training.ingest import release
+    from training.data.ingest import commit
 
     def cut(*arguments):
         monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", "http://127.0.0.1:9")
@@ -262,13 +262,13 @@ def test_store_that_goes_away_in_between_leaves_a_whole_dataset_here(workspace, 
 
         return original(settings.load(), *arguments[1:])
 
-    original = release.release
-    monkeypatch.setattr(release, "release", cut)
+    original = commit.release
+    monkeypatch.setattr(commit, "release", cut)
     assert main(command(farm, push=True)) == 6
     here = digest(workspace)
     assert here
 
-    monkeypatch.setattr(release, "release", original)
+    monkeypatch.setattr(commit, "release", original)
     monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", endpoint)
     capsys.readouterr()
     assert main(command(farm, push=True)) == 0

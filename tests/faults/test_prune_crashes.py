@@ -9,14 +9,14 @@ import os
 
 import pytest
 
-from orchard.channels import Change, Intent
 from orchard.errors import ConflictError, IntegrityError, StoreUnavailable
-from orchard.pruning import Pruned, Wish
-from tests.faults.actors import Actor
+from orchard.registry.channels import ChangeIntent, ChannelChange
+from orchard.registry.pruning import PruneOptions, PruneResult
 from tests.faults.crashing_store import FAULTS, CrashingStore, Killed
-from tests.faults.invariants import Witness
+from tests.faults.interleaving import InterleavedActor
+from tests.faults.invariants import InvariantWitness
 from tests.faults.test_publish_crashes import folders, promote, publish, publish_another, rollback, world
-from tests.orchard.models import facts, registry_of, saved_model
+from tests.orchard.version_fixtures import facts, registry_of, saved_model
 
 __all__ = ["folders"]
 
@@ -38,7 +38,7 @@ def grown(folders, more):
 
 
 def pruned(store, *, resume: bool = False):
-    return registry_of(store).prune(Wish(keep=KEEP, delete=True, resume=resume))
+    return registry_of(store).prune(PruneOptions(keep=KEEP, delete=True, resume=resume))
 
 
 def republish(more):
@@ -48,7 +48,7 @@ def republish(more):
 
 def promote_old(store, _):
     """Promote version 3, whose bytes a prune takes."""
-    return registry_of(store).channel("stable").promote(3, Intent("bert", "three was best"))
+    return registry_of(store).channel("stable").promote(3, ChangeIntent("bert", "three was best"))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -59,7 +59,7 @@ def test_every_crash_point_of_a_prune_is_survived(folders, more, fault):
     assert points > 20
     for at in range(FAULTS.index(fault) % 2, points, 2):  # every call gets two or three of the five
         store = grown(folders, more)
-        witness = Witness(store, KEEP)
+        witness = InvariantWitness(store, KEEP)
         with pytest.raises((Killed, StoreUnavailable)):  # noqa: PT012  whichever call it was
             pruned(CrashingStore(store, at, fault))
             raise StoreUnavailable("it found out by itself that its write was done")
@@ -105,10 +105,10 @@ def test_orders_of_a_prune_and_another_keep_the_promises(folders, more, beside, 
 
 def run(store, works, before, between):
     """Let the first do some calls, then the second some, then the first the rest, then the second."""
-    one = Actor(store, works[0])
+    one = InterleavedActor(store, works[0])
     for _ in range(before):
         one.step()
-    two = Actor(store, works[1])
+    two = InterleavedActor(store, works[1])
     for _ in range(between):
         if not two.ended:
             two.step()
@@ -119,14 +119,14 @@ def run(store, works, before, between):
 
 def judge(store, actors) -> None:
     """What is needed is whole; who was refused was told why; a version that was acknowledged to be promoted is whole."""
-    witness = Witness(store, KEEP)
+    witness = InvariantWitness(store, KEEP)
     for actor in actors:
         assert actor.error is None or isinstance(actor.error, ConflictError | IntegrityError), repr(actor.error)
         if isinstance(actor.error, IntegrityError):
             assert "is damaged" in actor.error.message, "only a version whose bytes were gone before"
-        if isinstance(actor.result, Change):
+        if isinstance(actor.result, ChannelChange):
             witness.changes.append(actor.result.pointer)
-        assert not isinstance(actor.result, Pruned) or actor.error is None
+        assert not isinstance(actor.result, PruneResult) or actor.error is None
     witness.look()
 
 
@@ -151,5 +151,5 @@ def test_a_publisher_killed_before_its_commit_keeps_its_blobs_through_a_prune(fo
 
         found = publish(store, folders)
 
-        Witness(store, KEEP + 1).models()
+        InvariantWitness(store, KEEP + 1).models()
         assert found.version >= 6

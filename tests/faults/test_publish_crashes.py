@@ -7,13 +7,13 @@ from functools import cache
 import pytest
 from obstore.store import MemoryStore
 
-from orchard.channels import Intent
 from orchard.dataset import Dataset
 from orchard.errors import ConflictError, StoreUnavailable
+from orchard.registry.channels import ChangeIntent
 from orchard.store import ObjectStore
 from tests.faults.crashing_store import FAULTS, CrashingStore, Killed
-from tests.faults.invariants import Witness
-from tests.orchard.models import BECAUSE, MODEL, facts, registry_of, saved_model
+from tests.faults.invariants import InvariantWitness
+from tests.orchard.version_fixtures import BECAUSE, MODEL, facts, registry_of, saved_model
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +48,15 @@ def publish(store, folders):
 
 
 def promote(store, folders):
-    return registry_of(store).channel("stable").promote(1, Intent("bert", "older is better"))
+    return registry_of(store).channel("stable").promote(1, ChangeIntent("bert", "older is better"))
 
 
 def promote_first(store, folders):
-    return registry_of(store).channel("canary").promote(2, Intent("bert", "try it"))
+    return registry_of(store).channel("canary").promote(2, ChangeIntent("bert", "try it"))
 
 
 def rollback(store, folders):
-    return registry_of(store).channel("stable").rollback(Intent("bert", "it takes plums for apples"))
+    return registry_of(store).channel("stable").rollback(ChangeIntent("bert", "it takes plums for apples"))
 
 
 def commit(store, folders):
@@ -72,7 +72,7 @@ def publish_another(store, folders):
 
 
 def promote_another(store, folders):
-    registry_of(store).channel("shadow").promote(1, Intent("carl", "something else"))
+    registry_of(store).channel("shadow").promote(1, ChangeIntent("carl", "something else"))
 
 
 def nothing(store, folders):
@@ -111,7 +111,7 @@ def go_on(store):
     for channel in ("stable", "canary", "shadow"):
         now = registry_of(store).channel(channel).read()
         version = 1 if now and now.version == newest else newest
-        registry_of(store).channel(channel).promote(version, Intent("dora", "life goes on"))
+        registry_of(store).channel(channel).promote(version, ChangeIntent("dora", "life goes on"))
     current = Dataset(store, MODEL).current()
     parent = current.version if current else None
     Dataset(store, MODEL).commit({"photos": 100}, "dvc", parent=parent, created_by="dora")
@@ -123,7 +123,7 @@ def survive(folders, start, action, meanwhile, expected, fault):
     assert points >= 3
     for at in range(points):
         store = start(folders)
-        witness = Witness(store)
+        witness = InvariantWitness(store)
         ended = None
         try:
             action(CrashingStore(store, at, fault), folders)
@@ -201,7 +201,7 @@ def test_promoter_killed_before_the_history_leaves_nothing_out(folders):
         promote(CrashingStore(store, at), folders)
     assert [entry.who for entry in registry_of(store).channel("stable").history()][-1] == "bert"
 
-    registry_of(store).channel("stable").promote(2, Intent("carl", "no, newer"))
+    registry_of(store).channel("stable").promote(2, ChangeIntent("carl", "no, newer"))
 
     assert store.exists(f"models/{MODEL}/history/000000000003-stable-promote.json")
     assert [entry.who for entry in registry_of(store).channel("stable").history()][-2:] == ["bert", "carl"]

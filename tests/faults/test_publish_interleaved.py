@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from obstore.store import MemoryStore
 
-from orchard.channels import Change, Intent
-from orchard.dataset import Committed, Dataset
+from orchard.dataset import CommitResult, Dataset
 from orchard.errors import ConflictError, DataError, StoreUnavailable
-from orchard.registry import Published
+from orchard.registry.channels import ChangeIntent, ChannelChange
+from orchard.registry.registry import PublishResult
 from orchard.store import ObjectStore
-from tests.faults.actors import Actor
 from tests.faults.crashing_store import FAULTS, Killed
-from tests.faults.invariants import Witness
-from tests.orchard.models import MODEL, facts, registry_of, saved_model
+from tests.faults.interleaving import InterleavedActor
+from tests.faults.invariants import InvariantWitness
+from tests.orchard.version_fixtures import MODEL, facts, registry_of, saved_model
 
 CONTENTS = 3
 FORESEEN = (ConflictError, DataError, StoreUnavailable, Killed)
@@ -34,7 +34,7 @@ class Crowd(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.folders = [saved_model(self.folder / str(number), number) for number in range(CONTENTS)]
         self.store = ObjectStore(MemoryStore(), "memory://")
-        self.witness = Witness(self.store)
+        self.witness = InvariantWitness(self.store)
         self.actors = []
         self.wanted = set()
         self.numbers = itertools.count()
@@ -43,7 +43,7 @@ class Crowd(RuleBasedStateMachine):
         return len(self.actors) >= 4
 
     def start(self, work):
-        actor = Actor(self.store, work)
+        actor = InterleavedActor(self.store, work)
         self.actors.append(actor)
         self.collect()
 
@@ -54,11 +54,11 @@ class Crowd(RuleBasedStateMachine):
             actor.kill()
             assert actor.error is None or isinstance(actor.error, FORESEEN), repr(actor.error)
             result = actor.result
-            if isinstance(result, Published):
+            if isinstance(result, PublishResult):
                 assert self.witness.published.setdefault(result.publish_id, result.version) == result.version
-            elif isinstance(result, Change):
+            elif isinstance(result, ChannelChange):
                 self.witness.changes.append(result.pointer)
-            elif isinstance(result, Committed):
+            elif isinstance(result, CommitResult):
                 self.witness.commits[result.version.version] = result.version.digest
 
     @precondition(lambda self: not self.crowded())
@@ -70,13 +70,13 @@ class Crowd(RuleBasedStateMachine):
     @precondition(lambda self: not self.crowded() and self.witness.published)
     @rule(channel=st.sampled_from(["stable", "canary"]), version=st.integers(1, CONTENTS))
     def begin_promote(self, channel, version):
-        intent = Intent(f"promoter {next(self.numbers)}", "because")
+        intent = ChangeIntent(f"promoter {next(self.numbers)}", "because")
         self.start(lambda store: registry_of(store).channel(channel).promote(version, intent))
 
     @precondition(lambda self: not self.crowded() and self.witness.changes)
     @rule(channel=st.sampled_from(["stable", "canary"]))
     def begin_rollback(self, channel):
-        intent = Intent(f"promoter {next(self.numbers)}", "it was bad")
+        intent = ChangeIntent(f"promoter {next(self.numbers)}", "it was bad")
         self.start(lambda store: registry_of(store).channel(channel).rollback(intent))
 
     @precondition(lambda self: not self.crowded())

@@ -16,9 +16,9 @@ import pytest
 from orchard import settings
 from orchard.dataset import Dataset
 from orchard.store import open_store
-from tests.faults.invariants import Witness
+from tests.faults.invariants import InvariantWitness
 from tests.faults.proxy import Fault, proxy
-from tests.orchard.models import BECAUSE, MODEL, facts, registry_of, saved_model
+from tests.orchard.version_fixtures import BECAUSE, MODEL, facts, registry_of, saved_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +38,7 @@ def behind(seaweed_environment, seaweed, monkeypatch):
 
 
 def test_lost_replies_of_commits_are_recognised_on_the_real_store(behind, seaweed, tmp_path):
-    witness = Witness(seaweed)
+    witness = InvariantWitness(seaweed)
     bucket = seaweed.name.split("/")[2].split(" ")[0]
     lost = [
         f"PUT /{bucket}/models/{MODEL}/publishes/",
@@ -69,7 +69,7 @@ import time
 from pathlib import Path
 from orchard import settings
 from orchard.store import open_store
-from tests.orchard.models import facts, registry_of, saved_model
+from tests.orchard.version_fixtures import facts, registry_of, saved_model
 
 store = open_store(settings.load())
 for number in range(int(sys.argv[2])):
@@ -90,7 +90,7 @@ def count(store, folder):
 
 @pytest.mark.parametrize("folder", ["blobs", "publishes"])
 def test_publisher_that_the_system_kills_ends_with_every_content_once(seaweed, tmp_path, folder):
-    witness = Witness(seaweed)
+    witness = InvariantWitness(seaweed)
     contents = 8
 
     killed = publisher(tmp_path, contents)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from orchard import channels, dataset, layout, registry
-from orchard.channels import Channel
+from orchard import dataset, layout
 from orchard.errors import ObjectExists, OrchardError, StoreUnavailable
-from orchard.registry import Registry
-from orchard.store.objects import Fetched
+from orchard.registry import channels, registry
+from orchard.registry.channels import Channel
+from orchard.registry.registry import Registry
+from orchard.store.objects import ObjectBody
 from tests.faults import test_publish_crashes as crashes
 from tests.faults import test_publish_schedules as schedules
 from tests.faults.test_publish_crashes import folders
@@ -21,9 +22,9 @@ def believe_conflicts(store, key, body, create_once=registry.create_once):
     if not key.endswith("manifest.json"):
         return create_once(store, key, body)
     try:
-        return Fetched(body, store.create(key, body))
+        return ObjectBody(body, store.create(key, body))
     except (ObjectExists, StoreUnavailable):
-        return Fetched(b"{}", "")
+        return ObjectBody(b"{}", "")
 
 
 def look_nowhere(self, claim, numbers, existing=Registry._existing):
@@ -52,7 +53,7 @@ def catch_nothing_up(self):
 
 def overwrite(store, key, body, etag):
     """A swap that does not compare."""
-    return Fetched(body, store.put(key, body))
+    return ObjectBody(body, store.put(key, body))
 
 
 def crash(action, fault, meanwhile=crashes.nothing, start=crashes.world):

@@ -7,11 +7,11 @@ from threading import Barrier
 
 import pytest
 
-from orchard.channels import Change, Intent
 from orchard.dataset import Dataset
 from orchard.errors import ConflictError
-from tests.faults.invariants import Witness
-from tests.orchard.models import MODEL, facts, registry_of, saved_model
+from orchard.registry.channels import ChangeIntent, ChannelChange
+from tests.faults.invariants import InvariantWitness
+from tests.orchard.version_fixtures import MODEL, facts, registry_of, saved_model
 
 RACERS = 16
 
@@ -33,7 +33,7 @@ def race(work, racers=RACERS):
 
 @pytest.fixture
 def witness(seaweed):
-    return Witness(seaweed)
+    return InvariantWitness(seaweed)
 
 
 def test_sixteen_publishers_each_get_a_number_of_their_own(seaweed, witness, tmp_path):
@@ -63,14 +63,14 @@ def test_sixteen_publishers_of_the_same_bytes_make_one_version(seaweed, witness,
 def test_sixteen_promoters_change_a_channel_one_after_the_other(seaweed, witness, tmp_path):
     for number in (1, 2, 3):
         registry_of(seaweed).publish(saved_model(tmp_path / str(number), number), facts())
-    registry_of(seaweed).channel("stable").promote(3, Intent("anna", "first"))
+    registry_of(seaweed).channel("stable").promote(3, ChangeIntent("anna", "first"))
 
     def promote(number):
-        return registry_of(seaweed).channel("stable").promote(1 + number % 2, Intent(f"p{number}", "race"))
+        return registry_of(seaweed).channel("stable").promote(1 + number % 2, ChangeIntent(f"p{number}", "race"))
 
     found = race(promote)
 
-    changed = [item.pointer for item in found if isinstance(item, Change) and item.changed]
+    changed = [item.pointer for item in found if isinstance(item, ChannelChange) and item.changed]
     entries = registry_of(seaweed).channel("stable").history()
     assert sorted(item.generation for item in changed) == list(range(2, len(entries) + 1))
     witness.changes = changed
@@ -98,6 +98,6 @@ def test_eight_ingests_lose_no_update(seaweed, witness):
 
 
 def test_store_proves_its_conditional_writes_to_many_at_once(seaweed):
-    from orchard import conformance
+    from orchard.store import probe
 
-    assert race(lambda number: conformance.prove(seaweed, MODEL, f"{number % 4:08x}")) == [None] * RACERS
+    assert race(lambda number: probe.prove(seaweed, MODEL, f"{number % 4:08x}")) == [None] * RACERS

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from orchard.channels import Change, Intent
-from orchard.dataset import Committed, Dataset
+from orchard.dataset import CommitResult, Dataset
 from orchard.errors import ConflictError, DataError
-from orchard.registry import Published
-from tests.faults.actors import Actor
-from tests.faults.invariants import Witness
+from orchard.registry.channels import ChangeIntent, ChannelChange
+from orchard.registry.registry import PublishResult
+from tests.faults.interleaving import InterleavedActor
+from tests.faults.invariants import InvariantWitness
 from tests.faults.test_publish_crashes import calls_of, empty, folders, world
-from tests.orchard.models import MODEL, facts, registry_of
+from tests.orchard.version_fixtures import MODEL, facts, registry_of
 
 __all__ = ["folders"]
 
@@ -21,11 +21,11 @@ def publish(content):
 
 
 def promote(version, who):
-    return lambda store, folders: registry_of(store).channel("stable").promote(version, Intent(who, "why not"))
+    return lambda store, folders: registry_of(store).channel("stable").promote(version, ChangeIntent(who, "why not"))
 
 
 def rollback(who):
-    return lambda store, folders: registry_of(store).channel("stable").rollback(Intent(who, "it was bad"))
+    return lambda store, folders: registry_of(store).channel("stable").rollback(ChangeIntent(who, "it was bad"))
 
 
 def commit(photos):
@@ -53,10 +53,10 @@ PAIRS = {
 
 def run(store, first, second, folders, turns):
     """Let the first do some calls, then the second some, then the first the rest, then the second."""
-    one = Actor(store, lambda shared: first(shared, folders))
+    one = InterleavedActor(store, lambda shared: first(shared, folders))
     for _ in range(turns[0]):
         one.step()
-    two = Actor(store, lambda shared: second(shared, folders))
+    two = InterleavedActor(store, lambda shared: second(shared, folders))
     for _ in range(turns[1]):
         if not two.ended:
             two.step()
@@ -70,11 +70,11 @@ def judge(witness, actors):
     for actor in actors:
         assert actor.error is None or isinstance(actor.error, ConflictError | DataError), repr(actor.error)
         match actor.result:
-            case Published(version, identity):
+            case PublishResult(version, identity):
                 assert witness.published.setdefault(identity, version) == version
-            case Change(pointer):
+            case ChannelChange(pointer):
                 witness.changes.append(pointer)
-            case Committed(version):
+            case CommitResult(version):
                 witness.commits[version.version] = version.digest
     witness.look()
     witness.claims()
@@ -87,7 +87,7 @@ def every_order(pair, folders):
     for before in range(len(calls_of(first, folders, start))):
         for between in range(1, len(calls_of(second, folders, start)) + 1):
             store = start(folders)
-            witness = Witness(store)
+            witness = InvariantWitness(store)
             one, two = run(store, first, second, folders, (before, between))
             judge(witness, (one, two))
             assert one.error is None or two.error is None, "both were refused"
@@ -105,8 +105,8 @@ def test_every_order_of_two_programs_keeps_the_promises(pair, folders):
 
 def test_slow_writer_never_moves_the_dataset_pointer_back(folders):
     store = world(folders)
-    witness = Witness(store)
-    slow = Actor(store, lambda shared: commit(8)(shared, folders))
+    witness = InvariantWitness(store)
+    slow = InterleavedActor(store, lambda shared: commit(8)(shared, folders))
     while slow.calls[-1].startswith("get") or not slow.calls[-1].endswith("current.json"):
         slow.step()
     with pytest.raises(ConflictError):

@@ -7,7 +7,7 @@ import pytest
 from orchard import layout
 from orchard.documents import canonical_json, parse
 from orchard.errors import IntegrityError
-from tests.orchard.models import BECAUSE, MODEL, STRANGER, facts, registry_of, resigned, saved_model
+from tests.orchard.version_fixtures import BECAUSE, MODEL, STRANGER, facts, registry_of, resigned, saved_model
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from orchard import settings
-from orchard.commits import create_once, swap_once
 from orchard.errors import ObjectChanged, ObjectExists, ObjectNotFound, StoreDenied, StoreError, StoreUnavailable
 from orchard.store import embedded, objects, open_store
+from orchard.store.conditional import create_once, swap_once
 from orchard.store.embedded import EmbeddedStore
 from tests.faults.proxy import Fault, proxy
 

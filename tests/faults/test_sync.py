@@ -11,11 +11,11 @@ import pytest
 
 from orchard import layout
 from orchard.documents import canonical_json, encode
-from orchard.manifest import GateRecord
+from orchard.registry.manifest import GateRecord
 from orchard.signing import create_pair, load_key, sign
 from tests.serving.conftest import plain_config, registry, server, zoo  # noqa: F401  fixtures
+from tests.serving.model_registry import MODEL
 from tests.serving.programs import until
-from tests.serving.publishing import MODEL
 
 
 @pytest.fixture

@@ -33,26 +33,26 @@ from hypothesis.stateful import (
 )
 
 from orchard import layout
-from orchard.channels import Intent, ways_back
 from orchard.errors import ConflictError, IntegrityError, StoreError
-from orchard.manifest import Manifest
-from orchard.pointers import CHANNELS
-from orchard.pruning import Wish
-from orchard.registry import Registry
+from orchard.registry.channels import ChangeIntent, ways_back
+from orchard.registry.manifest import Manifest
+from orchard.registry.pointers import CHANNELS
+from orchard.registry.pruning import PruneOptions
+from orchard.registry.registry import Registry
 from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
 from serving.configuration import parse
-from serving.sync.channels import Follower, TrustFile
+from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
 from serving.sync.planning import LONGEST_RETRY_S
-from serving.sync.reconciler import STATE_NAME, Plan, Reconciler
-from serving.sync.shelf import check_bytes
-from serving.sync.state import load_state
+from serving.sync.reconciler import STATE_NAME, Reconciler, SyncOptions
+from serving.sync.sync_state import load_state
+from serving.sync.version_cache import check_bytes
 from tests.faults.crashing_store import CrashingStore, Killed
-from tests.faults.deaths import Death, Dying
-from tests.faults.engine import BROKEN, GOOD, WRONG, AtOnce, Engine
-from tests.orchard.models import registry_of
+from tests.faults.model_engine import BROKEN, GOOD, WRONG, ImmediateTask, ModelEngine
+from tests.faults.process_kill import KilledStore, ProcessKill
+from tests.orchard.version_fixtures import registry_of
 from tests.serving.conftest import zoo  # noqa: F401  fixture
-from tests.serving.publishing import MODEL, ServedRegistry
+from tests.serving.model_registry import MODEL, ServedRegistry
 
 MEMORY = Path("/dev/shm")  # noqa: S108  thousands of files flushed one by one; the kill is simulated, the power stays on
 PARTS = 4
@@ -70,7 +70,7 @@ class Schedules(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="schedules-", dir=MEMORY if MEMORY.is_dir() else None))
         self.store = memory_store()
         pair = create_pair(self.folder / "keys")
-        self.key, self.trust = load_key(pair.private), TrustFile(pair.public)
+        self.key, self.trust = load_key(pair.private), TrustedKeysFile(pair.public)
         self.facts = ServedRegistry.facts(type("Zoo", (), {"photos": self.photos})(), "one")
         self.kinds: dict[int, str] = {}
         self.manifests: dict[int, Manifest] = {}
@@ -80,8 +80,8 @@ class Schedules(RuleBasedStateMachine):
         self.counter, self.now = itertools.count(), 0.0
         serving = self.folder / "serving"
         serving.mkdir()
-        self.plan = Plan(serving, MODEL, "http://127.0.0.1:9", keep=1)
-        self.engine = Engine(serving / "models.config", serving / MODEL, self.store, self.trust)
+        self.plan = SyncOptions(serving, MODEL, "http://127.0.0.1:9", keep=1)
+        self.engine = ModelEngine(serving / "models.config", serving / MODEL, self.store, self.trust)
         self.start()
 
     @property
@@ -91,14 +91,14 @@ class Schedules(RuleBasedStateMachine):
     def start(self, store: ObjectStore | None = None) -> None:
         """Start sync, as a new process does."""
         state = load_state(self.plan.serving_dir / STATE_NAME, MODEL)
-        follower = Follower(store or self.store, MODEL, self.trust, state.generations())
+        follower = ChannelWatcher(store or self.store, MODEL, self.trust, state.generations())
         self.sync = Reconciler(
             self.plan,
             state,
             follower,
             self.engine,
             lambda event, **fields: None,
-            send=AtOnce,
+            send=ImmediateTask,
             clock=lambda: self.now,
         )
 
@@ -138,7 +138,7 @@ class Schedules(RuleBasedStateMachine):
         version = self.registry.publish(folder, self.facts).version
         shutil.rmtree(folder)
         self.kinds[version] = kind
-        self.registry.channel(channel).promote(version, Intent("anna", f"turn {number}"))
+        self.registry.channel(channel).promote(version, ChangeIntent("anna", f"turn {number}"))
         self.work(turns)
 
     @rule(call=st.integers(0, 40), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
@@ -156,7 +156,7 @@ class Schedules(RuleBasedStateMachine):
     @rule(keep=st.integers(1, 3), turns=TURNS)
     def prune(self, keep: int, turns: int) -> None:
         """Delete what nobody needs; what channels mean, and one step back, stays whole."""
-        wish = Wish(keep=keep, delete=True, resume=True)
+        wish = PruneOptions(keep=keep, delete=True, resume=True)
         self.registry.prune(wish)
         if not self.damaged:
             for channel in CHANNELS:
@@ -166,7 +166,7 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(call=st.integers(0, 30), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
     def prune_is_killed(self, call: int, fault, turns: int) -> None:
-        wish = Wish(keep=1, delete=True, resume=True)
+        wish = PruneOptions(keep=1, delete=True, resume=True)
         with suppress(Killed):
             registry_of(CrashingStore(self.store, call, fault), self.key).prune(wish)
         self.work(turns)
@@ -177,7 +177,7 @@ class Schedules(RuleBasedStateMachine):
         """Promote or roll back to any version there ever was."""
         version = data.draw(st.sampled_from(sorted(self.kinds)))
         with suppress(IntegrityError, ConflictError):  # its blob is damaged just now, or pruned, or marked by a prune
-            self.registry.channel(channel).promote(version, Intent("anna", f"turn {next(self.counter)}"))
+            self.registry.channel(channel).promote(version, ChangeIntent("anna", f"turn {next(self.counter)}"))
         self.work(turns)
 
     @precondition(lambda self: self.kinds and not self.damaged)
@@ -237,15 +237,15 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(call=st.integers(0, 12), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
     def sync_is_killed_at_the_store(self, call: int, fault, turns: int) -> None:
-        death = Death()
+        death = ProcessKill()
         with suppress(Killed), death.awaited():
-            self.start(Dying(self.store, call, fault, death))
+            self.start(KilledStore(self.store, call, fault, death))
             self.work(turns)
         self.start()
 
     @rule(call=st.integers(0, 25), turns=TURNS)
     def sync_is_killed_at_the_disk(self, call: int, turns: int) -> None:
-        with suppress(Killed), Death(call).awaited():
+        with suppress(Killed), ProcessKill(call).awaited():
             self.start()
             self.work(turns)
         self.start()

@@ -13,8 +13,8 @@ from orchard.documents import canonical_json, encode
 from orchard.signing import sign
 from tests.faults.proxy import Fault, proxy
 from tests.serving.conftest import registry, zoo  # noqa: F401  fixtures
+from tests.serving.model_registry import MODEL
 from tests.serving.programs import until
-from tests.serving.publishing import MODEL
 
 
 @pytest.fixture

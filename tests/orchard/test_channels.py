@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from orchard import layout
-from orchard.channels import Intent
 from orchard.errors import ConflictError, DataError, GateRefused
-from orchard.pointers import append
+from orchard.registry.channels import ChangeIntent
+from orchard.registry.pointers import append
 from tests.faults.crashing_store import CrashingStore
-from tests.orchard.models import BECAUSE, MODEL, facts, registry_of, resigned, saved_model
+from tests.orchard.version_fixtures import BECAUSE, MODEL, facts, registry_of, resigned, saved_model
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def promote(store, version, channel="stable", intent=BECAUSE, **options):
 
 
 def rollback(store, why="it was bad", **options):
-    return registry_of(store).channel("stable").rollback(Intent("bert", why), **options)
+    return registry_of(store).channel("stable").rollback(ChangeIntent("bert", why), **options)
 
 
 def meant(store, channel="stable"):
@@ -38,7 +38,7 @@ def test_channel_means_nothing_before_its_first_promotion(store):
 def test_promotion_says_who_why_and_from_where(store):
     promote(store, 2)
 
-    change = promote(store, 3, intent=Intent("carl", " canary was fine ", "run-7"))
+    change = promote(store, 3, intent=ChangeIntent("carl", " canary was fine ", "run-7"))
 
     now = registry_of(store).channel("stable").read()
     assert change.changed
@@ -61,7 +61,7 @@ def test_channels_are_counted_apart(store):
 def test_promotion_to_what_is_there_changes_nothing(store):
     first = promote(store, 2)
 
-    again = promote(store, 2, intent=Intent("bert", "again"))
+    again = promote(store, 2, intent=ChangeIntent("bert", "again"))
 
     assert (again.changed, again.pointer) == (False, first.pointer)
     assert meant(store) == [2]
@@ -100,7 +100,7 @@ def test_same_rollback_again_changes_nothing(store):
 
 
 def test_step_of_a_run_is_done_once_even_after_others_went_on(store):
-    intent = Intent("pod", "nightly", "run-1")
+    intent = ChangeIntent("pod", "nightly", "run-1")
     first = promote(store, 1, intent=intent)
     promote(store, 2)
 
@@ -115,17 +115,17 @@ def test_step_of_a_run_is_done_once_even_after_others_went_on(store):
 def test_rollback_of_a_run_is_done_once(store):
     for version in (1, 2, 3):
         promote(store, version)
-    intent = Intent("pod", "errors", "run-9")
+    intent = ChangeIntent("pod", "errors", "run-9")
     registry_of(store).channel("stable").rollback(intent)
 
     assert not registry_of(store).channel("stable").rollback(intent).changed
-    assert registry_of(store).channel("stable").rollback(Intent("pod", "errors", "run-10")).pointer.version == 1
+    assert registry_of(store).channel("stable").rollback(ChangeIntent("pod", "errors", "run-10")).pointer.version == 1
 
 
 @pytest.mark.parametrize("why", ["", "  "])
 def test_change_without_a_reason_is_refused(store, why):
     with pytest.raises(DataError, match="needs a reason"):
-        promote(store, 1, intent=Intent("anna", why))
+        promote(store, 1, intent=ChangeIntent("anna", why))
 
 
 def test_unknown_channel_and_version_are_named(store):
@@ -162,7 +162,7 @@ def test_channel_that_changes_meanwhile_is_not_overwritten(store):
 
     class Meanwhile(CrashingStore):
         def swap(self, key, body, etag):
-            promote(self.inner, 4, intent=Intent("carl", "quicker"))
+            promote(self.inner, 4, intent=ChangeIntent("carl", "quicker"))
             return super().swap(key, body, etag)
 
     with pytest.raises(ConflictError, match="somebody else changed the channel 'stable'"):

@@ -9,7 +9,7 @@ import pytest
 from orchard.cli import main
 from orchard.client import ModelServer, Prediction, VersionStatus
 from orchard.errors import ServerError
-from tests.orchard.answering import answering
+from tests.orchard.scripted_server import answering
 
 TOKEN = "-".join(("one", "for", "tests"))
 JPEG = b"\xff\xd8\xff\xe0 a photo"

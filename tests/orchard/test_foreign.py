@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from orchard.errors import StoreDenied, StoreError, StoreUnavailable
 from orchard.settings import Settings
 from orchard.store import open_store
-from orchard.store.amazon import client
-from orchard.store.foreign import flaw, list_foreign
+from orchard.store.listing import flaw, list_foreign
+from orchard.store.s3 import client
 
 ODD = ("a\nb.jpg", "tab\there.jpg", "\x01.jpg", "delete\x7f.jpg", "shelf\r/c.jpg")
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from orchard.documents import canonical_json
 from orchard.errors import DataError
-from orchard.gate import Bars, Check, decide, summary
+from orchard.gate import GateCheck, GateThresholds, decide, summary
 
-BARS = Bars(
+BARS = GateThresholds(
     accuracy={"turntable": 0.98, "shop": 0.9},
     worst_class={"turntable": 0.93},
     photos={"shop": 10},
@@ -65,7 +65,7 @@ def test_refusal_says_which_class_and_by_how_much():
 
 
 def test_class_without_photos_is_shown_and_not_judged():
-    bars = Bars(worst_class={"shop": 0.9})
+    bars = GateThresholds(worst_class={"shop": 0.9})
 
     verdict = decide(evaluation(), None, bars)
 
@@ -78,7 +78,7 @@ def test_loss_against_the_served_version_is_refused():
     served = evaluation("b" * 64)
     worse = evaluation(turntable=part(Apple=(100, 99), Nectarine=(164, 163), Plum=(50, 46)))
 
-    verdict = decide(worse, served, Bars(drop={"turntable": 0.01}, class_drop={"turntable": 0.05}))
+    verdict = decide(worse, served, GateThresholds(drop={"turntable": 0.01}, class_drop={"turntable": 0.05}))
 
     assert verdict.incumbent == "b" * 64
     assert [check.name for check in verdict.failed] == ["turntable.drop", "turntable.class_drop.Plum"]
@@ -92,7 +92,9 @@ def test_few_photos_are_no_drop_of_a_class():
     candidate = evaluation(turntable=part(Apple=(10, 8), Plum=(500, 500)))
 
     checks = {
-        least: by_name(decide(candidate, served, Bars(class_drop={"turntable": 0.05}, class_drop_photos=least)))
+        least: by_name(
+            decide(candidate, served, GateThresholds(class_drop={"turntable": 0.05}, class_drop_photos=least))
+        )
         for least in (2, 3)
     }
 
@@ -104,11 +106,11 @@ def test_few_photos_are_no_drop_of_a_class():
 def test_drop_that_is_exactly_the_bar_passes():
     served, candidate = (evaluation(shop=part(Apple=(100, correct))) for correct in (95, 94))
 
-    assert decide(candidate, served, Bars(drop={"shop": 0.01})).verdict == "accepted"
+    assert decide(candidate, served, GateThresholds(drop={"shop": 0.01})).verdict == "accepted"
 
 
 def test_figure_below_a_bar_never_looks_as_if_it_were_on_it():
-    verdict = decide(evaluation(shop=part(Apple=(10_000, 9_299))), None, Bars(accuracy={"shop": 0.93}))
+    verdict = decide(evaluation(shop=part(Apple=(10_000, 9_299))), None, GateThresholds(accuracy={"shop": 0.93}))
 
     assert "92.9 % of 10000 right, the bar is 93 %" in verdict.reason
 
@@ -117,7 +119,9 @@ def test_class_that_the_served_version_was_not_asked_about_is_not_judged():
     served = evaluation(turntable=part(Apple=(10, 10), Kiwi=(0, 0)))
     candidate = evaluation(turntable=part(Apple=(10, 10), Kiwi=(0, 0)))
 
-    check = by_name(decide(candidate, served, Bars(class_drop={"turntable": 0.1})))["turntable.class_drop.Kiwi"]
+    check = by_name(decide(candidate, served, GateThresholds(class_drop={"turntable": 0.1})))[
+        "turntable.class_drop.Kiwi"
+    ]
 
     assert check.passed is None
 
@@ -162,7 +166,7 @@ def spoil(path, value):
 )
 @pytest.mark.parametrize("whose", ["candidate", "incumbent"])
 def test_figure_that_cannot_be_believed_fails_closed(path, value, whose):
-    bars = Bars(
+    bars = GateThresholds(
         accuracy={"shop": 0.1} if whose == "candidate" else {},
         worst_class={"shop": 0.1} if whose == "candidate" else {},
         drop={"shop": 0.9},
@@ -180,13 +184,13 @@ def test_figure_that_cannot_be_believed_fails_closed(path, value, whose):
 
 
 def test_too_few_photos_fail():
-    verdict = decide(evaluation(), None, Bars(photos={"shop": 31}))
+    verdict = decide(evaluation(), None, GateThresholds(photos={"shop": 31}))
 
     assert verdict.reason == "1 of 1 checks failed: Photos of shop: 30, at least 31 are needed"
 
 
 def test_override_needs_a_reason_that_is_kept():
-    bars = Bars(accuracy={"shop": 0.99})
+    bars = GateThresholds(accuracy={"shop": 0.99})
 
     verdict = decide(evaluation(), None, bars, override_reason=" the shop asked for it ")
 
@@ -194,11 +198,11 @@ def test_override_needs_a_reason_that_is_kept():
     assert len(verdict.failed) == 1
     with pytest.raises(DataError, match="needs a written reason"):
         decide(evaluation(), None, bars, override_reason="  ")
-    assert decide(evaluation(), None, Bars(accuracy={"shop": 0.5}), override_reason="x").verdict == "accepted"
+    assert decide(evaluation(), None, GateThresholds(accuracy={"shop": 0.5}), override_reason="x").verdict == "accepted"
 
 
 def test_checks_made_elsewhere_count():
-    check = Check("shop.baseline", 0.9, 0.95, False, "a simpler model is better")
+    check = GateCheck("shop.baseline", 0.9, 0.95, False, "a simpler model is better")
 
     verdict = decide(evaluation(), None, BARS, also=[check])
 
@@ -207,10 +211,10 @@ def test_checks_made_elsewhere_count():
 
 
 def test_checks_made_elsewhere_are_no_bars():
-    check = Check("shop.baseline", 0.9, 0.8, True, "a simpler model is worse")
+    check = GateCheck("shop.baseline", 0.9, 0.8, True, "a simpler model is worse")
 
     with pytest.raises(DataError, match="no bar is set"):
-        decide(evaluation(), None, Bars(), also=[check])
+        decide(evaluation(), None, GateThresholds(), also=[check])
 
 
 def test_evaluations_of_different_data_are_not_compared():
@@ -231,9 +235,9 @@ def test_evaluation_that_does_not_say_what_it_is_of_is_refused(missing):
 
 def test_gate_without_bars_is_an_error():
     with pytest.raises(DataError, match="no bar is set"):
-        decide(evaluation(), None, Bars())
+        decide(evaluation(), None, GateThresholds())
     with pytest.raises(DataError, match="no bar is set"):
-        decide(evaluation(), None, Bars(drop={"shop": 0.1}))
+        decide(evaluation(), None, GateThresholds(drop={"shop": 0.1}))
 
 
 COUNTS = st.integers(0, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))
@@ -241,7 +245,7 @@ COUNTS = st.integers(0, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(
 
 @given(st.dictionaries(st.sampled_from(["Apple", "Kiwi", "Plum"]), COUNTS, min_size=1), st.floats(0, 1), st.data())
 def test_better_candidate_is_never_judged_worse(counts, bar, data):
-    bars = Bars(accuracy={"shop": bar}, worst_class={"shop": bar})
+    bars = GateThresholds(accuracy={"shop": bar}, worst_class={"shop": bar})
     label = data.draw(st.sampled_from(sorted(counts)))
     n, correct = counts[label]
     better = {**counts, label: (n, data.draw(st.integers(correct, n)))}
@@ -263,8 +267,8 @@ GARBAGE = st.recursive(
 def test_garbage_is_never_accepted(slices):
     found = {**evaluation(), "slices": slices}
 
-    assert decide(found, None, Bars(accuracy={"shop": 0.0})).verdict == "refused"
-    assert decide(evaluation(), found, Bars(drop={"shop": 1.0})).verdict == "refused"
+    assert decide(found, None, GateThresholds(accuracy={"shop": 0.0})).verdict == "refused"
+    assert decide(evaluation(), found, GateThresholds(drop={"shop": 1.0})).verdict == "refused"
 
 
 def test_decision_changes_nothing_that_it_was_given():

@@ -7,16 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchard import layout, runs
+from orchard import layout
 from orchard.cli import main
 from orchard.documents import FORMAT, canonical_json, encode
 from orchard.errors import ConflictError
-from orchard.holds import Mark
-from orchard.housekeeping import Expired, Kept, sweep
-from orchard.runs import Ended, Run
+from orchard.housekeeping import ExpiredObjects, RetentionPolicy, sweep
+from orchard.registry.leases import PruneMarker
+from orchard.runs import records
+from orchard.runs.records import Run, StepRecord
 from orchard.signing import create_pair
 from tests.faults.crashing_store import CrashingStore, Killed
-from tests.orchard.models import BECAUSE, MODEL, TRUSTED, facts, registry_of, saved_model
+from tests.orchard.version_fixtures import BECAUSE, MODEL, TRUSTED, facts, registry_of, saved_model
 
 NOW = datetime.now(UTC)
 LATER = NOW + timedelta(days=40)
@@ -32,8 +33,8 @@ def grown(memory, tmp_path):
     for number in range(1, 5):
         registry_of(memory).publish(saved_model(tmp_path / str(number), number), facts())
     registry_of(memory).channel("stable").promote(2, BECAUSE)
-    runs.begin(memory, Run(FORMAT, "r1", "retrain", None, MODEL, "stable", None, NOW.isoformat(), "anna"))
-    runs.end_step(memory, "r1", "validate", Ended("done", "", "", "", 1.0, {}, None, ()))
+    records.begin(memory, Run(FORMAT, "r1", "retrain", None, MODEL, "stable", None, NOW.isoformat(), "anna"))
+    records.end_step(memory, "r1", "validate", StepRecord("done", "", "", "", 1.0, {}, None, ()))
     memory.put(layout.run_file("r1", "train", "0" * 64), b"x" * 100)
     memory.put(layout.run_checkpoint("r1"), b"x" * 10)
     memory.put(layout.run_page("r1", "evaluate"), b"page")
@@ -51,7 +52,7 @@ def keys(store):
 
 
 def swept(store, now, *, delete=True, **kept):
-    return sweep(registry_of(store), Kept(**kept), now, delete=delete)
+    return sweep(registry_of(store), RetentionPolicy(**kept), now, delete=delete)
 
 
 def test_young_things_stay(grown):
@@ -94,7 +95,7 @@ def test_logs_of_tasks_go_after_their_days_and_what_else_lies_there_stays(grown)
     assert swept(grown, NOW + timedelta(days=89)).logs.objects == 0
     done = swept(grown, later)
 
-    assert told.logs == done.logs == Expired(2, 18)
+    assert told.logs == done.logs == ExpiredObjects(2, 18)
     assert {key for key in before - keys(grown) if key.startswith("logs/")} == set(LOGS)
     assert swept(grown, LATER, logs=39).logs.objects == 0, "they are gone"
 
@@ -107,7 +108,7 @@ def test_more_logs_than_go_at_one_time_go_one_time_after_the_other(grown, monkey
 
 def test_a_killed_prune_is_gone_on_with_once_it_is_old_and_left_alone_before(grown):
     manifest = registry_of(grown).manifest(1)
-    mark = Mark(FORMAT, MODEL, 1, tuple(sorted(file.sha256 for file in manifest.files)))
+    mark = PruneMarker(FORMAT, MODEL, 1, tuple(sorted(file.sha256 for file in manifest.files)))
     grown.put(layout.pruning(MODEL), canonical_json(encode(mark)))
 
     with pytest.raises(ConflictError, match="another prune"):
@@ -119,11 +120,11 @@ def test_a_killed_prune_is_gone_on_with_once_it_is_old_and_left_alone_before(gro
 
 def test_killed_at_any_deletion_the_next_one_does_the_rest(grown):
     calm = CrashingStore(grown)
-    sweep(registry_of(calm), Kept(), LATER, delete=False)
+    sweep(registry_of(calm), RetentionPolicy(), LATER, delete=False)
     for deletions in range(3):  # two files and a capture
         crashing = CrashingStore(grown, len(calm.calls) - deletions, "killed after")
         with pytest.raises(Killed):
-            sweep(registry_of(crashing), Kept(), LATER, delete=True)
+            sweep(registry_of(crashing), RetentionPolicy(), LATER, delete=True)
         assert crashing.calls[-1].startswith("delete ") or crashing.calls[-1].startswith("list ")
 
     swept(grown, LATER)
@@ -135,8 +136,8 @@ def test_the_verb_says_what_would_go_and_deletes_only_when_it_may(grown, tmp_pat
     pair = create_pair(tmp_path / "keys")
     monkeypatch.setenv("ORCHARD_STORE_URL", "memory://")
     monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(pair.public))
-    monkeypatch.setattr("orchard.registry.open_store", lambda settings: grown)
-    monkeypatch.setattr("orchard.registry.load_trusted", lambda path: TRUSTED)
+    monkeypatch.setattr("orchard.registry.registry.open_store", lambda settings: grown)
+    monkeypatch.setattr("orchard.registry.registry.load_trusted", lambda path: TRUSTED)
     before = keys(grown)
 
     assert main(["housekeeping", "--dry-run", "--json", "--keep", "1"]) == 0
@@ -154,8 +155,8 @@ def test_the_verb_keeps_logs_for_the_days_that_it_is_told(grown, tmp_path, monke
 
     monkeypatch.setenv("ORCHARD_STORE_URL", "memory://")
     monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(create_pair(tmp_path / "keys").public))
-    monkeypatch.setattr("orchard.registry.open_store", lambda settings: grown)
-    monkeypatch.setattr("orchard.registry.load_trusted", lambda path: TRUSTED)
+    monkeypatch.setattr("orchard.registry.registry.open_store", lambda settings: grown)
+    monkeypatch.setattr("orchard.registry.registry.load_trusted", lambda path: TRUSTED)
     monkeypatch.setattr("orchard.housekeeping.sweep", lambda *args, **kwargs: real(*args[:-1], LATER, **kwargs))
 
     assert main(["housekeeping", "--logs-days", "40", "--json"]) == 0

@@ -7,45 +7,46 @@ from dataclasses import replace
 
 import pytest
 
-from orchard import layout, runs
+from orchard import layout
 from orchard.cli import main
 from orchard.cli import runs as verb_module
 from orchard.errors import ConflictError, DataError, IntegrityError
-from orchard.journal import read_entries
-from orchard.runs import DatasetFixed, Ended, Run
+from orchard.runs import records
+from orchard.runs.records import PinnedDataset, Run, StepRecord
+from orchard.runs.summary import read_entries
 from tests.faults.crashing_store import CrashingStore
 
 RUN = Run(
     1,
     "r1",
     "retrain",
-    DatasetFixed("fruits", 3, "d" * 64),
+    PinnedDataset("fruits", 3, "d" * 64),
     "fruits",
     "stable",
     None,
     "2026-11-24T10:00:00+00:00",
     "anna",
 )
-DONE = Ended("done", "", "2026-11-24T10:00:01+00:00", "2026-11-24T10:00:05+00:00", 3.25, {}, None, ())
+DONE = StepRecord("done", "", "2026-11-24T10:00:01+00:00", "2026-11-24T10:00:05+00:00", 3.25, {}, None, ())
 
 
 @pytest.fixture
 def journal(memory):
     """Four runs, of every kind of end."""
-    runs.begin(memory, RUN)
+    records.begin(memory, RUN)
     for name in ("validate", "train", "evaluate"):
-        runs.end_step(memory, "r1", name, DONE)
+        records.end_step(memory, "r1", name, DONE)
     refused = replace(DONE, outcome="refused", reason="2 checks failed", result={"verdict": "refused"})
-    runs.end_step(memory, "r1", "gate", refused)
-    runs.begin(memory, replace(RUN, run_id="r2", started="2026-11-24T11:00:00+00:00"))
+    records.end_step(memory, "r1", "gate", refused)
+    records.begin(memory, replace(RUN, run_id="r2", started="2026-11-24T11:00:00+00:00"))
     memory.put(
         layout.run_failure("r2", "validate"),
         b'{"exit_code":4,"format":1,"message":"rules are broken","run_id":"r2","verb":"validate","when":"2026-11-24T11:00:09+00:00"}',
     )
     day = replace(RUN, run_id="r3", kind="batch", dataset=None, day="2026-11-24", started="2026-11-24T12:00:00+00:00")
-    runs.begin(memory, day)
-    runs.end_step(memory, "r3", "batch", replace(DONE, result={"version": 7}))
-    runs.begin(memory, replace(RUN, run_id="r4", started="2026-11-24T13:00:00+00:00"))
+    records.begin(memory, day)
+    records.end_step(memory, "r3", "batch", replace(DONE, result={"version": 7}))
+    records.begin(memory, replace(RUN, run_id="r4", started="2026-11-24T13:00:00+00:00"))
     return memory
 
 
@@ -85,29 +86,31 @@ def test_the_verb_prints_a_table_and_the_steps_of_one(journal, monkeypatch, caps
 
 
 def test_what_a_run_is_about_is_fixed_once(memory):
-    first = runs.begin(memory, RUN)
-    again = runs.begin(memory, replace(RUN, dataset=DatasetFixed("fruits", 9, "e" * 64), started="later", by="bert"))
+    first = records.begin(memory, RUN)
+    again = records.begin(
+        memory, replace(RUN, dataset=PinnedDataset("fruits", 9, "e" * 64), started="later", by="bert")
+    )
 
     assert (first, again) == (RUN, RUN)
     with pytest.raises(ConflictError, match="another kind: retrain"):
-        runs.begin(memory, replace(RUN, kind="batch", day="2026-11-24"))
+        records.begin(memory, replace(RUN, kind="batch", day="2026-11-24"))
     memory.put(layout.run("r5"), memory.get(layout.run("r1")).body)
     with pytest.raises(IntegrityError, match="is about the run r1"):
-        runs.read(memory, "r5")
+        records.read(memory, "r5")
 
 
 @pytest.mark.parametrize("fault", ["reply lost", "request lost", "retried by the client"])
 def test_of_two_ends_of_a_step_the_first_counts_whatever_happens_to_its_reply(memory, fault):
-    assert runs.end_step(CrashingStore(memory, 0, fault), "r1", "train", DONE) == DONE
-    assert runs.end_step(memory, "r1", "train", replace(DONE, seconds=99.0)) == DONE
-    assert runs.ended_step(memory, "r1", "train") == DONE
+    assert records.end_step(CrashingStore(memory, 0, fault), "r1", "train", DONE) == DONE
+    assert records.end_step(memory, "r1", "train", replace(DONE, seconds=99.0)) == DONE
+    assert records.ended_step(memory, "r1", "train") == DONE
 
 
 def test_only_a_refusal_gives_way_and_only_to_an_acceptance(memory):
     refused = replace(DONE, outcome="refused", reason="no")
-    runs.end_step(memory, "r1", "gate", refused)
+    records.end_step(memory, "r1", "gate", refused)
 
-    assert runs.end_step(memory, "r1", "gate", replace(refused, reason="still no")) == refused
-    assert runs.end_step(memory, "r1", "gate", DONE) == DONE
-    assert runs.end_step(memory, "r1", "gate", refused) == DONE
-    assert runs.ended_step(memory, "r1", "gate") == DONE
+    assert records.end_step(memory, "r1", "gate", replace(refused, reason="still no")) == refused
+    assert records.end_step(memory, "r1", "gate", DONE) == DONE
+    assert records.end_step(memory, "r1", "gate", refused) == DONE
+    assert records.ended_step(memory, "r1", "gate") == DONE

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchard.errors import IntegrityError
-from orchard.manifest import MAX_FILES, MAX_TOTAL, File, check_files, publish_id
+from orchard.registry.manifest import MAX_FILES, MAX_TOTAL, ManifestFile, check_files, publish_id
 
 SHA = "0" * 64
 
 
 def files(*paths, size=1):
-    return [File(path, size, SHA) for path in paths]
+    return [ManifestFile(path, size, SHA) for path in paths]
 
 
 def test_paths_of_a_savedmodel_are_fine():
@@ -108,7 +108,9 @@ def test_bytes_of_all_files_are_limited():
         check_files(files("a", "b", "c", size=MAX_TOTAL // 2), "it")
 
 
-@pytest.mark.parametrize("file", [File("a", -1, SHA), File("a", 1, SHA.replace("0", "G")), File("a", 1, "00")])
+@pytest.mark.parametrize(
+    "file", [ManifestFile("a", -1, SHA), ManifestFile("a", 1, SHA.replace("0", "G")), ManifestFile("a", 1, "00")]
+)
 def test_file_without_proper_size_and_hash_is_refused(file):
     with pytest.raises(IntegrityError, match="no proper size and SHA-256"):
         check_files([file], "it")
@@ -123,7 +125,7 @@ def test_publish_id_is_the_content_and_nothing_else():
         publish_id("m", [one], "d", "p"),
         publish_id("m", [one, two], "e", "p"),
         publish_id("m", [one, two], "d", "q"),
-        publish_id("m", [one, File("b", 2, SHA)], "d", "p"),
-        publish_id("m", [one, File("b", 1, "1" * 64)], "d", "p"),
+        publish_id("m", [one, ManifestFile("b", 2, SHA)], "d", "p"),
+        publish_id("m", [one, ManifestFile("b", 1, "1" * 64)], "d", "p"),
     }
     assert len(others | {publish_id("m", [one, two], "d", "p")}) == 7

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchard.processes import Child
+from orchard.processes import ChildProcess
 
 
 def wait_for(condition, seconds=10.0):
@@ -29,7 +29,7 @@ def alive(pid: int) -> bool:
 def test_child_that_ignores_sigterm_is_ended_with_all_it_started(tmp_path):
     pids = tmp_path / "pids"
     script = f"trap '' TERM; sleep 60 & echo $! $$ > {pids}; wait; wait"
-    child = Child(["bash", "-c", script])
+    child = ChildProcess(["bash", "-c", script])
     wait_for(lambda: pids.exists() and len(pids.read_text().split()) == 2)
 
     child.stop(grace=0.3)
@@ -56,14 +56,14 @@ def test_child_dies_with_a_parent_that_is_killed(tmp_path):
 
 
 def test_output_goes_to_the_log_and_the_exit_code_comes_back(tmp_path):
-    child = Child(["bash", "-c", "echo out; echo err >&2; exit 7"], log=tmp_path / "log")
+    child = ChildProcess(["bash", "-c", "echo out; echo err >&2; exit 7"], log=tmp_path / "log")
 
     assert child.wait() == 7
     assert sorted(child.tail().split()) == ["err", "out"]
 
 
 def test_missing_program_fails_with_its_name(tmp_path):
-    child = Child(["no-such-program"], log=tmp_path / "log")
+    child = ChildProcess(["no-such-program"], log=tmp_path / "log")
 
     assert child.wait() != 0
     assert "no-such-program" in child.tail() or "FileNotFoundError" in child.tail()
@@ -71,7 +71,7 @@ def test_missing_program_fails_with_its_name(tmp_path):
 
 @pytest.mark.parametrize("grace", [0.0, 5.0])
 def test_stopping_twice_is_harmless(grace):
-    child = Child(["sleep", "60"])
+    child = ChildProcess(["sleep", "60"])
 
     assert child.stop(grace) in {-signal.SIGTERM, -signal.SIGKILL}
     assert child.stop(grace) in {-signal.SIGTERM, -signal.SIGKILL}
@@ -80,7 +80,7 @@ def test_stopping_twice_is_harmless(grace):
 def test_child_listens_to_sigint_though_its_parent_does_not():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        child = Child(["sleep", "60"])
+        child = ChildProcess(["sleep", "60"])
         wait_for(lambda: b"sleep" in Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")[0])
         os.kill(child.pid, signal.SIGINT)
 

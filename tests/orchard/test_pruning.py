@@ -6,14 +6,15 @@ import json
 
 import pytest
 
-from orchard import layout, pruning
-from orchard.channels import Intent
+from orchard import layout
 from orchard.cli import main
 from orchard.errors import ConflictError, DataError, IntegrityError
-from orchard.holds import hold_publish
-from orchard.pruning import Wish
+from orchard.registry import pruning
+from orchard.registry.channels import ChangeIntent
+from orchard.registry.leases import hold_publish
+from orchard.registry.pruning import PruneOptions
 from orchard.signing import create_pair, load_key
-from tests.orchard.models import MODEL, facts, registry_of, saved_model
+from tests.orchard.version_fixtures import MODEL, facts, registry_of, saved_model
 
 COUNT = 8
 
@@ -24,9 +25,9 @@ def grown(memory, tmp_path):
     for number in range(1, COUNT + 1):
         registry_of(memory).publish(saved_model(tmp_path / str(number), number), facts())
     for number in (1, 2, 5):
-        registry_of(memory).channel("stable").promote(number, Intent("anna", f"to {number}"))
-    registry_of(memory).channel("stable").rollback(Intent("anna", "plums"))
-    registry_of(memory).channel("canary").promote(4, Intent("anna", "try"))
+        registry_of(memory).channel("stable").promote(number, ChangeIntent("anna", f"to {number}"))
+    registry_of(memory).channel("stable").rollback(ChangeIntent("anna", "plums"))
+    registry_of(memory).channel("canary").promote(4, ChangeIntent("anna", "try"))
     return memory
 
 
@@ -47,7 +48,7 @@ def blobs(store) -> set[str]:
 
 
 def test_new_versions_channels_and_their_ways_back_stay_and_the_rest_goes(grown):
-    done = registry_of(grown).prune(Wish(keep=1, delete=True))
+    done = registry_of(grown).prune(PruneOptions(keep=1, delete=True))
 
     assert whole(grown) == [1, 2, 4, 8]
     assert done.kept == {1: ("stable, 1 back",), 2: ("stable",), 4: ("canary",), 8: ("new",)}
@@ -59,17 +60,17 @@ def test_new_versions_channels_and_their_ways_back_stay_and_the_rest_goes(grown)
 def test_what_would_go_is_told_and_nothing_is_touched(grown):
     before = [*grown.list("")]
 
-    done = registry_of(grown).prune(Wish(keep=1))
+    done = registry_of(grown).prune(PruneOptions(keep=1))
 
     assert (done.blobs, done.deleted) == (4, False)
     assert [*grown.list("")] == before
 
 
 def test_a_second_prune_finds_nothing(grown):
-    registry_of(grown).prune(Wish(keep=2, delete=True))
+    registry_of(grown).prune(PruneOptions(keep=2, delete=True))
     there = blobs(grown)
 
-    done = registry_of(grown).prune(Wish(keep=2, delete=True))
+    done = registry_of(grown).prune(PruneOptions(keep=2, delete=True))
 
     assert (done.blobs, done.size) == (0, 0)
     assert blobs(grown) == there
@@ -78,7 +79,7 @@ def test_a_second_prune_finds_nothing(grown):
 def test_rounds_are_bounded_and_add_up(grown, monkeypatch):
     monkeypatch.setattr(pruning, "ROUND", 3)
 
-    done = registry_of(grown).prune(Wish(keep=1, delete=True))
+    done = registry_of(grown).prune(PruneOptions(keep=1, delete=True))
 
     assert done.blobs == 4
     assert whole(grown) == [1, 2, 4, 8]
@@ -88,21 +89,21 @@ def test_rounds_are_bounded_and_add_up(grown, monkeypatch):
 
 
 def test_a_served_version_stays(grown):
-    registry_of(grown).prune(Wish(keep=1, served=frozenset({3}), delete=True))
+    registry_of(grown).prune(PruneOptions(keep=1, served=frozenset({3}), delete=True))
 
     assert 3 in whole(grown)
 
 
 def test_a_pruned_version_is_not_promoted_and_comes_back_by_publishing_it(grown, tmp_path):
-    registry_of(grown).prune(Wish(keep=1, delete=True))
+    registry_of(grown).prune(PruneOptions(keep=1, delete=True))
     with pytest.raises(IntegrityError, match="missing"):
-        registry_of(grown).channel("stable").promote(3, Intent("anna", "the old one"))
+        registry_of(grown).channel("stable").promote(3, ChangeIntent("anna", "the old one"))
 
     found = registry_of(grown).publish(tmp_path / "3", facts())
 
     assert (found.version, found.created) == (3, False)
-    registry_of(grown).channel("stable").promote(3, Intent("anna", "the old one"))
-    registry_of(grown).prune(Wish(keep=1, delete=True))
+    registry_of(grown).channel("stable").promote(3, ChangeIntent("anna", "the old one"))
+    registry_of(grown).prune(PruneOptions(keep=1, delete=True))
     assert 3 in whole(grown)
 
 
@@ -111,10 +112,10 @@ def test_what_a_killed_publish_sent_stays_until_nobody_publishes(grown):
     hold_publish(grown, MODEL, "e" * 64, [sent])
     grown.put(layout.blob(MODEL, sent), b"half a publish")
 
-    done = registry_of(grown).prune(Wish(keep=COUNT, delete=True))
+    done = registry_of(grown).prune(PruneOptions(keep=COUNT, delete=True))
     assert (done.held, done.blobs) == (1, 0)
 
-    done = registry_of(grown).prune(Wish(keep=COUNT, delete=True, unfinished=True))
+    done = registry_of(grown).prune(PruneOptions(keep=COUNT, delete=True, unfinished=True))
     assert done.blobs == 1
     assert layout.blob(MODEL, sent) not in blobs(grown)
 
@@ -124,7 +125,7 @@ def test_nothing_is_deleted_when_something_that_is_needed_cannot_be_believed(gro
     there = blobs(grown)
 
     with pytest.raises(IntegrityError):
-        registry_of(grown).prune(Wish(keep=1, delete=True))
+        registry_of(grown).prune(PruneOptions(keep=1, delete=True))
 
     assert blobs(grown) == there
 
@@ -135,14 +136,14 @@ def test_a_killed_prune_is_gone_on_with_only_when_somebody_says_so(grown):
         b'{"doomed":["' + b"a" * 64 + b'"],"format":1,"model":"fruits","turn":1}',
     )
     with pytest.raises(ConflictError, match="or was killed"):
-        registry_of(grown).prune(Wish(keep=1, delete=True))
+        registry_of(grown).prune(PruneOptions(keep=1, delete=True))
 
-    assert registry_of(grown).prune(Wish(keep=1, delete=True, resume=True)).blobs == 4
+    assert registry_of(grown).prune(PruneOptions(keep=1, delete=True, resume=True)).blobs == 4
 
 
 def test_none_kept_is_refused(grown):
     with pytest.raises(DataError, match="at least 1"):
-        registry_of(grown).prune(Wish(keep=0, delete=True))
+        registry_of(grown).prune(PruneOptions(keep=0, delete=True))
 
 
 def test_the_verb_on_the_real_store(seaweed, workspace, monkeypatch, capsys):
@@ -151,7 +152,7 @@ def test_the_verb_on_the_real_store(seaweed, workspace, monkeypatch, capsys):
     key = load_key(pair.private)
     for number in (1, 2, 3):
         registry_of(seaweed, key).publish(saved_model(workspace / str(number), number), facts())
-    registry_of(seaweed, key).channel("stable").promote(2, Intent("anna", "why not"))
+    registry_of(seaweed, key).channel("stable").promote(2, ChangeIntent("anna", "why not"))
     count = len(blobs(seaweed))
 
     assert main(["prune", "--keep", "1"]) == 0

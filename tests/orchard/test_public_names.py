@@ -13,8 +13,8 @@ import pytest
 import orchard
 from orchard.dataset import Dataset
 from orchard.signing import create_pair, load_key
-from tests.orchard.answering import answering
-from tests.orchard.models import facts, registry_of, saved_model
+from tests.orchard.scripted_server import answering
+from tests.orchard.version_fixtures import facts, registry_of, saved_model
 
 
 def test_the_usage_in_the_docstring_runs(seaweed, workspace, monkeypatch, capsys):

@@ -7,12 +7,12 @@ import pytest
 from orchard import layout
 from orchard.documents import sha256_hex
 from orchard.errors import DataError, GateRefused, IntegrityError, SettingsError, StoreError
-from orchard.manifest import DatasetRef, GateRecord
-from orchard.registry import Registry
+from orchard.registry.manifest import DatasetRef, GateRecord
+from orchard.registry.registry import Registry
 from orchard.settings import Settings
 from orchard.signing import create_pair
 from tests.faults.crashing_store import CrashingStore
-from tests.orchard.models import BECAUSE, KEY, MODEL, STRANGER, TRUSTED, facts, registry_of, saved_model
+from tests.orchard.version_fixtures import BECAUSE, KEY, MODEL, STRANGER, TRUSTED, facts, registry_of, saved_model
 
 
 @pytest.fixture

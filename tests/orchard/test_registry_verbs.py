@@ -7,10 +7,10 @@ import stat
 
 import pytest
 
-from orchard import runs
 from orchard.cli import main
+from orchard.runs import records
 from orchard.signing import create_pair, load_key
-from tests.orchard.models import facts, registry_of, saved_model
+from tests.orchard.version_fixtures import facts, registry_of, saved_model
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_run_promotes_the_version_that_it_published(published, run, monkeypatc
     code, _, err = run("promote")
     assert (code, "the run nightly-7 has published no version" in err) == (4, True)
 
-    runs.record(published, "nightly-7", "publish", {"version": 2})
+    records.record(published, "nightly-7", "publish", {"version": 2})
     code, out, _ = run("promote")
     assert (code, out) == (0, "stable of fruits: nothing → version 2 (generation 1)\n")
     assert "run nightly-7" in run("history")[1]

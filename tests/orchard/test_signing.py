@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchard.documents import canonical_json
 from orchard.errors import DataError, IntegrityError, SettingsError
 from orchard.signing import TrustedKeys, create_pair, load_key, load_trusted, read_signed, sign, verify
-from tests.orchard.models import KEY, STRANGER, TRUSTED
+from tests.orchard.version_fixtures import KEY, STRANGER, TRUSTED
 
 PAYLOAD = {"model": "fruits", "version": 3, "figures": [0.5, 1e-7], "name": "Ä"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.orchestration.release import Airflow
+from tests.orchestration.release_fixture import FakeAirflow
 
 collect_ignore = ["airflow"]  # `make pytest` runs it with .venv-airflow
 
@@ -10,6 +10,6 @@ collect_ignore = ["airflow"]  # `make pytest` runs it with .venv-airflow
 @pytest.fixture
 def api():
     """Airflow's API, answering as a test tells it to."""
-    made = Airflow()
+    made = FakeAirflow()
     yield made
     made.server.close()

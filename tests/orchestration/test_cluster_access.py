@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from orchestration.cluster import access, jobs
-from orchestration.cluster.access import Cluster, ClusterError, connect, translated
-from orchestration.cluster.deploy.place import run
+from orchestration.cluster.access import ClusterConnection, ClusterError, connect, translate_errors
+from orchestration.cluster.deploy.release import run
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def short(monkeypatch):
 def reach(tmp_path, monkeypatch):
     """Connect to an address, by a kubeconfig."""
 
-    def connected(address: str) -> Cluster:
+    def connected(address: str) -> ClusterConnection:
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -69,7 +69,7 @@ def test_a_silent_cluster_ends_every_call_with_a_clear_error(silent, call):
 
     with (
         pytest.raises(ClusterError, match=r"calling: the cluster does not answer|reading .* does not answer"),
-        translated("calling"),
+        translate_errors("calling"),
     ):
         CALLS[call](silent)
 

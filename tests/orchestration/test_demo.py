@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.shop import is_up
+from bench.stack import is_up
 from orchard.client import ModelServer
 from orchard.errors import DataError
-from orchard.processes import Child
-from orchestration.demo import photos, workspace
+from orchard.processes import ChildProcess
+from orchestration.local import demo_workspace, sample_data
 from tests.serving.programs import free_ports
-from training import standin
+from training.data import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,7 +52,7 @@ def served_again(home: Path, log: Path) -> str:
     command = [str(ROOT / "scripts/serve"), str(home), "--port", str(store)]
     photo = next(home.glob("*/unseen/*"))
     with (
-        Child(command, environment=environment, log=log, cwd=ROOT) as child,
+        ChildProcess(command, environment=environment, log=log, cwd=ROOT) as child,
         ModelServer(environment["ORCHARD_SERVER_URL"]) as client,
     ):
         wait_for(lambda: is_up(f"{client.url}/readyz/fruits"), 120, child)
@@ -65,7 +65,7 @@ def served_again(home: Path, log: Path) -> str:
 @pytest.fixture
 def drawn(tmp_path: Path) -> Path:
     folder = tmp_path / "drawn"
-    standin.generate(folder, count=3, photos=240, seed=1)
+    synthetic.generate(folder, count=3, photos=240, seed=1)
     return folder
 
 
@@ -75,7 +75,7 @@ def test_interrupted_demo_leaves_no_process_and_the_next_run_ends_with_predictio
     command = [sys.executable, "-m", "orchard", "demo", "--data", str(drawn), "--dir", str(home), "--json"]
     log = tmp_path / "first.log"
 
-    with Child(command, log=log, cwd=ROOT) as first:
+    with ChildProcess(command, log=log, cwd=ROOT) as first:
         wait_for(lambda: any("train" in line for line in processes_of(home)), 180, first)
         os.kill(first.pid, signal.SIGINT)
         assert first.wait() == 130, first.tail(40)
@@ -115,13 +115,13 @@ def test_failing_step_ends_the_demo_with_its_exit_code_and_words(tmp_path):
 
 def test_photos_that_are_not_there_are_named(tmp_path):
     with pytest.raises(DataError, match="nowhere is not there"):
-        photos.find(str(tmp_path / "nowhere"))
+        sample_data.find(str(tmp_path / "nowhere"))
 
 
 def test_without_real_photos_the_demo_draws_some(tmp_path, monkeypatch):
-    monkeypatch.setattr(photos, "SHARED", tmp_path)
+    monkeypatch.setattr(sample_data, "SHARED", tmp_path)
 
-    assert photos.find(None).name == "standin"
+    assert sample_data.find(None).name == "synthetic"
 
 
 def test_two_folders_of_ones_own_are_two_datasets(tmp_path):
@@ -129,17 +129,17 @@ def test_two_folders_of_ones_own_are_two_datasets(tmp_path):
     first.mkdir()
     second.mkdir()
 
-    assert photos.find(str(first)).name != photos.find(str(second)).name
+    assert sample_data.find(str(first)).name != sample_data.find(str(second)).name
 
 
 def test_question_is_a_test_photo_whether_from_folder_or_tar(tmp_path, drawn):
     archive = tmp_path / "drawn.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(drawn, "drawn")
-    source = photos.find(str(drawn))
+    source = sample_data.find(str(drawn))
 
-    (from_folder,) = photos.unseen(source, (drawn,))
-    (from_tar,) = photos.unseen(source, (archive,))
+    (from_folder,) = sample_data.unseen(source, (drawn,))
+    (from_tar,) = sample_data.unseen(source, (archive,))
 
     assert from_folder == from_tar
     truth, _, body = from_folder
@@ -147,10 +147,10 @@ def test_question_is_a_test_photo_whether_from_folder_or_tar(tmp_path, drawn):
 
 
 def test_laying_the_workspace_again_changes_nothing(tmp_path):
-    source = photos.Source("standin", "drawn", ())
-    workspace.lay(tmp_path, source)
+    source = sample_data.SampleData("synthetic", "drawn", ())
+    demo_workspace.lay(tmp_path, source)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
 
-    workspace.lay(tmp_path, source)
+    demo_workspace.lay(tmp_path, source)
 
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -11,17 +11,17 @@ import pytest
 
 from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.doctor import examine
-from orchestration.cluster.deploy.place import Place, run
+from orchestration.cluster.deploy.release import Release, run
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACE = Place(context="kind-orchard", namespace="fruit", release="shop")
+PLACE = Release(context="kind-orchard", namespace="fruit", release="shop")
 
 
 @pytest.mark.parametrize(
     ("release", "name"), [("shop", "shop-orchard"), ("orchard", "orchard"), ("my-orchard", "my-orchard")]
 )
 def test_names_are_those_that_the_chart_gives(release, name):
-    assert Place("c", "n", release).fullname == name
+    assert Release("c", "n", release).fullname == name
 
 
 def test_every_command_names_context_and_namespace():
@@ -50,7 +50,7 @@ def test_the_doctor_names_every_program_that_is_missing(monkeypatch, tmp_path):
 def test_a_cluster_that_is_not_of_kind_needs_no_docker(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    found = examine(Place("production", "fruit", "orchard"))
+    found = examine(Release("production", "fruit", "orchard"))
 
     assert [item.wrong.split()[0] for item in found] == ["kubectl", "helm"]
 

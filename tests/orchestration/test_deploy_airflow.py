@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.cluster.access import ClusterError
-from orchestration.cluster.deploy import airflow as module
-from orchestration.cluster.deploy.airflow import Refused, follow, password_command, reach_airflow
-from tests.orchestration.release import PLACE, Airflow, Release, task
+from orchestration.cluster.deploy import airflow_client as module
+from orchestration.cluster.deploy.airflow_client import AirflowRefused, follow, password_command, reach_airflow
+from tests.orchestration.release_fixture import PLACE, FakeAirflow, ReleaseFixture, task
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -27,7 +27,7 @@ JSON = st.recursive(
 
 @pytest.fixture
 def release(api, tmp_path, monkeypatch):
-    made = Release(tmp_path / "bin")
+    made = ReleaseFixture(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{made.folder}:{os.environ['PATH']}")
     monkeypatch.setattr(module, "_POLL_SECONDS", 0.01)
     monkeypatch.setattr(module, "_PATIENCE_SECONDS", 20.0)
@@ -101,7 +101,7 @@ def test_a_run_is_begun_with_its_id_and_the_same_id_again_is_the_same_run(airflo
 def test_what_airflow_refuses_is_said_in_its_words_and_not_asked_again(airflow, api, status, body, said):
     api.replies = [(status, body)]
 
-    with pytest.raises(Refused) as error:
+    with pytest.raises(AirflowRefused) as error:
         airflow.begin("retrain", {}, "make__1")
 
     assert error.value.status == status
@@ -121,7 +121,7 @@ def test_a_token_that_has_run_out_and_a_server_that_starts_are_asked_anew(airflo
 
 def test_when_the_pod_is_replaced_the_next_question_finds_the_new_one(airflow, release, api):
     airflow.health()
-    other = Airflow()
+    other = FakeAirflow()
     try:
         release.lead("service/shop-orchard-airflow", 8080, other.server.port)
         api.server.close()

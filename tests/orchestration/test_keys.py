@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from orchard.errors import ObjectNotFound, StoreDenied, StoreError, StoreUnavailable
-from orchard.processes import Child
+from orchard.processes import ChildProcess
 from orchard.settings import Settings
 from orchard.store import open_store, ports
 from orchestration.cluster.bucket import PROBE, prepare
@@ -54,7 +54,7 @@ def running(tmp_path_factory):
         )
     weed = shutil.which("weed", path=sysconfig.get_path("scripts"))
     command = [str(weed), *moved(chart_arguments(), folder, chosen)]
-    with Child(command, log=folder / "log", cwd=folder) as child:
+    with ChildProcess(command, log=folder / "log", cwd=folder) as child:
         assert prepare(settings["admin"], forbid_deletes=True, timeout_s=60) is True
         yield child.pid, settings
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from orchard.runs import ended_step
+from orchard.runs.records import ended_step
 from orchard.settings import Settings
 from orchard.store import open_store
-from tests import photos
-from tests.orchard.models import registry_of
-from tests.training.stepping import CHECKOUT, Site, small_params
+from tests import photo_files
+from tests.orchard.version_fixtures import registry_of
+from tests.training.stepping import CHECKOUT, StepSite, small_params
 
 pytestmark = [pytest.mark.xdist_group("luigi"), pytest.mark.timeout(900)]  # seven programs, each with a network
 
@@ -26,8 +26,8 @@ def site(embedded_store, tmp_path_factory):
     embedded_store.create_bucket("luigi")
     environment = {**embedded_store.environment, "ORCHARD_STORE_URL": "s3://luigi"}
     settings = Settings(**{name.removeprefix("ORCHARD_").lower(): value for name, value in environment.items()})
-    made = Site(tmp_path_factory.mktemp("luigi"), open_store(settings), environment)
-    assert made.run(None, "ingest", str(photos.fill(made.root / "photos", train=16, test=4))).code == 0
+    made = StepSite(tmp_path_factory.mktemp("luigi"), open_store(settings), environment)
+    assert made.run(None, "ingest", str(photo_files.fill(made.root / "photos", train=16, test=4))).code == 0
     return made
 
 

@@ -9,15 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchard.errors import OrchardError, ParamsError
-from orchestration.cluster.manifests import (
-    Plan,
-    change_params,
-    claims,
-    job_manifest,
-    job_name,
-    project_map,
-    steps,
-)
+from orchestration.cluster.manifests import JobPlan, change_params, claims, job_manifest, job_name, project_map, steps
 
 OWNER = {"apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": "1"}
 PARAMS = "data: {name: fruits}\ntrain: {epochs: 30, optimizer: {name: adam}}\n"
@@ -52,7 +44,7 @@ def pod(job):
 
 
 def test_a_job_begins_suspended_and_is_tried_again_as_the_template_says(template):
-    job = job_manifest(template, Plan("job"))
+    job = job_manifest(template, JobPlan("job"))
 
     assert job["spec"]["suspend"] is True
     assert job["spec"]["backoffLimit"] == 2
@@ -62,13 +54,13 @@ def test_a_job_begins_suspended_and_is_tried_again_as_the_template_says(template
 
 
 def test_a_job_goes_with_the_release_that_it_was_made_from(template):
-    (owner,) = job_manifest(template, Plan("job"))["metadata"]["ownerReferences"]
+    (owner,) = job_manifest(template, JobPlan("job"))["metadata"]["ownerReferences"]
 
     assert owner == {"apiVersion": "v1", "kind": "PodTemplate", "name": "o-train", "uid": "7"}
 
 
 def test_what_the_same_attempt_would_not_mend_is_not_tried_again(template):
-    ignored, final = job_manifest(template, Plan("job"))["spec"]["podFailurePolicy"]["rules"]
+    ignored, final = job_manifest(template, JobPlan("job"))["spec"]["podFailurePolicy"]["rules"]
 
     assert ignored["action"] == "Ignore"
     assert final["action"] == "FailJob"
@@ -76,25 +68,25 @@ def test_what_the_same_attempt_would_not_mend_is_not_tried_again(template):
 
 
 def test_the_last_step_may_be_an_earlier_one(template):
-    job = job_manifest(template, Plan("job", until="train"))
+    job = job_manifest(template, JobPlan("job", until="train"))
 
     assert [item["name"] for item in pod(job)["initContainers"]] == ["pull"]
     assert [item["name"] for item in pod(job)["containers"]] == ["train"]
 
 
 def test_a_job_of_one_step_has_no_init_containers(template):
-    assert pod(job_manifest(template, Plan("job", until="pull")))["initContainers"] == []
+    assert pod(job_manifest(template, JobPlan("job", until="pull")))["initContainers"] == []
 
 
 def test_a_step_that_is_none_is_refused_with_the_names_of_all(template):
     with pytest.raises(OrchardError) as caught:
-        job_manifest(template, Plan("job", until="deploy"))
+        job_manifest(template, JobPlan("job", until="deploy"))
 
     assert caught.value.hint == "the steps are pull, train, promote"
 
 
 def test_variables_reach_every_step_once_and_before_those_that_quote_them(template):
-    job = job_manifest(template, Plan("job", {"ORCHARD_RUN_ID": "r", "ORCHARD_DATASET": "d"}))
+    job = job_manifest(template, JobPlan("job", {"ORCHARD_RUN_ID": "r", "ORCHARD_DATASET": "d"}))
 
     for item in (*pod(job)["initContainers"], *pod(job)["containers"]):
         assert [(e["name"], e["value"]) for e in item["env"]] == [
@@ -105,13 +97,13 @@ def test_variables_reach_every_step_once_and_before_those_that_quote_them(templa
 
 
 def test_arguments_are_added_to_the_step_that_they_are_for(template):
-    job = job_manifest(template, Plan("job", arguments={"pull": ("--version", "3")}))
+    job = job_manifest(template, JobPlan("job", arguments={"pull": ("--version", "3")}))
 
     assert [item["args"] for item in pod(job)["initContainers"]] == [["pull", "--version", "3"], ["train"]]
 
 
 def test_an_ephemeral_volume_becomes_a_claim_that_belongs_to_the_job(template):
-    plan = Plan("job")
+    plan = JobPlan("job")
     workspace = pod(job_manifest(template, plan))["volumes"][0]
     (claim,) = claims(template, plan, OWNER)
 
@@ -121,17 +113,17 @@ def test_an_ephemeral_volume_becomes_a_claim_that_belongs_to_the_job(template):
 
 
 def test_project_files_of_its_own_replace_those_of_the_release(template):
-    plan = Plan("job", project={"params.yaml": "a: 1"})
+    plan = JobPlan("job", project={"params.yaml": "a: 1"})
 
     assert pod(job_manifest(template, plan))["volumes"][1] == {"name": "project", "configMap": {"name": "job"}}
     assert project_map(plan, OWNER, {"x": "y"})["data"] == {"params.yaml": "a: 1"}
-    assert pod(job_manifest(template, Plan("job")))["volumes"][1]["configMap"]["name"] == "o-project"
+    assert pod(job_manifest(template, JobPlan("job")))["volumes"][1]["configMap"]["name"] == "o-project"
 
 
 def test_the_template_is_not_changed(template):
     before = repr(template)
 
-    job_manifest(template, Plan("job", {"A": "b"}, "train", {"pull": ("x",)}, {"params.yaml": ""}))
+    job_manifest(template, JobPlan("job", {"A": "b"}, "train", {"pull": ("x",)}, {"params.yaml": ""}))
 
     assert repr(template) == before
     assert len(steps(template)) == 3

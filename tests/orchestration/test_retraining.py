@@ -7,16 +7,16 @@ import re
 
 import pytest
 
-from orchard import runs
 from orchard.reporter import Reporter
-from orchard.runs import Ended
+from orchard.runs import records
+from orchard.runs.records import StepRecord
 from orchard.signing import create_pair
 from orchestration.cluster.access import ClusterError
-from orchestration.cluster.deploy import airflow as asking
-from orchestration.cluster.deploy.airflow import Refused
-from orchestration.cluster.deploy.retraining import ended_steps, retrain
+from orchestration.cluster.deploy import airflow_client as asking
+from orchestration.cluster.deploy.airflow_client import AirflowRefused
+from orchestration.cluster.deploy.retrain_run import ended_steps, retrain
 from orchestration.names import run_id
-from tests.orchestration.release import PLACE, Release, Server, task
+from tests.orchestration.release_fixture import PLACE, FakeAirflowServer, ReleaseFixture, task
 
 STEPS = ("validate", "train", "evaluate", "gate", "publish", "promote")
 
@@ -26,14 +26,14 @@ def sync():
     """A model server's pod that serves version 7 after a while."""
     looks = iter([{"ready": False, "channels": {}, "problems": {"store": "it does not answer"}}])
     served = {"ready": True, "channels": {"stable": {"served": 7, "live": True}}, "problems": {}}
-    made = Server(lambda method, path, headers, document: (200, next(looks, served)))
+    made = FakeAirflowServer(lambda method, path, headers, document: (200, next(looks, served)))
     yield made
     made.close()
 
 
 @pytest.fixture
 def release(api, sync, seaweed_environment, tmp_path, monkeypatch):
-    made = Release(tmp_path / "bin")
+    made = ReleaseFixture(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{made.folder}:{os.environ['PATH']}")
     monkeypatch.setattr(asking, "_POLL_SECONDS", 0.01)
     monkeypatch.setattr(asking, "_PATIENCE_SECONDS", 20.0)
@@ -52,8 +52,8 @@ def say(seaweed):
         for verb in steps:
             last = verb == steps[-1]
             result = {"version": 7} if verb == "publish" else {}
-            ended = Ended(outcome if last else "done", reason if last else "", "", "", 1.0, result, None, ())
-            runs.end_step(seaweed, run_id("retrain", run), verb, ended)
+            ended = StepRecord(outcome if last else "done", reason if last else "", "", "", 1.0, result, None, ())
+            records.end_step(seaweed, run_id("retrain", run), verb, ended)
 
     return said
 
@@ -181,7 +181,7 @@ def test_tasks_that_somebody_marked_as_done_are_no_new_version(release, api, say
 def test_parameters_that_the_dag_does_not_take_are_refused_in_its_words(release, api):
     api.replies = [(400, {"detail": "Invalid input for param profile: 'long' is not one of ['full', 'short']"})]
 
-    with pytest.raises(Refused, match=r"'long' is not one of \['full', 'short'\]"):
+    with pytest.raises(AirflowRefused, match=r"'long' is not one of \['full', 'short'\]"):
         retrain(PLACE, {"profile": "long"}, "nightly", Reporter(as_json=True))
     assert api.runs == {}
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from serving.configuration import All, ModelConfig, render
+from tests.serving.model_registry import ENVIRONMENT, ServedRegistry
 from tests.serving.programs import Serve
-from tests.serving.publishing import ENVIRONMENT, ServedRegistry
 
 PLAIN = ("half_plus_two", "matrix", "types", "shapes", "counter", "slow", "table", "module")
 
@@ -25,7 +25,7 @@ def make_zoo(folder: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
             made = subprocess.run(
-                [sys.executable, "-m", "tests.serving.zoo", str(folder / "models")],
+                [sys.executable, "-m", "tests.serving.model_fixtures", str(folder / "models")],
                 cwd=Path(__file__).resolve().parents[2],
                 env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
                 capture_output=True,
@@ -39,7 +39,7 @@ def make_zoo(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of all models; see `tests.serving.zoo`."""
+    """The folder of all models; see `tests.serving.model_fixtures`."""
     base = tmp_path_factory.getbasetemp()
     return make_zoo((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "zoo")
 

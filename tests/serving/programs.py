@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchard.processes import Child
+from orchard.processes import ChildProcess
 from orchard.store.ports import is_free
 
-__all__ = ["Answer", "Program", "Serve", "Sync", "ask", "free_ports", "raw", "until"]
+__all__ = ["HttpAnswer", "Program", "Serve", "Sync", "ask", "free_ports", "raw", "until"]
 
 DEADLINE = 60.0
 _PORT = re.compile(r' port=(\d+)|"port":(\d+)')
@@ -36,7 +36,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) ->
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """One HTTP answer."""
 
     status: int
@@ -59,7 +59,7 @@ def ask(
     body: bytes | str | dict | None = None,
     headers: Mapping[str, str] | None = None,
     timeout: float = 30,
-) -> Answer:
+) -> HttpAnswer:
     """Send one request over a connection of its own."""
     if isinstance(body, dict):
         body = json.dumps(body)
@@ -67,7 +67,7 @@ def ask(
     try:
         connection.request(method, path, body, dict(headers or {}))
         answer = connection.getresponse()
-        return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        return HttpAnswer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
     finally:
         connection.close()
 
@@ -79,7 +79,7 @@ class Program:
         command = [sys.executable, "-m", "orchard", verb, *options]
         self.log = log
         self._begin = log.stat().st_size if log.exists() else 0
-        self.child = Child(command, environment=environment, log=log)
+        self.child = ChildProcess(command, environment=environment, log=log)
         self._port = 0
 
     @property
@@ -100,10 +100,10 @@ class Program:
         self._port = self._port or until(find, "it listens")
         return self._port
 
-    def ask(self, method: str, path: str, *rest: Any, **more: Any) -> Answer:
+    def ask(self, method: str, path: str, *rest: Any, **more: Any) -> HttpAnswer:
         return ask(self.port, method, path, *rest, **more)
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str) -> HttpAnswer:
         return self.ask("GET", path)
 
     def ready(self) -> bool:
@@ -137,7 +137,7 @@ class Serve(Program):
             assert self.port
             until(self.ready, f"ready\n{self.text}")
 
-    def predict(self, model: str, body: Any, **more: Any) -> Answer:
+    def predict(self, model: str, body: Any, **more: Any) -> HttpAnswer:
         return self.ask("POST", f"/v1/models/{model}:predict", body, **more)
 
     def state(self, model: str, version: int) -> str:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.log import Log, event_text
+from serving.log import EventLog, event_text
 
 FIELD = re.compile(r' ([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ ]*)')
 
@@ -26,7 +26,7 @@ def fields_of(line: str) -> dict[str, str]:
 )
 def test_a_value_of_a_client_forges_no_line_and_no_field(value):
     stream = io.StringIO()
-    log = Log(as_json=False, stream=stream)
+    log = EventLog(as_json=False, stream=stream)
     log.note("request", path=value, status=200)
 
     (line,) = stream.getvalue().splitlines()

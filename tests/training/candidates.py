@@ -20,17 +20,17 @@ from PIL import Image, ImageDraw
 
 from orchard import documents
 from orchard.reporter import Reporter
-from training.evaluation import assessment
-from training.params import Evaluate
-from training.sessions import open_model
-from training.shards import Index, Shard
+from training.data.shards import Index, Shard
+from training.evaluation import evaluate
+from training.model.savedmodel_session import open_model
+from training.params import EvaluateParams
 from training.workspace import Workspace
 
 __all__ = [
     "BARS",
     "COLOURS",
     "PHOTOS",
-    "Row",
+    "PhotoSpec",
     "draw",
     "judge",
     "lay",
@@ -55,7 +55,7 @@ BARS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class PhotoSpec:
     """One photo of a dataset to be written."""
 
     image: bytes
@@ -81,17 +81,19 @@ def draw(label: str, number: int, side: int = 32) -> bytes:
     return body.getvalue()
 
 
-def rows(counts: Mapping[str, int], *, split: str = "test", source: str = "turntable", first: int = 0) -> list[Row]:
+def rows(
+    counts: Mapping[str, int], *, split: str = "test", source: str = "turntable", first: int = 0
+) -> list[PhotoSpec]:
     """So many photos of each class, all different."""
     return [
-        Row(draw(label, number), label, split, source, f"{number}_100.jpg")
+        PhotoSpec(draw(label, number), label, split, source, f"{number}_100.jpg")
         for label, count in counts.items()
         for number in range(first, first + count)
     ]
 
 
 def write_dataset(
-    folder: Path, photos: Sequence[Row], *, classes: Sequence[str] = tuple(COLOURS), shards: int = 2
+    folder: Path, photos: Sequence[PhotoSpec], *, classes: Sequence[str] = tuple(COLOURS), shards: int = 2
 ) -> Index:
     """Write photos as a dataset folder of so many shards, in the order given."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -190,7 +192,7 @@ def write_model(
     (folder / "assets" / "classes.txt").write_text("".join(f"{label}\n" for label in classes))
 
 
-def write_candidate(folder: Path, index: Index, photos: Sequence[Row], **model: Any) -> None:
+def write_candidate(folder: Path, index: Index, photos: Sequence[PhotoSpec], **model: Any) -> None:
     """Lay out what training leaves behind: a model (see `write_model`), its golden photos, training.json, curves.csv."""
     saved = folder / "saved_model"
     write_model(saved, index.classes, **model)
@@ -230,7 +232,7 @@ PHOTOS = (
 
 
 def lay(
-    root: Path, photos: Sequence[Row] = PHOTOS, *, classes: Sequence[str] = tuple(COLOURS), **model: Any
+    root: Path, photos: Sequence[PhotoSpec] = PHOTOS, *, classes: Sequence[str] = tuple(COLOURS), **model: Any
 ) -> Workspace:
     """A workspace with a dataset, params.yaml and a candidate that learned from it; `model` goes to `write_model`."""
     index = write_dataset(root / "data" / "fruits", photos, classes=classes)
@@ -248,4 +250,4 @@ def write_params(root: Path, **sections: Any) -> None:
 
 def judge(workspace: Workspace, *, baseline: bool = False) -> dict[str, Any]:
     """Evaluate the workspace's candidate."""
-    return assessment.evaluate(workspace, Evaluate(baseline=baseline), Reporter.silent())
+    return evaluate.evaluate(workspace, EvaluateParams(baseline=baseline), Reporter.silent())

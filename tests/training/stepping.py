@@ -16,7 +16,7 @@ from orchard import layout
 from orchard.signing import create_pair
 from orchard.store import ObjectStore
 
-__all__ = ["CHECKOUT", "Ended", "Site", "small_params"]
+__all__ = ["CHECKOUT", "EndedProcess", "StepSite", "small_params"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +33,7 @@ def small_params(**sections: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedProcess:
     """How a process ended."""
 
     code: int
@@ -47,7 +47,7 @@ class Ended:
 
 
 @dataclass(slots=True)
-class Site:
+class StepSite:
     """A store, keys, a project, and a place for folders."""
 
     root: Path
@@ -88,13 +88,13 @@ class Site:
             text=True,
         )
 
-    def run(self, run_id: str | None, *arguments: str, folder: Path | None = None) -> Ended:
+    def run(self, run_id: str | None, *arguments: str, folder: Path | None = None) -> EndedProcess:
         """`start`, to the end."""
         process = self.start(run_id, *arguments, folder=folder)
         out, err = process.communicate(timeout=240)
-        return Ended(process.returncode, out, err)
+        return EndedProcess(process.returncode, out, err)
 
-    def step(self, run_id: str, verb: str, *options: str) -> Ended:
+    def step(self, run_id: str, verb: str, *options: str) -> EndedProcess:
         """Run a step with the site's project, in a fresh folder."""
         return self.run(run_id, "step", verb, "--project", str(self.root / "project"), *options, "--json")
 

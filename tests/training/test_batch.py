@@ -13,24 +13,25 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from orchard import layout, runs
-from orchard.channels import Intent
+from orchard import layout
 from orchard.cli import main
 from orchard.errors import IntegrityError
-from orchard.gate import Bars
-from orchard.registry import Registry
+from orchard.gate import GateThresholds
+from orchard.registry.channels import ChangeIntent
+from orchard.registry.registry import Registry
 from orchard.reporter import Reporter
+from orchard.runs import records
 from orchard.settings import Settings, load
 from orchard.signing import create_pair, load_key
-from orchard.store import amazon
-from tests import photos
+from orchard.store import s3
+from tests import photo_files
 from tests.faults.crashing_store import CrashingStore, Killed
-from tests.orchard.models import registry_of
+from tests.orchard.version_fixtures import registry_of
 from tests.training.candidates import BARS, draw, judge, lay
-from training.batch.day import predict_day
-from training.batch.plan import NoVersion
-from training.gating import gate
-from training.publishing import publish
+from training.batch.batch_plan import NoVersion
+from training.batch.daily_batch import predict_day
+from training.release.gate_candidate import gate
+from training.release.publish_candidate import publish
 
 REPORTER = Reporter.silent()
 DAY = "2026-11-24"
@@ -48,7 +49,7 @@ def candidates(tmp_path_factory):
     for wrong in ({}, {"Red": "Blue"}):
         workspace = lay(tmp_path_factory.mktemp("candidate"), taken_for=wrong)
         judge(workspace)
-        gate(workspace, Bars(**BARS), None, REPORTER, override_reason="for a test")
+        gate(workspace, GateThresholds(**BARS), None, REPORTER, override_reason="for a test")
         made.append(workspace)
     return made
 
@@ -59,7 +60,7 @@ def served(memory, keys, candidates, monkeypatch):
     key = load_key(keys.private)
     registry = registry_of(memory, key)
     publish(candidates[0], registry, "stable", "tester")
-    registry.channel("stable").promote(1, Intent("tester", "first"), override_reason="for a test")
+    registry.channel("stable").promote(1, ChangeIntent("tester", "first"), override_reason="for a test")
     opens(monkeypatch, registry)
     return memory
 
@@ -89,7 +90,7 @@ def everything(store):
 
 def test_every_photo_is_a_row_and_what_is_no_photo_is_one_with_its_reason(served, settings):
     fill(served)
-    bad = {"broken.jpg": photos.truncated(), "empty.jpg": b"", "notes.txt": b"bananas", "=cmd.jpg": b"x"}
+    bad = {"broken.jpg": photo_files.truncated(), "empty.jpg": b"", "notes.txt": b"bananas", "=cmd.jpg": b"x"}
     for name, body in bad.items():
         served.put(f"{layout.batch_input(DAY)}/{name}", body)
 
@@ -168,15 +169,15 @@ def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
 ):
     fill(served)
     true = Registry.open(settings)
-    monkeypatch.setattr("training.batch.day.leave", lambda *args: (_ for _ in ()).throw(Killed))
+    monkeypatch.setattr("training.batch.daily_batch.leave", lambda *args: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         predict_day(settings, DAY, REPORTER)
     monkeypatch.undo()
     opens(monkeypatch, true)
     stable = true.channel("stable")
-    gate(candidates[1], Bars(**BARS), stable, REPORTER, override_reason="for a test")
+    gate(candidates[1], GateThresholds(**BARS), stable, REPORTER, override_reason="for a test")
     publish(candidates[1], true, "stable", "tester")
-    stable.promote(2, Intent("tester", "second"), override_reason="for a test")
+    stable.promote(2, ChangeIntent("tester", "second"), override_reason="for a test")
     served.put(f"{layout.batch_input(DAY)}/late.jpg", draw("Red", 9))
 
     done = predict_day(settings, DAY, REPORTER).done
@@ -275,7 +276,7 @@ def test_before_the_first_version_a_day_is_skipped_with_the_reason_and_done_when
     assert main(["promote", "1", "--why", "first"]) == 0
     code, done, _ = step("then")
     assert (code, done["outcome"], done["result"]["photos"], done["before"]) == (0, "done", 4, False)
-    assert runs.ended_step(seaweed, "batch-first", "batch").outcome == "done"
+    assert records.ended_step(seaweed, "batch-first", "batch").outcome == "done"
     assert step("after")[1]["before"] is True
 
 
@@ -284,7 +285,7 @@ def test_a_photo_whose_name_no_request_can_hold_is_a_row_with_its_reason_and_the
 ):
     go_live(seaweed, keys, candidates, workspace, monkeypatch)
     for name in ("shelf/new\nline.jpg", "tab\t.jpg"):
-        amazon.client(seaweed.settings).put_object(
+        s3.client(seaweed.settings).put_object(
             Bucket=seaweed.settings.store_url.removeprefix("s3://"),
             Key=f"{layout.batch_input(DAY)}/{name}",
             Body=draw("Red", 7),

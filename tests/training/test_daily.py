@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from orchard import layout
 from orchard.cli import main
 from orchard.dataset import Dataset
-from orchard.store import amazon
-from tests import photos
-from training.ingest.refusals import escaped
-from training.shards import iterate
+from orchard.store import s3
+from tests import photo_files
+from training.data.rejections import escaped
+from training.data.shards import iterate
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-GREEN, ORANGE = photos.CLASSES[:2]
+GREEN, ORANGE = photo_files.CLASSES[:2]
 DAY = "2026-11-24"
 
 KILLED = """
@@ -51,7 +51,7 @@ def fill(store, day, label, count, first=0, name="own"):
     for number in range(count):
         store.put(
             f"{layout.incoming(name, day)}/{label}/{number}.jpg",
-            photos.jpeg(ORANGE if label == ORANGE else GREEN, first + 3 * number),
+            photo_files.jpeg(ORANGE if label == ORANGE else GREEN, first + 3 * number),
         )
 
 
@@ -72,9 +72,9 @@ def fresh(workspace, monkeypatch, name):
 def test_a_day_becomes_a_version_and_what_is_broken_in_it_is_in_the_report(own, workspace, monkeypatch, capsys):
     fill(own, DAY, GREEN, 4)
     fill(own, DAY, ORANGE, 4)
-    own.put(f"{layout.incoming('own', DAY)}/test/{ORANGE}/one.jpg", photos.jpeg(ORANGE, 222))
-    own.put(f"{layout.incoming('own', DAY)}/{GREEN}/broken.jpg", photos.truncated())
-    own.put(f"{layout.incoming('own', DAY)}/stray.jpg", photos.jpeg(GREEN, 98))
+    own.put(f"{layout.incoming('own', DAY)}/test/{ORANGE}/one.jpg", photo_files.jpeg(ORANGE, 222))
+    own.put(f"{layout.incoming('own', DAY)}/{GREEN}/broken.jpg", photo_files.truncated())
+    own.put(f"{layout.incoming('own', DAY)}/stray.jpg", photo_files.jpeg(GREEN, 98))
     own.put(f"{layout.incoming('own', DAY)}/.hidden", b"x")
 
     code, first = ingest(capsys)
@@ -108,7 +108,7 @@ def test_the_same_day_twice_and_an_empty_day_say_so(own, workspace, monkeypatch,
     assert (code, "no photos for 2026-11-30" in empty["nothing_new"]) == (99, True)
     assert Dataset(own, "own").versions() == [1]
 
-    own.put(f"{layout.incoming('own', DAY)}/{GREEN}/late.jpg", photos.jpeg(GREEN, 300))
+    own.put(f"{layout.incoming('own', DAY)}/{GREEN}/late.jpg", photo_files.jpeg(GREEN, 300))
     code, late = ingest(capsys, DAY, "--skip-code=99")
     assert (code, late["version"], late["added"]) == (0, 2, 1)
 
@@ -126,7 +126,7 @@ def test_a_class_that_nobody_knows_and_a_day_of_rubbish_are_refused_with_reasons
     monkeypatch.setenv("ORCHARD_DATASET", "own")
     fill(own, DAY, GREEN, 2)
     for number in range(3):
-        own.put(f"{layout.incoming('own', DAY)}/{GREEN}/bad-{number}.jpg", photos.truncated())
+        own.put(f"{layout.incoming('own', DAY)}/{GREEN}/bad-{number}.jpg", photo_files.truncated())
     code, rubbish = ingest(capsys)
     assert (code, "more than the 50.0%" in rubbish["error"]["message"]) == (4, True)
     assert Dataset(own, "own").versions() == []
@@ -135,7 +135,7 @@ def test_a_class_that_nobody_knows_and_a_day_of_rubbish_are_refused_with_reasons
 
 @pytest.mark.parametrize(
     "where",
-    ["training.tracking:push", "orchard.dataset:Dataset._advance", "training.verbs.ingest:_print"],
+    ["training.data.dvc_tracking:push", "orchard.dataset:Dataset._advance", "training.cli.ingest:_print"],
 )
 def test_killed_anywhere_a_retry_of_the_run_makes_or_finds_the_one_version(own, workspace, monkeypatch, capsys, where):
     fill(own, DAY, GREEN, 3)
@@ -172,10 +172,10 @@ def test_wrong_command_lines_are_refused_before_anything_happens(own, workspace,
 def test_a_photo_whose_name_no_request_can_hold_is_refused_and_the_rest_of_the_day_goes_on(own, capsys):
     fill(own, DAY, GREEN, 4)
     for name in (f"{GREEN}/new\nline.jpg", "Pl\tum/1.jpg"):
-        amazon.client(own.settings).put_object(
+        s3.client(own.settings).put_object(
             Bucket=own.settings.store_url.removeprefix("s3://"),
             Key=f"{layout.incoming('own', DAY)}/{name}",
-            Body=photos.jpeg(GREEN, 99),
+            Body=photo_files.jpeg(GREEN, 99),
         )
 
     code, done = ingest(capsys)

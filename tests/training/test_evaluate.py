@@ -13,13 +13,13 @@ from PIL import Image
 
 from orchard.cli import main
 from orchard.errors import DataError, IntegrityError
-from orchard.gate import Bars
-from tests.photos import encoded
+from orchard.gate import GateThresholds
+from tests.photo_files import encoded
 from tests.training.candidates import (
     BARS,
     COLOURS,
     PHOTOS,
-    Row,
+    PhotoSpec,
     draw,
     judge,
     lay,
@@ -30,7 +30,7 @@ from tests.training.candidates import (
     write_params,
 )
 from training.evaluation.baseline import shrink
-from training.sessions import open_model
+from training.model.savedmodel_session import open_model
 from training.workspace import Workspace
 
 FIGURES = ("slices", "confusion", "misses", "calibration")
@@ -91,7 +91,7 @@ def test_a_photo_that_stands_in_two_shards_is_counted_once(tmp_path: Path):
 
 def test_one_photo_under_two_classes_is_refused(tmp_path: Path):
     photos = rows({"Blue": 3, "Red": 3})
-    workspace = lay(tmp_path, [*photos, Row(photos[0].image, "Green")])
+    workspace = lay(tmp_path, [*photos, PhotoSpec(photos[0].image, "Green")])
 
     with pytest.raises(DataError, match=r"'Blue'.*'Green'|'Green'.*'Blue'"):
         judge(workspace)
@@ -133,7 +133,7 @@ def test_what_dvc_compares_is_the_same_every_time(tmp_path: Path):
 
 def test_the_baseline_knows_training_photos_and_nothing_else(tmp_path: Path):
     training = rows({"Blue": 3, "Red": 3}, split="train", first=50)
-    misled = [Row(row.image, "Green", "train") for row in rows({"Yellow": 3}, first=60)]
+    misled = [PhotoSpec(row.image, "Green", "train") for row in rows({"Yellow": 3}, first=60)]
 
     document = judge(lay(tmp_path, [*training, *misled, *rows({"Blue": 5, "Yellow": 5})]), baseline=True)
 
@@ -170,7 +170,7 @@ def test_the_page_is_one_file_that_loads_nothing(tmp_path: Path):
 
 
 def test_names_from_folders_are_text_on_the_page_and_no_markup(tmp_path: Path):
-    photos = [Row(draw("Blue", n), "<b>&Blue", "test", "turntable", "<img src=x>.jpg") for n in range(3)]
+    photos = [PhotoSpec(draw("Blue", n), "<b>&Blue", "test", "turntable", "<img src=x>.jpg") for n in range(3)]
     index = write_dataset(tmp_path / "data" / "fruits", photos, classes=["<b>&Blue", "Red"])
     write_candidate(tmp_path / "artifacts" / "candidate", index, photos, taken_for={"Blue": "Red"})
 
@@ -290,7 +290,7 @@ def test_a_typo_in_the_section_evaluate_is_named(workspace: Path, capsys: pytest
 
 
 def test_the_bars_of_these_tests_are_bars():
-    assert Bars(**BARS).worst_class == {"turntable": 0.8}
+    assert GateThresholds(**BARS).worst_class == {"turntable": 0.8}
 
 
 def test_nothing_is_left_of_a_candidate_that_is_gone(tmp_path: Path):

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluation.scores import ALL, Answer, calibrate, confuse, list_misses, score
+from training.evaluation.scores import ALL, ScoredPhoto, calibrate, confuse, list_misses, score
 
 CLASSES = ("Apple", "Banana", "Cherry", "Date")
 
 
-def answer(number: int, label: str, guess: str, probability: float = 0.9, source: str = "turntable") -> Answer:
-    return Answer(f"{number:064x}", f"{number}.jpg", source, label, guess, probability, 0.0)
+def answer(number: int, label: str, guess: str, probability: float = 0.9, source: str = "turntable") -> ScoredPhoto:
+    return ScoredPhoto(f"{number:064x}", f"{number}.jpg", source, label, guess, probability, 0.0)
 
 
 answers_of = st.lists(
@@ -32,7 +32,7 @@ answers_of = st.lists(
 
 
 @given(answers_of, st.randoms(use_true_random=False))
-def test_order_of_answers_changes_no_figure(answers: list[Answer], dice: random.Random):
+def test_order_of_answers_changes_no_figure(answers: list[ScoredPhoto], dice: random.Random):
     shuffled = list(answers)
     dice.shuffle(shuffled)
 
@@ -43,7 +43,7 @@ def test_order_of_answers_changes_no_figure(answers: list[Answer], dice: random.
 
 
 @given(answers_of)
-def test_every_answer_is_counted_once_everywhere(answers: list[Answer]):
+def test_every_answer_is_counted_once_everywhere(answers: list[ScoredPhoto]):
     slices, confusion = score(answers, CLASSES), confuse(answers, CLASSES)
 
     assert slices[ALL]["n"] == len(answers) == sum(part["n"] for name, part in slices.items() if name != ALL)

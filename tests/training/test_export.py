@@ -12,19 +12,19 @@ import tensorflow as tf
 
 from orchard.errors import DataError, IntegrityError, OrchardError
 from orchard.golden import GOLDEN
-from tests import photos
+from tests import photo_files
 from tests.training.candidates import PHOTOS, write_dataset
 from tests.training.test_model import parse, unsettle
-from training.export import export
-from training.features import decode_photos
-from training.golden_photos import LEAST, choose_photos, write_golden
-from training.model import build
-from training.sessions import open_model
+from training.model.architectures import build
+from training.model.golden_photos import LEAST, choose_photos, write_golden
+from training.model.preprocessing import decode_photos
+from training.model.savedmodel_export import export
+from training.model.savedmodel_session import open_model
 
 CLASSES = ("Apple Golden 1", "Kiwi", "Äpfel & Birnen")
-FILES = [photos.jpeg(label, number) for label in photos.CLASSES for number in (0, 50)] + [
-    photos.encoded(photos.photo(side=64), "PNG"),
-    photos.jpeg(side=33),
+FILES = [photo_files.jpeg(label, number) for label in photo_files.CLASSES for number in (0, 50)] + [
+    photo_files.encoded(photo_files.photo(side=64), "PNG"),
+    photo_files.jpeg(side=33),
 ]
 
 

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests import photos
-from training.features import decode_photos, preprocess
+from tests import photo_files
+from training.model.preprocessing import decode_photos, preprocess
 
 
 def served(files, size):
@@ -51,7 +51,7 @@ def noise(width, height, seed=0):
     ("width", "height"), [(100, 100), (50, 50), (130, 75), (41, 37), (348, 464), (201, 99), (805, 411)]
 )
 def test_pixels_are_pillows_averaged_over_areas(form, width, height):
-    file = photos.encoded(noise(width, height), form)
+    file = photo_files.encoded(noise(width, height), form)
 
     levels = served([file], 50)[0]
 
@@ -63,27 +63,27 @@ def test_pixels_are_pillows_averaged_over_areas(form, width, height):
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
 def test_every_kind_of_photo_becomes_the_rgb_that_pillow_sees(mode):
     picture = noise(50, 50).convert(mode)
-    file = photos.encoded(picture, "JPEG" if mode in ("L", "CMYK") else "PNG")
+    file = photo_files.encoded(picture, "JPEG" if mode in ("L", "CMYK") else "PNG")
 
     assert np.array_equal(served([file], 50)[0], np.asarray(Image.open(io.BytesIO(file)).convert("RGB")))
 
 
 @pytest.mark.parametrize("times", [1, 2, 4, 8])
 def test_photo_of_a_multiple_of_the_size_is_what_pillow_decodes_at_that_scale(times):
-    file = photos.encoded(noise(50 * times, 50 * times), quality=80)
+    file = photo_files.encoded(noise(50 * times, 50 * times), quality=80)
 
     assert np.array_equal(served([file], 50)[0], open_draft(file, 50))
 
 
 def test_quick_way_gives_the_same_pixels_to_the_last_bit():
-    files = [photos.jpeg(number=number) for number in range(6)]
-    files += [photos.encoded(noise(100, 100, seed), quality=quality) for seed, quality in enumerate((30, 75, 95))]
+    files = [photo_files.jpeg(number=number) for number in range(6)]
+    files += [photo_files.encoded(noise(100, 100, seed), quality=quality) for seed, quality in enumerate((30, 75, 95))]
     files += [
-        photos.encoded(noise(*sides), form)
+        photo_files.encoded(noise(*sides), form)
         for sides in ((50, 50), (348, 464), (64, 64), (101, 99), (805, 411))
         for form in ("JPEG", "PNG")
     ]
-    files += [photos.encoded(noise(100, 100).convert("CMYK")), photos.encoded(noise(100, 100).convert("L"))]
+    files += [photo_files.encoded(noise(100, 100).convert("CMYK")), photo_files.encoded(noise(100, 100).convert("L"))]
 
     for size in (50, 25, 64):
         quick = decode_photos(files, size)
@@ -92,7 +92,7 @@ def test_quick_way_gives_the_same_pixels_to_the_last_bit():
 
 
 def test_answers_do_not_depend_on_the_rest_of_the_batch():
-    files = [photos.jpeg(), photos.encoded(noise(130, 75), "PNG"), photos.jpeg(number=9)]
+    files = [photo_files.jpeg(), photo_files.encoded(noise(130, 75), "PNG"), photo_files.jpeg(number=9)]
 
     together = served(files, 50)
 
@@ -104,12 +104,12 @@ def test_answers_do_not_depend_on_the_rest_of_the_batch():
     [
         (b"only text", "Unknown image file format"),
         (b"", "Input is empty"),
-        (photos.truncated(), "Invalid JPEG data"),
-        (photos.animated(), "Got 3 frames"),
+        (photo_files.truncated(), "Invalid JPEG data"),
+        (photo_files.animated(), "Got 3 frames"),
     ],
 )
 def test_bad_photo_in_a_batch_is_an_error_that_says_why(file, told):
     with pytest.raises(tf.errors.InvalidArgumentError, match=told):
-        served([photos.jpeg(), file], 50)
+        served([photo_files.jpeg(), file], 50)
     with pytest.raises(tf.errors.InvalidArgumentError, match=told):
-        decode_photos([photos.jpeg(), file], 50)
+        decode_photos([photo_files.jpeg(), file], 50)

@@ -2,32 +2,32 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.learner import Feed
-from training.resident import Photos
+from training.model.in_memory import InMemoryPhotos
+from training.model.trainer import BatchIterator
 
 SOURCES = ("turntable", "shop", "turntable", "shop", "turntable")
 
 
-def photos() -> Photos:
+def photos() -> InMemoryPhotos:
     count = len(SOURCES)
     pixels = np.zeros((count, 2, 2, 3), np.uint8)
-    return Photos(pixels, np.arange(count, dtype=np.int32), ("",) * count, SOURCES, ("",) * count)
+    return InMemoryPhotos(pixels, np.arange(count, dtype=np.int32), ("",) * count, SOURCES, ("",) * count)
 
 
-def seen(feed: Feed, epoch: int) -> list[int]:
+def seen(feed: BatchIterator, epoch: int) -> list[int]:
     return np.concatenate(feed.batches(epoch)).tolist()
 
 
 def test_every_epoch_has_every_photo_once_in_an_order_of_its_own():
-    feed = Feed(photos(), batch_size=2, seed=3)
+    feed = BatchIterator(photos(), batch_size=2, seed=3)
 
     assert sorted(seen(feed, 0)) == [0, 1, 2, 3, 4]
     assert len({tuple(seen(feed, epoch)) for epoch in range(6)}) > 1
-    assert seen(feed, 4) == seen(Feed(photos(), batch_size=2, seed=3), 4)
+    assert seen(feed, 4) == seen(BatchIterator(photos(), batch_size=2, seed=3), 4)
 
 
 def test_photos_of_a_repeated_source_are_seen_that_often():
-    feed = Feed(photos(), batch_size=2, seed=3, repeat={"shop": 3, "nowhere": 9})
+    feed = BatchIterator(photos(), batch_size=2, seed=3, repeat={"shop": 3, "nowhere": 9})
 
     assert sorted(seen(feed, 0)) == [0, 1, 1, 1, 2, 3, 3, 3, 4]
     assert feed.steps == 5
@@ -37,7 +37,7 @@ def test_photos_of_a_repeated_source_are_seen_that_often():
 def test_a_batch_holds_the_photos_asked_for_and_stays_as_it_is_when_the_next_is_taken():
     pixels = np.random.default_rng(5).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
     labels = np.array([3, 1, 4, 1, 5], np.int32)
-    feed = Feed(Photos(pixels, labels, ("",) * 5, SOURCES, ("",) * 5), batch_size=3, seed=3)
+    feed = BatchIterator(InMemoryPhotos(pixels, labels, ("",) * 5, SOURCES, ("",) * 5), batch_size=3, seed=3)
 
     taken = [(positions, *feed.take(positions)) for epoch in range(2) for positions in feed.batches(epoch)]
 

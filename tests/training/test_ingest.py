@@ -14,11 +14,11 @@ from PIL import Image
 
 from orchard.cli import main
 from orchard.errors import DataError, IntegrityError, ParamsError
-from tests import photos
-from training import shards
-from training.ingest import writer
+from tests import photo_files
+from training.data import shards
+from training.data.ingest import shard_writer
 
-KIWI, LEMON, *_ = photos.CLASSES
+KIWI, LEMON, *_ = photo_files.CLASSES
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def run(workspace, capsys):
 @pytest.fixture
 def farm(workspace):
     """Photos of four classes, six to train and two to test."""
-    return photos.fill(workspace / "farm")
+    return photo_files.fill(workspace / "farm")
 
 
 def rows(workspace, dataset="farm"):
@@ -72,7 +72,7 @@ def test_folder_becomes_a_dataset(workspace, farm, run):
 
 
 def test_same_photos_give_the_same_bytes_whatever_they_come_in(workspace, farm, run, monkeypatch):
-    monkeypatch.setattr(writer, "SHARD_BYTES", 30_000)
+    monkeypatch.setattr(shard_writer, "SHARD_BYTES", 30_000)
     pack(farm, workspace / "farm.tar.gz")
     with tarfile.open(workspace / "backwards.tar", "w") as archive:
         for path in sorted(farm.rglob("*.jpg"), reverse=True):
@@ -88,7 +88,7 @@ def test_same_photos_give_the_same_bytes_whatever_they_come_in(workspace, farm, 
 
 
 def test_rows_are_mixed_and_shards_are_even(workspace, farm, run, monkeypatch):
-    monkeypatch.setattr(writer, "SHARD_BYTES", 40_000)
+    monkeypatch.setattr(shard_writer, "SHARD_BYTES", 40_000)
     run("farm")
     index = shards.read_index(workspace / "data/farm")
     labels = [row["label"] for row in rows(workspace)]
@@ -126,7 +126,7 @@ def test_new_photos_make_new_shards_and_leave_the_old_ones_alone(workspace, farm
     before = contents(workspace / "data/farm")
     day = workspace / "2024-05-01"
     (day / KIWI).mkdir(parents=True)
-    (day / KIWI / "new.jpg").write_bytes(photos.jpeg(KIWI, 150))
+    (day / KIWI / "new.jpg").write_bytes(photo_files.jpeg(KIWI, 150))
     (day / KIWI / "known.jpg").write_bytes((farm / "train" / KIWI / "0_100.jpg").read_bytes())
 
     code, result = run(day, "--split", "train", "--source", "shop")
@@ -141,7 +141,7 @@ def test_new_photos_make_new_shards_and_leave_the_old_ones_alone(workspace, farm
 
 def test_single_photo_with_split_and_label(workspace, farm, run):
     run("farm")
-    (workspace / "kiwi.jpg").write_bytes(photos.jpeg(KIWI, 151))
+    (workspace / "kiwi.jpg").write_bytes(photo_files.jpeg(KIWI, 151))
 
     assert run("kiwi.jpg", "--split", "test", "--label", KIWI)[1]["counts"]["test"][KIWI] == 3
     assert run("kiwi.jpg", "--split", "test", "--label", "Kiwwi")[1]["error"]["exit_code"] == 4
@@ -153,7 +153,7 @@ def test_sources_are_named_by_the_schema(workspace, farm, run):
     (workspace / "data/schema.yaml").write_text("sources: {farm: turntable}")
     shutil.copytree(farm, workspace / "elsewhere/shop")
     for path in (workspace / "elsewhere").rglob("*.jpg"):
-        path.write_bytes(photos.jpeg(path.parent.name, int(path.name.split("_")[0]) + 13))
+        path.write_bytes(photo_files.jpeg(path.parent.name, int(path.name.split("_")[0]) + 13))
 
     assert run("farm", "elsewhere")[0] == 0
     assert {row["source"] for row in rows(workspace)} == {"turntable", "shop"}
@@ -172,11 +172,11 @@ def test_only_the_classes_that_are_asked_for(workspace, farm, run):
 
 BAD = {
     "text.jpg": (b"not a photo\n" * 9, "not an image"),
-    "half.jpg": (photos.truncated(), "truncated"),
-    "bomb.png": (photos.bomb(), "decompression bomb"),
-    "animated.gif": (photos.animated(), "animated"),
+    "half.jpg": (photo_files.truncated(), "truncated"),
+    "bomb.png": (photo_files.bomb(), "decompression bomb"),
+    "animated.gif": (photo_files.animated(), "animated"),
     "empty.jpg": (b"", "empty file"),
-    "tiny.jpg": (photos.jpeg(side=9), "too small"),
+    "tiny.jpg": (photo_files.jpeg(side=9), "too small"),
 }
 
 
@@ -196,7 +196,7 @@ def test_too_many_bad_files_fail_the_whole_ingest_and_change_nothing(workspace, 
     before = contents(workspace / "data")
     more = workspace / "more"
     (more / "train" / KIWI).mkdir(parents=True)
-    (more / "train" / KIWI / "good.jpg").write_bytes(photos.jpeg(KIWI, 160))
+    (more / "train" / KIWI / "good.jpg").write_bytes(photo_files.jpeg(KIWI, 160))
     (more / "train" / KIWI / name).write_bytes(BAD[name][0])
 
     code, result = run("more")
@@ -209,8 +209,8 @@ def test_too_many_bad_files_fail_the_whole_ingest_and_change_nothing(workspace, 
 
 
 def test_photos_that_look_different_elsewhere_are_written_anew_and_reported(workspace, farm, run):
-    (farm / "train" / KIWI / "phone.jpg").write_bytes(photos.rotated())
-    (farm / "train" / KIWI / "print.jpg").write_bytes(photos.encoded(photos.photo(KIWI, 31).convert("CMYK")))
+    (farm / "train" / KIWI / "phone.jpg").write_bytes(photo_files.rotated())
+    (farm / "train" / KIWI / "print.jpg").write_bytes(photo_files.encoded(photo_files.photo(KIWI, 31).convert("CMYK")))
 
     code, result = run("farm")
     assert (code, result["changed"], result["photos"]) == (0, 2, 34)
@@ -254,7 +254,7 @@ def test_same_picture_twice_is_stored_once_and_a_contradiction_is_named(workspac
 
 def test_unknown_class_names_the_nearest_one(workspace, farm, run):
     (workspace / "data").mkdir()
-    names = ", ".join(photos.CLASSES)
+    names = ", ".join(photo_files.CLASSES)
     (workspace / "data/schema.yaml").write_text(f"datasets: {{farm: {{classes: [{names}]}}}}")
     (farm / "train" / KIWI).rename(farm / "train" / f"{KIWI}s")
 
@@ -268,7 +268,7 @@ def test_unknown_class_names_the_nearest_one(workspace, farm, run):
 
 def test_dataset_without_a_schema_takes_a_new_class_only_by_name(workspace, farm, run):
     run("farm", "--classes", f"{KIWI},{LEMON}")
-    new = photos.CLASSES[2]
+    new = photo_files.CLASSES[2]
 
     assert run(farm)[0] == 4
     code, result = run(farm, "--classes", f"{KIWI},{LEMON},{new}")

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests import photos
-from training.ingest.photos import inspect
-from training.ingest.refusals import Reason, Unfit
-from training.schema import Rules, Side
+from tests import photo_files
+from training.data.ingest.decode import inspect
+from training.data.rejections import PhotoRejected, RejectionReason
+from training.data.schema import SchemaRules, SideLimits
 
-RULES = Rules()
-PICTURE = photos.photo(number=9).crop((0, 0, 100, 77))
+RULES = SchemaRules()
+PICTURE = photo_files.photo(number=9).crop((0, 0, 100, 77))
 
 
 def transparent(picture: Image.Image, *, alpha: int) -> Image.Image:
@@ -27,61 +27,61 @@ def transparent(picture: Image.Image, *, alpha: int) -> Image.Image:
 
 
 AS_THEY_CAME = {
-    "colour JPEG": photos.encoded(PICTURE),
-    "JPEG without subsampling": photos.encoded(PICTURE, subsampling=0),
-    "progressive JPEG": photos.encoded(PICTURE, progressive=True),
-    "grey JPEG": photos.encoded(PICTURE.convert("L")),
-    "JPEG with bytes behind its end": photos.encoded(PICTURE) + b"a phone's trailer",
-    "JPEG with a second picture behind it": photos.encoded(
+    "colour JPEG": photo_files.encoded(PICTURE),
+    "JPEG without subsampling": photo_files.encoded(PICTURE, subsampling=0),
+    "progressive JPEG": photo_files.encoded(PICTURE, progressive=True),
+    "grey JPEG": photo_files.encoded(PICTURE.convert("L")),
+    "JPEG with bytes behind its end": photo_files.encoded(PICTURE) + b"a phone's trailer",
+    "JPEG with a second picture behind it": photo_files.encoded(
         PICTURE, "MPO", save_all=True, append_images=[PICTURE.rotate(90)]
     ),
-    "JPEG with broken EXIF": photos.encoded(PICTURE, exif=b"Exif\0\0II*\0\xff\xff\xff"),
-    "JPEG that says it is upright": photos.rotated(orientation=1),
-    "colour PNG": photos.encoded(PICTURE, "PNG"),
-    "palette PNG": photos.encoded(PICTURE.convert("P", palette=Image.Palette.ADAPTIVE, colors=12), "PNG", bits=4),
-    "black and white PNG": photos.encoded(PICTURE.convert("1"), "PNG"),
-    "grey PNG": photos.encoded(PICTURE.convert("L"), "PNG"),
-    "16-bit colour PNG": photos.png16(colour=True),
-    "PNG with opaque alpha": photos.encoded(transparent(PICTURE, alpha=255), "PNG"),
+    "JPEG with broken EXIF": photo_files.encoded(PICTURE, exif=b"Exif\0\0II*\0\xff\xff\xff"),
+    "JPEG that says it is upright": photo_files.rotated(orientation=1),
+    "colour PNG": photo_files.encoded(PICTURE, "PNG"),
+    "palette PNG": photo_files.encoded(PICTURE.convert("P", palette=Image.Palette.ADAPTIVE, colors=12), "PNG", bits=4),
+    "black and white PNG": photo_files.encoded(PICTURE.convert("1"), "PNG"),
+    "grey PNG": photo_files.encoded(PICTURE.convert("L"), "PNG"),
+    "16-bit colour PNG": photo_files.png16(colour=True),
+    "PNG with opaque alpha": photo_files.encoded(transparent(PICTURE, alpha=255), "PNG"),
 }
 
 WRITTEN_ANEW = {
-    "EXIF-rotated JPEG": (photos.rotated(), "turned upright"),
+    "EXIF-rotated JPEG": (photo_files.rotated(), "turned upright"),
     "EXIF-rotated PNG": (
-        photos.encoded(PICTURE, "PNG", exif=Image.open(io.BytesIO(photos.rotated())).getexif()),
+        photo_files.encoded(PICTURE, "PNG", exif=Image.open(io.BytesIO(photo_files.rotated())).getexif()),
         "turned upright",
     ),
-    "CMYK JPEG": (photos.encoded(PICTURE.convert("CMYK")), "CMYK turned into RGB"),
-    "16-bit grey PNG": (photos.png16(), "16 bits brought to 8"),
-    "transparent PNG": (photos.encoded(transparent(PICTURE, alpha=0), "PNG"), "transparency laid on white"),
+    "CMYK JPEG": (photo_files.encoded(PICTURE.convert("CMYK")), "CMYK turned into RGB"),
+    "16-bit grey PNG": (photo_files.png16(), "16 bits brought to 8"),
+    "transparent PNG": (photo_files.encoded(transparent(PICTURE, alpha=0), "PNG"), "transparency laid on white"),
     "transparent palette PNG": (
-        photos.encoded(PICTURE.convert("P"), "PNG", transparency=PICTURE.convert("P").getpixel((50, 40))),
+        photo_files.encoded(PICTURE.convert("P"), "PNG", transparency=PICTURE.convert("P").getpixel((50, 40))),
         "transparency laid on white",
     ),
-    "GIF": (photos.encoded(PICTURE.convert("P"), "GIF"), "GIF written as PNG"),
-    "BMP": (photos.encoded(PICTURE, "BMP"), "BMP written as PNG"),
-    "WebP": (photos.encoded(PICTURE, "WEBP"), "WEBP written as PNG"),
-    "CMYK TIFF": (photos.encoded(PICTURE.convert("CMYK"), "TIFF"), "TIFF written as PNG"),
-    "16-bit TIFF": (photos.encoded(Image.new("I;16", (50, 40), 51_000), "TIFF"), "16 bits brought to 8"),
+    "GIF": (photo_files.encoded(PICTURE.convert("P"), "GIF"), "GIF written as PNG"),
+    "BMP": (photo_files.encoded(PICTURE, "BMP"), "BMP written as PNG"),
+    "WebP": (photo_files.encoded(PICTURE, "WEBP"), "WEBP written as PNG"),
+    "CMYK TIFF": (photo_files.encoded(PICTURE.convert("CMYK"), "TIFF"), "TIFF written as PNG"),
+    "16-bit TIFF": (photo_files.encoded(Image.new("I;16", (50, 40), 51_000), "TIFF"), "16 bits brought to 8"),
 }
 
 REFUSED = {
-    "a text named .jpg": (b"This is not a photo.\n" * 40, Reason.NOT_AN_IMAGE),
-    "nothing": (b"", Reason.EMPTY),
-    "HEIC": (b"\0\0\0\x18ftypheic" + b"\0" * 60, Reason.NOT_AN_IMAGE),
-    "half a JPEG": (photos.truncated(), Reason.TRUNCATED),
-    "JPEG without its end": (photos.encoded(PICTURE)[:-2], Reason.TRUNCATED),
-    "half a PNG": (AS_THEY_CAME["colour PNG"][:900], Reason.TRUNCATED),
-    "PNG without its end": (AS_THEY_CAME["colour PNG"][:-12], Reason.TRUNCATED),
-    "PNG with a flipped checksum": (AS_THEY_CAME["colour PNG"][:-1] + b"\0", Reason.DAMAGED),
-    "a decompression bomb": (photos.bomb(), Reason.BOMB),
-    "an animated GIF": (photos.animated(), Reason.ANIMATED),
+    "a text named .jpg": (b"This is not a photo.\n" * 40, RejectionReason.NOT_AN_IMAGE),
+    "nothing": (b"", RejectionReason.EMPTY),
+    "HEIC": (b"\0\0\0\x18ftypheic" + b"\0" * 60, RejectionReason.NOT_AN_IMAGE),
+    "half a JPEG": (photo_files.truncated(), RejectionReason.TRUNCATED),
+    "JPEG without its end": (photo_files.encoded(PICTURE)[:-2], RejectionReason.TRUNCATED),
+    "half a PNG": (AS_THEY_CAME["colour PNG"][:900], RejectionReason.TRUNCATED),
+    "PNG without its end": (AS_THEY_CAME["colour PNG"][:-12], RejectionReason.TRUNCATED),
+    "PNG with a flipped checksum": (AS_THEY_CAME["colour PNG"][:-1] + b"\0", RejectionReason.DAMAGED),
+    "a decompression bomb": (photo_files.bomb(), RejectionReason.BOMB),
+    "an animated GIF": (photo_files.animated(), RejectionReason.ANIMATED),
     "an animated PNG": (
-        photos.encoded(PICTURE, "PNG", save_all=True, append_images=[PICTURE.rotate(9)]),
-        Reason.ANIMATED,
+        photo_files.encoded(PICTURE, "PNG", save_all=True, append_images=[PICTURE.rotate(9)]),
+        RejectionReason.ANIMATED,
     ),
-    "pixels in floating point": (photos.encoded(PICTURE.convert("F"), "TIFF"), Reason.MODE),
-    "a thumbnail": (photos.jpeg(side=31), Reason.TOO_SMALL),
+    "pixels in floating point": (photo_files.encoded(PICTURE.convert("F"), "TIFF"), RejectionReason.MODE),
+    "a thumbnail": (photo_files.jpeg(side=31), RejectionReason.TOO_SMALL),
 }
 
 
@@ -120,16 +120,16 @@ def test_photo_that_others_would_see_otherwise_is_written_anew_and_says_so(body,
 
 @pytest.mark.parametrize(("body", "reason"), REFUSED.values(), ids=REFUSED.keys())
 def test_bad_file_is_refused_with_its_reason(body, reason):
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(PhotoRejected) as refused:
         inspect(body, RULES)
 
     assert refused.value.reason is reason
-    assert len(refused.value.detail) > 10 or reason is Reason.TRUNCATED
+    assert len(refused.value.detail) > 10 or reason is RejectionReason.TRUNCATED
 
 
 def test_rotated_phone_photo_is_stored_upright():
-    turned = inspect(photos.rotated(orientation=6), RULES)
-    lying = pillow_pixels(photos.rotated(orientation=6))
+    turned = inspect(photo_files.rotated(orientation=6), RULES)
+    lying = pillow_pixels(photo_files.rotated(orientation=6))
 
     assert (turned.width, turned.height) == (80, 100)
     difference = np.abs(pillow_pixels(turned.body).astype(int) - np.rot90(lying, -1))
@@ -144,38 +144,38 @@ def test_what_was_transparent_becomes_white():
 
 
 def test_sixteen_bits_keep_their_upper_half():
-    stored = pillow_pixels(inspect(photos.png16(), RULES).body)
+    stored = pillow_pixels(inspect(photo_files.png16(), RULES).body)
 
     assert stored[0, :, 0].tolist() == [(column * 997 % 65536) >> 8 for column in range(64)]
 
 
 def test_equal_pictures_in_unequal_files_have_one_name():
-    png = inspect(photos.encoded(PICTURE, "PNG"), RULES)
-    bmp = inspect(photos.encoded(PICTURE, "BMP"), RULES)
-    other = inspect(photos.encoded(PICTURE.rotate(180), "PNG"), RULES)
-    wide = inspect(photos.encoded(Image.new("RGB", (80, 40)), "PNG"), RULES)
-    high = inspect(photos.encoded(Image.new("RGB", (40, 80)), "PNG"), RULES)
+    png = inspect(photo_files.encoded(PICTURE, "PNG"), RULES)
+    bmp = inspect(photo_files.encoded(PICTURE, "BMP"), RULES)
+    other = inspect(photo_files.encoded(PICTURE.rotate(180), "PNG"), RULES)
+    wide = inspect(photo_files.encoded(Image.new("RGB", (80, 40)), "PNG"), RULES)
+    high = inspect(photo_files.encoded(Image.new("RGB", (40, 80)), "PNG"), RULES)
 
     assert png.pixels_sha256 == bmp.pixels_sha256
     assert len({png.pixels_sha256, other.pixels_sha256, wide.pixels_sha256, high.pixels_sha256}) == 4
 
 
 def test_limits_come_from_the_schema():
-    body = photos.jpeg(side=100)
+    body = photo_files.jpeg(side=100)
 
-    assert inspect(body, Rules(side=Side(min=100, max=100), pixels=10_000)).width == 100
+    assert inspect(body, SchemaRules(side=SideLimits(min=100, max=100), pixels=10_000)).width == 100
     for rules, reason in (
-        (Rules(side=Side(min=101)), Reason.TOO_SMALL),
-        (Rules(side=Side(max=99)), Reason.TOO_LARGE),
-        (Rules(pixels=9_999), Reason.BOMB),
+        (SchemaRules(side=SideLimits(min=101)), RejectionReason.TOO_SMALL),
+        (SchemaRules(side=SideLimits(max=99)), RejectionReason.TOO_LARGE),
+        (SchemaRules(pixels=9_999), RejectionReason.BOMB),
     ):
-        with pytest.raises(Unfit) as refused:
+        with pytest.raises(PhotoRejected) as refused:
             inspect(body, rules)
         assert refused.value.reason is reason
 
 
 def test_damage_that_pillow_passes_over_is_seen():
-    body = bytearray(photos.jpeg(number=3))
+    body = bytearray(photo_files.jpeg(number=3))
     scan = body.rindex(b"\xff\xda") + 14
     passed = damaged = 0
     for at in range(scan, len(body) - 2, 7):
@@ -188,8 +188,8 @@ def test_damage_that_pillow_passes_over_is_seen():
         passed += 1
         try:
             inspect(bytes(flipped), RULES)
-        except Unfit as unfit:
-            damaged += unfit.reason is Reason.DAMAGED
+        except PhotoRejected as unfit:
+            damaged += unfit.reason is RejectionReason.DAMAGED
     assert passed > 100
     assert damaged > 20
 
@@ -213,6 +213,6 @@ def test_no_damage_crashes_it_and_whatever_it_stores_tensorflow_reads_alike(body
     damaged = damaged[: int(kept * len(damaged))]
     try:
         photo = inspect(bytes(damaged), RULES)
-    except Unfit:
+    except PhotoRejected:
         return
     np.testing.assert_array_equal(tensorflow_pixels(photo.body), pillow_pixels(photo.body))

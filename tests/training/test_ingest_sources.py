@@ -13,10 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchard.errors import DataError
-from training.ingest.refusals import Reason, Refused, readable
-from training.ingest.sources import ADDED, ClassFolder, Found, Ignored, Placing, walk
+from training.data.ingest.sources import ADDED, ClassFolder, IgnoredFile, PhotoPlacement, SourceFile, walk
+from training.data.rejections import RejectedPhoto, RejectionReason, readable
 
-PLACING = Placing(None, None, 1000)
+PLACING = PhotoPlacement(None, None, 1000)
 
 
 def member(
@@ -36,11 +36,11 @@ def tar(path, *members, mode="w"):
 
 
 def found(entries):
-    return [(e.folder, e.split, e.label, e.name, e.body) for e in entries if isinstance(e, Found)]
+    return [(e.folder, e.split, e.label, e.name, e.body) for e in entries if isinstance(e, SourceFile)]
 
 
 def refused(entries):
-    return {PurePosixPath(e.path).name: e.reason for e in entries if isinstance(e, Refused)}
+    return {PurePosixPath(e.path).name: e.reason for e in entries if isinstance(e, RejectedPhoto)}
 
 
 def test_splits_and_classes_come_from_folders_and_the_source_from_the_one_that_holds_them(tmp_path):
@@ -57,7 +57,7 @@ def test_splits_and_classes_come_from_folders_and_the_source_from_the_one_that_h
         ("fruits", "train", "Apple Golden 1", "3_100.jpg", b"a"),
         ("fruits", "test", "Apple Golden 1", "r_9_100.jpg", b"b"),
     ]
-    assert [entry.path.split(":")[1] for entry in entries if isinstance(entry, Ignored)] == ["fruits/LICENSE"]
+    assert [entry.path.split(":")[1] for entry in entries if isinstance(entry, IgnoredFile)] == ["fruits/LICENSE"]
     assert ClassFolder("test", "Kiwi") in entries
 
 
@@ -90,7 +90,9 @@ def test_folder_and_archive_of_it_give_the_same(tmp_path):
     folder, packed = list(walk(tmp_path / "shop", PLACING)), list(walk(tmp_path / "shop.tar", PLACING))
     assert sorted(found(folder)) == sorted(found(packed))
     assert {e[1:4] for e in found(folder)} == {("train", "Kiwi", "1.jpg"), ("test", "Kiwi", "2.jpg")}
-    assert refused(folder) == refused(packed) == {"3.jpg": Reason.MISPLACED, "x.jpg": Reason.MISPLACED}
+    assert (
+        refused(folder) == refused(packed) == {"3.jpg": RejectionReason.MISPLACED, "x.jpg": RejectionReason.MISPLACED}
+    )
 
 
 def test_source_that_is_a_split_or_the_folder_of_several_sources(tmp_path):
@@ -108,11 +110,13 @@ def test_new_photos_get_the_split_that_is_given_and_their_class_from_folder_or_l
     (day / "Kiwi" / "1.jpg").write_bytes(b"1")
     (day / "loose.jpg").write_bytes(b"2")
 
-    entries = list(walk(day, Placing("train", None, 1000)))
+    entries = list(walk(day, PhotoPlacement("train", None, 1000)))
     assert found(entries) == [(ADDED, "train", "Kiwi", "1.jpg", b"1")]
-    assert refused(entries) == {"loose.jpg": Reason.MISPLACED}
-    assert {e[2] for e in found(walk(day, Placing("test", "Lemon", 1000)))} == {"Lemon"}
-    assert found(walk(day / "loose.jpg", Placing("test", "Lemon", 9))) == [(ADDED, "test", "Lemon", "loose.jpg", b"2")]
+    assert refused(entries) == {"loose.jpg": RejectionReason.MISPLACED}
+    assert {e[2] for e in found(walk(day, PhotoPlacement("test", "Lemon", 1000)))} == {"Lemon"}
+    assert found(walk(day / "loose.jpg", PhotoPlacement("test", "Lemon", 9))) == [
+        (ADDED, "test", "Lemon", "loose.jpg", b"2")
+    ]
     with pytest.raises(DataError, match="nothing says what is on it"):
         list(walk(day / "loose.jpg", PLACING))
 
@@ -120,18 +124,18 @@ def test_new_photos_get_the_split_that_is_given_and_their_class_from_folder_or_l
 def test_split_is_not_given_to_a_source_that_has_its_own(tmp_path):
     archive = tar(tmp_path / "a.tar", member("a/train/Kiwi/1.jpg"))
 
-    assert refused(walk(archive, Placing("test", None, 1000))) == {"1.jpg": Reason.MISPLACED}
+    assert refused(walk(archive, PhotoPlacement("test", None, 1000))) == {"1.jpg": RejectionReason.MISPLACED}
 
 
 HOSTILE = {
-    "parent": (member("fruits/train/Kiwi/../../../../etc/cron.d/evil.jpg"), Reason.UNSAFE),
-    "absolute": (member("/fruits/train/Kiwi/evil.jpg"), Reason.UNSAFE),
-    "symlink": (member("fruits/train/Kiwi/evil.jpg", kind=tarfile.SYMTYPE, link="/etc/passwd"), Reason.LINK),
-    "hard link": (member("fruits/train/Kiwi/evil.jpg", kind=tarfile.LNKTYPE, link="fruits/x"), Reason.LINK),
-    "linked folder": (member("fruits/train/evil.jpg", kind=tarfile.SYMTYPE, link="/"), Reason.LINK),
-    "device": (member("fruits/train/Kiwi/evil.jpg", kind=tarfile.CHRTYPE), Reason.SPECIAL),
-    "pipe": (member("fruits/train/Kiwi/evil.jpg", kind=tarfile.FIFOTYPE), Reason.SPECIAL),
-    "large": (member("fruits/train/Kiwi/evil.jpg", b"x" * 1001), Reason.TOO_LARGE),
+    "parent": (member("fruits/train/Kiwi/../../../../etc/cron.d/evil.jpg"), RejectionReason.UNSAFE),
+    "absolute": (member("/fruits/train/Kiwi/evil.jpg"), RejectionReason.UNSAFE),
+    "symlink": (member("fruits/train/Kiwi/evil.jpg", kind=tarfile.SYMTYPE, link="/etc/passwd"), RejectionReason.LINK),
+    "hard link": (member("fruits/train/Kiwi/evil.jpg", kind=tarfile.LNKTYPE, link="fruits/x"), RejectionReason.LINK),
+    "linked folder": (member("fruits/train/evil.jpg", kind=tarfile.SYMTYPE, link="/"), RejectionReason.LINK),
+    "device": (member("fruits/train/Kiwi/evil.jpg", kind=tarfile.CHRTYPE), RejectionReason.SPECIAL),
+    "pipe": (member("fruits/train/Kiwi/evil.jpg", kind=tarfile.FIFOTYPE), RejectionReason.SPECIAL),
+    "large": (member("fruits/train/Kiwi/evil.jpg", b"x" * 1001), RejectionReason.TOO_LARGE),
 }
 
 
@@ -142,7 +146,7 @@ def test_hostile_member_is_refused_and_its_neighbours_are_read(tmp_path, hostile
 
     assert refused(entries) == {"evil.jpg": reason}
     assert [e[3] for e in found(entries)] == ["good.jpg"]
-    assert reason.tolerable == (reason is Reason.TOO_LARGE)
+    assert reason.tolerable == (reason is RejectionReason.TOO_LARGE)
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
 
 
@@ -197,10 +201,10 @@ def test_odd_files_of_a_folder_never_stop_it(tmp_path):
 
     entries = list(walk(tmp_path / "shop", PLACING))
     assert refused(entries) == {
-        "pipe.jpg": Reason.SPECIAL,
-        "broken.jpg": Reason.UNREADABLE,
-        "Lemon": Reason.MISPLACED,
-        "large.jpg": Reason.TOO_LARGE,
+        "pipe.jpg": RejectionReason.SPECIAL,
+        "broken.jpg": RejectionReason.UNREADABLE,
+        "Lemon": RejectionReason.MISPLACED,
+        "large.jpg": RejectionReason.TOO_LARGE,
     }
     assert sorted(e[3] for e in found(entries)) == ["kiw\ufffd\ufffd.jpg", "linked.jpg"]
 
@@ -216,7 +220,7 @@ def test_class_names_that_look_alike_are_one_class(tmp_path):
     entries = list(walk(archive, PLACING))
 
     assert {e[2] for e in found(entries)} == {"Maracuj\u00e1"}
-    assert refused(entries) == {"3.jpg": Reason.UNKNOWN_CLASS, "4.jpg": Reason.UNKNOWN_CLASS}
+    assert refused(entries) == {"3.jpg": RejectionReason.UNKNOWN_CLASS, "4.jpg": RejectionReason.UNKNOWN_CLASS}
 
 
 PART = st.one_of(
@@ -238,11 +242,11 @@ def test_no_member_path_leads_out_or_breaks_what_is_reported(tmp_path_factory, p
         read = archive.getmembers()[0].name  # what tar itself made of the name
     for entry in entries:
         shown = [entry.path] if not isinstance(entry, ClassFolder) else []
-        names = [entry.name, entry.label, entry.folder] if isinstance(entry, Found) else []
+        names = [entry.name, entry.label, entry.folder] if isinstance(entry, SourceFile) else []
         for text in (*shown, *names):
             assert readable(text) == text
             text.encode()
         assert all("/" not in text and text not in {"", ".", ".."} for text in names)
     if absolute or ".." in read.split("/"):
-        assert any(isinstance(e, Refused) and e.reason is Reason.UNSAFE for e in entries)
-    assert any(isinstance(e, Found) and e.name == "last.jpg" for e in entries)
+        assert any(isinstance(e, RejectedPhoto) and e.reason is RejectionReason.UNSAFE for e in entries)
+    assert any(isinstance(e, SourceFile) and e.name == "last.jpg" for e in entries)

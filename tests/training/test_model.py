@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from tests.training.test_params import TEXT
 from training import params
-from training.augmentation import augment
-from training.fold import fold
-from training.model import ARCHITECTURES, build, count_parameters, logits_of
+from training.model.architectures import ARCHITECTURES, build, count_parameters, logits_of
+from training.model.augmentation import augment
+from training.model.fold import fold
 
-STILL = params.Augmentation(
+STILL = params.AugmentationParams(
     flip=False, rotation=0, zoom_in=1, zoom_out=1, shift=0, background=0, brightness=0, colour=0, patch=0
 )
 

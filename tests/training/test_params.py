@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchard import documents
 from orchard.errors import ParamsError
-from orchard.gate import Bars
+from orchard.gate import GateThresholds
 from training import params
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -117,8 +117,8 @@ def test_digest_is_of_the_values_not_of_the_text():
 def test_thresholds_of_the_gate_are_typed():
     gate = {"accuracy": {"shop": 0.9}, "photos": {"shop": 10}, "class_drop": {"shop": 0.1}, "class_drop_photos": 4}
 
-    assert params.parse(with_sections(gate=gate)).gate == Bars(**gate)
-    assert params.parse(with_sections(gate={})).gate == Bars()
+    assert params.parse(with_sections(gate=gate)).gate == GateThresholds(**gate)
+    assert params.parse(with_sections(gate={})).gate == GateThresholds()
     assert not params.parse(with_sections(evaluate={})).evaluate.baseline
 
 
@@ -156,9 +156,9 @@ def test_digest_is_of_the_thresholds_as_they_are_written(gate):
 
 
 def test_every_architecture_of_the_params_can_be_built_and_no_other():
-    from training.model import ARCHITECTURES
+    from training.model.architectures import ARCHITECTURES
 
-    assert set(get_args(params.Model.model_fields["architecture"].annotation)) == set(ARCHITECTURES)
+    assert set(get_args(params.ModelParams.model_fields["architecture"].annotation)) == set(ARCHITECTURES)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=4))

@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 
-from orchard import runs
-from orchard.channels import Channel, Intent
 from orchard.cli import main
 from orchard.dataset import Dataset
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, StoreUnavailable
-from orchard.gate import Bars
+from orchard.gate import GateThresholds
+from orchard.registry.channels import ChangeIntent, Channel
 from orchard.reporter import Reporter
+from orchard.runs import records
 from orchard.settings import Settings, load
 from orchard.signing import KeyPair, SigningKey, create_pair, load_key
 from orchard.store import ObjectStore, open_store
 from orchard.store.embedded import EmbeddedStore
 from tests.faults.crashing_store import FAULTS, CrashingStore, Fault, Killed
-from tests.orchard.models import registry_of
+from tests.orchard.version_fixtures import registry_of
 from tests.training.candidates import BARS, PARAMS_DIGEST, judge, lay
-from training.gating import gate
-from training.publishing import Outcome, describe_code, publish
-from training.shards import read_index
+from training.data.shards import read_index
+from training.release.gate_candidate import gate
+from training.release.publish_candidate import CandidatePublishResult, describe_code, publish
 from training.workspace import Workspace
 
 
@@ -45,7 +45,7 @@ def accepted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a candidate that was evaluated and accepted, with nothing served yet."""
     workspace = lay(tmp_path_factory.mktemp("accepted"))
     judge(workspace)
-    gate(workspace, Bars(**BARS), None, Reporter.silent())
+    gate(workspace, GateThresholds(**BARS), None, Reporter.silent())
     return workspace.root
 
 
@@ -54,14 +54,16 @@ def accepted(accepted_once: Path, tmp_path: Path) -> Workspace:
     return Workspace(Path(shutil.copytree(accepted_once, tmp_path / "accepted")))
 
 
-def release(workspace: Workspace, store: ObjectStore, key: SigningKey, run_id: str | None = None) -> Outcome:
+def release(
+    workspace: Workspace, store: ObjectStore, key: SigningKey, run_id: str | None = None
+) -> CandidatePublishResult:
     return publish(workspace, registry_of(store, key), "stable", "tester", run_id)
 
 
 def other_candidate(root: Path, channel: Channel, **options: Any) -> Workspace:
     workspace = lay(root, taken_for={"Red": "Blue"})
     judge(workspace)
-    gate(workspace, Bars(**BARS), channel, Reporter.silent(), **options)
+    gate(workspace, GateThresholds(**BARS), channel, Reporter.silent(), **options)
     return workspace
 
 
@@ -118,7 +120,7 @@ def test_the_same_bytes_again_are_the_same_version_when_they_are_served(
     accepted: Workspace, memory: ObjectStore, key: SigningKey
 ):
     release(accepted, memory, key)
-    registry_of(memory, key).channel("stable").promote(1, Intent("tester", "a test"))
+    registry_of(memory, key).channel("stable").promote(1, ChangeIntent("tester", "a test"))
 
     assert release(accepted, memory, key).said["version"] == 1
 
@@ -187,13 +189,13 @@ def test_a_verdict_on_something_served_before_does_not_count(
 ):
     stable = registry_of(memory, key).channel("stable")
     release(other_candidate(tmp_path / "other", stable, override_reason="a test"), memory, key)
-    stable.promote(1, Intent("tester", "a test"))
+    stable.promote(1, ChangeIntent("tester", "a test"))
 
     with pytest.raises(DataError, match="compared the candidate with no version, but stable means version 1") as caught:
         release(accepted, memory, key)
     assert "orchard gate" in caught.value.hint
 
-    gate(accepted, Bars(**BARS), stable, Reporter.silent())
+    gate(accepted, GateThresholds(**BARS), stable, Reporter.silent())
     assert release(accepted, memory, key).said["version"] == 2
 
 
@@ -215,7 +217,7 @@ def test_golden_photos_that_are_answered_differently_stop_it(
     golden["photos"][0] |= change
     path.write_text(json.dumps(golden))
     judge(workspace)
-    gate(workspace, Bars(**BARS), None, Reporter.silent())
+    gate(workspace, GateThresholds(**BARS), None, Reporter.silent())
 
     with pytest.raises(IntegrityError, match=message):
         release(workspace, memory, key)
@@ -229,8 +231,8 @@ def test_a_retry_of_a_run_finds_what_it_said(accepted: Workspace, memory: Object
 
     second = release(accepted, memory, key, "nightly")
 
-    assert second == Outcome(first.said, created=False)
-    assert runs.recorded(memory, "nightly", "publish") == first.said
+    assert second == CandidatePublishResult(first.said, created=False)
+    assert records.recorded(memory, "nightly", "publish") == first.said
 
 
 def test_one_run_publishes_one_thing(accepted: Workspace, tmp_path: Path, memory: ObjectStore, key: SigningKey):
@@ -264,7 +266,7 @@ def test_whatever_happens_in_the_middle_the_next_try_makes_one_version(
 
         assert outcome.said["version"] == 1
         assert registry_of(store).versions() == [1]
-        assert runs.recorded(store, "nightly", "publish") == outcome.said
+        assert records.recorded(store, "nightly", "publish") == outcome.said
         registry_of(store, key).verify(registry_of(store, key).manifest(1))
 
 

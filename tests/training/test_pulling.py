@@ -14,13 +14,13 @@ import pytest
 
 from orchard.cli import main
 from orchard.layout import dataset_version
-from tests import photos
-from training.shards import read_index
+from tests import photo_files
+from training.data.shards import read_index
 
 SCHEMA = Path(__file__).parents[2] / "data" / "schema.yaml"
 
 
-ARGUMENTS = {"standin": (), "more": ("--classes", photos.CLASSES[2])}
+ARGUMENTS = {"synthetic": (), "more": ("--classes", photo_files.CLASSES[2])}
 
 
 def run(capsys, *args: str) -> tuple[int, dict]:
@@ -31,8 +31,8 @@ def run(capsys, *args: str) -> tuple[int, dict]:
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
-    photos.fill(folder / "standin", photos.CLASSES[:2], train=3, test=1)
-    photos.fill(folder / "more", photos.CLASSES[2:3], train=3, test=1)
+    photo_files.fill(folder / "synthetic", photo_files.CLASSES[:2], train=3, test=1)
+    photo_files.fill(folder / "more", photo_files.CLASSES[2:3], train=3, test=1)
     return folder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchard.errors import ParamsError
-from training import schema
+from training.data import schema
 
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "schema.yaml"
 
@@ -23,10 +23,10 @@ def test_shipped_schema_knows_the_real_photos_and_holds_others_to_the_defaults()
     assert len(found.rules("fruits").known) == 37
     assert len(found.rules("workshop").known) == 16
     assert set(found.rules("workshop").known) < set(found.rules("fruits").known)
-    assert found.rules("own") == found.rules("standin") == found.defaults
+    assert found.rules("own") == found.rules("synthetic") == found.defaults
     assert found.defaults.known is None
     assert (found.source("fruits"), found.source("shop"), found.source("farm")) == ("turntable", "shop", "farm")
-    assert found.defaults == schema.Rules(), "what holds without a file is what the file says"
+    assert found.defaults == schema.SchemaRules(), "what holds without a file is what the file says"
 
 
 def test_section_is_laid_over_the_defaults(tmp_path):

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from orchard import documents
 from orchard.cli import main
 from orchard.errors import DataError, IntegrityError
-from tests import photos
-from training import shards
-from training.ingest import writer
+from tests import photo_files
+from training.data import shards
+from training.data.ingest import shard_writer
 
 
 @pytest.fixture
 def folder(workspace, monkeypatch):
     """A dataset of 32 photos in three shards."""
-    monkeypatch.setattr(writer, "SHARD_BYTES", 40_000)
-    photos.fill(workspace / "farm")
+    monkeypatch.setattr(shard_writer, "SHARD_BYTES", 40_000)
+    photo_files.fill(workspace / "farm")
     assert main(["ingest", "farm", "--dataset", "farm", "--no-push"]) == 0
     return workspace / "data" / "farm"
 
@@ -30,8 +30,11 @@ def test_index_names_exactly_what_is_there(folder):
 
     assert len(index.shards) > 1
     assert index.rows == 32
-    assert index.classes == photos.CLASSES
-    assert index.counts == {"train": dict.fromkeys(photos.CLASSES, 6), "test": dict.fromkeys(photos.CLASSES, 2)}
+    assert index.classes == photo_files.CLASSES
+    assert index.counts == {
+        "train": dict.fromkeys(photo_files.CLASSES, 6),
+        "test": dict.fromkeys(photo_files.CLASSES, 2),
+    }
     assert index.digest == documents.digest(json.loads((folder / "index.json").read_text()))
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.split import choose_validation, read_turn
+from training.model.split import choose_validation, read_turn
 
 
 @pytest.mark.parametrize(

@@ -11,21 +11,22 @@ import time
 
 import pytest
 
-from orchard import layout, runs
-from orchard.channels import Intent
+from orchard import layout
 from orchard.errors import IntegrityError
-from orchard.manifest import Facts
-from orchard.registry import Registry
+from orchard.registry.channels import ChangeIntent
+from orchard.registry.manifest import PublishMetadata
+from orchard.registry.registry import Registry
+from orchard.runs import records
+from orchard.runs.steps import STEPS, steps_of
 from orchard.settings import Settings
 from orchard.signing import load_key, load_trusted
-from orchard.steps import STEPS, steps_of
 from orchard.store import open_store
-from tests import photos
-from tests.orchard.models import registry_of
-from tests.training.stepping import Site, small_params
-from training.steps import parcels
-from training.steps.performers import PERFORMERS
-from training.steps.project import Project
+from tests import photo_files
+from tests.orchard.version_fixtures import registry_of
+from tests.training.stepping import StepSite, small_params
+from training.pipeline import artifacts
+from training.pipeline.actions import PERFORMERS
+from training.pipeline.project_config import ProjectConfig
 
 pytestmark = [pytest.mark.xdist_group("steps"), pytest.mark.timeout(900)]
 
@@ -38,8 +39,8 @@ def site(embedded_store, tmp_path_factory):
     embedded_store.create_bucket("steps")
     environment = {**embedded_store.environment, "ORCHARD_STORE_URL": "s3://steps"}
     settings = Settings(**{name.removeprefix("ORCHARD_").lower(): value for name, value in environment.items()})
-    made = Site(tmp_path_factory.mktemp("site"), open_store(settings), environment)
-    source = photos.fill(made.root / "photos", train=16, test=4)
+    made = StepSite(tmp_path_factory.mktemp("site"), open_store(settings), environment)
+    source = photo_files.fill(made.root / "photos", train=16, test=4)
     assert made.run(None, "ingest", str(source)).code == 0
     return made
 
@@ -91,8 +92,8 @@ def test_a_training_that_is_killed_or_ended_goes_on_in_another_folder(site):
         int(found) for found in re.search(r"goes on after epoch (\d+).*epoch +(\d+) of", words, re.S).groups()
     )
     assert 0 < went_on < epochs
-    assert runs.ended_step(site.store, "long", "train") is None
-    assert runs.failure(site.store, "long", "train") is not None
+    assert records.ended_step(site.store, "long", "train") is None
+    assert records.failure(site.store, "long", "train") is not None
 
 
 def test_a_step_that_has_ended_is_not_run_again(site, trained):
@@ -121,7 +122,7 @@ def test_a_step_wants_the_one_before_it_and_a_folder_of_its_own(site, trained):
 def test_the_dataset_version_is_fixed_by_the_first_step(site, trained):
     missing = site.step("elsewhere", "validate", "--dataset-version", "7")
     assert (missing.code, "no version 7" in missing.document["error"]["message"]) == (4, True)
-    assert runs.read(site.store, "first").dataset.version == 1
+    assert records.read(site.store, "first").dataset.version == 1
     other = site.step("first", "ingest", "--day", "2026-11-24")
     assert (other.code, "another kind" in other.document["error"]["message"]) == (7, True)
 
@@ -148,16 +149,16 @@ def test_a_refused_gate_ends_the_run_without_an_error_and_says_why(site, trained
 
     forced = site.step("strict", "gate", "--skip-code=99", "--force=we know these photos")
     assert (forced.code, forced.document["result"]["verdict"]) == (0, "overridden")
-    assert runs.ended_step(site.store, "strict", "gate").result["reason"] == "we know these photos"
+    assert records.ended_step(site.store, "strict", "gate").result["reason"] == "we know these photos"
 
 
 def _replace_bars(site, run_id, bars):
     """Give a run that is copied other bars for its later steps."""
     folder = site.root / f"bars-{run_id}"
-    trained = runs.ended_step(site.store, run_id, "train")
-    parcels.fetch(site.store, trained.files, folder, STEPS["train"].outputs)
+    trained = records.ended_step(site.store, run_id, "train")
+    artifacts.fetch(site.store, trained.files, folder, STEPS["train"].outputs)
     (folder / ".orchard/step/params.yaml").write_text(json.dumps(small_params(gate=bars)))
-    parcel = parcels.send(site.store, run_id, "train", folder, STEPS["train"].outputs)
+    parcel = artifacts.send(site.store, run_id, "train", folder, STEPS["train"].outputs)
     key = layout.run_step(run_id, "train")
     document = json.loads(site.store.get(key).body)
     document["result"]["files"] = {"key": parcel.key, "sha256": parcel.sha256, "bytes": parcel.bytes}
@@ -202,7 +203,7 @@ def _publish_another(site, key):
         (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
         (folder / file.path).write_bytes(site.store.get(layout.blob("own", file.sha256)).body)
     (folder / "assets" / "note.txt").write_text("other bytes")
-    facts = Facts(
+    facts = PublishMetadata(
         signatures=manifest.signatures,
         ops=manifest.ops,
         classes=manifest.classes,
@@ -215,7 +216,9 @@ def _publish_another(site, key):
         run_id="other",
     )
     done = registry_of(site.store, key, "own").publish(folder, facts)
-    registry_of(site.store, key, "own").channel("stable").promote(done.version, Intent("somebody", "quicker", "other"))
+    registry_of(site.store, key, "own").channel("stable").promote(
+        done.version, ChangeIntent("somebody", "quicker", "other")
+    )
 
 
 def test_what_no_step_leaves_is_not_unpacked(tmp_path):
@@ -235,26 +238,26 @@ def test_what_no_step_leaves_is_not_unpacked(tmp_path):
         (tmp_path / "artifacts" / "gate").mkdir(parents=True, exist_ok=True)
         (tmp_path / "artifacts" / "gate" / "verdict.json").write_text("mine")
         with pytest.raises(IntegrityError, match="no step leaves there"):
-            parcels.unpack(body, tmp_path, ("artifacts/gate",), "parcel")
+            artifacts.unpack(body, tmp_path, ("artifacts/gate",), "parcel")
         assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["verdict.json"]
     with pytest.raises(IntegrityError, match="no archive"):
-        parcels.unpack(io.BytesIO(b"x" * 2000), tmp_path, ("artifacts/gate",), "parcel")
+        artifacts.unpack(io.BytesIO(b"x" * 2000), tmp_path, ("artifacts/gate",), "parcel")
 
 
 def test_a_damaged_parcel_is_refused_and_the_same_files_make_the_same_one(memory, tmp_path):
     (tmp_path / "a" / "artifacts").mkdir(parents=True)
     (tmp_path / "a" / "artifacts" / "x").write_text("1")
-    first = parcels.send(memory, "run", "gate", tmp_path / "a", ("artifacts", "nothing"))
+    first = artifacts.send(memory, "run", "gate", tmp_path / "a", ("artifacts", "nothing"))
     (tmp_path / "a" / "artifacts" / "x").touch()
-    assert parcels.send(memory, "run", "gate", tmp_path / "a", ("artifacts",)) == first
-    assert parcels.send(memory, "run", "gate", tmp_path / "a", ("nothing",)) is None
+    assert artifacts.send(memory, "run", "gate", tmp_path / "a", ("artifacts",)) == first
+    assert artifacts.send(memory, "run", "gate", tmp_path / "a", ("nothing",)) is None
 
     memory.put(first.key, memory.get(first.key).body.replace(b"1", b"2"))
     with pytest.raises(IntegrityError, match="another SHA-256"):
-        parcels.fetch(memory, first, tmp_path / "b", ("artifacts",))
+        artifacts.fetch(memory, first, tmp_path / "b", ("artifacts",))
     memory.delete(first.key)
     with pytest.raises(IntegrityError, match="expired"):
-        parcels.fetch(memory, first, tmp_path / "b", ("artifacts",))
+        artifacts.fetch(memory, first, tmp_path / "b", ("artifacts",))
 
 
 def test_every_step_of_the_table_has_its_function():
@@ -264,7 +267,7 @@ def test_every_step_of_the_table_has_its_function():
 def test_a_profile_is_laid_over_the_parameters(tmp_path):
     (tmp_path / "params.yaml").write_text("model: {a: 1, b: {c: 2}}\ntrain: {epochs: 30}\n")
     (tmp_path / "params.night.yaml").write_text("train: {epochs: 3}\nmodel: {b: {c: 5}}\n")
-    project = Project((tmp_path,))
+    project = ProjectConfig((tmp_path,))
 
     assert project.params("full").splitlines()[0] == "model:"
     assert "epochs: 3\n" in project.params("night")

@@ -24,7 +24,7 @@ from orchard.errors import ConflictError, DataError, IntegrityError, SettingsErr
 from orchard.settings import Settings
 from orchard.store import objects, open_store
 from tests.faults.proxy import Fault, proxy
-from training import project, tracking
+from training.data import dvc_project, dvc_tracking
 
 FILES = {f"{i:04d}.parquet": bytes([i]) * (4000 + i) for i in range(4)}
 
@@ -63,8 +63,8 @@ def origin(embedded_store, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**embedded_store.environment, "ORCHARD_STORE_URL": f"s3://{bucket}"}.items():
             patch.setenv(name, value)
-        text = tracking.track(folder)
-        assert tracking.push(folder) == len(FILES) + 1
+        text = dvc_tracking.track(folder)
+        assert dvc_tracking.push(folder) == len(FILES) + 1
         store = open_store(settings.load())
         bodies = {stat.key: store.get(stat.key).body for stat in store.list("dvc")}
     return folder.parents[1], text, bodies
@@ -83,7 +83,7 @@ def pushed(origin, seaweed, tmp_path):
 def test_folder_comes_back_in_a_project_without_git(pushed):
     store, text, there = pushed
 
-    assert tracking.pull(there, text) == len(FILES) + 1
+    assert dvc_tracking.pull(there, text) == len(FILES) + 1
 
     assert read(there) == FILES
     assert there.with_name("fruits.dvc").read_text() == text
@@ -92,11 +92,11 @@ def test_folder_comes_back_in_a_project_without_git(pushed):
 
 def test_everything_again_moves_nothing(pushed, tmp_path):
     _, text, there = pushed
-    tracking.pull(there, text)
+    dvc_tracking.pull(there, text)
 
-    assert tracking.track(tmp_path / "here/data/fruits") == text
-    assert tracking.push(tmp_path / "here/data/fruits") == 0
-    assert tracking.pull(there, text) == 0
+    assert dvc_tracking.track(tmp_path / "here/data/fruits") == text
+    assert dvc_tracking.push(tmp_path / "here/data/fruits") == 0
+    assert dvc_tracking.pull(there, text) == 0
 
 
 def test_only_what_is_new_travels_and_an_older_version_can_be_had_again(pushed, tmp_path):
@@ -104,11 +104,11 @@ def test_only_what_is_new_travels_and_an_older_version_can_be_had_again(pushed, 
     here = tmp_path / "here/data/fruits"
     write(here, {"0004.parquet": b"new" * 1000})
 
-    new = tracking.track(here)
-    assert tracking.push(here) == 2  # the new file and the listing
-    tracking.pull(there, new)
+    new = dvc_tracking.track(here)
+    assert dvc_tracking.push(here) == 2  # the new file and the listing
+    dvc_tracking.pull(there, new)
     assert read(there) == {**FILES, "0004.parquet": b"new" * 1000}
-    tracking.pull(there, old)
+    dvc_tracking.pull(there, old)
     assert read(there) == FILES
 
 
@@ -118,9 +118,9 @@ def dvc(folder: Path, *command: str) -> None:
 
 def test_dvc_by_hand_finds_what_was_pushed_and_its_push_is_found(pushed, tmp_path):
     _, text, there = pushed
-    project.init(there.parents[1])
+    dvc_project.init(there.parents[1])
     (there.parents[1] / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
-    project.remote(there.parents[1], settings.load())
+    dvc_project.remote(there.parents[1], settings.load())
     there.parent.mkdir()
     there.with_name("fruits.dvc").write_text(text)
 
@@ -128,9 +128,9 @@ def test_dvc_by_hand_finds_what_was_pushed_and_its_push_is_found(pushed, tmp_pat
     assert read(there) == FILES
 
     write(there, {"0004.parquet": b"by hand" * 1000})
-    text = tracking.track(there)
+    text = dvc_tracking.track(there)
     dvc(there.parents[1], "push")
-    tracking.pull(tmp_path / "here/data/fruits", text)
+    dvc_tracking.pull(tmp_path / "here/data/fruits", text)
     assert read(tmp_path / "here/data/fruits") == read(there)
 
 
@@ -140,25 +140,25 @@ def test_flipped_byte_in_the_store_is_never_pulled(pushed):
     store.put(key, FILES["0002.parquet"][:-1] + b"!")
 
     with pytest.raises(IntegrityError, match=r"other bytes for 0002\.parquet"):
-        tracking.pull(there, text)
+        dvc_tracking.pull(there, text)
 
     assert read(there) == {}
     assert not there.with_name("fruits.dvc").exists()
     store.put(key, FILES["0002.parquet"])
-    tracking.pull(there, text)
+    dvc_tracking.pull(there, text)
     assert read(there) == FILES
 
 
 def test_failed_pull_leaves_the_version_that_was_there(pushed, tmp_path):
     store, old, there = pushed
-    tracking.pull(there, old)
+    dvc_tracking.pull(there, old)
     here = write(tmp_path / "here/data/fruits", {"0004.parquet": b"new" * 1000})
-    new = tracking.track(here)
-    tracking.push(here)
+    new = dvc_tracking.track(here)
+    dvc_tracking.push(here)
     store.delete(key_of(store, b"new" * 1000))
 
     with pytest.raises(IntegrityError, match=r"lacks 0004\.parquet"):
-        tracking.pull(there, new)
+        dvc_tracking.pull(there, new)
 
     assert read(there) == FILES
     assert there.with_name("fruits.dvc").read_text() == old
@@ -170,17 +170,17 @@ def test_damaged_or_lost_listing_is_named(pushed):
     store.put(listing, store.get(listing).body.replace(b"0001", b"0009"))
 
     with pytest.raises(IntegrityError, match=r"listing of 'fruits' .* is damaged"):
-        tracking.pull(there, text)
+        dvc_tracking.pull(there, text)
     store.delete(listing)
     with pytest.raises(IntegrityError, match="lacks the listing of 'fruits'"):
-        tracking.pull(there, text)
+        dvc_tracking.pull(there, text)
     assert read(there) == {}
 
 
 @pytest.mark.parametrize("where", ["cache", "folder"])
 def test_flipped_byte_on_this_disk_is_fetched_again(pushed, where):
     _, text, there = pushed
-    tracking.pull(there, text)
+    dvc_tracking.pull(there, text)
     cached = [path for path in (there.parents[1] / ".dvc/cache").rglob("*") if path.is_file() and path.suffix != ".dir"]
     victims = cached if where == "cache" else list(there.iterdir())
     for path in victims:
@@ -188,7 +188,7 @@ def test_flipped_byte_on_this_disk_is_fetched_again(pushed, where):
     if where == "cache":
         shutil.rmtree(there)
 
-    tracking.pull(there, text)
+    dvc_tracking.pull(there, text)
 
     assert read(there) == FILES
 
@@ -196,7 +196,7 @@ def test_flipped_byte_on_this_disk_is_fetched_again(pushed, where):
 def test_damaged_cache_is_not_pushed_and_tracking_repairs_it(pushed, tmp_path):
     store, _, _ = pushed
     here = write(tmp_path / "here/data/fruits", {"0004.parquet": b"new" * 1000})
-    tracking.track(here)
+    dvc_tracking.track(here)
     new = [
         path
         for path in (tmp_path / "here/.dvc/cache").rglob("*")
@@ -205,20 +205,20 @@ def test_damaged_cache_is_not_pushed_and_tracking_repairs_it(pushed, tmp_path):
     flip(new[0])
 
     with pytest.raises(IntegrityError, match="nothing was uploaded"):
-        tracking.push(here)
+        dvc_tracking.push(here)
     assert b"new" * 1000 not in [store.get(stat.key).body for stat in store.list("dvc")]
 
-    tracking.track(here)
-    assert tracking.push(here) == 2
+    dvc_tracking.track(here)
+    assert dvc_tracking.push(here) == 2
 
 
 def test_push_makes_good_what_the_store_lost(pushed, tmp_path):
     store, text, there = pushed
     store.delete(key_of(store, FILES["0001.parquet"]))
 
-    assert tracking.push(tmp_path / "here/data/fruits") == 1
+    assert dvc_tracking.push(tmp_path / "here/data/fruits") == 1
 
-    tracking.pull(there, text)
+    dvc_tracking.pull(there, text)
     assert read(there) == FILES
 
 
@@ -229,9 +229,9 @@ def test_store_that_is_down_is_said_and_nothing_changes(pushed, tmp_path, monkey
         monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", f"http://127.0.0.1:{nobody.getsockname()[1]}")
 
         with pytest.raises(StoreUnavailable):
-            tracking.pull(there, text)
+            dvc_tracking.pull(there, text)
         with pytest.raises(StoreUnavailable):
-            tracking.push(tmp_path / "here/data/fruits")
+            dvc_tracking.push(tmp_path / "here/data/fruits")
 
     assert read(there) == {}
     assert not there.with_name("fruits.dvc").exists()
@@ -241,7 +241,7 @@ def test_store_that_is_down_is_said_and_nothing_changes(pushed, tmp_path, monkey
 def test_store_that_falls_silent_halfway_holds_nobody_for_long(pushed, tmp_path, monkeypatch, request_):
     store, text, there = pushed
     here = write(tmp_path / "here/data/fruits", {"0004.parquet": b"new" * 1000})
-    tracking.track(here)
+    dvc_tracking.track(here)
     for name, value in {"READ_SECONDS": 1, "RETRY_SECONDS": 1, "DOCUMENT_SECONDS": 2}.items():
         monkeypatch.setattr(objects, name, value)
     bucket = os.environ["ORCHARD_STORE_URL"].removeprefix("s3://")
@@ -251,7 +251,7 @@ def test_store_that_falls_silent_halfway_holds_nobody_for_long(pushed, tmp_path,
         monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", f"http://127.0.0.1:{running.port}")
         begin = time.monotonic()
         with pytest.raises(StoreUnavailable):
-            tracking.pull(there, text) if request_ == b"GET" else tracking.push(here)
+            dvc_tracking.pull(there, text) if request_ == b"GET" else dvc_tracking.push(here)
         assert time.monotonic() - begin < 20
 
     assert read(there) == {}
@@ -271,7 +271,7 @@ def test_files_of_another_version_may_be_refused_before_anything_is_written(push
         raise IntegrityError("not these")
 
     with pytest.raises(IntegrityError, match="not these"):
-        tracking.pull(there, text, accept=refuse)
+        dvc_tracking.pull(there, text, accept=refuse)
 
     assert set(seen) == set(FILES)
     assert not there.parent.exists()
@@ -292,13 +292,13 @@ def test_configuration_is_whole_and_holds_no_secret(pushed, seaweed_environment,
 
 
 def test_own_lines_of_the_local_configuration_stay(tmp_path, seaweed_environment, seaweed):
-    project.init(tmp_path)
+    dvc_project.init(tmp_path)
     local = tmp_path / ".dvc/config.local"
     local.write_text("[core]\n    checksum_jobs = 2\n['remote \"mine\"']\n    url = /srv/mine\n")
 
-    project.remote(tmp_path, settings.load())
+    dvc_project.remote(tmp_path, settings.load())
     once = local.read_text()
-    project.remote(tmp_path, settings.load())
+    dvc_project.remote(tmp_path, settings.load())
 
     assert local.read_text() == once
     assert "checksum_jobs = 2" in once
@@ -311,7 +311,7 @@ def test_git_checkout_ignores_the_photos_and_an_ignored_folder_does_without_git(
     (tmp_path / ".gitignore").write_text(".orchard/\n")
     checkout, ignored = write(tmp_path / "data/fruits"), write(tmp_path / ".orchard/demo/data/fruits")
 
-    assert tracking.track(checkout) == tracking.track(ignored)
+    assert dvc_tracking.track(checkout) == dvc_tracking.track(ignored)
 
     status = ["git", "-C", str(tmp_path), "status", "--porcelain", "-uall"]
     listed = {
@@ -324,11 +324,11 @@ def test_git_checkout_ignores_the_photos_and_an_ignored_folder_does_without_git(
 def test_without_a_bucket_or_a_folder_it_says_so(tmp_path):
     write(tmp_path / "data/fruits")
     with pytest.raises(SettingsError, match=r"memory://"):
-        project.remote(tmp_path, Settings(store_url="memory://"))
+        dvc_project.remote(tmp_path, Settings(store_url="memory://"))
     with pytest.raises(DataError, match="no folder"):
-        tracking.track(tmp_path / "data/none")
+        dvc_tracking.track(tmp_path / "data/none")
     with pytest.raises(DataError, match="not tracked"):
-        tracking.push(tmp_path / "data/fruits", Settings(store_url="s3://any", store_endpoint="http://127.0.0.1:9"))
+        dvc_tracking.push(tmp_path / "data/fruits", Settings(store_url="s3://any", store_endpoint="http://127.0.0.1:9"))
 
 
 LOCKER = (
@@ -338,18 +338,18 @@ LOCKER = (
 
 def test_project_held_by_another_command_ends_in_a_conflict(tmp_path, monkeypatch):
     folder = write(tmp_path / "data/fruits")
-    text = tracking.track(folder)
-    monkeypatch.setattr(project, "LOCK_SECONDS", 0.1)
+    text = dvc_tracking.track(folder)
+    monkeypatch.setattr(dvc_project, "LOCK_SECONDS", 0.1)
     command = [sys.executable, "-c", LOCKER, str(tmp_path / ".dvc/tmp/lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdin is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(ConflictError, match="another DVC command"):
-            tracking.track(folder)
+            dvc_tracking.track(folder)
         holder.stdin.close()
 
-    assert tracking.track(folder) == text
+    assert dvc_tracking.track(folder) == text
 
 
 GOOD = {"md5": "0" * 32 + ".dir", "size": 1, "nfiles": 1, "hash": "md5", "path": "fruits"}
@@ -374,7 +374,7 @@ GOOD = {"md5": "0" * 32 + ".dir", "size": 1, "nfiles": 1, "hash": "md5", "path":
 )
 def test_text_that_names_anything_else_is_refused(document, tmp_path):
     with pytest.raises(IntegrityError, match=r"not the \.dvc text"):
-        tracking._parse(yaml.safe_dump(document), "fruits")
+        dvc_tracking._parse(yaml.safe_dump(document), "fruits")
 
 
 @given(
@@ -385,16 +385,16 @@ def test_text_that_names_anything_else_is_refused(document, tmp_path):
 )
 def test_no_text_breaks_the_parser(text):
     with pytest.raises(IntegrityError):
-        tracking._parse(text, "fruits")
+        dvc_tracking._parse(text, "fruits")
 
 
 @pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "", ".", "a/.."])
 def test_listing_that_leads_out_of_the_folder_is_refused(path):
     with pytest.raises(IntegrityError, match="not what DVC writes"):
-        tracking._parse_listing(f'[{{"md5": "{"0" * 32}", "relpath": "{path}"}}]'.encode(), "fruits")
+        dvc_tracking._parse_listing(f'[{{"md5": "{"0" * 32}", "relpath": "{path}"}}]'.encode(), "fruits")
 
 
 @given(st.binary())
 def test_no_bytes_break_the_listing_parser(body):
     with suppress(IntegrityError):
-        assert tracking._parse_listing(body, "fruits") == []
+        assert dvc_tracking._parse_listing(body, "fruits") == []

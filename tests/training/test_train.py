@@ -19,13 +19,13 @@ from orchard.reporter import Reporter
 from tests.training.candidates import COLOURS, rows, write_dataset
 from tests.training.test_params import TEXT
 from training import params
-from training.candidate import read_candidate
-from training.checkpoint import Checkpoint, Progress, name_run
-from training.model import ARCHITECTURES
-from training.resident import read_photos
-from training.shards import read_index
-from training.split import choose_validation
-from training.train import read_curves, train
+from training.data.shards import read_index
+from training.model.architectures import ARCHITECTURES
+from training.model.candidate import read_candidate
+from training.model.checkpoint import Checkpoint, TrainingProgress, name_run
+from training.model.in_memory import read_photos
+from training.model.split import choose_validation
+from training.model.train import read_curves, train
 from training.workspace import Workspace
 
 SMALL = (
@@ -155,7 +155,7 @@ TRAIN = """
 import os, signal, sys
 from orchard.reporter import Reporter
 from training import params
-from training.train import train
+from training.model.train import train
 from training.workspace import Workspace
 
 def note(text):
@@ -196,7 +196,7 @@ def test_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
 
 def test_checkpoint_that_is_cut_off_or_of_another_form_is_not_believed(tmp_path):
     checkpoint = Checkpoint(tmp_path, "run")
-    checkpoint.save(Progress([np.arange(6.0).reshape(2, 3), np.array(7)], [np.ones(2)], {"epochs": []}))
+    checkpoint.save(TrainingProgress([np.arange(6.0).reshape(2, 3), np.array(7)], [np.ones(2)], {"epochs": []}))
     file = tmp_path / "run" / "epoch.npz"
 
     found = checkpoint.load([(2, 3), ()])

@@ -13,19 +13,19 @@ import pytest
 
 from orchard.cli import main
 from orchard.files import md5_of, sha256_of
-from tests import photos
-from training import shards
-from training.ingest import writer
+from tests import photo_files
+from training.data import shards
+from training.data.ingest import shard_writer
 
-KIWI, LEMON, *_ = photos.CLASSES
+KIWI, LEMON, *_ = photo_files.CLASSES
 LENIENT = "defaults: {photos: {train: 5, test: 2}}\n"
 
 
 @pytest.fixture
 def farm(workspace, monkeypatch):
     """A dataset of 32 photos in three shards, with a schema that it keeps."""
-    monkeypatch.setattr(writer, "SHARD_BYTES", 40_000)
-    photos.fill(workspace / "farm")
+    monkeypatch.setattr(shard_writer, "SHARD_BYTES", 40_000)
+    photo_files.fill(workspace / "farm")
     ingest("farm")
     write_schema(workspace, LENIENT)
     return workspace / "data" / "farm"
@@ -57,7 +57,7 @@ def rewrite(folder, change):
     for shard in index.shards:
         (folder / shard.path).unlink()
     rows = change(rows)
-    pq.write_table(pa.Table.from_pylist(rows, writer.SCHEMA), folder / "draft")
+    pq.write_table(pa.Table.from_pylist(rows, shard_writer.SCHEMA), folder / "draft")
     md5, sha256 = md5_of(folder / "draft"), sha256_of(folder / "draft")
     path = (folder / "draft").rename(folder / f"0000-{sha256[:12]}.parquet")
     counts = {
@@ -87,7 +87,7 @@ RULES = {
     "photos.train": "defaults: {photos: {train: 7, test: 2}}",
     "photos.test": "defaults: {photos: {train: 5, test: 3}}",
     "side": "defaults: {photos: {train: 5, test: 2}, side: {min: 101}}",
-    "classes": f"datasets: {{farm: {{photos: {{train: 5}}, classes: [{', '.join([*photos.CLASSES, 'Durian'])}]}}}}",
+    "classes": f"datasets: {{farm: {{photos: {{train: 5}}, classes: [{', '.join([*photo_files.CLASSES, 'Durian'])}]}}}}",
 }
 
 
@@ -113,7 +113,7 @@ def test_class_that_the_schema_does_not_list_is_found(workspace, farm):
 
 def test_class_without_test_photos_is_an_error_by_default_and_shows_as_zero(workspace, farm):
     """The workshop's Peach: counted among 16 classes, tested with none."""
-    folder = photos.fill(workspace / "peach", [KIWI, LEMON])
+    folder = photo_files.fill(workspace / "peach", [KIWI, LEMON])
     for path in (folder / "test" / LEMON).iterdir():
         path.unlink()
     assert main(["ingest", "peach", "--dataset", "peach", "--no-push"]) == 0
@@ -130,7 +130,7 @@ def test_imbalance_is_found(workspace, farm):
     more = workspace / "more" / "train" / KIWI
     more.mkdir(parents=True)
     for number in range(10):
-        (more / f"{number}.jpg").write_bytes(photos.jpeg(KIWI, 110 + number, lying=True))
+        (more / f"{number}.jpg").write_bytes(photo_files.jpeg(KIWI, 110 + number, lying=True))
     ingest("more")
     write_schema(workspace, "defaults: {photos: {train: 5, test: 2}, balance: 2.5}")
 
@@ -168,7 +168,7 @@ def test_picture_in_both_splits_is_found(workspace, farm):
 
 def test_picture_that_stands_twice_and_bytes_that_were_changed_are_found(workspace, farm):
     def forge(rows):
-        other = photos.jpeg(KIWI, 300)
+        other = photo_files.jpeg(KIWI, 300)
         return [*rows, rows[0], {**rows[1], "image": {**rows[1]["image"], "bytes": other}, "pixels_sha256": "0" * 64}]
 
     rewrite(farm, forge)
@@ -198,7 +198,7 @@ def test_left_over_shard_is_a_remark(workspace, farm):
 def test_source_without_test_photos_of_a_class_is_a_remark(workspace, farm):
     shop = workspace / "shop" / "test" / KIWI
     shop.mkdir(parents=True)
-    (shop / "one.jpg").write_bytes(photos.jpeg(KIWI, 300, side=140))
+    (shop / "one.jpg").write_bytes(photo_files.jpeg(KIWI, 300, side=140))
     ingest("shop")
 
     code, document, _ = validate(workspace)
@@ -221,8 +221,8 @@ def test_page_is_one_file_with_every_class_and_its_photos(workspace, farm):
     _, _, page = validate(workspace)
     reader = Reader()
     reader.feed(page)
-    assert reader.rows == len(photos.CLASSES)
-    assert len(reader.images) == 2 * len(photos.CLASSES)
+    assert reader.rows == len(photo_files.CLASSES)
+    assert len(reader.images) == 2 * len(photo_files.CLASSES)
     assert all(source.startswith("data:image/jpeg;base64,") for source in reader.images)
     assert page.index("Fit to learn from") < page.index("Classes")
     assert len(page) < 100_000
@@ -231,7 +231,7 @@ def test_page_is_one_file_with_every_class_and_its_photos(workspace, farm):
 
 def test_class_name_cannot_write_into_the_page(workspace):
     name = "<script>alert(1)<b>"
-    photos.fill(workspace / "farm", [KIWI, LEMON])
+    photo_files.fill(workspace / "farm", [KIWI, LEMON])
     for split in ("train", "test"):
         (workspace / "farm" / split / KIWI).rename(workspace / "farm" / split / name)
     ingest("farm")

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchard import layout
-from orchard.commits import create_once, get_or_none
 from orchard.documents import FORMAT, canonical_json, parse, sha256_hex
 from orchard.errors import IntegrityError
 from orchard.store import ObjectStore
+from orchard.store.conditional import create_once, get_or_none
 from training import pages
-from training.batch.asking import SURE, Answered, Row
-from training.batch.plan import Plan
+from training.batch.batch_plan import BatchPlan
+from training.batch.predict_photos import SURE, PhotoPrediction, PredictionSet
 
 __all__ = ["read_done", "write_outputs"]
 
@@ -62,7 +62,7 @@ def read_done(store: ObjectStore, day: str) -> dict[str, Any] | None:
     return document
 
 
-def write_outputs(store: ObjectStore, plan: Plan, found: Answered) -> dict[str, Any]:
+def write_outputs(store: ObjectStore, plan: BatchPlan, found: PredictionSet) -> dict[str, Any]:
     """Write a day's outputs and, last, its mark; the same plan writes the same bytes, so any attempt may end it.
 
     Returns:
@@ -82,7 +82,7 @@ def write_outputs(store: ObjectStore, plan: Plan, found: Answered) -> dict[str, 
     return parse(create_once(store, layout.batch_output(plan.day, DONE), mark).body, DONE)
 
 
-def _done(plan: Plan, found: Answered, files: Mapping[str, Any]) -> dict[str, Any]:
+def _done(plan: BatchPlan, found: PredictionSet, files: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "day": plan.day,
@@ -99,17 +99,19 @@ def _done(plan: Plan, found: Answered, files: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def _rows(plan: Plan, found: Answered) -> list[dict[str, Any]]:
+def _rows(plan: BatchPlan, found: PredictionSet) -> list[dict[str, Any]]:
     return [{**asdict(row), "model": plan.model, "version": plan.version} for row in found.rows]
 
 
-def _write_parquet(path: Path, plan: Plan, found: Answered) -> None:
+def _write_parquet(path: Path, plan: BatchPlan, found: PredictionSet) -> None:
     pq.write_table(pa.Table.from_pylist(_rows(plan, found), schema=SCHEMA), path, compression="zstd")
 
 
-def _csv(plan: Plan, found: Answered) -> str:
+def _csv(plan: BatchPlan, found: PredictionSet) -> str:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [*(item.name for item in fields(Row)), "model", "version"], lineterminator="\n")
+    writer = csv.DictWriter(
+        text, [*(item.name for item in fields(PhotoPrediction)), "model", "version"], lineterminator="\n"
+    )
     writer.writeheader()
     writer.writerows({name: _harmless(value) for name, value in row.items()} for row in _rows(plan, found))
     return text.getvalue()
@@ -120,7 +122,7 @@ def _harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
 
 
-def _page(plan: Plan, found: Answered) -> dict[str, Any]:
+def _page(plan: BatchPlan, found: PredictionSet) -> dict[str, Any]:
     refused = found.refused
     state = "plain" if not found.rows else "warn" if refused or found.doubtful else "good"
     return {

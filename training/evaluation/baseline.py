@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from training.evaluation.photos import Photo, stream_photos
-from training.evaluation.scores import Answer, score
+from training.evaluation.scores import ScoredPhoto, score
+from training.evaluation.test_photos import TestPhoto, stream_photos
 
 __all__ = ["NAME", "judge_nearest", "shrink"]
 
@@ -51,7 +51,7 @@ def _nearest(photos: Pixels, known: Pixels) -> npt.NDArray[np.intp]:
     )
 
 
-def _shrink_all(photos: Iterable[Photo]) -> tuple[list[str], Pixels]:
+def _shrink_all(photos: Iterable[TestPhoto]) -> tuple[list[str], Pixels]:
     """Labels and pixels of photos, ordered by identity: of equally near photos the first counts, whatever the shards."""
     found: list[tuple[str, str, npt.NDArray[np.uint8]]] = []
     waiting = iter(photos)
@@ -64,7 +64,7 @@ def _shrink_all(photos: Iterable[Photo]) -> tuple[list[str], Pixels]:
     return [label for _, label, _ in found], rows - 127.5  # centred: float32 keeps small distances apart
 
 
-def judge_nearest(folder: Path, photos: Sequence[Photo], classes: Sequence[str]) -> dict[str, Any] | None:
+def judge_nearest(folder: Path, photos: Sequence[TestPhoto], classes: Sequence[str]) -> dict[str, Any] | None:
     """Judge the baseline on test photos.
 
     Args:
@@ -81,7 +81,7 @@ def judge_nearest(folder: Path, photos: Sequence[Photo], classes: Sequence[str])
     _, asked = _shrink_all(photos)
     guesses = [labels[index] for index in _nearest(asked, known)]
     answers = [
-        Answer(photo.sha256, photo.path, photo.source, photo.label, guess, 1.0, float(guess == photo.label))
+        ScoredPhoto(photo.sha256, photo.path, photo.source, photo.label, guess, 1.0, float(guess == photo.label))
         for photo, guess in zip(photos, guesses, strict=True)
     ]
     return {"name": NAME, "slices": score(answers, classes)}

@@ -13,11 +13,11 @@ from orchard import documents, gate
 from orchard.errors import DataError, IntegrityError
 from orchard.files import atomic_write
 from training import pages
-from training.candidate import CURVES, Candidate
 from training.evaluation.charts import calibration_bars, draw_curves, heat_map
-from training.evaluation.photos import Photo
-from training.evaluation.recorded import CLASS, record
-from training.evaluation.scores import ALL, Answer
+from training.evaluation.manifest_metrics import CLASS, record
+from training.evaluation.scores import ALL, ScoredPhoto
+from training.evaluation.test_photos import TestPhoto
+from training.model.candidate import CURVES, Candidate
 
 __all__ = ["EVALUATION", "PAGE", "flatten", "read_evaluation", "write_report"]
 
@@ -73,7 +73,7 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _confusion_csv(answers: Sequence[Answer]) -> str:
+def _confusion_csv(answers: Sequence[ScoredPhoto]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["actual", "predicted"])
@@ -82,7 +82,11 @@ def _confusion_csv(answers: Sequence[Answer]) -> str:
 
 
 def write_report(
-    folder: Path, document: Mapping[str, Any], answers: Sequence[Answer], photos: Sequence[Photo], candidate: Candidate
+    folder: Path,
+    document: Mapping[str, Any],
+    answers: Sequence[ScoredPhoto],
+    photos: Sequence[TestPhoto],
+    candidate: Candidate,
 ) -> None:
     """Write the four files of an evaluation; ``evaluation.json`` last, so that it never stands without the others.
 
@@ -100,7 +104,7 @@ def write_report(
 
 
 def _page(
-    document: Mapping[str, Any], answers: Sequence[Answer], photos: Sequence[Photo], candidate: Candidate
+    document: Mapping[str, Any], answers: Sequence[ScoredPhoto], photos: Sequence[TestPhoto], candidate: Candidate
 ) -> dict[str, Any]:
     slices = document["slices"]
     named = [name for name, part in slices.items() if name != ALL and part["n"]]
@@ -138,13 +142,15 @@ def _class_rows(slices: Mapping[str, Any], named: Sequence[str]) -> list[dict[st
     )
 
 
-def _galleries(answers: Sequence[Answer], named: Sequence[str], photos: Sequence[Photo]) -> list[dict[str, Any]]:
+def _galleries(
+    answers: Sequence[ScoredPhoto], named: Sequence[str], photos: Sequence[TestPhoto]
+) -> list[dict[str, Any]]:
     """The misses to look at, by source: of each pair of truth and guess the surest, the commonest pair first."""
     images = {photo.sha256: photo.image for photo in photos}
     galleries = []
     for name in named:
         wrong = [answer for answer in answers if answer.source == name and not answer.correct]
-        pairs: dict[tuple[str, str], list[Answer]] = {}
+        pairs: dict[tuple[str, str], list[ScoredPhoto]] = {}
         for answer in sorted(wrong, key=lambda answer: (-answer.probability, answer.sha256)):
             pairs.setdefault((answer.label, answer.guess), []).append(answer)
         ranked = sorted(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ALL", "NAMED_SLICES", "Answer", "calibrate", "confuse", "list_misses", "score", "sum_up"]
+__all__ = ["ALL", "NAMED_SLICES", "ScoredPhoto", "calibrate", "confuse", "list_misses", "score", "sum_up"]
 
 NAMED_SLICES = ("turntable", "shop")
 """Sources that every evaluation names, with n = 0 where there are no photos of them: studio and world, never one figure."""
@@ -19,7 +19,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScoredPhoto:
     """What a model said of one photo; the photo's identity stays with it.
 
     Args:
@@ -75,12 +75,12 @@ def sum_up(counts: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
     }
 
 
-def _slices(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
+def _slices(answers: Sequence[ScoredPhoto]) -> dict[str, list[ScoredPhoto]]:
     names = [*NAMED_SLICES, *sorted({answer.source for answer in answers} - {*NAMED_SLICES, ALL})]
     return {name: [answer for answer in answers if answer.source == name] for name in names} | {ALL: list(answers)}
 
 
-def score(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, Any]:
+def score(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
     """Count right answers by source and by class.
 
     Args:
@@ -98,7 +98,7 @@ def score(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, Any]:
     return scored
 
 
-def confuse(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, Any]:
+def confuse(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
     """Count answers by truth (row) and guess (column), for each source and for all.
 
     Returns:
@@ -116,14 +116,14 @@ def confuse(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, Any]
     return {"labels": labels, "counts": counts}
 
 
-def calibrate(answers: Sequence[Answer]) -> dict[str, Any]:
+def calibrate(answers: Sequence[ScoredPhoto]) -> dict[str, Any]:
     """Compare how sure the model was with how often it was right, in ten bins of the guess's probability.
 
     Returns:
         ``ece`` (expected calibration error: the mean gap, weighted by photos; None without photos) and ``bins``, each
         with ``low``, ``high``, ``n``, ``confidence`` and ``accuracy`` (both None when empty).
     """
-    binned: list[list[Answer]] = [[] for _ in range(BINS)]
+    binned: list[list[ScoredPhoto]] = [[] for _ in range(BINS)]
     for answer in answers:
         binned[min(BINS - 1, int(answer.probability * BINS))].append(answer)
     bins, gap = [], 0.0
@@ -145,7 +145,7 @@ def calibrate(answers: Sequence[Answer]) -> dict[str, Any]:
     return {"ece": round(gap / len(answers), DIGITS) if answers else None, "bins": bins}
 
 
-def list_misses(answers: Sequence[Answer], limit: int) -> list[dict[str, Any]]:
+def list_misses(answers: Sequence[ScoredPhoto], limit: int) -> list[dict[str, Any]]:
     """Wrong answers, the surest first: those teach most.
 
     Args:

@@ -12,7 +12,7 @@ import click
 from orchard.cli import main as run_command
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
-from orchestration.cluster.deploy.place import Place
+from orchestration.cluster.deploy.release import Release
 from orchestration.local.photo_steps import display_path
 
 FOLDER = Path(".orchard/cluster")
@@ -35,7 +35,7 @@ def deploy() -> None:
 
 
 @verb(examples="make deploy\nmake deploy DATA=~/photos NAMESPACE=fruit")
-@click.option("--data", help="A folder or tar of photos, or 'standin'.  [default: ../shared/data, else drawn photos]")
+@click.option("--data", help="A folder or tar of photos, or 'synthetic'.  [default: ../shared/data, else drawn photos]")
 @click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="A value for the chart.")
 @click.option("--no-build", is_flag=True, help="Run the images that were pushed last.")
 @click.option("--airflow", "with_airflow", is_flag=True, help="Airflow too, which then runs the loop.")
@@ -44,9 +44,9 @@ def up(
     reporter: Reporter, *, data: str | None, values: tuple[str, ...], no_build: bool, with_airflow: bool, **where: str
 ) -> None:
     """Cluster if there is none, images, chart, photos, a training Job, the version live, a photo predicted."""
-    from orchestration.cluster.deploy.loop import deploy
+    from orchestration.cluster.deploy.deploy_loop import deploy
 
-    place = Place(**where)
+    place = Release(**where)
     options = tuple(part for value in values for part in ("--set", value))
     folder = FOLDER.absolute() / place.namespace
     done = deploy(place, data=data, folder=folder, values=options, build=not no_build, airflow=with_airflow)
@@ -73,10 +73,10 @@ def _ending(photo: str, seconds: float, where: dict[str, str]) -> str:
 @_placed
 def down(reporter: Reporter, *, everything: bool, **where: str) -> None:
     """Remove the release and all that it made; photos, models and keys in it are gone then."""
-    from orchestration.cluster.deploy.installing import remove
-    from orchestration.cluster.deploy.place import CHECKOUT, run
+    from orchestration.cluster.deploy.install import remove
+    from orchestration.cluster.deploy.release import CHECKOUT, run
 
-    place = Place(**where)
+    place = Release(**where)
     if everything and place.context.startswith("kind-"):
         environment = {**os.environ, "CLUSTER": place.context.removeprefix("kind-")}
         run([str(CHECKOUT / "scripts/cluster"), "down"], environment=environment)
@@ -90,7 +90,7 @@ def down(reporter: Reporter, *, everything: bool, **where: str) -> None:
 @_placed
 def logs(reporter: Reporter, **where: str) -> None:
     """Show what sync and the model server log, until Ctrl-C."""
-    place = Place(**where)
+    place = Release(**where)
     selector = f"--selector=app.kubernetes.io/instance={place.release},app.kubernetes.io/component=serving"
     command = place.kubectl_command(
         "logs", selector, "--all-containers", "--prefix", "--tail=40", "--follow", "--max-log-requests=40"
@@ -105,7 +105,7 @@ def evidence(reporter: Reporter, *, folder: Path, **where: str) -> None:
     """Write all that the cluster knows about the release into a folder."""
     from orchestration.cluster.deploy.evidence import collect
 
-    written = collect(Place(**where), folder)
+    written = collect(Release(**where), folder)
     reporter.result({"files": [str(path) for path in written]}, f"{len(written)} files in {folder}")
 
 
@@ -114,9 +114,9 @@ def evidence(reporter: Reporter, *, folder: Path, **where: str) -> None:
 @_placed
 def port_forward(reporter: Reporter, *, port: int, **where: str) -> None:
     """Bring the model server to a port of this machine until Ctrl-C; it comes again when its pod goes."""
-    from orchestration.cluster.deploy.forwarding import keep_forwarding
+    from orchestration.cluster.deploy.port_forward import keep_forwarding
 
-    place = Place(**where)
+    place = Release(**where)
     for url in keep_forwarding(place, f"service/{place.fullname}-serving", 8501, port):
         reporter.note(f"the model server is at {url}; Ctrl-C ends it")
 
@@ -126,10 +126,10 @@ def port_forward(reporter: Reporter, *, port: int, **where: str) -> None:
 @_placed
 def airflow(reporter: Reporter, *, port: int, **where: str) -> None:
     """Bring Airflow's page to a port of this machine until Ctrl-C, and say how to log in."""
-    from orchestration.cluster.deploy.airflow import password_command, reach_airflow
-    from orchestration.cluster.deploy.forwarding import keep_forwarding
+    from orchestration.cluster.deploy.airflow_client import password_command, reach_airflow
+    from orchestration.cluster.deploy.port_forward import keep_forwarding
 
-    place = Place(**where)
+    place = Release(**where)
     with reach_airflow(place):  # it is there
         for url in keep_forwarding(place, f"service/{place.fullname}-airflow", 8080, port):
             reporter.note(f"Airflow is at {url}, as admin; the password: {password_command(place)}\nCtrl-C ends it")
@@ -146,9 +146,9 @@ def retrain(reporter: Reporter, *, run: str | None, **options: str | None) -> No
 
     Ends with 5 when the gate refused, and with 1 when a task failed.
     """
-    from orchestration.cluster.deploy.retraining import retrain as begin
+    from orchestration.cluster.deploy.retrain_run import retrain as begin
 
-    place = Place(**{name: str(options.pop(name)) for name in ("release", "namespace", "context")})
+    place = Release(**{name: str(options.pop(name)) for name in ("release", "namespace", "context")})
     found = begin(place, {name: value for name, value in options.items() if value}, run, reporter)
     reporter.result(found.document, found.text)
     sys.exit(found.code)
@@ -160,9 +160,9 @@ def retrain(reporter: Reporter, *, run: str | None, **options: str | None) -> No
 def predict(reporter: Reporter, *, photos: tuple[str, ...], **where: str) -> None:
     """Predict photos with the model server in the cluster."""
     from orchard.cli.predict import predict as predict_verb
-    from orchestration.cluster.deploy.forwarding import forward
+    from orchestration.cluster.deploy.port_forward import forward
 
-    place = Place(**where)
+    place = Release(**where)
     with forward(place, f"service/{place.fullname}-serving", 8501) as url:
         os.environ["ORCHARD_SERVER_URL"] = url
         predict_verb.main([*photos, *(["--json"] if reporter.as_json else [])], standalone_mode=False)
@@ -184,7 +184,7 @@ def doctor(reporter: Reporter, *, registry_port: int, **where: str) -> None:
 
     from orchestration.cluster.deploy.doctor import examine
 
-    findings = examine(Place(**where), registry_port)
+    findings = examine(Release(**where), registry_port)
     text = "\n".join(f"- {item.wrong}\n  fix: {item.remedy}" for item in findings) or "nothing wrong was found"
     reporter.result({"findings": [asdict(item) for item in findings]}, text)
     if findings:

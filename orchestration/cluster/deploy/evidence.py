@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from orchestration.cluster.access import ClusterError
-from orchestration.cluster.deploy.forwarding import status
-from orchestration.cluster.deploy.place import Place
+from orchestration.cluster.deploy.port_forward import status
+from orchestration.cluster.deploy.release import Release
 
 __all__ = ["collect"]
 
@@ -18,7 +18,7 @@ _SECRETS = "custom-columns=NAME:.metadata.name,TYPE:.type,CREATED:.metadata.crea
 _LINES = "--tail=2000"
 
 
-def collect(place: Place, folder: Path) -> list[Path]:
+def collect(place: Release, folder: Path) -> list[Path]:
     """Write objects, events, logs (those of containers that ended too) and the status of every `sync`; no Secret's content.
 
     What cannot be read leaves its error instead. Returns the files that were written.
@@ -27,7 +27,7 @@ def collect(place: Place, folder: Path) -> list[Path]:
     return [_write(folder / name, read) for name, read in _sources(place)]
 
 
-def _sources(place: Place) -> Iterator[tuple[str, Callable[[], str]]]:
+def _sources(place: Release) -> Iterator[tuple[str, Callable[[], str]]]:
     commands: dict[str, tuple[str, ...]] = {
         "pods.txt": ("get", "pods", "--output=wide"),
         "pods-described.txt": ("describe", "pods"),
@@ -50,7 +50,9 @@ def _sources(place: Place) -> Iterator[tuple[str, Callable[[], str]]]:
             yield f"{pod['metadata']['name']}.status.json", partial(_status, place, pod["metadata"]["name"])
 
 
-def _logs(place: Place, pod: str, state: dict[str, list[dict[str, object]]]) -> Iterator[tuple[str, Callable[[], str]]]:
+def _logs(
+    place: Release, pod: str, state: dict[str, list[dict[str, object]]]
+) -> Iterator[tuple[str, Callable[[], str]]]:
     for item in (*state.get("initContainerStatuses", []), *state.get("containerStatuses", [])):
         arguments = ("logs", pod, f"--container={item['name']}", _LINES)
         yield f"{pod}.{item['name']}.log", partial(place.kubectl, *arguments)
@@ -58,7 +60,7 @@ def _logs(place: Place, pod: str, state: dict[str, list[dict[str, object]]]) -> 
             yield f"{pod}.{item['name']}.before.log", partial(place.kubectl, *arguments, "--previous")
 
 
-def _status(place: Place, pod: str) -> str:
+def _status(place: Release, pod: str) -> str:
     return json.dumps(status(place, pod), indent=2)
 
 

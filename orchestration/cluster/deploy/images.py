@@ -5,7 +5,7 @@ from __future__ import annotations
 import requests
 
 from orchestration.cluster.access import ClusterError
-from orchestration.cluster.deploy.place import CHECKOUT, run
+from orchestration.cluster.deploy.release import CHECKOUT, run
 
 __all__ = ["references"]
 

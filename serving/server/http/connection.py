@@ -16,10 +16,10 @@ from collections.abc import Callable
 
 import httptools
 
-from serving.server.http.messages import Answer, Limits, Reply, Request, serialise
-from serving.server.rest.replies import error_reply
+from serving.server.http.http_messages import Answer, HttpLimits, HttpRequest, HttpResponse, serialise
+from serving.server.rest.responses import error_reply
 
-__all__ = ["Connection", "Server"]
+__all__ = ["HttpConnection", "HttpServer"]
 
 _ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -35,7 +35,7 @@ _NAMES = {
 _UPGRADE_HEADERS = {"upgrade", "connection", "http2-settings"}
 
 
-class Server:
+class HttpServer:
     """What all connections of a process share.
 
     Args:
@@ -46,21 +46,21 @@ class Server:
 
     def __init__(
         self,
-        handle: Callable[[Request, Answer], None],
-        limits: Limits,
-        log: Callable[[Request, Reply], None] = lambda request, reply: None,
+        handle: Callable[[HttpRequest, Answer], None],
+        limits: HttpLimits,
+        log: Callable[[HttpRequest, HttpResponse], None] = lambda request, reply: None,
     ) -> None:
         self.handle = handle
         self.limits = limits
         self.log = log
-        self.connections: set[Connection] = set()
+        self.connections: set[HttpConnection] = set()
         self.draining = False
         self._ids = itertools.count(1)
         self._prefix = os.urandom(6).hex()
 
-    def connect(self) -> Connection:
+    def connect(self) -> HttpConnection:
         """Make the protocol of a new connection."""
-        return Connection(self)
+        return HttpConnection(self)
 
     def new_id(self) -> str:
         """Return a request id that no other request of any process has."""
@@ -84,21 +84,21 @@ class Server:
             connection.abort()
 
 
-def _error(status: int, message: str, *headers: tuple[str, str]) -> Reply:
-    return Reply(status, error_reply(message), headers=headers, close=True)
+def _error(status: int, message: str, *headers: tuple[str, str]) -> HttpResponse:
+    return HttpResponse(status, error_reply(message), headers=headers, close=True)
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """The protocol of one connection; httptools calls the `on_` methods."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: HttpServer) -> None:
         self._server = server
         self._limits = server.limits
         self._transport: asyncio.Transport | None = None
         self._remote = ""
         self._parser = httptools.HttpRequestParser(self)
-        self._waiting: deque[Request | Reply] = deque()
-        self._current: Request | None = None
+        self._waiting: deque[HttpRequest | HttpResponse] = deque()
+        self._current: HttpRequest | None = None
         self._refused = False
         self._since = time.monotonic()
         self._stage = "idle"
@@ -233,11 +233,11 @@ class Connection(asyncio.Protocol):
         self._stage, self._since = "idle", time.monotonic()
         self._enqueue(request)
 
-    def _request(self) -> Request:
+    def _request(self) -> HttpRequest:
         target = self._url.decode("latin-1")
         path, mark, query = target.partition("?")
         given = self._headers.get("x-request-id", "")
-        return Request(
+        return HttpRequest(
             method=self._parser.get_method().decode("latin-1"),
             path=path,
             query=query if mark else None,
@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
 
     # answering, in order
 
-    def _enqueue(self, item: Request | Reply) -> None:
+    def _enqueue(self, item: HttpRequest | HttpResponse) -> None:
         self._waiting.append(item)
         if len(self._waiting) >= self._limits.pipelined and self._transport:
             self._transport.pause_reading()
@@ -260,7 +260,7 @@ class Connection(asyncio.Protocol):
     def _next(self) -> None:
         while self._waiting and self._current is None and self._transport:
             item = self._waiting.popleft()
-            if isinstance(item, Reply):
+            if isinstance(item, HttpResponse):
                 self._write(item, None)
                 return
             self._current = item
@@ -268,7 +268,7 @@ class Connection(asyncio.Protocol):
         if self._transport and len(self._waiting) < self._limits.pipelined:
             self._transport.resume_reading()
 
-    def _answer(self, request: Request, reply: Reply) -> None:
+    def _answer(self, request: HttpRequest, reply: HttpResponse) -> None:
         if self._current is not request:
             return  # answered already: it took too long
         self._current = None
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
         self._server.log(request, reply)
         self._next()
 
-    def _write(self, reply: Reply, request: Request | None) -> None:
+    def _write(self, reply: HttpResponse, request: HttpRequest | None) -> None:
         transport = self._transport
         if transport is None:
             return
@@ -298,7 +298,7 @@ class Connection(asyncio.Protocol):
             transport.close()
             self._transport = None
 
-    def _refuse(self, reply: Reply) -> None:
+    def _refuse(self, reply: HttpResponse) -> None:
         """Answer what cannot be read on, after what came before it, and end the connection."""
         if not self._refused:
             self._refused = True

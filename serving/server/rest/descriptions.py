@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchard.savedmodel.document import Signature, TensorInfo
-from serving.status_codes import Code
+from orchard.savedmodel.signatures import SignatureDef, TensorInfo
+from serving.status_codes import StatusCode
 
 __all__ = ["metadata_reply", "status_reply"]
 
@@ -21,7 +21,7 @@ def _dump(document: Any) -> str:
     return re.sub("[<>\x7f]", lambda found: _ESCAPES[found[0]], text) + "\n"
 
 
-def status_reply(versions: Iterable[tuple[int, str, Code, str]]) -> bytes:
+def status_reply(versions: Iterable[tuple[int, str, StatusCode, str]]) -> bytes:
     """Lay out the states of versions: (number, state, error code, error message) each."""
     rows = [
         {
@@ -43,7 +43,7 @@ def _tensor(info: TensorInfo) -> dict[str, Any]:
     }
 
 
-def _signature(signature: Signature) -> dict[str, Any]:
+def _signature(signature: SignatureDef) -> dict[str, Any]:
     return {
         "inputs": {alias: _tensor(info) for alias, info in signature.inputs.items()},
         "outputs": {alias: _tensor(info) for alias, info in signature.outputs.items()},
@@ -51,7 +51,7 @@ def _signature(signature: Signature) -> dict[str, Any]:
     }
 
 
-def metadata_reply(name: str, version: int, signatures: Mapping[str, Signature]) -> bytes:
+def metadata_reply(name: str, version: int, signatures: Mapping[str, SignatureDef]) -> bytes:
     """Lay out the signatures of a version."""
     spec = _dump({"name": name, "signature_name": "", "version": str(version)})
     found = _dump({"signature_def": {key: _signature(signature) for key, signature in signatures.items()}})

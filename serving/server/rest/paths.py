@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
-from serving.server.status import ServingError
-from serving.status_codes import Code
+from serving.server.status_codes import ServingError
+from serving.status_codes import StatusCode
 
-__all__ = ["EmptyError", "Target", "is_api_path", "parse_path"]
+__all__ = ["EmptyError", "RequestTarget", "is_api_path", "parse_path"]
 
 _POST = re.compile(
     r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)", re.IGNORECASE | re.ASCII
@@ -23,7 +23,7 @@ _METHODS = {"classify", "regress", "predict"}
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RequestTarget:
     """What a request is about.
 
     Attributes:
@@ -56,16 +56,16 @@ def _version(digits: str | None) -> int | None:
     if not digits:
         return None
     if int(digits[:20]) > _LARGEST or len(digits.lstrip("0")) > 19:
-        raise EmptyError(Code.INVALID_ARGUMENT, "")
+        raise EmptyError(StatusCode.INVALID_ARGUMENT, "")
     return int(digits)
 
 
 def _malformed(http_method: str, path: str) -> ServingError:
-    return ServingError(Code.INVALID_ARGUMENT, f"Malformed request: {http_method} {path}")
+    return ServingError(StatusCode.INVALID_ARGUMENT, f"Malformed request: {http_method} {path}")
 
 
 @lru_cache(maxsize=64)
-def parse_path(http_method: str, path: str) -> Target:
+def parse_path(http_method: str, path: str) -> RequestTarget:
     """Read a URL's path.
 
     Args:
@@ -84,6 +84,6 @@ def parse_path(http_method: str, path: str) -> Target:
     if http_method == "POST" and method not in _METHODS:  # the verb's case matters, the rest of the path's does not
         raise _malformed(http_method, path)
     if not model:
-        raise ServingError(Code.INVALID_ARGUMENT, "Missing model name in request.")
+        raise ServingError(StatusCode.INVALID_ARGUMENT, "Missing model name in request.")
     kind = method if http_method == "POST" else "metadata" if method == "metadata" else "status"
-    return Target(_unquote(model), version, _unquote(label) if label else None, kind)
+    return RequestTarget(_unquote(model), version, _unquote(label) if label else None, kind)

@@ -6,20 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchard.savedmodel.document import TensorInfo
+from orchard.savedmodel.signatures import TensorInfo
 from orchard.savedmodel.types import STRING
 from serving.server.rest.pretty import quote
 from serving.server.rest.values import base64_rows, count_elements, dense_tensor, is_base64, shape_of
 from serving.server.runtime.tensors import Array
-from serving.server.status import ServingError, invalid
+from serving.server.status_codes import ServingError, invalid
 
-__all__ = ["Feeds", "read_inputs"]
+__all__ = ["InputTensors", "read_inputs"]
 
 Inputs = Mapping[str, TensorInfo]
 
 
 @dataclass(frozen=True, slots=True)
-class Feeds:
+class InputTensors:
     """What a request feeds to a signature.
 
     Attributes:
@@ -145,7 +145,7 @@ def _from_inputs(value: Any, inputs: Inputs) -> dict[str, Array]:
     return tensors
 
 
-def read_inputs(document: dict[str, Any], inputs: Inputs, signature_name: str) -> Feeds:
+def read_inputs(document: dict[str, Any], inputs: Inputs, signature_name: str) -> InputTensors:
     """Convert a `:predict` body into tensors.
 
     Args:
@@ -169,7 +169,7 @@ def read_inputs(document: dict[str, Any], inputs: Inputs, signature_name: str) -
             raise invalid(f"JSON Value: {quote(document)} Expecting 'instances' to be an list/array")
         if not instances:
             raise invalid(f"JSON Value: {quote(document)} No values in 'instances' array")
-        return Feeds(_from_instances(instances, inputs), rows=True)
+        return InputTensors(_from_instances(instances, inputs), rows=True)
     if "inputs" in document:
-        return Feeds(_from_inputs(document["inputs"], inputs), rows=False)
+        return InputTensors(_from_inputs(document["inputs"], inputs), rows=False)
     raise invalid("Missing 'inputs' or 'instances' key")

@@ -17,8 +17,8 @@ import pybase64
 from orchard.savedmodel.types import STRING, DataType
 from serving.server.rest.pretty import quote, type_name
 from serving.server.runtime.tensors import Array
-from serving.server.status import ServingError, invalid
-from serving.status_codes import Code
+from serving.server.status_codes import ServingError, invalid
+from serving.status_codes import StatusCode
 
 __all__ = ["base64_rows", "count_elements", "dense_tensor", "is_base64", "shape_of", "to_bytes"]
 
@@ -83,7 +83,7 @@ def _check(value: Any, dtype: DataType) -> Any:
     elif dtype.name == "bool":
         fits = kind is bool
     else:
-        raise ServingError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {quote(value)} to type: {dtype.name}")
+        raise ServingError(StatusCode.UNIMPLEMENTED, f"Conversion of JSON Value: {quote(value)} to type: {dtype.name}")
     if not fits:
         raise _type_error(value, dtype)
     return value

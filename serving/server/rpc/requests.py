@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from orchard.savedmodel.document import Signature, TensorInfo
+from orchard.savedmodel.signatures import SignatureDef, TensorInfo
 from serving.protos import message
-from serving.server.batching import Lane, Outputs
+from serving.server.batching import BatchQueue, Outputs
 from serving.server.rest.results import check_classification, check_regression
-from serving.server.rpc.tensors import from_proto, to_proto
+from serving.server.rpc.tensor_protos import from_proto, to_proto
 from serving.server.runtime.tensors import Array
 from serving.server.servable import DEFAULT_SIGNATURE, Servable
-from serving.server.status import ServingError, invalid
-from serving.status_codes import Code
+from serving.server.status_codes import ServingError, invalid
+from serving.status_codes import StatusCode
 
 __all__ = [
     "classification_reply",
@@ -32,7 +32,7 @@ def _listed(names: Iterable[str]) -> str:
     return ",".join(sorted(names))
 
 
-def predict_feeds(servable: Servable, request: Any) -> tuple[Lane, list[Array], tuple[str, ...]]:
+def predict_feeds(servable: Servable, request: Any) -> tuple[BatchQueue, list[Array], tuple[str, ...]]:
     """Return the lane of a PredictRequest, the arrays to feed, and the outputs that were asked for.
 
     Raises:
@@ -41,7 +41,7 @@ def predict_feeds(servable: Servable, request: Any) -> tuple[Lane, list[Array], 
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(name)
     if signature is None:
-        raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+        raise ServingError(StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
     sent = request.inputs
     if len(sent) != len(signature.inputs) or any(alias not in sent for alias in signature.inputs):
         raise _misfit(set(sent), set(signature.inputs))
@@ -64,7 +64,7 @@ def _misfit(sent: set[str], wanted: set[str]) -> ServingError:
     )
 
 
-def _filtered(signature: Signature, asked: Iterable[str]) -> tuple[str, ...]:
+def _filtered(signature: SignatureDef, asked: Iterable[str]) -> tuple[str, ...]:
     chosen: list[str] = []
     for alias in asked:
         if alias not in signature.outputs:
@@ -154,7 +154,7 @@ def _fill_info(info: TensorInfo, proto: Any) -> None:
         proto.tensor_shape.dim.add(size=dim.size, name=dim.name)
 
 
-def fill_signature(signatures: Mapping[str, Signature], proto: Any) -> None:
+def fill_signature(signatures: Mapping[str, SignatureDef], proto: Any) -> None:
     """Write a SignatureDefMap."""
     for name, signature in signatures.items():
         made = proto.signature_def[name]

@@ -15,9 +15,9 @@ from orchard.errors import ServerError
 from serving.protos import POOL
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
-from serving.server.rpc.service import Service
+from serving.server.rpc.service import GrpcService
 
-__all__ = ["RpcServer"]
+__all__ = ["GrpcServer"]
 
 _STATUS = health_pb2.HealthCheckResponse
 _CHECK_S = 0.2
@@ -25,7 +25,7 @@ for _known in (health_pb2, reflection_pb2):
     POOL.AddSerializedFile(_known.DESCRIPTOR.serialized_pb)
 
 
-class RpcServer:
+class GrpcServer:
     """TF Serving's gRPC API, health and reflection on a port of their own.
 
     Args:
@@ -65,7 +65,7 @@ class RpcServer:
 
     async def start(self) -> int:
         """Listen; returns the port. Raises `ServerError` if it is taken."""
-        service = Service(self._application, asyncio.get_running_loop(), self._access)
+        service = GrpcService(self._application, asyncio.get_running_loop(), self._access)
         self._server.add_generic_rpc_handlers((service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*service.names, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -14,7 +14,7 @@ from serving.configuration import ConfigError, read_model
 from serving.protos import message, method_types
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
-from serving.server.predictions import Exchange, Read
+from serving.server.predictions import InFlightRequest, Read
 from serving.server.rpc.requests import (
     classification_reply,
     fill_signature,
@@ -25,11 +25,11 @@ from serving.server.rpc.requests import (
     regression_reply,
 )
 from serving.server.servable import Servable
-from serving.server.status import ServingError, invalid
-from serving.status_codes import Code
-from serving.tokens import Tokens
+from serving.server.status_codes import ServingError, invalid
+from serving.status_codes import StatusCode
+from serving.tokens import BearerTokens
 
-__all__ = ["Service"]
+__all__ = ["GrpcService"]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _STATES = {"START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
@@ -43,13 +43,13 @@ Handler = Callable[[Any, float], Awaitable[Any]]
 
 
 async def _refuse(request: bytes, deadline: float) -> None:
-    raise ServingError(Code.UNAUTHENTICATED, "The request needs a valid bearer token")
+    raise ServingError(StatusCode.UNAUTHENTICATED, "The request needs a valid bearer token")
 
 
-class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _GrpcMethods(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds the method that is called. Without a valid token it is one that refuses, and the message is never parsed."""
 
-    def __init__(self, methods: Mapping[str, Any], refusals: Mapping[str, Any], tokens: Tokens | None) -> None:
+    def __init__(self, methods: Mapping[str, Any], refusals: Mapping[str, Any], tokens: BearerTokens | None) -> None:
         self._methods = methods
         self._refusals = refusals
         self._tokens = tokens
@@ -63,7 +63,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         return found if self._tokens.allow(str(given)) else self._refusals[handler_call_details.method]
 
 
-class Service:
+class GrpcService:
     """The two services' methods.
 
     Args:
@@ -104,14 +104,14 @@ class Service:
                     self._guarded(path, handlers[method]), request.FromString, response.SerializeToString
                 )
                 refusals[path] = grpc.unary_unary_rpc_method_handler(self._guarded(path, _refuse))
-        return _Methods(methods, refusals, self._application.tokens)
+        return _GrpcMethods(methods, refusals, self._application.tokens)
 
     def _guarded(self, path: str, handler: Handler) -> Callable[[Any, Any], Awaitable[Any]]:
         most = self._application.options.timeout_s
 
         async def call(request: Any, context: Any) -> Any:
             begin, left = time.monotonic(), context.time_remaining()
-            answer: Any = Code.UNKNOWN, "unexpected error"
+            answer: Any = StatusCode.UNKNOWN, "unexpected error"
             try:
                 answer = await handler(request, begin + (most if left is None else min(left, most)))
                 return answer
@@ -119,7 +119,7 @@ class Service:
                 answer = error.code, error.message
                 await context.abort(_CODES[error.code.value], error.message)
             except asyncio.CancelledError:
-                answer = Code.CANCELLED, "the client has gone or its deadline has passed"
+                answer = StatusCode.CANCELLED, "the client has gone or its deadline has passed"
                 raise
             finally:
                 if self._access:
@@ -135,15 +135,15 @@ class Service:
         version = spec.version.value if spec.HasField("version") else None
         return self._application.catalogue.acquire(spec.name, version, spec.version_label or None)
 
-    async def _run(self, spec: Any, api: str, read: Callable[[Exchange], Read], deadline: float) -> Any:
+    async def _run(self, spec: Any, api: str, read: Callable[[InFlightRequest], Read], deadline: float) -> Any:
         """Let the workers run a request; returns the answer. Raises `ServingError`."""
         answered: asyncio.Future[Any] = self._loop.create_future()
 
-        def respond(exchange: Exchange, answer: Any) -> None:
+        def respond(exchange: InFlightRequest, answer: Any) -> None:
             if not answered.done():
                 answered.set_result(answer)
 
-        exchange = Exchange(spec.name, api, "GRPC", time.monotonic(), respond)
+        exchange = InFlightRequest(spec.name, api, "GRPC", time.monotonic(), respond)
         self._application.predictions.begin(exchange, read, deadline)
         try:
             answer = await answered
@@ -157,7 +157,7 @@ class Service:
     async def _predict(self, request: Any, deadline: float) -> Any:
         spec = request.model_spec
 
-        def read(exchange: Exchange) -> Read:
+        def read(exchange: InFlightRequest) -> Read:
             servable = exchange.servable = self._acquire(spec)
             lane, values, aliases = predict_feeds(servable, request)
             return lane, values, partial(prediction_reply, servable, spec.signature_name, aliases)
@@ -167,7 +167,7 @@ class Service:
     async def _examples(self, spec: Any, source: Any, api: str, deadline: float) -> Any:
         """Run a classification or regression signature on an Input; returns its response message."""
 
-        def read(exchange: Exchange) -> Read:
+        def read(exchange: InFlightRequest) -> Read:
             servable = exchange.servable = self._acquire(spec)
             examples = read_examples(source)
             lane = (servable.classify_lane if api == "Classify" else servable.regress_lane)(spec.signature_name)
@@ -188,7 +188,7 @@ class Service:
             raise invalid("Inference request must have at least one task")
         for task in request.tasks:
             if task.method_name not in _TASKS:
-                raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
+                raise ServingError(StatusCode.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
             api, field = _TASKS[task.method_name]
             found = await self._examples(task.model_spec, request.input, api, deadline)
             result = response.results.add()
@@ -242,6 +242,6 @@ class Service:
             if not any(problems.get(config.name, ["?"]) for config in configs):
                 return response
             await asyncio.sleep(_RELOAD_S)
-        response.status.error_code = Code.DEADLINE_EXCEEDED.value
+        response.status.error_code = StatusCode.DEADLINE_EXCEEDED.value
         response.status.error_message = f"Some models did not become available: {catalogue.problems()}"
         return response

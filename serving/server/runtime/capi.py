@@ -22,12 +22,12 @@ from typing import Any
 from orchard.errors import MissingExtra, install_hint
 from orchard.processes import stderr_held_back
 
-__all__ = ["CApi", "Output", "RunError", "open_library"]
+__all__ = ["CApi", "RunError", "TfOutput", "open_library"]
 
 MIN_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
-class Output(Structure):
+class TfOutput(Structure):
     """TF_Output: one output of one operation."""
 
     _fields_ = (("oper", c_void_p), ("index", c_int))
@@ -73,8 +73,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...], bool]] = {
         _VOID,
         (
             *(_PTR, _PTR),  # session, run options
-            *(POINTER(Output), POINTER(_PTR), _INT),  # inputs
-            *(POINTER(Output), POINTER(_PTR), _INT),  # outputs
+            *(POINTER(TfOutput), POINTER(_PTR), _INT),  # inputs
+            *(POINTER(TfOutput), POINTER(_PTR), _INT),  # outputs
             *(_PTR, _INT),  # targets
             *(_PTR, _PTR),  # run metadata, status
         ),

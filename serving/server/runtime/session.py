@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from ctypes import c_char_p, c_void_p
 from pathlib import Path
 
-from orchard.savedmodel.document import Signature, read_signatures
+from orchard.savedmodel.signatures import SignatureDef, read_signatures
 from orchard.savedmodel.types import DataType
 from orchard.savedmodel.wire import VARINT, WireError, delimited, key, varint
-from serving.server.runtime.capi import CApi, Output, RunError, open_library
+from serving.server.runtime.capi import CApi, RunError, TfOutput, open_library
 from serving.server.runtime.tensors import Array, from_tensor, to_tensor
 
-__all__ = ["Call", "Session"]
+__all__ = ["SignatureCall", "TfSession"]
 
 _INVALID_ARGUMENT, _NOT_FOUND, _DATA_LOSS = 3, 5, 15
 _INTRA_OP, _INTER_OP, _GRAPH_OPTIONS = 2, 5, 10  # field numbers of ConfigProto
@@ -27,7 +27,7 @@ def _config(intra_op: int, inter_op: int) -> bytes:
     return threads + delimited(_GRAPH_OPTIONS, once)
 
 
-class Call:
+class SignatureCall:
     """Some inputs and outputs of a session's graph, looked up once.
 
     Args:
@@ -39,11 +39,11 @@ class Call:
         RunError: the graph has no such tensor.
     """
 
-    def __init__(self, session: Session, inputs: Sequence[tuple[str, DataType]], outputs: Sequence[str]) -> None:
+    def __init__(self, session: TfSession, inputs: Sequence[tuple[str, DataType]], outputs: Sequence[str]) -> None:
         self._session = session
         self._dtypes = [dtype for _, dtype in inputs]
-        self._inputs = (Output * len(inputs))(*[session.output(name) for name, _ in inputs])
-        self._outputs = (Output * len(outputs))(*[session.output(name) for name in outputs])
+        self._inputs = (TfOutput * len(inputs))(*[session.output(name) for name, _ in inputs])
+        self._outputs = (TfOutput * len(outputs))(*[session.output(name) for name in outputs])
 
     def run(self, values: Sequence[Array]) -> list[tuple[Array, DataType]]:
         """Run the graph once; other threads may run meanwhile.
@@ -73,7 +73,7 @@ class Call:
             api.TF_DeleteStatus(status)
 
 
-class Session:
+class TfSession:
     """A SavedModel's graph for serving, with its variables restored and its initialisation run.
 
     Args:
@@ -87,7 +87,7 @@ class Session:
 
     def __init__(self, folder: Path, *, intra_op: int = 1, inter_op: int = -1) -> None:
         self.api: CApi = open_library()
-        self.signatures: Mapping[str, Signature] = _signatures(folder)
+        self.signatures: Mapping[str, SignatureDef] = _signatures(folder)
         self._graph = self._session = None
         api = self.api
         options, status, graph = api.TF_NewSessionOptions(), api.TF_NewStatus(), api.TF_NewGraph()
@@ -106,24 +106,24 @@ class Session:
             if self._session is None:
                 api.TF_DeleteGraph(graph)
 
-    def output(self, name: str) -> Output:
+    def output(self, name: str) -> TfOutput:
         """Look up ``operation:index`` in the graph. Raises `RunError` if there is none."""
         operation, _, index = name.partition(":")
         found = self.api.TF_GraphOperationByName(self._graph, operation.encode())
         number = int(index) if index.isdigit() else 0
         if not found or number >= self.api.TF_OperationNumOutputs(found):
             raise RunError(_INVALID_ARGUMENT, f"Tensor {name} is not in the model's graph")
-        return Output(found, number)
+        return TfOutput(found, number)
 
     def run(
         self,
-        inputs: ctypes.Array[Output],
+        inputs: ctypes.Array[TfOutput],
         values: ctypes.Array[c_void_p],
-        outputs: ctypes.Array[Output],
+        outputs: ctypes.Array[TfOutput],
         results: ctypes.Array[c_void_p],
         status: int,
     ) -> None:
-        """Run the graph; see `Call.run`, which is what to use."""
+        """Run the graph; see `SignatureCall.run`, which is what to use."""
         self.api.TF_SessionRun(
             *(self._session, None, inputs, values, len(values), outputs, results, len(results)),
             *(None, 0, None, status),
@@ -141,7 +141,7 @@ class Session:
         self._session = self._graph = None
 
 
-def _signatures(folder: Path) -> dict[str, Signature]:
+def _signatures(folder: Path) -> dict[str, SignatureDef]:
     try:
         return read_signatures(folder)
     except FileNotFoundError as error:

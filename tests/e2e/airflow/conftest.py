@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 import yaml
 
-from orchard import runs
 from orchard.client import ModelServer
+from orchard.runs import records
 from orchestration.cluster.deploy import images
-from orchestration.cluster.deploy.airflow import OVER, Airflow, reach_airflow
-from orchestration.cluster.deploy.forwarding import forward
-from orchestration.cluster.deploy.installing import install, remove
-from orchestration.cluster.deploy.place import Place
-from orchestration.cluster.deploy.retraining import opened_store
+from orchestration.cluster.deploy.airflow_client import OVER, AirflowClient, reach_airflow
+from orchestration.cluster.deploy.install import install, remove
+from orchestration.cluster.deploy.port_forward import forward
+from orchestration.cluster.deploy.release import Release
+from orchestration.cluster.deploy.retrain_run import opened_store
 from orchestration.names import run_id
-from tests.e2e import photos as photo_folder
+from tests.e2e import job_photos as photo_folder
 from tests.e2e.conftest import PLACE, ROOT, _script, keep_evidence
-from tests.e2e.traffic import MODEL, until
+from tests.e2e.service_traffic import MODEL, until
 
-AIRFLOW = Place(os.environ.get("E2E_CONTEXT", PLACE.context), "orchard-e2e-airflow", "orchard")
-DATASET = "standin"  # may have any classes
+AIRFLOW = Release(os.environ.get("E2E_CONTEXT", PLACE.context), "orchard-e2e-airflow", "orchard")
+DATASET = "synthetic"  # may have any classes
 FIRST = "2026-11-20"
 AIRFLOW_FOLDER = ROOT / ".orchard" / "cluster" / AIRFLOW.namespace
 EACH = {"Training": 60, "Test": 40}
@@ -54,8 +54,8 @@ class Loop:
         clock: when its schedule is due, in seconds since the epoch.
     """
 
-    place: Place
-    airflow: Airflow
+    place: Release
+    airflow: AirflowClient
     photos: Path
     clock: float
     kept: dict[str, Any] = field(default_factory=dict)
@@ -87,11 +87,11 @@ class Loop:
         until(lambda: self.airflow.run(dag, run)["state"] in OVER, seconds, f"the run {run} of {dag} ends")
         return {task["task_id"]: task for task in self.airflow.tasks(dag, run)}
 
-    def ended(self, dag: str, run: str) -> dict[str, runs.Ended]:
+    def ended(self, dag: str, run: str) -> dict[str, records.StepRecord]:
         """How the steps of a run ended, by what the store says."""
         verbs = ("validate", "train", "evaluate", "gate", "publish", "promote", "ingest", "batch")
         with opened_store(self.place, "trainer") as store:
-            found = {verb: runs.ended_step(store, run_id(dag, run), verb) for verb in verbs}
+            found = {verb: records.ended_step(store, run_id(dag, run), verb) for verb in verbs}
         return {verb: ended for verb, ended in found.items() if ended is not None}
 
     def versions(self) -> list[str]:
@@ -163,7 +163,7 @@ def loop(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lo
 @pytest.fixture(scope="session")
 def first(loop: Loop) -> str:
     """The run that the first day's photos started; its version is live. Where the release was kept, the run of then."""
-    from tests.e2e.airflow.following import ingest, known, live, retrained
+    from tests.e2e.airflow.run_waits import ingest, known, live, retrained
 
     if done := [item for item in loop.airflow.runs("retrain") if item["run_type"] == "asset_triggered"]:
         return str(done[-1]["dag_run_id"])

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from orchestration.cluster.deploy.loop import await_live
+from orchestration.cluster.deploy.deploy_loop import await_live
 from tests.e2e.airflow.conftest import DATASET, PARTS, Loop
-from tests.e2e.airflow.following import ingest, known
-from tests.e2e.photos import CLASSES
-from tests.e2e.traffic import until
+from tests.e2e.airflow.run_waits import ingest, known
+from tests.e2e.job_photos import CLASSES
+from tests.e2e.service_traffic import until
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from orchestration.cluster.deploy.airflow import Refused
+from orchestration.cluster.deploy.airflow_client import AirflowRefused
 from tests.e2e.airflow.conftest import DATASET, Loop
-from tests.e2e.traffic import until
+from tests.e2e.service_traffic import until
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -26,9 +26,9 @@ WRONG = {
 def test_wrong_parameters_are_refused_before_anything_runs(loop, case):
     run = f"e2e-wrong-{time.time_ns()}"
 
-    with pytest.raises(Refused):
+    with pytest.raises(AirflowRefused):
         loop.airflow.begin("retrain", WRONG[case], run)
-    with pytest.raises(Refused):
+    with pytest.raises(AirflowRefused):
         loop.airflow.run("retrain", run)
 
 
@@ -112,7 +112,7 @@ def test_pods_that_cannot_begin_fail_in_time_and_say_why(loop, crippled):
         def told(dag: str = dag, verb: str = verb, run: str = run) -> bool:
             try:
                 said = "\n".join(loop.airflow.log(dag, run, verb, 1))
-            except Refused:  # between two tries Airflow knows the first one's log for a moment no more
+            except AirflowRefused:  # between two tries Airflow knows the first one's log for a moment no more
                 return False
             return all(word in said for word in (*CANNOT[dag, verb][2], "what to do"))
 

@@ -52,7 +52,7 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class Cluster:
+class FakeCluster:
     """Pods, and what becomes of them: each look at a pod takes it one step further on its plan."""
 
     def __init__(self) -> None:
@@ -144,7 +144,7 @@ class Cluster:
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         cluster = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class FakeClusterHandler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def handle_any(self) -> None:
@@ -165,4 +165,4 @@ class Cluster:
             def log_message(self, *args: Any) -> None:
                 pass
 
-        return Handler
+        return FakeClusterHandler

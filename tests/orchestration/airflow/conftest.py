@@ -150,13 +150,13 @@ def build(monkeypatch):
     from airflow.sdk import DAG
     from kubernetes.client import ApiClient
 
-    from orchestration import pods
+    from orchestration.airflow import operator
 
     def built(verb, options=None, *, folder=None, context=None):
         if folder is not None:
-            monkeypatch.setattr(pods, "RELEASE", dataclasses.replace(pods.RELEASE, pods=str(folder)))
+            monkeypatch.setattr(operator, "RELEASE", dataclasses.replace(operator.RELEASE, pods=str(folder)))
         with DAG("retrain", schedule=None):
-            operator = pods.OrchardVerb(task_id=verb, options=options)
+            operator = operator.OrchardStepOperator(task_id=verb, options=options)
         operator.name = f"retrain-{verb}"
         pod = operator.build_pod_request_obj(context, dry_run=True)
         return ApiClient().sanitize_for_serialization(pod)

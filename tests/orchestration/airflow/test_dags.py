@@ -35,7 +35,7 @@ def test_reading_all_dags_imports_nothing_heavy():
         "bag = DagBag(dag_folder=sys.argv[1])\n"
         "print(f'{len(bag.dags)} DAGs parsed in {time.monotonic() - begin:.2f} s', file=sys.stderr)\n"
         "heavy = {'tensorflow', 'keras', 'dvc', 'pandas', 'numpy', 'pyarrow', 'training', 'serving'}\n"
-        "light = {'orchard', 'orchard.steps'}\n"
+        "light = {'orchard', 'orchard.runs.steps'}\n"
         "orchard = {name for name in sys.modules if name.partition('.')[0] == 'orchard'}\n"
         "print(len(bag.dags), sorted(heavy & set(sys.modules) | orchard - light))"
     )
@@ -69,7 +69,7 @@ def test_a_new_row_in_the_table_of_steps_is_a_task_with_its_options_and_links(tm
         "from tests.contract.test_steps_table import ROW\n"
         "exec(ROW)\n"
         "from airflow.dag_processing.dagbag import DagBag\n"
-        "from orchestration.pods import LINKS\n"
+        "from orchestration.airflow.operator import LINKS\n"
         "task = DagBag(dag_folder=sys.argv[1]).dags['retrain'].get_task('calibrate')\n"
         "print(*task.upstream_task_ids, *task.downstream_task_ids, *task.options.items())\n"
         "print(*(link.name for link in LINKS['calibrate']))"
@@ -85,10 +85,10 @@ def test_a_new_row_in_the_table_of_steps_is_a_task_with_its_options_and_links(tm
 
 
 def test_tags_are_those_of_the_house(dag):
-    from orchestration.release import Tag
+    from orchestration.airflow.config import DagTag
 
-    assert Tag.ORCHARD in dag.tags
-    assert set(dag.tags) <= set(Tag)
+    assert DagTag.ORCHARD in dag.tags
+    assert set(dag.tags) <= set(DagTag)
 
 
 def test_a_run_waits_for_the_one_before_and_none_is_made_up_for(dag):
@@ -135,9 +135,9 @@ def test_retraining_starts_by_the_clock_and_when_photos_are_new(bag):
 
 @pytest.mark.parametrize(("cron", "kind"), [("", "Asset"), ("0 3 * * *", "AssetOrTimeSchedule")])
 def test_without_a_cron_nothing_is_started_by_the_clock(cron, kind):
-    from orchestration.release import Release
+    from orchestration.airflow.config import AirflowConfig
 
-    release = Release.read({"ORCHARD_SCHEDULE_RETRAIN": cron, "ORCHARD_SCHEDULE_INGEST": cron})
+    release = AirflowConfig.read({"ORCHARD_SCHEDULE_RETRAIN": cron, "ORCHARD_SCHEDULE_INGEST": cron})
 
     assert type(release.when_or_new("retrain")).__name__ == kind
     assert (release.after_each_day("ingest") is None) is (cron == "")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from conftest import ROOT
 
-from orchestration import heartbeat
+from orchestration.airflow import liveness
 
 HERE, ELSEWHERE = "10.0.0.7", "10.0.0.8"
 
@@ -48,23 +48,23 @@ def lived(table):
 def probe(address, job="TriggererJob"):
     """Run the probe as the chart does; returns its exit code and what it said."""
     environment = os.environ | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": address, "POD_IP": HERE}
-    command = [sys.executable, "-m", "orchestration.heartbeat", job]
+    command = [sys.executable, "-m", "orchestration.airflow.liveness", job]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
     assert ran.stderr == ""
     return ran.returncode, ran.stdout
 
 
 def test_the_age_is_that_of_the_newest_sign_of_this_part_on_this_pod(table, lived):
-    assert heartbeat.age(table.address(), "TriggererJob", HERE) is None
+    assert liveness.age(table.address(), "TriggererJob", HERE) is None
     lived(500)
     lived(30)
     lived(1, job="DagProcessorJob")
     lived(2, host=ELSEWHERE)
     lived(3, state="failed")
 
-    assert heartbeat.age(table.address(), "TriggererJob", HERE) == pytest.approx(30, abs=5)
-    assert heartbeat.age(table.address(driver=""), "TriggererJob", ELSEWHERE) == pytest.approx(2, abs=5)
-    assert heartbeat.age(table.address(), "SchedulerJob", HERE) is None
+    assert liveness.age(table.address(), "TriggererJob", HERE) == pytest.approx(30, abs=5)
+    assert liveness.age(table.address(driver=""), "TriggererJob", ELSEWHERE) == pytest.approx(2, abs=5)
+    assert liveness.age(table.address(), "SchedulerJob", HERE) is None
 
 
 @pytest.mark.parametrize(("seconds", "code"), [(5, 0), (110, 0), (130, 1), (100_000, 1)])
@@ -104,7 +104,7 @@ def test_a_database_that_is_away_is_not_the_parts_fault():
 
 
 def test_a_database_that_takes_the_call_and_says_nothing_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(heartbeat, "_CONNECT_SECONDS", 2)  # libpq knows no less
+    monkeypatch.setattr(liveness, "_CONNECT_SECONDS", 2)  # libpq knows no less
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -113,7 +113,7 @@ def test_a_database_that_takes_the_call_and_says_nothing_is_not_waited_for(monke
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"postgresql://airflow@127.0.0.1:{silent.getsockname()[1]}/airflow"
         )
 
-        assert heartbeat.main("TriggererJob") == 0
+        assert liveness.main("TriggererJob") == 0
 
 
 def test_a_database_without_tables_yet_is_not_the_parts_fault(postgres):

@@ -39,7 +39,7 @@ def test_a_run_has_a_tab_that_leads_to_what_it_left(plugin):
 
 
 def test_without_an_address_objects_are_named():
-    from orchestration.pages import page
+    from orchestration.airflow.links import page
 
     text = page("retrain", "manual__x", "")
 
@@ -49,7 +49,7 @@ def test_without_an_address_objects_are_named():
 
 
 def test_what_is_asked_for_is_never_run():
-    from orchestration.pages import page
+    from orchestration.airflow.links import page
 
     assert "<script" not in page("<script>alert(1)</script>", "<script>", "https://pages.example/<script>")
 

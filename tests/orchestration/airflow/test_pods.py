@@ -80,11 +80,13 @@ def test_a_verb_without_a_template_is_refused_with_where_it_was_looked_for(build
 
 
 def test_links_lead_to_what_the_run_left():
-    from orchestration.endings import Ending
-    from orchestration.pods import LINKS
+    from orchestration.airflow.operator import LINKS
+    from orchestration.pod_status import PodResult
 
     key = SimpleNamespace(dag_id="retrain", run_id="manual__x")
-    operator = SimpleNamespace(verb="gate", ending=Ending("refused", "", 99, links={"gate": "runs/r/pages/gate.html"}))
+    operator = SimpleNamespace(
+        verb="gate", ending=PodResult("refused", "", 99, links={"gate": "runs/r/pages/gate.html"})
+    )
     addresses = {link.name: link.get_link(operator, ti_key=key) for link in LINKS["gate"]}
 
     assert addresses["gate"] == "https://pages.example/bucket/runs/r/pages/gate.html"
@@ -93,7 +95,7 @@ def test_links_lead_to_what_the_run_left():
 
 
 def test_a_step_that_left_nothing_links_to_nothing():
-    from orchestration.pods import LINKS
+    from orchestration.airflow.operator import LINKS
 
     operator = SimpleNamespace(verb="batch", ending=None)
 

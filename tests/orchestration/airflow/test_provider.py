@@ -17,8 +17,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from cluster import ended, pending, running
 from conftest import HOME, ROOT, context
 
-from orchestration import sweeping
-from orchestration.pods import OrchardVerb
+from orchestration.airflow import pod_cleanup
+from orchestration.airflow.operator import OrchardStepOperator
 
 PROVIDER = "apache-airflow-providers-cncf-kubernetes"
 OVERRIDDEN = {
@@ -41,14 +41,14 @@ def test_the_provider_is_pinned_to_the_version_that_is_locked_and_installed():
 
 @pytest.mark.parametrize("name", OVERRIDDEN)
 def test_the_provider_has_each_overridden_method_with_the_signature_that_ours_has(name):
-    for owner in (KubernetesPodOperator, OrchardVerb):
+    for owner in (KubernetesPodOperator, OrchardStepOperator):
         signature = inspect.signature(vars(owner)[name])
         plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
         assert str(inspect.Signature(plain)) == OVERRIDDEN[name], owner
 
 
 def test_every_method_that_is_overridden_is_tested_here():
-    ours = {name for name, value in vars(OrchardVerb).items() if inspect.isfunction(value)}
+    ours = {name for name, value in vars(OrchardStepOperator).items() if inspect.isfunction(value)}
 
     assert {name for name in ours if hasattr(KubernetesPodOperator, name)} - {"__init__"} == set(OVERRIDDEN)
 
@@ -56,7 +56,7 @@ def test_every_method_that_is_overridden_is_tested_here():
 @pytest.fixture
 def operator(cluster):
     with DAG("retrain", schedule=None):
-        return OrchardVerb(task_id="train", in_cluster=None, config_file=str(HOME / "kubeconfig"))
+        return OrchardStepOperator(task_id="train", in_cluster=None, config_file=str(HOME / "kubeconfig"))
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_only_a_pod_that_failed_is_kept(operator, pod, cluster, state, deleted):
 CALLS = {
     "the operator": lambda operator: operator.hook.get_pod("train", "orchard"),
     "its log": lambda operator: operator.pod_manager.read_pod_events(operator.pod),
-    "the cleanup of pods": lambda operator: sweeping.SweepPods(
+    "the cleanup of pods": lambda operator: pod_cleanup.PodCleanupOperator(
         task_id="sweep", hours="1", pretend="", in_cluster=None, config_file=operator.config_file
     ).execute(context()),
 }
@@ -166,7 +166,7 @@ def test_a_silent_cluster_ends_every_call(operator, pod, monkeypatch, call):
     for client in ("hook", "client", "pod_manager"):
         operator.__dict__.pop(client, None)
     monkeypatch.setattr(kube_client, "API_TIMEOUT", 0.2)
-    monkeypatch.setattr(sweeping, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(pod_cleanup, "REQUEST_SECONDS", 0.2)
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

@@ -1,6 +1,6 @@
 """What the conformance suite asks: our server, or any other at CONFORMANCE_URL.
 
-For another server (TF Serving itself), make the models with `python -m tests.serving.zoo FOLDER`, have it serve
+For another server (TF Serving itself), make the models with `python -m tests.serving.model_fixtures FOLDER`, have it serve
 FOLDER/models/<name> under these names with all versions, with the label Version_Label on half_plus_two's version 123,
 and run `CONFORMANCE_URL=http://HOST:PORT pytest tests/serving/conformance`.
 """
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.serving.programs import Answer
+from tests.serving.programs import HttpAnswer
 
 URL = os.environ.get("CONFORMANCE_URL", "")
 
@@ -31,21 +31,21 @@ def base_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def call(base_url: str) -> Callable[..., Answer]:
+def call(base_url: str) -> Callable[..., HttpAnswer]:
     """Send a request; a body that is no text is sent as JSON."""
     session = requests.Session()
 
-    def send(method: str, path: str, body: Any = None) -> Answer:
+    def send(method: str, path: str, body: Any = None) -> HttpAnswer:
         data = body if isinstance(body, str | bytes | None) else json.dumps(body)
         prepared = session.prepare_request(requests.Request(method, base_url + "/", data=data))
         prepared.url = base_url + path  # as it is: requests would tidy it up
         found = session.send(prepared, timeout=30)
-        return Answer(found.status_code, {k.lower(): v for k, v in found.headers.items()}, found.content)
+        return HttpAnswer(found.status_code, {k.lower(): v for k, v in found.headers.items()}, found.content)
 
     return send
 
 
 @pytest.fixture(scope="session")
-def predict(call: Callable[..., Answer]) -> Callable[..., Answer]:
+def predict(call: Callable[..., HttpAnswer]) -> Callable[..., HttpAnswer]:
     """Ask a model for a prediction."""
     return lambda model, body: call("POST", f"/v1/models/{model}:predict", body)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchard.savedmodel.document import read_signatures
 from orchard.savedmodel.graph import read_operations
 from orchard.savedmodel.operations import ALLOWED, SAVER_ONLY, check_names
+from orchard.savedmodel.signatures import read_signatures
 from orchard.savedmodel.wire import LENGTH, VARINT, WireError, delimited, fields, key, signed, varint
 
 

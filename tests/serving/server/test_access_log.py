@@ -9,9 +9,9 @@ import pytest
 
 from serving.protos import message, method_types
 from serving.server.access_log import AccessLog
-from serving.server.http.messages import Reply, Request
+from serving.server.http.http_messages import HttpRequest, HttpResponse
+from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, until
-from tests.serving.publishing import ENVIRONMENT
 
 STATUS = "/v1/models/fruits"
 
@@ -37,7 +37,7 @@ def access(lines):
 
 
 def get(access, path, status):
-    access.http(Request("GET", path, None, {}, b"", "here", 0.0, "id"), Reply(status, b""))
+    access.http(HttpRequest("GET", path, None, {}, b"", "here", 0.0, "id"), HttpResponse(status, b""))
 
 
 def test_a_poll_is_logged_when_its_status_changes(access, lines):
@@ -55,7 +55,9 @@ def test_a_poll_is_logged_when_its_status_changes(access, lines):
 
 def test_a_prediction_is_logged_each_time(access, lines):
     for _ in range(3):
-        access.http(Request("POST", f"{STATUS}:predict", None, {}, b"{}", "here", 0.0, "id"), Reply(200, b""))
+        access.http(
+            HttpRequest("POST", f"{STATUS}:predict", None, {}, b"{}", "here", 0.0, "id"), HttpResponse(200, b"")
+        )
 
     assert len(lines.fields) == 3
 

@@ -10,20 +10,20 @@ import weakref
 
 import pytest
 
-from serving.log import Log
+from serving.log import EventLog
 from serving.server.application import Application
-from serving.server.batching import Workers
-from serving.server.catalogue import Catalogue
-from serving.server.http.messages import Request
-from serving.server.instruments import Instruments
-from serving.server.predictions import Options
+from serving.server.batching import RunThreadPool
+from serving.server.http.http_messages import HttpRequest
+from serving.server.model_repository import ModelRepository
+from serving.server.predictions import PredictionOptions
+from serving.server.server_metrics import ServerMetrics
 from tests.serving.programs import DEADLINE, until
 
 PATH = "/v1/models/half_plus_two:predict"
 
 
 def request(body):
-    return Request("POST", PATH, None, {}, body, "here", time.monotonic(), "id")
+    return HttpRequest("POST", PATH, None, {}, body, "here", time.monotonic(), "id")
 
 
 def ask(application, count):
@@ -46,10 +46,10 @@ def ask(application, count):
 @pytest.fixture
 def application(plain_config):
     """An application of all plain models that one worker runs."""
-    instruments = Instruments(Log(as_json=False, stream=io.StringIO()))
-    catalogue = Catalogue(plain_config, instruments)
-    workers = Workers(1, 64, after=lambda: made.predictions.deliver())
-    made = Application(catalogue, workers, instruments, None, Options())
+    instruments = ServerMetrics(EventLog(as_json=False, stream=io.StringIO()))
+    catalogue = ModelRepository(plain_config, instruments)
+    workers = RunThreadPool(1, 64, after=lambda: made.predictions.deliver())
+    made = Application(catalogue, workers, instruments, None, PredictionOptions())
     catalogue.start()
     until(lambda: "half_plus_two" in catalogue.views and made.is_ready("half_plus_two"), "the model is served")
     yield made

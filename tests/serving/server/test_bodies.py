@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchard.savedmodel.document import TensorInfo
+from orchard.savedmodel.signatures import TensorInfo
 from orchard.savedmodel.types import STRING, data_type
-from serving.server.batching import Rows
-from serving.server.rest.document import _Parser, parse_body
+from serving.server.batching import BatchRows
 from serving.server.rest.numbers import decimal_texts
 from serving.server.rest.predict import read_inputs
 from serving.server.rest.pretty import quote
-from serving.server.rest.replies import predict_reply
-from serving.server.status import ServingError
+from serving.server.rest.request_body import _JsonParser, parse_body
+from serving.server.rest.responses import predict_reply
+from serving.server.status_codes import ServingError
 
 FLOAT, INT32 = data_type(1), data_type(3)
 SCALARS = st.one_of(
@@ -48,7 +48,7 @@ def outcome(call, *arguments):
 def test_the_lenient_parser_reads_what_json_says(value, escape):
     text = json.dumps(value, ensure_ascii=escape)
 
-    assert _Parser(text + " more").document() == value
+    assert _JsonParser(text + " more").document() == value
     assert parse_body(json.dumps({"x": value}).encode(), 10_000) == {"x": value}
 
 
@@ -136,7 +136,7 @@ def test_rows_of_a_batch_are_answered_as_they_are_alone(shape, second, data):
         if start < end:
             alone = {alias: (found[start:end], dtype) for alias, (found, dtype) in batch.items()}
             for rows in (True, False):
-                together = predict_reply(Rows(batch, start, end, shared), rows=rows)
+                together = predict_reply(BatchRows(batch, start, end, shared), rows=rows)
                 assert together == predict_reply(alone, rows=rows)
 
 

@@ -9,19 +9,21 @@ from contextlib import asynccontextmanager
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.server.http.connection import Server
-from serving.server.http.messages import Answer, Limits, Reply, Request
+from serving.server.http.connection import HttpServer
+from serving.server.http.http_messages import Answer, HttpLimits, HttpRequest, HttpResponse
 
-LIMITS = Limits(body_bytes=1000, header_bytes=500, header_s=0.2, body_s=0.2, idle_s=0.4, connections=3, pipelined=2)
+LIMITS = HttpLimits(body_bytes=1000, header_bytes=500, header_s=0.2, body_s=0.2, idle_s=0.4, connections=3, pipelined=2)
 
 
-def echo(request: Request, answer: Answer) -> None:
-    asyncio.get_running_loop().call_later(0.001, answer, Reply(200, request.method.encode() + b" " + request.body))
+def echo(request: HttpRequest, answer: Answer) -> None:
+    asyncio.get_running_loop().call_later(
+        0.001, answer, HttpResponse(200, request.method.encode() + b" " + request.body)
+    )
 
 
 @asynccontextmanager
-async def listening() -> AsyncIterator[tuple[Server, int]]:
-    server = Server(echo, LIMITS)
+async def listening() -> AsyncIterator[tuple[HttpServer, int]]:
+    server = HttpServer(echo, LIMITS)
     accepting = await asyncio.get_running_loop().create_server(server.connect, "127.0.0.1", 0)
 
     async def sweep() -> None:

@@ -10,24 +10,24 @@ import time
 import numpy as np
 import pytest
 
-from serving.server.batching import Job, Workers
-from serving.server.gathering import Gathering
+from serving.server.batching import BatchJob, RunThreadPool
+from serving.server.coalescing import RequestCoalescer
 from serving.server.servable import Servable
 from tests.serving.programs import DEADLINE, until
 
 
-class Bench:
+class CoalescerBench:
     """A loaded model with some workers; `runs` hears of each run's rows, `answers` of each job's."""
 
     def __init__(self, servable, threads):
         self.lane = servable.predict_lane("")
         self.runs = queue.Queue()
         self.answers = queue.Queue()
-        self.workers = Workers(threads, 1 << 20, observe=lambda rows, seconds: self.runs.put(rows))
+        self.workers = RunThreadPool(threads, 1 << 20, observe=lambda rows, seconds: self.runs.put(rows))
         until(lambda: len(self.workers._idle) == threads, "the workers are idle")
 
     def job(self, value):
-        return Job(
+        return BatchJob(
             self.lane, [np.array([value], np.float32)], time.monotonic() + DEADLINE,
             lambda outcome: self.answers.put((value, outcome["y"][0].tolist())),
         )  # fmt: skip
@@ -54,7 +54,7 @@ def bench(servable):
     made = []
 
     def make(threads):
-        made.append(Bench(servable, threads))
+        made.append(CoalescerBench(servable, threads))
         return made[-1]
 
     yield make
@@ -66,7 +66,7 @@ def test_requests_of_turns_that_follow_each_other_run_together(bench):
     one = bench(1)
 
     async def arrive():
-        gathering = Gathering(one.workers, asyncio.get_running_loop(), most_s=DEADLINE)
+        gathering = RequestCoalescer(one.workers, asyncio.get_running_loop(), most_s=DEADLINE)
         for value in range(8):
             gathering.submit(one.job(value))
             await asyncio.sleep(0)
@@ -82,7 +82,7 @@ def test_requests_of_turns_that_follow_each_other_run_together(bench):
 def test_the_request_of_an_only_client_waits_for_no_turn(bench):
     one, loop = bench(1), asyncio.new_event_loop()
 
-    Gathering(one.workers, loop, expects=lambda: False, most_s=DEADLINE).submit(one.job(0))
+    RequestCoalescer(one.workers, loop, expects=lambda: False, most_s=DEADLINE).submit(one.job(0))
 
     assert one.check(1) == [1]  # the loop never ran
     loop.close()
@@ -92,7 +92,7 @@ def test_requests_without_end_are_held_for_a_time_only(bench):
     one = bench(1)
 
     async def arrive():
-        gathering = Gathering(one.workers, asyncio.get_running_loop(), most_s=0.0)
+        gathering = RequestCoalescer(one.workers, asyncio.get_running_loop(), most_s=0.0)
         value = 0
         while one.answers.empty():
             gathering.submit(one.job(value))

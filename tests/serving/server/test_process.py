@@ -19,8 +19,8 @@ import pytest
 import requests
 
 from serving.configuration import ModelConfig, render
+from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, raw, until
-from tests.serving.publishing import ENVIRONMENT
 
 
 @pytest.fixture

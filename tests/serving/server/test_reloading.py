@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from serving.configuration import All, Latest, ModelConfig, Policy, Specific, render
+from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, until
-from tests.serving.publishing import ENVIRONMENT
 
 
 class Folder:

@@ -19,10 +19,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from orchard.savedmodel.types import data_type
 from serving.protos import POOL, message, method_types
-from serving.server.rpc.tensors import from_proto, to_proto
-from serving.server.status import ServingError
+from serving.server.rpc.tensor_protos import from_proto, to_proto
+from serving.server.status_codes import ServingError
+from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, until
-from tests.serving.publishing import ENVIRONMENT
 
 SAME_BYTES = {"examples", "context"}
 """Fields that are messages there and bytes here: they are passed on unread."""
@@ -105,7 +105,7 @@ def rpc(plain_config, tmp_path_factory):
     """A server of all plain models with gRPC, and a channel to it."""
     log = tmp_path_factory.mktemp("rpc") / "log"
     with Serve(plain_config, log, ENVIRONMENT, "--grpc-port", "0") as running, dial(running) as channel:
-        yield Client(channel)
+        yield GrpcTestClient(channel)
 
 
 def dial(server: Serve) -> grpc.Channel:
@@ -117,7 +117,7 @@ def grpc_port(server: Serve) -> int:
     return int(line.rsplit("=", 1)[1])
 
 
-class Client:
+class GrpcTestClient:
     """Calls methods by name."""
 
     def __init__(self, channel: grpc.Channel) -> None:
@@ -251,7 +251,7 @@ def test_a_configuration_can_be_handed_over(plain_config, zoo, tmp_path):
         Serve(config, tmp_path / "log", ENVIRONMENT, "--grpc-port", "0", wait=False) as server,
         dial(server) as channel,
     ):
-        client = Client(channel)
+        client = GrpcTestClient(channel)
         health = health_pb2_grpc.HealthStub(channel)
         assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         request = message("ReloadConfigRequest")()
@@ -273,7 +273,7 @@ def test_deadlines_and_limits(plain_config, tmp_path):
         Serve(plain_config, tmp_path / "log", ENVIRONMENT, "--grpc-port", "0", "--max-body", "1") as server,
         dial(server) as channel,
     ):
-        client = Client(channel)
+        client = GrpcTestClient(channel)
         request = message("PredictRequest")()
         request.model_spec.name = "slow"
         to_proto(np.array([20_000], np.int32), data_type(3), request.inputs["times"])

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from serving.configuration import ModelConfig, render
+from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, ask, free_ports, until
-from tests.serving.publishing import ENVIRONMENT
 
 ASKED = {"instances": [[1, 2, 3, 4]]}
 READY = "/readyz"

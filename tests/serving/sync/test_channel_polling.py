@@ -6,10 +6,10 @@ import pytest
 
 from orchard import layout, settings
 from orchard.documents import canonical_json, encode
-from orchard.pointers import Pointer
+from orchard.registry.pointers import ChannelPointer
 from orchard.signing import create_pair, load_key, sign
 from orchard.store import open_store
-from serving.sync.channels import FAR_POLL_S, NEAR_POLL_S, Follower, TrustFile, default_poll_s
+from serving.sync.channel_watcher import FAR_POLL_S, NEAR_POLL_S, ChannelWatcher, TrustedKeysFile, default_poll_s
 from tests.faults.proxy import Fault, proxy
 
 
@@ -17,10 +17,10 @@ from tests.faults.proxy import Fault, proxy
 def counted(seaweed, embedded_store, tmp_path):
     """Promotes a version, the proxy that counts what the store is asked, and a follower's maker."""
     pair = create_pair(tmp_path / "keys")
-    key, trust = load_key(pair.private), TrustFile(pair.public)
+    key, trust = load_key(pair.private), TrustedKeysFile(pair.public)
 
     def promote(version: int) -> None:
-        pointer = Pointer(
+        pointer = ChannelPointer(
             1, "fruits", "stable", version, version, "a" * 64, "promote", None, "anna", "", "accepted", None, None, ""
         )
         seaweed.put(layout.channel("fruits", "stable"), canonical_json(sign(encode(pointer), key)))
@@ -28,10 +28,10 @@ def counted(seaweed, embedded_store, tmp_path):
     with proxy(int(embedded_store.endpoint.rsplit(":", 1)[1])) as store:
         found = settings.load()
         reached = open_store(found.model_copy(update={"store_endpoint": f"http://127.0.0.1:{store.port}"}))
-        yield promote, store, lambda poll_s: Follower(reached, "fruits", trust, {}, poll_s=poll_s)
+        yield promote, store, lambda poll_s: ChannelWatcher(reached, "fruits", trust, {}, poll_s=poll_s)
 
 
-def run(follower: Follower, seconds: float) -> list[float]:
+def run(follower: ChannelWatcher, seconds: float) -> list[float]:
     """Follow for so long, without waiting; returns the waits."""
     waits: list[float] = []
     while sum(waits) < seconds:
@@ -98,7 +98,7 @@ def test_the_default_is_short_where_requests_cost_nothing(endpoint, poll_s):
 def test_the_longest_poll_is_a_minute():
     from click.testing import CliRunner
 
-    from serving.sync.verb import sync
+    from serving.cli.sync import sync
 
     result = CliRunner().invoke(sync, ["--poll", "61"])
 

@@ -12,8 +12,8 @@ import pytest
 
 from orchard.store.ports import is_free
 from serving.configuration import parse
+from tests.serving.model_registry import MODEL
 from tests.serving.programs import ask, free_ports, until
-from tests.serving.publishing import MODEL
 
 
 def once(registry, *options: str) -> tuple[int, dict]:

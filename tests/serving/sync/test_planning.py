@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchard.client import VersionStatus
-from orchard.pointers import CHANNELS, Pointer
+from orchard.registry.pointers import CHANNELS, ChannelPointer
 from serving.configuration import ModelConfig, Specific
 from serving.sync.planning import (
     BUSY_S,
@@ -26,7 +26,7 @@ from serving.sync.planning import (
     apply,
     plan,
 )
-from serving.sync.state import Refusal, Seen, State
+from serving.sync.sync_state import ChannelState, RefusedVersion, SyncState
 
 MODEL = "fruits"
 NUMBERS = (1, 2, 3)
@@ -39,8 +39,8 @@ def digest(version: int) -> str:
     return f"{version:064x}"
 
 
-def pointer(channel: str, version: int, generation: int) -> Pointer:
-    return Pointer(
+def pointer(channel: str, version: int, generation: int) -> ChannelPointer:
+    return ChannelPointer(
         1, MODEL, channel, version, generation, digest(version), "promote", None, "anna", "", "accepted", None, None, ""
     )
 
@@ -56,16 +56,18 @@ def by_channel(values):
 
 
 @st.composite
-def states(draw) -> State:
-    seen = draw(by_channel(st.builds(lambda version: Seen(3, version, digest(version), "", ""), VERSIONS)))
+def states(draw) -> SyncState:
+    seen = draw(by_channel(st.builds(lambda version: ChannelState(3, version, digest(version), "", ""), VERSIONS)))
     labels = draw(by_channel(VERSIONS))
-    refused = {digest(v): Refusal(v, "wrong", 1, draw(st.booleans()), 0.0) for v in draw(SETS) - set(labels.values())}
+    refused = {
+        digest(v): RefusedVersion(v, "wrong", 1, draw(st.booleans()), 0.0) for v in draw(SETS) - set(labels.values())
+    }
     proved = [digest(version) for version in draw(SETS)]
-    return State(1, MODEL, seen, labels, {}, proved, refused, draw(st.lists(VERSIONS, unique=True)))
+    return SyncState(1, MODEL, seen, labels, {}, proved, refused, draw(st.lists(VERSIONS, unique=True)))
 
 
 @st.composite
-def situations(draw) -> tuple[State, Observation, float]:
+def situations(draw) -> tuple[SyncState, Observation, float]:
     """Any state, anything observed; but what has a label is configured, as it is from the first time on."""
     state, now = draw(states()), draw(st.floats(0, 100))
     configured = draw(SETS) | set(state.labels.values())
@@ -93,7 +95,7 @@ def situations(draw) -> tuple[State, Observation, float]:
     return state, observed, now
 
 
-def after(situation, actions) -> tuple[State, Observation, float]:
+def after(situation, actions) -> tuple[SyncState, Observation, float]:
     state, observed, now = situation
     for action in actions:
         state, observed = apply(action, state, observed, now)
@@ -203,9 +205,9 @@ def test_queries_of_the_engine_slow_down_while_it_loads_and_are_bounded(queries,
 
 
 def test_a_label_moves_when_its_version_is_downloaded_validated_and_available_and_not_before():
-    seen, timers = {"stable": Seen(1, 1, digest(1), "", "")}, Timers(engine_due=1.0, retry_at=1.0)
+    seen, timers = {"stable": ChannelState(1, 1, digest(1), "", "")}, Timers(engine_due=1.0, retry_at=1.0)
     for whole, proved, state in ((1, 1, "AVAILABLE"), (0, 1, "AVAILABLE"), (1, 0, "AVAILABLE"), (1, 1, "LOADING")):
-        remembered = State(1, MODEL, seen, proved=[digest(1)] * proved)
+        remembered = SyncState(1, MODEL, seen, proved=[digest(1)] * proved)
         observed = Observation("/served", statuses={1: VersionStatus(1, state, "")}, timers=timers)
         observed = replace(observed, downloaded={1: digest(1)} if whole else {})
         moves = MoveLabel("stable", 1) in plan(remembered, observed, 0.0)

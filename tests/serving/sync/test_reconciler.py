@@ -6,10 +6,10 @@ import pytest
 
 from orchard.errors import ServerError
 from orchard.signing import create_pair
-from serving.sync.channels import Follower, TrustFile
-from serving.sync.engine import EngineDown
-from serving.sync.reconciler import Plan, Reconciler
-from serving.sync.state import State
+from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
+from serving.sync.engine import EngineUnavailable
+from serving.sync.reconciler import Reconciler, SyncOptions
+from serving.sync.sync_state import SyncState
 
 
 class Counting:
@@ -25,13 +25,13 @@ class Counting:
         return {}
 
 
-@pytest.mark.parametrize("engine", [None, Counting(None), Counting(EngineDown("down"))])
+@pytest.mark.parametrize("engine", [None, Counting(None), Counting(EngineUnavailable("down"))])
 def test_while_nothing_is_pending_the_loop_turns_once_a_second(tmp_path, memory, engine):
-    follower = Follower(memory, "fruits", TrustFile(create_pair(tmp_path / "keys").public), {})
+    follower = ChannelWatcher(memory, "fruits", TrustedKeysFile(create_pair(tmp_path / "keys").public), {})
     now = 0.0
     sync = Reconciler(
-        Plan(tmp_path, "fruits", None),
-        State(1, "fruits"),
+        SyncOptions(tmp_path, "fruits", None),
+        SyncState(1, "fruits"),
         follower,
         engine,
         lambda event, **fields: None,

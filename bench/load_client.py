@@ -1,0 +1,194 @@
+"""A closed-loop client in a process of its own: so many connections, each sends its next request when it has its answer.
+
+    python -m bench.load_client rest PORT PATH PHOTOS CONNECTIONS SECONDS [TOKEN]      # TF Serving's JSON, rows
+    python -m bench.load_client v2   PORT PATH PHOTOS CONNECTIONS SECONDS              # the Open Inference Protocol's JSON
+    python -m bench.load_client grpc PORT MODEL PHOTOS CONNECTIONS SECONDS [TOKEN]     # PredictionService/Predict
+
+PHOTOS is a JSON list of {"b64", "label", "probability"}: every answer is held against what the model said in process.
+Prints one JSON document: requests a second, p50, p99 and the longest in ms, wrong answers. The client shares the
+machine with the server, so it does the least that it can: requests are laid out before, answers are read after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+WARM_S = 1.0
+TOLERANCE = 1e-4
+
+Read = Callable[[Any], tuple[str, float]]
+
+
+class Tally:
+    """Latencies and answers of the measured time.
+
+    Args:
+        photos: what is sent, and what must come back.
+        seconds: how long is measured, after a second of warming up.
+    """
+
+    def __init__(self, photos: list[dict[str, Any]], seconds: float) -> None:
+        self.photos = photos
+        self.begin = time.perf_counter() + WARM_S
+        self.end = self.begin + seconds
+        self.seconds = seconds
+        self.latencies: list[float] = []
+        self.answers: list[tuple[int, Any]] = []
+
+    def add(self, index: int, sent: float, answer: Any) -> bool:
+        """Keep one answer; returns whether there is time for another."""
+        now = time.perf_counter()
+        if sent >= self.begin:
+            self.latencies.append(now - sent)
+            self.answers.append((index, answer))
+        return now < self.end
+
+    def report(self, read: Read) -> dict[str, Any]:
+        """Check every answer, after the measured time."""
+        wrong = 0
+        for index, answer in self.answers:
+            label, probability = read(answer)
+            photo = self.photos[index]
+            wrong += label != photo["label"] or not abs(probability - photo["probability"]) <= TOLERANCE
+        found = sorted(self.latencies) or [math.nan]
+        return {
+            "rate": len(self.latencies) / self.seconds,
+            "p50": found[len(found) // 2] * 1e3,
+            "p99": found[int(len(found) * 0.99)] * 1e3,
+            "longest": found[-1] * 1e3,
+            "wrong": wrong,
+        }
+
+
+class LoadConnection(asyncio.Protocol):
+    """One HTTP/1.1 connection: sends a request, waits for its answer, sends the next."""
+
+    def __init__(self, tally: Tally, requests: list[bytes], first: int, done: Callable[[], None]) -> None:
+        self.tally, self.requests, self.index, self.done = tally, requests, first, done
+        self.received = b""
+        self.sent = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self.transport: Any = transport
+        self.send()
+
+    def send(self) -> None:
+        """Send the next photo."""
+        self.index = (self.index + 7) % len(self.requests)
+        self.sent = time.perf_counter()
+        self.transport.write(self.requests[self.index])
+
+    def data_received(self, data: bytes) -> None:
+        """Take an answer, once it is whole."""
+        self.received += data
+        head, mark, body = self.received.partition(b"\r\n\r\n")
+        at = head.lower().find(b"content-length: ")
+        if not mark or len(body) < int(head[at + 16 :].split(b"\r\n", 1)[0]):
+            return
+        self.received = b""
+        if self.tally.add(self.index, self.sent, (head[:12], body)):
+            self.send()
+        else:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """One connection less."""
+        self.done()
+
+
+async def converse(
+    make: Callable[[int, Callable[[], None]], asyncio.BaseProtocol], port: int, connections: int
+) -> None:
+    """Open the connections and wait until all have ended."""
+    loop, left, over = asyncio.get_running_loop(), connections, asyncio.Event()
+
+    def done() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            over.set()
+
+    for number in range(connections):
+        await loop.create_connection(lambda number=number: make(number * 13, done), "127.0.0.1", port)  # type: ignore[misc]
+    await over.wait()
+
+
+def lay_out(path: str, body: bytes, token: str) -> bytes:
+    """A whole HTTP/1.1 request."""
+    lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    lines += [f"Authorization: Bearer {token}"] if token else []
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def rest_body(b64: str) -> dict[str, Any]:
+    """TF Serving's row format."""
+    return {"instances": [{"b64": b64}]}
+
+
+def read_rest(answer: tuple[bytes, bytes]) -> tuple[str, float]:
+    """Label and probability of a reply in row format; of an error: nothing that is right."""
+    status, body = answer
+    if not status.endswith(b"200"):
+        return "", math.nan
+    row = json.loads(body)["predictions"][0]
+    return row["label"], row["probability"]
+
+
+def v2_body(b64: str) -> dict[str, Any]:
+    """The Open Inference Protocol."""
+    held = {"name": "image_bytes", "shape": [1, 1], "datatype": "BYTES", "data": [b64]}
+    return {"inputs": [{**held, "parameters": {"content_type": "base64"}}]}
+
+
+def read_v2(answer: tuple[bytes, bytes]) -> tuple[str, float]:
+    """Label and probability of an Open Inference Protocol reply."""
+    status, body = answer
+    if not status.endswith(b"200"):
+        return "", math.nan
+    found = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
+    return found["label"][0], found["probability"][0]
+
+
+async def rest(tally: Tally, port: int, path: str, connections: int, token: str, *, v2: bool = False) -> dict[str, Any]:
+    """Ask over HTTP/1.1."""
+    body = v2_body if v2 else rest_body
+    requests = [lay_out(path, json.dumps(body(photo["b64"])).encode(), token) for photo in tally.photos]
+    await converse(lambda first, done: LoadConnection(tally, requests, first, done), port, connections)
+    return tally.report(read_v2 if v2 else read_rest)
+
+
+async def rpc(tally: Tally, port: int, model: str, connections: int, token: str) -> dict[str, Any]:
+    """Ask over gRPC, one call at a time on each connection."""
+    from bench.load_client_grpc import GrpcLoadConnection, predict_message, read_predict
+
+    requests = [predict_message(model, base64.b64decode(photo["b64"])) for photo in tally.photos]
+    path = "/tensorflow.serving.PredictionService/Predict"
+    await converse(lambda first, done: GrpcLoadConnection(tally, path, requests, first, done, token), port, connections)
+    return tally.report(read_predict)
+
+
+def main() -> None:
+    """Run one measurement."""
+    kind, port, target, photos, connections, seconds, *rest_of = sys.argv[1:]
+    token = rest_of[0] if rest_of else ""
+    tally = Tally(json.loads(Path(photos).read_text()), float(seconds))
+    if kind == "grpc":
+        run = rpc(tally, int(port), target, int(connections), token)
+    else:
+        run = rest(tally, int(port), target, int(connections), token, v2=kind == "v2")
+    print(json.dumps(uvloop.run(run)))
+
+
+if __name__ == "__main__":
+    main()

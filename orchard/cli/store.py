@@ -1,0 +1,133 @@
+"""`orchard store`: the embedded store, and what a store can do."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchard.cli.verb import verb
+from orchard.reporter import Reporter
+
+if TYPE_CHECKING:
+    from orchard.store.embedded import EmbeddedStore
+
+DIRECTORY = Path(".orchard/store")
+
+_directory = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DIRECTORY,
+    show_default=True,
+    help="Where the embedded store keeps data and keys.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def store() -> None:
+    """An S3 store on this machine, and what a store can do."""
+
+
+def _exports(environment: Mapping[str, str]) -> str:
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items())
+
+
+@verb(
+    extra="store",
+    examples=(
+        "orchard store run                        # until Ctrl-C\n"
+        "orchard store run --port 9000 --dir /srv/store\n"
+        "orchard store run -- make pytest         # as long as the command runs, in its environment"
+    ),
+)
+@_directory
+@click.option("--port", type=click.IntRange(1, 65535), default=8333, show_default=True, help="Where S3 listens.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def run(reporter: Reporter, *, directory: Path, port: int, command: tuple[str, ...]) -> None:
+    """Run an S3 store on this machine: SeaweedFS, on 127.0.0.1 only.
+
+    With a COMMAND, the store lives as long as the command, which finds ORCHARD_STORE_* and a pair of signing keys in
+    its environment; its exit code is returned. Without, the store serves until Ctrl-C or SIGTERM. Data and keys stay
+    in the folder. For one machine: elsewhere use a store with an operator.
+    """
+    import shutil
+
+    from orchard.errors import OrchardError
+    from orchard.signing import create_pair
+    from orchard.store.embedded import EmbeddedStore, environment_of
+    from orchard.store.foreground import run_command, wait_for_signal
+
+    if command and shutil.which(command[0]) is None:
+        raise OrchardError(f"{command[0]} cannot be run: there is no such program")
+    create_pair(directory / "keys")
+    with EmbeddedStore(directory, port=port) as embedded:
+        environment = environment_of(directory)
+        if command:
+            click.get_current_context().exit(run_command(command, environment, embedded.check))
+        with wait_for_signal(embedded.check):
+            reporter.result(
+                {"endpoint": embedded.endpoint, "pid": embedded.pid, "settings": environment}, _welcome(embedded)
+            )
+        reporter.note("stopping")
+
+
+def _welcome(embedded: EmbeddedStore) -> str:
+    option = "" if embedded.directory == DIRECTORY.resolve() else f" --dir {shlex.quote(str(embedded.directory))}"
+    return (
+        f"S3 at {embedded.endpoint}, data and keys in {embedded.directory}\n\n"
+        f'In another shell:  eval "$(orchard store env{option})"\n'
+        "Ctrl-C stops it."
+    )
+
+
+@verb(examples='eval "$(orchard store env)"\norchard store env --json')
+@_directory
+def env(reporter: Reporter, *, directory: Path) -> None:
+    """Print what a shell needs to use the embedded store that runs in a folder: `eval "$(orchard store env)"`."""
+    from orchard.store.embedded import environment_of
+
+    environment = environment_of(directory)
+    reporter.result({"settings": environment}, _exports(environment))
+
+
+@verb(examples="orchard store status\norchard store status --json")
+def status(reporter: Reporter) -> None:
+    """Ask the store that ORCHARD_STORE_* name whether it answers, and prove its conditional writes.
+
+    Writes one small object, models/NAME/probes/00.json, as every publish does. Exit code 6 if the store cannot be used.
+    """
+    import time
+
+    from orchard import layout, settings
+    from orchard.errors import StoreDenied
+    from orchard.store import open_store
+    from orchard.store.probe import prove
+
+    found = settings.load()
+    opened = open_store(found)
+    begin = time.perf_counter()
+    opened.exists(layout.probe(found.model))
+    answered = time.perf_counter()
+    try:
+        prove(opened, found.model)
+        writes = "honoured"
+    except StoreDenied:
+        writes = "not allowed with these credentials"
+    document = {
+        "store": opened.name,
+        "answered_ms": round((answered - begin) * 1000, 1),
+        "proved_ms": round((time.perf_counter() - answered) * 1000, 1),
+        "conditional_writes": writes,
+    }
+    reporter.result(
+        document,
+        f"{opened.name} answers ({document['answered_ms']} ms); conditional writes: {writes} ({document['proved_ms']} ms)",
+    )
+
+
+for _command in (run, env, status):
+    store.add_command(_command)

@@ -1,0 +1,313 @@
+"""Channels: which version `stable`, `canary` and `shadow` point to, and the two ways to change it.
+
+`orchard.registry.pointers` explains how a channel and its history are stored and why nothing is ever missing there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from orchard import layout
+from orchard.documents import FORMAT, canonical_json, encode
+from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, ObjectChanged
+from orchard.registry.leases import hold_change
+from orchard.registry.manifest import Manifest
+from orchard.registry.pointers import (
+    CHANNELS,
+    Action,
+    ChannelPointer,
+    ChannelSnapshot,
+    append,
+    decode_pointer,
+    read_bytes,
+)
+from orchard.registry.versions import ModelVersions
+from orchard.signing import sign
+from orchard.store.conditional import get_or_none, swap_once
+
+__all__ = ["ChangeIntent", "Channel", "ChannelChange", "ways_back"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeIntent:
+    """Who wants a change and why; the history keeps both permanently.
+
+    Attributes:
+        who: the person or program.
+        why: the reason, in words.
+        run_id: the run that the change belongs to: the same step of the same run is done once, however often it is
+            tried. None outside a run.
+    """
+
+    who: str
+    why: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelChange:
+    """What a channel points to after a promote or a rollback, and whether this call changed it."""
+
+    pointer: ChannelPointer
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel of a model: what it points to now, what it ever pointed to, and the two ways to change it.
+
+    Attributes:
+        registry: the model in its store, and the keys.
+        name: one of `CHANNELS`.
+    """
+
+    registry: ModelVersions
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name not in CHANNELS:
+            raise DataError(f"{self.name!r} is no channel; there are {', '.join(CHANNELS)}")
+
+    @property
+    def _label(self) -> str:
+        return f"{self.name!r} of {self.registry.model!r}"
+
+    def read(self, *, seen: int = 0) -> ChannelPointer | None:
+        """Return the channel's pointer, or None if nothing was ever promoted to it.
+
+        Args:
+            seen: the highest generation that the caller has seen; an older one is a replay and refused.
+
+        Raises:
+            IntegrityError: it is unsigned, signed by a key that is not trusted, changed, of another channel, or older
+                than `seen`.
+        """
+        return self._read(seen).pointer
+
+    def history(self) -> list[ChannelPointer]:
+        """Return all pointers that the channel ever had, oldest first; the current one is the last.
+
+        Raises:
+            IntegrityError: an entry is missing, unsigned, changed or in the wrong place.
+        """
+        return self._history_of(self.snapshot())
+
+    def promote(
+        self, version: int, intent: ChangeIntent, *, override_reason: str | None = None, forward: bool = False
+    ) -> ChannelChange:
+        """Point the channel to `version`, after proving that version's manifest, verdict and blobs.
+
+        Args:
+            version: the version.
+            intent: who wants it and why.
+            override_reason: why a version is promoted though the gate has not accepted it.
+            forward: leave a channel alone that points to a newer version already: another run was quicker.
+
+        Raises:
+            DataError: no such version, or no reason.
+            GateRefused: the version's verdict is neither accepted nor overridden, and no reason was given here.
+            IntegrityError: the manifest, a blob, the channel or its history is invalid.
+            ConflictError: another change came in between, a prune is deleting the version's bytes, or `forward` and the
+                channel points to a newer version; nothing was changed.
+        """
+        intent = self._check(intent, "promote")
+        at = self._catch_up()
+        before = self._done_before(at, "promote", intent, version)
+        if before is not None:
+            return ChannelChange(before, changed=False)
+        if forward and at.pointer is not None and at.pointer.version > version:
+            raise ConflictError(
+                f"{self.name} of {self.registry.model!r} means version {at.pointer.version} already, "
+                f"which is newer than {version}",
+                hint="without --forward it goes back to the older one",
+            )
+        return self._change(at, version, "promote", intent, override_reason)
+
+    def rollback(self, intent: ChangeIntent, *, to: int | None = None) -> ChannelChange:
+        """Point the channel to an earlier version again, after proving that all its blobs are there and right.
+
+        The same rollback again (same run id; without one, the same person and reason) changes nothing, so that it can be
+        repeated after a crash. To go further back, give another reason or name the version.
+
+        Args:
+            intent: who wants it and why.
+            to: the version; unset: the one before the current one was promoted.
+
+        Raises:
+            DataError: there is no earlier version, no such version, or no reason.
+            IntegrityError: the version is damaged, or the channel or its history is invalid.
+            ConflictError: another change came in between, or a prune is deleting the version's bytes; nothing was
+                changed.
+        """
+        intent = self._check(intent, "rollback")
+        at = self._catch_up()
+        before = self._done_before(at, "rollback", intent, to)
+        if before is not None:
+            return ChannelChange(before, changed=False)
+        return self._change(at, to if to is not None else self._previous(at, intent), "rollback", intent)
+
+    def snapshot(self) -> ChannelSnapshot:
+        """Read the channel and check it against its history: it is never behind an entry that was written before."""
+        newest = max(self._entries(), default=0)  # read first: an entry follows its pointer
+        at = self._read(newest)
+        if at.pointer is None and newest:
+            raise IntegrityError(
+                f"the channel {self.name!r} is gone, though its history reaches generation {newest}",
+                hint="restore models/ from the backup: channels last",
+            )
+        return at
+
+    def _read(self, seen: int) -> ChannelSnapshot:
+        found = get_or_none(self.registry.store, layout.channel(self.registry.model, self.name))
+        if found is None:
+            return ChannelSnapshot()
+        pointer = read_bytes(found.body, self.registry.model, self.name, self.registry.trusted, seen=seen)
+        return ChannelSnapshot(pointer, found.body, found.etag)
+
+    def _entries(self) -> dict[int, str]:
+        """The keys of the history by generation."""
+        keys: dict[int, str] = {}
+        for stat in self.registry.store.list(layout.history(self.registry.model)):
+            parts = layout.parts_of_history_key(stat.key)
+            if parts and parts[1] == self.name:
+                if parts[0] in keys:
+                    raise IntegrityError(
+                        f"the history has two entries for generation {parts[0]} of {self.name}: {stat.key}"
+                    )
+                keys[parts[0]] = stat.key
+        return keys
+
+    def _history_of(self, at: ChannelSnapshot) -> list[ChannelPointer]:
+        if at.pointer is None:
+            return []
+        keys = self._entries()
+        entries = []
+        for generation in range(1, at.pointer.generation):
+            key = keys.get(generation)
+            if key is None:
+                raise IntegrityError(f"the history of {self._label} lacks generation {generation}")
+            body = self.registry.store.get(key).body
+            entry = decode_pointer(body, self.registry.trusted, self.registry.model, self.name, key)
+            if layout.history_entry(self.registry.model, entry.generation, self.name, entry.action) != key:
+                raise IntegrityError(f"{key} holds the entry of generation {entry.generation}")
+            entries.append(entry)
+        return [*entries, at.pointer]
+
+    def _check(self, intent: ChangeIntent, action: Action) -> ChangeIntent:
+        """Return the intent as the history keeps it. Nothing is written without a reason and a signing key."""
+        self.registry.signing_key()
+        if not intent.why.strip() or not intent.who.strip():
+            raise DataError(f"a {action} needs a reason; the history keeps it", hint="say it with --why …")
+        return replace(intent, why=intent.why.strip())
+
+    def _catch_up(self) -> ChannelSnapshot:
+        """Read the channel to change it, and write the newest entry of its history if its writer was killed before."""
+        at = self.snapshot()
+        if at.pointer is not None and at.body is not None:
+            append(self.registry.store, at.pointer, at.body)
+        return at
+
+    def _done_before(
+        self, at: ChannelSnapshot, action: Action, intent: ChangeIntent, version: int | None
+    ) -> ChannelPointer | None:
+        """What the same step of the same run did before it was killed or its reply was lost, or None."""
+        if intent.run_id is None:
+            return None
+        for entry in reversed(self._history_of(at)):
+            if (entry.run_id, entry.action) == (intent.run_id, action) and version in {None, entry.version}:
+                return entry
+        return None
+
+    def _previous(self, at: ChannelSnapshot, intent: ChangeIntent) -> int:
+        """The version that a rollback goes to that names none."""
+        now = at.pointer
+        if now and not intent.run_id and (now.action, now.who, now.why) == ("rollback", intent.who, intent.why):
+            return now.version  # the same command again: it was done, its end was not seen
+        back = ways_back(self._history_of(at))
+        if len(back) < 2:
+            raise DataError(
+                f"the channel {self._label} has meant no other version before",
+                hint="`orchard rollback --to VERSION` goes to any version; `orchard versions` lists them",
+            )
+        return back[-2]
+
+    def _change(
+        self,
+        at: ChannelSnapshot,
+        version: int,
+        action: Action,
+        intent: ChangeIntent,
+        override_reason: str | None = None,
+    ) -> ChannelChange:
+        """Swap the channel from what was read to `version`, after proving that version."""
+        manifest = self.registry.manifest(version)
+        _require_verdict(manifest, override_reason)
+        before = at.pointer
+        if before and (before.version, before.manifest_sha256) == (version, manifest.document_sha256):
+            self.registry.verify(manifest)
+            return ChannelChange(before, changed=False)
+        pointer = self._pointer(manifest, before, action, intent, override_reason)
+        blobs = [file.sha256 for file in manifest.files]
+        hold_change(self.registry.store, self.registry.model, self.name, pointer.generation, version, blobs)
+        self.registry.verify(manifest)
+        body = canonical_json(sign(encode(pointer), self.registry.signing_key()))
+        try:
+            swap_once(self.registry.store, layout.channel(self.registry.model, self.name), body, at.etag)
+        except ObjectChanged as error:
+            raise ConflictError(
+                f"somebody else changed the channel {self._label} meanwhile; nothing was changed",
+                hint="`orchard history` shows what it says now; run the same command again if it is still right",
+            ) from error
+        append(self.registry.store, pointer, body)
+        return ChannelChange(pointer, changed=True)
+
+    def _pointer(
+        self,
+        manifest: Manifest,
+        before: ChannelPointer | None,
+        action: Action,
+        intent: ChangeIntent,
+        override_reason: str | None,
+    ) -> ChannelPointer:
+        """The pointer to a version that follows `before`."""
+        return ChannelPointer(
+            format=FORMAT,
+            model=self.registry.model,
+            channel=self.name,
+            version=manifest.version,
+            generation=before.generation + 1 if before else 1,
+            manifest_sha256=manifest.document_sha256,
+            action=action,
+            previous=before.version if before else None,
+            who=intent.who,
+            why=intent.why,
+            verdict=manifest.gate.verdict,
+            override_reason=override_reason if not manifest.gate.passes else None,
+            run_id=intent.run_id,
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        )
+
+
+def _require_verdict(manifest: Manifest, override_reason: str | None) -> None:
+    if not manifest.gate.passes and not (override_reason and override_reason.strip()):
+        raise GateRefused(
+            f"the gate's verdict on version {manifest.version} is {manifest.gate.verdict!r}: {manifest.gate.reason}",
+            hint="`--override-reason …` promotes it all the same; the history keeps the reason permanently",
+        )
+
+
+def ways_back(entries: list[ChannelPointer]) -> list[int]:
+    """The versions that rollbacks go to, from the last one on: the current version, the one before it, and so on.
+
+    A version that a rollback left is not among them. Versions form a stack, and a rollback to one in the stack removes
+    those above it: after 1, 2, 3 and a rollback to 2, the next rollback goes to 1, not to the 3 that was found bad.
+    """
+    stack: list[int] = []
+    for entry in entries:
+        if entry.action == "rollback" and entry.version in stack:
+            while stack[-1] != entry.version:
+                stack.pop()
+        elif not stack or stack[-1] != entry.version:
+            stack.append(entry.version)
+    return stack

@@ -1,0 +1,226 @@
+"""A version of a model, said in one signed document: which files, from which data, judged how, by whom."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from orchard.documents import STRICT, decode, digest, encode, sha256_hex
+from orchard.errors import IntegrityError
+from orchard.signing import TrustedKeys, read_signed
+
+__all__ = [
+    "MAX_FILES",
+    "MAX_TOTAL",
+    "DatasetRef",
+    "GateRecord",
+    "Manifest",
+    "ManifestFile",
+    "ModelSignature",
+    "PublishMetadata",
+    "check_files",
+    "publish_id",
+    "read_manifest_bytes",
+]
+
+MAX_FILES = 256
+MAX_TOTAL = 2 << 30
+"""Bytes of all files of a version together."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """One file of a SavedModel: its path inside the version's folder (with /), its bytes, their SHA-256."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSignature:
+    """A SavedModel signature: names of inputs and outputs, each with its type as ``float32[N,100,100,3]``."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRef:
+    """The dataset that a model was trained on; `version` is None for data that was never ingested into the store."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    name: str
+    version: int | None
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateRecord:
+    """What the gate said: verdict, reason, and the SHA-256 of `verdict.json`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    verdict: Literal["accepted", "refused", "overridden"]
+    reason: str
+    sha256: str
+
+    @property
+    def passes(self) -> bool:
+        """Accepted, or overridden with a written reason."""
+        return self.verdict == "accepted" or (self.verdict == "overridden" and bool(self.reason.strip()))
+
+
+@dataclass(frozen=True, slots=True)
+class PublishMetadata:
+    """What a publisher knows of a model beside its files; the fields are those of `Manifest`."""
+
+    signatures: Mapping[str, ModelSignature]
+    ops: tuple[str, ...]
+    classes: tuple[str, ...]
+    dataset: DatasetRef
+    params_digest: str
+    code: str
+    metrics: Mapping[str, float]
+    gate: GateRecord
+    created_by: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A version of a model.
+
+    Attributes:
+        format: of the document, 1.
+        model: the model's name.
+        version: 1, 2, 3 …
+        publish_id: SHA-256 that names the content: model, files, dataset and params; see `publish_id`.
+        files: every file of the version's folder.
+        signatures: of the SavedModel, by name.
+        ops: every TensorFlow operation in its graphs and functions, sorted.
+        classes: labels in the order of the `probabilities`.
+        dataset: what it was trained on.
+        params_digest: SHA-256 of the parameters it was trained with.
+        code: the program's version and commit.
+        run_id: the run that made it, None outside a run.
+        metrics: figures of the evaluation, such as ``shop.accuracy`` (0 to 1).
+        gate: what the gate said.
+        created: when, for people (RFC 3339, UTC).
+        created_by: who.
+        document_sha256: of the signed document's bytes as they lie in the store; set by the reader, no part of them.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    format: int
+    model: str
+    version: int
+    publish_id: str
+    files: tuple[ManifestFile, ...]
+    signatures: dict[str, ModelSignature]
+    ops: tuple[str, ...]
+    classes: tuple[str, ...]
+    dataset: DatasetRef
+    params_digest: str
+    code: str
+    run_id: str | None
+    metrics: dict[str, float]
+    gate: GateRecord
+    created: str
+    created_by: str
+    document_sha256: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+    def payload(self) -> dict[str, Any]:
+        """What is signed."""
+        document = encode(self)
+        del document["document_sha256"]
+        return document
+
+
+def publish_id(model: str, files: Iterable[ManifestFile], dataset_digest: str, params_digest: str) -> str:
+    """Return the SHA-256 that names what is published: content only, so that the same bytes are the same version.
+
+    Neither the run, the time, the person nor the gate's report is part of it: publishing again what is there already
+    makes no new version, whoever does it and whatever was published in between.
+    """
+    listed = sorted(([file.path, file.size, file.sha256] for file in files), key=lambda item: str(item[0]))
+    return digest({"model": model, "files": listed, "dataset": dataset_digest, "params": params_digest})
+
+
+def _bad_path(path: str) -> str | None:
+    parts = path.split("/")
+    if any(unicodedata.category(char) in {"Cf", "Cs", "Co", "Zl", "Zp"} for char in path):
+        return "has an invisible character"
+    if not path or len(path.encode()) > 512 or any(len(part.encode()) > 200 for part in parts):
+        return "is empty or too long"
+    if unicodedata.normalize("NFC", path) != path:
+        return "is not in Unicode's composed form (NFC)"
+    if any(ord(char) < 32 or ord(char) == 127 or char in '\\:*?"<>|' for char in path):
+        return 'has a control character or one of \\ : * ? " < > |'
+    if any(part in {"", ".", ".."} or part != part.strip() or part.endswith(".") for part in parts):
+        return "is absolute, or has an empty, dotted or padded part"
+    return None
+
+
+def check_files(files: Iterable[ManifestFile], what: str) -> None:
+    """Hold a version's files to the rules under which they may be written to a disk.
+
+    At most `MAX_FILES` files and `MAX_TOTAL` bytes; paths relative, without ``..``, backslash, control or invisible
+    characters; no two that a file system might take for one (upper and lower case, Unicode forms), and no file where
+    another needs a folder.
+
+    Raises:
+        IntegrityError: naming the first file that breaks a rule.
+    """
+    listed = tuple(files)
+    if not 1 <= len(listed) <= MAX_FILES:
+        raise IntegrityError(f"{what} has {len(listed)} files; expected 1 to {MAX_FILES}")
+    seen: dict[str, tuple[str, bool]] = {}
+    for file in listed:
+        problem = _bad_path(file.path)
+        if problem:
+            raise IntegrityError(f"{what}: the path {file.path!r} {problem}")
+        if file.size < 0 or not _SHA256.fullmatch(file.sha256):
+            raise IntegrityError(f"{what}: {file.path!r} has no proper size and SHA-256")
+        parts = file.path.split("/")
+        for depth in range(1, len(parts) + 1):
+            here = ("/".join(parts[:depth]), depth == len(parts))
+            there = seen.setdefault(unicodedata.normalize("NFKC", here[0]).casefold(), here)
+            if there != here or (there is not here and here[1]):
+                raise IntegrityError(f"{what}: {file.path!r} clashes with {there[0]!r}")
+    total = sum(file.size for file in listed)
+    if total > MAX_TOTAL:
+        raise IntegrityError(f"{what} has {total} bytes; at most {MAX_TOTAL} are allowed")
+
+
+def read_manifest_bytes(body: bytes, trusted: TrustedKeys, model: str, version: int, what: str) -> Manifest:
+    """Verify and read a manifest's signed bytes.
+
+    Raises:
+        IntegrityError: unsigned, signed by a key that is not trusted, changed, of another model or version (a true
+            manifest in the wrong place), or its files break a rule of `check_files`.
+    """
+    found = decode(Manifest, read_signed(body, trusted, what), what)
+    if (found.model, found.version) != (model, version):
+        raise IntegrityError(f"{what} is the manifest of version {found.version} of {found.model!r}")
+    check_files(found.files, what)
+    expected = publish_id(model, found.files, found.dataset.digest, found.params_digest)
+    if found.publish_id != expected:
+        raise IntegrityError(f"{what} has a publish_id that does not fit its content")
+    return replace(found, document_sha256=sha256_hex(body))

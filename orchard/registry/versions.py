@@ -1,0 +1,100 @@
+"""The versions of a model as a store holds them: listed, verified, downloaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchard import layout
+from orchard.documents import sha256_hex
+from orchard.errors import DataError, IntegrityError, SettingsError
+from orchard.registry.blobs import find_problem, receive
+from orchard.registry.manifest import Manifest, read_manifest_bytes
+from orchard.signing import SigningKey, TrustedKeys
+from orchard.store.conditional import get_or_none
+from orchard.store.objects import ObjectStore
+
+__all__ = ["ModelVersions"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersions:
+    """A model in a store and the keys that apply there; the reading half of `orchard.registry.registry.Registry`.
+
+    Attributes:
+        store: the store.
+        model: the model's name.
+        trusted: the keys whose signatures are trusted.
+        key: the key that signs; None: nothing can be published or promoted.
+    """
+
+    store: ObjectStore
+    model: str
+    trusted: TrustedKeys
+    key: SigningKey | None = None
+
+    def signing_key(self) -> SigningKey:
+        """Return the key that signs. Raises `SettingsError` if there is none."""
+        if self.key is None:
+            raise SettingsError(
+                "this registry has no signing key", hint="`Registry.open(settings, sign=True)` reads the key"
+            )
+        return self.key
+
+    def versions(self, after: int = 0) -> list[int]:
+        """Return the numbers of the versions that are greater than `after`, ascending."""
+        start = layout.manifest(self.model, after) if after else None
+        numbers = (
+            layout.version_of_manifest_key(stat.key)
+            for stat in self.store.list(layout.versions(self.model), after=start)
+        )
+        return sorted(number for number in numbers if number is not None and number > after)
+
+    def manifest(self, version: int, sha256: str | None = None) -> Manifest:
+        """Return a version's manifest, verified.
+
+        Args:
+            version: its number.
+            sha256: what the document's bytes must hash to, if a channel's pointer names it.
+
+        Raises:
+            DataError: there is no such version.
+            IntegrityError: the manifest is invalid (see `orchard.registry.manifest.read_manifest_bytes`), or is not the one that
+                the pointer names.
+        """
+        key = layout.manifest(self.model, version)
+        found = get_or_none(self.store, key)
+        if found is None:
+            raise DataError(
+                f"{self.model!r} has no version {version} in {self.store.name}",
+                hint="`orchard versions` lists what there is",
+            )
+        if sha256 is not None and sha256_hex(found.body) != sha256:
+            raise IntegrityError(f"{key} is not the manifest that the channel points to: its SHA-256 is another")
+        return read_manifest_bytes(found.body, self.trusted, self.model, version, key)
+
+    def verify(self, manifest: Manifest) -> None:
+        """Read every file of a version and compare its size and SHA-256.
+
+        Raises:
+            IntegrityError: naming every blob that is missing or wrong.
+        """
+        problems = [text for file in manifest.files if (text := find_problem(self.store, self.model, file))]
+        if problems:
+            raise IntegrityError(
+                f"version {manifest.version} of {self.model!r} is damaged:\n  " + "\n  ".join(problems),
+                hint="publishing the same files again mends it (`orchard prune` deletes the bytes of old versions)",
+            )
+
+    def download(self, manifest: Manifest, folder: Path) -> None:
+        """Bring a version's files into a folder, each checked against its size and SHA-256.
+
+        Args:
+            manifest: the version's, verified: its paths stay inside the folder.
+            folder: where to; only a call that returns has filled it.
+
+        Raises:
+            IntegrityError: a file is missing in the store, or is not what was published.
+        """
+        for file in manifest.files:
+            receive(self.store, self.model, file, folder / file.path)

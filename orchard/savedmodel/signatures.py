@@ -1,0 +1,170 @@
+"""What a `saved_model.pb` says of its signatures."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchard.savedmodel.types import DataType, data_type
+from orchard.savedmodel.wire import WireError, fields, signed
+
+__all__ = [
+    "FILE_NAME",
+    "SignatureDef",
+    "TensorDim",
+    "TensorInfo",
+    "map_document",
+    "meta_graphs",
+    "read_signatures",
+    "served_meta_graph",
+    "signatures_of",
+]
+
+FILE_NAME = "saved_model.pb"
+SERVE_TAG = "serve"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDim:
+    """One dimension as the signature declares it: its size (-1: any) and its name, nearly always empty."""
+
+    size: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """A tensor of a signature.
+
+    Attributes:
+        name: ``operation:index`` in the graph.
+        dtype: its element type.
+        shape: its declared dimensions; None: not even their number is declared.
+    """
+
+    name: str
+    dtype: DataType
+    shape: tuple[TensorDim, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureDef:
+    """A function that the model offers: inputs and outputs by alias, sorted by alias, and its method name."""
+
+    inputs: dict[str, TensorInfo]
+    outputs: dict[str, TensorInfo]
+    method_name: str
+
+
+def _text(body: memoryview) -> str:
+    return bytes(body).decode("utf-8", "surrogateescape")
+
+
+def _entry(body: memoryview) -> tuple[str, memoryview]:
+    """A map's entry: its key and the bytes of its value."""
+    name, value = "", memoryview(b"")
+    for number, _, _, inner in fields(body):
+        if number == 1:
+            name = _text(inner)
+        elif number == 2:
+            value = inner
+    return name, value
+
+
+def _shape(body: memoryview) -> tuple[TensorDim, ...] | None:
+    dims: list[TensorDim] = []
+    for number, _, value, inner in fields(body):
+        if number == 2:
+            size, name = 0, ""
+            for part, _, size_value, text in fields(inner):
+                size, name = (signed(size_value), name) if part == 1 else (size, _text(text))
+            dims.append(TensorDim(size, name))
+        elif number == 3 and value:
+            return None
+    return tuple(dims)
+
+
+def _tensor_info(body: memoryview) -> TensorInfo:
+    name, dtype, shape = "", 0, _shape(memoryview(b""))
+    for number, _, value, inner in fields(body):
+        if number == 1:
+            name = _text(inner)
+        elif number == 2:
+            dtype = value
+        elif number == 3:
+            shape = _shape(inner)
+    return TensorInfo(name, data_type(dtype), shape)
+
+
+def _signature(body: memoryview) -> SignatureDef:
+    inputs: dict[str, TensorInfo] = {}
+    outputs: dict[str, TensorInfo] = {}
+    method = ""
+    for number, _, _, inner in fields(body):
+        if number in (1, 2):
+            alias, value = _entry(inner)
+            (inputs if number == 1 else outputs)[alias] = _tensor_info(value)
+        elif number == 3:
+            method = _text(inner)
+    return SignatureDef(dict(sorted(inputs.items())), dict(sorted(outputs.items())), method)
+
+
+def meta_graphs(document: memoryview | bytes) -> Iterator[memoryview]:
+    """Yield each MetaGraphDef of a SavedModel."""
+    for number, _, _, body in fields(document):
+        if number == 2:
+            yield body
+
+
+def _tags(meta_graph: memoryview) -> set[str]:
+    return {
+        _text(tag)
+        for number, _, _, info in fields(meta_graph)
+        if number == 1
+        for part, _, _, tag in fields(info)
+        if part == 4
+    }
+
+
+def served_meta_graph(document: memoryview | bytes) -> memoryview | None:
+    """Return the MetaGraphDef whose only tag is ``serve``: the one that an engine loads."""
+    return next((graph for graph in meta_graphs(document) if _tags(graph) == {SERVE_TAG}), None)
+
+
+def map_document(folder: Path) -> memoryview:
+    """Return the bytes of a SavedModel's `saved_model.pb` without reading them: what is skipped takes no memory.
+
+    Nobody may shorten the file meanwhile: the kernel would end this process.
+
+    Raises:
+        OSError: there is no readable `saved_model.pb`.
+    """
+    with (folder / FILE_NAME).open("rb") as file:
+        if not file.seek(0, 2):
+            return memoryview(b"")  # an empty file cannot be mapped
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def signatures_of(document: memoryview | bytes) -> dict[str, SignatureDef]:
+    """Return the signatures that an engine would serve from a SavedModel, sorted by name.
+
+    Raises:
+        WireError: it is not one, or it holds no graph for serving.
+    """
+    graph = served_meta_graph(document)
+    if graph is None:
+        raise WireError("Could not find meta graph def matching supplied tags: { serve }")
+    found = (_entry(body) for number, _, _, body in fields(graph) if number == 5)
+    return dict(sorted((name, _signature(value)) for name, value in found))
+
+
+def read_signatures(folder: Path) -> dict[str, SignatureDef]:
+    """Read the signatures of the SavedModel in a folder; see `signatures_of`.
+
+    Raises:
+        OSError: there is no readable `saved_model.pb`.
+        WireError: it is not one, or it holds no graph for serving.
+    """
+    return signatures_of((folder / FILE_NAME).read_bytes())

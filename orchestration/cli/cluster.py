@@ -1,0 +1,209 @@
+"""`orchard job` and `orchard bootstrap`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchard.cli.verb import verb
+from orchard.errors import OrchardError, ParamsError
+from orchard.reporter import Reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestration.cluster.manifests import JobPlan
+
+__all__ = ["bootstrap", "job"]
+
+EXTRA = "cluster"
+_GROUP = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group(context_settings=_GROUP)
+def job() -> None:
+    """Run steps in a cluster, as Jobs made from the pod templates of the chart."""
+
+
+@click.group(context_settings=_GROUP)
+def bootstrap() -> None:
+    """What a fresh release needs before it can run; the chart's Jobs run it."""
+
+
+def _place(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which cluster, namespace and release."""
+    for option in (
+        click.option("--release", help="The Helm release.  [default: the only one in the namespace]"),
+        click.option("--namespace", "-n", help="The namespace.  [default: the kubeconfig context's]"),
+        click.option("--context", help="The kubeconfig's context.  [default: the current one]"),
+        click.option("--wait/--no-wait", default=True, show_default=True, help="Follow the Job to its end."),
+        click.option(
+            "--patience",
+            type=click.FloatRange(1),
+            default=300.0,
+            show_default=True,
+            help="Seconds for which a pod may wait to begin.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@verb(
+    extra=EXTRA,
+    examples=(
+        "orchard job train\n"
+        "orchard job train --set train.epochs=3 --until gate\n"
+        "ORCHARD_RUN_ID=nightly-2024-05-01 orchard job train        # again: the same Job, not a second one"
+    ),
+)
+@click.option(
+    "--params",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The parameters.  [default: params.yaml, if it is here; else those of the image]",
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A parameter for this run alone.")
+@click.option("--until", metavar="STEP", default="", help="The last step: pull, train, gate, …  [default: promote]")
+@_place
+def train(reporter: Reporter, *, params: Path | None, overrides: tuple[str, ...], until: str, **place: Any) -> None:
+    """Train, evaluate, publish and promote a model in the cluster; shows the output of every step.
+
+    Ends with the exit code of the step that failed: 5 when the gate refused. What is killed is tried again and resumes
+    after its last whole epoch. The run's name is ORCHARD_RUN_ID, or made up: the same one again follows the same Job.
+    """
+    from orchestration.cluster.manifests import change_params
+
+    path = params or (Path("params.yaml") if Path("params.yaml").exists() else None)
+    if path is None and overrides:
+        raise ParamsError("--set changes a params.yaml, and there is none here", hint="name one with --params")
+    project: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    if path is not None:
+        import yaml
+
+        changed = change_params(_read(path), overrides)
+        project["params.yaml"] = yaml.safe_dump(changed, sort_keys=False)
+        if isinstance(changed.get("data"), dict) and changed["data"].get("name"):
+            environment["ORCHARD_DATASET"] = str(changed["data"]["name"])
+        schema = path.parent / "data" / "schema.yaml"
+        if schema.exists():
+            project["schema.yaml"] = _read(schema)
+    _run(reporter, "train", place, {"environment": environment, "project": project, "until": until})
+
+
+@verb(extra=EXTRA, examples="orchard job synthetic\norchard job synthetic --classes 6 --photos 600")
+@click.option("--classes", type=click.IntRange(2, 36), default=8, show_default=True, help="How many kinds of fruit.")
+@click.option("--photos", type=click.IntRange(1), default=2000, show_default=True, help="How many photos in all.")
+@_place
+def synthetic(reporter: Reporter, *, classes: int, photos: int, **place: Any) -> None:
+    """Draw synthetic photos in the cluster and ingest them as the dataset `synthetic`."""
+    arguments = {"draw": ("--classes", str(classes), "--photos", str(photos))}
+    _run(reporter, "synthetic", place, {"arguments": arguments})
+
+
+def _run(reporter: Reporter, component: str, place: dict[str, Any], parts: dict[str, Any]) -> None:
+    from orchard import settings
+    from orchestration.cluster.access import connect
+    from orchestration.cluster.jobs import find_template, follow, start
+    from orchestration.cluster.manifests import JobPlan, job_name
+
+    configured = settings.load()
+    run_id = configured.run_id or _new_run_id()
+    cluster = connect(place["namespace"], place["context"])
+    template = find_template(cluster, component, place["release"])
+    release = template["metadata"]["labels"]["app.kubernetes.io/instance"]
+    environment = {"ORCHARD_RUN_ID": run_id, **parts.pop("environment", {})}
+    if configured.actor:
+        environment["ORCHARD_ACTOR"] = configured.actor
+    plan: JobPlan = JobPlan(job_name(component, release, run_id), environment, **parts)
+    created = start(cluster, template, plan)
+    reporter.note(f"Job {plan.name} in {cluster.namespace} {'made' if created else 'is there already'}")
+    document: dict[str, Any] = {"job": plan.name, "namespace": cluster.namespace, "run_id": run_id, "created": created}
+    if not place["wait"]:
+        reporter.result(document, f"follow it: ORCHARD_RUN_ID={run_id} orchard job {component} -n {cluster.namespace}")
+        return
+    try:
+        ended = follow(cluster, plan.name, reporter, patience=place["patience"])
+    except KeyboardInterrupt:
+        reporter.note(f"the Job continues; to follow it: ORCHARD_RUN_ID={run_id} orchard job {component}")
+        raise
+    document |= {"seconds": ended.seconds, "pods": ended.pods}
+    reporter.result(document, f"Job {plan.name} done in {ended.seconds:.0f} s")
+
+
+def _new_run_id() -> str:
+    """A run id that sorts by time and is unique."""
+    import secrets
+    from datetime import UTC, datetime
+
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OrchardError(f"{path} cannot be read: {error}") from error
+
+
+@verb(
+    extra=EXTRA,
+    examples="orchard bootstrap keys --store orchard-store --signing orchard-signing --owner orchard-bootstrap",
+)
+@click.option(
+    "--airflow", metavar="NAME", help="Make the keys of Airflow and its administrator's password: the Secret NAME."
+)
+@click.option(
+    "--database", metavar="NAME", help="Make the password of Airflow's database at the Service NAME: the Secret NAME."
+)
+@click.option("--store", metavar="PREFIX", help="Make the store's keys: the Secrets PREFIX-server, PREFIX-sync, ….")
+@click.option("--signing", metavar="NAME", help="Make the pair of signing keys: the Secret NAME.")
+@click.option("--bucket", default="orchard", show_default=True, help="The bucket that the store's keys are for.")
+@click.option("--owner", metavar="NAME", help="A ConfigMap; the Secrets go when it goes.  [default: they stay]")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label for the Secrets.")
+def keys(reporter: Reporter, *, bucket: str, owner: str | None, labels: tuple[str, ...], **wanted: str | None) -> None:
+    """Make the keys of a release as Secrets, once: a key that is there is never changed.
+
+    What the store's keys may do is brought up to this version; the store reads it when it starts.
+    """
+    from orchestration.cluster import secrets
+    from orchestration.cluster.access import connect
+
+    keeper = secrets.SecretsClient(connect(), dict(label.split("=", 1) for label in labels), owner)
+    makers: dict[str, Callable[[str], list[str]]] = {
+        "store": lambda prefix: secrets.make_store(keeper, prefix, bucket),
+        "signing": lambda name: secrets.make_signing(keeper, name),
+        "airflow": lambda name: secrets.make_airflow(keeper, name),
+        "database": lambda name: secrets.make_database(keeper, name),
+    }
+    made = [secret for what, make in makers.items() if (name := wanted[what]) for secret in make(name)]
+    reporter.result({"made": made}, f"made or changed: {', '.join(made)}" if made else "all keys were there already")
+
+
+@verb(extra=EXTRA, examples="orchard bootstrap bucket")
+@click.option("--no-policy", is_flag=True, help="Set no bucket policy: models and datasets can be deleted then.")
+@click.option("--timeout", type=click.FloatRange(1), default=180.0, show_default=True, help="Seconds for the store.")
+def bucket(reporter: Reporter, *, no_policy: bool, timeout: float) -> None:
+    """Make the bucket of ORCHARD_STORE_URL, forbid deleting what is published, and prove a put and a get.
+
+    Run with the store's admin key. Run again, it changes nothing.
+    """
+    from orchard import settings
+    from orchestration.cluster.bucket import prepare
+
+    configured = settings.load()
+    configured.require("store_url", "store_credentials_file")
+    with reporter.status(f"preparing {configured.store_url}"):
+        created = prepare(configured, forbid_deletes=not no_policy, timeout_s=timeout)
+    reporter.result(
+        {"bucket": configured.store_url, "created": created, "deletes_forbidden": not no_policy},
+        f"{configured.store_url} {'made' if created else 'was there'}; it keeps what is put into it",
+    )
+
+
+for _command in (train, synthetic):
+    job.add_command(_command)
+for _command in (keys, bucket):
+    bootstrap.add_command(_command)

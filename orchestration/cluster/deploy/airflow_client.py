@@ -1,0 +1,260 @@
+"""Airflow in the cluster, through its REST API over a forwarded port: runs are started, and followed to their end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import requests
+
+from orchestration.cluster.access import ClusterError
+from orchestration.cluster.deploy.port_forward import forward
+from orchestration.cluster.deploy.release import Release
+
+__all__ = ["OVER", "AirflowClient", "AirflowRefused", "follow", "password_command", "reach_airflow"]
+
+OVER = ("success", "failed")
+"""States of a run that has ended."""
+
+_STEPS = ("success", "failed", "skipped", "upstream_failed", "removed")
+_PATIENCE_SECONDS = 300.0
+_POLL_SECONDS = 1.0
+_SECONDS = 30.0
+
+
+def password_command(place: Release) -> str:
+    """Return the command line that prints the administrator's password."""
+    template = '{{index .data "admin-password" | base64decode}}{{"\\n"}}'
+    return " ".join(
+        place.kubectl_command("get", "secret", f"{place.fullname}-airflow", f"--output=go-template='{template}'")
+    )
+
+
+class AirflowClient:
+    """A release's Airflow. A request connects again when the pod that answered has gone.
+
+    Args:
+        place: the release, with ``airflow.enabled``.
+    """
+
+    def __init__(self, place: Release) -> None:
+        self.place = place
+        self._forwarding = ExitStack()
+        self._url = ""
+        self._token = ""
+
+    def close(self) -> None:
+        """Stop forwarding."""
+        self._forwarding.close()
+        self._url = ""
+
+    def request(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request to `/api/v2`, again for five minutes while nobody answers.
+
+        Args:
+            method: of HTTP.
+            path: below ``/api/v2``.
+            document: the body.
+
+        Raises:
+            Refused: Airflow refused it.
+            ClusterError: it did not answer in time.
+        """
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return self._request(method, path, document)
+            except (requests.RequestException, ClusterUnready) as error:
+                self.close()
+                if time.monotonic() > deadline:
+                    raise ClusterError(
+                        f"Airflow does not answer: {error}", hint="`make doctor` finds the reason"
+                    ) from error
+                time.sleep(_POLL_SECONDS)
+
+    def _request(self, method: str, path: str, document: Mapping[str, Any] | None) -> dict[str, Any]:
+        if not self._url:
+            self._connect()
+        reply = requests.request(
+            method,
+            f"{self._url}/api/v2{path}",
+            json=document,
+            headers={"Authorization": f"Bearer {self._token}"},
+            timeout=_SECONDS,
+        )
+        if reply.status_code in (401, 403) or reply.status_code >= 500:
+            raise ClusterUnready(f"{reply.status_code} {reply.text[:300]}")
+        if not reply.ok:
+            raise AirflowRefused(f"Airflow refused {method} {path}: {_reason(reply)}", reply.status_code)
+        found: dict[str, Any] = reply.json() if reply.content else {}
+        return found
+
+    def _connect(self) -> None:
+        secret = self.place.secret(f"{self.place.fullname}-airflow")
+        try:
+            self._url = self._forwarding.enter_context(
+                forward(self.place, f"service/{self.place.fullname}-airflow", 8080)
+            )
+        except ClusterError as error:
+            raise ClusterUnready(error.message) from error
+        who = {"username": "admin", "password": secret["admin-password"].decode()}
+        reply = requests.post(f"{self._url}/auth/token", json=who, timeout=_SECONDS)
+        if not reply.ok:
+            raise ClusterUnready(f"no log-in: {reply.status_code} {reply.text[:300]}")
+        self._token = str(reply.json()["access_token"])
+
+    def address(self) -> tuple[str, str]:
+        """Return its current address and the access token."""
+        self.health()
+        return self._url, self._token
+
+    def begin(self, dag: str, conf: Mapping[str, Any], run: str, day: str | None = None) -> str:
+        """Start a run, or find the one that has this id already; returns its id.
+
+        Args:
+            dag: whose.
+            conf: its parameters; Airflow holds them to the DAG's schema.
+            run: its id.
+            day: the date that it counts for, where that matters.
+
+        Raises:
+            Refused: there is no such DAG, or it does not accept the parameters.
+        """
+        document = {"dag_run_id": run, "logical_date": f"{day}T00:00:00Z" if day else None, "conf": dict(conf)}
+        try:
+            self.request("POST", f"/dags/{dag}/dagRuns", document)
+        except AirflowRefused as error:
+            if error.status != requests.codes.conflict:
+                raise
+        return run
+
+    def backfill(self, dag: str, first: str, last: str) -> int:
+        """Run for past days, one after the other, the oldest first; returns the backfill's id.
+
+        Args:
+            dag: whose.
+            first: the first day, ``YYYY-MM-DD``.
+            last: the last day, with it.
+        """
+        days = {"from_date": f"{first}T00:00:00Z", "to_date": f"{last}T00:00:00Z"}
+        options = {
+            "dag_id": dag,
+            "max_active_runs": 1,
+            "run_backwards": False,
+            "dag_run_conf": {},
+            "reprocess_behavior": "none",
+        }
+        return int(self.request("POST", "/backfills", {**options, **days})["id"])
+
+    def health(self) -> dict[str, Any]:
+        """Return the health of each part."""
+        return self.request("GET", "/monitor/health")
+
+    def run(self, dag: str, run: str) -> dict[str, Any]:
+        """Return a run's document."""
+        return self.request("GET", f"/dags/{dag}/dagRuns/{run}")
+
+    def stop(self, dag: str, run: str) -> None:
+        """End a run as failed; Airflow stops its running tasks."""
+        self.request("PATCH", f"/dags/{dag}/dagRuns/{run}?update_mask=state", {"state": "failed"})
+
+    def runs(self, dag: str) -> list[dict[str, Any]]:
+        """Return the newest hundred runs of a DAG, the newest first."""
+        found: list[dict[str, Any]] = self.request("GET", f"/dags/{dag}/dagRuns?order_by=-run_after&limit=100")[
+            "dag_runs"
+        ]
+        return found
+
+    def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
+        """Return the tasks of a run."""
+        found: list[dict[str, Any]] = self.request("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        return found
+
+    def log(self, dag: str, run: str, task: str, attempt: int) -> list[str]:
+        """Return the log of a task's attempt, line by line; the cause of a failure is at the end of its line."""
+        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}?full_content=true"
+        content = self.request("GET", path).get("content", [])
+        return [_log_line(item) if isinstance(item, dict) else str(item) for item in content]
+
+
+class ClusterUnready(ClusterError):
+    """Airflow does not answer, yet or any more."""
+
+
+class AirflowRefused(ClusterError):
+    """Airflow understood the request and refused it.
+
+    Args:
+        message: what, and why.
+        status: of HTTP.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@contextmanager
+def reach_airflow(place: Release) -> Iterator[AirflowClient]:
+    """Reach a release's Airflow for as long as the context lasts.
+
+    Raises:
+        ClusterError: the release has none.
+    """
+    if not any(item["metadata"]["name"] == f"{place.fullname}-airflow-api" for item in place.get("deployments")):
+        raise ClusterError(
+            f"the release {place.release} in {place.namespace} has no Airflow",
+            hint="make deploy AIRFLOW=1, or helm upgrade with airflow.enabled=true",
+        )
+    airflow = AirflowClient(place)
+    try:
+        yield airflow
+    finally:
+        airflow.close()
+
+
+def follow(airflow: AirflowClient, dag: str, run: str, report: Callable[[str, str, float], None]) -> dict[str, Any]:
+    """Follow a run to its end.
+
+    Args:
+        airflow: whose.
+        dag: the DAG's id.
+        run: the run's id.
+        report: called whenever a task is in another state, with the task, its state, and the seconds since it began.
+
+    Returns:
+        The run's document; its state is one of `OVER`.
+    """
+    reported: dict[str, str] = {}
+    while True:
+        found = airflow.run(dag, run)
+        for task in sorted(airflow.tasks(dag, run), key=lambda item: str(item.get("start_date") or "~")):
+            state = str(task["state"] or "waiting")
+            shown = "running" if state in ("queued", "scheduled", "deferred") else state
+            if shown != reported.get(task["task_id"]) and (shown != "waiting" or state in _STEPS):
+                report(task["task_id"], shown, float(task.get("duration") or 0.0))
+                reported[task["task_id"]] = shown
+        if found["state"] in OVER:
+            return found
+        time.sleep(_POLL_SECONDS)
+
+
+def _log_line(line: Mapping[str, Any]) -> str:
+    details = line.get("error_detail")
+    causes = (
+        [str(item.get("exc_value", "")) for item in details if isinstance(item, dict)]
+        if isinstance(details, list)
+        else []
+    )
+    return "\n".join((str(line.get("event", "")), *causes))
+
+
+def _reason(reply: requests.Response) -> str:
+    try:
+        detail = reply.json()["detail"]
+    except (ValueError, KeyError, TypeError):  # not Airflow's own: a proxy before it, or none of its documents
+        return reply.text[:500]
+    parts = detail if isinstance(detail, list) else [detail]
+    return "; ".join(str(part.get("msg", part)) if isinstance(part, dict) else str(part) for part in parts)

@@ -1,0 +1,126 @@
+"""Where a release is, and the programs that reach it: kubectl and helm, with their errors as ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestration.cluster.access import ClusterError
+
+__all__ = ["CHECKOUT", "Release", "run"]
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+_SECONDS = 120.0
+
+
+def run(
+    command: Sequence[str],
+    *,
+    given: str | None = None,
+    seconds: float = _SECONDS,
+    environment: Mapping[str, str] | None = None,
+    show_errors: bool = False,
+) -> str:
+    """Run a program in the checkout and return its standard output.
+
+    Args:
+        command: the program and its arguments.
+        given: its standard input.
+        seconds: after which it is killed, with every process that it started.
+        environment: its whole environment; None: ours.
+        show_errors: its standard error goes to ours as it is written, instead of into the error.
+
+    Raises:
+        ClusterError: it is not installed, failed, or took too long.
+    """
+    program = Path(command[0]).name
+    if shutil.which(command[0]) is None:
+        raise ClusterError(f"{program} is not on the PATH", hint="`make doctor` lists what is missing")
+    with subprocess.Popen(  # noqa: S603  the command comes from our own code
+        list(command),
+        stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=None if show_errors else subprocess.PIPE,
+        env=None if environment is None else dict(environment),
+        text=True,
+        cwd=CHECKOUT,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, errors = process.communicate(given, timeout=seconds)
+        except BaseException as error:  # a script's own children hold its output open: kill them too
+            os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise ClusterError(f"{' '.join(command[:6])} … did not end within {seconds:.0f} s") from error
+            raise
+    if process.returncode != 0:
+        message = ((errors or "").strip() or output.strip())[-2000:] or "its output is above"
+        raise ClusterError(
+            f"{program} ended with {process.returncode}: {message}", hint="`make doctor` finds the reason"
+        )
+    return output
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release of the chart: the kubeconfig's context, the namespace, its name."""
+
+    context: str
+    namespace: str
+    release: str
+
+    @property
+    def fullname(self) -> str:
+        """What the chart's names begin with."""
+        return self.release if "orchard" in self.release else f"{self.release}-orchard"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options of `orchard job` that choose this release."""
+        return ("--context", self.context, "--namespace", self.namespace, "--release", self.release)
+
+    def kubectl_command(self, *arguments: str) -> list[str]:
+        """A command line for kubectl."""
+        return ["kubectl", "--context", self.context, "--namespace", self.namespace, *arguments]
+
+    def kubectl(self, *arguments: str, given: str | None = None, seconds: float = _SECONDS) -> str:
+        """Run kubectl here; see `run`."""
+        return run(self.kubectl_command(*arguments), given=given, seconds=seconds)
+
+    def helm(self, *arguments: str, seconds: float = _SECONDS) -> str:
+        """Run helm here; see `run`."""
+        where = ("--kube-context", self.context, "--namespace", self.namespace)
+        return run(["helm", *arguments, *where], seconds=seconds)
+
+    def get(self, *what: str) -> list[dict[str, Any]]:
+        """Return objects of the release, or the one that is named.
+
+        Args:
+            what: kinds, as ``"pods,jobs"``, of which all with the release's label are returned; or a kind and a name.
+        """
+        selector = () if len(what) > 1 else ("--selector", f"app.kubernetes.io/instance={self.release}")
+        document: dict[str, Any] = json.loads(self.kubectl("get", *what, *selector, "--output=json"))
+        items: list[dict[str, Any]] = document["items"] if document["kind"] == "List" else [document]
+        return items
+
+    def secret(self, name: str) -> dict[str, bytes]:
+        """Return what a Secret holds."""
+        from base64 import b64decode
+
+        return {key: b64decode(value) for key, value in self.get("secret", name)[0].get("data", {}).items()}
+
+    def serving_pods(self) -> list[str]:
+        """Names of the model server's pods that are not being deleted."""
+        return [
+            item["metadata"]["name"]
+            for item in self.get("pods")
+            if item["metadata"]["labels"].get("app.kubernetes.io/component") == "serving"
+            and "deletionTimestamp" not in item["metadata"]
+        ]

@@ -1,0 +1,55 @@
+"""The store in the cluster, reached from this machine as one of its identities."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchard.files import atomic_write
+from orchestration.cluster.access import ClusterError
+from orchestration.cluster.deploy.port_forward import forward
+from orchestration.cluster.deploy.release import Release
+
+__all__ = ["reach"]
+
+
+@contextmanager
+def reach(place: Release, identity: str) -> Iterator[dict[str, str]]:
+    """Forward a port to the store and write an identity's keys into a folder that is deleted when the context ends.
+
+    Args:
+        place: the release.
+        identity: ``ingest``, ``trainer``, ``publisher`` (gets the signing key too) or ``sync``.
+
+    Yields:
+        The ORCHARD_* variables that verbs need.
+
+    Raises:
+        ClusterError: a Secret is not there, or the store is not ready.
+    """
+    signing = place.secret(f"{place.fullname}-signing")
+    files = {
+        "ORCHARD_STORE_CREDENTIALS_FILE": place.secret(f"{place.fullname}-store-{identity}")["credentials"],
+        "ORCHARD_TRUSTED_KEYS_FILE": signing["trusted-keys.pem"],
+    }
+    if identity == "publisher":
+        files["ORCHARD_SIGNING_KEY_FILE"] = signing["signing-key.pem"]
+    with tempfile.TemporaryDirectory() as folder, forward(place, f"service/{place.fullname}-store", 8333) as url:
+        variables = {"ORCHARD_STORE_URL": _bucket(place), "ORCHARD_STORE_ENDPOINT": url}
+        for name, body in files.items():
+            path = Path(folder, name.lower())
+            atomic_write(path, body, mode=0o600)
+            variables[name] = str(path)
+        yield variables
+
+
+def _bucket(place: Release) -> str:
+    """The bucket's URL, as the model server's pods know it."""
+    (deployment,) = place.get("deployment", f"{place.fullname}-serving")
+    for container in deployment["spec"]["template"]["spec"].get("initContainers", []):
+        for item in container.get("env", []):
+            if item["name"] == "ORCHARD_STORE_URL":
+                return str(item["value"])
+    raise ClusterError(f"{place.fullname}-serving names no store", hint="is it a release of this chart?")

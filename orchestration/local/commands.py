@@ -1,0 +1,109 @@
+"""Steps of a loop: a verb as a child process, its time, its result, and what to show when it fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from orchard.errors import OrchardError
+from orchard.processes import ChildProcess
+from orchard.reporter import wants_colour
+
+__all__ = ["CommandFailed", "CommandRunner"]
+
+
+class CommandFailed(OrchardError):
+    """A step ended with an error; its own message has been shown."""
+
+    def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+
+
+class CommandRunner:
+    """Runs commands one after the other, reports each one's result and keeps its time.
+
+    Args:
+        folder: the workspace that they run in.
+        environment: their environment.
+        logs: the folder for their output.
+        again: the command that resumes after a step that failed.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], logs: Path, again: str = "make demo") -> None:
+        self.folder = folder
+        self.again = again
+        self.environment = environment
+        self.logs = logs
+        self.started = time.monotonic()
+        self.seconds: dict[str, float] = {}
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def report(self, name: str, text: str, seconds: float) -> None:
+        """Print one step's line (its name, its time, its result) and keep its time."""
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 1)
+        bold = click.style(f"{name:<10}", bold=True)
+        click.echo(f"{bold} {seconds:6.1f} s  {text}", err=True, color=wants_colour(sys.stderr))
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[list[str]]:
+        """Time the context; then report it with the words that were put into the list."""
+        begin, words = time.monotonic(), list[str]()
+        yield words
+        self.report(name, ", ".join(words), time.monotonic() - begin)
+
+    @contextmanager
+    def using(self, variables: Mapping[str, str]) -> Iterator[None]:
+        """Run the steps of the context with more variables."""
+        before = self.environment
+        self.environment = {**before, **variables}
+        try:
+            yield
+        finally:
+            self.environment = before
+
+    def verb(self, name: str, *options: str) -> None:
+        """Run ``orchard NAME OPTIONS`` and report the last line of its result."""
+        output, seconds = self.run(name, *options)
+        self.report(name, (output.splitlines() or [""])[-1], seconds)
+
+    def run(self, name: str, *options: str) -> tuple[str, float]:
+        """Run ``orchard NAME OPTIONS``; returns its result and its time in seconds."""
+        output, seconds = self.command(name, [sys.executable, "-m", "orchard", name, *options])
+        return output.decode(), seconds
+
+    def command(self, name: str, command: Sequence[str]) -> tuple[bytes, float]:
+        """Run a command; returns its stdout and its time. Its stderr goes to the terminal, or to a log where there is none.
+
+        Raises:
+            StepFailed: its exit code is not 0.
+        """
+        begin = time.monotonic()
+        log = None if sys.stderr.isatty() else self.logs / f"{name}.log"
+        if log is not None:
+            log.unlink(missing_ok=True)
+        with ChildProcess(
+            command, environment=self.environment, log=log, stdout=subprocess.PIPE, cwd=self.folder
+        ) as child:
+            stream = child.process.stdout
+            output = stream.read() if stream is not None else b""
+            code = child.wait()
+            if stream is not None:
+                stream.close()
+        if code != 0:
+            shown = "\n".join(
+                part for part in (child.tail(25), output.decode(errors="replace")[-4000:]) if part.strip()
+            )
+            click.echo(shown, err=True)
+            raise CommandFailed(
+                f"the step {name!r} ended with exit code {code}; its output is above",
+                hint=f"correct that and run `{self.again}` again: it resumes after the steps that are done",
+                exit_code=code if code > 0 else 1,
+            )
+        return output, time.monotonic() - begin

@@ -1,0 +1,133 @@
+"""The order of the demo: each step is a verb, run as a child process in the demo's workspace."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from orchard.errors import OrchardError
+from orchard.processes import ChildProcess
+from orchard.reporter import Reporter
+from orchard.signing import create_pair
+from orchard.store.embedded import EmbeddedStore, environment_of
+from orchard.store.ports import is_free, is_listening
+from orchestration.local.commands import CommandRunner
+from orchestration.local.demo_messages import ending, measured
+from orchestration.local.demo_workspace import lay
+from orchestration.local.photo_steps import display_path, ingest, photo_paths, predict_unseen, step_environment
+from orchestration.local.sample_data import SampleData, find
+
+__all__ = ["run"]
+
+SERVER_READY_SECONDS = 60.0
+
+
+def run(reporter: Reporter, *, data: str | None, keep: bool, folder: Path) -> None:
+    """Run the loop; see `orchestration.cli.demo.demo`.
+
+    Args:
+        reporter: prints the result.
+        data: the photos, as the user named them.
+        keep: stay up until interrupted.
+        folder: the absolute path under which each kind of photos gets a workspace of its own.
+    """
+    source = find(data)
+    workspace = folder / source.name
+    lay(workspace, source)
+    click.echo(f"Orchard's loop on {source.title}, in {display_path(workspace)}\n", err=True)
+    with ExitStack() as stack:
+        stack.enter_context(_terminable())
+        begin = time.monotonic()
+        store = stack.enter_context(EmbeddedStore(workspace / "store"))
+        create_pair(store.directory / "keys")
+        steps = CommandRunner(workspace, _environment(store, workspace, source), workspace / "logs")
+        steps.report("store", f"S3 at {store.environment['ORCHARD_STORE_ENDPOINT']}", time.monotonic() - begin)
+        predictions = _loop(steps, stack, source)
+        seconds = time.monotonic() - steps.started
+        server = steps.environment["ORCHARD_SERVER_URL"]
+        document = {"predictions": predictions, "seconds": round(seconds, 1), "workspace": str(workspace)}
+        if keep:
+            stack.enter_context(_program(steps, "sync"))
+        reporter.result(document, ending(workspace=display_path(workspace), server=server, keep=keep, seconds=seconds))
+        if keep:
+            _stay(store)
+
+
+def _loop(steps: CommandRunner, stack: ExitStack, source: SampleData) -> list[dict[str, Any]]:
+    paths = photo_paths(steps, source)
+    ingest(steps, source, paths)
+    with steps.timed("dvc repro") as words:
+        steps.command("dvc repro", [sys.executable, "-m", "dvc", "repro"])
+        words.append(measured(steps.folder))
+    port = steps.environment["ORCHARD_SERVER_URL"].rpartition(":")[2]
+    server = stack.enter_context(_program(steps, "serve", "--port", port))  # it imports TensorFlow while the gate runs
+    steps.verb("gate")
+    steps.verb("publish")
+    steps.verb("promote", "latest", "--why", "the demo's candidate passed the gate")
+    _await_server(server, int(port))
+    steps.verb("sync", "--once")
+    return list(predict_unseen(steps, source, paths))
+
+
+def _environment(store: EmbeddedStore, workspace: Path, source: SampleData) -> dict[str, str]:
+    return {
+        **step_environment(source),
+        **environment_of(store.directory),
+        "ORCHARD_SERVING_DIR": str(workspace / "serving"),
+        "ORCHARD_SERVER_URL": f"http://127.0.0.1:{_port(8501)}",
+    }
+
+
+def _port(preferred: int) -> int:
+    """The preferred port if it is free, else any that is."""
+    if is_free(preferred):
+        return preferred
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _program(steps: CommandRunner, name: str, *options: str) -> ChildProcess:
+    command = [sys.executable, "-m", "orchard", name, *options]
+    return ChildProcess(command, environment=steps.environment, log=steps.logs / f"{name}.log", cwd=steps.folder)
+
+
+def _await_server(server: ChildProcess, port: int) -> None:
+    deadline = time.monotonic() + SERVER_READY_SECONDS
+    while True:
+        if is_listening(port):
+            return
+        if not server.running() or time.monotonic() > deadline:
+            raise OrchardError(f"the model server did not start:\n{server.tail()}", hint=f"its log: {server.log}")
+        time.sleep(0.05)
+
+
+def _stay(store: EmbeddedStore) -> None:
+    click.echo("\nServing until Ctrl-C.", err=True)
+    while True:
+        store.check()
+        time.sleep(1)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does, so that its children are stopped."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

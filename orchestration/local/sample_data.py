@@ -1,0 +1,110 @@
+"""Which photos the demo trains on, and which it predicts."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from orchard.errors import DataError
+
+__all__ = ["SampleData", "find", "unseen"]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SHARED = CHECKOUT.parent / "shared" / "data"
+TEST_SPLITS = {"test", "val", "validation"}
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+WORKSHOP = (
+    *("Apricot", "Avocado", "Banana", "Clementine", "Cocos", "Kiwi", "Lemon", "Limes"),
+    *("Mandarine", "Orange", "Peach", "Pineapple", "Plum", "Pomegranate", "Raspberry", "Strawberry"),
+)
+"""The 16 classes of the workshop: a subset of the real photos that trains in half a minute."""
+
+FAVOURITE = "Banana"
+"""The class of the photo that is predicted, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleData:
+    """Photos for the demo.
+
+    Attributes:
+        name: what the dataset is called.
+        title: what it is, for a person.
+        paths: what `orchard ingest` is given; empty: synthetic photos have to be drawn first.
+        classes: the classes to take; empty: all that are there.
+    """
+
+    name: str
+    title: str
+    paths: tuple[Path, ...]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether these are the photos that the thresholds in params.yaml were set for."""
+        return self.name == "workshop"
+
+
+def find(data: str | None) -> SampleData:
+    """Choose the photos.
+
+    Args:
+        data: what the user named: a folder, a tar, ``synthetic``, or None for the real photos where they are.
+
+    Raises:
+        DataError: the user named something that is not there.
+    """
+    real = (SHARED / "fruits.tar.gz", SHARED / "shop.tar.gz")
+    if data is None and all(path.exists() for path in real):
+        return SampleData("workshop", "real photos: the 16 workshop classes, turntable and shop", real, WORKSHOP)
+    if data in {None, "synthetic"}:
+        return SampleData("synthetic", "synthetic photos (there are no real ones in ../shared/data)", ())
+    path = Path(str(data)).expanduser().absolute()
+    if not path.exists():
+        raise DataError(
+            f"{path} is not there",
+            hint="name a folder or tar with <split>/<class>/*.jpg in it (splits train and test), or leave DATA out",
+        )
+    name = "own-" + hashlib.sha256(str(path).encode()).hexdigest()[:8]  # other photos, another dataset
+    return SampleData(name, f"your photos in {path}", (path,))
+
+
+def unseen(source: SampleData, paths: tuple[Path, ...]) -> Iterator[tuple[str, str, bytes]]:
+    """Yield (class, where it is from, bytes) of one test photo of each path: photos that training never sees."""
+    for path in paths:
+        photo = _from_folder(path, source.classes) if path.is_dir() else _from_tar(path, source.classes)
+        if photo is not None:
+            name, body = photo
+            yield name.parent.name, path.name.split(".")[0], body
+
+
+def _is_test_photo(name: PurePosixPath, classes: tuple[str, ...]) -> bool:
+    parts = name.parts
+    return (
+        len(parts) >= 3
+        and parts[-3].lower() in TEST_SPLITS
+        and name.suffix.lower() in SUFFIXES
+        and (not classes or parts[-2] in classes)
+    )
+
+
+def _best(names: list[PurePosixPath]) -> PurePosixPath | None:
+    return min(names, key=lambda name: (name.parent.name != FAVOURITE, str(name)), default=None)
+
+
+def _from_folder(folder: Path, classes: tuple[str, ...]) -> tuple[PurePosixPath, bytes] | None:
+    names = [PurePosixPath(path.relative_to(folder.parent)) for path in sorted(folder.rglob("*")) if path.is_file()]
+    best = _best([name for name in names if _is_test_photo(name, classes)])
+    return None if best is None else (best, (folder.parent / best).read_bytes())
+
+
+def _from_tar(path: Path, classes: tuple[str, ...]) -> tuple[PurePosixPath, bytes] | None:
+    with tarfile.open(path) as archive:
+        members = {PurePosixPath(member.name): member for member in archive if member.isfile()}
+        best = _best([name for name in members if _is_test_photo(name, classes)])
+        content = None if best is None else archive.extractfile(members[best])
+        return None if best is None or content is None else (best, content.read())

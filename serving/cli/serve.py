@@ -1,0 +1,112 @@
+"""`orchard serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchard.cli.verb import verb
+from orchard.reporter import Reporter
+
+if TYPE_CHECKING:
+    from orchard.settings import Settings
+    from serving.server.server_process import ServerOptions
+
+__all__ = ["serve"]
+
+
+def _options(settings: Settings, given: dict[str, Any]) -> ServerOptions:
+    from orchard.errors import SettingsError
+    from serving.server.http.http_messages import HttpLimits
+    from serving.server.predictions import PredictionOptions
+    from serving.server.server_process import ServerOptions
+
+    certificate, key = given["tls_cert"], given["tls_key"]
+    if (certificate is None) != (key is None):
+        raise SettingsError("--tls-cert and --tls-key belong together")
+    return ServerOptions(
+        config=given["models_config"] or settings.serving_dir / "models.config",
+        host=given["host"],
+        port=_port_of(settings.server_url) if given["port"] is None else given["port"],
+        limits=HttpLimits(body_bytes=given["max_body"] << 20),
+        requests=PredictionOptions(timeout_s=given["timeout"], max_in_flight=given["max_in_flight"]),
+        max_queue=given["max_queue"],
+        token_file=given["token_file"],
+        tls=(certificate, key) if certificate else None,
+        grpc_port=given["grpc_port"],
+        drain_delay_s=given["drain_delay"],
+        as_json=settings.log_format == "json",
+        access_log=given["access_log"],
+    )
+
+
+def _port_of(url: str) -> int:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+@verb(
+    examples=(
+        "orchard serve\n"
+        "orchard serve --port 9000 --models-config .orchard/serving/models.config\n"
+        "curl http://127.0.0.1:8501/v1/models/fruits"
+    ),
+    extra="serving",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; default: ORCHARD_SERVER_URL's.")
+@click.option(
+    "--grpc-port", type=click.IntRange(0, 65535), help="Port of TF Serving's gRPC API (its own: 8500); unset: none."
+)
+@click.option(
+    "--models-config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TF Serving's models.config to follow; default: ORCHARD_SERVING_DIR/models.config.",
+)
+@click.option("--max-body", type=click.IntRange(1), default=16, show_default=True, help="Largest body, in MiB.")
+@click.option("--max-queue", type=click.IntRange(1), default=512, show_default=True, help="Requests that may wait.")
+@click.option(
+    "--max-in-flight", type=click.IntRange(1), default=1024, show_default=True, help="Requests that may be under way."
+)
+@click.option("--timeout", type=click.FloatRange(0.01), default=30.0, show_default=True, help="Seconds for a request.")
+@click.option(
+    "--token-file", type=click.Path(path_type=Path, dir_okay=False), help="Bearer tokens that may ask, one a line."
+)
+@click.option(
+    "--tls-cert", type=click.Path(path_type=Path, dir_okay=False), help="Certificate chain (PEM): serve HTTPS."
+)
+@click.option("--tls-key", type=click.Path(path_type=Path, dir_okay=False), help="Its private key (PEM).")
+@click.option(
+    "--drain-delay", type=click.FloatRange(0), default=0.0, show_default=True,
+    help="Seconds after SIGTERM in which new requests are still taken.",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that share the port."
+)
+@click.option(
+    "--worker-port", type=click.IntRange(1, 65535 - 64), metavar="PORT",
+    help="First of --workers ports, one for each worker alone: scrape metrics there.",
+)  # fmt: skip
+@click.option("--access-log/--no-access-log", default=True, show_default=True, help="Log each request.")
+def serve(reporter: Reporter, **options: Any) -> None:
+    """Answer predictions with TF Serving's REST API, and its gRPC API if asked.
+
+    Follows models.config as `orchard sync` or anybody else writes it: new versions are loaded beside the old ones
+    and switched when they are warm. /readyz tells when every configured model is served, /healthz that the process
+    lives, /monitoring/prometheus/metrics how it fares. SIGTERM answers what is under way and ends.
+
+    With --workers every process has all models and answers by itself; one that dies is replaced.
+    """
+    from orchard import settings
+    from serving.server.server_process import run_server
+    from serving.server.supervisor import run_workers
+
+    made = _options(settings.load(), options)
+    if options["workers"] == 1:
+        run_server(made)
+    else:
+        run_workers(made, options["workers"], options["worker_port"])

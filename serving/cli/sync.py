@@ -1,0 +1,129 @@
+"""`orchard sync`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchard.cli.verb import verb
+from orchard.reporter import Reporter
+
+if TYPE_CHECKING:
+    from orchard.processes import ChildProcess
+    from serving.sync.sync_process import SyncResult
+
+__all__ = ["sync"]
+
+_MIB = 1 << 20
+
+
+@verb(
+    examples=(
+        "orchard sync\n"
+        "orchard sync --serve                     # with a model server, ended by one Ctrl-C\n"
+        "orchard sync --once\n"
+        "orchard sync --once --no-engine\n"
+        "orchard sync --engine-token-file tokens  # of a server that was started with --token-file tokens\n"
+        "curl http://127.0.0.1:8502/status"
+    ),
+    extra="serving",
+)
+@click.option("--once", is_flag=True, help="Return when the channel's version is live (exit 8: it was refused).")
+@click.option("--no-engine", is_flag=True, help="Only fetch and check versions; ask no model server.")
+@click.option("--serve", "with_server", is_flag=True, help="Run `orchard serve` beside it; both end together.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the status page.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8502, show_default=True, help="Port of the status page.")
+@click.option(
+    "--poll",
+    type=click.FloatRange(0.02, 60),
+    show_default="0.15 for a store on this machine or in the cluster, else 5",
+    help="Longest time between two looks at the store, in seconds; looks are more frequent after a change.",
+)
+@click.option("--keep", type=click.IntRange(0), default=2, show_default=True, help="Previous versions to keep on disk.")
+@click.option("--max-version", type=click.IntRange(1), default=2048, show_default=True, help="Largest version, in MiB.")
+@click.option("--max-total", type=click.IntRange(1), default=16384, show_default=True, help="All versions, in MiB.")
+@click.option(
+    "--engine-token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file whose first line is the bearer token that the model server wants; with --serve: the tokens that it takes.",
+)
+@click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds for --once.")
+def sync(
+    reporter: Reporter,
+    once: bool,
+    no_engine: bool,
+    with_server: bool,
+    host: str,
+    port: int,
+    poll: float | None,
+    keep: int,
+    max_version: int,
+    max_total: int,
+    engine_token_file: Path | None,
+    timeout: float,
+) -> None:
+    """Put what the channels mean on disk, verified, and have the model server serve it.
+
+    Follows stable, canary and shadow in the store. A version is served when its manifest is signed by a trusted key,
+    every byte is what the manifest says, its graph holds only allowed operations and the model server answers its
+    golden photos rightly; then the channel's label moves. Whatever fails is refused with its reason (see /status) and
+    what was served before is served on, without a store too.
+    """
+    from orchard import settings as orchard_settings
+    from orchard.store import open_store
+    from serving.log import EventLog, event_text
+    from serving.sync.channel_watcher import TrustedKeysFile, default_poll_s
+    from serving.sync.download import DiskQuota
+    from serving.sync.reconciler import SyncOptions
+    from serving.sync.sync_process import SyncSource, follow, sync_once
+
+    _check(with_server=with_server, once=once, no_engine=no_engine, token=engine_token_file is not None)
+    settings = orchard_settings.load()
+    settings.require("store_url", "trusted_keys_file")
+    assert settings.trusted_keys_file is not None  # noqa: S101  required above
+    poll_s = default_poll_s(settings.store_endpoint) if poll is None else poll
+    source = SyncSource(open_store(settings), TrustedKeysFile(settings.trusted_keys_file), poll_s)
+    allowance = DiskQuota(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
+    server_url = None if no_engine else settings.server_url
+    plan = SyncOptions(settings.serving_dir, settings.model, server_url, keep, allowance, engine_token_file)
+    if not once:
+        log = EventLog(as_json=settings.log_format == "json")
+        with _server(engine_token_file) if with_server else nullcontext() as engine:
+            follow(source, plan, host, port, log, engine)
+        return
+
+    def tell(event: str, **fields: Any) -> None:
+        reporter.note(event_text(event, fields))
+
+    _print(sync_once(source, plan, settings.channel, timeout, tell), settings.model, reporter)
+
+
+def _check(*, with_server: bool, once: bool, no_engine: bool, token: bool) -> None:
+    if with_server and (once or no_engine):
+        raise click.UsageError("--serve goes with neither --once nor --no-engine")
+    if no_engine and token:
+        raise click.UsageError("--engine-token-file does not go with --no-engine")
+
+
+def _server(token_file: Path | None) -> ChildProcess:
+    """Start `orchard serve` with this process's settings, at ORCHARD_SERVER_URL, following ORCHARD_SERVING_DIR."""
+    from orchard.processes import ChildProcess
+
+    tokens = ["--token-file", str(token_file)] if token_file else []
+    return ChildProcess([sys.executable, "-m", "orchard", "serve", *tokens])
+
+
+def _print(found: SyncResult, model: str, reporter: Reporter) -> None:
+    state = "live" if found.live else "downloaded"
+    document = {
+        "model": model,
+        "channel": found.channel,
+        "version": found.version,
+        "generation": found.generation,
+        "state": state,
+    }
+    reporter.result(document, f"version {found.version} of {model} is {state} ({found.channel})")

@@ -1,0 +1,180 @@
+"""Answers as JSON text, laid out as TF Serving lays it out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import pybase64
+
+from orchard.savedmodel.types import STRING, DataType
+from serving.server.batching import BatchRows, Outputs
+from serving.server.rest.numbers import decimal_texts
+from serving.server.rest.pretty import quote_string
+from serving.server.runtime.tensors import Array
+from serving.server.status_codes import invalid
+
+__all__ = ["classification_reply", "error_reply", "predict_reply", "regression_reply"]
+
+_INDENT = "    "
+_LABEL = 64
+"""Strings up to so many bytes are mostly names of classes, which come again and again."""
+_INTEGERS = {"int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"}
+
+
+def _text_of(value: bytes) -> str:
+    return _label_text(value) if len(value) <= _LABEL else quote_string(value.decode("utf-8", "surrogateescape"))
+
+
+@lru_cache(maxsize=1024)
+def _label_text(value: bytes) -> str:
+    return quote_string(value.decode("utf-8", "surrogateescape"))
+
+
+def _leaf_texts(alias: str, array: Array, dtype: DataType, indent: str) -> list[str]:
+    """The JSON text of every element; `indent` is where an element that takes several lines stands."""
+    flat = array.reshape(-1)
+    if dtype.name in ("float", "double"):
+        return decimal_texts(flat)
+    if dtype is STRING and alias.endswith("_bytes"):
+        inner = indent + _INDENT
+        return [f'{{\n{inner}"b64": "{pybase64.b64encode_as_string(value)}"\n{indent}}}' for value in flat]
+    if dtype is STRING:
+        return [_text_of(value) for value in flat.tolist()]
+    if dtype.name in _INTEGERS:
+        return [str(value) for value in flat.tolist()]
+    if dtype.name == "bool":
+        return ["true" if value else "false" for value in flat.tolist()]
+    raise invalid(f"Failed to write JSON value for tensor type: {dtype.name}")
+
+
+def _nest(texts: list[str], shape: tuple[int, ...], indent: str | None) -> Iterator[str]:
+    """Yield the text of each element of the first dimension; `indent` None: each on one line, else its own indentation."""
+    if len(shape) == 1:
+        yield from texts
+        return
+    if len(shape) == 2 and indent is None and shape[0] == 1:  # one row of numbers: most answers
+        yield "[" + ", ".join(texts) + "]"
+        return
+    inner = None if indent is None else indent + _INDENT
+    step = len(texts) // shape[0] if shape[0] else 0
+    for start in range(0, shape[0] * step, step) if step else (0 for _ in range(shape[0])):
+        yield _list(_nest(texts[start : start + step], shape[1:], inner), indent)
+
+
+def _list(items: Iterator[str], indent: str | None) -> str:
+    if indent is None:
+        return "[" + ", ".join(items) + "]"
+    inner = "\n" + indent + _INDENT
+    body = ("," + inner).join(items)
+    return f"[{inner}{body}\n{indent}]" if body else "[]"
+
+
+def _rows(alias: str, array: Array, dtype: DataType, *, named: bool) -> Iterator[str]:
+    depth = (3 if named else 2) + array.ndim - 1
+    texts = _leaf_texts(alias, array, dtype, _INDENT * depth)
+    return _nest(texts, array.shape, None)
+
+
+def _check_rows(outputs: Outputs) -> int:
+    batch = -1
+    for alias, (array, _) in outputs.items():
+        if not array.ndim:
+            raise invalid(f"Tensor name: {alias} has no shape information ")
+        if batch not in (-1, array.shape[0]):
+            raise invalid(f"Tensor name: {alias} has inconsistent batch size: {array.shape[0]} expecting: {batch}")
+        batch = array.shape[0]
+    return batch
+
+
+@lru_cache(maxsize=256)
+def _keys(aliases: tuple[str, ...]) -> list[str]:
+    return [f"{_INDENT * 3}{quote_string(alias)}: " for alias in aliases]
+
+
+def _row_texts(outputs: Outputs) -> list[str]:
+    """The text of each row: of one output its value, of several an object."""
+    named = len(outputs) > 1
+    columns = {alias: _rows(alias, array, dtype, named=named) for alias, (array, dtype) in outputs.items()}
+    if not named:
+        (column,) = columns.values()
+        return list(column)
+    keys = _keys(tuple(columns))
+    return [
+        _INDENT * 2 + "{\n" + ",\n".join(map(str.__add__, keys, row)) + "\n" + _INDENT * 2 + "}"
+        for row in zip(*columns.values(), strict=True)
+    ]
+
+
+def _row_reply(outputs: Outputs) -> str:
+    if type(outputs) is BatchRows:
+        texts = outputs.of_batch(_row_texts)
+    elif _check_rows(outputs):
+        texts = _row_texts(outputs)
+    else:
+        return '{\n    "predictions": []\n}'
+    if len(outputs) > 1:
+        return '{\n    "predictions": [\n' + ",\n".join(texts) + "\n    ]\n}"
+    return '{\n    "predictions": [' + ", ".join(texts) + "\n    ]\n}"
+
+
+def _column(alias: str, array: Array, dtype: DataType, indent: str) -> str:
+    texts = _leaf_texts(alias, array, dtype, indent + _INDENT * array.ndim)
+    return _list(_nest(texts, array.shape, indent + _INDENT), indent) if array.ndim else texts[0]
+
+
+def _column_reply(outputs: Outputs) -> str:
+    if len(outputs) == 1:
+        ((alias, (array, dtype)),) = outputs.items()
+        return f'{{\n    "outputs": {_column(alias, array, dtype, _INDENT)}\n}}'
+    inner = _INDENT * 2
+    items = (
+        f"{inner}{quote_string(alias)}: {_column(alias, array, dtype, inner)}"
+        for alias, (array, dtype) in outputs.items()
+    )
+    return '{\n    "outputs": {\n' + ",\n".join(items) + "\n    }\n}"
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def predict_reply(outputs: Outputs, *, rows: bool) -> bytes:
+    """Lay out the answer of `:predict`.
+
+    Args:
+        outputs: arrays and their types by alias, sorted by alias.
+        rows: row format (`predictions`) or column format (`outputs`).
+
+    Raises:
+        ServingError: an output has no form in JSON, or rows that do not fit together.
+    """
+    if not outputs:
+        raise invalid("Cannot convert empty tensor map to JSON")
+    return _encode(_row_reply(outputs) if rows else _column_reply(outputs))
+
+
+def classification_reply(labels: Array | None, scores: Array | None) -> bytes:
+    """Lay out the answer of `:classify`: for each example a list of [label, score]; both arrays are [examples, classes]."""
+    known = [array for array in (labels, scores) if array is not None]
+    rows, classes = known[0].shape
+    if not rows:
+        raise invalid("Cannot convert empty ClassificationResults to JSON")
+    names = ['""'] * (rows * classes) if labels is None else [_text_of(label) for label in labels.reshape(-1)]
+    flat = np.zeros(rows * classes, np.float32) if scores is None else scores.reshape(-1)
+    pairs = [f"[{name}, {score}]" for name, score in zip(names, decimal_texts(flat), strict=True)]
+    lines = (f"[{', '.join(pairs[row * classes : (row + 1) * classes])}]" for row in range(rows))
+    return _encode('{\n    "results": [' + ", ".join(lines) + "\n    ]\n}")
+
+
+def regression_reply(values: Array) -> bytes:
+    """Lay out the answer of `:regress`: one number for each example."""
+    if not values.size:
+        raise invalid("Cannot convert empty RegressionResults to JSON")
+    return _encode('{\n    "results": [' + ", ".join(decimal_texts(values.reshape(-1))) + "]\n}")
+
+
+def error_reply(message: str) -> bytes:
+    """Lay out an error."""
+    return _encode(f'{{\n    "error": {quote_string(message)}\n}}')

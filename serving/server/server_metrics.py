@@ -1,0 +1,95 @@
+"""What the server measures of itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from serving.log import EventLog
+from serving.metrics import MetricsRegistry
+from serving.server.model_repository import RepositoryListener, RepositorySnapshot
+from serving.server.status_codes import ServingError
+from serving.status_codes import StatusCode
+
+__all__ = ["ServerMetrics"]
+
+_STATES = ("START", "LOADING", "AVAILABLE", "UNLOADING", "END")
+_NAMES = {code: code.name for code in StatusCode}
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class ServerMetrics(RepositoryListener):
+    """The server's metrics; it hears of loads from the catalogue.
+
+    Args:
+        log: where loads and problems are written.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self.registry = registry = MetricsRegistry()
+        serving, cc = ":tensorflow:serving:", ":tensorflow:cc:saved_model:"
+        self.requests = registry.counter(
+            serving + "request_count", "Requests by model and status.", "model_name", "status"
+        )
+        self.latency = registry.histogram(
+            *(serving + "request_latency", "Microseconds from a request's first byte to its answer, successes only."),
+            *("model_name", "API", "entrypoint"),
+        )
+        self.runtime = registry.histogram(
+            serving + "runtime_latency", "Microseconds in TensorFlow.", "model_name", "API", "runtime"
+        )
+        self.loads = registry.counter(cc + "load_attempt_count", "Loads by path and status.", "model_path", "status")
+        self.load_latency = registry.counter(cc + "load_latency", "Microseconds spent loading.", "model_path")
+        self.runs = registry.counter(":tensorflow:core:graph_runs", "Runs of a graph.")
+        self.rows = registry.histogram("orchard_serving_batch_rows", "Rows that were run together.", bounds=_ROWS)
+        self.refused = registry.counter(
+            "orchard_serving_refused_total", "Requests refused unanswered, by HTTP status.", "status"
+        )
+        self.in_flight = registry.gauge("orchard_serving_in_flight", "Requests being answered.")
+        self.waiting = registry.gauge("orchard_serving_waiting", "Requests that wait for a worker.")
+        self.connections = registry.gauge("orchard_serving_connections", "Open connections.")
+        self.state = registry.gauge(
+            "orchard_serving_version_state", "1 for the state that a version is in.", "model_name", "version", "state"
+        )
+        self.label = registry.gauge(
+            "orchard_serving_label_version", "The version that a label points to.", "model_name", "label"
+        )
+        self.ready = registry.gauge("orchard_serving_model_ready", "Whether a model is ready.", "model_name")
+        self.started = registry.gauge("orchard_serving_start_time_seconds", "When the process was started.")
+        self.started.set(time.time())
+
+    def loaded(self, path: str, seconds: float, error: ServingError | None) -> None:
+        """A load ended: count it and say so."""
+        self.loads.add(path, "success" if error is None else "fail")
+        self.load_latency.add(path, amount=seconds * 1e6)
+        if error is None:
+            self._log.note("loaded", path=path, seconds=round(seconds, 3))
+        else:
+            self._log.note("load failed", path=path, seconds=round(seconds, 3), error=str(error))
+
+    def note(self, text: str) -> None:
+        """Something an operator should know."""
+        self._log.note(text)
+
+    def observe_run(self, rows: int, seconds: float) -> None:
+        """A graph was run."""
+        self.rows.observe(rows)
+        self.runs.add()
+
+    def count(self, model: str, code: StatusCode) -> None:
+        """A request was answered."""
+        self.requests.add(model, _NAMES[code])
+
+    def show(self, views: Mapping[str, RepositorySnapshot], problems: Mapping[str, list[str]]) -> None:
+        """Take over what the catalogue knows, before the metrics are written."""
+        self.state.replace(
+            ((name, str(number), state), float(state == now))
+            for name, view in views.items()
+            for number, now, _, _ in view.states
+            for state in _STATES
+        )
+        self.label.replace(
+            ((name, label), float(number)) for name, view in views.items() for label, number in view.labels.items()
+        )
+        self.ready.replace(((name,), float(not found)) for name, found in problems.items())

@@ -1,0 +1,220 @@
+"""The server as a process: its socket, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from orchard.errors import SettingsError
+from serving.listening import BACKLOG, listen
+from serving.log import EventLog
+from serving.server.access_log import AccessLog
+from serving.server.application import Application
+from serving.server.batching import RunThreadPool, usable_cpus
+from serving.server.http.connection import HttpServer
+from serving.server.http.http_messages import HttpLimits
+from serving.server.model_repository import ModelRepository
+from serving.server.predictions import PredictionOptions
+from serving.server.server_metrics import ServerMetrics
+from serving.tokens import BearerTokens
+
+if TYPE_CHECKING:
+    from serving.server.rpc.server import GrpcServer
+
+__all__ = ["ServerOptions", "run_server"]
+
+_TICK_S = 0.2
+_HANDSHAKE_S, _SHUTDOWN_S = 10.0, 1.0
+_DEPTH = 20_000
+"""Python's recursion limit: JSON may be nested 1,024 deep, and some of its readers call themselves for each level."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How the server runs.
+
+    Attributes:
+        config: the models.config to follow.
+        host: the address to listen on.
+        port: the port to listen on; 0: any free one.
+        limits: what one client may ask for.
+        requests: what requests may take.
+        max_queue: how many requests may wait for a worker.
+        token_file: who may ask; None: everybody.
+        tls: certificate and key files; None: plain HTTP.
+        grpc_port: the port of the gRPC API; 0: any free one; None: none.
+        drain_delay_s: how long new requests are still taken after SIGTERM, until nobody sends any.
+        drain_s: how long requests under way may take after that.
+        as_json: log as JSON.
+        access_log: log requests.
+        share: other workers listen on the same port.
+        own_port: a port on which this worker alone answers too; None: none.
+    """
+
+    config: Path
+    host: str = "127.0.0.1"
+    port: int = 8501
+    limits: HttpLimits = field(default_factory=HttpLimits)
+    requests: PredictionOptions = field(default_factory=PredictionOptions)
+    max_queue: int = 512
+    token_file: Path | None = None
+    tls: tuple[Path, Path] | None = None
+    grpc_port: int | None = None
+    drain_delay_s: float = 0.0
+    drain_s: float = 25.0
+    as_json: bool = False
+    access_log: bool = True
+    share: bool = False
+    own_port: int | None = None
+
+
+def _tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
+    if files is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(*files)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"{files[0]} and {files[1]} are no certificate and its key: {error}") from error
+    return context
+
+
+class _ServerProcess:
+    def __init__(self, options: ServerOptions, log: EventLog) -> None:
+        self.options = options
+        self.log = log
+        self.instruments = ServerMetrics(log)
+        self.catalogue = ModelRepository(options.config, self.instruments)
+        self.workers = RunThreadPool(
+            usable_cpus(), options.max_queue, observe=self.instruments.observe_run, after=self._deliver
+        )
+        tokens = BearerTokens(options.token_file) if options.token_file else None
+        self.application = Application(self.catalogue, self.workers, self.instruments, tokens, options.requests)
+        self.server = HttpServer(self.application.handle, options.limits)
+        self.access = AccessLog(log) if options.access_log else None
+        if self.access:
+            self.server.log = self.access.http
+        self.application.predictions.connections = lambda: len(self.server.connections)
+        self.ended = asyncio.Event()
+        self.stopping: asyncio.Task[None] | None = None
+        self.rpc: GrpcServer | None = None
+
+    def _deliver(self) -> None:
+        self.application.predictions.deliver()
+
+    async def run(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        self.application.predictions.attach(loop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        listener.setblocking(False)
+        accepting = await loop.create_server(
+            self.server.connect,
+            sock=listener,
+            ssl=context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=_HANDSHAKE_S if context else None,
+            ssl_shutdown_timeout=_SHUTDOWN_S if context else None,
+        )
+        self.catalogue.start()
+        self.log.note("listening", host=self.options.host, port=listener.getsockname()[1], pid=os.getpid())
+        alone = await self._listen_alone(loop)
+        await self._start_rpc()
+        self._tick(loop)
+        await self.ended.wait()
+        for server in (accepting, *alone):
+            server.close()
+
+    async def _listen_alone(self, loop: asyncio.AbstractEventLoop) -> list[asyncio.Server]:
+        """Listen, without TLS, on the port that no other worker has."""
+        if self.options.own_port is None:
+            return []
+        listener = listen(self.options.host, self.options.own_port)
+        listener.setblocking(False)
+        self.log.note("listening alone", own_port=self.options.own_port, pid=os.getpid())
+        return [await loop.create_server(self.server.connect, sock=listener, backlog=BACKLOG)]
+
+    async def _start_rpc(self) -> None:
+        options = self.options
+        if options.grpc_port is None:
+            return
+        from serving.server.rpc.server import GrpcServer  # who does not want gRPC does not wait for its library
+
+        limit = options.limits.body_bytes
+        self.rpc = GrpcServer(
+            self.application,
+            options.host,
+            options.grpc_port,
+            limit,
+            options.tls,
+            access=self.access,
+            share=options.share,
+        )
+        self.log.note("grpc", grpc_port=await self.rpc.start())
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.application.predictions.expire()
+        self.server.sweep()
+        self.log.flush()
+        loop.call_later(_TICK_S, self._tick, loop)
+
+    def _stop(self, number: int) -> None:
+        if self.stopping is not None:
+            self.ended.set()  # asked twice
+            return
+        self.log.note("draining", signal=signal.Signals(number).name, in_flight=self.application.predictions.in_flight)
+        self.stopping = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """Become not ready, wait until nobody sends any more, answer what is under way."""
+        self.application.draining = True
+        await asyncio.sleep(self.options.drain_delay_s)
+        self.server.drain()
+        rpc = asyncio.create_task(self.rpc.stop(self.options.drain_s)) if self.rpc else None
+        end = time.monotonic() + self.options.drain_s
+        while (self.application.predictions.in_flight or self.server.connections) and time.monotonic() < end:
+            self.server.drain()
+            await asyncio.sleep(0.02)
+        if rpc:
+            await rpc
+        self.ended.set()
+
+
+def run_server(options: ServerOptions) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what is under way and end the process with exit code 0.
+
+    Raises:
+        ServerError: the port is taken.
+        SettingsError: the token file or the certificate cannot be used.
+        MissingExtra: TensorFlow is not installed.
+    """
+    from serving.server.runtime.capi import open_library
+
+    sys.setrecursionlimit(_DEPTH)
+    context = _tls(options.tls)
+    listener = listen(options.host, options.port, share=options.share)
+    log = EventLog(as_json=options.as_json)
+    open_library()
+
+    async def main() -> None:
+        await _ServerProcess(options, log).run(listener, context)
+
+    uvloop.run(main())
+    log.note("stopped")
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # TensorFlow's threads may still run a model that nobody waits for; unloading its library under them would crash
+    os._exit(0)

@@ -1,0 +1,77 @@
+"""What a request or a version fails with: TensorFlow's status codes, in HTTP too."""
+
+from __future__ import annotations
+
+from serving.status_codes import StatusCode
+
+__all__ = ["HTTP_STATUS", "REASONS", "ServingError", "invalid"]
+
+HTTP_STATUS = {
+    StatusCode.OK: 200,
+    StatusCode.CANCELLED: 499,
+    StatusCode.UNKNOWN: 500,
+    StatusCode.INVALID_ARGUMENT: 400,
+    StatusCode.DEADLINE_EXCEEDED: 504,
+    StatusCode.NOT_FOUND: 404,
+    StatusCode.ALREADY_EXISTS: 409,
+    StatusCode.PERMISSION_DENIED: 403,
+    StatusCode.RESOURCE_EXHAUSTED: 429,
+    StatusCode.FAILED_PRECONDITION: 400,
+    StatusCode.ABORTED: 409,
+    StatusCode.OUT_OF_RANGE: 400,
+    StatusCode.UNIMPLEMENTED: 501,
+    StatusCode.INTERNAL: 500,
+    StatusCode.UNAVAILABLE: 503,
+    StatusCode.DATA_LOSS: 500,
+    StatusCode.UNAUTHENTICATED: 401,
+}
+
+REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    417: "Expectation Failed",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    499: "Client Closed Request",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
+
+
+class ServingError(Exception):
+    """A request, or a version, that cannot be served.
+
+    Args:
+        code: what kind of error it is.
+        message: TF Serving's words where TF Serving has this error.
+        http_status: the HTTP status, where it is not the code's own (413, 415 …).
+        retry_after: seconds after which trying again is worth it; None: it will fail again.
+    """
+
+    def __init__(
+        self, code: StatusCode, message: str, *, http_status: int | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.http_status = http_status or HTTP_STATUS[code]
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        """As TensorFlow writes a status: the code's name and the message."""
+        return f"{self.code.name}: {self.message}"
+
+
+def invalid(message: str) -> ServingError:
+    """An INVALID_ARGUMENT: the request is wrong and stays wrong."""
+    return ServingError(StatusCode.INVALID_ARGUMENT, message)

@@ -1,0 +1,42 @@
+"""Runs that nobody began, waited for; days brought in."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+from orchestration.cluster.deploy.deploy_loop import await_live
+from tests.e2e.airflow.conftest import Loop
+from tests.e2e.service_traffic import until
+
+
+def retrained(loop: Loop, kind: str, after: set[str]) -> str:
+    """Wait for a run of `retrain` that was not there before, and for its end."""
+
+    def found() -> str:
+        new = [item for item in loop.airflow.runs("retrain") if item["dag_run_id"] not in after]
+        return next((str(item["dag_run_id"]) for item in new if item["run_type"] == kind), "")
+
+    run = until(found, 300, f"a {kind} run of retrain")
+    tasks = loop.until_over("retrain", run)
+    assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(tasks, "success"), loop.ended(
+        "retrain", run
+    )
+    return str(run)
+
+
+def known(loop: Loop) -> set[str]:
+    return {str(item["dag_run_id"]) for item in loop.airflow.runs("retrain")}
+
+
+def live(loop: Loop, run: str) -> int:
+    return await_live(loop.place, int(loop.ended("retrain", run)["publish"].result["version"]))
+
+
+def ingest(loop: Loop, day: str) -> str:
+    run = loop.airflow.begin("ingest", {"day": day}, f"e2e-{day}-{time.time_ns()}")
+    return str(loop.until_over("ingest", run)["ingest"]["state"])
+
+
+def moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,152 @@
+"""Traffic on the model server's Service while something happens to it, and what is right of what came back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchard.client import ModelServer
+from orchestration.cluster.deploy.port_forward import forward
+from orchestration.cluster.deploy.release import Release
+
+MODEL = "fruits"
+TOLERANCE = 1e-4
+SECONDS = float(os.environ.get("E2E_SECONDS", "20"))
+LONGEST = 3600.0
+
+Answers = list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class TrafficRow:
+    """One request: when, how long, which photo, over a kept connection or not, what came."""
+
+    sent: float
+    seconds: float
+    photo: int
+    kept: bool
+    status: int
+    label: str
+    probability: float
+
+
+@dataclass
+class ServiceTraffic:
+    """What came back; filled when the context of `traffic` ends."""
+
+    rows: list[TrafficRow] = field(default_factory=list)
+
+    def failed(self) -> list[TrafficRow]:
+        return [row for row in self.rows if row.status != 200]
+
+    def wrong(self, *right: Answers) -> list[TrafficRow]:
+        """Answers that are none of the versions' own."""
+        return [row for row in self.rows if row.status == 200 and not any(_is(row, answers) for answers in right)]
+
+    def of(self, answers: Answers, after: float) -> list[bool]:
+        """Of the answers to what was sent after a time, whether they are this version's."""
+        return [_is(row, answers) for row in self.rows if row.status == 200 and row.sent > after]
+
+    def figures(self) -> dict[str, Any]:
+        times = sorted(row.seconds for row in self.rows if row.status == 200)
+        return {
+            "requests": len(self.rows),
+            "failed": len(self.failed()),
+            "p50_ms": round(1e3 * times[len(times) // 2], 1),
+            "p99_ms": round(1e3 * times[int(len(times) * 0.99)], 1),
+            "longest_ms": round(1e3 * times[-1], 1),
+        }
+
+
+def _is(row: TrafficRow, answers: Answers) -> bool:
+    label, probability = answers[row.photo]
+    return row.label == label and abs(row.probability - probability) <= TOLERANCE
+
+
+def answers_of(place: Release, version: int, photos: list[bytes]) -> Answers:
+    """What a version that is loaded says of the photos."""
+    with forward(place, f"service/{place.fullname}-serving", 8501) as url, ModelServer(url) as server:
+        found = server.predict(photos, MODEL, version=version)
+    return [(item.label, item.probability) for item in found]
+
+
+def until(condition: Any, seconds: float, what: str) -> Any:
+    """Wait for something to be true; returns it."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.3)
+    return found
+
+
+@contextmanager
+def traffic(
+    place: Release, photos: list[bytes], *, least: float = SECONDS, rate: float = 50.0
+) -> Iterator[ServiceTraffic]:
+    """Send requests at a fixed rate from a pod in the namespace, from before the context begins until after it ends.
+
+    Args:
+        place: whose model server is asked.
+        photos: asked about in turn.
+        least: seconds that it goes on for, however soon what happens meanwhile is over.
+        rate: requests a second.
+    """
+    name, found = f"load-{uuid.uuid4().hex[:8]}", ServiceTraffic()
+    files = {"load.py": Path(__file__).with_name("load.py").read_text("utf-8")}
+    files["photos.json"] = json.dumps([base64.b64encode(photo).decode() for photo in photos])
+    path = f"/v1/models/{MODEL}/labels/stable:predict"
+    arguments = [f"{place.fullname}-serving", "8501", path, "/load/photos.json", str(rate), str(LONGEST)]
+    place.kubectl("create", "--filename=-", given=json.dumps(_manifest(place, name, files, arguments)))
+    try:
+        until(lambda: "begun" in _log(place, name), 180, f"the pod {name} begins")
+        begin = time.monotonic()
+        yield found
+        until(lambda: time.monotonic() - begin > least, least + 1, "enough traffic")
+        place.kubectl("exec", name, "--", "sh", "-c", "kill -TERM 1")
+        until(lambda: _phase(place, name) in ("Succeeded", "Failed"), 120, f"the pod {name} ends")
+        found.rows += [TrafficRow(*row) for row in json.loads(_log(place, name).splitlines()[-1])]
+    finally:
+        place.kubectl("delete", f"pod/{name}", f"configmap/{name}", "--grace-period=1")
+
+
+def _phase(place: Release, name: str) -> str:
+    return str(place.get("pod", name)[0]["status"]["phase"])
+
+
+def _log(place: Release, name: str) -> str:
+    return "" if _phase(place, name) == "Pending" else place.kubectl("logs", name)
+
+
+def _manifest(place: Release, name: str, files: Mapping[str, str], arguments: list[str]) -> dict[str, Any]:
+    (deployment,) = place.get("deployment", f"{place.fullname}-serving")
+    spec = deployment["spec"]["template"]["spec"]
+    container = {
+        "name": "load",
+        "image": spec["containers"][0]["image"],
+        "command": ["tini", "--", "python", "/load/load.py", *arguments],
+        "securityContext": spec["containers"][0]["securityContext"],
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
+        "volumeMounts": [{"name": "load", "mountPath": "/load"}],
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": spec["securityContext"],
+        "containers": [container],
+        "volumes": [{"name": "load", "configMap": {"name": name}}],
+    }
+    labels = {"app.kubernetes.io/name": "orchard-e2e-load"}
+    items = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}, "data": dict(files)},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": pod},
+    ]
+    return {"apiVersion": "v1", "kind": "List", "items": items}

@@ -1,0 +1,77 @@
+"""Programs that share a store and take turns, one store call at a time, in an order that the test chooses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from orchard.store.objects import ObjectStore
+from tests.faults.crashing_store import CrashingStore, Fault, Killed, fail
+
+__all__ = ["InterleavedActor"]
+
+T = TypeVar("T")
+DEADLINE = 30.0
+
+
+class InterleavedActor(CrashingStore):
+    """A program in a thread of its own that stands still before every store call until it is told to go on.
+
+    Only one thread ever runs, so a run is a function of the turns it was given and of nothing else.
+
+    Args:
+        inner: the store that all actors share.
+        work: what the program does, with this store.
+    """
+
+    def __init__(self, inner: ObjectStore, work: Callable[[ObjectStore], Any]) -> None:
+        super().__init__(inner)
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.ended = False
+        self._fault: Fault | None = None
+        self._go, self._stood = threading.Semaphore(0), threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._live, args=(work,), daemon=True)
+        self._thread.start()
+        self._wait()
+
+    def _live(self, work: Callable[[ObjectStore], Any]) -> None:
+        try:
+            self.result = work(self)
+        except BaseException as error:
+            self.error = error
+        self.ended = True
+        self._stood.release()
+
+    def _do(self, name: str, call: Callable[[], T]) -> T:
+        self.calls.append(name)
+        self._stood.release()
+        assert self._go.acquire(timeout=DEADLINE), "nobody gave this actor a turn"
+        if self._fault is None:
+            return call()
+        return fail(self._fault, call)
+
+    def _wait(self) -> None:
+        assert self._stood.acquire(timeout=DEADLINE), "the actor neither asked the store nor ended"
+
+    def step(self, fault: Fault | None = None) -> None:
+        """Let it do the store call before which it stands, and run up to the next one or its end."""
+        assert not self.ended, "it has ended"
+        self._fault = fault
+        self._go.release()
+        self._wait()
+
+    def finish(self) -> None:
+        """Let it run to its end."""
+        while not self.ended:
+            self.step()
+
+    def kill(self) -> None:
+        """End it before its next store call, and wait for its thread."""
+        while not self.ended:
+            self.step("killed before")
+        self._thread.join(DEADLINE)
+        assert not self._thread.is_alive()
+        if self.error is not None and not isinstance(self.error, Killed):
+            self.error.__traceback__ = None

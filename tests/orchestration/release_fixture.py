@@ -1,0 +1,213 @@
+"""A release without a cluster: `kubectl` is a program that reads a file, Airflow and `sync` answer over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from orchard.signing import KeyPair
+from orchestration.cluster.deploy.release import Release
+
+__all__ = ["PLACE", "FakeAirflow", "FakeAirflowServer", "ReleaseFixture", "task"]
+
+PASSWORD = "ücret word"  # noqa: S105 (of nobody)
+PLACE = Release(context="kind-orchard", namespace="fruit", release="shop")
+
+KUBECTL = r"""
+import json, os, signal, sys
+from pathlib import Path
+here = Path(__file__).parent
+cluster = json.loads((here / "cluster.json").read_text())
+assert sys.argv[1:5] == ["--context", "kind-orchard", "--namespace", "fruit"], sys.argv
+verb, *rest = sys.argv[5:]
+if verb == "port-forward":
+    _, target, ports = rest
+    port = cluster["ways"].get(target + ports)
+    if port is None:
+        sys.exit(f"Error from server (NotFound): {target} not found")
+    (here / "forwarding").open("a").write(f"{os.getpid()}\n")
+    print(f"Forwarding from 127.0.0.1:{port} -> {ports[1:]}", flush=True)
+    signal.pause()
+found = cluster["objects"].get(rest[0], [])
+if "--selector" in rest:
+    print(json.dumps({"kind": "List", "items": found}))
+else:
+    named = [item for item in found if item["metadata"]["name"] == rest[1]]
+    if not named:
+        sys.exit(f'Error from server (NotFound): {rest[0]} "{rest[1]}" not found')
+    print(json.dumps(named[0]))
+"""
+
+Reply = tuple[int, Any]
+
+
+class FakeAirflowServer:
+    """Answers JSON over HTTP on a free port of loopback, by one function; keeps what it was asked."""
+
+    def __init__(self, answer: Callable[[str, str, dict[str, str], Any], Reply]) -> None:
+        self.asked: list[tuple[str, str, Any]] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(answer))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_port)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _handler(self, answer: Callable[[str, str, dict[str, str], Any], Reply]) -> type[BaseHTTPRequestHandler]:
+        asked = self.asked
+
+        class FakeAirflowHandler(BaseHTTPRequestHandler):
+            def handle_any(self) -> None:
+                raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                document = json.loads(raw) if raw else None
+                asked.append((self.command, self.path, document))
+                code, body = answer(self.command, self.path, dict(self.headers), document)
+                sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(code)
+                self.send_header("Content-Length", str(len(sent)))
+                self.end_headers()
+                self.wfile.write(sent)
+
+            do_GET = do_POST = do_PATCH = handle_any  # noqa: N815 (what the standard library calls)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        return FakeAirflowHandler
+
+
+def task(name: str, state: str | None, began: str | None = None, seconds: float | None = None, tries: int = 1) -> Any:
+    """A task of a run as Airflow tells of it."""
+    return {"task_id": name, "state": state, "start_date": began, "duration": seconds, "try_number": tries}
+
+
+class FakeAirflow:
+    """The part of Airflow's API that is asked: log-in, runs that go on with every look at them, logs."""
+
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+        """What the next questions are answered with, whatever they are."""
+        self.timeline: list[tuple[str, list[Any]]] = [("success", [])]
+        """A run's state and its tasks; each look at the run takes it one further."""
+        self.runs: dict[str, Any] = {}
+        self.logs: dict[str, list[Any]] = {}
+        self.tokens = 0
+        self.looked = False
+        self.server = FakeAirflowServer(self._answer)
+
+    @property
+    def asked(self) -> list[tuple[str, str, Any]]:
+        """What its API was asked, without log-ins."""
+        return [item for item in self.server.asked if item[1] != "/auth/token"]
+
+    def _answer(self, method: str, path: str, headers: dict[str, str], document: Any) -> Reply:
+        if path == "/auth/token":
+            if document != {"username": "admin", "password": PASSWORD}:
+                return 401, {"detail": "Invalid credentials"}
+            self.tokens += 1
+            return 201, {"access_token": f"token-{self.tokens}"}
+        if self.replies:
+            return self.replies.pop(0)
+        if headers.get("Authorization") != f"Bearer token-{self.tokens}":
+            return 401, {"detail": "Invalid JWT token"}
+        return self._api(method, path.removeprefix("/api/v2"), document)
+
+    def _api(self, method: str, path: str, document: Any) -> Reply:
+        if path == "/monitor/health":
+            return 200, {"scheduler": {"status": "healthy"}}
+        if path == "/backfills":
+            return 200, {"id": 7}
+        if method == "POST":
+            if document["dag_run_id"] in self.runs:
+                return 409, {"detail": "DAGRun with this id already exists"}
+            self.runs[document["dag_run_id"]] = document
+            return 200, document
+        if "/logs/" in path:
+            return 200, {
+                "content": self.logs[path.split("/taskInstances/")[1].partition("?")[0].replace("/logs/", "/")]
+            }
+        if path.endswith("/taskInstances"):
+            return 200, {"task_instances": self.timeline[0][1]}
+        if "?order_by" in path:
+            return 200, {"dag_runs": [{"dag_run_id": name} for name in self.runs]}
+        if method == "PATCH":
+            return 200, {}
+        if self.looked and len(self.timeline) > 1:
+            self.timeline.pop(0)
+        self.looked = True
+        return 200, {"dag_run_id": path.rsplit("/", 1)[1], "state": self.timeline[0][0]}
+
+
+class ReleaseFixture:
+    """What `kubectl` knows. A test puts objects, and ways to ports, into it.
+
+    Args:
+        folder: for the program; belongs onto the PATH.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.objects: dict[str, list[Any]] = {}
+        self.ways: dict[str, int] = {}
+        folder.mkdir()
+        program = folder / "kubectl"
+        program.write_text(f"#!{sys.executable} -IS\n{KUBECTL}")
+        program.chmod(0o755)
+        self.save()
+
+    def save(self) -> None:
+        """Let `kubectl` know."""
+        draft = self.folder / "draft"
+        draft.write_text(json.dumps({"objects": self.objects, "ways": self.ways}))
+        draft.replace(self.folder / "cluster.json")
+
+    def add(self, kind: str, name: str, component: str = "", **more: Any) -> None:
+        """Add an object."""
+        metadata = {"name": name, "labels": {"app.kubernetes.io/component": component}}
+        self.objects.setdefault(kind, []).append({"kind": kind, "metadata": metadata, **more})
+        self.save()
+
+    def secret(self, name: str, **data: str) -> None:
+        """Add a Secret; an underscore in a name stands for a hyphen."""
+        found = {key.replace("_", "-"): b64encode(value.encode()).decode() for key, value in data.items()}
+        self.add("secret", name, data=found)
+
+    def lead(self, target: str, port: int, to: int) -> None:
+        """Let a forwarded port lead to one of this machine."""
+        self.ways[f"{target}:{port}"] = to
+        self.save()
+
+    def install_airflow(self, airflow: FakeAirflow) -> None:
+        """Add what a release with Airflow has."""
+        self.add("deployments", "shop-orchard-airflow-api")
+        self.secret("shop-orchard-airflow", admin_password=PASSWORD)
+        self.lead("service/shop-orchard-airflow", 8080, airflow.server.port)
+
+    def install_store(self, environment: Mapping[str, str], keys: KeyPair) -> None:
+        """Add what a release with a store has, which is the one that these settings lead to."""
+        file = Path(environment["ORCHARD_STORE_CREDENTIALS_FILE"])
+        self.secret("shop-orchard-store-trainer", credentials=file.read_text())
+        signing = {"trusted-keys.pem": keys.public.read_text(), "signing-key.pem": keys.private.read_text()}
+        self.secret("shop-orchard-signing", **signing)
+        sync = {"name": "sync", "env": [{"name": "ORCHARD_STORE_URL", "value": environment["ORCHARD_STORE_URL"]}]}
+        self.add("deployment", "shop-orchard-serving", spec={"template": {"spec": {"initContainers": [sync]}}})
+        port = int(environment["ORCHARD_STORE_ENDPOINT"].rsplit(":", 1)[1])
+        self.lead("service/shop-orchard-store", 8333, port)
+
+    def forwarding(self) -> list[int]:
+        """The processes that forwarded a port, the oldest first, whether they still do or not."""
+        path = self.folder / "forwarding"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []

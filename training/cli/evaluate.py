@@ -1,0 +1,62 @@
+"""`orchard evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchard.cli.verb import verb
+from orchard.reporter import Reporter
+
+
+@verb(
+    extra="training",
+    examples="orchard evaluate\norchard evaluate --json | jq .metrics\ndvc repro evaluate && dvc metrics show",
+)
+@click.option(
+    "--params",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("params.yaml"),
+    show_default=True,
+    help="The parameters; the section evaluate is read.",
+)
+def evaluate(reporter: Reporter, *, params: Path) -> None:
+    """Judge the candidate on every test photo, once each.
+
+    Asks the exported model of artifacts/candidate itself (bytes in, labels out) and writes to artifacts/evaluation:
+    evaluation.json (all of it, by source and class), metrics.json and confusion.csv (for `dvc metrics` and `dvc plots`)
+    and page.html, with pictures of the misses. Whether the model is good enough is for `orchard gate` to say.
+    """
+    from training import params as parameters
+    from training.evaluation import evaluate
+    from training.evaluation.report import PAGE, flatten
+    from training.workspace import Workspace
+
+    options = parameters.load(params).evaluate
+    workspace = Workspace()
+    document = evaluate.evaluate(workspace, options, reporter)
+    page = str(workspace.evaluation / PAGE)
+    metrics = flatten(document)
+    result = {"metrics": metrics, "latency_ms": document["latency_ms"], "page": page}
+    reporter.result(result, _text(reporter, document, page))
+
+
+def _text(reporter: Reporter, document: dict[str, Any], page: str) -> str:
+    from orchard.formatting import percent
+
+    simple = (document["baseline"] or {}).get("slices", {})
+    rows = [
+        [
+            name,
+            f"{part['correct']} of {part['n']}",
+            percent(part["accuracy"]),
+            f"{part['worst']['label']} {percent(part['worst']['accuracy'], 1)} of {part['worst']['n']}",
+            percent(simple[name]["accuracy"]) if simple else "-",
+        ]
+        for name, part in document["slices"].items()
+        if part["n"]
+    ]
+    table = reporter.table(["photos", "right", "accuracy", "worst class", "nearest photo"], rows)
+    return f"{table}\nthe page: {page}"

@@ -1,0 +1,36 @@
+"""`orchard publish`."""
+
+from __future__ import annotations
+
+from orchard.cli.verb import verb
+from orchard.reporter import Reporter
+
+
+@verb(
+    extra="training",
+    examples="orchard publish\norchard publish --json | jq .version\nORCHARD_RUN_ID=nightly-2024-05-01 orchard publish",
+)
+def publish(reporter: Reporter) -> None:
+    """Publish the candidate as the model's next version, signed.
+
+    Only what the gate accepted, or what somebody accepted for a written reason, and only if candidate, evaluation and
+    verdict belong together. The exported files are loaded and asked about their golden photos once more. The same
+    content again is the same version, and a killed publish is finished by the next one. It changes no channel:
+    `orchard promote` does.
+    """
+    from orchard import settings
+    from orchard.registry.registry import Registry
+    from orchard.runs import records
+    from training.release import publish_candidate
+    from training.workspace import Workspace
+
+    found = settings.load()
+    registry = Registry.open(found, sign=True)
+    with reporter.status(f"publishing to {registry.store.name}"):
+        outcome = publish_candidate.publish(Workspace(), registry, found.channel, records.actor(found), found.run_id)
+    said = outcome.said
+    name = f"version {said['version']} of {said['model']}"
+    text = f"{name} in {said['store']}: {said['manifest']}"
+    if not outcome.created:
+        text = f"{name} has this content already, in {said['store']}: {said['manifest']}"
+    reporter.result({**said, "created": outcome.created}, text)

@@ -1,0 +1,60 @@
+"""`orchard train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchard.cli.verb import verb
+from orchard.reporter import Reporter
+
+
+@verb(
+    extra="training",
+    examples="orchard train\norchard train --set train.epochs=3 --set model.architecture=linear\n"
+    "dvc repro train\ndvc exp run -S train.epochs=10",
+)
+@click.option(
+    "--params",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("params.yaml"),
+    show_default=True,
+    help="The parameters: what the model is and how it learns.",
+)
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A parameter for this run alone.")
+def train(reporter: Reporter, *, params: Path, overrides: tuple[str, ...]) -> None:
+    """Train a network on a dataset's photos and export it to artifacts/candidate.
+
+    Reads data/NAME, where NAME is data.name of the parameters. Part of the training photos, whole arcs of each
+    turntable, judges the epochs; the test photos are not looked at. A run that was killed goes on after its last whole
+    epoch when it is started again. The candidate holds the SavedModel (bytes in, label out), model.keras, the curves
+    and what it was made of; the old one stays until the new one is whole.
+    """
+    from training import params as parameters
+
+    found = parameters.load(params, overrides)  # before TensorFlow: a typo is told at once
+
+    from training.model.backend import tensorflow
+
+    tensorflow()
+    from training.model import train as training
+    from training.workspace import Workspace
+
+    workspace = Workspace()
+    document = training.model.train(found, workspace, reporter)
+    best = training.read_curves(workspace.candidate)[document["best_epoch"] - 1]
+    result = {name: document[name] for name in ("dataset", "params_digest", "parameters", "epochs_run", "best_epoch")}
+    result |= {"seconds": document["seconds"], "peak_rss_bytes": document["peak_rss_bytes"]}
+    result |= {"val_loss": best.val_loss, "val_accuracy": best.val_accuracy, "candidate": str(workspace.candidate)}
+    reporter.result(result, _text(result))
+
+
+def _text(result: dict[str, Any]) -> str:
+    return (
+        f"{result['candidate']}: epoch {result['best_epoch']} of {result['epochs_run']} is the best, with "
+        f"{100 * result['val_accuracy']:.2f} % of the validation photos right; {result['seconds']:.0f} s, "
+        f"{result['peak_rss_bytes'] / 1e9:.1f} GB of memory at most\n"
+        "`orchard evaluate` judges it on the test photos"
+    )

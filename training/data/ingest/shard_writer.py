@@ -1,0 +1,101 @@
+"""Rows → Parquet shards, byte for byte the same for the same rows.
+
+The JPEG bytes stand uncompressed in their column (they do not shrink) and without statistics; the schema says `Image`
+to readers that know Hugging Face's `datasets`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchard.files import md5_of, sha256_of
+from training.data.ingest.scan import ScannedPhoto
+from training.data.shards import Shard
+
+__all__ = ["SHARD_BYTES", "write_shards"]
+
+SHARD_BYTES = 32_000_000
+ROW_GROUP = 1000
+
+_TEXT = {"dtype": "string", "_type": "Value"}
+_WHOLE = {"dtype": "int32", "_type": "Value"}
+_FEATURES = {
+    "image": {"_type": "Image"},
+    "label": _TEXT,
+    "split": _TEXT,
+    "source": _TEXT,
+    "sha256": _TEXT,
+    "pixels_sha256": _TEXT,
+    "width": _WHOLE,
+    "height": _WHOLE,
+}
+SCHEMA = pa.schema(
+    [
+        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        *[(name, pa.int32() if kind is _WHOLE else pa.string()) for name, kind in _FEATURES.items() if name != "image"],
+    ],
+    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+)
+LEAVES = ("image.bytes", "image.path", *[name for name in _FEATURES if name != "image"])
+
+
+def write_shards(folder: Path, rows: Sequence[ScannedPhoto], spool: IO[bytes], first: int) -> tuple[Shard, ...]:
+    """Write rows, in their order, into as many files of about `SHARD_BYTES` as they need, and sync them to the disk.
+
+    Args:
+        folder: where the files go.
+        rows: what to write.
+        spool: a readable file with the rows' bytes.
+        first: the number of the first shard.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    return tuple(_write(folder, first + number, part, spool) for number, part in enumerate(_parts(rows)) if part)
+
+
+def _parts(rows: Sequence[ScannedPhoto]) -> Iterator[Sequence[ScannedPhoto]]:
+    """Cut rows into runs of nearly equal bytes, none much above `SHARD_BYTES`."""
+    total = sum(row.length for row in rows)
+    count = max(1, round(total / SHARD_BYTES))
+    begin = size = done = 0
+    for end, row in enumerate(rows, 1):
+        size += row.length
+        if size >= total * (done + 1) / count:
+            yield rows[begin:end]
+            begin, done = end, done + 1
+    yield rows[begin:]
+
+
+def _write(folder: Path, number: int, rows: Sequence[ScannedPhoto], spool: IO[bytes]) -> Shard:
+    bodies = []
+    for row in rows:
+        spool.seek(row.offset)
+        bodies.append(spool.read(row.length))
+    images = pa.StructArray.from_arrays(
+        [pa.array(bodies, pa.binary()), pa.array([row.name for row in rows], pa.string())], ["bytes", "path"]
+    )
+    columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in list(SCHEMA)[1:]]
+    table = pa.Table.from_arrays([images, *columns], schema=SCHEMA)
+    draft = folder / f"{number:04d}.draft"
+    with draft.open("wb") as file:
+        pq.write_table(
+            table,
+            file,
+            row_group_size=ROW_GROUP,
+            compression={leaf: "NONE" if leaf == "image.bytes" else "ZSTD" for leaf in LEAVES},
+            use_dictionary=["label", "split", "source"],
+            write_statistics=[leaf for leaf in LEAVES if leaf != "image.bytes"],
+        )
+        file.flush()
+        os.fsync(file.fileno())
+    md5, sha256 = md5_of(draft), sha256_of(draft)  # DVC names files by MD5
+    final = draft.rename(folder / f"{number:04d}-{sha256[:12]}.parquet")
+    return Shard(final.name, md5, sha256, final.stat().st_size, len(rows))

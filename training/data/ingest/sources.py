@@ -1,0 +1,356 @@
+"""Folders, tar archives and single photos → one stream of files, each with its split, class and source folder.
+
+A tar is read as a stream and never unpacked: no name in it can reach the disk.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import stat
+import tarfile
+import unicodedata
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Protocol, Self
+
+from orchard.errors import DataError
+from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReason, readable
+
+__all__ = [
+    "ADDED",
+    "SPLIT_OF",
+    "ClassFolder",
+    "Entry",
+    "IgnoredFile",
+    "PhotoPlacement",
+    "PhotoSource",
+    "SourceFile",
+    "make_entry",
+    "walk",
+]
+
+SPLIT_OF = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "val", "valid", "validation"), "test"),
+}
+"""What a split's folder may be called, in any case, and the split that it is."""
+
+ADDED = "added"
+"""The source of photos that were given with --split and without --source."""
+
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
+LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+CHUNK = 1 << 20
+LONGEST_NAME = 120
+HINT = "a source holds <split>/<class>/<photo>, with splits such as train and test; or give --split, and --label"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file where a photo should be.
+
+    Attributes:
+        path: where it is, for people.
+        name: its file name.
+        folder: the name of the folder that holds the splits.
+        split: ``"train"`` or ``"test"``.
+        label: its class.
+        body: its bytes.
+    """
+
+    path: str
+    name: str
+    folder: str
+    split: str
+    label: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFolder:
+    """A folder for the photos of a class was seen, whatever is in it."""
+
+    split: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredFile:
+    """A file that lies where no photos are and does not claim to be one: a licence, a list, litter of a file manager."""
+
+    path: str
+
+
+Entry = SourceFile | ClassFolder | IgnoredFile | RejectedPhoto
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoPlacement:
+    """How files get their split and class when their folders do not say it.
+
+    Attributes:
+        split: the split of all files; None: their folders name it.
+        label: the class of all files; None: their folder is named after it.
+        largest: the most bytes of a file that are read.
+    """
+
+    split: str | None
+    label: str | None
+    largest: int
+
+    def place(self, parts: tuple[str, ...]) -> tuple[str, str] | str | None:
+        """Find out what a file is from its path, which begins with the source's first folder.
+
+        Returns:
+            Split and class; a text that says why it has none; or None if it is nobody's photo.
+        """
+        if any(part in LITTER for part in parts) or any(part.startswith(".") for part in parts[1:]):
+            return None
+        named = SPLIT_OF.get(parts[-3].lower()) if len(parts) >= 3 else None
+        if self.split is None:
+            if named is not None:
+                return named, parts[-2]
+            claims = PurePosixPath(parts[-1]).suffix.lower() in PHOTO_SUFFIXES
+            return HINT if claims or any(part.lower() in SPLIT_OF for part in parts[:-3]) else None
+        if named is not None:
+            return f"its folder says {parts[-3]!r} already: leave --split out for a source with splits of its own"
+        if self.label is not None:
+            return self.split, self.label
+        return (self.split, parts[-2]) if len(parts) >= 3 else "no folder names its class: give --label"
+
+
+class PhotoSource(Protocol):
+    """A source that is no path."""
+
+    def walk(self, placing: PhotoPlacement) -> Iterator[Entry]:
+        """Yield everything in it."""
+
+
+def walk(source: Path | PhotoSource, placing: PhotoPlacement) -> Iterator[Entry]:
+    """Yield everything in a source, in the order in which it lies there (folders: by name).
+
+    Raises:
+        DataError: the source is not there, or an archive is damaged or of an unknown kind.
+    """
+    if not isinstance(source, Path):
+        yield from source.walk(placing)
+    elif source.is_dir():
+        yield from _walk_folder(source, placing)
+    elif source.is_file():
+        yield from _walk_tar(source, placing) if _is_tar(source) else _one_file(source, placing)
+    else:
+        raise DataError(f"there is no source {source}", hint=HINT)
+
+
+def _label(label: str) -> str:
+    """Bring a class's name into the one form in which it is compared; raises `ValueError` if it is no name."""
+    name = unicodedata.normalize("NFC", label.strip())
+    if not name or len(name) > LONGEST_NAME or readable(name) != name:
+        raise ValueError(
+            f"{readable(label)!r} is no name for a class: expected up to {LONGEST_NAME} printable characters"
+        )
+    return name
+
+
+def make_entry(
+    path: str, parts: tuple[str, ...], folder: str, placing: PhotoPlacement, read: Callable[[], bytes]
+) -> Entry:
+    """Place one file and read it, if it has a place.
+
+    Args:
+        path: where it is, for people.
+        parts: its path in the source, which begins with the source's first folder.
+        folder: the name of the folder that holds the splits.
+        placing: where its split and class come from.
+        read: gives its bytes, or raises `PhotoRejected`.
+    """
+    shown = readable(path)
+    place = placing.place(parts)
+    if place is None:
+        return IgnoredFile(shown)
+    if isinstance(place, str):
+        return RejectedPhoto(shown, RejectionReason.MISPLACED, place)
+    try:
+        label = _label(place[1])
+    except ValueError as error:
+        return RejectedPhoto(shown, RejectionReason.UNKNOWN_CLASS, str(error))
+    try:
+        return SourceFile(shown, readable(parts[-1]), folder, place[0], label, read())
+    except PhotoRejected as unfit:
+        return RejectedPhoto(shown, unfit.reason, unfit.detail)
+
+
+def _folder(parts: tuple[str, ...], placing: PhotoPlacement, fallback: str) -> str:
+    """The folder that holds the splits."""
+    if placing.split is not None:
+        return ADDED
+    return readable(parts[-4] if len(parts) >= 4 else fallback)
+
+
+def _class_folder(parts: tuple[str, ...], placing: PhotoPlacement) -> Iterator[ClassFolder]:
+    place = placing.place((*parts, "photo.jpg"))
+    if isinstance(place, tuple) and placing.label is None:
+        try:
+            yield ClassFolder(place[0], _label(place[1]))
+        except ValueError:
+            return  # its files say so
+
+
+def _too_large(size: int, placing: PhotoPlacement) -> PhotoRejected:
+    return PhotoRejected(RejectionReason.TOO_LARGE, f"{size} bytes; at most {placing.largest} are read")
+
+
+def _read_file(path: Path, placing: PhotoPlacement) -> bytes:
+    """Read an ordinary file, and never wait for one that is none."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise PhotoRejected(RejectionReason.SPECIAL, "not an ordinary file")
+            body = file.read(placing.largest + 1)
+    except OSError as error:
+        raise PhotoRejected(RejectionReason.UNREADABLE, error.strerror or str(error)) from error
+    if len(body) > placing.largest:
+        raise _too_large(status.st_size, placing)
+    return body
+
+
+def _one_file(path: Path, placing: PhotoPlacement) -> Iterator[Entry]:
+    if placing.split is None or placing.label is None:
+        raise DataError(
+            f"{path} is neither a folder nor a tar archive, and nothing says what is on it",
+            hint="for a single photo give --split and --label",
+        )
+    parts = (path.absolute().parent.name or "photos", path.name)
+    yield make_entry(str(path), parts, ADDED, placing, partial(_read_file, path, placing))
+
+
+def _walk_folder(source: Path, placing: PhotoPlacement) -> Iterator[Entry]:
+    top = source.resolve()
+    for where, folders, files in os.walk(top, onerror=_raise):
+        here = Path(where)
+        parts = (top.name, *here.relative_to(top).parts)
+        shown = source / here.relative_to(top)
+        folders.sort()
+        yield from _class_folder(parts, placing)
+        for name in folders:
+            if (here / name).is_symlink() and not name.startswith("."):
+                detail = "a link to a folder is not followed: name its target as a source"
+                yield RejectedPhoto(readable(str(shown / name)), RejectionReason.MISPLACED, detail)
+        for name in sorted(files):
+            read = partial(_read_file, here / name, placing)
+            yield make_entry(
+                str(shown / name), (*parts, name), _folder((*parts, name), placing, top.parent.name), placing, read
+            )
+
+
+def _raise(error: OSError) -> None:
+    raise DataError(
+        f"a folder cannot be read: {error}", hint="nothing was ingested: what cannot be read is not left out"
+    )
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header. What `tarfile` takes for the archive's end, a damaged or missing header, is an error here."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header block."""
+        if not buf:
+            raise tarfile.ReadError("its end is missing")
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if any(buf):  # all zeros are the archive's proper end
+                raise tarfile.ReadError(f"a header is damaged ({error})") from error
+            raise
+
+
+def _unpack_zstd(file: IO[bytes]) -> Any:
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+
+
+UNPACK: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+    b"\x28\xb5\x2f\xfd": _unpack_zstd,
+}
+"""How compressed files begin, and what unpacks them. All check their checksums when they are read to the end."""
+
+
+def _is_tar(path: Path) -> bool:
+    with path.open("rb") as file:
+        block = file.read(tarfile.BLOCKSIZE)
+    if any(block.startswith(magic) for magic in UNPACK):
+        return True
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+@contextmanager
+def _stream(path: Path) -> Iterator[Any]:
+    """Open a file, unpacked on the way if it is compressed."""
+    with path.open("rb") as file:
+        begin = file.read(8)
+        file.seek(0)
+        yield next((unpack(file) for magic, unpack in UNPACK.items() if begin.startswith(magic)), file)
+
+
+def _walk_tar(source: Path, placing: PhotoPlacement) -> Iterator[Entry]:
+    stem = source.name.split(".")[0]
+    count = 0
+    try:
+        with _stream(source) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
+            for member in archive:
+                count += 1
+                yield from _member(archive, member, source, stem, placing)
+                archive.members = []  # type: ignore[attr-defined]  # a stream is never looked back at: keep memory flat
+            while stream.read(CHUNK):  # to the very end, where the checksum is
+                continue
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        raise DataError(
+            f"the archive {source} is damaged after {count} members: {error}", hint="fetch or make the archive again"
+        ) from error
+
+
+def _member(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path, stem: str, placing: PhotoPlacement
+) -> Iterator[Entry]:
+    path = f"{source}:{member.name}"
+    shown = readable(path)
+    pure = PurePosixPath(member.name)
+    if pure.is_absolute() or ".." in pure.parts or "\0" in member.name:
+        yield RejectedPhoto(shown, RejectionReason.UNSAFE, "its name leads out of the archive")
+        return
+    # with --split a class may be the archive's outermost folder, as in a source that is a folder
+    parts = (*([stem] if placing.split else []), *(part for part in pure.parts if part != "."))
+    if member.issym() or member.islnk():
+        detail = f"a link to {readable(member.linkname)!r}; make the archive with tar --dereference --hard-dereference"
+        yield RejectedPhoto(shown, RejectionReason.LINK, detail)
+    elif member.isdir():
+        yield from _class_folder(parts, placing)
+    elif not member.isfile():
+        yield RejectedPhoto(shown, RejectionReason.SPECIAL, "neither a file nor a folder")
+    elif parts:
+        read = partial(_read_member, archive, member, placing)
+        yield make_entry(path, parts, _folder(parts, placing, stem), placing, read)
+
+
+def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, placing: PhotoPlacement) -> bytes:
+    if member.size > placing.largest:
+        raise _too_large(member.size, placing)
+    content = archive.extractfile(member)
+    return b"" if content is None else content.read()

@@ -1,0 +1,230 @@
+"""A dataset folder, read: its index, and its photos in batches.
+
+The folder's form is in docs/architecture.md ("Dataset folder"); `training.data.ingest` writes it. Nothing here imports
+TensorFlow, and a reader that wants two columns never touches the bytes of the others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from orchard import documents
+from orchard.errors import DataError, IntegrityError
+from orchard.files import sha256_of
+
+__all__ = [
+    "COLUMNS",
+    "INDEX",
+    "SPLITS",
+    "Index",
+    "Shard",
+    "is_shard_name",
+    "iterate",
+    "parse_index",
+    "read_index",
+    "verify",
+]
+
+INDEX = "index.json"
+SPLITS = ("train", "test")
+COLUMNS = ("image", "label", "split", "source", "sha256", "pixels_sha256", "width", "height")
+"""Every column of a shard. `pixels_sha256` names the upright RGB pixels: equal for equal pictures in unequal files."""
+
+_SHARD = re.compile(r"\d{4,}-[0-9a-f]{12}\.parquet")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One Parquet file of the dataset.
+
+    Attributes:
+        path: its name inside the folder, ``NNNN-<sha256[:12]>.parquet``.
+        md5: of its bytes, as DVC names it.
+        sha256: of its bytes.
+        bytes: its size.
+        rows: how many photos it holds.
+    """
+
+    __pydantic_config__: ClassVar[Any] = documents.STRICT
+
+    path: str
+    md5: str
+    sha256: str
+    bytes: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a dataset folder holds: the content of its index.json.
+
+    Attributes:
+        format: always 1.
+        name: the dataset's name.
+        classes: every class, sorted.
+        shards: the files, in the order in which they were added.
+        counts: photos by split and class; every split names every class.
+    """
+
+    __pydantic_config__: ClassVar[Any] = documents.STRICT
+
+    format: Literal[1]
+    name: str
+    classes: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    counts: dict[str, dict[str, int]]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The JSON document of index.json."""
+        return documents.encode(self)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 (hex) of the canonical document: it names the content exactly."""
+        return documents.digest(self.document)
+
+    @property
+    def rows(self) -> int:
+        """How many photos there are."""
+        return sum(shard.rows for shard in self.shards)
+
+
+def is_shard_name(name: str) -> bool:
+    """Whether a file of this name in a dataset folder is a shard, listed or left over."""
+    return _SHARD.fullmatch(name) is not None
+
+
+def parse_index(body: bytes, where: str) -> Index:
+    """Read the bytes of an index.json, strictly.
+
+    Args:
+        body: the document.
+        where: what messages call it.
+
+    Raises:
+        IntegrityError: it is not an index of this format, or contradicts itself.
+    """
+    index = documents.decode(Index, documents.parse(body, where), where)
+    problems = list(_problems(index))
+    if problems:
+        raise IntegrityError(
+            f"{where} contradicts itself: {'; '.join(problems[:5])}",
+            hint="`orchard pull` brings the published dataset back; `orchard ingest` makes a new one",
+        )
+    return index
+
+
+def _problems(index: Index) -> Iterator[str]:
+    if list(index.classes) != sorted(set(index.classes)) or "" in index.classes:
+        yield "its classes are not sorted and distinct names"
+    if set(index.counts) != set(SPLITS):
+        yield f"it counts the splits {sorted(index.counts)}, expected {sorted(SPLITS)}"
+    for split, counts in index.counts.items():
+        if set(counts) != set(index.classes):
+            yield f"its counts of {split} name other classes than it has"
+    total = sum(number for counts in index.counts.values() for number in counts.values())
+    if total != index.rows or any(number < 0 for counts in index.counts.values() for number in counts.values()):
+        yield f"its counts add up to {total} photos, its shards to {index.rows}"
+    if len({shard.path for shard in index.shards}) != len(index.shards):
+        yield "a shard is listed twice"
+    for shard in index.shards:
+        # a name that leads out of the folder must never be read, and DVC and the store rely on both checksums
+        if not is_shard_name(shard.path) or shard.path[-20:-8] != shard.sha256[:12]:
+            yield f"{shard.path!r} is no shard's name"
+        if not _SHA256.fullmatch(shard.sha256) or not _MD5.fullmatch(shard.md5) or shard.bytes < 1 or shard.rows < 1:
+            yield f"the shard {shard.path!r} has a malformed checksum or nothing in it"
+
+
+def read_index(folder: Path) -> Index:
+    """Read a dataset folder's index.json.
+
+    Raises:
+        DataError: there is no dataset in the folder.
+        IntegrityError: its index is malformed.
+    """
+    path = folder / INDEX
+    try:
+        body = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            f"no dataset in {folder}: {path} is not there",
+            hint="`orchard ingest SOURCE…` makes one, `orchard pull` brings the published one",
+        ) from error
+    return parse_index(body, str(path))
+
+
+def verify(folder: Path, shard: Shard) -> None:
+    """Read a shard whole and compare its size and SHA-256 with the index.
+
+    Raises:
+        IntegrityError: it is missing, or a byte of it is not what was ingested.
+    """
+    path = folder / shard.path
+    try:
+        size, sha256 = path.stat().st_size, sha256_of(path)
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    if size != shard.bytes or sha256 != shard.sha256:
+        raise IntegrityError(
+            f"{path} is not what was ingested: {size} bytes with SHA-256 {sha256[:12]}…, "
+            f"expected {shard.bytes} with {shard.sha256[:12]}…",
+            hint="`orchard pull` fetches the shard again, verified",
+        )
+
+
+def _missing(path: Path) -> IntegrityError:
+    return IntegrityError(f"the shard {path} is missing", hint="`orchard pull` fetches it again, verified")
+
+
+def iterate(
+    folder: Path,
+    *,
+    columns: Sequence[str] | None = None,
+    splits: Sequence[str] | None = None,
+    check: bool = False,
+    rows: int = 1000,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the photos of a dataset folder as record batches, in the order of its shards.
+
+    Args:
+        folder: the dataset folder.
+        columns: which of `COLUMNS` to read, in this order, nested ones as ``"image.bytes"`` too; None: all.
+        splits: only photos of these splits; None: all.
+        check: compare every shard's SHA-256 with the index before its first row is yielded (about 0.1 s per 100 MB).
+        rows: at most so many photos per batch.
+
+    Raises:
+        DataError: there is no dataset in the folder.
+        IntegrityError: the index is malformed, or a shard is missing, damaged or not Parquet.
+    """
+    wanted = list(COLUMNS if columns is None else columns)
+    read = wanted if splits is None or "split" in wanted else [*wanted, "split"]
+    for shard in read_index(folder).shards:
+        if check:
+            verify(folder, shard)
+        for batch in _batches(folder / shard.path, read, rows):
+            kept = batch if splits is None else batch.filter(pc.is_in(batch["split"], pa.array(splits)))
+            if kept.num_rows:
+                yield kept if read is wanted else kept.drop_columns(["split"])
+
+
+def _batches(path: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    try:
+        with pq.ParquetFile(path, memory_map=True) as file:
+            for batch in file.iter_batches(batch_size=rows, columns=columns):
+                yield batch.select(list(dict.fromkeys(name.split(".")[0] for name in columns)))
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(f"{path} cannot be read: {error}", hint="`orchard pull` fetches it again") from error

@@ -1,0 +1,109 @@
+"""What a dataset holds, read once: counts, sizes, pictures that stand twice, and a few photos of each class to look at."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchard.errors import IntegrityError
+from training import pages
+from training.data.shards import Index, iterate, verify
+
+__all__ = ["DatasetContent", "RepeatedPhoto", "damaged_shards", "read"]
+
+SAMPLES = 2
+THUMBNAIL = 56
+COLUMNS = ("image", "label", "split", "source", "sha256", "pixels_sha256", "width", "height")
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedPhoto:
+    """A picture that stands in the dataset a second time.
+
+    Attributes:
+        first: ``split/class/file name`` of its first place.
+        second: of its second.
+        across: whether one is in train and the other in test.
+    """
+
+    first: str
+    second: str
+    across: bool
+
+
+@dataclass(slots=True)
+class DatasetContent:
+    """What was read.
+
+    Attributes:
+        counts: photos by (split, class, source).
+        sizes: photos by (width, height).
+        repeats: pictures that stand twice.
+        altered: ``split/class/file name`` of photos whose bytes are not those that their row names.
+        samples: by class and source, a few photos as data URIs.
+    """
+
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    repeats: list[RepeatedPhoto] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+    samples: defaultdict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every source, sorted."""
+        return tuple(sorted({source for _, _, source in self.counts}))
+
+    def count(self, split: str, label: str, source: str | None = None) -> int:
+        """How many photos a class has in a split, of one source or of all."""
+        sources = self.sources if source is None else (source,)
+        return sum(self.counts[split, label, name] for name in sources)
+
+
+def damaged_shards(folder: Path, index: Index) -> dict[str, str]:
+    """Return what is wrong with each shard that is missing or not what was ingested, by its name."""
+    wrong = {}
+    for shard in index.shards:
+        try:
+            verify(folder, shard)
+        except IntegrityError as error:
+            wrong[shard.path] = error.message
+    return wrong
+
+
+def read(folder: Path) -> DatasetContent:
+    """Read every row of a dataset whose shards are sound.
+
+    Raises:
+        IntegrityError: a shard cannot be read after all.
+    """
+    content = DatasetContent()
+    seen: dict[str, tuple[str, str]] = {}
+    for batch in iterate(folder, columns=COLUMNS):
+        images = batch["image"]
+        names = images.field("path").to_pylist()
+        bodies = images.field("bytes")
+        rows = batch.drop_columns(["image"]).to_pylist()
+        for number, (row, name) in enumerate(zip(rows, names, strict=True)):
+            _take(content, seen, row, name, bodies[number])
+    return content
+
+
+def _take(content: DatasetContent, seen: dict[str, tuple[str, str]], row: dict[str, Any], name: str, body: Any) -> None:
+    split, label, source = row["split"], row["label"], row["source"]
+    place = f"{split}/{label}/{name}"
+    content.counts[split, label, source] += 1
+    content.sizes[row["width"], row["height"]] += 1
+    if row["pixels_sha256"] in seen:
+        other, where = seen[row["pixels_sha256"]]
+        content.repeats.append(RepeatedPhoto(where, place, other != split))
+    else:
+        seen[row["pixels_sha256"]] = (split, place)
+    buffer = body.as_buffer()
+    if hashlib.sha256(buffer).hexdigest() != row["sha256"]:
+        content.altered.append(place)
+    elif len(content.samples[label, source]) < SAMPLES:
+        content.samples[label, source].append(pages.thumbnail(buffer.to_pybytes(), THUMBNAIL, crop=True))

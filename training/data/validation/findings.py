@@ -1,0 +1,140 @@
+"""The rules of data/schema.yaml, held against a dataset: each finding says what is wrong and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from training.data.schema import SchemaRules
+from training.data.shards import SPLITS, Index, is_shard_name
+from training.data.validation.content import DatasetContent
+
+__all__ = ["ValidationFinding", "of_content", "of_files"]
+
+NAMED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationFinding:
+    """Something that a person should know.
+
+    Attributes:
+        level: an ``"error"`` fails the validation, a ``"warning"`` does not.
+        rule: which rule of the schema it is about.
+        message: what is wrong.
+        remedy: what to do.
+    """
+
+    level: Literal["error", "warning"]
+    rule: str
+    message: str
+    remedy: str
+
+
+def _error(rule: str, message: str, remedy: str) -> ValidationFinding:
+    return ValidationFinding("error", rule, message, remedy)
+
+
+def _some(items: Iterable[str]) -> str:
+    names = list(items)
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def of_files(folder: Path, index: Index, damaged: dict[str, str]) -> Iterator[ValidationFinding]:
+    """Judge the folder's files."""
+    for message in damaged.values():
+        yield _error("shards", message, "`orchard pull` fetches the shard again, verified")
+    named = {shard.path for shard in index.shards}
+    left = sorted(path.name for path in folder.iterdir() if is_shard_name(path.name) and path.name not in named)
+    if left:
+        text = f"{_some(left)} stand beside the dataset and belong to it no more: an ingest was ended in its middle"
+        yield ValidationFinding("warning", "shards", text, "the next `orchard ingest` removes them")
+
+
+def of_content(index: Index, content: DatasetContent, rules: SchemaRules) -> Iterator[ValidationFinding]:
+    """Judge what is in the shards."""
+    yield from _classes(index, rules)
+    yield from _counts(index, content, rules)
+    yield from _balance(index, content, rules)
+    yield from _sizes(content, rules)
+    yield from _pictures(content)
+    yield from _slices(index, content)
+
+
+def _classes(index: Index, rules: SchemaRules) -> Iterator[ValidationFinding]:
+    if len(index.classes) < 2:
+        text = f"the dataset has {len(index.classes)} class, and there is nothing to tell apart"
+        yield _error("classes", text, "ingest photos of a second class")
+    if rules.known is None:
+        return
+    missing = sorted(set(rules.known) - set(index.classes))
+    if missing:
+        text = f"no photo at all of {_some(missing)}"
+        yield _error("classes", text, "ingest photos of them, or take them out of the schema's list")
+    extra = sorted(set(index.classes) - set(rules.known))
+    if extra:
+        text = f"{_some(extra)} are none of the schema's {len(rules.known)} classes"
+        yield _error("classes", text, "add them to the schema, or ingest into a new dataset without them")
+
+
+def _counts(index: Index, content: DatasetContent, rules: SchemaRules) -> Iterator[ValidationFinding]:
+    for split in SPLITS:
+        told = {label: number for label, number in index.counts[split].items() if number}
+        found = {label: content.count(split, label) for label in {label for _, label, _ in content.counts}}
+        if told != {label: number for label, number in found.items() if number}:
+            text = f"index.json counts other {split} photos than the shards hold"
+            yield _error("counts", text, "`orchard pull` brings the published dataset back")
+        fewest = getattr(rules.photos, split)
+        few = [label for label in index.classes if content.count(split, label) < fewest]
+        if few:
+            text = f"fewer than {fewest} {split} photos: " + _some(
+                f"{label} ({content.count(split, label)})" for label in few
+            )
+            yield _error(f"photos.{split}", text, f"ingest more {split} photos of them, or lower photos.{split}")
+
+
+def _balance(index: Index, content: DatasetContent, rules: SchemaRules) -> Iterator[ValidationFinding]:
+    numbers = {label: content.count("train", label) for label in index.classes if content.count("train", label)}
+    if not numbers:
+        return
+    most, least = max(numbers, key=lambda label: numbers[label]), min(numbers, key=lambda label: numbers[label])
+    if numbers[most] > rules.balance * numbers[least]:
+        text = (
+            f"{most} has {numbers[most]} train photos, {least} {numbers[least]}: "
+            f"more than {rules.balance:g} times as many"
+        )
+        yield _error("balance", text, f"ingest more photos of {least}, or raise balance")
+
+
+def _sizes(content: DatasetContent, rules: SchemaRules) -> Iterator[ValidationFinding]:
+    for size, number in sorted(content.sizes.items()):
+        if min(size) < rules.side.min or max(size) > rules.side.max:
+            text = f"{number} photos have {size[0]}×{size[1]} pixels; sides are {rules.side.min} to {rules.side.max}"
+            yield _error("side", text, "ingest into a new dataset without them, or change side")
+
+
+def _pictures(content: DatasetContent) -> Iterator[ValidationFinding]:
+    remedy = "ingest into a new dataset: shards never change, and `orchard ingest` refuses the second copy"
+    across = [f"{repeat.first} = {repeat.second}" for repeat in content.repeats if repeat.across]
+    if across:
+        yield _error("overlap", f"{len(across)} pictures are in train and in test: {_some(across)}", remedy)
+    within = [f"{repeat.first} = {repeat.second}" for repeat in content.repeats if not repeat.across]
+    if within:
+        yield _error("duplicates", f"{len(within)} pictures stand twice in one split: {_some(within)}", remedy)
+    if content.altered:
+        text = (
+            f"the bytes of {len(content.altered)} photos are not those that their rows name: {_some(content.altered)}"
+        )
+        yield _error("sha256", text, "`orchard pull` brings the published dataset back")
+
+
+def _slices(index: Index, content: DatasetContent) -> Iterator[ValidationFinding]:
+    for source in content.sources:
+        bare = [label for label in index.classes if not content.count("test", label, source)]
+        if bare and len(bare) < len(index.classes):
+            text = f"no {source} photo in test of {_some(bare)}"
+            yield ValidationFinding(
+                "warning", "sources", text, f"the evaluation shows n = 0 for them on {source}; more photos would tell"
+            )

@@ -1,0 +1,146 @@
+"""`orchard validate`: a dataset folder and the schema → findings, as JSON and as one page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchard.files import atomic_write
+from training import pages
+from training.data import schema
+from training.data.schema import SchemaRules
+from training.data.shards import SPLITS, Index, read_index
+from training.data.validation.content import DatasetContent, damaged_shards, read
+from training.data.validation.findings import ValidationFinding, of_content, of_files
+
+__all__ = ["OUTPUT", "ValidationResult", "validate", "write"]
+
+OUTPUT = Path("artifacts") / "validation"
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationResult:
+    """The verdict and what it rests on.
+
+    Attributes:
+        index: the dataset's.
+        rules: what it was held against.
+        own_rules: whether the schema has a section for this dataset.
+        findings: errors first.
+        content: what the shards hold; None where they are damaged and were not read.
+    """
+
+    index: Index
+    rules: SchemaRules
+    own_rules: bool
+    findings: tuple[ValidationFinding, ...]
+    content: DatasetContent | None
+
+    @property
+    def errors(self) -> tuple[ValidationFinding, ...]:
+        """The findings that fail it."""
+        return tuple(finding for finding in self.findings if finding.level == "error")
+
+    @property
+    def passed(self) -> bool:
+        """Whether the dataset may be learned from."""
+        return not self.errors
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The content of validation.json: the same for the same dataset and schema."""
+        counts = {} if self.content is None else _counts(self.index, self.content)
+        sizes = {} if self.content is None else self.content.sizes
+        return {
+            "format": 1,
+            "dataset": {"name": self.index.name, "digest": self.index.digest},
+            "passed": self.passed,
+            "findings": [
+                {"level": item.level, "rule": item.rule, "message": item.message, "remedy": item.remedy}
+                for item in self.findings
+            ],
+            "photos": self.index.rows,
+            "counts": counts,
+            "sizes": {f"{width}×{height}": number for (width, height), number in sorted(sizes.items())},
+            "rules": self.rules.model_dump(mode="json"),
+        }
+
+
+def _counts(index: Index, content: DatasetContent) -> dict[str, dict[str, dict[str, int]]]:
+    return {
+        split: {
+            label: {source: content.count(split, label, source) for source in content.sources}
+            for label in index.classes
+        }
+        for split in SPLITS
+    }
+
+
+def validate(folder: Path, path: Path = schema.SCHEMA) -> ValidationResult:
+    """Hold a dataset against the schema.
+
+    Args:
+        folder: ``data/<name>``.
+        path: the schema.
+
+    Raises:
+        DataError: there is no dataset.
+        IntegrityError: its index is malformed, so that nothing can be said about it.
+        ParamsError: the schema does not fit.
+    """
+    found = schema.load(path)
+    index = read_index(folder)
+    rules = found.rules(index.name)
+    damaged = damaged_shards(folder, index)
+    findings = list(of_files(folder, index, damaged))
+    content = None if damaged else read(folder)
+    if content is not None:
+        findings += of_content(index, content, rules)
+    ordered = tuple(sorted(findings, key=lambda finding: finding.level))
+    return ValidationResult(index, rules, index.name in found.datasets, ordered, content)
+
+
+def write(validation: ValidationResult, output: Path = OUTPUT) -> None:
+    """Write validation.json and page.html, each whole or not at all; the same input gives the same bytes."""
+    output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(validation.document, ensure_ascii=False, indent=1) + "\n"
+    atomic_write(output / "validation.json", text)
+    pages.write(output / "page.html", "validation.html", **_page(validation))
+
+
+def _page(validation: ValidationResult) -> dict[str, Any]:
+    index, content = validation.index, validation.content
+    warnings = len(validation.findings) - len(validation.errors)
+    rows = [] if content is None else [_row(label, index, content) for label in index.classes]
+    largest = max((row["total"] for row in rows), default=1) or 1
+    sizes = [] if content is None else sorted(content.sizes.items(), key=lambda item: (-item[1], item[0]))
+    return {
+        "state": "bad" if validation.errors else "warn" if warnings else "good",
+        "name": index.name,
+        "digest": index.digest,
+        "errors": len(validation.errors),
+        "warnings": warnings,
+        "findings": validation.findings,
+        "photos": index.rows,
+        "shards": index.shards,
+        "bytes": sum(shard.bytes for shard in index.shards),
+        "splits": {split: sum(index.counts[split].values()) for split in SPLITS},
+        "sources": content.sources if content else (),
+        "rows": rows,
+        "largest": largest,
+        "sizes": [(f"{width}×{height}", pages.count(number)) for (width, height), number in sizes[:8]],
+        "more_sizes": max(0, len(sizes) - 8),
+        "rules": validation.rules,
+        "own_rules": validation.own_rules,
+    }
+
+
+def _row(label: str, index: Index, content: DatasetContent) -> dict[str, Any]:
+    return {
+        "label": label,
+        "cells": [content.count(split, label, source) for split in SPLITS for source in content.sources],
+        "total": sum(content.count(split, label) for split in SPLITS),
+        "samples": [uri for source in content.sources for uri in content.samples[label, source]],
+    }

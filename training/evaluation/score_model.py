@@ -1,0 +1,78 @@
+"""A model against the test photos: every photo predicted once, every answer counted once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from training.evaluation.scores import ScoredPhoto, calibrate, confuse, list_misses, score
+from training.evaluation.test_photos import TestPhoto
+from training.model.savedmodel_session import SavedModelSession
+
+__all__ = ["judge", "measure_latency", "predict_photos"]
+
+MISSES = 250
+"""How many misses of each source the report lists."""
+
+WARM_UP = 20
+CALLS = 200
+
+
+def predict_photos(session: SavedModelSession, photos: Sequence[TestPhoto]) -> list[ScoredPhoto]:
+    """Predict photos with a model; each answer carries its photo's identity.
+
+    Raises:
+        IntegrityError: the model failed or answers nonsense.
+    """
+    answers = session.predict([photo.image for photo in photos])
+    column = {label: index for index, label in enumerate(session.classes)}
+    return [
+        ScoredPhoto(
+            sha256=photo.sha256,
+            path=photo.path,
+            source=photo.source,
+            label=photo.label,
+            guess=guess,
+            probability=float(probability),
+            truth_probability=float(row[column[photo.label]]) if photo.label in column else 0.0,
+        )
+        for photo, guess, probability, row in zip(
+            photos, answers.labels, answers.probability, answers.probabilities, strict=True
+        )
+    ]
+
+
+def judge(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
+    """Sum up a model's answers: the parts of an evaluation that depend on nothing but them.
+
+    Args:
+        answers: one for each test photo.
+        classes: every class of the dataset.
+    """
+    return {
+        "slices": score(answers, classes),
+        "confusion": confuse(answers, classes),
+        "calibration": calibrate(answers),
+        "misses": list_misses(answers, MISSES),
+    }
+
+
+def measure_latency(session: SavedModelSession, photos: Sequence[TestPhoto]) -> dict[str, float]:
+    """Time single photos, one after the other, on one thread.
+
+    Args:
+        session: the model.
+        photos: taken in turn.
+
+    Returns:
+        ``p50`` and ``p99`` in milliseconds and ``n``, the number of calls; they differ from run to run.
+    """
+    times = []
+    for number in range(WARM_UP + CALLS):
+        image = photos[number % len(photos)].image
+        begin = time.perf_counter()
+        session.predict([image])
+        times.append((time.perf_counter() - begin) * 1000)
+    timed = sorted(times[WARM_UP:])
+    return {"p50": round(timed[CALLS // 2], 3), "p99": round(timed[CALLS * 99 // 100], 3), "n": CALLS}

@@ -1,0 +1,113 @@
+"""Where a training run got to, on disk after every epoch: what is killed goes on, and ends as if it had not been.
+
+A checkpoint holds every variable (weights, running average, optimizer, dropout's random state), the best weights so far
+and the epochs' figures. The order of photos and their variations need no state: they follow from the seed and the epoch.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orchard import documents
+from orchard.files import atomic_write
+from training.params import Params
+
+__all__ = ["CODE", "Checkpoint", "TrainingProgress", "name_run"]
+
+FILE = "epoch.npz"
+
+CODE = ("augmentation", "features", "fit", "learner", "model", "resident", "split")
+"""The modules of `training` that decide what a run learns: other code is another run."""
+
+Arrays = list[npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """A run after some epoch.
+
+    Attributes:
+        variables: the learner's, in its order.
+        best: the best weights so far.
+        figures: JSON, of the epochs so far and of early stopping.
+    """
+
+    variables: Arrays
+    best: Arrays
+    figures: Mapping[str, Any]
+
+
+def name_run(params: Params, dataset_digest: str) -> str:
+    """Name a run by all that its outcome depends on: photos, the params that training reads, code and versions.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    import keras
+    import tensorflow as tf
+
+    folder = Path(__file__).parent
+    code = {name: documents.sha256_hex((folder / f"{name}.py").read_bytes()) for name in CODE}
+    return documents.digest(
+        {
+            "dataset": dataset_digest,
+            "params": params.model_dump(mode="json", include={"model", "train"}),
+            "code": code,
+            "versions": [keras.__version__, tf.__version__],
+        }
+    )
+
+
+class Checkpoint:
+    """The checkpoint of one run.
+
+    Args:
+        folder: of checkpoints.
+        run: the run's name, as `name_run` gives it.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self._folder = folder / run
+        self._file = self._folder / FILE
+
+    def save(self, progress: TrainingProgress) -> None:
+        """Replace what is there; whoever is killed meanwhile leaves the old one."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        body = io.BytesIO()
+        arrays = {f"variable{number:05d}": array for number, array in enumerate(progress.variables)}
+        arrays |= {f"best{number:05d}": array for number, array in enumerate(progress.best)}
+        figures = np.frombuffer(json.dumps(progress.figures).encode(), np.uint8)
+        np.savez(body, figures=figures, **arrays)  # type: ignore[arg-type]  # NumPy's own signature is stricter than it
+        atomic_write(self._file, body.getvalue())
+
+    def load(self, shapes: Sequence[tuple[int, ...]]) -> TrainingProgress | None:
+        """Return what was saved last, or None if there is nothing that fits.
+
+        Args:
+            shapes: of the learner's variables: a checkpoint of another form is not believed.
+        """
+        try:
+            with np.load(io.BytesIO(self._file.read_bytes()), allow_pickle=False) as found:
+                names = sorted(found.files)
+                variables = [found[name] for name in names if name.startswith("variable")]
+                best = [found[name] for name in names if name.startswith("best")]
+                figures = json.loads(found["figures"].tobytes())
+        except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None  # nothing there, or cut off by a full disk: the run begins again, which costs time only
+        if [array.shape for array in variables] != list(shapes):
+            return None
+        return TrainingProgress(variables, best, figures)
+
+    def remove(self) -> None:
+        """Forget the run: it has ended and its result is safe."""
+        shutil.rmtree(self._folder, ignore_errors=True)

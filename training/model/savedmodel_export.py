@@ -1,0 +1,160 @@
+"""The SavedModel that is served: bytes in, label out, frozen and folded.
+
+One graph holds it all::
+
+    image_bytes ─ preprocess ─▶ image ─ network ─▶ probabilities ─▶ label, probability
+                                  ▲
+                                  └ the signature `pixels` feeds it here
+
+Weights are constants, so there are no variables to go missing, nothing to restore, and TensorFlow folds what it can
+when it loads it. It is written for TF1 sessions, which is what TensorFlow Serving opens models with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from orchard.errors import OrchardError
+from training.model.fold import fold
+from training.model.preprocessing import preprocess
+
+__all__ = ["OUTPUTS", "export", "predict"]
+
+OUTPUTS = ("label", "probability", "probabilities")
+IMAGE = "image"
+
+
+def predict(model: keras.Model, image: Any, *, mirrored: bool) -> Any:
+    """Return a network's probabilities as they are served.
+
+    Args:
+        model: from float32[N, S, S, 3] to probabilities, float32[N, C].
+        image: float32[N, S, S, 3], 0 to 255.
+        mirrored: the mean over each photo and its mirror image. A network that was trained on mirrored photos is as
+            often right about the one as about the other, and not always about the same.
+
+    Returns:
+        float32[N, C].
+    """
+    if not mirrored:
+        return model(image, training=False)
+    both = model(tf.concat([image, tf.reverse(image, [2])], 0), training=False)
+    return tf.reduce_mean(tf.stack(tf.split(both, 2)), 0)
+
+
+def export(model: keras.Model, classes: Sequence[str], folder: Path, *, mirrored: bool = False) -> None:
+    """Write a model as a SavedModel with the signatures `serving_default` and `pixels`.
+
+    Args:
+        model: from ``image``, float32[N, S, S, 3] with 0 to 255, to probabilities, float32[N, C].
+        classes: C names, in the order of the probabilities.
+        folder: for the SavedModel; must not exist.
+        mirrored: as `predict` has it.
+
+    Raises:
+        OrchardError: the model has another number of outputs than there are classes.
+    """
+    size, outputs = model.input.shape[1], model.output.shape[-1]
+    if outputs != len(classes):
+        raise OrchardError(f"the network answers {outputs} numbers for {len(classes)} classes")
+    network = _freeze(fold(model), size, mirrored)
+    with tf.Graph().as_default() as graph:
+        image_bytes = tf.compat.v1.placeholder(tf.string, [None], "image_bytes")
+        decoded = preprocess(image_bytes, size)
+        image = tf.compat.v1.placeholder_with_default(decoded, [None, size, size, 3], IMAGE)
+        answers = _add_outputs(network, image, classes)
+        signatures = {
+            "serving_default": _sign({"image_bytes": image_bytes}, answers),
+            "pixels": _sign({"image": image}, answers),
+        }
+        _write(graph, signatures, folder)
+    assets = folder / "assets"
+    assets.mkdir(exist_ok=True)
+    (assets / "classes.txt").write_text("".join(f"{label}\n" for label in classes), encoding="utf-8")
+
+
+def _freeze(model: keras.Model, size: int, mirrored: bool) -> Any:
+    """The network alone as a graph definition whose weights are constants."""
+    form = tf.TensorSpec([None, size, size, 3], tf.float32, IMAGE)
+
+    def network(image: Any) -> Any:
+        return tf.identity(predict(model, image, mirrored=mirrored), "probabilities")
+
+    concrete = tf.function(network, input_signature=[form]).get_concrete_function()
+    return convert_variables_to_constants_v2(concrete).graph.as_graph_def()
+
+
+def _add_outputs(network: Any, image: Any, classes: Sequence[str]) -> dict[str, Any]:
+    (probabilities,) = tf.import_graph_def(
+        network, input_map={f"{IMAGE}:0": image}, return_elements=["probabilities:0"], name="network"
+    )
+    probabilities = tf.ensure_shape(probabilities, [None, len(classes)], "probabilities")
+    best = tf.argmax(probabilities, axis=1)
+    label = tf.gather(tf.constant(list(classes), name="classes"), best, name="label")
+    return {
+        "label": label,
+        "probability": tf.reduce_max(probabilities, axis=1, name="probability"),
+        "probabilities": probabilities,
+    }
+
+
+def _sign(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
+    return meta_graph_pb2.SignatureDef(
+        inputs={name: _describe(tensor) for name, tensor in inputs.items()},
+        outputs={name: _describe(tensor) for name, tensor in outputs.items()},
+        method_name=tf.saved_model.PREDICT_METHOD_NAME,
+    )
+
+
+def _describe(tensor: Any) -> Any:
+    return meta_graph_pb2.TensorInfo(
+        name=tensor.name, dtype=tensor.dtype.as_datatype_enum, tensor_shape=tensor.shape.as_proto()
+    )
+
+
+def _write(graph: Any, signatures: dict[str, Any], folder: Path) -> None:
+    """Write saved_model.pb by its protocol: TensorFlow's own builder is deprecated and writes the date into it.
+
+    The same network gives the same bytes, so that publishing it again is no new version.
+    """
+    saved = saved_model_pb2.SavedModel(saved_model_schema_version=1)
+    meta = saved.meta_graphs.add(graph_def=_name_functions(graph.as_graph_def()))
+    meta.meta_info_def.tags.append(tf.saved_model.SERVING)
+    meta.meta_info_def.tensorflow_version = tf.version.VERSION
+    for name, signature in signatures.items():
+        meta.signature_def[name].CopyFrom(signature)
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _name_functions(graph: Any) -> Any:
+    """Name a graph's functions by their place: TensorFlow numbers them by what the process made before."""
+    functions = sorted(graph.library.function, key=lambda function: _split_number(function.signature.name))
+    names = {function.signature.name: f"function{place}" for place, function in enumerate(functions, start=1)}
+    for node in [*graph.node, *(node for function in functions for node in function.node_def)]:
+        node.op = names.get(node.op, node.op)
+        for value in node.attr.values():
+            for called in [value.func] if value.HasField("func") else value.list.func:
+                called.name = names[called.name]
+    for function in functions:
+        old, function.signature.name = function.signature.name, names[function.signature.name]
+        for argument in function.signature.input_arg:
+            argument.name = argument.name.replace(old, names[old])
+        for node in function.node_def:
+            node.input[:] = [name.replace(old, names[old]) for name in node.input]
+    graph.ClearField("library")
+    graph.library.function.extend(functions)
+    return graph
+
+
+def _split_number(name: str) -> tuple[str, int]:
+    """A function's name without the number at its end, and the number."""
+    stem = name.rstrip("0123456789")
+    return stem, int(name[len(stem) :] or 0)

@@ -1,0 +1,171 @@
+"""Training from the dataset folder to the candidate: read, split, fit, export, and put it in place whole."""
+
+from __future__ import annotations
+
+import csv
+import platform
+import resource
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from orchard import documents
+from orchard.errors import DataError, IntegrityError
+from orchard.reporter import Reporter
+from training.data.shards import Index, read_index
+from training.model.candidate import CURVES, SAVED_MODEL, TRAINING
+from training.model.checkpoint import Checkpoint, name_run
+from training.model.fit import EpochFigures, FitResult, fit
+from training.model.golden_photos import choose_photos, write_golden
+from training.model.in_memory import InMemoryPhotos, read_photos
+from training.model.preprocessing import decode_photos
+from training.model.savedmodel_export import export, predict
+from training.model.savedmodel_session import open_model
+from training.model.split import choose_validation
+from training.params import Params
+from training.workspace import CHECKPOINTS, Workspace
+
+__all__ = ["MODEL", "read_curves", "train"]
+
+MODEL = "model.keras"
+AGREEMENT = 1e-5
+"""By how much the export's probabilities may differ from those of the network that it was made from."""
+
+VERSIONS = ("keras", "numpy", "orchard")
+
+
+def train(params: Params, workspace: Workspace, reporter: Reporter) -> dict[str, Any]:
+    """Train what the params say on the dataset that they name and put the candidate in its place.
+
+    Args:
+        params: all of params.yaml.
+        workspace: where the dataset lies and where the candidate goes, replaced as a whole at the end; a run that was
+            interrupted goes on from its checkpoint there.
+        reporter: reports progress.
+
+    Returns:
+        The document ``training.json``.
+
+    Raises:
+        DataError: no dataset, or too few photos to learn from and to judge by.
+        IntegrityError: a shard is damaged, or the export does not answer as the network does.
+        OrchardError: the training diverged.
+    """
+    begin = time.monotonic()
+    folder = workspace.dataset(params.data.name)
+    index = read_index(folder)
+    with reporter.status(f"decoding {sum(index.counts['train'].values())} photos"):
+        photos = read_photos(folder, index, "train", params.model.image_size)
+    learned, judged = _split(photos, index, params)
+    checkpoint = Checkpoint(workspace.root / CHECKPOINTS, name_run(params, index.digest))
+    fitted = fit(params, len(index.classes), learned, judged, checkpoint, reporter)
+    with reporter.status("exporting the model"), _replacing(workspace.candidate) as new:
+        _export(fitted, params.model.mirrored, index, folder, new)
+        document = _describe(params, index, fitted, time.monotonic() - begin)
+        (new / TRAINING).write_bytes(documents.canonical_json(document) + b"\n")
+    checkpoint.remove()
+    return document
+
+
+def _split(photos: InMemoryPhotos, index: Index, params: Params) -> tuple[InMemoryPhotos, InMemoryPhotos]:
+    counts = np.bincount(photos.labels, minlength=len(index.classes))
+    empty = [label for label, count in zip(index.classes, counts, strict=True) if not count]
+    if empty:
+        raise DataError(
+            f"no training photo of {', '.join(empty)}: nothing can be learned of a class without photos",
+            hint="ingest photos of it, or make the dataset without it",
+        )
+    validation = params.train.validation
+    groups = [(index.classes[label], source) for label, source in zip(photos.labels, photos.sources, strict=True)]
+    chosen = choose_validation(photos.paths, groups, photos.digests, share=validation.share, seed=params.train.seed)
+    if not chosen.any():
+        raise DataError(
+            f"{validation.share:.0%} of {len(photos)} photos in {len(set(groups))} groups leaves none to judge epochs by",
+            hint="ingest more photos, or raise train.validation.share in params.yaml",
+        )
+    return photos.select(~chosen), photos.select(chosen)
+
+
+def _export(fitted: FitResult, mirrored: bool, index: Index, dataset: Path, folder: Path) -> None:
+    saved_model = folder / SAVED_MODEL
+    export(fitted.model, index.classes, saved_model, mirrored=mirrored)
+    golden = choose_photos(dataset, index.classes)
+    _compare(fitted, mirrored, saved_model, golden)
+    write_golden(saved_model, golden)
+    fitted.model.save(folder / MODEL)
+    _write_curves(fitted.epochs, folder / CURVES)
+
+
+def _write_curves(epochs: Sequence[EpochFigures], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(EpochFigures)])
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in asdict(epoch).items()} for epoch in epochs)
+
+
+def read_curves(candidate: Path) -> list[EpochFigures]:
+    """Read the epochs' figures from a candidate's curves.csv."""
+    with (candidate / CURVES).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        EpochFigures(epoch=int(row.pop("epoch")), **{name: float(value) for name, value in row.items()}) for row in rows
+    ]
+
+
+def _compare(fitted: FitResult, mirrored: bool, saved_model: Path, photos: Sequence[bytes]) -> None:
+    """Load the export as a server does and ask it and the plain network about the same photos."""
+    pixels = decode_photos(photos, fitted.model.input.shape[1])
+    plain = np.asarray(predict(fitted.model, tf.constant(pixels, tf.float32), mirrored=mirrored))
+    with open_model(saved_model) as session:
+        exported = session.predict(photos).probabilities
+    difference = float(np.abs(plain - exported).max())
+    if difference > AGREEMENT or not np.array_equal(plain.argmax(axis=1), exported.argmax(axis=1)):
+        raise IntegrityError(
+            f"the export does not answer as the network does: its probabilities differ by up to {difference:.1e}, "
+            f"at most {AGREEMENT:.0e} was expected; nothing was written",
+            hint="an architecture with a layer that export changes? tests/training/test_export.py shows how to find it",
+        )
+
+
+def _describe(params: Params, index: Index, fitted: FitResult, seconds: float) -> dict[str, Any]:
+    return {
+        "format": documents.FORMAT,
+        "dataset": {"name": index.name, "digest": index.digest},
+        "params": params.document,
+        "params_digest": params.digest,
+        "classes": list(index.classes),
+        "parameters": fitted.parameters,
+        "epochs_run": len(fitted.epochs),
+        "best_epoch": fitted.best_epoch,
+        "seconds": round(seconds, 1),
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.version.VERSION,
+            **{name: version(name) for name in VERSIONS},
+        },
+    }
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `folder` at the end; if something fails, the old one stays."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = folder.with_name(f".{folder.name}.new")
+    old = folder.with_name(f".{folder.name}.old")
+    for stale in (new, old):
+        shutil.rmtree(stale, ignore_errors=True)
+    new.mkdir()
+    yield new
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,197 @@
+"""The gate as a step: the candidate's evaluation, the served version's, the bars; a verdict and a page that says why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchard import documents
+from orchard.errors import DataError, IntegrityError
+from orchard.files import atomic_write
+from orchard.gate import GateCheck, GateThresholds, GateVerdict, decide
+from orchard.registry.channels import Channel
+from orchard.reporter import Reporter
+from training import pages
+from training.evaluation.report import read_evaluation
+from training.evaluation.scores import ALL
+from training.model.candidate import Candidate, read_candidate
+from training.release.served_model import ServedModel, judge_served
+from training.workspace import Workspace
+
+__all__ = ["PAGE", "GateResult", "check_belongs", "gate", "read_verdict"]
+
+VERDICT = "verdict.json"
+PAGE = "page.html"
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """What the gate said, and what the candidate was compared with.
+
+    Attributes:
+        verdict: the verdict.
+        comparison: ``channel`` and ``version`` (None: there is none), ``how`` (``recorded``, ``measured`` or None) and a
+            ``sentence`` for people.
+    """
+
+    verdict: GateVerdict
+    comparison: Mapping[str, Any]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The content of ``artifacts/gate/verdict.json``."""
+        return {**self.verdict.document(), "comparison": dict(self.comparison)}
+
+
+def check_belongs(candidate: Candidate, evaluation: Mapping[str, Any]) -> None:
+    """Make sure that an evaluation is of this candidate. Raises `DataError`."""
+    if evaluation["model"]["sha256"] != candidate.digest:
+        raise DataError(
+            f"the evaluation is of the model {evaluation['model']['sha256'][:12]}, the candidate is {candidate.digest[:12]}",
+            hint="`orchard evaluate` judges the candidate that is there",
+        )
+    if evaluation["dataset"]["digest"] != candidate.dataset_digest:
+        raise DataError(
+            f"the evaluation is on the dataset {evaluation['dataset']['digest'][:12]}, "
+            f"the candidate learned from {candidate.dataset_digest[:12]}",
+            hint="`orchard evaluate` judges the candidate that is there",
+        )
+
+
+def gate(
+    workspace: Workspace,
+    bars: GateThresholds,
+    channel: Channel | None,
+    reporter: Reporter,
+    *,
+    override_reason: str | None = None,
+) -> GateResult:
+    """Decide whether a candidate may be published, and write down why.
+
+    Args:
+        workspace: where candidate and evaluation lie; verdict and page go there. Its dataset is read only if the served
+            version has to be judged anew.
+        bars: what must be reached.
+        channel: whose version the candidate must not be worse than; None: no store is set, absolute bars only.
+        reporter: reports progress.
+        override_reason: accept a refused candidate for this written reason.
+
+    Raises:
+        DataError: no candidate or evaluation, they do not belong together, no bar is set, or an empty reason.
+        IntegrityError: what the channel means is not what was signed and published.
+        StoreError: the store did not answer; the comparison is never left out for that.
+    """
+    candidate = read_candidate(workspace.candidate)
+    evaluation = read_evaluation(workspace.evaluation)
+    check_belongs(candidate, evaluation)
+    served = None
+    if channel is not None:
+        served = judge_served(channel, workspace.dataset(candidate.dataset_name), evaluation["dataset"], reporter)
+    incumbent = served.evaluation if served else None
+    also = _simpler_model(evaluation)
+    verdict = decide(evaluation, incumbent, bars, override_reason=override_reason, also=also)
+    judged = GateResult(verdict, _compare(channel, served))
+    _write(workspace.gate, judged, evaluation, incumbent)
+    return judged
+
+
+def _compare(channel: Channel | None, served: ServedModel | None) -> dict[str, Any]:
+    if channel is None:
+        sentence = "Compared with nothing: no object store is set, so only the absolute bars were held against it."
+        return {"channel": None, "version": None, "how": None, "sentence": sentence}
+    if served is None:
+        sentence = (
+            f"Compared with nothing: the channel {channel.name} of {channel.registry.model} means no version yet."
+        )
+        return {"channel": channel.name, "version": None, "how": None, "sentence": sentence}
+    how = "as recorded when it was published" if served.how == "recorded" else "asked again just now"
+    sentence = f"Compared with version {served.version}, which {channel.name} means, on the same test photos, {how}."
+    return {"channel": channel.name, "version": served.version, "how": served.how, "sentence": sentence}
+
+
+def _simpler_model(evaluation: Mapping[str, Any]) -> Iterator[GateCheck]:
+    """Checks that the nearest-photo baseline, if it was judged, is not better than the candidate on any source."""
+    baseline = evaluation.get("baseline") or {}
+    for name, part in sorted((baseline.get("slices") or {}).items()):
+        if name == ALL or not part["n"]:
+            continue
+        own = evaluation["slices"][name]
+        passed = own["n"] == part["n"] and own["correct"] >= part["correct"]
+        sentence = (
+            f"A simpler model, {name}: {own['correct']} of {own['n']} right, "
+            f"the {baseline['name']} has {part['correct']} right"
+        )
+        yield GateCheck(f"{name}.baseline", own["accuracy"], part["accuracy"], passed, sentence)
+
+
+def read_verdict(folder: Path) -> tuple[dict[str, Any], str]:
+    """Read a ``verdict.json``; returns it and the SHA-256 of its bytes.
+
+    Raises:
+        DataError: there is none.
+        IntegrityError: it is not what `gate` writes.
+    """
+    path = folder / VERDICT
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"no verdict: {error.strerror}: {path}", hint="`orchard gate` gives one") from error
+    document = documents.parse(body, str(path))
+    try:
+        texts = (document["verdict"], document["reason"], document["candidate"], document["dataset"]["digest"])
+        if document["format"] != documents.FORMAT or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"format {document['format']!r}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(
+            f"{path} is not a verdict ({type(error).__name__}: {error})", hint="`orchard gate` gives a new one"
+        ) from error
+    return document, documents.sha256_hex(body)
+
+
+def _write(
+    folder: Path, judged: GateResult, evaluation: Mapping[str, Any], incumbent: Mapping[str, Any] | None
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / VERDICT
+    path.unlink(missing_ok=True)  # no verdict is safer than an old one beside a new page
+    pages.write(folder / PAGE, "gate.html", **_page(judged, evaluation, incumbent))
+    atomic_write(path, json.dumps(judged.document, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def _page(judged: GateResult, evaluation: Mapping[str, Any], incumbent: Mapping[str, Any] | None) -> dict[str, Any]:
+    verdict = judged.verdict
+    state = {"accepted": "good", "refused": "bad", "overridden": "warn"}[verdict.verdict]
+    passed = [check for check in verdict.checks if check.passed]
+    shown = [check for check in verdict.checks if check.passed is None]
+    slices = evaluation["slices"]
+    then = incumbent["slices"] if incumbent else {}
+    return {
+        "state": state,
+        "verdict": verdict,
+        "comparison": judged.comparison,
+        "failed": verdict.failed,
+        "passed": len(passed),
+        "groups": [("Passed", passed), ("Shown, not judged", shown)],
+        "slices": slices,
+        "then": then,
+        "named": [name for name, part in slices.items() if part["n"] and (name != ALL or len(slices) == 1)],
+        "changes": list(_changes(slices, then)),
+        "baseline": (evaluation.get("baseline") or {}).get("slices"),
+    }
+
+
+def _changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Classes whose right answers differ from the served version's, the largest loss first, by source."""
+    for name, part in now.items():
+        if name == ALL or name not in then:
+            continue
+        before = then[name]["classes"]
+        rows = [
+            {"slice": name, "label": label, "n": item["n"], "now": item["correct"], "then": before[label]["correct"]}
+            for label, item in part["classes"].items()
+            if item["n"] and before.get(label, {}).get("n") == item["n"] and before[label]["correct"] != item["correct"]
+        ]
+        yield from sorted(rows, key=lambda row: (row["now"] - row["then"]) / row["n"])

@@ -1,0 +1,93 @@
+"""What the channel serves today, judged on the same photos as the candidate."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from orchard import documents
+from orchard.errors import DataError
+from orchard.registry.channels import Channel
+from orchard.registry.manifest import Manifest
+from orchard.reporter import Reporter
+from training.data.shards import read_index
+from training.evaluation.manifest_metrics import recall
+from training.evaluation.score_model import predict_photos
+from training.evaluation.scores import score
+from training.evaluation.test_photos import read_test_photos
+from training.model.candidate import files_digest
+from training.model.savedmodel_session import open_model
+
+__all__ = ["ServedModel", "judge_served"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The version that a channel means.
+
+    Attributes:
+        version: its number.
+        evaluation: as `orchard.gate.decide` reads it.
+        how: ``recorded`` with its publication on the same photos, or ``measured`` just now.
+    """
+
+    version: int
+    evaluation: Mapping[str, Any]
+    how: Literal["recorded", "measured"]
+
+
+def judge_served(
+    channel: ServedChannel, data: Path, dataset: Mapping[str, str], reporter: Reporter
+) -> ServedModel | None:
+    """Judge the version that a channel means on a dataset's test photos.
+
+    What its manifest recorded counts if it was judged on this very dataset; otherwise its files are downloaded and asked.
+
+    Args:
+        channel: the channel.
+        data: the dataset's folder.
+        dataset: its ``name`` and ``digest``.
+        reporter: reports progress.
+
+    Returns:
+        None if nothing was ever promoted to the channel.
+
+    Raises:
+        DataError: the folder holds another dataset.
+        IntegrityError: pointer, manifest or a file is not what was signed.
+        StoreError: the store did not answer.
+    """
+    pointer = channel.read()
+    if pointer is None:
+        return None
+    manifest = channel.registry.manifest(pointer.version, pointer.manifest_sha256)
+    recorded = recall(manifest, dataset["digest"])
+    if recorded is not None:
+        return ServedModel(manifest.version, recorded, "recorded")
+    with reporter.status(f"asking version {manifest.version}, which {channel.name} means, about the same photos"):
+        slices = _measure(channel, manifest, data, dataset["digest"])
+    evaluation = {
+        "format": documents.FORMAT,
+        "dataset": dict(dataset),
+        "model": {"sha256": files_digest(manifest.files)},
+        "slices": slices,
+    }
+    return ServedModel(manifest.version, evaluation, "measured")
+
+
+def _measure(channel: ServedChannel, manifest: Manifest, data: Path, digest: str) -> dict[str, Any]:
+    index = read_index(data)
+    if index.digest != digest:
+        raise DataError(
+            f"{data} is not what the candidate was judged on: its digest is {index.digest[:12]}, not {digest[:12]}",
+            hint="`orchard evaluate` judges the candidate on what is there, `orchard pull` brings a version back",
+        )
+    photos = read_test_photos(data)
+    with tempfile.TemporaryDirectory(prefix="orchard-incumbent-") as temporary:
+        folder = Path(temporary) / "saved_model"
+        channel.registry.download(manifest, folder)
+        with open_model(folder) as session:
+            return score(predict_photos(session, photos), index.classes)
