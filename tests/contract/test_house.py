@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,32 @@ def test_files_and_functions_stay_small_beside_their_docstrings():
 def test_no_module_is_named_after_nothing():
     for path in tracked("*.py"):
         assert not set(path.with_suffix("").parts) & {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
+
+
+NAMED_BY_A_TOOL = {"__init__", "__main__", "conftest"}
+"""Module names that Python and pytest require."""
+
+
+def repeated(places: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_one_class_name_means_one_thing():
+    places = defaultdict(list)
+    for path in tracked("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(str(path.relative_to(ROOT)))
+    assert not repeated(places)
+
+
+def test_one_module_name_means_one_thing():
+    places = defaultdict(list)
+    for path in tracked("*.py"):
+        name = path.relative_to(ROOT)
+        if name.stem not in NAMED_BY_A_TOOL and "cli" not in name.parts:  # a verb's module has the verb's name
+            places[name.stem].append(str(name))
+    assert not repeated(places)
 
 
 def test_no_package_index_or_machine_path_is_named():

@@ -25,8 +25,8 @@ __all__ = ["CODE", "Checkpoint", "TrainingProgress", "name_run"]
 
 FILE = "epoch.npz"
 
-CODE = ("augmentation", "features", "fit", "learner", "model", "resident", "split")
-"""The modules of `training` that decide what a run learns: other code is another run."""
+CODE = ("architectures", "augmentation", "fit", "in_memory", "preprocessing", "split", "trainer")
+"""The modules of `training.model` that decide what a run learns: other code is another run."""
 
 Arrays = list[npt.NDArray[Any]]
 

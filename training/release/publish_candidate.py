@@ -32,7 +32,7 @@ from training.workspace import Workspace
 __all__ = ["CandidatePublishResult", "PublishTarget", "ask_golden", "describe_code", "open_target", "publish"]
 
 VERB = "publish"
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 NAMES = ("batch_predict", "housekeeping", "ingest", "retrain")
-DAGS = ROOT / "orchestration" / "dags"
+DAGS = ROOT / "orchestration" / "airflow" / "dags"
 
 
 @pytest.fixture(params=NAMES)
