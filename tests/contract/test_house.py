@@ -42,6 +42,66 @@ def test_imports_go_one_way(program, may_import):
         assert not others, f"{path.relative_to(ROOT)} imports {others}"
 
 
+def imported_modules(path: Path, modules: set[str]) -> set[str]:
+    """Modules of this repository that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            full = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (full & modules) or {node.module}
+    return found & modules
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Return the names along one circle, or nothing."""
+    finished: set[str] = set()
+
+    def follow(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return way[way.index(name) :]
+        if name in finished:
+            return []
+        for target in sorted(arrows.get(name, ())):
+            if found := follow(target, [*way, name]):
+                return found
+        finished.add(name)
+        return []
+
+    return next((found for name in sorted(arrows) if (found := follow(name, []))), [])
+
+
+def arrows_between_rooms() -> dict[str, dict[str, set[str]]]:
+    """For each folder: which of its files and folders import which others of them."""
+    paths = {path.relative_to(ROOT): path for path in tracked(*(f"{program}/*.py" for program in (*PROGRAMS, "bench")))}
+    modules = {".".join(name.with_suffix("").parts): name for name in paths if name.stem != "__init__"}
+    rooms: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for name, path in paths.items():
+        if name.stem == "__init__":  # it only hands names on
+            continue
+        for target in imported_modules(path, set(modules)):
+            here, there = name.parts, modules[target].parts
+            shared = next(i for i, pair in enumerate(zip(here, there, strict=False)) if pair[0] != pair[1])
+            rooms["/".join(here[:shared])][here[shared]].add(there[shared])
+    return rooms
+
+
+def test_no_import_runs_in_a_circle():
+    for folder, arrows in arrows_between_rooms().items():
+        assert not circle(arrows), f"in {folder or 'the root'}"
+
+
+def test_sync_does_not_need_the_server():
+    rooms = arrows_between_rooms()["serving"]
+    reached, left = set(), ["sync"]
+    while left:
+        new = rooms.get(left.pop(), set()) - reached
+        reached |= new
+        left += new
+    assert "server" not in reached
+
+
 def test_library_needs_no_heavy_package():
     heavy = {"tensorflow", "keras", "airflow", "kubernetes", "dvc", "pyarrow", "numpy", "boto3", "fsspec"}
     for path in tracked("orchard/*.py"):

@@ -17,8 +17,8 @@ from orchard.cli import main
 from orchard.errors import ConflictError
 from orchard.store.embedded import EmbeddedStore
 from tests import photo_files
-from training.data import shards
-from training.data.ingest import shard_writer, staging
+from training.data import shards, staging
+from training.data.ingest import shard_writer
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARD_BYTES = 30_000
@@ -107,11 +107,11 @@ STEPS = {
     "while photos are decoded": ("training.data.ingest.decode:_photo", 20),
     "before the first shard": ("training.data.ingest.ingest:write_shards", 1),
     "in the middle of the shards": ("training.data.ingest.shard_writer:_checksums", 2),
-    "before the index is written": ("training.data.ingest.staging:write_synced", 1),
+    "before the index is written": ("training.data.staging:write_synced", 1),
     "before anything is moved": ("pathlib:Path.replace", 2),
     "when one shard is moved": ("pathlib:Path.replace", 3),
-    "when all shards are moved": ("training.data.ingest.staging:_sync_folder", 1),
-    "when the index is moved": ("training.data.ingest.staging:_sync_folder", 2),
+    "when all shards are moved": ("training.data.staging:_sync_folder", 1),
+    "when the index is moved": ("training.data.staging:_sync_folder", 2),
 }
 
 
@@ -136,7 +136,7 @@ def test_killed_ingest_leaves_the_old_or_the_new_dataset_and_the_next_one_ends_i
 def test_shards_of_a_killed_ingest_are_swept_by_the_next_whatever_it_brings(workspace, farm, more):
     assert main(command(farm)) == 0
     known = set(contents(workspace / "data/farm"))
-    assert drive("training.data.ingest.staging:_sync_folder", 1, "kill", *command(more))[0] == -signal.SIGKILL
+    assert drive("training.data.staging:_sync_folder", 1, "kill", *command(more))[0] == -signal.SIGKILL
     assert set(contents(workspace / "data/farm")) > known
 
     assert main(command(draw_more(workspace / "still more", photo_files.CLASSES[1]))) == 0
@@ -145,7 +145,7 @@ def test_shards_of_a_killed_ingest_are_swept_by_the_next_whatever_it_brings(work
 
 
 def test_first_ingest_killed_between_its_shards_and_its_index_starts_again(workspace, farm, capsys):
-    assert drive("training.data.ingest.staging:_sync_folder", 1, "kill", *command(farm))[0] == -signal.SIGKILL
+    assert drive("training.data.staging:_sync_folder", 1, "kill", *command(farm))[0] == -signal.SIGKILL
     assert digest(workspace) is None
     assert list((workspace / "data/farm").glob("*.parquet"))
 
@@ -158,7 +158,7 @@ def test_first_ingest_killed_between_its_shards_and_its_index_starts_again(works
     [
         ("training.data.ingest.ingest:scan", 20_000),
         ("training.data.ingest.ingest:write_shards", 10_000),
-        ("training.data.ingest.staging:install", 10),
+        ("training.data.staging:install", 10),
     ],
 )
 def test_full_disk_is_an_error_that_says_so_and_the_dataset_is_what_it_was(workspace, farm, more, when, size):

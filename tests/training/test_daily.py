@@ -18,7 +18,7 @@ from orchard import dataset, layout
 from orchard.cli import main
 from orchard.store import s3
 from tests import photo_files
-from training.data.ingest.rejections import escaped
+from training.data.rejections import escaped
 from training.data.shards import iterate
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests import photo_files
 from training.data.ingest.decode import inspect
-from training.data.ingest.rejections import PhotoRejected, RejectionReason
+from training.data.rejections import PhotoRejected, RejectionReason
 from training.data.schema import SchemaRules, SideLimits
 
 RULES = SchemaRules()

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchard.errors import DataError
-from training.data.ingest.rejections import RejectedPhoto, RejectionReason, readable
 from training.data.ingest.sources import ADDED, ClassFolder, IgnoredFile, PhotoPlacement, SourceFile, walk
+from training.data.rejections import RejectedPhoto, RejectionReason, readable
 
 PLACING = PhotoPlacement(None, None, 1000)
 

@@ -23,8 +23,8 @@ from orchard.savedmodel.rules import check_files, check_manifest
 from orchard.store.listing import flaw
 from training.batch.batch_plan import BatchPlan
 from training.data.ingest.decode import DecodedPhoto, inspect
-from training.data.ingest.rejections import PhotoRejected, escaped
 from training.data.photo_objects import read_in_order
+from training.data.rejections import PhotoRejected, escaped
 from training.data.schema import SchemaRules
 from training.model.savedmodel_session import SavedModelSession, open_model
 from training.release.publish_candidate import ask_golden

@@ -156,7 +156,7 @@ def _run(
 ) -> tuple[IngestResult, DatasetCommitResult | None]:
     """Ingest and, unless `settings` is None, release: under one lock, and the store is asked before the work begins."""
     from orchard.store import open_store
-    from training.data.ingest import staging
+    from training.data import staging
     from training.data.ingest.commit import check_lineage, release
     from training.data.ingest.ingest import DATA, ingest
 

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from orchard.errors import ObjectNotFound
 from orchard.store import ObjectStore
 from orchard.store.listing import flaw, list_foreign
-from training.data.ingest.rejections import PhotoRejected, RejectionReason
+from training.data.rejections import PhotoRejected, RejectionReason
 
 __all__ = ["list_names", "read_in_order"]
 

@@ -12,8 +12,7 @@ from orchard.documents import canonical_json
 from orchard.errors import DataError, IntegrityError, OrchardError
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
-from training.data import dvc_tracking
-from training.data.ingest import staging
+from training.data import dvc_tracking, staging
 from training.data.shards import INDEX, Index, is_shard_name, parse_index, read_index, verify
 
 __all__ = ["PullResult", "pull"]

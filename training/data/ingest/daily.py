@@ -8,7 +8,7 @@ from orchard import dataset
 from orchard.cli.output import Output
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
-from training.data.ingest import staging
+from training.data import staging
 from training.data.ingest.commit import DatasetCommitResult, check_lineage, release
 from training.data.ingest.incoming import IncomingPhotos
 from training.data.ingest.ingest import DATA, IngestRequest, IngestResult, ingest

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import simplejpeg
 from PIL import Image, ImageOps
 
-from training.data.ingest.rejections import PhotoRejected, RejectionReason
+from training.data.rejections import PhotoRejected, RejectionReason
 from training.data.schema import SchemaRules
 
 __all__ = ["DecodedPhoto", "inspect"]

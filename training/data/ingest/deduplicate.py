@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from training.data.ingest.rejections import RejectedPhoto, RejectionReason
 from training.data.ingest.scan import ScannedPhoto
+from training.data.rejections import RejectedPhoto, RejectionReason
 
 __all__ = ["Deduplication", "select"]
 

@@ -9,9 +9,9 @@ from functools import partial
 from orchard import layout
 from orchard.store import ObjectStore
 from orchard.store.listing import flaw
-from training.data.ingest.rejections import PhotoRejected, RejectedPhoto, RejectionReason, escaped, readable
 from training.data.ingest.sources import SPLIT_OF, Entry, PhotoPlacement, make_entry
 from training.data.photo_objects import list_names, read_in_order
+from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReason, escaped, readable
 
 __all__ = ["SOURCE", "IncomingPhotos"]
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from orchard.cli.output import Output
 from orchard.errors import DataError
-from training.data.ingest import ingest_report, staging
+from training.data import staging
+from training.data.ingest import ingest_report
 from training.data.ingest.deduplicate import Deduplication, select
 from training.data.ingest.ingest_report import IngestFindings
-from training.data.ingest.rejections import RejectionReason
 from training.data.ingest.scan import ClassCounts, ScannedPhoto, SourceScan, scan
 from training.data.ingest.shard_writer import write_shards
 from training.data.ingest.sources import PhotoPlacement, PhotoSource, walk
+from training.data.rejections import RejectionReason
 from training.data.schema import SCHEMA, SchemaRules, load
 from training.data.shards import SPLITS, Index, Shard, iterate
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchard.cli.output import Output
-from training.data.ingest.rejections import RejectedPhoto
+from training.data.rejections import RejectedPhoto
 from training.data.shards import Index
 
 __all__ = ["IngestFindings", "count_reasons", "describe_refusals", "document", "summary"]

@@ -15,8 +15,8 @@ from itertools import chain
 from typing import IO
 
 from training.data.ingest.decode import DecodedPhoto, inspect
-from training.data.ingest.rejections import PhotoRejected, RejectedPhoto, RejectionReason
 from training.data.ingest.sources import ClassFolder, Entry, IgnoredFile, SourceFile
+from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReason
 from training.data.schema import SchemaRules
 
 __all__ = ["ClassCounts", "ScannedPhoto", "SourceScan", "scan"]

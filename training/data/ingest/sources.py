@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol, Self
 
 from orchard.errors import DataError
-from training.data.ingest.rejections import PhotoRejected, RejectedPhoto, RejectionReason, readable
+from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReason, readable
 
 __all__ = [
     "ADDED",
