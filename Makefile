@@ -138,6 +138,7 @@ bench: setup ## every benchmark, printing ratios measured side by side (long: ab
 docs: setup ## write docs/reference from the code, and what the chart generates
 	@$(BIN)/python scripts/reference
 	@$(BIN)/python scripts/chart
+	@$(BIN)/python scripts/stages
 
 .PHONY: images
 images: ## the container images, built with Docker (scripts/images --help)

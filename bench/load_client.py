@@ -23,51 +23,7 @@ from typing import Any
 
 import uvloop
 
-WARM_S = 1.0
-TOLERANCE = 1e-4
-
-Read = Callable[[Any], tuple[str, float]]
-
-
-class Tally:
-    """Latencies and answers of the measured time.
-
-    Args:
-        photos: what is sent, and what must come back.
-        seconds: how long is measured, after a second of warming up.
-    """
-
-    def __init__(self, photos: list[dict[str, Any]], seconds: float) -> None:
-        self.photos = photos
-        self.begin = time.perf_counter() + WARM_S
-        self.end = self.begin + seconds
-        self.seconds = seconds
-        self.latencies: list[float] = []
-        self.answers: list[tuple[int, Any]] = []
-
-    def add(self, index: int, sent: float, answer: Any) -> bool:
-        """Keep one answer; returns whether there is time for another."""
-        now = time.perf_counter()
-        if sent >= self.begin:
-            self.latencies.append(now - sent)
-            self.answers.append((index, answer))
-        return now < self.end
-
-    def report(self, read: Read) -> dict[str, Any]:
-        """Check every answer, after the measured time."""
-        wrong = 0
-        for index, answer in self.answers:
-            label, probability = read(answer)
-            photo = self.photos[index]
-            wrong += label != photo["label"] or not abs(probability - photo["probability"]) <= TOLERANCE
-        found = sorted(self.latencies) or [math.nan]
-        return {
-            "rate": len(self.latencies) / self.seconds,
-            "p50": found[len(found) // 2] * 1e3,
-            "p99": found[int(len(found) * 0.99)] * 1e3,
-            "longest": found[-1] * 1e3,
-            "wrong": wrong,
-        }
+from bench.tally import Tally
 
 
 class LoadConnection(asyncio.Protocol):

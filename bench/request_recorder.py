@@ -17,7 +17,8 @@ from typing import Any
 
 import uvloop
 
-from bench.load_client import LoadConnection, Tally, converse, lay_out, read_rest, rest_body
+from bench.load_client import LoadConnection, converse, lay_out, read_rest, rest_body
+from bench.tally import Tally
 
 
 class RequestRecord(Tally):

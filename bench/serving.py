@@ -36,7 +36,7 @@ from bench.rounds import Contender, Threshold, judge, machine, measure, spread
 from bench.stack import ROOT, await_true, free_port, get, is_up, run, start_server
 from orchard.processes import ChildProcess
 from orchard.reporter import Reporter
-from serving.configuration import ModelConfig, render
+from serving.models_config import ModelConfig, render
 
 CONNECTIONS = (1, 8, 32)
 LIMIT, ORCHARD, RPC, RPC_PEER = "model alone", "orchard", "orchard grpc", "grpc.aio"

@@ -35,7 +35,7 @@ from orchard.reporter import Reporter
 from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
 from orchard.store.embedded import EmbeddedStore
-from serving.configuration import ModelConfig, Specific, render
+from serving.models_config import ModelConfig, Specific, render
 from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
 
 START = Threshold("start to first answer, against TensorFlow's import, load and first call", 1.2, most=True)

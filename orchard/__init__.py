@@ -18,11 +18,11 @@ Read what is in the store, and predict::
 
 Change a channel, with the signing key::
 
-    from orchard.registry.channels import Intent
+    from orchard.registry.channels import ChangeIntent
 
     stable = Registry.open(settings, sign=True).channel("stable")
-    stable.promote(version, Intent("anna", "canary was fine"))
-    stable.rollback(Intent("anna", "takes plums for grapes"), to=1)
+    stable.promote(version, ChangeIntent("anna", "canary was fine"))
+    stable.rollback(ChangeIntent("anna", "takes plums for grapes"), to=1)
     print([(entry.version, entry.why) for entry in stable.history()])
 
 Each name is imported at its first use: `import orchard` alone loads nothing.

@@ -18,7 +18,7 @@ __all__ = [
     "ObjectMissing",
     "bounded_client",
     "connect",
-    "translated",
+    "translate_errors",
 ]
 
 CONNECT_SECONDS = 5.0

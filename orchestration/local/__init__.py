@@ -1,1 +1,1 @@
-"""What runs on one machine, for the demo and for a deployment alike."""
+"""The loop on one machine: sample data, a workspace, and the commands in their order."""

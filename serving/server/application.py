@@ -20,7 +20,7 @@ from serving.server.rest.responses import error_reply, predict_reply
 from serving.server.rest.results import classify_reply, regress_reply
 from serving.server.servable import Servable
 from serving.server.server_metrics import ServerMetrics
-from serving.server.status_codes import ServingError
+from serving.server.serving_error import ServingError
 from serving.tokens import BearerTokens
 
 __all__ = ["Application"]

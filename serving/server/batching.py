@@ -29,7 +29,7 @@ from orchard.savedmodel.types import DataType
 from serving.server.runtime.capi import RunError
 from serving.server.runtime.session import SignatureCall, TfSession
 from serving.server.runtime.tensors import Array
-from serving.server.status_codes import ServingError
+from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
 __all__ = ["BatchJob", "BatchQueue", "BatchRows", "Outcome", "Outputs", "RunThreadPool", "usable_cpus"]

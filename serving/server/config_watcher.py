@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchard.files import file_stamp
-from serving.configuration import ConfigError, ModelConfig
-from serving.configuration import parse as parse_config
+from serving.models_config import ConfigError, ModelConfig
+from serving.models_config import parse as parse_config
 
 __all__ = ["ConfigWatcher"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from serving.server.status_codes import ServingError
+from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
 __all__ = ["available_memory", "require_memory"]

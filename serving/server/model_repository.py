@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
-from serving.configuration import Latest, ModelConfig, Specific
+from serving.models_config import Latest, ModelConfig, Specific
 from serving.server.config_watcher import ConfigWatcher
 from serving.server.memory import require_memory
 from serving.server.servable import Servable
-from serving.server.status_codes import ServingError
+from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
 __all__ = ["ModelRepository", "RepositoryListener", "RepositorySnapshot"]

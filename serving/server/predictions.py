@@ -18,7 +18,7 @@ from serving.server.coalescing import RequestCoalescer
 from serving.server.model_repository import ModelRepository
 from serving.server.servable import Servable
 from serving.server.server_metrics import ServerMetrics
-from serving.server.status_codes import ServingError
+from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
 __all__ = ["InFlightRequest", "PredictionOptions", "PredictionService", "Read"]

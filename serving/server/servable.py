@@ -16,7 +16,7 @@ from serving.server.batching import BatchQueue, Outputs
 from serving.server.runtime.capi import RunError
 from serving.server.runtime.session import TfSession
 from serving.server.runtime.tensors import Array
-from serving.server.status_codes import ServingError
+from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
 __all__ = ["DEFAULT_SIGNATURE", "Servable"]

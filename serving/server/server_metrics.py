@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from serving.log import EventLog
 from serving.metrics import MetricsRegistry
 from serving.server.model_repository import RepositoryListener, RepositorySnapshot
-from serving.server.status_codes import ServingError
+from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
 __all__ = ["ServerMetrics"]

@@ -11,7 +11,7 @@ from orchard.client import ModelServer, VersionStatus
 from orchard.errors import IntegrityError, ServerError, SettingsError
 from orchard.files import WatchedFile, atomic_write
 from orchard.golden import check_golden
-from serving.configuration import ConfigError, ModelConfig, Specific, parse, render
+from serving.models_config import ConfigError, ModelConfig, Specific, parse, render
 from serving.tokens import read_tokens
 
 __all__ = ["EngineClient", "EngineUnavailable", "read_config", "write_config"]

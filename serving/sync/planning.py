@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from orchard.client import VersionStatus
 from orchard.registry.pointers import ChannelPointer
-from serving.configuration import ModelConfig, Specific
+from serving.models_config import ModelConfig, Specific
 from serving.sync.sync_state import ChannelState, SyncState
 
 __all__ = [

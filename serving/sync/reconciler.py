@@ -13,7 +13,7 @@ from typing import Any
 from orchard.errors import IntegrityError, ServerError, StoreError
 from orchard.registry.manifest import Manifest
 from orchard.registry.pointers import CHANNELS, ChannelPointer
-from serving.configuration import ModelConfig, Specific
+from serving.models_config import ModelConfig, Specific
 from serving.sync.background_task import BackgroundTask, TaskOutcome
 from serving.sync.channel_watcher import ChannelWatcher
 from serving.sync.download import DiskQuota, InsufficientSpace, PermanentError, fetch

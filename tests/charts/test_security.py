@@ -66,7 +66,7 @@ def test_no_service_variable_of_the_cluster_becomes_a_setting(render, scenario):
 
 def told_to_dags():
     """The variables that orchestration/airflow/config.py reads, and a schedule for each DAG."""
-    text = (ROOT / "orchestration" / "release.py").read_text()
+    text = (ROOT / "orchestration" / "airflow" / "config.py").read_text()
     schedules = {f"SCHEDULE_{name}" for name in ("RETRAIN", "INGEST", "BATCH", "HOUSEKEEPING")}
     return {f"ORCHARD_{name}" for name in {*re.findall(r'get\("([A-Z_]+)"', text), *schedules}}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.configuration import ModelConfig, Specific, render
+from serving.models_config import ModelConfig, Specific, render
 from tests.serving.conftest import zoo  # noqa: F401  fixture
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, free_ports

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,56 @@ def test_sync_and_the_server_share_only_what_belongs_to_neither():
         assert "serving.server" not in path.read_text(), path.relative_to(ROOT)
 
 
+def imported_modules(path: Path, modules: set[str]) -> set[str]:
+    """Modules of this repository that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            full = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (full & modules) or {node.module}
+    return found & modules
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Return the names along one circle, or nothing."""
+    finished: set[str] = set()
+
+    def follow(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return way[way.index(name) :]
+        if name in finished:
+            return []
+        for target in sorted(arrows.get(name, ())):
+            if found := follow(target, [*way, name]):
+                return found
+        finished.add(name)
+        return []
+
+    return next((found for name in sorted(arrows) if (found := follow(name, []))), [])
+
+
+def arrows_between_rooms() -> dict[str, dict[str, set[str]]]:
+    """For each folder: which of its files and folders import which others of them."""
+    paths = {path.relative_to(ROOT): path for path in tracked(*(f"{program}/*.py" for program in (*PROGRAMS, "bench")))}
+    modules = {".".join(name.with_suffix("").parts): name for name in paths if name.stem != "__init__"}
+    rooms: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for name, path in paths.items():
+        if name.stem == "__init__":  # it only hands names on
+            continue
+        for target in imported_modules(path, set(modules)):
+            here, there = name.parts, modules[target].parts
+            shared = next(i for i, pair in enumerate(zip(here, there, strict=False)) if pair[0] != pair[1])
+            rooms["/".join(here[:shared])][here[shared]].add(there[shared])
+    return rooms
+
+
+def test_no_import_runs_in_a_circle():
+    for folder, arrows in arrows_between_rooms().items():
+        assert not circle(arrows), f"in {folder or 'the root'}"
+
+
 def test_library_needs_no_heavy_package():
     heavy = {"tensorflow", "keras", "airflow", "kubernetes", "dvc", "pyarrow", "numpy", "boto3", "fsspec"}
     for path in tracked("orchard/*.py"):
@@ -89,6 +140,32 @@ def test_files_and_functions_stay_small_beside_their_docstrings():
 def test_no_module_is_named_after_nothing():
     for path in tracked("*.py"):
         assert not set(path.with_suffix("").parts) & {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
+
+
+NAMED_BY_A_TOOL = {"__init__", "__main__", "conftest"}
+"""Module names that Python and pytest require."""
+
+
+def repeated(places: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_one_class_name_means_one_thing():
+    places = defaultdict(list)
+    for path in tracked("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(str(path.relative_to(ROOT)))
+    assert not repeated(places)
+
+
+def test_one_module_name_means_one_thing():
+    places = defaultdict(list)
+    for path in tracked("*.py"):
+        name = path.relative_to(ROOT)
+        if name.stem not in NAMED_BY_A_TOOL and "cli" not in name.parts:  # a verb's module has the verb's name
+            places[name.stem].append(str(name))
+    assert not repeated(places)
 
 
 def test_no_package_index_or_machine_path_is_named():

@@ -20,7 +20,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from serving.configuration import All, ModelConfig, render
+from serving.models_config import All, ModelConfig, render
 from tests.serving.conftest import PLAIN, make_zoo
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve

@@ -8,7 +8,7 @@ from orchard.client import VersionStatus
 from orchard.errors import IntegrityError
 from orchard.registry.registry import Registry
 from orchard.store import ObjectStore
-from serving.configuration import ModelConfig, Specific, parse
+from serving.models_config import ModelConfig, Specific, parse
 from serving.sync.background_task import BackgroundTask
 from serving.sync.channel_watcher import TrustedKeysFile
 from serving.sync.engine import EngineUnavailable

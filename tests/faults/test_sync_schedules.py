@@ -41,7 +41,7 @@ from orchard.registry.pruning import PruneOptions
 from orchard.registry.registry import Registry
 from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
-from serving.configuration import parse
+from serving.models_config import parse
 from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
 from serving.sync.planning import LONGEST_RETRY_S
 from serving.sync.reconciler import STATE_NAME, Reconciler, SyncOptions

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.configuration import All, ModelConfig, render
+from serving.models_config import All, ModelConfig, render
 from tests.serving.model_registry import ENVIRONMENT, ServedRegistry
 from tests.serving.programs import Serve
 

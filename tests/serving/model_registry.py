@@ -53,8 +53,8 @@ class ServedRegistry:
         }
 
     @property
-    def registry(self) -> ModelRegistryFixture:
-        return ModelRegistryFixture(self.store, MODEL, self.trust.keys(), self.key)
+    def registry(self) -> Registry:
+        return Registry(self.store, MODEL, self.trust.keys(), self.key)
 
     def facts(self, name: str, **changes: Any) -> PublishMetadata:
         return facts_of(self.photos, name, **changes)

@@ -39,12 +39,13 @@ def train(reporter: Reporter, *, params: Path, overrides: tuple[str, ...]) -> No
     from training.model.backend import tensorflow
 
     tensorflow()
-    from training.model import train as training
+    from training.model.train import read_curves
+    from training.model.train import train as fit_candidate
     from training.workspace import Workspace
 
     workspace = Workspace()
-    document = training.model.train(found, workspace, reporter)
-    best = training.read_curves(workspace.candidate)[document["best_epoch"] - 1]
+    document = fit_candidate(found, workspace, reporter)
+    best = read_curves(workspace.candidate)[document["best_epoch"] - 1]
     result = {name: document[name] for name in ("dataset", "params_digest", "parameters", "epochs_run", "best_epoch")}
     result |= {"seconds": document["seconds"], "peak_rss_bytes": document["peak_rss_bytes"]}
     result |= {"val_loss": best.val_loss, "val_accuracy": best.val_accuracy, "candidate": str(workspace.candidate)}

@@ -21,13 +21,11 @@ import numpy.typing as npt
 from orchard import documents
 from orchard.files import atomic_write
 from training.params import Params
+from training.stage_code import ROOT, stage_files
 
-__all__ = ["CODE", "Checkpoint", "TrainingProgress", "name_run"]
+__all__ = ["Checkpoint", "TrainingProgress", "name_run"]
 
 FILE = "epoch.npz"
-
-CODE = ("augmentation", "features", "fit", "learner", "model", "resident", "split")
-"""The modules of `training` that decide what a run learns: other code is another run."""
 
 Arrays = list[npt.NDArray[Any]]
 
@@ -56,8 +54,7 @@ def name_run(params: Params, dataset_digest: str) -> str:
     import keras
     import tensorflow as tf
 
-    folder = Path(__file__).parent
-    code = {name: documents.sha256_hex((folder / f"{name}.py").read_bytes()) for name in CODE}
+    code = {file: documents.sha256_hex((ROOT / file).read_bytes()) for file in stage_files("train")}
     return documents.digest(
         {
             "dataset": dataset_digest,

@@ -28,7 +28,7 @@ from training.workspace import Workspace
 __all__ = ["CandidatePublishResult", "check_golden_photos", "describe_code", "publish"]
 
 VERB = "publish"
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)

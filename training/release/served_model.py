@@ -39,9 +39,7 @@ class ServedModel:
     how: Literal["recorded", "measured"]
 
 
-def judge_served(
-    channel: ServedChannel, data: Path, dataset: Mapping[str, str], reporter: Reporter
-) -> ServedModel | None:
+def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], reporter: Reporter) -> ServedModel | None:
     """Judge the version that a channel means on a dataset's test photos.
 
     What its manifest recorded counts if it was judged on this very dataset; otherwise its files are downloaded and asked.
@@ -78,7 +76,7 @@ def judge_served(
     return ServedModel(manifest.version, evaluation, "measured")
 
 
-def _measure(channel: ServedChannel, manifest: Manifest, data: Path, digest: str) -> dict[str, Any]:
+def _measure(channel: Channel, manifest: Manifest, data: Path, digest: str) -> dict[str, Any]:
     index = read_index(data)
     if index.digest != digest:
         raise DataError(

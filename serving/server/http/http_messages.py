@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
 
-from serving.server.status_codes import REASONS
+from serving.server.serving_error import REASONS
 
 __all__ = ["HttpLimits", "HttpRequest", "HttpResponse", "serialise"]
 

@@ -10,7 +10,7 @@ from orchard.savedmodel.wire import delimited, varint
 from serving.server.rest.pretty import quote, type_name
 from serving.server.rest.values import is_base64, to_bytes
 from serving.server.runtime.tensors import Array
-from serving.server.status_codes import invalid
+from serving.server.serving_error import invalid
 
 __all__ = ["read_examples"]
 

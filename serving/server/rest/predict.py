@@ -11,7 +11,7 @@ from orchard.savedmodel.types import STRING
 from serving.server.rest.pretty import quote
 from serving.server.rest.values import base64_rows, count_elements, dense_tensor, is_base64, shape_of
 from serving.server.runtime.tensors import Array
-from serving.server.status_codes import ServingError, invalid
+from serving.server.serving_error import ServingError, invalid
 
 __all__ = ["InputTensors", "read_inputs"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from serving.server.rest.pretty import quote
-from serving.server.status_codes import ServingError, invalid
+from serving.server.serving_error import ServingError, invalid
 
 __all__ = ["MAX_DEPTH", "parse_body", "read_signature_name"]
 

@@ -13,7 +13,7 @@ from serving.server.batching import BatchRows, Outputs
 from serving.server.rest.numbers import decimal_texts
 from serving.server.rest.pretty import quote_string
 from serving.server.runtime.tensors import Array
-from serving.server.status_codes import invalid
+from serving.server.serving_error import invalid
 
 __all__ = ["classification_reply", "error_reply", "predict_reply", "regression_reply"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from orchard.savedmodel.types import DataType
 from serving.server.rest.responses import classification_reply, regression_reply
 from serving.server.runtime.tensors import Array
-from serving.server.status_codes import invalid
+from serving.server.serving_error import invalid
 
 __all__ = ["check_classification", "check_regression", "classify_reply", "regress_reply"]
 

@@ -17,7 +17,7 @@ import pybase64
 from orchard.savedmodel.types import STRING, DataType
 from serving.server.rest.pretty import quote, type_name
 from serving.server.runtime.tensors import Array
-from serving.server.status_codes import ServingError, invalid
+from serving.server.serving_error import ServingError, invalid
 from serving.status_codes import StatusCode
 
 __all__ = ["base64_rows", "count_elements", "dense_tensor", "is_base64", "shape_of", "to_bytes"]

@@ -14,7 +14,7 @@ from serving.server.rest.results import check_classification, check_regression
 from serving.server.rpc.tensor_protos import from_proto, to_proto
 from serving.server.runtime.tensors import Array
 from serving.server.servable import DEFAULT_SIGNATURE, Servable
-from serving.server.status_codes import ServingError, invalid
+from serving.server.serving_error import ServingError, invalid
 from serving.status_codes import StatusCode
 
 __all__ = [

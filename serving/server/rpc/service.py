@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from serving.configuration import ConfigError, read_model
+from serving.models_config import ConfigError, read_model
 from serving.protos import message, method_types
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
@@ -25,7 +25,7 @@ from serving.server.rpc.requests import (
     regression_reply,
 )
 from serving.server.servable import Servable
-from serving.server.status_codes import ServingError, invalid
+from serving.server.serving_error import ServingError, invalid
 from serving.status_codes import StatusCode
 from serving.tokens import BearerTokens
 

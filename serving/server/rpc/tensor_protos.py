@@ -9,7 +9,7 @@ import numpy as np
 
 from orchard.savedmodel.types import STRING, DataType, data_type
 from serving.server.runtime.tensors import Array
-from serving.server.status_codes import invalid
+from serving.server.serving_error import invalid
 
 __all__ = ["from_proto", "to_proto"]
 

@@ -26,7 +26,7 @@ os.environ |= {
     "AIRFLOW_HOME": str(HOME),
     "AIRFLOW__CORE__UNIT_TEST_MODE": "True",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "orchestration" / "dags"),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "orchestration" / "airflow" / "dags"),
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
     "AIRFLOW__DAG_PROCESSOR__DAG_VERSION_INFLATION_CHECK_LEVEL": "error",
     "ORCHARD_PODS_DIR": str(PODS),
@@ -97,7 +97,7 @@ def bag() -> Any:
     """All DAGs, as the dag-processor reads them."""
     from airflow.dag_processing.dagbag import DagBag
 
-    return DagBag(dag_folder=ROOT / "orchestration" / "dags")
+    return DagBag(dag_folder=ROOT / "orchestration" / "airflow" / "dags")
 
 
 @pytest.fixture(scope="session")
@@ -156,9 +156,9 @@ def build(monkeypatch):
         if folder is not None:
             monkeypatch.setattr(operator, "RELEASE", dataclasses.replace(operator.RELEASE, pods=str(folder)))
         with DAG("retrain", schedule=None):
-            operator = operator.OrchardStepOperator(task_id=verb, options=options)
-        operator.name = f"retrain-{verb}"
-        pod = operator.build_pod_request_obj(context, dry_run=True)
+            task = operator.OrchardStepOperator(task_id=verb, options=options)
+        task.name = f"retrain-{verb}"
+        pod = task.build_pod_request_obj(context, dry_run=True)
         return ApiClient().sanitize_for_serialization(pod)
 
     return built

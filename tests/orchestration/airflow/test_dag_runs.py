@@ -19,7 +19,7 @@ def run(bag, database, cluster, capsys):
     def to_its_end(name, **options):
         from airflow.dag_processing.dagbag import DagBag
 
-        dag = DagBag(dag_folder=bag.dag_folder / f"{name}.py").dags[name]
+        dag = DagBag(dag_folder=bag.dag_folder / f"{name}_dag.py").dags[name]
         for task in dag.tasks:
             task.in_cluster, task.config_file = None, str(HOME / "kubeconfig")
             task.retry_delay, task.retry_exponential_backoff, task.retries = timedelta(0), 0, 1

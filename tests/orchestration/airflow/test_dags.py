@@ -13,7 +13,7 @@ import yaml
 from conftest import ROOT, VERBS, template
 
 NAMES = ("batch_predict", "housekeeping", "ingest", "retrain")
-DAGS = ROOT / "orchestration" / "dags"
+DAGS = ROOT / "orchestration" / "airflow" / "dags"
 
 
 @pytest.fixture(params=NAMES)

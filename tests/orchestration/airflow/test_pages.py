@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-PLUGIN = ROOT / "orchestration" / "home" / "plugins" / "orchard_pages.py"
+PLUGIN = ROOT / "orchestration" / "airflow" / "home" / "plugins" / "orchard_pages.py"
 
 
 @pytest.fixture

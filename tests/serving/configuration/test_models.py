@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.configuration import All, ConfigError, Latest, ModelConfig, Specific, parse, render
+from serving.models_config import All, ConfigError, Latest, ModelConfig, Specific, parse, render
 
 NUMBERS = st.integers(0, (1 << 63) - 1)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -139,7 +139,7 @@ def test_a_mistake_in_a_long_line_is_named_without_the_line():
 
 def test_writing_imports_no_protobuf():
     code = (
-        "import sys; from serving.configuration import ModelConfig, render; render([ModelConfig('a', 'b')]); "
+        "import sys; from serving.models_config import ModelConfig, render; render([ModelConfig('a', 'b')]); "
         "print('google.protobuf' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -19,7 +19,7 @@ from serving.server.rest.predict import read_inputs
 from serving.server.rest.pretty import quote
 from serving.server.rest.request_body import _JsonParser, parse_body
 from serving.server.rest.responses import predict_reply
-from serving.server.status_codes import ServingError
+from serving.server.serving_error import ServingError
 
 FLOAT, INT32 = data_type(1), data_type(3)
 SCALARS = st.one_of(

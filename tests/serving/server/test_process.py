@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from serving.configuration import ModelConfig, render
+from serving.models_config import ModelConfig, render
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, raw, until
 

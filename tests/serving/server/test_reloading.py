@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.configuration import All, Latest, ModelConfig, Policy, Specific, render
+from serving.models_config import All, Latest, ModelConfig, Policy, Specific, render
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, until
 

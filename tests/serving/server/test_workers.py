@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.configuration import ModelConfig, render
+from serving.models_config import ModelConfig, render
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, ask, free_ports, until
 

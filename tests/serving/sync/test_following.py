@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from orchard.store.ports import is_free
-from serving.configuration import parse
+from serving.models_config import parse
 from tests.serving.model_registry import MODEL
 from tests.serving.programs import ask, free_ports, until
 

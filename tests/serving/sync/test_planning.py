@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchard.client import VersionStatus
 from orchard.registry.pointers import CHANNELS, ChannelPointer
-from serving.configuration import ModelConfig, Specific
+from serving.models_config import ModelConfig, Specific
 from serving.sync.planning import (
     BUSY_S,
     CALM_S,

@@ -1,0 +1,1 @@
+"""The registry of models: versions, channels and their history, leases, prune."""

@@ -1,1 +1,0 @@
-"""The whole loop on one machine: what `make demo` runs."""

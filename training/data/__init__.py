@@ -1,0 +1,1 @@
+"""Photos in: ingest, shards, the schema, DVC, validation."""

@@ -1,0 +1,1 @@
+"""A network and its training, from parameters to the exported SavedModel."""

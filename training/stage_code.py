@@ -1,0 +1,76 @@
+"""Which code a DVC stage runs: the modules that its verb imports, followed through the source, and their page templates.
+
+The imports themselves are the one list. `make docs` writes it into dvc.yaml as the stages' dependencies, and a
+checkpoint's name holds the digests of the same files: a change in any of them is another training.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+__all__ = ["ROOT", "STAGES", "stage_files"]
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The folder that holds the packages."""
+
+PACKAGES = ("orchard", "training")
+
+STAGES = {"validate": "training.cli.validate", "train": "training.cli.train", "evaluate": "training.cli.evaluate"}
+"""The module that each stage of dvc.yaml starts."""
+
+_TEMPLATES = Path("training", "templates")
+_INCLUDED = re.compile(r'{%-? (?:extends|import|from|include) "([^"]+)"')
+
+
+def _module_file(name: str) -> Path | None:
+    path = Path(*name.split("."))
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if (ROOT / file).is_file():
+            return file
+    return None
+
+
+def _imported_names(tree: ast.Module) -> set[str]:
+    """Return all dotted names that may be modules, those inside functions and of parent packages too."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    ours = [name.split(".") for name in names if name.split(".")[0] in PACKAGES]
+    return {".".join(parts[:end]) for parts in ours for end in range(1, len(parts) + 1)}
+
+
+def _template_files(tree: ast.Module) -> set[Path]:
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    left = [_TEMPLATES / text for text in texts if re.fullmatch(r"\w+\.html", text)]
+    found: set[Path] = set()
+    while left:
+        file = left.pop()
+        if file not in found and (ROOT / file).is_file():
+            found.add(file)
+            left += [_TEMPLATES / name for name in _INCLUDED.findall((ROOT / file).read_text(encoding="utf-8"))]
+    return found
+
+
+@cache
+def stage_files(stage: str) -> tuple[str, ...]:
+    """Return the source files that a stage of dvc.yaml runs, relative to `ROOT`, sorted.
+
+    Args:
+        stage: a key of `STAGES`.
+    """
+    files: set[Path] = set()
+    left = [STAGES[stage], *(".".join(STAGES[stage].split(".")[:end]) for end in (1, 2))]
+    while left:
+        file = _module_file(left.pop())
+        if file is None or file in files:
+            continue
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        files |= {file, *_template_files(tree)}
+        left += _imported_names(tree)
+    return tuple(sorted(file.as_posix() for file in files if (ROOT / file).stat().st_size))
