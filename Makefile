@@ -12,13 +12,13 @@ NAMESPACE ?= orchard
 CLUSTER ?= orchard
 DEPLOY = $(BIN)/python -m orchestration.cluster.deploy
 WHERE = --context kind-$(CLUSTER) --namespace $(NAMESPACE)
-PYTHON_SOURCES := orchard training serving orchestration tests bench
+PYTHON_SOURCES := orchard training serving orchestration tests bench scripts charts
 BENCHMARKS := export input data serving delivery upkeep
-SHELL_SCRIPTS := scripts/setup scripts/lock scripts/cluster scripts/images scripts/rendered scripts/sbom scripts/serve .ci/run
+SHELL_SCRIPTS := scripts/setup scripts/smoke scripts/lock scripts/cluster scripts/images scripts/rendered scripts/sbom scripts/serve .ci/run
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## / {gsub(/[$$][$$]/, "$$", $$2); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Start
 
@@ -64,6 +64,10 @@ pytest: setup $(if $(ARGS),,pytest-airflow) ## the tests alone (ARGS="-k name" p
 .PHONY: pytest-airflow
 pytest-airflow: .venv-airflow/.ready ## those of the DAGs, in Airflow's own environment
 	@env -u PYTHONDONTWRITEBYTECODE .venv-airflow/bin/pytest -c tests/orchestration/airflow/pytest.ini tests/orchestration/airflow
+
+.PHONY: smoke
+smoke: setup ## the other supported Pythons that are here: a short run of everything with each
+	@scripts/smoke
 
 .PHONY: fuzz
 fuzz: setup ## requests that are almost right, at a real server (SECONDS_OF_FUZZ=600)

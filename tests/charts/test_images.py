@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -57,6 +58,23 @@ def test_the_script_names_what_it_would_build():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["localhost:5001/orchard-training:abc", "localhost:5001/orchard-serving:abc"]
+
+
+def test_base_that_can_neither_be_found_nor_pulled_is_built_under_its_name(tmp_path):
+    docker = tmp_path / "docker"
+    docker.write_text(
+        f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\ncase "$1 $2" in "image inspect"|"pull "*) exit 1;; esac\n'
+    )
+    docker.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [ROOT / "scripts" / "images", "--base"], env=environment, capture_output=True, text=True, check=True
+    )
+
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert "cannot be pulled: it is built from" in done.stdout
+    assert [call.split()[0] for call in calls] == ["info", "image", "pull", "build"]
+    assert f"--file k8s/kind/python.Dockerfile --tag {names()['PYTHON']}" in calls[-1]
 
 
 def test_the_script_refuses_a_program_that_is_none():

@@ -92,3 +92,28 @@ def test_links_between_documents_lead_somewhere():
     for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.relative_to(ROOT)} links to {target}"
+
+
+def test_list_of_targets_prints_a_command_that_can_be_copied():
+    listed = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+
+    assert "$$" not in listed
+    assert 'eval "$(orchard store env)"' in listed
+    assert set(re.findall(r"^  make ([a-z0-9-]+) ", listed, re.M)) >= {"demo", "test", "smoke", "clean"}
+
+
+def test_python_without_a_suffix_is_linted():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    paths = [
+        ROOT / name for name in listed.split("\0") if name and "." not in Path(name).name and (ROOT / name).is_file()
+    ]
+    scripts = [path for path in paths if re.match(rb"#!.*python", path.read_bytes()[:80])]
+    linted = subprocess.run(
+        [Path(sys.executable).with_name("ruff"), "check", "--show-files", "scripts", "charts"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.split()  # fmt: skip
+
+    assert len(scripts) >= 3
+    assert {str(path) for path in scripts} | {str(ROOT / "charts/orchard/files/ask.py")} <= set(linted)

@@ -14,11 +14,17 @@ folders = sorted(Path(found.serving_dir, found.model).glob("[0-9]*"), key=lambda
 golden = json.loads((folders[-1] / "assets.extra" / "golden.json").read_text("utf-8"))["photos"]
 photos = [base64.b64decode(photo["b64"]) for photo in golden]
 tokens = Path("/keys/tokens/tokens")  # there where the server wants one
-token = next(line.strip() for line in tokens.read_text("utf-8").splitlines() if line.strip() and line[0] != "#") if tokens.exists() else None
+token = (
+    next(line.strip() for line in tokens.read_text("utf-8").splitlines() if line.strip() and line[0] != "#")
+    if tokens.exists()
+    else None
+)
 with ModelServer(found.server_url, token=token) as server:
     answers = server.predict(photos, found.model, label=found.channel)
 for photo, answer in zip(golden, answers, strict=True):
     print(f"{photo['label']}: answered {answer.label}, {100 * answer.probability:.1f} %")
 wrong = [photo for photo, answer in zip(golden, answers, strict=True) if photo["label"] != answer.label]
-print(f"version {folders[-1].name} of {found.model} at {os.environ['ORCHARD_SERVER_URL']}: {len(wrong)} of {len(golden)} wrong")
+print(
+    f"version {folders[-1].name} of {found.model} at {os.environ['ORCHARD_SERVER_URL']}: {len(wrong)} of {len(golden)} wrong"
+)
 sys.exit(1 if wrong or not golden else 0)
