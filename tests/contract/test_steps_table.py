@@ -17,7 +17,7 @@ from tests.charts.conftest import run_helm, scenario_options
 from tests.contract.test_house import PROGRAMS, ROOT, tracked
 
 ROW = """
-from orchard import steps
+from orchard.runs import steps
 rows = list(steps.STEPS.values())
 page = steps.StepPage("calibration", "runs/{run}/pages/calibrate.html", "artifacts/calibration/page.html")
 rows.insert(3, steps.StepSpec("calibrate", "retrain", "Calibrate it.", identity="trainer", weight="light",
@@ -37,10 +37,10 @@ def test_a_row_reaches_the_runner_and_its_commands():
     printed = with_row(
         "from training.pipeline.run_step import STEPS\n"
         "from training.cli.step import step\n"
-        "from orchard.runs.summary import Entry\n"
+        "from orchard.runs.summary import RunSummary\n"
         "from types import SimpleNamespace as Any\n"
         "done = Any(outcome='done', reason='')\n"
-        "entry = Entry(Any(kind='retrain'), {name: done for name in ('validate', 'train', 'evaluate')}, {})\n"
+        "entry = RunSummary(Any(kind='retrain'), {name: done for name in ('validate', 'train', 'evaluate')}, {})\n"
         "command = step.commands['calibrate']\n"
         "print(command.help, [option.name for option in command.params][:3], STEPS['calibrate'].outputs, entry.state)"
     )
