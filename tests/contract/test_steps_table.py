@@ -65,9 +65,9 @@ def test_a_row_reaches_the_summary_and_the_page_of_the_run():
 def test_a_row_reaches_luigi_and_make_retrain():
     printed = with_row(
         "from orchestration.luigi.pipeline import Retrain\n"
-        "from orchestration.cluster.deploy import retraining\n"
+        "from orchestration.cluster.deploy import retrain_run\n"
         "print(*(Retrain(name='r', verb=verb).requires()[0].verb for verb in ('calibrate', 'gate')))\n"
-        "print('calibrate' in retraining.STEPS)"
+        "print('calibrate' in retrain_run.STEPS)"
     )
 
     assert printed.split() == ["evaluate", "calibrate", "True"]

@@ -45,8 +45,8 @@ def wrapped(*args, **kwargs):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     return original(*args, **kwargs)
 setattr(owner, name, wrapped)
-from training.data.ingest import writer
-writer.SHARD_BYTES = {SHARD_BYTES}
+from training.data.ingest import shard_writer
+shard_writer.SHARD_BYTES = {SHARD_BYTES}
 from orchard.cli import main
 sys.exit(main(arguments))
 """

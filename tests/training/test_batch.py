@@ -169,7 +169,7 @@ def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
 ):
     fill(served)
     true = Registry.open(settings)
-    monkeypatch.setattr("training.batch.daily_batch.leave", lambda *args: (_ for _ in ()).throw(Killed))
+    monkeypatch.setattr("training.batch.daily_batch.write_outputs", lambda *args: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         predict_day(settings, DAY, REPORTER)
     monkeypatch.undo()

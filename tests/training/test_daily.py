@@ -35,7 +35,7 @@ for part in path:
     owner = getattr(owner, part)
 setattr(owner, name, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
 from orchard.cli import main
-from orchard.store import amazon
+from orchard.store import s3
 sys.exit(main(sys.argv[2:]))
 """
 
