@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 
-def _options(settings: Settings, given: dict[str, Any]) -> ServerOptions:
+def _options(settings: Settings, options: dict[str, Any]) -> ServerOptions:
     from orchard.errors import SettingsError
     from serving.server.http.http_messages import HttpLimits
     from serving.server.predictions import PredictionOptions
     from serving.server.server_process import ServerOptions
 
-    certificate, key = given["tls_cert"], given["tls_key"]
+    certificate, key = options["tls_cert"], options["tls_key"]
     if (certificate is None) != (key is None):
         raise SettingsError("--tls-cert and --tls-key belong together")
     return ServerOptions(
-        config=given["models_config"] or settings.serving_dir / "models.config",
-        host=given["host"],
-        port=_port_of(settings.server_url) if given["port"] is None else given["port"],
-        limits=HttpLimits(body_bytes=given["max_body"] << 20),
-        requests=PredictionOptions(timeout_s=given["timeout"], max_in_flight=given["max_in_flight"]),
-        max_queue=given["max_queue"],
-        token_file=given["token_file"],
+        config=options["models_config"] or settings.serving_dir / "models.config",
+        host=options["host"],
+        port=_port_of(settings.server_url) if options["port"] is None else options["port"],
+        limits=HttpLimits(body_bytes=options["max_body"] << 20),
+        requests=PredictionOptions(timeout_s=options["timeout"], max_in_flight=options["max_in_flight"]),
+        max_queue=options["max_queue"],
+        token_file=options["token_file"],
         tls=(certificate, key) if certificate else None,
-        grpc_port=given["grpc_port"],
-        drain_delay_s=given["drain_delay"],
+        grpc_port=options["grpc_port"],
+        drain_delay_s=options["drain_delay"],
         as_json=settings.log_format == "json",
-        access_log=given["access_log"],
+        access_log=options["access_log"],
     )
 
 
@@ -105,8 +105,8 @@ def serve(reporter: Reporter, **options: Any) -> None:
     from serving.server.server_process import run_server
     from serving.server.supervisor import run_workers
 
-    made = _options(settings.load(), options)
+    server_options = _options(settings.load(), options)
     if options["workers"] == 1:
-        run_server(made)
+        run_server(server_options)
     else:
-        run_workers(made, options["workers"], options["worker_port"])
+        run_workers(server_options, options["workers"], options["worker_port"])

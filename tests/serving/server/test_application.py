@@ -46,15 +46,15 @@ def ask(application, count):
 @pytest.fixture
 def application(plain_config):
     """An application of all plain models that one worker runs."""
-    instruments = ServerMetrics(EventLog(as_json=False, stream=io.StringIO()))
-    catalogue = ModelRepository(plain_config, instruments)
-    workers = RunThreadPool(1, 64, after=lambda: made.predictions.deliver())
-    made = Application(catalogue, workers, instruments, None, PredictionOptions())
-    catalogue.start()
-    until(lambda: "half_plus_two" in catalogue.views and made.is_ready("half_plus_two"), "the model is served")
+    metrics = ServerMetrics(EventLog(as_json=False, stream=io.StringIO()))
+    repository = ModelRepository(plain_config, metrics)
+    pool = RunThreadPool(1, 64, after=lambda: made.predictions.deliver())
+    made = Application(repository, pool, metrics, None, PredictionOptions())
+    repository.start()
+    until(lambda: "half_plus_two" in repository.snapshots and made.is_ready("half_plus_two"), "the model is served")
     yield made
-    catalogue.stop()
-    workers.stop()
+    repository.stop()
+    pool.stop()
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_beside_other_clients_or_with_a_slow_model_the_loop_never_runs_a_model(a
     assert ask(application, 2) == [False, False]
 
     application.predictions.connections = lambda: 1
-    servable = application.catalogue.acquire("half_plus_two", None, None)
-    servable.predict_lane("").last_s = DEADLINE + 1
+    servable = application.repository.acquire("half_plus_two", None, None)
+    servable.predict_queue("").last_run_s = DEADLINE + 1
     servable.release()
     assert ask(application, 2) == [False, True]  # and a quick run makes it quick again

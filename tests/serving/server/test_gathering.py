@@ -20,15 +20,15 @@ class CoalescerBench:
     """A loaded model with some workers; `runs` hears of each run's rows, `answers` of each job's."""
 
     def __init__(self, servable, threads):
-        self.lane = servable.predict_lane("")
+        self.queue = servable.predict_queue("")
         self.runs = queue.Queue()
         self.answers = queue.Queue()
-        self.workers = RunThreadPool(threads, 1 << 20, observe=lambda rows, seconds: self.runs.put(rows))
-        until(lambda: len(self.workers._idle) == threads, "the workers are idle")
+        self.pool = RunThreadPool(threads, 1 << 20, observe=lambda rows, seconds: self.runs.put(rows))
+        until(lambda: len(self.pool._idle) == threads, "the workers are idle")
 
     def job(self, value):
         return BatchJob(
-            self.lane, [np.array([value], np.float32)], time.monotonic() + DEADLINE,
+            self.queue, [np.array([value], np.float32)], time.monotonic() + DEADLINE,
             lambda outcome: self.answers.put((value, outcome["y"][0].tolist())),
         )  # fmt: skip
 
@@ -59,16 +59,16 @@ def bench(servable):
 
     yield make
     for one in made:
-        one.workers.stop()
+        one.pool.stop()
 
 
 def test_requests_of_turns_that_follow_each_other_run_together(bench):
     one = bench(1)
 
     async def arrive():
-        gathering = RequestCoalescer(one.workers, asyncio.get_running_loop(), most_s=DEADLINE)
+        coalescer = RequestCoalescer(one.pool, asyncio.get_running_loop(), max_hold_s=DEADLINE)
         for value in range(8):
-            gathering.submit(one.job(value))
+            coalescer.submit(one.job(value))
             await asyncio.sleep(0)
             with pytest.raises(queue.Empty):  # time enough for a worker, if one had been woken
                 one.answers.get(timeout=0.01)
@@ -82,7 +82,7 @@ def test_requests_of_turns_that_follow_each_other_run_together(bench):
 def test_the_request_of_an_only_client_waits_for_no_turn(bench):
     one, loop = bench(1), asyncio.new_event_loop()
 
-    RequestCoalescer(one.workers, loop, expects=lambda: False, most_s=DEADLINE).submit(one.job(0))
+    RequestCoalescer(one.pool, loop, expects_more=lambda: False, max_hold_s=DEADLINE).submit(one.job(0))
 
     assert one.check(1) == [1]  # the loop never ran
     loop.close()
@@ -92,17 +92,17 @@ def test_requests_without_end_are_held_for_a_time_only(bench):
     one = bench(1)
 
     async def arrive():
-        gathering = RequestCoalescer(one.workers, asyncio.get_running_loop(), most_s=0.0)
+        coalescer = RequestCoalescer(one.pool, asyncio.get_running_loop(), max_hold_s=0.0)
         value = 0
         while one.answers.empty():
-            gathering.submit(one.job(value))
+            coalescer.submit(one.job(value))
             value += 1
             await asyncio.sleep(0)
         return value
 
     sent = asyncio.run(arrive())
 
-    one.workers.wake()
+    one.pool.wake()
     one.check(sent)
 
 
@@ -110,8 +110,8 @@ def test_workers_that_are_idle_share_what_waits(bench):
     two = bench(2)
 
     for value in range(8):
-        assert two.workers.put(two.job(value))
-    two.workers.wake()
+        assert two.pool.put(two.job(value))
+    two.pool.wake()
 
     assert max(two.check(8)) == 4
 
@@ -120,12 +120,12 @@ def test_a_worker_leaves_others_their_share_while_they_run(bench):
     two, release = bench(2), threading.Event()
     first = two.job(0)
     first.finish = lambda outcome: release.wait(DEADLINE)  # a run that lasts
-    two.workers.submit(first)
-    until(lambda: two.workers._running == 1, "one worker runs")
+    two.pool.submit(first)
+    until(lambda: two.pool._running == 1, "one worker runs")
 
     for value in range(7):
-        two.workers.put(two.job(value))
-    two.workers.wake()
+        two.pool.put(two.job(value))
+    two.pool.wake()
 
     try:
         assert two.check(7) == [4, 2, 1]  # each time half of what is under way
