@@ -1,4 +1,4 @@
-"""The access log: predictions and failures of both protocols, and nothing of what is polled."""
+"""The access log: predictions and failures of both protocols, without polls."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STATUS = "/v1/models/fruits"
 
 
 class Lines:
-    """A log that keeps what it is given."""
+    """A log that stores the fields of its events."""
 
     def __init__(self):
         self.fields = []
 
-    def request(self, event, fields):
+    def buffer(self, event, fields):
         self.fields.append(fields)
 
 

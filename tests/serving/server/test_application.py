@@ -27,7 +27,7 @@ def request(body):
 
 
 def ask(application, count):
-    """Send requests one after the other; returns for each whether it was answered before `handle` came back."""
+    """Send requests one after the other; returns for each whether it was answered before `handle` returned."""
 
     async def run():
         loop = asyncio.get_running_loop()
@@ -45,7 +45,7 @@ def ask(application, count):
 
 @pytest.fixture
 def application(plain_config):
-    """An application of all plain models that one worker runs."""
+    """An application of all plain models with one thread."""
     metrics = ServerMetrics(EventLog(as_json=False, stream=io.StringIO()))
     repository = ModelRepository(plain_config, metrics)
     pool = RunThreadPool(1, 64, after=lambda: made.predictions.deliver())
@@ -61,7 +61,7 @@ def application(plain_config):
 def patient(monkeypatch):
     """However busy the machine is, no run is slow."""
     monkeypatch.setattr("serving.server.batching.QUICK_S", DEADLINE)
-    monkeypatch.setattr("serving.server.predictions._HERE_S", DEADLINE)
+    monkeypatch.setattr("serving.server.predictions._MAX_INLINE_S", DEADLINE)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_an_only_client_waits_for_no_other_thread_once_the_model_is_known_to_be_
 
 
 def test_an_only_client_that_sends_much_at_once_holds_up_the_loop_for_a_time_only(application, patient, monkeypatch):
-    monkeypatch.setattr("serving.server.predictions._HERE_S", 1e-9)
+    monkeypatch.setattr("serving.server.predictions._MAX_INLINE_S", 1e-9)
     assert ask(application, 3) == [False, True, False]
 
     application.predictions.expire()

@@ -1,4 +1,4 @@
-"""JSON in and JSON out, as properties: whatever JSON says is understood, and what is written says the same."""
+"""Properties of JSON requests and responses: values survive parsing and writing unchanged."""
 
 from __future__ import annotations
 

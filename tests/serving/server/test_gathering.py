@@ -1,4 +1,4 @@
-"""Requests that arrive together run together, and nobody waits for a client that sends nothing."""
+"""Requests that arrive together run together, and no request waits for a client that sends nothing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.serving.programs import DEADLINE, until
 
 
 class CoalescerBench:
-    """A loaded model with some workers; `runs` hears of each run's rows, `answers` of each job's."""
+    """A loaded model with some threads; `runs` gets the rows of each run, `answers` the answer of each job."""
 
     def __init__(self, servable, threads):
         self.queue = servable.predict_queue("")
         self.runs = queue.Queue()
         self.answers = queue.Queue()
         self.pool = RunThreadPool(threads, 1 << 20, observe=lambda rows, seconds: self.runs.put(rows))
-        until(lambda: len(self.pool._idle) == threads, "the workers are idle")
+        until(lambda: len(self.pool._idle) == threads, "the threads are idle")
 
     def job(self, value):
         return BatchJob(
@@ -70,7 +70,7 @@ def test_requests_of_turns_that_follow_each_other_run_together(bench):
         for value in range(8):
             coalescer.submit(one.job(value))
             await asyncio.sleep(0)
-            with pytest.raises(queue.Empty):  # time enough for a worker, if one had been woken
+            with pytest.raises(queue.Empty):  # time enough for a thread, if one had been woken
                 one.answers.get(timeout=0.01)
         await asyncio.to_thread(until, lambda: one.answers.qsize() == 8, "all are answered")
 
@@ -106,7 +106,7 @@ def test_requests_without_end_are_held_for_a_time_only(bench):
     one.check(sent)
 
 
-def test_workers_that_are_idle_share_what_waits(bench):
+def test_idle_threads_share_the_waiting_jobs(bench):
     two = bench(2)
 
     for value in range(8):
@@ -116,18 +116,18 @@ def test_workers_that_are_idle_share_what_waits(bench):
     assert max(two.check(8)) == 4
 
 
-def test_a_worker_leaves_others_their_share_while_they_run(bench):
+def test_a_thread_leaves_a_share_for_the_others_while_they_run(bench):
     two, release = bench(2), threading.Event()
     first = two.job(0)
     first.finish = lambda outcome: release.wait(DEADLINE)  # a run that lasts
     two.pool.submit(first)
-    until(lambda: two.pool._running == 1, "one worker runs")
+    until(lambda: two.pool._running == 1, "one thread runs")
 
     for value in range(7):
         two.pool.put(two.job(value))
     two.pool.wake()
 
     try:
-        assert two.check(7) == [4, 2, 1]  # each time half of what is under way
+        assert two.check(7) == [4, 2, 1]  # each time half of the jobs in flight
     finally:
         release.set()

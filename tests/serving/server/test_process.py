@@ -55,7 +55,7 @@ def metric(server: Serve, name: str) -> float:
 def test_sigterm_answers_what_is_under_way_and_then_ends(config):
     with start(config) as server:
         thread, found = in_thread(lambda: server.predict("slow", {"instances": [20_000]}))
-        until(lambda: metric(server, "orchard_serving_in_flight") == 1, "the request is under way")
+        until(lambda: metric(server, "orchard_serving_in_flight") == 1, "the request is in flight")
 
         os.kill(server.child.pid, signal.SIGTERM)
 
@@ -79,7 +79,7 @@ def test_while_it_drains_it_is_not_ready_and_still_answers(config):
 def test_sigterm_twice_ends_at_once(config):
     with start(config) as server:
         thread, found = in_thread(lambda: server.predict("slow", {"instances": [100_000]}))
-        until(lambda: metric(server, "orchard_serving_in_flight") == 1, "the request is under way")
+        until(lambda: metric(server, "orchard_serving_in_flight") == 1, "the request is in flight")
 
         os.kill(server.child.pid, signal.SIGTERM)
         until(lambda: "draining" in server.text, "it drains")
@@ -138,7 +138,7 @@ def test_a_large_body_is_refused_by_its_header(config):
 
 def test_without_a_valid_token_nobody_is_answered(config, tmp_path):
     tokens = tmp_path / "tokens"
-    tokens.write_text("# who may ask\nfirst-token-0123456789\n")
+    tokens.write_text("# accepted tokens\nfirst-token-0123456789\n")
     with start(config, "--token-file", str(tokens)) as server:
         body = {"instances": [[1, 2, 3, 4]]}
 

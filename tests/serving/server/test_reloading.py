@@ -1,4 +1,4 @@
-"""What a server does when models.config and the version folders change under it."""
+"""The server follows changes of models.config and the version folders."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_model_that_cannot_be_loaded_stops_no_other(folder, served, tmp_path):
 @pytest.mark.parametrize("text", ["", "model_config_list { config { name: 'm' bas"])
 def test_a_file_that_is_still_being_written_changes_nothing(folder, served, text):
     folder.config.write_text(text)
-    until(lambda: "was not taken over" in served.text, "the server says so")
+    until(lambda: "was not taken over" in served.text, "the server logs it")
     assert answer(served) == 2.0
 
     folder.write(Latest())
@@ -124,7 +124,7 @@ def test_a_file_that_is_still_being_written_changes_nothing(folder, served, text
 
 def test_a_file_that_is_gone_changes_nothing(folder, served):
     folder.config.unlink()
-    until(lambda: "does not exist" in served.text, "the server says so")
+    until(lambda: "does not exist" in served.text, "the server logs it")
     assert answer(served) == 2.0
 
 
@@ -137,7 +137,7 @@ def test_an_empty_folder_is_an_accident_not_an_order(folder, served):
     shutil.rmtree(folder.base / "2")
     (folder.base / "7.tmp").mkdir()
     folder.write(All())
-    until(lambda: folder.config.stat().st_mtime_ns and served.get("/readyz").status == 200, "it goes on")
+    until(lambda: folder.config.stat().st_mtime_ns and served.get("/readyz").status == 200, "it stays ready")
     assert answer(served) == 3.0
 
 

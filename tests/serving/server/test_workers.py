@@ -85,7 +85,7 @@ def test_sigterm_drains_all_of_them(config):
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
-def test_workers_die_with_their_keeper(config):
+def test_workers_die_with_their_supervisor(config):
     with start(config) as server:
         pids = workers(server)
 
