@@ -50,35 +50,33 @@ class _Metric:
         raise NotImplementedError
 
 
-class Counter(_Metric):
-    """A number that only grows, for each combination of label values."""
-
-    kind = "counter"
-
+class _NumberMetric(_Metric):
     def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
         super().__init__(name, help_text, labels)
         self.values: dict[Labels, float] = {}
+
+    def lines(self, *, exemplars: bool) -> Iterator[str]:
+        """Write its samples."""
+        suffix = "_total" if exemplars and self.kind == "counter" and not self.name.endswith("_total") else ""
+        for labels, value in sorted(self.values.items()):
+            yield f"{self.name}{suffix}{self.braces(labels)} {_number(value)}"
+
+
+class Counter(_NumberMetric):
+    """A number that only grows, for each combination of label values."""
+
+    kind = "counter"
 
     def add(self, *labels: str, amount: float = 1) -> None:
         """Add to the counter of these label values."""
         with self.lock:
             self.values[labels] = self.values.get(labels, 0) + amount
 
-    def lines(self, *, exemplars: bool) -> Iterator[str]:
-        """Write its samples."""
-        suffix = "_total" if exemplars and not self.name.endswith("_total") else ""
-        for labels, value in sorted(self.values.items()):
-            yield f"{self.name}{suffix}{self.braces(labels)} {_number(value)}"
 
-
-class Gauge(_Metric):
-    """A number that goes up and down, for each combination of label values."""
+class Gauge(_NumberMetric):
+    """A number that rises and falls, for each combination of label values."""
 
     kind = "gauge"
-
-    def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
-        super().__init__(name, help_text, labels)
-        self.values: dict[Labels, float] = {}
 
     def set(self, value: float, *labels: str) -> None:
         """Set the gauge of these label values."""
@@ -89,11 +87,6 @@ class Gauge(_Metric):
         """Replace all values of the gauge; label combinations that are not given are removed."""
         with self.lock:
             self.values = dict(values)
-
-    def lines(self, *, exemplars: bool) -> Iterator[str]:
-        """Write its samples."""
-        for labels, value in sorted(self.values.items()):
-            yield f"{self.name}{self.braces(labels)} {_number(value)}"
 
 
 @dataclass(slots=True)

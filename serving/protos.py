@@ -20,7 +20,7 @@ from google.protobuf import (  # type: ignore[import-untyped]
 from orchard.savedmodel.types import data_type
 from serving.status_codes import StatusCode
 
-__all__ = ["POOL", "message", "method_types"]
+__all__ = ["POOL", "STATES", "message", "method_types"]
 
 _F = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
@@ -88,7 +88,7 @@ _ONE_OF = {
     "ModelSpec": ("version_choice", "version", "version_label"), "TensorInfo": ("encoding", "name"),
     "PerTaskSamplingConfig": ("_task_index", "task_index"),
 }  # fmt: skip
-_STATES = {"UNKNOWN": 0, "START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
+STATES = {"UNKNOWN": 0, "START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
 _MODEL_TYPES = {"MODEL_TYPE_UNSPECIFIED": 0, "TENSORFLOW": 1, "OTHER": 2}
 _ENUMS = {
     "DataType": "tensorflow", "ErrorCode": "tensorflow.serving", "ModelType": "tensorflow.serving",
@@ -198,7 +198,7 @@ def _pool() -> descriptor_pool.DescriptorPool:
         for name, fields in _rows(table):
             file.add(name, fields)
     status = next(item for item in serving.proto.message_type if item.name == "ModelVersionStatus")
-    _fill_enum(status.enum_type.add(name="State"), _STATES)
+    _fill_enum(status.enum_type.add(name="State"), STATES)
     for service, methods in _SERVICES.items():
         descriptor = serving.proto.service.add(name=service)
         for method, (request, response) in methods.items():

@@ -138,10 +138,10 @@ class ModelRepository:
             if snapshot is None or snapshot.latest is None:
                 raise ServingError(StatusCode.NOT_FOUND, f"Servable not found for request: Latest({model})")
             return snapshot.available[snapshot.latest]
-        found = snapshot.available.get(version) if snapshot else None
-        if found is None:
+        servable = snapshot.available.get(version) if snapshot else None
+        if servable is None:
             raise ServingError(StatusCode.NOT_FOUND, f"Servable not found for request: Specific({model}, {version})")
-        return found
+        return servable
 
     def status(self, model: str, version: int | None) -> tuple[tuple[int, str, StatusCode, str], ...]:
         """Return (number, state, error code, error message) of a model's versions. Raises `ServingError` NOT_FOUND."""
@@ -151,21 +151,21 @@ class ModelRepository:
             if not states:
                 raise ServingError(StatusCode.NOT_FOUND, f"Could not find any versions of model {model}")
             return states
-        found = tuple(state for state in states if state[0] == version)
-        if not found:
+        matches = tuple(state for state in states if state[0] == version)
+        if not matches:
             raise ServingError(StatusCode.NOT_FOUND, f"Could not find version {version} of model {model}")
-        return found
+        return matches
 
     def problems(self, model: str | None = None) -> dict[str, list[str]]:
         """Return why each configured model, or the given one, is not ready; an empty list: it is ready."""
-        found: dict[str, list[str]] = {}
+        problems: dict[str, list[str]] = {}
         for name, snapshot in self._snapshots.items():
             if snapshot.configured and model in (None, name):
-                found[name] = [] if snapshot.available else ["no version is available"]
-                found[name] += [
+                problems[name] = [] if snapshot.available else ["no version is available"]
+                problems[name] += [
                     f"label {label} points to a version that is not available" for label in snapshot.missing_labels
                 ]
-        return found
+        return problems
 
     # watching
 
@@ -296,9 +296,9 @@ class ModelRepository:
     def _load(self, name: str, number: int, version: _LoadedVersion) -> None:
         with self._lock:
             model = self._models[name]
-            configured = not model.removed and number in self._desired(model)
-            version.state = "LOADING" if configured else "END"
-            if not configured:
+            desired = not model.removed and number in self._desired(model)
+            version.state = "LOADING" if desired else "END"
+            if not desired:
                 return
             version.attempts += 1
             self._publish()

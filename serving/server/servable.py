@@ -83,13 +83,13 @@ class Servable:
 
     def signature(self, name: str) -> SignatureDef:
         """Return the signature of a `:predict` request. Raises `ServingError` in TF Serving's words."""
-        found = self.signatures.get(name or DEFAULT_SIGNATURE)
-        if found is None:
+        signature = self.signatures.get(name or DEFAULT_SIGNATURE)
+        if signature is None:
             raise ServingError(
                 StatusCode.INVALID_ARGUMENT,
                 f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def',
             )
-        return found
+        return signature
 
     def _queue(self, name: str, method: str, inputs: Iterable[str] | None, outputs: Iterable[str] | None) -> BatchQueue:
         key = (name, method)
@@ -160,8 +160,8 @@ class Servable:
         the model mixes the rows of a batch, and its requests are never batched.
         """
         photos = _golden_photos(self.folder)
-        found = self.signatures.get(DEFAULT_SIGNATURE)
-        if not photos or not found or [info.dtype for info in found.inputs.values()] != [STRING]:
+        signature = self.signatures.get(DEFAULT_SIGNATURE)
+        if not photos or not signature or [info.dtype for info in signature.inputs.values()] != [STRING]:
             return
         queue = self.predict_queue("")
         alone = [queue.run([_strings([photo])]) for photo in photos]

@@ -41,18 +41,15 @@ class HttpServer:
     Args:
         handle: called with each request and the function that answers it.
         limits: the limits of the connections.
-        log: called with each request and its response, after it was written.
+
+    Attributes:
+        log: called with each request and its response, after it was written; to be set before the first connection.
     """
 
-    def __init__(
-        self,
-        handle: Callable[[HttpRequest, Answer], None],
-        limits: HttpLimits,
-        log: Callable[[HttpRequest, HttpResponse], None] = lambda request, reply: None,
-    ) -> None:
+    def __init__(self, handle: Callable[[HttpRequest, Answer], None], limits: HttpLimits) -> None:
         self.handle = handle
         self.limits = limits
-        self.log = log
+        self.log: Callable[[HttpRequest, HttpResponse], None] = lambda request, reply: None
         self.connections: set[HttpConnection] = set()
         self.draining = False
         self._ids = itertools.count(1)

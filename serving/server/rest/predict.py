@@ -8,7 +8,7 @@ from typing import Any
 
 from orchard.savedmodel.signatures import TensorInfo
 from orchard.savedmodel.types import STRING
-from serving.server.rest.pretty import quote
+from serving.server.rest.pretty import quote, shape_text
 from serving.server.rest.values import base64_rows, count_elements, dense_tensor, is_base64, shape_of
 from serving.server.runtime.tensors import Array
 from serving.server.serving_error import ServingError, invalid
@@ -35,10 +35,6 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict) and not is_base64(value)
 
 
-def _shape_text(shape: list[int]) -> str:
-    return "[" + ",".join(map(str, shape)) + "]"
-
-
 class _Rows:
     """Checks `instances` one by one, in TF Serving's order; only used to find the error in an invalid request."""
 
@@ -55,7 +51,7 @@ class _Rows:
         if size != first_size:
             raise invalid(f"Expecting tensor size: {first_size} but got: {size}")
         if shape != first_shape:
-            raise invalid(f"Expecting shape {_shape_text(first_shape)} but got: {_shape_text(shape)}")
+            raise invalid(f"Expecting shape {shape_text(first_shape)} but got: {shape_text(shape)}")
 
     def add_object(self, element: dict[str, Any], index: int) -> None:
         for name, value in element.items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from serving.server.rest.numbers import decimal_texts
 
-__all__ = ["quote", "quote_string", "type_name"]
+__all__ = ["quote", "quote_string", "shape_text", "type_name"]
 
 MAX_CHARACTERS = 4096
 _INDENT = "    "
@@ -86,6 +86,11 @@ def quote(value: Any) -> str:
         if remaining < 0:
             return "".join(pieces) + "…"
     return "".join(pieces)
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """Return a shape as an error message writes it."""
+    return "[" + ",".join(map(str, shape)) + "]"
 
 
 def type_name(value: Any) -> str:

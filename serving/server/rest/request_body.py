@@ -15,6 +15,7 @@ import orjson
 
 from serving.server.rest.pretty import quote
 from serving.server.serving_error import ServingError, invalid
+from serving.status_codes import StatusCode
 
 __all__ = ["MAX_DEPTH", "parse_body", "read_signature_name"]
 
@@ -212,7 +213,9 @@ def parse_body(body: bytes, max_values: int) -> dict[str, Any]:
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     if len(body) >= max_values and body.count(b",") >= max_values:
-        raise ServingError(invalid("").code, f"The request has more than {max_values} values", http_status=413)
+        raise ServingError(
+            StatusCode.INVALID_ARGUMENT, f"The request has more than {max_values} values", http_status=413
+        )
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as refused:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from orchard.savedmodel.types import DataType
+from serving.server.batching import Outputs
+from serving.server.rest.pretty import shape_text
 from serving.server.rest.responses import classification_reply, regression_reply
 from serving.server.runtime.tensors import Array
 from serving.server.serving_error import invalid
 
 __all__ = ["check_classification", "check_regression", "classify_reply", "regress_reply"]
 
-Outputs = Mapping[str, tuple[Array, DataType]]
-
-
-def _shape(array: Array) -> str:
-    return "[" + ",".join(map(str, array.shape)) + "]"
-
 
 def _check_matrix(kind: str, array: Array, dtype: DataType, expected: str, examples: int) -> None:
     if array.ndim != 2:
-        raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}")
+        raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {shape_text(array.shape)}")
     if dtype.proto != expected:
         raise invalid(f"Expected {kind} Tensor of {expected}. Got: {dtype.proto}")
     if array.shape[0] != examples:
@@ -50,7 +44,7 @@ def check_regression(outputs: Outputs, examples: int) -> Array:
     array, dtype = outputs["outputs"]
     if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
         raise invalid(
-            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(array)}"
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {shape_text(array.shape)}"
         )
     if array.shape[0] != examples:
         raise invalid(f"Input batch size did not match output batch size: {examples} vs. {array.shape[0]}")

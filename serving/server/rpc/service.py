@@ -11,7 +11,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 
 from serving.models_config import ConfigError, read_model
-from serving.protos import message, method_types
+from serving.protos import STATES, message, method_types
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
 from serving.server.predictions import InFlightRequest, Read
@@ -32,7 +32,6 @@ from serving.tokens import BearerTokens
 __all__ = ["GrpcService"]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_STATES = {"START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
 _TASKS = {
     "tensorflow/serving/classify": ("Classify", "classification_result"),
     "tensorflow/serving/regress": ("Regress", "regression_result"),
@@ -56,11 +55,11 @@ class _GrpcMethods(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def service(self, handler_call_details: Any) -> Any:
         """Return the handler of a call; None: there is no such method."""
-        found = self._methods.get(handler_call_details.method)
-        if found is None or self._tokens is None:
-            return found
+        handler = self._methods.get(handler_call_details.method)
+        if handler is None or self._tokens is None:
+            return handler
         authorization = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
-        return found if self._tokens.allow(str(authorization)) else self._refusals[handler_call_details.method]
+        return handler if self._tokens.allow(str(authorization)) else self._refusals[handler_call_details.method]
 
 
 class GrpcService:
@@ -192,10 +191,10 @@ class GrpcService:
             if task.method_name not in _TASKS:
                 raise ServingError(StatusCode.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
             api, field = _TASKS[task.method_name]
-            found = await self._examples(task.model_spec, request.input, api, deadline)
+            answer = await self._examples(task.model_spec, request.input, api, deadline)
             result = response.results.add()
-            result.model_spec.CopyFrom(found.model_spec)
-            getattr(result, field).CopyFrom(found.result)
+            result.model_spec.CopyFrom(answer.model_spec)
+            getattr(result, field).CopyFrom(answer.result)
         return response
 
     async def _metadata(self, request: Any, deadline: float) -> Any:
@@ -208,9 +207,9 @@ class GrpcService:
         try:
             response = message("GetModelMetadataResponse")()
             fill_spec(response.model_spec, servable, "")
-            found = message("SignatureDefMap")()
-            fill_signature(servable.signatures, found)
-            response.metadata["signature_def"].Pack(found)
+            definitions = message("SignatureDefMap")()
+            fill_signature(servable.signatures, definitions)
+            response.metadata["signature_def"].Pack(definitions)
             return response
         finally:
             servable.release()
@@ -224,7 +223,7 @@ class GrpcService:
         version = spec.version.value if spec.HasField("version") else None
         response = message("GetModelStatusResponse")()
         for number, state, code, text in self._application.repository.status(spec.name, version):
-            row = response.model_version_status.add(version=number, state=_STATES[state])
+            row = response.model_version_status.add(version=number, state=STATES[state])
             row.status.error_code, row.status.error_message = code.value, text
         return response
 

@@ -20,10 +20,14 @@ _INTRA_OP, _INTER_OP, _GRAPH_OPTIONS = 2, 5, 10  # field numbers of ConfigProto
 _REWRITE_OPTIONS, _ITERATIONS, _ONCE = 10, 12, 1  # of GraphOptions, of RewriterConfig, its value ONE
 
 
-def _config(intra_op: int, inter_op: int) -> bytes:
-    """Return a ConfigProto. The graph is optimised once, not twice: half the time to the first answer, the same answers."""
+def _config() -> bytes:
+    """Return a ConfigProto.
+
+    One thread for an operation is fastest when several requests run at the same time; the calling thread runs all
+    operations. The graph is optimised once, not twice: half the time to the first answer, the same answers.
+    """
     once = delimited(_REWRITE_OPTIONS, key(_ITERATIONS, VARINT) + varint(_ONCE))
-    threads = key(_INTRA_OP, VARINT) + varint(intra_op) + key(_INTER_OP, VARINT) + varint(inter_op)
+    threads = key(_INTRA_OP, VARINT) + varint(1) + key(_INTER_OP, VARINT) + varint(-1)
     return threads + delimited(_GRAPH_OPTIONS, once)
 
 
@@ -78,20 +82,18 @@ class TfSession:
 
     Args:
         folder: the version's folder.
-        intra_op: threads for one operation; 1 is fastest when several requests run at the same time.
-        inter_op: threads for independent operations; negative: the calling thread runs all of them.
 
     Raises:
         RunError: the SavedModel cannot be loaded; the code is the one that TF Serving reports.
     """
 
-    def __init__(self, folder: Path, *, intra_op: int = 1, inter_op: int = -1) -> None:
+    def __init__(self, folder: Path) -> None:
         self.api: CApi = open_library()
         self.signatures: Mapping[str, SignatureDef] = _signatures(folder)
         self._graph = self._session = None
         api = self.api
         options, status, graph = api.TF_NewSessionOptions(), api.TF_NewStatus(), api.TF_NewGraph()
-        config = _config(intra_op, inter_op)
+        config = _config()
         try:
             api.TF_SetConfig(options, config, len(config), status)
             api.check(status)
