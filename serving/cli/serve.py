@@ -58,39 +58,19 @@ def _port_of(url: str) -> int:
     extra="serving",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port to listen on; default: the port of ORCHARD_SERVER_URL."
-)
-@click.option(
-    "--grpc-port",
-    type=click.IntRange(0, 65535),
-    help="Port of the gRPC API (TF Serving's default: 8500); unset: no gRPC.",
-)
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; default: that of ORCHARD_SERVER_URL.")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="Port of the gRPC API, usually 8500; unset: no gRPC.")
 @click.option(
     "--models-config",
     type=click.Path(path_type=Path, dir_okay=False),
     help="models.config to follow; default: ORCHARD_SERVING_DIR/models.config.",
 )
+@click.option("--max-body", type=click.IntRange(1), default=16, show_default=True, help="Largest body, in MiB.")
+@click.option("--max-queue", type=click.IntRange(1), default=512, show_default=True, help="Waiting requests, at most.")
 @click.option(
-    "--max-body", type=click.IntRange(1), default=16, show_default=True, help="Maximum size of a body, in MiB."
+    "--max-in-flight", type=click.IntRange(1), default=1024, show_default=True, help="Requests in flight, at most."
 )
-@click.option(
-    "--max-queue", type=click.IntRange(1), default=512, show_default=True, help="Maximum number of waiting requests."
-)
-@click.option(
-    "--max-in-flight",
-    type=click.IntRange(1),
-    default=1024,
-    show_default=True,
-    help="Maximum number of requests in flight.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0.01),
-    default=30.0,
-    show_default=True,
-    help="Maximum duration of a request, in seconds.",
-)
+@click.option("--timeout", type=click.FloatRange(0.01), default=30.0, show_default=True, help="Seconds for a request.")
 @click.option(
     "--token-file", type=click.Path(path_type=Path, dir_okay=False), help="File of accepted bearer tokens, one a line."
 )

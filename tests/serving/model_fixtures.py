@@ -77,11 +77,11 @@ def matrix(tf1: Any) -> dict[str, Any]:
 def types(tf1: Any) -> dict[str, Any]:
     """One signature for each element type, each the identity."""
     names = "float32 float64 int8 int16 int32 int64 uint8 uint32 uint64 bool string float16 bfloat16 complex64"
-    found = {}
+    signatures = {}
     for name in names.split():
         x = tf1.placeholder(getattr(tf1, name), None, name=f"in_{name}")
-        found[name] = ({"x": x}, {"y": tf1.identity(x)})
-    return found
+        signatures[name] = ({"x": x}, {"y": tf1.identity(x)})
+    return signatures
 
 
 def shapes(tf1: Any) -> dict[str, Any]:
@@ -181,12 +181,12 @@ def _golden(folder: Path, answering: Path, photos: list[bytes]) -> None:
 
     with open_model(answering) as session:
         answers = session.predict(photos)
-    listed = [
+    golden_photos = [
         {"b64": base64.b64encode(body).decode(), "label": label, "probability": float(probability)}
         for body, label, probability in zip(photos, answers.labels, answers.probability, strict=True)
     ]
     (folder / "assets.extra").mkdir()
-    document = {"format": 1, "tolerance": 1e-4, "photos": listed}
+    document = {"format": 1, "tolerance": 1e-4, "photos": golden_photos}
     (folder / "assets.extra" / "golden.json").write_text(json.dumps(document))
     _facts(folder)
 

@@ -48,11 +48,11 @@ def application(plain_config):
     """An application of all plain models with one thread."""
     metrics = ServerMetrics(EventLog(as_json=False, stream=io.StringIO()))
     repository = ModelRepository(plain_config, metrics)
-    pool = RunThreadPool(1, 64, after=lambda: made.predictions.deliver())
-    made = Application(repository, pool, metrics, None, PredictionOptions())
+    pool = RunThreadPool(1, 64, after=lambda: app.predictions.deliver())
+    app = Application(repository, pool, metrics, None, PredictionOptions())
     repository.start()
-    until(lambda: "half_plus_two" in repository.snapshots and made.is_ready("half_plus_two"), "the model is served")
-    yield made
+    until(lambda: "half_plus_two" in repository.snapshots and app.is_ready("half_plus_two"), "the model is served")
+    yield app
     repository.stop()
     pool.stop()
 
@@ -81,9 +81,9 @@ def test_an_answered_request_is_forgotten_without_the_garbage_collector(applicat
 
     gc.disable()
     try:
-        held, reply = asyncio.run(answered())
+        reference, reply = asyncio.run(answered())
         assert reply.status == status
-        until(lambda: held() is None, "whatever belonged to the request is gone")
+        until(lambda: reference() is None, "whatever belonged to the request is gone")
     finally:
         gc.enable()
 

@@ -34,8 +34,8 @@ class CoalescerBench:
 
     def check(self, count):
         """Every job has its own answer; returns the rows of each run."""
-        found = [self.answers.get(timeout=DEADLINE) for _ in range(count)]
-        assert sorted(found) == [(value, [value / 2 + 2]) for value in range(count)]
+        answers = [self.answers.get(timeout=DEADLINE) for _ in range(count)]
+        assert sorted(answers) == [(value, [value / 2 + 2]) for value in range(count)]
         rows = []
         while sum(rows) < count:
             rows.append(self.runs.get(timeout=DEADLINE))
@@ -44,21 +44,21 @@ class CoalescerBench:
 
 @pytest.fixture(scope="module")
 def servable(zoo):
-    found = Servable("half_plus_two", 123, next(iter(sorted((zoo / "half_plus_two").iterdir()))))
-    yield found
-    found.close()
+    version = Servable("half_plus_two", 123, next(iter(sorted((zoo / "half_plus_two").iterdir()))))
+    yield version
+    version.close()
 
 
 @pytest.fixture
 def bench(servable):
-    made = []
+    benches = []
 
     def make(threads):
-        made.append(CoalescerBench(servable, threads))
-        return made[-1]
+        benches.append(CoalescerBench(servable, threads))
+        return benches[-1]
 
     yield make
-    for one in made:
+    for one in benches:
         one.pool.stop()
 
 

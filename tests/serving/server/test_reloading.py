@@ -48,8 +48,8 @@ def served(folder: Folder, tmp_path: Path) -> Iterator[Serve]:
 
 
 def answer(server: Serve, where: str = "") -> float | None:
-    found = server.predict(f"m{where}", {"instances": [0.0]})
-    return found.json["predictions"][0] if found.status == 200 else None
+    reply = server.predict(f"m{where}", {"instances": [0.0]})
+    return reply.json["predictions"][0] if reply.status == 200 else None
 
 
 def test_a_new_version_and_then_its_label_are_taken_over(folder, served):
@@ -164,11 +164,11 @@ def test_no_request_fails_while_versions_come_and_go(folder, served):
 
     def client() -> None:
         while not stop.is_set():
-            found = served.predict("m/labels/stable", {"instances": [0.0]})
-            if found.status != 200:
-                failed.append(found.body)
+            reply = served.predict("m/labels/stable", {"instances": [0.0]})
+            if reply.status != 200:
+                failed.append(reply.body)
             else:
-                answers.add(found.json["predictions"][0])
+                answers.add(reply.json["predictions"][0])
 
     clients = [threading.Thread(target=client) for _ in range(4)]
     for thread in clients:
