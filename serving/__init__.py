@@ -1,1 +1,1 @@
-"""Published version in, answers out: `sync` puts verified versions on disk, `server` answers from them."""
+"""Serving: `sync` puts verified versions on disk, and `server` answers predictions from them."""

@@ -1,4 +1,4 @@
-"""A listening socket, or a sentence that says why there is none."""
+"""Listening sockets, with errors that name the program that has the port."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def listen(host: str, port: int, *, share: bool = False) -> socket.socket:
     Args:
         host: an IPv4 or IPv6 address of this machine; 0.0.0.0: all of them.
         port: the port; 0: any free one.
-        share: other processes of this user may listen there too; the kernel spreads connections over them.
+        share: other processes of this user may listen there too; the kernel distributes connections among them.
 
     Raises:
-        ServerError: the port is taken, or the address is not this machine's.
+        ServerError: the port is in use, or the address does not belong to this machine.
     """
     listener = _bind(host, port, share=share)
     listener.listen(BACKLOG)
@@ -29,10 +29,10 @@ def listen(host: str, port: int, *, share: bool = False) -> socket.socket:
 
 
 def reserve(host: str, port: int) -> socket.socket:
-    """Have a port for processes that will share it, without listening there. Raises `ServerError` as `listen` does."""
-    with _bind(host, port, share=False) as alone:  # nobody else has it, not even somebody who would share
-        free = alone.getsockname()[1]
-    return _bind(host, free, share=True)
+    """Reserve a port for processes that will share it, without listening. Raises `ServerError` as `listen` does."""
+    with _bind(host, port, share=False) as exclusive:  # fails if any process has the port, even one that shares it
+        number = exclusive.getsockname()[1]
+    return _bind(host, number, share=True)
 
 
 def _bind(host: str, port: int, *, share: bool) -> socket.socket:
@@ -45,16 +45,16 @@ def _bind(host: str, port: int, *, share: bool) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise _taken(host, port) from error
+            raise _port_taken(host, port) from error
         raise ServerError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     return listener
 
 
-def _taken(host: str, port: int) -> ServerError:
+def _port_taken(host: str, port: int) -> ServerError:
     from orchard.store.ports import listener
 
-    who = listener(port)
+    owner = listener(port)
     return ServerError(
-        f"port {port} on {host} is taken" + (f" by {who}" if who else " by another program"),
+        f"port {port} on {host} is taken" + (f" by {owner}" if owner else " by another program"),
         hint="stop that program, or choose another port with --port",
     )

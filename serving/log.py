@@ -1,4 +1,4 @@
-"""A program's log: one line for each event, as text or as JSON, written a few times a second."""
+"""The log of a program: one line for each event, as text or as JSON. Frequent events are buffered."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _quoted(value: Any) -> str:
 def event_text(event: str, fields: dict[str, Any]) -> str:
     """Return an event as one line of text, ``event name=value …``.
 
-    A value with white space, quotation marks or characters that cannot be printed is a JSON string: whatever a client
-    sends, it cannot end the line or begin another field.
+    A value with white space, quotation marks or unprintable characters becomes a JSON string. So a value that a client
+    sends cannot end the line or begin another field.
     """
     form, count = _form(tuple(fields))
     text = form % tuple(fields.values())
@@ -43,11 +43,11 @@ def event_text(event: str, fields: dict[str, Any]) -> str:
 
 
 class EventLog:
-    """Lines for people or for programs.
+    """Writes events as lines, for people or for programs.
 
     Args:
-        as_json: one JSON object a line, else text.
-        stream: where they go; default standard error.
+        as_json: write one JSON object a line instead of text.
+        stream: the stream to write to; default: standard error.
     """
 
     def __init__(self, *, as_json: bool, stream: IO[str] | None = None) -> None:
@@ -68,22 +68,22 @@ class EventLog:
             return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
         return f"{stamp} {event_text(event, fields)}"
 
-    def note(self, event: str, **fields: Any) -> None:
-        """Log something that happens rarely; it is written at once."""
-        self.request(event, fields)
+    def write(self, event: str, **fields: Any) -> None:
+        """Log a rare event; it is written at once."""
+        self.buffer(event, fields)
         self.flush()
 
-    def request(self, event: str, fields: dict[str, Any]) -> None:
-        """Log something that happens often; it is written with the next `flush`."""
+    def buffer(self, event: str, fields: dict[str, Any]) -> None:
+        """Log a frequent event; the next `flush` writes it."""
         try:
             line = self._line(event, fields)
-        except (TypeError, ValueError):  # JSON cannot hold bytes of a hostile client that are not text
+        except (TypeError, ValueError):  # JSON cannot hold bytes from a client that are not text
             line = self._line(event, {name: ascii(value) for name, value in fields.items()})
         with self._lock:
             self._lines.append(line)
 
     def flush(self) -> None:
-        """Write what was logged."""
+        """Write the buffered lines."""
         with self._lock:
             lines, self._lines = self._lines, []
             if lines:
@@ -91,5 +91,5 @@ class EventLog:
                     text = "\n".join(lines) + "\n"
                     self._stream.write(text.encode("utf-8", "backslashreplace").decode())
                     self._stream.flush()
-                except (OSError, ValueError):  # nobody reads it any more; serving continues
+                except (OSError, ValueError):  # the reader has closed the stream; serving continues
                     return

@@ -1,8 +1,8 @@
-"""Counters, gauges and histograms, written as Prometheus reads them.
+"""Counters, gauges and histograms in the text formats of Prometheus and OpenMetrics.
 
-TF Serving's metrics have its names, labels and buckets, so that dashboards and alerts made for it work; what it lacks
-has names that begin with ``orchard_serving_``. A scraper that asks for OpenMetrics gets, with each latency bucket, the
-id of the last request that fell into it.
+Metrics that TF Serving has too have the same names, labels and buckets, so that dashboards and alerts made for it work.
+The names of all others begin with ``orchard_serving_``. In OpenMetrics, each latency bucket carries the id of the last
+request that fell into it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 __all__ = ["LATENCY_BUCKETS", "Counter", "Gauge", "Histogram", "MetricsRegistry"]
 
 LATENCY_BUCKETS = tuple(10 * 1.8**power for power in range(33))
-"""TF Serving's: 33 bounds in microseconds, from 10, each 1.8 times the one before."""
+"""TF Serving's buckets: 33 bounds in microseconds, from 10, each 1.8 times the one before."""
 
 Labels = tuple[str, ...]
 
@@ -50,35 +50,33 @@ class _Metric:
         raise NotImplementedError
 
 
-class Counter(_Metric):
-    """A number that only grows, for each combination of label values."""
-
-    kind = "counter"
-
+class _NumberMetric(_Metric):
     def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
         super().__init__(name, help_text, labels)
         self.values: dict[Labels, float] = {}
+
+    def lines(self, *, exemplars: bool) -> Iterator[str]:
+        """Write its samples."""
+        suffix = "_total" if exemplars and self.kind == "counter" and not self.name.endswith("_total") else ""
+        for labels, value in sorted(self.values.items()):
+            yield f"{self.name}{suffix}{self.braces(labels)} {_number(value)}"
+
+
+class Counter(_NumberMetric):
+    """A number that only grows, for each combination of label values."""
+
+    kind = "counter"
 
     def add(self, *labels: str, amount: float = 1) -> None:
         """Add to the counter of these label values."""
         with self.lock:
             self.values[labels] = self.values.get(labels, 0) + amount
 
-    def lines(self, *, exemplars: bool) -> Iterator[str]:
-        """Write its samples."""
-        suffix = "_total" if exemplars and not self.name.endswith("_total") else ""
-        for labels, value in sorted(self.values.items()):
-            yield f"{self.name}{suffix}{self.braces(labels)} {_number(value)}"
 
-
-class Gauge(_Metric):
-    """A number that goes up and down, for each combination of label values."""
+class Gauge(_NumberMetric):
+    """A number that rises and falls, for each combination of label values."""
 
     kind = "gauge"
-
-    def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
-        super().__init__(name, help_text, labels)
-        self.values: dict[Labels, float] = {}
 
     def set(self, value: float, *labels: str) -> None:
         """Set the gauge of these label values."""
@@ -86,14 +84,9 @@ class Gauge(_Metric):
             self.values[labels] = value
 
     def replace(self, values: Iterable[tuple[Labels, float]]) -> None:
-        """Set all of the gauge's values; combinations that are not named are gone."""
+        """Replace all values of the gauge; label combinations that are not given are removed."""
         with self.lock:
             self.values = dict(values)
-
-    def lines(self, *, exemplars: bool) -> Iterator[str]:
-        """Write its samples."""
-        for labels, value in sorted(self.values.items()):
-            yield f"{self.name}{self.braces(labels)} {_number(value)}"
 
 
 @dataclass(slots=True)
@@ -104,7 +97,7 @@ class _Buckets:
 
 
 class Histogram(_Metric):
-    """How often a number fell into which bucket, for each combination of label values."""
+    """The number of observations in each bucket, for each combination of label values."""
 
     kind = "histogram"
 
@@ -115,8 +108,8 @@ class Histogram(_Metric):
         self.bounds = list(bounds)
         self.values: dict[Labels, _Buckets] = {}
 
-    def observe(self, value: float, *labels: str, example: str = "") -> None:
-        """Count one value; `example` is the request that it belongs to."""
+    def observe(self, value: float, *labels: str, exemplar: str = "") -> None:
+        """Count one value; `exemplar` is the id of its request."""
         index = bisect_left(self.bounds, value)
         with self.lock:
             buckets = self.values.get(labels)
@@ -124,8 +117,8 @@ class Histogram(_Metric):
                 buckets = self.values[labels] = _Buckets([0] * (len(self.bounds) + 1))
             buckets.counts[index] += 1
             buckets.total += value
-            if example:
-                buckets.exemplars[index] = (example, value, time.time())
+            if exemplar:
+                buckets.exemplars[index] = (exemplar, value, time.time())
 
     def lines(self, *, exemplars: bool) -> Iterator[str]:
         """Write its samples."""
@@ -135,43 +128,39 @@ class Histogram(_Metric):
                 count += added
                 bound = f"{self.bounds[index]:.6g}" if index < len(self.bounds) else "+Inf"
                 line = f"{self.name}_bucket{self.braces(labels, ('le', bound))} {count}"
-                found = buckets.exemplars.get(index) if exemplars else None
-                if found:
-                    line += f' # {{request_id="{_escape(found[0])}"}} {found[1]:.6g} {found[2]:.3f}'
+                exemplar = buckets.exemplars.get(index) if exemplars else None
+                if exemplar:
+                    line += f' # {{request_id="{_escape(exemplar[0])}"}} {exemplar[1]:.6g} {exemplar[2]:.3f}'
                 yield line
             yield f"{self.name}_sum{self.braces(labels)} {_number(buckets.total)}"
             yield f"{self.name}_count{self.braces(labels)} {count}"
 
 
 class MetricsRegistry:
-    """All metrics of a process, in the order in which they were made."""
+    """All metrics of a process, in the order of their creation."""
 
     def __init__(self) -> None:
         self.metrics: list[Counter | Gauge | Histogram] = []
 
     def counter(self, name: str, help_text: str, *labels: str) -> Counter:
-        """Make a counter."""
-        self.metrics.append(made := Counter(name, help_text, labels))
-        return made
+        """Create a counter."""
+        self.metrics.append(metric := Counter(name, help_text, labels))
+        return metric
 
     def gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
-        """Make a gauge."""
-        self.metrics.append(made := Gauge(name, help_text, labels))
-        return made
+        """Create a gauge."""
+        self.metrics.append(metric := Gauge(name, help_text, labels))
+        return metric
 
     def histogram(
         self, name: str, help_text: str, *labels: str, bounds: Sequence[float] = LATENCY_BUCKETS
     ) -> Histogram:
-        """Make a histogram."""
-        self.metrics.append(made := Histogram(name, help_text, labels, bounds))
-        return made
+        """Create a histogram."""
+        self.metrics.append(metric := Histogram(name, help_text, labels, bounds))
+        return metric
 
     def render(self, *, open_metrics: bool = False) -> bytes:
-        """Write every metric.
-
-        Args:
-            open_metrics: in the OpenMetrics format, with exemplars; else in Prometheus' text format.
-        """
+        """Write every metric: in the OpenMetrics format with exemplars, or in Prometheus' text format."""
         lines: list[str] = []
         for metric in self.metrics:
             with metric.lock:

@@ -1,8 +1,7 @@
-"""`models.config`: which versions of which models an engine serves, and which label points to which version.
+"""`models.config`: the models and versions that an engine serves, and the version that each label points to.
 
-The file is TF Serving's own (`--model_config_file`), so that sync drives TF Serving and our server alike. It is a protocol
-buffer in text format: protobuf reads it, as it does for TF Serving. Writing it needs no library, and nobody who only
-writes it imports one.
+The format is that of TF Serving's `--model_config_file`, so that sync drives TF Serving and our server in the same way. It is
+a protocol buffer in text format. protobuf reads it, as it does for TF Serving; writing it needs no library.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ _SHOWN = 150
 
 
 class ConfigError(OrchardError):
-    """A models.config cannot be read or asks for something impossible."""
+    """A models.config cannot be read, or its values cannot be served."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """The highest versions that the folder holds."""
+    """The highest versions in the folder."""
 
     count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Every version that the folder holds."""
+    """Every version in the folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Specific:
-    """These versions and no others."""
+    """Exactly these versions."""
 
     versions: tuple[int, ...]
 
@@ -52,9 +51,9 @@ class ModelConfig:
     """One model.
 
     Attributes:
-        name: its name in requests.
-        base_path: the folder whose numeric children are its versions.
-        policy: which of them are served.
+        name: the name in requests.
+        base_path: the folder whose subfolders with numeric names are the versions.
+        policy: which versions are served.
         labels: version numbers by label.
     """
 
@@ -72,9 +71,9 @@ def _policy(proto: Any) -> Policy:
         return Latest(proto.latest.num_versions or 1)
     versions = tuple(sorted(set(proto.specific.versions)))
     if not versions:
-        raise ConfigError("specific names no version")
+        raise ConfigError("specific: at least one version is required")
     if versions[0] < 0:
-        raise ConfigError(f"specific: a version must be a whole number from 0, not {versions[0]}")
+        raise ConfigError(f"specific: a version must be an integer of at least 0, not {versions[0]}")
     return Specific(versions)
 
 
@@ -82,18 +81,18 @@ def read_model(proto: Any) -> ModelConfig:
     """Read one ModelConfig message.
 
     Raises:
-        ConfigError: a field is missing or has a value that cannot be served.
+        ConfigError: a field is missing or invalid.
     """
-    for needed in ("name", "base_path"):
-        if not getattr(proto, needed):
-            raise ConfigError(f"a config needs a {needed}" + (f": the one of {proto.name!r}" if proto.name else ""))
+    for name in ("name", "base_path"):
+        if not getattr(proto, name):
+            raise ConfigError(f"a config needs a {name}" + (f": the one of {proto.name!r}" if proto.name else ""))
     if proto.model_platform not in ("", "tensorflow"):
         raise ConfigError(f"{proto.name!r}: model_platform {proto.model_platform!r}: only tensorflow is served")
     for label, version in proto.version_labels.items():
         if not label:
             raise ConfigError(f"{proto.name!r}: version_labels needs a key")
         if version < 0:
-            raise ConfigError(f"{proto.name!r}: version_labels: value must be a whole number from 0, not {version}")
+            raise ConfigError(f"{proto.name!r}: version_labels: value must be an integer of at least 0, not {version}")
     try:
         policy = _policy(proto.model_version_policy)
     except ConfigError as error:
@@ -102,7 +101,7 @@ def read_model(proto: Any) -> ModelConfig:
 
 
 def _shortened(reason: str) -> str:
-    """Cut the line that protobuf quotes between the place and what was expected there."""
+    """Shorten the line of the file that protobuf quotes between the position and the expected token."""
     return reason if len(reason) <= 2 * _SHOWN else f"{reason[:_SHOWN]} … {reason[-_SHOWN:]}"
 
 
@@ -110,27 +109,27 @@ def parse(text: str) -> tuple[ModelConfig, ...]:
     """Read a models.config.
 
     Raises:
-        ConfigError: with line and column if it cannot be parsed, with the model's name if its values are invalid; or
-            there is no list at all, as in a file that is being written. TF Serving takes no action then; an empty list
-            is an order.
+        ConfigError: the text cannot be parsed (with line and column), a value is invalid (with the model's name), or
+            there is no list at all, as in a file that is being written. TF Serving takes no action then. An empty list
+            is valid: it unloads every model.
     """
     from google.protobuf import text_format  # type: ignore[import-untyped]
 
     from serving.protos import message
 
     if len(text) > _MAX_CHARACTERS:
-        raise ConfigError(f"it has {len(text)} characters; at most {_MAX_CHARACTERS} are read")
+        raise ConfigError(f"the file has {len(text)} characters; the maximum is {_MAX_CHARACTERS}")
     try:
         server = text_format.Parse(text, message("ModelServerConfig")())
     except (text_format.ParseError, RecursionError, ValueError) as error:
         raise ConfigError(_shortened(str(error).replace(" : ", ": ", 1))) from None
     if not server.HasField("model_config_list"):
-        raise ConfigError("there is no model_config_list in it")
+        raise ConfigError("there is no model_config_list in the file")
     models = tuple(map(read_model, server.model_config_list.config))
     names = [model.name for model in models]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise ConfigError(f"the model {doubled[0]!r} is in the file twice")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ConfigError(f"the model {duplicates[0]!r} is in the file twice")
     return models
 
 

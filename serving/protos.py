@@ -1,8 +1,8 @@
-"""The messages of TF Serving's gRPC API and of `models.config`, made from a table.
+"""The messages of TF Serving's gRPC API and of `models.config`, built from a table.
 
-The package tensorflow-serving-api has them too, but importing it imports TensorFlow's Python half: three seconds and
-half a gigabyte that the server does without. Names, numbers and types are those of the public .proto files, so that
-any client of TF Serving understands them; protobuf's C parser does the work either way.
+The package tensorflow-serving-api has them too, but importing it imports TensorFlow's Python package, which costs three
+seconds and half a gigabyte. Names, numbers and types are those of the public .proto files, so that any client of
+TF Serving understands the messages. protobuf's C parser reads them in both cases.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from google.protobuf import (  # type: ignore[import-untyped]
 from orchard.savedmodel.types import data_type
 from serving.status_codes import StatusCode
 
-__all__ = ["POOL", "message", "method_types"]
+__all__ = ["POOL", "STATES", "message", "method_types"]
 
 _F = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
@@ -29,7 +29,7 @@ _SCALARS = {
     "uint32": _F.TYPE_UINT32,
 }  # fmt: skip
 
-# `name number type`, one field each; `*type` is repeated, `<type>` a map from strings. A message's name is a path.
+# Each field is `name number type`; `*type` is repeated, `<type>` is a map from strings. A message's name is a path.
 _TENSORFLOW = """
 TensorShapeProto: dim 2 *TensorShapeProto.Dim, unknown_rank 3 bool
 TensorShapeProto.Dim: size 1 int64, name 2 string
@@ -88,13 +88,13 @@ _ONE_OF = {
     "ModelSpec": ("version_choice", "version", "version_label"), "TensorInfo": ("encoding", "name"),
     "PerTaskSamplingConfig": ("_task_index", "task_index"),
 }  # fmt: skip
-_STATES = {"UNKNOWN": 0, "START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
+STATES = {"UNKNOWN": 0, "START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
 _MODEL_TYPES = {"MODEL_TYPE_UNSPECIFIED": 0, "TENSORFLOW": 1, "OTHER": 2}
 _ENUMS = {
     "DataType": "tensorflow", "ErrorCode": "tensorflow.serving", "ModelType": "tensorflow.serving",
     "ModelVersionStatus.State": "tensorflow.serving",
 }  # fmt: skip
-_ELSEWHERE = {"Int64Value": ".google.protobuf.Int64Value", "Any": ".google.protobuf.Any"}
+_WELL_KNOWN = {"Int64Value": ".google.protobuf.Int64Value", "Any": ".google.protobuf.Any"}
 _SERVICES = {
     "PredictionService": {
         "Predict": ("PredictRequest", "PredictResponse"),
@@ -115,13 +115,13 @@ def _entry_name(field: str) -> str:
 
 
 class _ProtoFile:
-    """One .proto file being put together."""
+    """A .proto file under construction."""
 
     def __init__(self, name: str, package: str, dependencies: list[str]) -> None:
         self.proto = descriptor_pb2.FileDescriptorProto(
             name=name, package=package, syntax="proto3", dependency=dependencies
         )
-        self._made: dict[str, Any] = {}
+        self._messages: dict[str, Any] = {}
 
     def _type(self, field: Any, kind: str) -> None:
         if kind in _SCALARS:
@@ -132,32 +132,32 @@ class _ProtoFile:
             return
         field.type = _F.TYPE_MESSAGE
         first = kind.split(".", 1)[0]
-        here = first in self._made or self.proto.package == "tensorflow" or first not in _TENSORFLOW_NAMES
+        here = first in self._messages or self.proto.package == "tensorflow" or first not in _TENSORFLOW_NAMES
         package = self.proto.package if here else "tensorflow"
-        field.type_name = _ELSEWHERE.get(kind, f".{package}.{kind}")
+        field.type_name = _WELL_KNOWN.get(kind, f".{package}.{kind}")
 
     def add(self, path: str, fields: list[list[str]]) -> None:
         """Add a message with its fields."""
         outer, _, name = path.rpartition(".")
-        holder = self._made[outer].nested_type if outer else self.proto.message_type
-        made = self._made[path] = holder.add(name=name)
+        siblings = self._messages[outer].nested_type if outer else self.proto.message_type
+        descriptor = self._messages[path] = siblings.add(name=name)
         choice = _ONE_OF.get(path, ())
         members = choice[1:] if isinstance(choice, tuple) else [field[0] for field in fields]
         if choice:
-            made.oneof_decl.add(name=choice[0] if isinstance(choice, tuple) else choice)
+            descriptor.oneof_decl.add(name=choice[0] if isinstance(choice, tuple) else choice)
         for field_name, number, kind in fields:
-            field = made.field.add(name=field_name, number=int(number), label=_F.LABEL_OPTIONAL)
+            field = descriptor.field.add(name=field_name, number=int(number), label=_F.LABEL_OPTIONAL)
             if kind.startswith("*"):
                 field.label = _F.LABEL_REPEATED
             if kind.startswith("<"):
-                self._map(made, field, field_name, kind[1:-1], path)
+                self._map(descriptor, field, field_name, kind[1:-1], path)
                 continue
             self._type(field, kind.lstrip("*"))
             if choice and field_name in members:
                 field.oneof_index = 0
 
-    def _map(self, made: Any, field: Any, name: str, kind: str, path: str) -> None:
-        entry = made.nested_type.add(name=_entry_name(name))
+    def _map(self, descriptor: Any, field: Any, name: str, kind: str, path: str) -> None:
+        entry = descriptor.nested_type.add(name=_entry_name(name))
         entry.options.map_entry = True
         entry.field.add(name="key", number=1, label=_F.LABEL_OPTIONAL, type=_F.TYPE_STRING)
         self._type(entry.field.add(name="value", number=2, label=_F.LABEL_OPTIONAL), kind)
@@ -198,11 +198,11 @@ def _pool() -> descriptor_pool.DescriptorPool:
         for name, fields in _rows(table):
             file.add(name, fields)
     status = next(item for item in serving.proto.message_type if item.name == "ModelVersionStatus")
-    _fill_enum(status.enum_type.add(name="State"), _STATES)
+    _fill_enum(status.enum_type.add(name="State"), STATES)
     for service, methods in _SERVICES.items():
-        made = serving.proto.service.add(name=service)
+        descriptor = serving.proto.service.add(name=service)
         for method, (request, response) in methods.items():
-            made.method.add(
+            descriptor.method.add(
                 name=method, input_type=f".tensorflow.serving.{request}", output_type=f".tensorflow.serving.{response}"
             )
     for file in (tensorflow, serving):
@@ -215,14 +215,14 @@ _CLASSES: dict[str, Any] = {}
 
 
 def message(name: str) -> Any:
-    """Return the class of a message of `tensorflow.serving` (or, with its package, of any other)."""
+    """Return the class of a message of `tensorflow.serving`, or of another package if the name includes it."""
     full = name if "." in name else f"tensorflow.serving.{name}"
-    found = _CLASSES.get(full)
-    if found is None:
-        found = _CLASSES[full] = message_factory.GetMessageClass(POOL.FindMessageTypeByName(full))
-    return found
+    message_class = _CLASSES.get(full)
+    if message_class is None:
+        message_class = _CLASSES[full] = message_factory.GetMessageClass(POOL.FindMessageTypeByName(full))
+    return message_class
 
 
 def method_types(service: str) -> dict[str, tuple[Any, Any]]:
-    """Return request and response classes of a service's methods, by name."""
+    """Return the request and response class of each method of a service, by method name."""
     return {name: (message(request), message(response)) for name, (request, response) in _SERVICES[service].items()}

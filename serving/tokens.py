@@ -1,4 +1,4 @@
-"""Bearer tokens: who may ask, when not everybody may."""
+"""Bearer tokens, where only their holders may send requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIN_LENGTH = 16
 
 
 def read_tokens(path: Path) -> list[str]:
-    """Return the tokens in a file, one a line. Empty lines and lines that begin with # are no tokens.
+    """Return the tokens in a file, one a line. Empty lines and lines that begin with # are skipped.
 
     Raises:
         SettingsError: the file cannot be read.
@@ -33,8 +33,8 @@ def _read_digests(path: Path) -> list[bytes]:
     tokens = read_tokens(path)
     if not tokens or min(map(len, tokens)) < _MIN_LENGTH:
         raise SettingsError(
-            f"{path} must hold tokens of at least {_MIN_LENGTH} characters, one a line",
-            hint="python3 -c 'import secrets; print(secrets.token_urlsafe(32))' makes one",
+            f"{path} must contain tokens of at least {_MIN_LENGTH} characters, one a line",
+            hint="python3 -c 'import secrets; print(secrets.token_urlsafe(32))' generates a token",
         )
     return [hashlib.sha256(token.encode()).digest() for token in tokens]
 
@@ -46,34 +46,34 @@ class BearerTokens:
         path: the file; see `read_tokens`.
 
     Raises:
-        SettingsError: the file cannot be read or holds no token that is long enough.
+        SettingsError: the file cannot be read, has no token, or has one that is too short.
     """
 
     def __init__(self, path: Path) -> None:
-        self._checked = time.monotonic()
+        self._checked_at = time.monotonic()
         self._file = WatchedFile(path, _read_digests)
         self._digests = self._file.current()
         self._allowed = b""
 
     def _refresh(self) -> None:
         now = time.monotonic()
-        if now - self._checked < _CHECK_S:
+        if now - self._checked_at < _CHECK_S:
             return
-        self._checked = now
+        self._checked_at = now
         digests = self._file.current()
         if digests is not self._digests:
             self._digests, self._allowed = digests, b""
 
     def allow(self, authorization: str) -> bool:
-        """Whether an Authorization header carries one of the tokens."""
+        """Whether an Authorization header contains one of the tokens."""
         self._refresh()
         header = authorization.encode("utf-8", "replace")
         if self._allowed and hmac.compare_digest(header, self._allowed):
-            return True  # most requests carry what the last one carried
+            return True  # most requests have the header of the one before
         scheme, _, token = header.partition(b" ")
-        given = hashlib.sha256(token.strip()).digest()
-        found = [hmac.compare_digest(given, digest) for digest in self._digests]
-        if scheme.lower() != b"bearer" or not any(found):
+        token_digest = hashlib.sha256(token.strip()).digest()
+        matches = [hmac.compare_digest(token_digest, digest) for digest in self._digests]
+        if scheme.lower() != b"bearer" or not any(matches):
             return False
         self._allowed = header
         return True

@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 
-def _options(settings: Settings, given: dict[str, Any]) -> ServerOptions:
+def _options(settings: Settings, options: dict[str, Any]) -> ServerOptions:
     from orchard.errors import SettingsError
     from serving.server.http.http_messages import HttpLimits
     from serving.server.predictions import PredictionOptions
     from serving.server.server_process import ServerOptions
 
-    certificate, key = given["tls_cert"], given["tls_key"]
+    certificate, key = options["tls_cert"], options["tls_key"]
     if (certificate is None) != (key is None):
-        raise SettingsError("--tls-cert and --tls-key belong together")
+        raise SettingsError("--tls-cert and --tls-key must be used together")
     return ServerOptions(
-        config=given["models_config"] or settings.serving_dir / "models.config",
-        host=given["host"],
-        port=_port_of(settings.server_url) if given["port"] is None else given["port"],
-        limits=HttpLimits(body_bytes=given["max_body"] << 20),
-        requests=PredictionOptions(timeout_s=given["timeout"], max_in_flight=given["max_in_flight"]),
-        max_queue=given["max_queue"],
-        token_file=given["token_file"],
+        config=options["models_config"] or settings.serving_dir / "models.config",
+        host=options["host"],
+        port=_port_of(settings.server_url) if options["port"] is None else options["port"],
+        limits=HttpLimits(body_bytes=options["max_body"] << 20),
+        requests=PredictionOptions(timeout_s=options["timeout"], max_in_flight=options["max_in_flight"]),
+        max_queue=options["max_queue"],
+        token_file=options["token_file"],
         tls=(certificate, key) if certificate else None,
-        grpc_port=given["grpc_port"],
-        drain_delay_s=given["drain_delay"],
+        grpc_port=options["grpc_port"],
+        drain_delay_s=options["drain_delay"],
         as_json=settings.log_format == "json",
-        access_log=given["access_log"],
+        access_log=options["access_log"],
     )
 
 
@@ -58,23 +58,21 @@ def _port_of(url: str) -> int:
     extra="serving",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; default: ORCHARD_SERVER_URL's.")
-@click.option(
-    "--grpc-port", type=click.IntRange(0, 65535), help="Port of TF Serving's gRPC API (its own: 8500); unset: none."
-)
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; default: that of ORCHARD_SERVER_URL.")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="Port of the gRPC API, usually 8500; unset: no gRPC.")
 @click.option(
     "--models-config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="TF Serving's models.config to follow; default: ORCHARD_SERVING_DIR/models.config.",
+    help="models.config to follow; default: ORCHARD_SERVING_DIR/models.config.",
 )
 @click.option("--max-body", type=click.IntRange(1), default=16, show_default=True, help="Largest body, in MiB.")
-@click.option("--max-queue", type=click.IntRange(1), default=512, show_default=True, help="Requests that may wait.")
+@click.option("--max-queue", type=click.IntRange(1), default=512, show_default=True, help="Waiting requests, at most.")
 @click.option(
-    "--max-in-flight", type=click.IntRange(1), default=1024, show_default=True, help="Requests that may be under way."
+    "--max-in-flight", type=click.IntRange(1), default=1024, show_default=True, help="Requests in flight, at most."
 )
 @click.option("--timeout", type=click.FloatRange(0.01), default=30.0, show_default=True, help="Seconds for a request.")
 @click.option(
-    "--token-file", type=click.Path(path_type=Path, dir_okay=False), help="Bearer tokens that may ask, one a line."
+    "--token-file", type=click.Path(path_type=Path, dir_okay=False), help="File of accepted bearer tokens, one a line."
 )
 @click.option(
     "--tls-cert", type=click.Path(path_type=Path, dir_okay=False), help="Certificate chain (PEM): serve HTTPS."
@@ -82,31 +80,31 @@ def _port_of(url: str) -> int:
 @click.option("--tls-key", type=click.Path(path_type=Path, dir_okay=False), help="Its private key (PEM).")
 @click.option(
     "--drain-delay", type=click.FloatRange(0), default=0.0, show_default=True,
-    help="Seconds after SIGTERM in which new requests are still taken.",
+    help="Seconds after SIGTERM in which new requests are still accepted.",
 )  # fmt: skip
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that share the port."
 )
 @click.option(
     "--worker-port", type=click.IntRange(1, 65535 - 64), metavar="PORT",
-    help="First of --workers ports, one for each worker alone: scrape metrics there.",
+    help="First of --workers further ports, one for each worker: scrape metrics there.",
 )  # fmt: skip
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="Log each request.")
 def serve(reporter: Reporter, **options: Any) -> None:
-    """Answer predictions with TF Serving's REST API, and its gRPC API if asked.
+    """Serve predictions with TF Serving's REST API and, with --grpc-port, its gRPC API.
 
-    Follows models.config as `orchard sync` or anybody else writes it: new versions are loaded beside the old ones
-    and switched when they are warm. /readyz tells when every configured model is served, /healthz that the process
-    lives, /monitoring/prometheus/metrics how it fares. SIGTERM answers what is under way and ends.
+    Follows models.config, which `orchard sync` or another program writes. A new version is loaded beside the old one and
+    gets requests when it is warm. /readyz says whether every configured model is served, /healthz whether the process
+    is alive; /monitoring/prometheus/metrics has the metrics. After SIGTERM the server answers requests in flight and ends.
 
-    With --workers every process has all models and answers by itself; one that dies is replaced.
+    With --workers every process loads all models; a process that dies is replaced.
     """
     from orchard import settings
     from serving.server.server_process import run_server
     from serving.server.supervisor import run_workers
 
-    made = _options(settings.load(), options)
+    server_options = _options(settings.load(), options)
     if options["workers"] == 1:
-        run_server(made)
+        run_server(server_options)
     else:
-        run_workers(made, options["workers"], options["worker_port"])
+        run_workers(server_options, options["workers"], options["worker_port"])

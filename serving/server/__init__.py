@@ -1,1 +1,1 @@
-"""TF Serving's API in Python, for machines where its image does not exist."""
+"""A server of TF Serving's API, for machines that TF Serving has no image for."""

@@ -1,4 +1,4 @@
-"""The access log: a line for each request of both protocols, but for those that somebody polls."""
+"""The access log: one line for each request of both protocols, except for polls."""
 
 from __future__ import annotations
 
@@ -19,26 +19,23 @@ _POLLED = ("GetModelStatus", "GetModelMetadata")
 class AccessLog:
     """Logs requests.
 
-    sync asks for states and labels, probes for health, Prometheus for metrics, all of them many times a minute. A request
-    of this kind (a GET, a call of `GetModelStatus` or `GetModelMetadata`) is logged when it fails or succeeds again, not
-    each time. gRPC's own health calls are never logged.
-
-    Args:
-        log: where the lines go.
+    sync polls states and labels, Kubernetes polls health and Prometheus polls metrics, many times a minute. A poll (a GET,
+    or a call of `GetModelStatus` or `GetModelMetadata`) is logged only when its status changes. gRPC's own health calls
+    are never logged.
     """
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self._failing: dict[tuple[str, ...], int] = {}
 
-    def _is_new(self, poll: tuple[str, ...], status: int, usual: int) -> bool:
-        """Whether a poll has another status than the time before; at first the usual one is expected."""
-        if self._failing.get(poll, usual) == status:
+    def _is_new(self, poll: tuple[str, ...], status: int, expected: int) -> bool:
+        """Whether the status of a poll differs from the one before; for the first poll, from `expected`."""
+        if self._failing.get(poll, expected) == status:
             return False
         if len(self._failing) >= _MAX_POLLED:
             self._failing.clear()
         self._failing.pop(poll, None)
-        if status != usual:
+        if status != expected:
             self._failing[poll] = status
         return True
 
@@ -56,19 +53,19 @@ class AccessLog:
             "bytes_in": len(request.body),
             "bytes_out": len(reply.body),
             "request_id": request.id,
-            **reply.note,
+            **reply.log_fields,
         }
-        self._log.request("request", fields)
+        self._log.buffer("request", fields)
 
     def grpc(self, path: str, peer: str, request: Any, answer: Any, begin: float) -> None:
         """Log a call of the gRPC API.
 
         Args:
-            path: of the method, as in ``/tensorflow.serving.PredictionService/Predict``.
-            peer: the client's address in gRPC's form.
-            request: the message, or None if it was not read.
+            path: the method's path, for example ``/tensorflow.serving.PredictionService/Predict``.
+            peer: the client's address in gRPC's format.
+            request: the message; None: it was not parsed.
             answer: the message, or the code and the text of the error.
-            begin: the monotonic time at which the call came.
+            begin: the monotonic time of the call's arrival.
         """
         code, error = answer if isinstance(answer, tuple) else (StatusCode.OK, "")
         spec = getattr(request, "model_spec", None)
@@ -83,7 +80,7 @@ class AccessLog:
             fields["error"] = error[:200]
         elif hasattr(answer, "model_spec"):
             fields["version"] = answer.model_spec.version.value
-        self._log.request("request", fields)
+        self._log.buffer("request", fields)
 
 
 def _milliseconds(begin: float) -> float:

@@ -1,4 +1,4 @@
-"""What the server answers: TF Serving's REST API, metrics, health."""
+"""The HTTP routes: TF Serving's REST API, metrics and health."""
 
 from __future__ import annotations
 
@@ -36,39 +36,39 @@ class Application:
     """Answers requests.
 
     Args:
-        catalogue: what is served.
-        workers: who runs it; their `after` must be `deliver`.
-        instruments: what is measured.
-        tokens: who may ask, or None: everybody.
-        options: what requests may take.
+        repository: the loaded models.
+        pool: the threads that run models; its `after` must be `PredictionService.deliver`.
+        metrics: the server's metrics.
+        tokens: the accepted bearer tokens; None: every client is accepted.
+        options: the limits of predictions.
     """
 
     def __init__(
         self,
-        catalogue: ModelRepository,
-        workers: RunThreadPool,
-        instruments: ServerMetrics,
+        repository: ModelRepository,
+        pool: RunThreadPool,
+        metrics: ServerMetrics,
         tokens: BearerTokens | None,
         options: PredictionOptions,
     ) -> None:
-        self.catalogue = catalogue
-        self.workers = workers
-        self.instruments = instruments
+        self.repository = repository
+        self.pool = pool
+        self.metrics = metrics
         self.tokens = tokens
         self.options = options
-        self.predictions = PredictionService(catalogue, workers, instruments, options)
+        self.predictions = PredictionService(repository, pool, metrics, options)
         self.draining = False
         self._readers = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
 
     def is_ready(self, model: str | None = None) -> bool:
-        """Whether every configured model, or the one named, is served as configured."""
-        problems = self.catalogue.problems(model)
+        """Whether every configured model, or the given one, is served as configured."""
+        problems = self.repository.problems(model)
         return bool(problems) and not any(problems.values()) and not self.draining
 
-    # requests that are answered at once
+    # requests that are answered immediately
 
     def handle(self, request: HttpRequest, answer: Answer) -> None:
-        """Answer a request, now or later. Called in the event loop's thread."""
+        """Answer a request, immediately or later. Called in the thread of the event loop."""
         path = request.path
         try:
             if path in ("/healthz", "/readyz") or path.startswith("/readyz/"):
@@ -94,9 +94,9 @@ class Application:
     def _api(self, request: HttpRequest, answer: Answer) -> None:
         target = parse_path(request.method, request.path)
         if target.method == "status":
-            answer(HttpResponse(200, status_reply(self.catalogue.status(target.model, target.version))))
+            answer(HttpResponse(200, status_reply(self.repository.status(target.model, target.version))))
         elif target.method == "metadata":
-            servable = self.catalogue.acquire(target.model, target.version, target.label)
+            servable = self.repository.acquire(target.model, target.version, target.label)
             try:
                 answer(HttpResponse(200, metadata_reply(target.model, servable.number, servable.signatures)))
             finally:
@@ -109,67 +109,68 @@ class Application:
             return HttpResponse(200, b'{"healthy": true}\n')
         model = path[len("/readyz/") :] or None if path.startswith("/readyz/") else None
         ready = self.is_ready(model)
-        document: dict[str, Any] = {"ready": ready, "models": self.catalogue.problems(model)}
+        document: dict[str, Any] = {"ready": ready, "models": self.repository.problems(model)}
         if self.draining:
             document["draining"] = True
         return HttpResponse(200 if ready else 503, orjson.dumps(document) + b"\n")
 
     def _metrics(self, request: HttpRequest) -> HttpResponse:
-        instruments = self.instruments
-        instruments.show(self.catalogue.views, self.catalogue.problems())
-        instruments.in_flight.set(self.predictions.in_flight)
-        instruments.waiting.set(self.workers.waiting)
-        instruments.connections.set(self.predictions.connections())
-        wants_open = "application/openmetrics-text" in request.headers.get("accept", "")
-        body = instruments.registry.render(open_metrics=wants_open)
-        return HttpResponse(200, body, _OPEN_METRICS if wants_open else "text/plain")
+        metrics = self.metrics
+        metrics.update(self.repository.snapshots, self.repository.problems())
+        metrics.in_flight.set(self.predictions.in_flight)
+        metrics.waiting.set(self.pool.waiting)
+        metrics.connections.set(self.predictions.connections())
+        open_metrics = "application/openmetrics-text" in request.headers.get("accept", "")
+        body = metrics.registry.render(open_metrics=open_metrics)
+        return HttpResponse(200, body, _OPEN_METRICS if open_metrics else "text/plain")
 
     # predictions
 
     def _begin(self, request: HttpRequest, target: RequestTarget, answer: Answer) -> None:
-        exchange = InFlightRequest(
+        in_flight = InFlightRequest(
             target.model, _API[target.method], "REST", request.begin, partial(self._respond, answer), request.id
         )
         read = partial(self._readers[target.method], request.body, target)
         deadline = request.begin + self.options.timeout_s
-        self.predictions.begin(exchange, read, deadline, large=len(request.body) > _LARGE_BODY)
+        self.predictions.begin(in_flight, read, deadline, large=len(request.body) > _LARGE_BODY)
 
-    def _acquire(self, exchange: InFlightRequest, target: RequestTarget) -> Servable:
-        exchange.servable = self.catalogue.acquire(target.model, target.version, target.label)
-        return exchange.servable
+    def _acquire(self, in_flight: InFlightRequest, target: RequestTarget) -> Servable:
+        in_flight.servable = self.repository.acquire(target.model, target.version, target.label)
+        return in_flight.servable
 
-    def _predict(self, body: bytes, target: RequestTarget, exchange: InFlightRequest) -> Read:
+    def _predict(self, body: bytes, target: RequestTarget, in_flight: InFlightRequest) -> Read:
         document = parse_body(body, self.options.max_values)
         name = read_signature_name(document)
-        servable = self._acquire(exchange, target)
+        servable = self._acquire(in_flight, target)
         feeds = read_inputs(document, servable.signature(name).inputs, name)
-        lane = servable.predict_lane(name)
-        return lane, lane.values_of(feeds.tensors), partial(predict_reply, rows=feeds.rows)
+        queue = servable.predict_queue(name)
+        return queue, queue.feed_values(feeds.tensors), partial(predict_reply, rows=feeds.rows)
 
-    def _classify(self, body: bytes, target: RequestTarget, exchange: InFlightRequest) -> Read:
+    def _classify(self, body: bytes, target: RequestTarget, in_flight: InFlightRequest) -> Read:
         document = parse_body(body, self.options.max_values)
         name, examples = read_signature_name(document), read_examples(document)
-        lane = self._acquire(exchange, target).classify_lane(name)
-        return lane, [examples], partial(classify_reply, examples=len(examples))
+        queue = self._acquire(in_flight, target).classify_queue(name)
+        return queue, [examples], partial(classify_reply, examples=len(examples))
 
-    def _regress(self, body: bytes, target: RequestTarget, exchange: InFlightRequest) -> Read:
+    def _regress(self, body: bytes, target: RequestTarget, in_flight: InFlightRequest) -> Read:
         document = parse_body(body, self.options.max_values)
         name, examples = read_signature_name(document), read_examples(document)
-        lane = self._acquire(exchange, target).regress_lane(name)
-        return lane, [examples], partial(regress_reply, examples=len(examples))
+        queue = self._acquire(in_flight, target).regress_queue(name)
+        return queue, [examples], partial(regress_reply, examples=len(examples))
 
-    def _respond(self, answer: Answer, exchange: InFlightRequest, made: bytes | ServingError) -> None:
-        if isinstance(made, ServingError):
-            answer(self._failed(made))
+    def _respond(self, answer: Answer, in_flight: InFlightRequest, result: bytes | ServingError) -> None:
+        if isinstance(result, ServingError):
+            answer(self._failed(result))
         else:
-            answer(HttpResponse(200, made, note={"version": exchange.servable.number} if exchange.servable else {}))
+            servable = in_flight.servable
+            answer(HttpResponse(200, result, log_fields={"version": servable.number} if servable else {}))
 
     def _failed(self, error: ServingError) -> HttpResponse:
         if error.http_status in (413, 429, 503, 504):
-            self.instruments.refused.add(str(error.http_status))
+            self.metrics.refused.add(str(error.http_status))
         headers = () if error.retry_after is None else (("Retry-After", str(error.retry_after)),)
         body = b"" if isinstance(error, EmptyError) else error_reply(error.message)
-        return HttpResponse(error.http_status, body, headers=headers, note={"error": error.message[:200]})
+        return HttpResponse(error.http_status, body, headers=headers, log_fields={"error": error.message[:200]})
 
 
 def _unauthenticated() -> HttpResponse:

@@ -1,9 +1,9 @@
-"""Requests that arrive together wait for each other for as long as the event loop takes to read them.
+"""Requests that arrive together are collected while the event loop reads them.
 
-A worker that is woken by the first of them would run it alone, and the others would wait until it is done; the graph
-takes a fifth less time for a photo among sixteen than for one among four. So idle workers are woken when a turn of the
-loop brought no further request. Nothing ever waits for a client that sends nothing: there is no timer, and the request
-of an only client is run at once.
+A thread that the first of them wakes would run it alone, and the others would wait until it is done. The graph takes a
+fifth less time for each photo of sixteen than for each of four. So idle threads are woken after a turn of the loop that
+brought no further request. There is no timer: no request waits for a client that sends nothing, and the request of an
+only client is run immediately.
 """
 
 from __future__ import annotations
@@ -16,56 +16,61 @@ from serving.server.batching import MAX_ROWS, BatchJob, RunThreadPool
 
 __all__ = ["RequestCoalescer"]
 
-_MOST_S = 0.002
-"""Requests may arrive without end; whoever came first waits no longer than this."""
+_MAX_HOLD_S = 0.002
+"""Requests may arrive without a pause; the first one waits at most this many seconds."""
 
 
 class RequestCoalescer:
-    """Hands jobs of the event loop's thread to the workers.
+    """Queues the jobs of the event loop's thread and wakes the pool for them.
 
     Args:
-        workers: who runs them.
+        pool: the threads that run models.
         loop: the event loop, in whose thread every method is called.
-        expects: whether others may send requests too; if not, a job is run at once.
-        most_s: how long a job may be held.
+        expects_more: whether other clients may send requests now; if not, a job is run immediately.
+        max_hold_s: how long a job may be held.
     """
 
     def __init__(
         self,
-        workers: RunThreadPool,
+        pool: RunThreadPool,
         loop: asyncio.AbstractEventLoop,
-        expects: Callable[[], bool] = lambda: True,
-        most_s: float = _MOST_S,
+        expects_more: Callable[[], bool] = lambda: True,
+        max_hold_s: float = _MAX_HOLD_S,
     ) -> None:
-        self._workers = workers
+        self._pool = pool
         self._loop = loop
-        self._expects = expects
-        self._most_s = most_s
-        self._came = 0
-        self._held = 0
-        self._begin = 0.0
+        self._expects_more = expects_more
+        self._max_hold_s = max_hold_s
+        self._arrived = 0
+        self._collected = 0
+        self._first_at = 0.0
 
     def submit(self, job: BatchJob) -> None:
-        """Let a job wait for a worker. Raises `ServingError` RESOURCE_EXHAUSTED if too many wait already."""
-        if not self._workers.put(job):
+        """Queue a job. Raises `ServingError` RESOURCE_EXHAUSTED if too many jobs wait."""
+        if not self._pool.put(job):
             return
-        self._came += 1
-        if not self._held and self._came == 1:
-            self._begin = time.monotonic()
-            if self._expects():
-                self._loop.call_soon(self._turn)
+        self._arrived += 1
+        if not self._collected and self._arrived == 1:
+            self._first_at = time.monotonic()
+            if self._expects_more():
+                self._loop.call_soon(self._on_loop_turn)
             else:
                 self._wake()
 
-    def _turn(self) -> None:
-        """A turn of the loop has ended: wait for another one if it brought something."""
-        came, self._came = self._came, 0
-        self._held += came
-        if came and self._held < MAX_ROWS and self._expects() and time.monotonic() - self._begin < self._most_s:
-            self._loop.call_soon(self._turn)
+    def _on_loop_turn(self) -> None:
+        """Wait for another turn of the loop if the last one brought a request; else wake the pool."""
+        arrived, self._arrived = self._arrived, 0
+        self._collected += arrived
+        if (
+            arrived
+            and self._collected < MAX_ROWS
+            and self._expects_more()
+            and time.monotonic() - self._first_at < self._max_hold_s
+        ):
+            self._loop.call_soon(self._on_loop_turn)
         else:
             self._wake()
 
     def _wake(self) -> None:
-        self._came = self._held = 0
-        self._workers.wake()
+        self._arrived = self._collected = 0
+        self._pool.wake()

@@ -1,4 +1,4 @@
-"""models.config, followed: whether it was changed, and what it says."""
+"""Reads models.config again when it changes."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ _MAX_BYTES = 1 << 20
 
 
 class ConfigWatcher:
-    """A models.config that somebody else writes.
+    """A models.config that another program writes.
 
     Args:
         path: the file; it may not exist yet.
-        say: called with what is wrong with it.
+        log: called with the reason when the file cannot be used.
     """
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, log: Callable[[str], None]) -> None:
         self.path = path
-        self._say = say
-        self._seen: tuple[int, int, int] | None = None
+        self._log = log
+        self._stamp: tuple[int, int, int] | None = None
 
     def changed(self) -> bool:
-        """Whether the file is another than the one that was read last; costs microseconds."""
-        return file_stamp(self.path) not in (None, self._seen)
+        """Whether the file was changed since the last `read`; costs microseconds."""
+        return file_stamp(self.path) not in (None, self._stamp)
 
     def read(self) -> tuple[ModelConfig, ...] | None:
-        """Read the file if it was changed; None: it was not, or it cannot be used."""
-        seen = file_stamp(self.path)
-        if seen is not None and seen == self._seen:
+        """Read the file if it was changed; None: it was not changed, or it cannot be used."""
+        stamp = file_stamp(self.path)
+        if stamp is not None and stamp == self._stamp:
             return None
         try:
             with self.path.open("rb") as file:
                 body = file.read(_MAX_BYTES + 1)
-            self._seen = seen
+            self._stamp = stamp
             return parse_config(body.decode("utf-8"))
         except FileNotFoundError:
-            self._say(f"{self.path} does not exist (yet); what is served is served on")
+            self._log(f"{self.path} does not exist (yet); the versions already served stay served")
         except (OSError, UnicodeDecodeError, ConfigError) as error:
-            self._say(f"{self.path} was not taken over, the configuration before it stays: {error}")
+            self._log(f"{self.path} was not taken over, the previous configuration stays: {error}")
         return None

@@ -1,6 +1,6 @@
-"""Predictions under way, of both protocols: let in, run by the workers, answered, or told that it took too long.
+"""In-flight predictions of both protocols: accepted, run by the pool, answered or expired.
 
-Workers make the answers; the event loop's thread gives them, all those of a run in one turn.
+The pool's threads render the answers. The event loop's thread sends them, all those of a run in one turn.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from serving.status_codes import StatusCode
 __all__ = ["InFlightRequest", "PredictionOptions", "PredictionService", "Read"]
 
 _UNKNOWN_MODEL = "unknown"
-_HERE_S = 0.25
-"""Models may run in the loop's thread for so long between two calls of `expire`: an only client may send much at once."""
-_CROWD_S = 0.1
-"""So long after requests were under way together others are expected to come with the next one."""
+_MAX_INLINE_S = 0.25
+"""The most seconds that models may run in the loop's thread between two calls of `expire`."""
+_CONCURRENT_S = 0.1
+"""For so many seconds after requests were in flight together, the next one is expected to be accompanied too."""
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionOptions:
-    """What requests may take.
+    """The limits of predictions.
 
     Attributes:
-        timeout_s: how long a request may take.
-        max_in_flight: how many requests may be under way; the next one is told to come again.
-        max_values: the most values in one JSON body.
+        timeout_s: the maximum duration of a request.
+        max_in_flight: the maximum number of requests in flight; the next one gets UNAVAILABLE.
+        max_values: the maximum number of values in a JSON body.
     """
 
     timeout_s: float = 30.0
@@ -47,23 +47,23 @@ class PredictionOptions:
 
 @dataclass(slots=True, eq=False)
 class InFlightRequest:
-    """One prediction under way.
+    """One prediction in flight.
 
     Attributes:
-        model: the name of the model that is asked.
+        model: the model's name.
         api: `Predict`, `Classify` or `Regress`.
-        entry: the protocol that it came by, `REST` or `GRPC`.
+        entrypoint: the protocol, `REST` or `GRPC`.
         begin: the monotonic time of the request's first byte.
-        respond: called once, in the event loop's thread, with the exchange and the answer that was made of the
-            outputs, or the error.
+        respond: called once, in the event loop's thread, with this request and the answer or the error.
         id: the request's id.
-        servable: the version that answers, once one is held.
-        done: it was answered, or nobody waits for the answer any more.
+        servable: the version that answers, once it is held.
+        run_us: how long the run took, in microseconds.
+        done: it was answered, or its client no longer waits.
     """
 
     model: str
     api: str
-    entry: str
+    entrypoint: str
     begin: float
     respond: Callable[[InFlightRequest, Any], None]
     id: str = ""
@@ -74,170 +74,174 @@ class InFlightRequest:
 
 
 Read = tuple[BatchQueue, list[Any], Callable[[Outputs], Any]]
-"""A request as it was read: the lane, what to feed, and what makes the answer of the outputs."""
+"""A request after reading: the queue, the arrays to feed, and the function that renders the outputs as an answer."""
 
 
 class PredictionService:
     """Runs predictions.
 
     Args:
-        catalogue: what is served.
-        workers: who runs it; their `after` must be `deliver`.
-        instruments: what is measured.
-        options: what requests may take.
+        repository: the loaded models.
+        pool: the threads that run models; its `after` must be `deliver`.
+        metrics: the server's metrics.
+        options: the limits.
     """
 
     def __init__(
-        self, catalogue: ModelRepository, workers: RunThreadPool, instruments: ServerMetrics, options: PredictionOptions
+        self, repository: ModelRepository, pool: RunThreadPool, metrics: ServerMetrics, options: PredictionOptions
     ) -> None:
-        self.catalogue = catalogue
-        self.workers = workers
-        self.instruments = instruments
+        self.repository = repository
+        self.pool = pool
+        self.metrics = metrics
         self.options = options
         self.connections: Callable[[], int] = lambda: 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._gathering: RequestCoalescer | None = None
-        self._under_way: dict[InFlightRequest, None] = {}
-        self._crowded = 0.0
-        self._here_s = 0.0
+        self._coalescer: RequestCoalescer | None = None
+        self._in_flight: dict[InFlightRequest, None] = {}
+        self._last_concurrent = 0.0
+        self._inline_s = 0.0
         self._outbox: deque[tuple[InFlightRequest, Any]] = deque()
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Name the event loop in whose thread answers are given."""
+        """Set the event loop in whose thread answers are sent."""
         self._loop = loop
-        self._gathering = RequestCoalescer(self.workers, loop, self._expects)
+        self._coalescer = RequestCoalescer(self.pool, loop, self._expects_more)
 
     @property
     def in_flight(self) -> int:
-        """How many predictions are under way."""
-        return len(self._under_way)
+        """The number of predictions in flight."""
+        return len(self._in_flight)
 
-    def _expects(self) -> bool:
-        """Whether other requests may come with the one that is here."""
-        return self.in_flight > 1 or self.connections() > 1 or time.monotonic() - self._crowded < _CROWD_S
+    def _expects_more(self) -> bool:
+        """Whether other requests may arrive together with the current one."""
+        return self.in_flight > 1 or self.connections() > 1 or time.monotonic() - self._last_concurrent < _CONCURRENT_S
 
     def begin(
         self,
-        exchange: InFlightRequest,
+        request: InFlightRequest,
         read: Callable[[InFlightRequest], Read],
         deadline: float,
         *,
         large: bool = False,
     ) -> None:
-        """Let a prediction in. Called in the event loop's thread.
+        """Accept a prediction. Called in the event loop's thread.
 
         Args:
-            exchange: the prediction; it is answered now or later.
-            read: reads the request; it gives the exchange the version that it took hold of.
-            deadline: the monotonic time after which its client waits no more; no later than the server's own.
-            large: reading it would hold up the loop; a worker does it.
+            request: the prediction; it is answered immediately or later.
+            read: reads the request, and sets its `servable` to the version that it holds.
+            deadline: the monotonic time after which its client no longer waits; no later than the server's timeout.
+            large: reading it would block the loop; a thread of the pool reads it.
 
         Raises:
-            ServingError: UNAVAILABLE, too many are under way.
+            ServingError: UNAVAILABLE, too many predictions are in flight.
         """
         if self.in_flight >= self.options.max_in_flight:
-            self._count(exchange.model, StatusCode.UNAVAILABLE)
+            self._count(request.model, StatusCode.UNAVAILABLE)
             raise ServingError(
-                StatusCode.UNAVAILABLE, f"{self.in_flight} requests are under way; try again", retry_after=1
+                StatusCode.UNAVAILABLE, f"{self.in_flight} requests are in flight; try again", retry_after=1
             )
-        if self._under_way:
-            self._crowded = exchange.begin
-        self._under_way[exchange] = None
+        if self._in_flight:
+            self._last_concurrent = request.begin
+        self._in_flight[request] = None
         if large:
-            self.workers.do(partial(self._prepare, exchange, read, deadline, self.workers.submit))
+            self.pool.call(partial(self._prepare, request, read, deadline, self.pool.submit))
         else:
-            alone = exchange.entry == "REST" and not self._expects()  # gRPC does not tell of its connections
-            self._prepare(exchange, read, deadline, self._run_alone if alone else self._submit)
+            alone = (
+                request.entrypoint == "REST" and not self._expects_more()
+            )  # the number of gRPC connections is unknown
+            self._prepare(request, read, deadline, self._run_alone if alone else self._submit)
             self.deliver_now()
 
     def _submit(self, job: BatchJob) -> None:
-        (self._gathering or self.workers).submit(job)
+        (self._coalescer or self.pool).submit(job)
 
     def _run_alone(self, job: BatchJob) -> None:
-        """Run the job of an only client at once: there is nobody whom the loop could answer meanwhile."""
+        """Run the job of an only client inline: the loop has no other client to answer meanwhile."""
         begin = time.monotonic()
-        if self._here_s < _HERE_S and self.workers.run_here(job):
-            self._here_s += time.monotonic() - begin
+        if self._inline_s < _MAX_INLINE_S and self.pool.run_inline(job):
+            self._inline_s += time.monotonic() - begin
         else:
             self._submit(job)
 
     def _prepare(
         self,
-        exchange: InFlightRequest,
+        request: InFlightRequest,
         read: Callable[[InFlightRequest], Read],
         deadline: float,
         submit: Callable[[BatchJob], None],
     ) -> None:
-        """Read the request and let its job wait; in the loop's thread or, for a large request, in a worker's."""
+        """Read the request and submit its job, in the loop's thread or, if the request is large, in one of the pool."""
         try:
-            lane, values, render = read(exchange)
-            exchange.job = BatchJob(lane, values, deadline, partial(self._finish, exchange, render))
-            submit(exchange.job)
-        except Exception as error:  # a request that nobody foresaw must not take the connection's state with it
-            self._post(exchange, _as_serving_error(error))
+            queue, values, render = read(request)
+            request.job = BatchJob(queue, values, deadline, partial(self._finish, request, render))
+            submit(request.job)
+        except Exception as error:  # an unexpected error must not break the connection's state
+            self._post(request, _as_serving_error(error))
 
-    def _finish(self, exchange: InFlightRequest, render: Callable[[Outputs], Any], outcome: Outcome) -> None:
-        """Make the answer of a job's outcome; in a worker's thread."""
+    def _finish(self, request: InFlightRequest, render: Callable[[Outputs], Any], outcome: Outcome) -> None:
+        """Render the answer of a job's outcome, in the thread that ran it."""
         try:
             answer = outcome if isinstance(outcome, ServingError) else render(outcome)
-        except Exception as error:  # an output that nobody foresaw
+        except Exception as error:  # an unexpected output
             answer = _as_serving_error(error)
-        self._post(exchange, answer)
+        self._post(request, answer)
 
-    def _post(self, exchange: InFlightRequest, answer: Any) -> None:
-        if exchange.servable:
-            exchange.servable.release()
-        if exchange.job:  # which leads back to its exchange: body and arrays would stay until the collector comes by
-            exchange.run_us, exchange.job = exchange.job.run_us, None
-        self._outbox.append((exchange, answer))
+    def _post(self, request: InFlightRequest, answer: Any) -> None:
+        if request.servable:
+            request.servable.release()
+        if (
+            request.job
+        ):  # it refers back to the request: the cycle would keep body and arrays until the garbage collector runs
+            request.run_us, request.job = request.job.run_us, None
+        self._outbox.append((request, answer))
 
     def deliver(self) -> None:
-        """Have the answers that workers made given. May be called from any thread."""
+        """Schedule `deliver_now`. May be called from any thread."""
         if self._outbox and self._loop:
             try:
                 self._loop.call_soon_threadsafe(self.deliver_now)
-            except RuntimeError:  # the loop is closed: the process ends
+            except RuntimeError:  # the loop is closed: the process is ending
                 return
 
     def deliver_now(self) -> None:
-        """Give the answers that are there. Called in the event loop's thread."""
+        """Send the finished answers. Called in the event loop's thread."""
         while self._outbox:
-            exchange, answer = self._outbox.popleft()
-            self._under_way.pop(exchange, None)
-            if not exchange.done:
-                self._respond(exchange, answer)
+            request, answer = self._outbox.popleft()
+            self._in_flight.pop(request, None)
+            if not request.done:
+                self._respond(request, answer)
 
-    def _respond(self, exchange: InFlightRequest, answer: Any) -> None:
-        exchange.done = True
-        exchange.respond(exchange, answer)  # first of all: what follows need not be waited for
+    def _respond(self, request: InFlightRequest, answer: Any) -> None:
+        request.done = True
+        request.respond(request, answer)  # first, so that the client does not wait for the rest
         if isinstance(answer, ServingError):
-            self._count(exchange.model, answer.code)
+            self._count(request.model, answer.code)
         else:
-            self._measure(exchange)
+            self._measure(request)
 
-    def _measure(self, exchange: InFlightRequest) -> None:
-        """Count a request that was answered: its API, the protocol that it came by, how long it took and its run."""
-        model, api, instruments = exchange.model, exchange.api, self.instruments
-        instruments.count(model, StatusCode.OK)
-        instruments.latency.observe(
-            (time.monotonic() - exchange.begin) * 1e6, model, api, exchange.entry, example=exchange.id
+    def _measure(self, request: InFlightRequest) -> None:
+        """Count an answered request, its latency and the time of its run."""
+        model, api, metrics = request.model, request.api, self.metrics
+        metrics.count(model, StatusCode.OK)
+        metrics.latency.observe(
+            (time.monotonic() - request.begin) * 1e6, model, api, request.entrypoint, exemplar=request.id
         )
-        instruments.runtime.observe(exchange.run_us, model, api, "TF1")
+        metrics.runtime.observe(request.run_us, model, api, "TF1")
 
     def _count(self, model: str, code: StatusCode) -> None:
-        """Count a request that was not answered. Names that are no model's would make a metric each."""
-        self.instruments.count(model if model in self.catalogue.views else _UNKNOWN_MODEL, code)
+        """Count a failed request. Unknown model names share one label, because each would add a time series."""
+        self.metrics.count(model if model in self.repository.snapshots else _UNKNOWN_MODEL, code)
 
     def expire(self) -> None:
-        """Answer what has taken too long; to be called a few times a second."""
-        self._here_s = 0.0
+        """Answer requests that exceeded the timeout; to be called a few times a second."""
+        self._inline_s = 0.0
         oldest = time.monotonic() - self.options.timeout_s
-        for exchange in list(self._under_way):
-            if exchange.begin > oldest:
-                break  # they stand in the order in which they came
-            if not exchange.done:
+        for request in list(self._in_flight):
+            if request.begin > oldest:
+                break  # they are in the order of their arrival
+            if not request.done:
                 text = f"No answer within {self.options.timeout_s:g} s"
-                self._respond(exchange, ServingError(StatusCode.DEADLINE_EXCEEDED, text, retry_after=1))
+                self._respond(request, ServingError(StatusCode.DEADLINE_EXCEEDED, text, retry_after=1))
 
 
 def _as_serving_error(error: Exception) -> ServingError:

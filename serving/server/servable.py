@@ -1,4 +1,4 @@
-"""A version that is loaded: its signatures, ready to run, and the requests that hold it."""
+"""A loaded version: its signatures, ready to run, and the number of requests that hold it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = ["DEFAULT_SIGNATURE", "Servable"]
 
 DEFAULT_SIGNATURE = "serving_default"
 _CLASSIFY, _REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
-_SAME = 1e-3
-"""How far the answers of photos that ran together may be from their answers alone."""
+_TOLERANCE = 1e-3
+"""The largest difference between the answers of photos in a batch and alone."""
 
 
 class Servable:
@@ -33,20 +33,20 @@ class Servable:
     Args:
         model: the model's name.
         number: the version's number.
-        folder: where its files are.
+        folder: the version's folder.
 
     Raises:
-        ServingError: it cannot be loaded or does not answer its own warm-up; in TensorFlow's words.
+        ServingError: it cannot be loaded or fails on its golden photos; with TensorFlow's message.
     """
 
     def __init__(self, model: str, number: int, folder: Path) -> None:
         self.model = model
         self.number = number
         self.folder = folder
-        self._lanes: dict[tuple[str, str], BatchQueue] = {}
+        self._queues: dict[tuple[str, str], BatchQueue] = {}
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._held = 0
+        self._references = 0
         self._closing = False
         try:
             self._session = TfSession(folder)
@@ -60,43 +60,43 @@ class Servable:
             raise
 
     def acquire(self) -> bool:
-        """Hold the version for one request; False: it is being unloaded."""
+        """Hold the version for one request; returns False if it is being unloaded."""
         with self._lock:
             if self._closing:
                 return False
-            self._held += 1
+            self._references += 1
             return True
 
     def release(self) -> None:
-        """Give up what `acquire` took."""
+        """Release the hold of one `acquire`."""
         with self._lock:
-            self._held -= 1
-            if self._closing and not self._held:
+            self._references -= 1
+            if self._closing and not self._references:
                 self._idle.notify_all()
 
     def close(self) -> None:
-        """Wait until no request holds the version, then give its memory back."""
+        """Wait until no request holds the version, then free its memory."""
         with self._idle:
             self._closing = True
-            self._idle.wait_for(lambda: not self._held)
+            self._idle.wait_for(lambda: not self._references)
         self._session.close()
 
     def signature(self, name: str) -> SignatureDef:
-        """Return the signature that `:predict` asks for. Raises `ServingError` in TF Serving's words."""
-        found = self.signatures.get(name or DEFAULT_SIGNATURE)
-        if found is None:
+        """Return the signature of a `:predict` request. Raises `ServingError` in TF Serving's words."""
+        signature = self.signatures.get(name or DEFAULT_SIGNATURE)
+        if signature is None:
             raise ServingError(
                 StatusCode.INVALID_ARGUMENT,
                 f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def',
             )
-        return found
+        return signature
 
-    def _lane(self, name: str, method: str, inputs: Iterable[str] | None, outputs: Iterable[str] | None) -> BatchQueue:
+    def _queue(self, name: str, method: str, inputs: Iterable[str] | None, outputs: Iterable[str] | None) -> BatchQueue:
         key = (name, method)
-        lane = self._lanes.get(key)
-        if lane is None:
+        queue = self._queues.get(key)
+        if queue is None:
             try:
-                lane = BatchQueue(
+                queue = BatchQueue(
                     self._session,
                     self.signatures[name],
                     None if inputs is None else tuple(inputs),
@@ -104,70 +104,70 @@ class Servable:
                 )
             except RunError as error:
                 raise ServingError(StatusCode(error.code), error.message) from error
-            lane = self._lanes.setdefault(key, lane)
-        return lane
+            queue = self._queues.setdefault(key, queue)
+        return queue
 
-    def predict_lane(self, name: str) -> BatchQueue:
-        """Return the lane of a signature with all its inputs and outputs."""
+    def predict_queue(self, name: str) -> BatchQueue:
+        """Return the queue of a signature with all its inputs and outputs."""
         self.signature(name)
-        return self._lane(name or DEFAULT_SIGNATURE, "predict", None, None)
+        return self._queue(name or DEFAULT_SIGNATURE, "predict", None, None)
 
     def _example_signature(self, name: str, kind: str, method: str) -> tuple[str, SignatureDef]:
         key = name or DEFAULT_SIGNATURE
-        found = self.signatures.get(key)
-        if found is None:
+        signature = self.signatures.get(key)
+        if signature is None:
             raise ServingError(StatusCode.INVALID_ARGUMENT, f"No signature was found with the name: {key}")
-        if found.method_name != method:
+        if signature.method_name != method:
             raise ServingError(
                 StatusCode.INVALID_ARGUMENT,
-                f"Expected {kind} signature method_name to be {method}. Was: {found.method_name}",
+                f"Expected {kind} signature method_name to be {method}. Was: {signature.method_name}",
             )
-        if len(found.inputs) != 1:
+        if len(signature.inputs) != 1:
             raise ServingError(StatusCode.INVALID_ARGUMENT, "Expected one input Tensor.")
-        if "inputs" not in found.inputs:
+        if "inputs" not in signature.inputs:
             raise ServingError(StatusCode.FAILED_PRECONDITION, f"No {kind} inputs found in SignatureDef: {key}")
-        return key, found
+        return key, signature
 
-    def classify_lane(self, name: str) -> BatchQueue:
-        """Return the lane of a classification signature. Raises `ServingError` in TF Serving's words."""
-        key, found = self._example_signature(name, "classification", _CLASSIFY)
-        if len(found.outputs) not in (1, 2):
+    def classify_queue(self, name: str) -> BatchQueue:
+        """Return the queue of a classification signature. Raises `ServingError` in TF Serving's words."""
+        key, signature = self._example_signature(name, "classification", _CLASSIFY)
+        if len(signature.outputs) not in (1, 2):
             raise ServingError(
-                StatusCode.INVALID_ARGUMENT, f"Expected one or two output Tensors, found {len(found.outputs)}"
+                StatusCode.INVALID_ARGUMENT, f"Expected one or two output Tensors, found {len(signature.outputs)}"
             )
-        wanted = [alias for alias in ("classes", "scores") if alias in found.outputs]
-        if not wanted:
+        outputs = [alias for alias in ("classes", "scores") if alias in signature.outputs]
+        if not outputs:
             raise ServingError(
                 StatusCode.FAILED_PRECONDITION,
                 'Expected classification signature outputs to contain at least one of "classes" or "scores".'
                 f" Signature was: {key}",
             )
-        return self._lane(key, "classify", ["inputs"], wanted)
+        return self._queue(key, "classify", ["inputs"], outputs)
 
-    def regress_lane(self, name: str) -> BatchQueue:
-        """Return the lane of a regression signature. Raises `ServingError` in TF Serving's words."""
-        key, found = self._example_signature(name, "regression", _REGRESS)
-        if len(found.outputs) != 1:
+    def regress_queue(self, name: str) -> BatchQueue:
+        """Return the queue of a regression signature. Raises `ServingError` in TF Serving's words."""
+        key, signature = self._example_signature(name, "regression", _REGRESS)
+        if len(signature.outputs) != 1:
             raise ServingError(StatusCode.INVALID_ARGUMENT, "Expected one output Tensor.")
-        if "outputs" not in found.outputs:
+        if "outputs" not in signature.outputs:
             raise ServingError(StatusCode.FAILED_PRECONDITION, f"No regression outputs found in SignatureDef: {key}")
-        return self._lane(key, "regress", ["inputs"], ["outputs"])
+        return self._queue(key, "regress", ["inputs"], ["outputs"])
 
     def _warm_up(self) -> None:
-        """Answer the version's golden photos, alone and together, before anybody else asks.
+        """Answer the version's golden photos, alone and as a batch, before the version gets requests.
 
-        The first run of each signature builds TensorFlow's executor. If photos that run together get other answers
-        than alone, the model mixes the rows of a batch and its requests are never run together.
+        The first run of each signature builds TensorFlow's executor. If a batch has other answers than the photos alone,
+        the model mixes the rows of a batch, and its requests are never batched.
         """
         photos = _golden_photos(self.folder)
-        found = self.signatures.get(DEFAULT_SIGNATURE)
-        if not photos or not found or [info.dtype for info in found.inputs.values()] != [STRING]:
+        signature = self.signatures.get(DEFAULT_SIGNATURE)
+        if not photos or not signature or [info.dtype for info in signature.inputs.values()] != [STRING]:
             return
-        lane = self.predict_lane("")
-        alone = [lane.run([_strings([photo])]) for photo in photos]
-        if lane.batchable and len(photos) > 1:
-            together = lane.run([_strings(photos)])
-            lane.batchable = all(_same(together, index, one) for index, one in enumerate(alone))
+        queue = self.predict_queue("")
+        alone = [queue.run([_strings([photo])]) for photo in photos]
+        if queue.batchable and len(photos) > 1:
+            together = queue.run([_strings(photos)])
+            queue.batchable = all(_is_same_answer(together, index, one) for index, one in enumerate(alone))
 
 
 def _strings(photos: Sequence[bytes]) -> Array:
@@ -176,13 +176,13 @@ def _strings(photos: Sequence[bytes]) -> Array:
     return array
 
 
-def _same(together: Outputs, index: int, alone: Outputs) -> bool:
+def _is_same_answer(together: Outputs, index: int, alone: Outputs) -> bool:
     for alias, (array, dtype) in alone.items():
         batch = together[alias][0]
         if array.shape[:1] != (1,) or batch.shape[1:] != array.shape[1:] or index >= batch.shape[0]:
             return False
         if dtype.numpy.startswith("float"):
-            if not np.allclose(batch[index], array[0], atol=_SAME, rtol=_SAME, equal_nan=True):
+            if not np.allclose(batch[index], array[0], atol=_TOLERANCE, rtol=_TOLERANCE, equal_nan=True):
                 return False
         elif not np.array_equal(batch[index], array[0]):
             return False
@@ -190,7 +190,7 @@ def _same(together: Outputs, index: int, alone: Outputs) -> bool:
 
 
 def _golden_photos(folder: Path) -> Sequence[bytes]:
-    """The photos that the version carries with their answers; sync compares the answers, here they only warm up."""
+    """Return the version's golden photos. sync compares their answers; here they are only the warm-up."""
     if not (folder / GOLDEN).exists():
         return ()
     try:

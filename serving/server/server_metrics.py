@@ -1,4 +1,4 @@
-"""What the server measures of itself."""
+"""The server's metrics, by name."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class ServerMetrics(RepositoryListener):
-    """The server's metrics; it hears of loads from the catalogue.
-
-    Args:
-        log: where loads and problems are written.
-    """
+    """The server's metrics; as the repository's listener it also logs loads and problems."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -42,12 +38,12 @@ class ServerMetrics(RepositoryListener):
         self.loads = registry.counter(cc + "load_attempt_count", "Loads by path and status.", "model_path", "status")
         self.load_latency = registry.counter(cc + "load_latency", "Microseconds spent loading.", "model_path")
         self.runs = registry.counter(":tensorflow:core:graph_runs", "Runs of a graph.")
-        self.rows = registry.histogram("orchard_serving_batch_rows", "Rows that were run together.", bounds=_ROWS)
+        self.rows = registry.histogram("orchard_serving_batch_rows", "Rows in a batch.", bounds=_ROWS)
         self.refused = registry.counter(
-            "orchard_serving_refused_total", "Requests refused unanswered, by HTTP status.", "status"
+            "orchard_serving_refused_total", "Requests refused by a limit, by HTTP status.", "status"
         )
         self.in_flight = registry.gauge("orchard_serving_in_flight", "Requests being answered.")
-        self.waiting = registry.gauge("orchard_serving_waiting", "Requests that wait for a worker.")
+        self.waiting = registry.gauge("orchard_serving_waiting", "Requests that wait for a thread.")
         self.connections = registry.gauge("orchard_serving_connections", "Open connections.")
         self.state = registry.gauge(
             "orchard_serving_version_state", "1 for the state that a version is in.", "model_name", "version", "state"
@@ -60,36 +56,38 @@ class ServerMetrics(RepositoryListener):
         self.started.set(time.time())
 
     def loaded(self, path: str, seconds: float, error: ServingError | None) -> None:
-        """A load ended: count it and say so."""
+        """Count and log a load."""
         self.loads.add(path, "success" if error is None else "fail")
         self.load_latency.add(path, amount=seconds * 1e6)
         if error is None:
-            self._log.note("loaded", path=path, seconds=round(seconds, 3))
+            self._log.write("loaded", path=path, seconds=round(seconds, 3))
         else:
-            self._log.note("load failed", path=path, seconds=round(seconds, 3), error=str(error))
+            self._log.write("load failed", path=path, seconds=round(seconds, 3), error=str(error))
 
-    def note(self, text: str) -> None:
-        """Something an operator should know."""
-        self._log.note(text)
+    def problem(self, text: str) -> None:
+        """Log a problem."""
+        self._log.write(text)
 
     def observe_run(self, rows: int, seconds: float) -> None:
-        """A graph was run."""
+        """Count a run of a graph."""
         self.rows.observe(rows)
         self.runs.add()
 
     def count(self, model: str, code: StatusCode) -> None:
-        """A request was answered."""
+        """Count an answered request."""
         self.requests.add(model, _NAMES[code])
 
-    def show(self, views: Mapping[str, RepositorySnapshot], problems: Mapping[str, list[str]]) -> None:
-        """Take over what the catalogue knows, before the metrics are written."""
+    def update(self, snapshots: Mapping[str, RepositorySnapshot], problems: Mapping[str, list[str]]) -> None:
+        """Set the gauges of the repository's state, before the metrics are rendered."""
         self.state.replace(
             ((name, str(number), state), float(state == now))
-            for name, view in views.items()
-            for number, now, _, _ in view.states
+            for name, snapshot in snapshots.items()
+            for number, now, _, _ in snapshot.states
             for state in _STATES
         )
         self.label.replace(
-            ((name, label), float(number)) for name, view in views.items() for label, number in view.labels.items()
+            ((name, label), float(number))
+            for name, snapshot in snapshots.items()
+            for label, number in snapshot.labels.items()
         )
-        self.ready.replace(((name,), float(not found)) for name, found in problems.items())
+        self.ready.replace(((name,), float(not reasons)) for name, reasons in problems.items())

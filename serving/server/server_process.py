@@ -1,4 +1,4 @@
-"""The server as a process: its socket, its signals, its end."""
+"""The server process: sockets, signals and shutdown."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ __all__ = ["ServerOptions", "run_server"]
 
 _TICK_S = 0.2
 _HANDSHAKE_S, _SHUTDOWN_S = 10.0, 1.0
-_DEPTH = 20_000
-"""Python's recursion limit: JSON may be nested 1,024 deep, and some of its readers call themselves for each level."""
+_RECURSION_LIMIT = 20_000
+"""Python's recursion limit: JSON may be nested 1,024 deep, and some of its readers recurse for each level."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How the server runs.
+    """The server's options.
 
     Attributes:
         config: the models.config to follow.
         host: the address to listen on.
         port: the port to listen on; 0: any free one.
-        limits: what one client may ask for.
-        requests: what requests may take.
-        max_queue: how many requests may wait for a worker.
-        token_file: who may ask; None: everybody.
+        limits: the limits of a connection.
+        requests: the limits of predictions.
+        max_queue: the maximum number of requests that wait for a thread.
+        token_file: the file of accepted bearer tokens; None: every client is accepted.
         tls: certificate and key files; None: plain HTTP.
-        grpc_port: the port of the gRPC API; 0: any free one; None: none.
-        drain_delay_s: how long new requests are still taken after SIGTERM, until nobody sends any.
-        drain_s: how long requests under way may take after that.
+        grpc_port: the port of the gRPC API; 0: any free one; None: no gRPC.
+        drain_delay_s: seconds after SIGTERM in which new requests are still accepted.
+        drain_s: seconds that requests in flight may take after that.
         as_json: log as JSON.
         access_log: log requests.
         share: other workers listen on the same port.
-        own_port: a port on which this worker alone answers too; None: none.
+        own_port: another port, on which only this worker listens; None: none.
     """
 
     config: Path
@@ -79,7 +79,7 @@ class ServerOptions:
     own_port: int | None = None
 
 
-def _tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
+def _load_tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
     if files is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -87,7 +87,7 @@ def _tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(*files)
     except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"{files[0]} and {files[1]} are no certificate and its key: {error}") from error
+        raise SettingsError(f"{files[0]} and {files[1]} are not a valid certificate and its key: {error}") from error
     return context
 
 
@@ -95,32 +95,32 @@ class _ServerProcess:
     def __init__(self, options: ServerOptions, log: EventLog) -> None:
         self.options = options
         self.log = log
-        self.instruments = ServerMetrics(log)
-        self.catalogue = ModelRepository(options.config, self.instruments)
-        self.workers = RunThreadPool(
-            usable_cpus(), options.max_queue, observe=self.instruments.observe_run, after=self._deliver
+        self.metrics = ServerMetrics(log)
+        self.repository = ModelRepository(options.config, self.metrics)
+        self.pool = RunThreadPool(
+            usable_cpus(),
+            options.max_queue,
+            observe=self.metrics.observe_run,
+            after=lambda: self.application.predictions.deliver(),
         )
         tokens = BearerTokens(options.token_file) if options.token_file else None
-        self.application = Application(self.catalogue, self.workers, self.instruments, tokens, options.requests)
+        self.application = Application(self.repository, self.pool, self.metrics, tokens, options.requests)
         self.server = HttpServer(self.application.handle, options.limits)
-        self.access = AccessLog(log) if options.access_log else None
-        if self.access:
-            self.server.log = self.access.http
+        self.access_log = AccessLog(log) if options.access_log else None
+        if self.access_log:
+            self.server.log = self.access_log.http
         self.application.predictions.connections = lambda: len(self.server.connections)
-        self.ended = asyncio.Event()
+        self.stopped = asyncio.Event()
         self.stopping: asyncio.Task[None] | None = None
         self.rpc: GrpcServer | None = None
-
-    def _deliver(self) -> None:
-        self.application.predictions.deliver()
 
     async def run(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
         self.application.predictions.attach(loop)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, number)
+            loop.add_signal_handler(number, self._handle_signal, number)
         listener.setblocking(False)
-        accepting = await loop.create_server(
+        main_server = await loop.create_server(
             self.server.connect,
             sock=listener,
             ssl=context,
@@ -128,29 +128,29 @@ class _ServerProcess:
             ssl_handshake_timeout=_HANDSHAKE_S if context else None,
             ssl_shutdown_timeout=_SHUTDOWN_S if context else None,
         )
-        self.catalogue.start()
-        self.log.note("listening", host=self.options.host, port=listener.getsockname()[1], pid=os.getpid())
-        alone = await self._listen_alone(loop)
+        self.repository.start()
+        self.log.write("listening", host=self.options.host, port=listener.getsockname()[1], pid=os.getpid())
+        own = await self._listen_own_port(loop)
         await self._start_rpc()
         self._tick(loop)
-        await self.ended.wait()
-        for server in (accepting, *alone):
+        await self.stopped.wait()
+        for server in (main_server, *own):
             server.close()
 
-    async def _listen_alone(self, loop: asyncio.AbstractEventLoop) -> list[asyncio.Server]:
-        """Listen, without TLS, on the port that no other worker has."""
+    async def _listen_own_port(self, loop: asyncio.AbstractEventLoop) -> list[asyncio.Server]:
+        """Listen, without TLS, on this worker's own port."""
         if self.options.own_port is None:
             return []
         listener = listen(self.options.host, self.options.own_port)
         listener.setblocking(False)
-        self.log.note("listening alone", own_port=self.options.own_port, pid=os.getpid())
+        self.log.write("listening alone", own_port=self.options.own_port, pid=os.getpid())
         return [await loop.create_server(self.server.connect, sock=listener, backlog=BACKLOG)]
 
     async def _start_rpc(self) -> None:
         options = self.options
         if options.grpc_port is None:
             return
-        from serving.server.rpc.server import GrpcServer  # who does not want gRPC does not wait for its library
+        from serving.server.rpc.server import GrpcServer  # a slow import that only gRPC needs
 
         limit = options.limits.body_bytes
         self.rpc = GrpcServer(
@@ -159,10 +159,10 @@ class _ServerProcess:
             options.grpc_port,
             limit,
             options.tls,
-            access=self.access,
+            access_log=self.access_log,
             share=options.share,
         )
-        self.log.note("grpc", grpc_port=await self.rpc.start())
+        self.log.write("grpc", grpc_port=await self.rpc.start())
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self.application.predictions.expire()
@@ -170,15 +170,15 @@ class _ServerProcess:
         self.log.flush()
         loop.call_later(_TICK_S, self._tick, loop)
 
-    def _stop(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         if self.stopping is not None:
-            self.ended.set()  # asked twice
+            self.stopped.set()  # the second signal
             return
-        self.log.note("draining", signal=signal.Signals(number).name, in_flight=self.application.predictions.in_flight)
+        self.log.write("draining", signal=signal.Signals(number).name, in_flight=self.application.predictions.in_flight)
         self.stopping = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
-        """Become not ready, wait until nobody sends any more, answer what is under way."""
+        """Become not ready, wait for `drain_delay_s`, then answer the requests in flight."""
         self.application.draining = True
         await asyncio.sleep(self.options.drain_delay_s)
         self.server.drain()
@@ -189,21 +189,21 @@ class _ServerProcess:
             await asyncio.sleep(0.02)
         if rpc:
             await rpc
-        self.ended.set()
+        self.stopped.set()
 
 
 def run_server(options: ServerOptions) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what is under way and end the process with exit code 0.
+    """Serve until SIGTERM or SIGINT, then answer the requests in flight and end the process with exit code 0.
 
     Raises:
-        ServerError: the port is taken.
-        SettingsError: the token file or the certificate cannot be used.
+        ServerError: the port is in use.
+        SettingsError: the token file or the certificate is invalid.
         MissingExtra: TensorFlow is not installed.
     """
     from serving.server.runtime.capi import open_library
 
-    sys.setrecursionlimit(_DEPTH)
-    context = _tls(options.tls)
+    sys.setrecursionlimit(_RECURSION_LIMIT)
+    context = _load_tls(options.tls)
     listener = listen(options.host, options.port, share=options.share)
     log = EventLog(as_json=options.as_json)
     open_library()
@@ -212,9 +212,9 @@ def run_server(options: ServerOptions) -> None:
         await _ServerProcess(options, log).run(listener, context)
 
     uvloop.run(main())
-    log.note("stopped")
+    log.write("stopped")
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
-    # TensorFlow's threads may still run a model that nobody waits for; unloading its library under them would crash
+    # TensorFlow's threads may still run a model; unloading its library under them would crash
     os._exit(0)

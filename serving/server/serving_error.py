@@ -1,4 +1,4 @@
-"""What a request or a version fails with: TensorFlow's status codes, in HTTP too."""
+"""The error of a request or a version: TensorFlow's status codes and their HTTP statuses."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ REASONS = {
 
 
 class ServingError(Exception):
-    """A request, or a version, that cannot be served.
+    """A request or a version cannot be served.
 
     Args:
-        code: what kind of error it is.
-        message: TF Serving's words where TF Serving has this error.
-        http_status: the HTTP status, where it is not the code's own (413, 415 …).
-        retry_after: seconds after which trying again is worth it; None: it will fail again.
+        code: the status code.
+        message: TF Serving's text where TF Serving has this error.
+        http_status: the HTTP status, if it is not the code's own (413, 415 …).
+        retry_after: seconds after which a retry may succeed; None: a retry fails too.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class ServingError(Exception):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        """As TensorFlow writes a status: the code's name and the message."""
+        """Return the code's name and the message, as TensorFlow formats a status."""
         return f"{self.code.name}: {self.message}"
 
 
 def invalid(message: str) -> ServingError:
-    """An INVALID_ARGUMENT: the request is wrong and stays wrong."""
+    """Return an INVALID_ARGUMENT error: the request is invalid, and a retry fails too."""
     return ServingError(StatusCode.INVALID_ARGUMENT, message)

@@ -95,10 +95,10 @@ def follow(
                 hint="one is enough; stop it, or name another folder",
             )
         listener = listen(host, port)
-        reconciler = _reconciler(source, plan, log.note)
+        reconciler = _reconciler(source, plan, log.write)
         stopping = _catch_signals(reconciler)
         StatusServer(listener, reconciler.status, reconciler.instruments)
-        log.note(
+        log.write(
             "following", model=plan.model, store=source.store.name, port=listener.getsockname()[1], pid=os.getpid()
         )
         reconciler.follower.start(reconciler.wake.set)
@@ -110,7 +110,7 @@ def follow(
             except OSError as error:  # a full disk, a folder that was taken away: what is served is served on
                 reconciler.problems["disk"] = f"{type(error).__name__}: {error}"
                 reconciler.instruments.failures.add("disk")
-                log.note("disk", reason=reconciler.problems["disk"])
+                log.write("disk", reason=reconciler.problems["disk"])
                 wait = 1.0
             else:
                 reconciler.problems.pop("disk", None)
@@ -119,7 +119,7 @@ def follow(
         reconciler.follower.stop()
         if engine:
             engine.stop(grace=_DRAIN_S)
-        log.note("stopped")
+        log.write("stopped")
     sys.stdout.flush()
     os._exit(0)  # a request to a store that hangs is not waited for
 

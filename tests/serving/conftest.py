@@ -1,4 +1,4 @@
-"""Fixtures of the serving tests: the models, made once for all workers, and a server that has them all."""
+"""Fixtures of the serving tests: the models, created once for all test processes, and a server of all of them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PLAIN = ("half_plus_two", "matrix", "types", "shapes", "counter", "slow", "table
 
 
 def make_zoo(folder: Path) -> Path:
-    """Make the models in `folder` unless another worker has; TensorFlow's Python half stays out of the tests' process."""
+    """Create the models in `folder` unless another process has; the tests themselves never import TensorFlow."""
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
-            made = subprocess.run(
+            result = subprocess.run(
                 [sys.executable, "-m", "tests.serving.model_fixtures", str(folder / "models")],
                 cwd=Path(__file__).resolve().parents[2],
                 env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -32,7 +32,7 @@ def make_zoo(folder: Path) -> Path:
                 text=True,
                 check=False,
             )
-            assert made.returncode == 0, made.stderr[-3000:]
+            assert result.returncode == 0, result.stderr[-3000:]
             (folder / "done").touch()
     return folder / "models"
 
@@ -73,5 +73,5 @@ def photos(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
 
 @pytest.fixture
 def registry(seaweed, seaweed_environment: dict[str, str], zoo: Path, tmp_path: Path) -> ServedRegistry:
-    """An empty registry on the real store, and everything that programs need to be told of it."""
+    """An empty registry on the real store, and the environment of the programs that use it."""
     return ServedRegistry(seaweed, seaweed_environment, zoo / "photos", tmp_path)

@@ -1,8 +1,8 @@
-"""Every kind of SavedModel that the serving tests need, made once for a test run, in a process of its own.
+"""Every kind of SavedModel that the serving tests need, created once for a test run in a separate process.
 
-`python -m tests.serving.model_fixtures FOLDER` makes them with TensorFlow; the tests themselves never import it. Plain models lie at
+`python -m tests.serving.model_fixtures FOLDER` creates them with TensorFlow; the tests themselves never import it. Plain models are at
 `FOLDER/<name>/<version>/`, photo models with the contract's signatures at `FOLDER/photos/<name>/`, each of those with
-`facts.json` beside it: what a publisher would say of it.
+`<name>.facts.json` beside it: the metadata that a publisher would record.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def half_plus(constant: float) -> Callable[[Any], dict[str, Any]]:
 
 
 def matrix(tf1: Any) -> dict[str, Any]:
-    """y = xW for x of [n, 4], without any variable."""
+    """y = xW for x of [n, 4], without variables."""
     x = tf1.placeholder(tf1.float32, [None, 4], name="x")
     weights = tf1.constant([[1.0, 0], [0, 1], [2, 0], [0, 2]])
     return {"serving_default": ({"x": x}, {"y": tf1.matmul(x, weights, name="y")})}
@@ -77,15 +77,15 @@ def matrix(tf1: Any) -> dict[str, Any]:
 def types(tf1: Any) -> dict[str, Any]:
     """One signature for each element type, each the identity."""
     names = "float32 float64 int8 int16 int32 int64 uint8 uint32 uint64 bool string float16 bfloat16 complex64"
-    found = {}
+    signatures = {}
     for name in names.split():
         x = tf1.placeholder(getattr(tf1, name), None, name=f"in_{name}")
-        found[name] = ({"x": x}, {"y": tf1.identity(x)})
-    return found
+        signatures[name] = ({"x": x}, {"y": tf1.identity(x)})
+    return signatures
 
 
 def shapes(tf1: Any) -> dict[str, Any]:
-    """Two inputs, several outputs, and outputs that do not fit into rows."""
+    """Two inputs, several outputs, and outputs with other numbers of rows."""
     a = tf1.placeholder(tf1.float32, [None], name="a")
     b = tf1.placeholder(tf1.string, [None], name="b")
     image = tf1.placeholder(tf1.string, [None], name="image_bytes")
@@ -120,7 +120,7 @@ def slow(tf1: Any) -> dict[str, Any]:
 
 
 def _table(folder: Path) -> None:
-    """A model whose answers stand in an asset file."""
+    """A model whose answers are in an asset file."""
     import tensorflow as tf
 
     words = folder.with_suffix(".words.txt")
@@ -157,12 +157,12 @@ def _module(folder: Path) -> None:
 
 
 def _photo_models(folder: Path) -> None:
-    """Photo models: good ones that differ, and each kind of bad one. The goldens are a good model's own answers."""
+    """Photo models: good ones that differ, and each kind of bad one. The golden answers are those of a good model."""
     from tests.training.candidates import COLOURS, draw, write_model
 
-    asked = [draw(colour, number) for colour in COLOURS for number in (900, 901)][:4]
+    photos = [draw(colour, number) for colour in COLOURS for number in (900, 901)][:4]
     (folder / "asked").mkdir(parents=True)
-    for index, body in enumerate(asked):
+    for index, body in enumerate(photos):
         (folder / "asked" / f"{index}.jpg").write_bytes(body)
     write_model(folder / "one", sure=300)
     write_model(folder / "two", sure=200)
@@ -170,10 +170,10 @@ def _photo_models(folder: Path) -> None:
     write_model(folder / "wrong", taken_for={"Red": "Blue", "Blue": "Red"})
     write_model(folder / "nan", sure=float("nan"))
     for name in ("one", "two", "three"):
-        _golden(folder / name, folder / name, asked)
-    _golden(folder / "wrong", folder / "one", asked)
-    _golden(folder / "nan", folder / "one", asked)
-    _poisoned(folder, asked)
+        _golden(folder / name, folder / name, photos)
+    _golden(folder / "wrong", folder / "one", photos)
+    _golden(folder / "nan", folder / "one", photos)
+    _poisoned(folder)
 
 
 def _golden(folder: Path, answering: Path, photos: list[bytes]) -> None:
@@ -181,12 +181,12 @@ def _golden(folder: Path, answering: Path, photos: list[bytes]) -> None:
 
     with open_model(answering) as session:
         answers = session.predict(photos)
-    listed = [
+    golden_photos = [
         {"b64": base64.b64encode(body).decode(), "label": label, "probability": float(probability)}
         for body, label, probability in zip(photos, answers.labels, answers.probability, strict=True)
     ]
     (folder / "assets.extra").mkdir()
-    document = {"format": 1, "tolerance": 1e-4, "photos": listed}
+    document = {"format": 1, "tolerance": 1e-4, "photos": golden_photos}
     (folder / "assets.extra" / "golden.json").write_text(json.dumps(document))
     _facts(folder)
 
@@ -209,7 +209,7 @@ def _facts(folder: Path) -> None:
     folder.with_name(folder.name + ".facts.json").write_text(json.dumps(facts))
 
 
-def _poisoned(folder: Path, asked: list[bytes]) -> None:
+def _poisoned(folder: Path) -> None:
     """Copies of a good model with one more node: reading a file, hidden in a function; saving a file, behind an output."""
     import shutil
 
@@ -241,7 +241,7 @@ def _poisoned(folder: Path, asked: list[bytes]) -> None:
 
 
 def make(folder: Path) -> None:
-    """Make all models."""
+    """Create all models."""
     _save(folder / "half_plus_two" / str(VERSION), half_plus(2.0))
     _save(folder / "half_plus_two" / str(VERSION + 1), half_plus(3.0))
     for name, build in (

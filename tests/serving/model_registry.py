@@ -25,11 +25,11 @@ ENVIRONMENT = {
     for name, value in os.environ.items()
     if not name.startswith(("ORCHARD_", "AWS_")) and not name.lower().endswith("_proxy")
 }
-"""This process's environment without what would reach into a test."""
+"""This process's environment without variables that would affect a test."""
 
 
 def facts_of(photos: Path, name: str, **changes: Any) -> PublishMetadata:
-    """What the manifest says of one of the zoo's photo models."""
+    """The metadata in the manifest of one of the zoo's photo models."""
     return replace(facts_of_model(photos / name), **{"created_by": "anna@bench", **changes})
 
 
@@ -95,5 +95,5 @@ class ServedRegistry:
         return Sync(self.folder / "sync.log", self.environment, *options)
 
     def asked(self) -> bytes:
-        """A photo that every good model knows."""
+        """A photo that every good model classifies correctly."""
         return (self.photos / "asked" / "0.jpg").read_bytes()

@@ -1,4 +1,4 @@
-"""`orchard serve` and `orchard sync` as real processes, and plain HTTP to ask them."""
+"""`orchard serve` and `orchard sync` as real processes, and a plain HTTP client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PORT = re.compile(r' port=(\d+)|"port":(\d+)')
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
-    """Wait until `condition` gives something true and return it; an AssertionError says what never came true."""
+    """Wait until `condition` returns something true and return it; the AssertionError of a timeout names `what`."""
     end = time.monotonic() + seconds
     while True:
         found = condition()
@@ -60,7 +60,7 @@ def ask(
     headers: Mapping[str, str] | None = None,
     timeout: float = 30,
 ) -> HttpAnswer:
-    """Send one request over a connection of its own."""
+    """Send one request over a new connection."""
     if isinstance(body, dict):
         body = json.dumps(body)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
@@ -89,7 +89,7 @@ class Program:
 
     @property
     def port(self) -> int:
-        """Where it listens; waits until it does."""
+        """The port on which it listens; waits until it listens."""
 
         def find() -> int:
             if not self.child.running():
@@ -161,12 +161,12 @@ class Sync(Program):
         return found["served"] if found and found["live"] else None
 
     def refusal(self, version: int) -> dict[str, Any] | None:
-        """Why a version is not tried again, once that is so."""
+        """The final refusal of a version, once it exists."""
         return next((item for item in self.status["refused"] if item["version"] == version and item["final"]), None)
 
 
 def raw(port: int, payload: bytes, timeout: float = 20) -> bytes:
-    """Send bytes as they are and return everything that comes back until the server closes."""
+    """Send bytes and return everything that the server sends until it closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         connection.sendall(payload)
         received = bytearray()
@@ -176,7 +176,7 @@ def raw(port: int, payload: bytes, timeout: float = 20) -> bytes:
 
 
 def free_ports(count: int = 1) -> int:
-    """The first of so many neighbouring ports that nobody listens on, below those that clients get by chance."""
+    """The first of `count` neighbouring free ports, below the range of ephemeral ports."""
     while True:
         first = random.randrange(15_000, 32_000)  # noqa: S311
         if all(is_free(first + number) for number in range(count)):

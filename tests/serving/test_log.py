@@ -27,7 +27,7 @@ def fields_of(line: str) -> dict[str, str]:
 def test_a_value_of_a_client_forges_no_line_and_no_field(value):
     stream = io.StringIO()
     log = EventLog(as_json=False, stream=stream)
-    log.note("request", path=value, status=200)
+    log.write("request", path=value, status=200)
 
     (line,) = stream.getvalue().splitlines()
     assert line.isprintable()

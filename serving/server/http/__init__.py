@@ -1,1 +1,1 @@
-"""HTTP/1.1 for the server and for sync: connections, limits, replies."""
+"""HTTP/1.1: connections, limits, requests and responses."""

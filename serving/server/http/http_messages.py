@@ -1,4 +1,4 @@
-"""Requests and replies as the HTTP layer hands them over."""
+"""HTTP requests, responses and limits."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["HttpLimits", "HttpRequest", "HttpResponse", "serialise"]
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What one client may ask for.
+    """The limits of a connection, and of their number.
 
     Attributes:
-        body_bytes: the largest body.
-        header_bytes: the largest request line and headers together.
-        header_s: how long a client may take to send its headers.
-        body_s: how long it may take to send its body.
-        idle_s: how long a connection may stay open without a request.
-        connections: how many connections may be open.
-        pipelined: how many requests of one connection may wait for the one before.
+        body_bytes: the maximum size of a body.
+        header_bytes: the maximum size of the URL, and of all headers together.
+        header_s: seconds that a client may take to send its headers.
+        body_s: seconds that it may take to send its body.
+        idle_s: seconds that a connection may stay open without a request.
+        connections: the maximum number of open connections.
+        pipelined: the maximum number of requests of one connection that wait for the one before.
     """
 
     body_bytes: int = 16 << 20
@@ -42,13 +42,14 @@ class HttpRequest:
 
     Attributes:
         method: GET, POST, …
-        path: the path as it came, without the query.
-        query: what stood after the question mark, or None without one.
-        headers: by lower-case name; of a header that came twice the last.
-        body: as it came.
+        path: the path as received, without the query.
+        query: the text after the question mark; None: there is no question mark.
+        headers: by lower-case name; the last value of a header that is repeated.
+        body: the body as received.
         remote: the client's address.
-        begin: the monotonic time at which its first byte was there.
-        id: its id, the client's own or a new one.
+        begin: the monotonic time at which its first byte arrived.
+        id: the client's request id, or a new one.
+        keep_alive: whether the client keeps the connection open.
     """
 
     method: str
@@ -64,15 +65,15 @@ class HttpRequest:
 
 @dataclass(slots=True)
 class HttpResponse:
-    """One reply.
+    """One response.
 
     Attributes:
         status: the HTTP status.
-        body: its body.
-        content_type: of the body.
-        headers: more of them.
-        close: whether the connection ends with it.
-        note: what the access log should know besides.
+        body: the body.
+        content_type: the type of the body.
+        headers: additional headers.
+        close: whether to close the connection after it.
+        log_fields: additional fields for the access log.
     """
 
     status: int
@@ -80,15 +81,15 @@ class HttpResponse:
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     close: bool = False
-    note: dict[str, object] = field(default_factory=dict)
+    log_fields: dict[str, object] = field(default_factory=dict)
 
 
 Answer = Callable[[HttpResponse], None]
-"""Called once, in the event loop's thread, with the reply to a request."""
+"""Called once, in the event loop's thread, with the response to a request."""
 
 
 class _Date:
-    """The Date header, made once a second."""
+    """The value of the Date header, formatted once a second."""
 
     second = 0
     text = b""
@@ -107,12 +108,12 @@ def _opening(status: int, content_type: str) -> bytes:
 
 
 def serialise(reply: HttpResponse, request_id: str, *, head: bool, keep_alive: bool) -> bytes:
-    """Write a reply.
+    """Return a response as bytes.
 
     Args:
-        reply: what to write.
-        request_id: the id of the request that it answers.
-        head: leave the body out, as the answer to HEAD must.
+        reply: the response.
+        request_id: the id of its request.
+        head: omit the body, as HEAD requires.
         keep_alive: whether the connection stays open.
     """
     more = "".join([f"{name}: {value}\r\n" for name, value in reply.headers]).encode("latin-1")

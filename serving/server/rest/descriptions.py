@@ -1,4 +1,4 @@
-"""Status and metadata as JSON, laid out as protobuf's own JSON printer does for TF Serving: one space a level."""
+"""Status and metadata as JSON, in the layout of protobuf's JSON printer: one space a level, as in TF Serving."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "\x7f": "\\u007f"}
 def _dump(document: Any) -> str:
     text = json.dumps(document, indent=1, ensure_ascii=False)
     text = re.sub("[\ud800-\udfff]", "\ufffd", text)
-    return re.sub("[<>\x7f]", lambda found: _ESCAPES[found[0]], text) + "\n"
+    return re.sub("[<>\x7f]", lambda match: _ESCAPES[match[0]], text) + "\n"
 
 
 def status_reply(versions: Iterable[tuple[int, str, StatusCode, str]]) -> bytes:
-    """Lay out the states of versions: (number, state, error code, error message) each."""
+    """Return the status response of versions, each (number, state, error code, error message)."""
     rows = [
         {
             "version": str(number),
@@ -52,7 +52,7 @@ def _signature(signature: SignatureDef) -> dict[str, Any]:
 
 
 def metadata_reply(name: str, version: int, signatures: Mapping[str, SignatureDef]) -> bytes:
-    """Lay out the signatures of a version."""
+    """Return the metadata response of a version."""
     spec = _dump({"name": name, "signature_name": "", "version": str(version)})
-    found = _dump({"signature_def": {key: _signature(signature) for key, signature in signatures.items()}})
-    return f'{{\n"model_spec":{spec},\n"metadata": {{"signature_def": {found}}}\n}}\n'.encode()
+    definitions = _dump({"signature_def": {key: _signature(signature) for key, signature in signatures.items()}})
+    return f'{{\n"model_spec":{spec},\n"metadata": {{"signature_def": {definitions}}}\n}}\n'.encode()

@@ -1,4 +1,4 @@
-"""The body of `:classify` and `:regress`: JSON objects as serialised tf.Example messages, one string each."""
+"""Reads the body of `:classify` and `:regress`: converts JSON objects into serialised tf.Example messages."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def _kind(value: Any, name: str) -> int:
 
 def _feature(value: Any, name: str) -> bytes:
     values = value if isinstance(value, list) else [value]
-    found = 0
+    feature_kind = 0
     for item in values:
         kind = _kind(item, name)
-        if found and kind != found:
-            raise invalid(f"Unexpected element type in feature: {name} expecting type: {_KINDS[found]}")
+        if feature_kind and kind != feature_kind:
+            raise invalid(f"Unexpected element type in feature: {name} expecting type: {_KINDS[feature_kind]}")
         if kind == _INT64 and item not in _INT64_RANGE:
             raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
-        found = kind
-    if not found:
+        feature_kind = kind
+    if not feature_kind:
         return b""
-    if found == _BYTES:
+    if feature_kind == _BYTES:
         body = b"".join(delimited(1, to_bytes(item)) for item in values)
-    elif found == _FLOAT:
+    elif feature_kind == _FLOAT:
         with np.errstate(over="ignore"):
             body = delimited(1, np.array(values, np.float64).astype("<f4").tobytes())
     else:
         body = delimited(1, b"".join(varint(int(item)) for item in values))
-    return delimited(found, body)
+    return delimited(feature_kind, body)
 
 
 def _example(value: Any) -> bytes:
@@ -64,7 +64,7 @@ def _example(value: Any) -> bytes:
 def read_examples(document: dict[str, Any]) -> Array:
     """Convert a `:classify` or `:regress` body into a vector of serialised tf.Example.
 
-    A context's features stand before those of each example, which a parser of tf.Example reads as one message.
+    The context's features precede those of each example; a parser of tf.Example merges them into one message.
 
     Raises:
         ServingError: in TF Serving's words.

@@ -1,4 +1,4 @@
-"""TF Serving's URLs."""
+"""Parses TF Serving's URLs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _METHODS = {"classify", "regress", "predict"}
 
 @dataclass(frozen=True, slots=True)
 class RequestTarget:
-    """What a request is about.
+    """The target of a request.
 
     Attributes:
         model: the model's name.
-        version: the version's number, if the URL names one.
-        label: the label, if the URL names one.
+        version: the version's number; None: the URL has none.
+        label: the label; None: the URL has none.
         method: `predict`, `classify`, `regress`, `metadata` or `status`.
     """
 
@@ -40,11 +40,11 @@ class RequestTarget:
 
 
 class EmptyError(ServingError):
-    """An error whose text TF Serving never sends: the reply's body is empty."""
+    """An error that TF Serving answers with an empty body."""
 
 
 def is_api_path(path: str) -> bool:
-    """Whether the API answers this path at all."""
+    """Whether a path belongs to the API."""
     return path[:4].lower() == "/v1/"
 
 
@@ -66,22 +66,22 @@ def _malformed(http_method: str, path: str) -> ServingError:
 
 @lru_cache(maxsize=64)
 def parse_path(http_method: str, path: str) -> RequestTarget:
-    """Read a URL's path.
+    """Parse a URL's path.
 
     Args:
-        http_method: `GET`, `POST` or another, which is refused.
-        path: the path as it came, percent signs and all.
+        http_method: `GET` or `POST`; others are refused.
+        path: the path as received, percent-encoded.
 
     Raises:
-        ServingError: INVALID_ARGUMENT in TF Serving's words.
+        ServingError: INVALID_ARGUMENT, in TF Serving's words.
     """
     pattern = {"POST": _POST, "GET": _GET}.get(http_method)
-    found = pattern.fullmatch(path) if pattern else None
-    if found is None:
+    match = pattern.fullmatch(path) if pattern else None
+    if match is None:
         raise _malformed(http_method, path)
-    model, digits, label, method = found.groups()
+    model, digits, label, method = match.groups()
     version = _version(digits)
-    if http_method == "POST" and method not in _METHODS:  # the verb's case matters, the rest of the path's does not
+    if http_method == "POST" and method not in _METHODS:  # the verb is case-sensitive, the rest of the path is not
         raise _malformed(http_method, path)
     if not model:
         raise ServingError(StatusCode.INVALID_ARGUMENT, "Missing model name in request.")

@@ -1,4 +1,4 @@
-"""The body of `:predict` as tensors: row format (`instances`) and column format (`inputs`), named and unnamed."""
+"""Converts the body of `:predict` into tensors: row format (`instances`) or column format (`inputs`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from orchard.savedmodel.signatures import TensorInfo
 from orchard.savedmodel.types import STRING
-from serving.server.rest.pretty import quote
+from serving.server.rest.pretty import quote, shape_text
 from serving.server.rest.values import base64_rows, count_elements, dense_tensor, is_base64, shape_of
 from serving.server.runtime.tensors import Array
 from serving.server.serving_error import ServingError, invalid
@@ -20,11 +20,11 @@ Inputs = Mapping[str, TensorInfo]
 
 @dataclass(frozen=True, slots=True)
 class InputTensors:
-    """What a request feeds to a signature.
+    """The tensors of a request.
 
     Attributes:
         tensors: one array for each input, by alias.
-        rows: whether it came in row format, so that the answer goes out in row format.
+        rows: whether the request is in row format; its answer is in the same format.
     """
 
     tensors: dict[str, Array]
@@ -35,12 +35,8 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict) and not is_base64(value)
 
 
-def _shape_text(shape: list[int]) -> str:
-    return "[" + ",".join(map(str, shape)) + "]"
-
-
 class _Rows:
-    """Checks `instances` one by one, in TF Serving's order; only used to say what is wrong with them."""
+    """Checks `instances` one by one, in TF Serving's order; only used to find the error in an invalid request."""
 
     def __init__(self, inputs: Inputs) -> None:
         self.inputs = inputs
@@ -55,7 +51,7 @@ class _Rows:
         if size != first_size:
             raise invalid(f"Expecting tensor size: {first_size} but got: {size}")
         if shape != first_shape:
-            raise invalid(f"Expecting shape {_shape_text(first_shape)} but got: {_shape_text(shape)}")
+            raise invalid(f"Expecting shape {shape_text(first_shape)} but got: {shape_text(shape)}")
 
     def add_object(self, element: dict[str, Any], index: int) -> None:
         for name, value in element.items():
@@ -82,8 +78,8 @@ class _Rows:
         objects = _is_object(instances[0])
         for index, element in enumerate(instances):
             if objects != _is_object(element):
-                wanted, got = ("object", "list") if objects else ("value/list", "object")
-                raise invalid(f"Expecting {wanted} but got {got} at item {index} of input list")
+                expected, got = ("object", "list") if objects else ("value/list", "object")
+                raise invalid(f"Expecting {expected} but got {got} at item {index} of input list")
             if objects:
                 self.add_object(element, index)
             else:
@@ -91,7 +87,7 @@ class _Rows:
 
 
 def _named_columns(instances: list[Any], inputs: Inputs) -> Iterator[tuple[str, list[Any]]] | None:
-    """Turn rows of objects into one list for each input; None: some row has not exactly the inputs' names."""
+    """Convert rows of objects into a list for each input; None: a row does not have exactly the inputs' names."""
     try:
         if not all(_is_object(row) and len(row) == len(inputs) for row in instances):
             return None
@@ -151,7 +147,7 @@ def read_inputs(document: dict[str, Any], inputs: Inputs, signature_name: str) -
     Args:
         document: the parsed body.
         inputs: the signature's inputs by alias.
-        signature_name: as the request gave it, "" for the default.
+        signature_name: the name in the request; "": the default.
 
     Raises:
         ServingError: in TF Serving's words.

@@ -1,13 +1,13 @@
-"""JSON values in the form in which TF Serving quotes them in its error messages (RapidJSON's PrettyWriter).
+"""Quotes JSON values as TF Serving does in its error messages (RapidJSON's PrettyWriter).
 
-TF Serving quotes a value whole, however large; here a quotation ends after 4,096 characters.
+TF Serving quotes a whole value, however large; here a quotation ends after 4,096 characters.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from serving.server.rest.numbers import decimal_texts
 
-__all__ = ["quote", "quote_string", "type_name"]
+__all__ = ["quote", "quote_string", "shape_text", "type_name"]
 
 MAX_CHARACTERS = 4096
 _INDENT = "    "
@@ -25,17 +25,17 @@ _SPECIAL = re.compile(r'[\x00-\x1f"\\]')
 _NAMED = {"\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 
 
-def _escape(found: re.Match[str]) -> str:
-    return _NAMED.get(found[0]) or f"\\u{ord(found[0]):04X}"
+def _escape(match: re.Match[str]) -> str:
+    return _NAMED.get(match[0]) or f"\\u{ord(match[0]):04X}"
 
 
 def quote_string(text: str) -> str:
-    """Return `text` as RapidJSON writes a string: UTF-8 as it is, control characters escaped."""
+    """Return `text` as RapidJSON writes a string: UTF-8 unchanged, control characters escaped."""
     return '"' + _SPECIAL.sub(_escape, text) + '"'
 
 
 def _double(value: float) -> str:
-    """A double inside a list or object: its shortest digits, plain up to 21 of them."""
+    """Return a double in a list or object: the shortest exact digits, without an exponent up to 21 of them."""
     if not math.isfinite(value):
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     text = repr(value)
@@ -78,18 +78,23 @@ def quote(value: Any) -> str:
     if isinstance(value, float):
         fits = -_FLOAT_MAX <= value <= _FLOAT_MAX
         return decimal_texts(np.array([value], np.float32 if fits else np.float64))[0]
-    out: list[str] = []
-    room = MAX_CHARACTERS
+    pieces: list[str] = []
+    remaining = MAX_CHARACTERS
     for piece in _pieces(value, ""):
-        out.append(piece[:room])
-        room -= len(piece)
-        if room < 0:
-            return "".join(out) + "…"
-    return "".join(out)
+        pieces.append(piece[:remaining])
+        remaining -= len(piece)
+        if remaining < 0:
+            return "".join(pieces) + "…"
+    return "".join(pieces)
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """Return a shape as an error message writes it."""
+    return "[" + ",".join(map(str, shape)) + "]"
 
 
 def type_name(value: Any) -> str:
-    """Return what RapidJSON calls the type of a JSON value."""
+    """Return RapidJSON's name for the type of a JSON value."""
     if value is None or isinstance(value, bool):
         return {None: "Null", True: "True", False: "False"}[value]
     names: dict[type, str] = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}

@@ -1,8 +1,8 @@
-"""A request's body as a JSON object, read as TF Serving reads it.
+"""Parses a request's body as a JSON object, as TF Serving does.
 
-orjson reads nearly every body. It refuses some that TF Serving's RapidJSON takes (NaN and Infinity, bytes after the
-object, bytes that are not UTF-8); those, and the wording and the place of an error, are for the slower parser below,
-which is as iterative as it is strict.
+orjson parses nearly every body. It refuses some that TF Serving's RapidJSON accepts: NaN and Infinity, bytes after the
+object, and bytes that are not UTF-8. The slower parser below reads those. It also finds the text and the position of a
+syntax error. It is iterative, so that nesting cannot exhaust the stack.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import orjson
 
 from serving.server.rest.pretty import quote
 from serving.server.serving_error import ServingError, invalid
+from serving.status_codes import StatusCode
 
 __all__ = ["MAX_DEPTH", "parse_body", "read_signature_name"]
 
@@ -36,7 +37,7 @@ _UINT64 = 1 << 64
 
 
 class _JsonProblem(Exception):
-    """What RapidJSON says of a text, and the character at which it says so."""
+    """A syntax error in RapidJSON's words, with the index of its character."""
 
     def __init__(self, text: str, at: int) -> None:
         super().__init__(text)
@@ -44,9 +45,9 @@ class _JsonProblem(Exception):
 
 
 def _string_problem(text: str, at: int) -> _JsonProblem:
-    """Find out why the string that begins at `at` is none."""
-    found = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*').match(text, at)
-    end = found.end() if found else at
+    """Return why the string that begins at `at` is invalid."""
+    match = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*').match(text, at)
+    end = match.end() if match else at
     if end < len(text) and text[end] == "\\":
         if text[end + 1 : end + 2] == "u":
             return _JsonProblem("Incorrect hex digit after \\u escape in string.", end)
@@ -58,12 +59,12 @@ def _string_problem(text: str, at: int) -> _JsonProblem:
 
 
 def _unescape(text: str, at: int) -> str:
-    def one(found: re.Match[str]) -> str:
-        if found[1] is None:
-            return _ESCAPES.get(found[2], found[2])
-        return chr(int(found[1], 16))
+    def replace(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return _ESCAPES.get(match[2], match[2])
+        return chr(int(match[1], 16))
 
-    plain = _ESCAPE.sub(one, text)
+    plain = _ESCAPE.sub(replace, text)
     plain = _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), plain)
     if any(_HIGH[0] <= ord(char) < _LOW[1] for char in plain) and "\\u" in text:
         raise _JsonProblem("The surrogate pair in string is invalid.", at)
@@ -83,11 +84,11 @@ def _number_problem(text: str, at: int) -> _JsonProblem:
     return _JsonProblem("Invalid value.", matched)
 
 
-def _number(found: re.Match[str], at: int) -> int | float:
-    whole = found[2] is None and found[3] is None
-    if whole and (len(found[1]) < 20 or (len(found[1]) == 20 and -_UINT64 // 2 <= int(found[1]) < _UINT64)):
-        return int(found[1])
-    value = float(found[0])
+def _number(match: re.Match[str], at: int) -> int | float:
+    whole = match[2] is None and match[3] is None
+    if whole and (len(match[1]) < 20 or (len(match[1]) == 20 and -_UINT64 // 2 <= int(match[1]) < _UINT64)):
+        return int(match[1])
+    value = float(match[0])
     if value in (float("inf"), float("-inf")):
         raise _JsonProblem("Number too big to be stored in double.", at)
     return value
@@ -99,17 +100,17 @@ class _JsonParser:
     at: int = 0
 
     def skip(self) -> str:
-        """Skip white space; returns the next character, or nothing at the end."""
-        found = _SPACE.match(self.text, self.at)
-        self.at = found.end() if found else self.at
+        """Skip white space; returns the next character, or "" at the end."""
+        match = _SPACE.match(self.text, self.at)
+        self.at = match.end() if match else self.at
         return self.text[self.at : self.at + 1]
 
     def string(self) -> str:
-        found = _STRING.match(self.text, self.at)
-        if found is None:
+        match = _STRING.match(self.text, self.at)
+        if match is None:
             raise _string_problem(self.text, self.at)
-        at, self.at = self.at, found.end()
-        return _unescape(found[1], at) if "\\" in found[1] else found[1]
+        at, self.at = self.at, match.end()
+        return _unescape(match[1], at) if "\\" in match[1] else match[1]
 
     def scalar(self) -> Any:
         if self.text[self.at : self.at + 1] == '"':
@@ -118,14 +119,14 @@ class _JsonParser:
         if constant:
             self.at = constant.end()
             return _CONSTANTS[constant[0]]
-        found = _NUMBER.match(self.text, self.at)
-        if found is None or self.text[found.end() : found.end() + 1] in (".", "e", "E"):
+        match = _NUMBER.match(self.text, self.at)
+        if match is None or self.text[match.end() : match.end() + 1] in (".", "e", "E"):
             raise _number_problem(self.text, self.at)
-        at, self.at = self.at, found.end()
-        return _number(found, at)
+        at, self.at = self.at, match.end()
+        return _number(match, at)
 
     def name(self) -> str:
-        """Read a member's name and its colon."""
+        """Parse a member's name and its colon."""
         if self.skip() != '"':
             raise _JsonProblem("Missing a name for object member.", self.at)
         name = self.string()
@@ -135,7 +136,7 @@ class _JsonParser:
         return name
 
     def opened(self, stack: list[Any]) -> bool:
-        """Enter a list or an object; returns whether it is still open, that is, not empty."""
+        """Enter a list or an object; returns whether it is not empty."""
         opening = self.text[self.at]
         self.at += 1
         stack.append([] if opening == "[" else {})
@@ -144,7 +145,7 @@ class _JsonParser:
         return self.skip() != ("]" if opening == "[" else "}")
 
     def document(self) -> Any:
-        """Read one value and stop after it, whatever follows."""
+        """Parse one value; ignore everything after it."""
         if not self.skip():
             raise _JsonProblem("The document is empty.", self.at)
         stack: list[Any] = []
@@ -168,13 +169,13 @@ class _JsonParser:
                 return value
 
     def closed(self, stack: list[Any], names: list[str], value: Any) -> bool:
-        """Put a finished value into what holds it; returns whether that is finished too."""
-        holder = stack[-1]
-        if isinstance(holder, list):
-            holder.append(value)
+        """Add a finished value to its list or object; returns whether that is finished too."""
+        container = stack[-1]
+        if isinstance(container, list):
+            container.append(value)
             closing, problem = "]", "Missing a comma or ] after an array element."
         else:
-            holder.setdefault(names[-1], value)  # of two members with one name RapidJSON finds the first
+            container.setdefault(names[-1], value)  # RapidJSON takes the first of several members with one name
             closing, problem = "}", "Missing a comma or } after an object member."
         character = self.skip()
         if character not in (",", closing) or not character:
@@ -200,30 +201,32 @@ def _parse_leniently(body: bytes, refused: orjson.JSONDecodeError) -> Any:
 
 
 def parse_body(body: bytes, max_values: int) -> dict[str, Any]:
-    """Read a request's body.
+    """Parse a request's body.
 
     Args:
-        body: as it came.
-        max_values: the most values that it may hold; more would hold up everybody else while they are read.
+        body: the body as received.
+        max_values: the maximum number of values; parsing more would block other requests.
 
     Raises:
-        ServingError: INVALID_ARGUMENT in TF Serving's words; 413 for too many values.
+        ServingError: INVALID_ARGUMENT, in TF Serving's words; 413 for too many values.
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     if len(body) >= max_values and body.count(b",") >= max_values:
-        raise ServingError(invalid("").code, f"The request holds more than {max_values} values", http_status=413)
+        raise ServingError(
+            StatusCode.INVALID_ARGUMENT, f"The request has more than {max_values} values", http_status=413
+        )
     try:
-        found = orjson.loads(body)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError as refused:
-        found = _parse_leniently(body, refused)
-    if not isinstance(found, dict):
-        raise invalid(f"JSON Value: {quote(found)} Is not object")
-    return found
+        document = _parse_leniently(body, refused)
+    if not isinstance(document, dict):
+        raise invalid(f"JSON Value: {quote(document)} Is not object")
+    return document
 
 
 def read_signature_name(document: dict[str, Any]) -> str:
-    """Return the signature that a request asks for ("": the default). Raises `ServingError` if it is no string."""
+    """Return the signature that a request names ("": the default). Raises `ServingError` if it is not a string."""
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid(

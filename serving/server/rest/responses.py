@@ -1,4 +1,4 @@
-"""Answers as JSON text, laid out as TF Serving lays it out."""
+"""Answers as JSON text, in TF Serving's layout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["classification_reply", "error_reply", "predict_reply", "regression_r
 
 _INDENT = "    "
 _LABEL = 64
-"""Strings up to so many bytes are mostly names of classes, which come again and again."""
+"""Strings of at most this many bytes are mostly class names, which are repeated, so their texts are cached."""
 _INTEGERS = {"int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"}
 
 
@@ -33,7 +33,7 @@ def _label_text(value: bytes) -> str:
 
 
 def _leaf_texts(alias: str, array: Array, dtype: DataType, indent: str) -> list[str]:
-    """The JSON text of every element; `indent` is where an element that takes several lines stands."""
+    """Return the JSON text of every element; `indent` is the indentation of an element of several lines."""
     flat = array.reshape(-1)
     if dtype.name in ("float", "double"):
         return decimal_texts(flat)
@@ -50,11 +50,11 @@ def _leaf_texts(alias: str, array: Array, dtype: DataType, indent: str) -> list[
 
 
 def _nest(texts: list[str], shape: tuple[int, ...], indent: str | None) -> Iterator[str]:
-    """Yield the text of each element of the first dimension; `indent` None: each on one line, else its own indentation."""
+    """Yield the text of each element of the first dimension, at an indentation; None: each on one line."""
     if len(shape) == 1:
         yield from texts
         return
-    if len(shape) == 2 and indent is None and shape[0] == 1:  # one row of numbers: most answers
+    if len(shape) == 2 and indent is None and shape[0] == 1:  # one row of numbers: the most frequent answer
         yield "[" + ", ".join(texts) + "]"
         return
     inner = None if indent is None else indent + _INDENT
@@ -94,7 +94,7 @@ def _keys(aliases: tuple[str, ...]) -> list[str]:
 
 
 def _row_texts(outputs: Outputs) -> list[str]:
-    """The text of each row: of one output its value, of several an object."""
+    """Return the text of each row: a value if there is one output, an object if there are several."""
     named = len(outputs) > 1
     columns = {alias: _rows(alias, array, dtype, named=named) for alias, (array, dtype) in outputs.items()}
     if not named:
@@ -109,7 +109,7 @@ def _row_texts(outputs: Outputs) -> list[str]:
 
 def _row_reply(outputs: Outputs) -> str:
     if type(outputs) is BatchRows:
-        texts = outputs.of_batch(_row_texts)
+        texts = outputs.rows_of(_row_texts)
     elif _check_rows(outputs):
         texts = _row_texts(outputs)
     else:
@@ -141,14 +141,14 @@ def _encode(text: str) -> bytes:
 
 
 def predict_reply(outputs: Outputs, *, rows: bool) -> bytes:
-    """Lay out the answer of `:predict`.
+    """Return the response of `:predict`.
 
     Args:
-        outputs: arrays and their types by alias, sorted by alias.
-        rows: row format (`predictions`) or column format (`outputs`).
+        outputs: arrays and their types, sorted by alias.
+        rows: use the row format (`predictions`), not the column format (`outputs`).
 
     Raises:
-        ServingError: an output has no form in JSON, or rows that do not fit together.
+        ServingError: an output cannot be written as JSON, or the outputs have different numbers of rows.
     """
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
@@ -156,7 +156,7 @@ def predict_reply(outputs: Outputs, *, rows: bool) -> bytes:
 
 
 def classification_reply(labels: Array | None, scores: Array | None) -> bytes:
-    """Lay out the answer of `:classify`: for each example a list of [label, score]; both arrays are [examples, classes]."""
+    """Return the response of `:classify`, a list of [label, score] for each example; both arrays: [examples, classes]."""
     known = [array for array in (labels, scores) if array is not None]
     rows, classes = known[0].shape
     if not rows:
@@ -169,12 +169,12 @@ def classification_reply(labels: Array | None, scores: Array | None) -> bytes:
 
 
 def regression_reply(values: Array) -> bytes:
-    """Lay out the answer of `:regress`: one number for each example."""
+    """Return the response of `:regress`, one number for each example."""
     if not values.size:
         raise invalid("Cannot convert empty RegressionResults to JSON")
     return _encode('{\n    "results": [' + ", ".join(decimal_texts(values.reshape(-1))) + "]\n}")
 
 
 def error_reply(message: str) -> bytes:
-    """Lay out an error."""
+    """Return the response of an error."""
     return _encode(f'{{\n    "error": {quote_string(message)}\n}}')

@@ -1,37 +1,31 @@
-"""What a classification or regression signature gave, checked as TF Serving checks it."""
+"""Checks the outputs of classification and regression signatures as TF Serving does."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from orchard.savedmodel.types import DataType
+from serving.server.batching import Outputs
+from serving.server.rest.pretty import shape_text
 from serving.server.rest.responses import classification_reply, regression_reply
 from serving.server.runtime.tensors import Array
 from serving.server.serving_error import invalid
 
 __all__ = ["check_classification", "check_regression", "classify_reply", "regress_reply"]
 
-Outputs = Mapping[str, tuple[Array, DataType]]
 
-
-def _shape(array: Array) -> str:
-    return "[" + ",".join(map(str, array.shape)) + "]"
-
-
-def _check_matrix(kind: str, array: Array, dtype: DataType, wanted: str, examples: int) -> None:
+def _check_matrix(kind: str, array: Array, dtype: DataType, expected: str, examples: int) -> None:
     if array.ndim != 2:
-        raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}")
-    if dtype.proto != wanted:
-        raise invalid(f"Expected {kind} Tensor of {wanted}. Got: {dtype.proto}")
+        raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {shape_text(array.shape)}")
+    if dtype.proto != expected:
+        raise invalid(f"Expected {kind} Tensor of {expected}. Got: {dtype.proto}")
     if array.shape[0] != examples:
         raise invalid(f"Expected {kind} output batch size of {examples}. Got: {array.shape[0]}")
 
 
 def check_classification(outputs: Outputs, examples: int) -> tuple[Array | None, Array | None]:
-    """Return classes and scores, [examples, classes] each, as far as the model gives them.
+    """Return classes and scores, [examples, classes] each; None: the model does not have this output.
 
     Raises:
-        ServingError: they do not have the shape or type that they must have.
+        ServingError: the shape or type of an output is wrong.
     """
     classes, scores = outputs.get("classes"), outputs.get("scores")
     if classes:
@@ -46,11 +40,11 @@ def check_classification(outputs: Outputs, examples: int) -> tuple[Array | None,
 
 
 def check_regression(outputs: Outputs, examples: int) -> Array:
-    """Return the values, one for each example. Raises `ServingError` if they have not the right shape or type."""
+    """Return the values, one for each example. Raises `ServingError` if their shape or type is wrong."""
     array, dtype = outputs["outputs"]
     if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
         raise invalid(
-            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(array)}"
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {shape_text(array.shape)}"
         )
     if array.shape[0] != examples:
         raise invalid(f"Input batch size did not match output batch size: {examples} vs. {array.shape[0]}")
@@ -60,10 +54,10 @@ def check_regression(outputs: Outputs, examples: int) -> Array:
 
 
 def classify_reply(outputs: Outputs, examples: int) -> bytes:
-    """Lay out classes and scores. Raises `ServingError` if they are not what they must be."""
+    """Return the response of `:classify`. Raises `ServingError` if an output is invalid."""
     return classification_reply(*check_classification(outputs, examples))
 
 
 def regress_reply(outputs: Outputs, examples: int) -> bytes:
-    """Lay out values. Raises `ServingError` if they are not what they must be."""
+    """Return the response of `:regress`. Raises `ServingError` if the output is invalid."""
     return regression_reply(check_regression(outputs, examples))

@@ -1,7 +1,7 @@
-"""JSON values as tensors: TF Serving's rules for every element type, and its words for what breaks them.
+"""Converts JSON values into tensors by TF Serving's rules for every element type, with its error texts.
 
-The usual request is converted a whole level at a time, without a loop in Python. Whatever does not fit that way goes
-through `_fill`, element by element in TF Serving's order, which finds the first thing that is wrong.
+A valid value is converted a whole level at a time, without a Python loop over elements. Any other value goes through
+`_fill`, element by element in TF Serving's order, which raises the first error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FLOATS = ("float", "double")
 
 
 def is_base64(value: Any) -> bool:
-    """Whether a JSON value is ``{"b64": "…"}``: bytes, not an object."""
+    """Whether a JSON value is ``{"b64": "…"}``, which means bytes."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
@@ -43,7 +43,7 @@ def _decode_base64(text: str) -> bytes:
         return pybase64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):
         pass
-    packed = "".join(text.split())  # white space may stand in it; padding may be missing, but not be wrong
+    packed = "".join(text.split())  # white space is allowed; padding may be missing, but must not be wrong
     bare = packed.rstrip("=.")
     padding = -len(bare) % 4
     try:
@@ -55,7 +55,7 @@ def _decode_base64(text: str) -> bytes:
 
 
 def to_bytes(value: Any) -> bytes:
-    """Return the bytes that a string or a ``{"b64": …}`` stands for. Raises `ServingError` for anything else."""
+    """Return the bytes of a string or a ``{"b64": …}``. Raises `ServingError` for any other value."""
     if type(value) is str:
         return value.encode("utf-8", "surrogateescape")
     if not is_base64(value):
@@ -70,7 +70,7 @@ def _type_error(value: Any, dtype: DataType) -> ServingError:
 
 
 def _check(value: Any, dtype: DataType) -> Any:
-    """Return a leaf as the element that it stands for. Raises `ServingError`."""
+    """Return the element of a leaf. Raises `ServingError` if its type is wrong."""
     if isinstance(value, dict) and dtype is not STRING:
         raise _type_error(value, dtype)
     if dtype is STRING:
@@ -91,17 +91,17 @@ def _check(value: Any, dtype: DataType) -> Any:
 
 def _numbers(flat: list[Any], dtype: DataType) -> Array:
     if dtype.name in _FLOATS:
-        with np.errstate(over="ignore"):  # a double that no float holds becomes infinity
+        with np.errstate(over="ignore"):  # a double beyond the range of float becomes infinity
             try:
                 return np.array(flat, np.float64).astype(dtype.numpy, copy=False)
             except OverflowError:  # an integer of hundreds of digits
                 return np.array([float(f"{value}") for value in flat], np.float64).astype(dtype.numpy)
     wide = np.array(flat, "uint64" if dtype.name == "uint64" else "int64")
-    return wide.astype(dtype.numpy, copy=False)  # wraps: TF Serving does not check the range of small types
+    return wide.astype(dtype.numpy, copy=False)  # wraps around: TF Serving does not check the range of small types
 
 
 def _convert(flat: list[Any], dtype: DataType) -> Array | None:
-    """Convert leaves all at once; None: something is not as it must be."""
+    """Convert all leaves at once; None: one of them is invalid."""
     kinds = set(map(type, flat))
     if dtype.name in _FLOATS:
         return _numbers(flat, dtype) if kinds <= {int, float} else None
@@ -126,7 +126,7 @@ def _strings(flat: list[Any]) -> Array:
 
 
 def base64_rows(rows: list[Any]) -> Array | None:
-    """Convert the commonest body, ``[{"b64": …}, …]``, without looking at it twice; None: it is another, or wrong."""
+    """Convert the most frequent body, ``[{"b64": …}, …]``, in one pass; None: it is another body, or invalid."""
     array = np.empty(len(rows), object)
     try:
         for index, row in enumerate(rows):
@@ -139,7 +139,7 @@ def base64_rows(rows: list[Any]) -> Array | None:
 
 
 def shape_of(value: Any) -> list[int]:
-    """Return the shape that a JSON value has along its first elements. Raises `ServingError` if it is too deep."""
+    """Return the shape of a JSON value, measured at its first elements. Raises `ServingError` if it is too deep."""
     shape: list[int] = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -152,7 +152,7 @@ def shape_of(value: Any) -> list[int]:
 
 
 def _flatten(value: Any, shape: list[int]) -> list[Any] | None:
-    """Return the leaves of a value; None: its lists are not all of that shape."""
+    """Return the leaves of a value; None: its lists do not have this shape."""
     flat = [value]
     for size in shape:
         if set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
@@ -164,7 +164,7 @@ def _flatten(value: Any, shape: list[int]) -> list[Any] | None:
 
 
 def _fill(value: Any, level: int, shape: list[int], dtype: DataType) -> Iterator[Any]:
-    """Yield the leaves of a value as elements, in TF Serving's order, up to the first thing that is wrong."""
+    """Yield the elements of a value in TF Serving's order. Raises `ServingError` at the first error."""
     if not isinstance(value, list):
         if level != len(shape):
             raise invalid(
@@ -184,10 +184,10 @@ def _fill(value: Any, level: int, shape: list[int], dtype: DataType) -> Iterator
 
 
 def count_elements(value: Any, dtype: DataType) -> int:
-    """Check a value element by element; returns how many elements it has.
+    """Check a value element by element; returns the number of elements.
 
     Raises:
-        ServingError: the first thing that is wrong, in TF Serving's words.
+        ServingError: the first error, in TF Serving's words.
     """
     return sum(1 for _ in _fill(value, 0, shape_of(value), dtype))
 
@@ -198,10 +198,10 @@ def dense_tensor(value: Any, dtype: DataType, explain: Callable[[], None] | None
     Args:
         value: a scalar, or lists in lists.
         dtype: the element type that the signature declares.
-        explain: called if the value is wrong: raises the error that says how, where the caller can say more.
+        explain: called if the value is invalid; it raises a more specific error if it can.
 
     Raises:
-        ServingError: naming the first thing that is wrong.
+        ServingError: the first error, in TF Serving's words.
     """
     shape = shape_of(value)
     flat = _flatten(value, shape)

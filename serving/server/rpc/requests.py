@@ -1,4 +1,4 @@
-"""gRPC requests as feeds for a lane, and its outputs as gRPC answers; errors in TF Serving's words."""
+"""Reads gRPC requests and builds gRPC responses, with TF Serving's error texts."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = [
 ]
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join(names: Iterable[str]) -> str:
     return ",".join(sorted(names))
 
 
 def predict_feeds(servable: Servable, request: Any) -> tuple[BatchQueue, list[Array], tuple[str, ...]]:
-    """Return the lane of a PredictRequest, the arrays to feed, and the outputs that were asked for.
+    """Return the queue of a PredictRequest, the arrays to feed, and the aliases of the requested outputs.
 
     Raises:
         ServingError: in TF Serving's words.
@@ -44,33 +44,33 @@ def predict_feeds(servable: Servable, request: Any) -> tuple[BatchQueue, list[Ar
         raise ServingError(StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
     sent = request.inputs
     if len(sent) != len(signature.inputs) or any(alias not in sent for alias in signature.inputs):
-        raise _misfit(set(sent), set(signature.inputs))
+        raise _input_mismatch(set(sent), set(signature.inputs))
     outputs = _filtered(signature, request.output_filter)
-    lane = servable.predict_lane(name)
-    return lane, [_fed(sent[alias], signature.inputs[alias]) for alias in lane.inputs], outputs
+    queue = servable.predict_queue(name)
+    return queue, [_to_array(sent[alias], signature.inputs[alias]) for alias in queue.inputs], outputs
 
 
-def _misfit(sent: set[str], wanted: set[str]) -> ServingError:
-    """Say, in TF Serving's words, how the inputs that came are not those of the signature."""
-    if len(sent) != len(wanted):
+def _input_mismatch(sent: set[str], expected: set[str]) -> ServingError:
+    """Return TF Serving's error for inputs that differ from those of the signature."""
+    if len(sent) != len(expected):
         return invalid(
-            f"input size does not match signature: {len(sent)}!={len(wanted)} len({{{_listed(sent)}}}) != "
-            f"len({{{_listed(wanted)}}}). Sent extra: {{{_listed(sent - wanted)}}}. "
-            f"Missing but required: {{{_listed(wanted - sent)}}}."
+            f"input size does not match signature: {len(sent)}!={len(expected)} len({{{_join(sent)}}}) != "
+            f"len({{{_join(expected)}}}). Sent extra: {{{_join(sent - expected)}}}. "
+            f"Missing but required: {{{_join(expected - sent)}}}."
         )
     return invalid(
-        f"input tensor alias not found in signature: {min(sent - wanted)}. Inputs expected to be in the set "
-        f"{{{_listed(wanted)}}}."
+        f"input tensor alias not found in signature: {min(sent - expected)}. Inputs expected to be in the set "
+        f"{{{_join(expected)}}}."
     )
 
 
-def _filtered(signature: SignatureDef, asked: Iterable[str]) -> tuple[str, ...]:
+def _filtered(signature: SignatureDef, output_filter: Iterable[str]) -> tuple[str, ...]:
     chosen: list[str] = []
-    for alias in asked:
+    for alias in output_filter:
         if alias not in signature.outputs:
             raise invalid(
                 f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
-                f"{{{_listed(signature.outputs)}}}."
+                f"{{{_join(signature.outputs)}}}."
             )
         if alias in chosen:
             raise invalid(f"duplicate output tensor alias: {alias}")
@@ -78,7 +78,7 @@ def _filtered(signature: SignatureDef, asked: Iterable[str]) -> tuple[str, ...]:
     return tuple(chosen) or tuple(signature.outputs)
 
 
-def _fed(proto: Any, info: TensorInfo) -> Array:
+def _to_array(proto: Any, info: TensorInfo) -> Array:
     if proto.dtype != info.dtype.number:
         from orchard.savedmodel.types import data_type
 
@@ -89,33 +89,33 @@ def _fed(proto: Any, info: TensorInfo) -> Array:
 
 
 def read_examples(proto: Any) -> Array:
-    """Return an Input's serialised examples, each after the context if there is one. Raises `ServingError` if empty."""
+    """Return an Input's serialised examples, each after its context if any. Raises `ServingError` if there is none."""
     kind = proto.WhichOneof("kind")
-    held: Any = getattr(proto, kind or "example_list")
-    context = held.context if kind == "example_list_with_context" else b""
-    if not held.examples:
+    source: Any = getattr(proto, kind or "example_list")
+    context = source.context if kind == "example_list_with_context" else b""
+    if not source.examples:
         raise invalid("Input is empty.")
-    array = np.empty(len(held.examples), object)
-    array[:] = [context + example for example in held.examples]
+    array = np.empty(len(source.examples), object)
+    array[:] = [context + example for example in source.examples]
     return array
 
 
 def fill_spec(spec: Any, servable: Servable, signature: str) -> None:
-    """Say which model, version and signature answered."""
+    """Set the model, version and signature of a ModelSpec."""
     spec.name = servable.model
     spec.version.value = servable.number
     spec.signature_name = signature
 
 
 def _response(name: str, servable: Servable, signature: str) -> Any:
-    """Return a new response message that says who answered; a request that names no signature means the default."""
+    """Return a new response message with its ModelSpec; without a signature name it is the default one."""
     response = message(name)()
     fill_spec(response.model_spec, servable, signature or DEFAULT_SIGNATURE)
     return response
 
 
 def prediction_reply(servable: Servable, signature: str, aliases: Iterable[str], outputs: Outputs) -> Any:
-    """Return the PredictResponse with the outputs that were asked for."""
+    """Return the PredictResponse with the requested outputs."""
     response = _response("PredictResponse", servable, signature)
     for alias in aliases:
         array, dtype = outputs[alias]
@@ -124,14 +124,14 @@ def prediction_reply(servable: Servable, signature: str, aliases: Iterable[str],
 
 
 def classification_reply(servable: Servable, signature: str, examples: int, outputs: Outputs) -> Any:
-    """Return the ClassificationResponse. Raises `ServingError` if the outputs have not the right shape or type."""
+    """Return the ClassificationResponse. Raises `ServingError` if the shape or type of an output is wrong."""
     response = _response("ClassificationResponse", servable, signature)
     classes, scores = check_classification(outputs, examples)
     known = classes if classes is not None else scores
     for row in range(examples):
-        held = response.result.classifications.add()
+        classifications = response.result.classifications.add()
         for column in range(0 if known is None else known.shape[1]):
-            item = held.classes.add()
+            item = classifications.classes.add()
             if classes is not None:
                 item.label = classes[row, column].decode("utf-8", "replace")
             if scores is not None:
@@ -140,7 +140,7 @@ def classification_reply(servable: Servable, signature: str, examples: int, outp
 
 
 def regression_reply(servable: Servable, signature: str, examples: int, outputs: Outputs) -> Any:
-    """Return the RegressionResponse. Raises `ServingError` if the output has not the right shape or type."""
+    """Return the RegressionResponse. Raises `ServingError` if the shape or type of the output is wrong."""
     response = _response("RegressionResponse", servable, signature)
     for value in check_regression(outputs, examples).reshape(-1).tolist():
         response.result.regressions.add(value=value)
@@ -155,10 +155,10 @@ def _fill_info(info: TensorInfo, proto: Any) -> None:
 
 
 def fill_signature(signatures: Mapping[str, SignatureDef], proto: Any) -> None:
-    """Write a SignatureDefMap."""
+    """Fill a SignatureDefMap."""
     for name, signature in signatures.items():
-        made = proto.signature_def[name]
-        made.method_name = signature.method_name
-        for infos, protos in ((signature.inputs, made.inputs), (signature.outputs, made.outputs)):
+        definition = proto.signature_def[name]
+        definition.method_name = signature.method_name
+        for infos, protos in ((signature.inputs, definition.inputs), (signature.outputs, definition.outputs)):
             for alias, info in infos.items():
                 _fill_info(info, protos[alias])

@@ -1,4 +1,4 @@
-"""The gRPC server beside REST, in the same event loop."""
+"""The gRPC server, in the same event loop as REST."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ for _known in (health_pb2, reflection_pb2):
 
 
 class GrpcServer:
-    """TF Serving's gRPC API, health and reflection on a port of their own.
+    """TF Serving's gRPC API, health checks and reflection on a separate port.
 
     Args:
-        application: what answers.
+        application: the application that answers.
         host: the address to listen on.
         port: the port; 0: any free one.
-        max_bytes: the largest message.
+        max_bytes: the maximum size of a message.
         tls: certificate and key files; None: plain text.
-        access: logs the calls; None: they are not logged.
+        access_log: logs the calls; None: they are not logged.
         share: other workers listen on the same port.
     """
 
@@ -46,26 +46,29 @@ class GrpcServer:
         max_bytes: int,
         tls: tuple[Path, Path] | None,
         *,
-        access: AccessLog | None = None,
+        access_log: AccessLog | None = None,
         share: bool = False,
     ) -> None:
         self._application = application
-        self._access = access
+        self._access_log = access_log
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._tls = tls
         options = [
             ("grpc.max_receive_message_length", max_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", int(share)),
-            ("grpc.http2.bdp_probe", 0),  # a ping beside every request; a message's size makes room for it anyway
+            (
+                "grpc.http2.bdp_probe",
+                0,
+            ),  # the probe adds a ping to every request; the window grows with a message's size anyway
         ]
         self._server = grpc.aio.server(options=options)
         self._health = health.aio.HealthServicer()
-        self._watching: asyncio.Task[None] | None = None
+        self._health_task: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
-        """Listen; returns the port. Raises `ServerError` if it is taken."""
-        service = GrpcService(self._application, asyncio.get_running_loop(), self._access)
+        """Listen; returns the port. Raises `ServerError` if the port is in use."""
+        service = GrpcService(self._application, asyncio.get_running_loop(), self._access_log)
         self._server.add_generic_rpc_handlers((service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*service.names, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -80,14 +83,14 @@ class GrpcServer:
         except RuntimeError as error:
             raise ServerError(
                 f"cannot listen on {self._address} for gRPC: the port is taken",
-                hint="stop the program that has it, or choose another port with --grpc-port",
+                hint="stop the program that uses it, or choose another port with --grpc-port",
             ) from error
         await self._server.start()
-        self._watching = asyncio.create_task(self._watch(("", *service.names)))
+        self._health_task = asyncio.create_task(self._publish_health(("", *service.names)))
         return int(port)
 
-    async def _watch(self, names: tuple[str, ...]) -> None:
-        """Say by gRPC's health protocol what /readyz says."""
+    async def _publish_health(self, names: tuple[str, ...]) -> None:
+        """Publish the state of /readyz in gRPC's health protocol."""
         while True:
             ready = self._application.is_ready()
             for name in names:
@@ -95,9 +98,9 @@ class GrpcServer:
             await asyncio.sleep(_CHECK_S)
 
     async def stop(self, grace_s: float) -> None:
-        """Take no new requests, answer those under way, end."""
-        if self._watching:
-            self._watching.cancel()
+        """Refuse new requests, answer those in flight, then stop."""
+        if self._health_task:
+            self._health_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
+                await self._health_task
         await self._server.stop(grace_s)

@@ -1,4 +1,4 @@
-"""PredictionService and ModelService, on the same models, workers and limits as REST."""
+"""The gRPC services PredictionService and ModelService, with the same models, threads and limits as REST."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 
 from serving.models_config import ConfigError, read_model
-from serving.protos import message, method_types
+from serving.protos import STATES, message, method_types
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
 from serving.server.predictions import InFlightRequest, Read
@@ -32,7 +32,6 @@ from serving.tokens import BearerTokens
 __all__ = ["GrpcService"]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_STATES = {"START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
 _TASKS = {
     "tensorflow/serving/classify": ("Classify", "classification_result"),
     "tensorflow/serving/regress": ("Regress", "regression_result"),
@@ -47,7 +46,7 @@ async def _refuse(request: bytes, deadline: float) -> None:
 
 
 class _GrpcMethods(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Finds the method that is called. Without a valid token it is one that refuses, and the message is never parsed."""
+    """Finds the handler of a call. Without a valid token it is one that refuses, and the message is never parsed."""
 
     def __init__(self, methods: Mapping[str, Any], refusals: Mapping[str, Any], tokens: BearerTokens | None) -> None:
         self._methods = methods
@@ -55,29 +54,29 @@ class _GrpcMethods(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._tokens = tokens
 
     def service(self, handler_call_details: Any) -> Any:
-        """Return the handler of a call; None: no method of ours has this name."""
-        found = self._methods.get(handler_call_details.method)
-        if found is None or self._tokens is None:
-            return found
-        given = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
-        return found if self._tokens.allow(str(given)) else self._refusals[handler_call_details.method]
+        """Return the handler of a call; None: there is no such method."""
+        handler = self._methods.get(handler_call_details.method)
+        if handler is None or self._tokens is None:
+            return handler
+        authorization = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
+        return handler if self._tokens.allow(str(authorization)) else self._refusals[handler_call_details.method]
 
 
 class GrpcService:
     """The two services' methods.
 
     Args:
-        application: whose models, workers, limits and metrics they share.
+        application: the application whose models, threads, limits and metrics they share.
         loop: the event loop in whose thread they run.
-        access: logs the calls; None: they are not logged.
+        access_log: logs the calls; None: they are not logged.
     """
 
     def __init__(
-        self, application: Application, loop: asyncio.AbstractEventLoop, access: AccessLog | None = None
+        self, application: Application, loop: asyncio.AbstractEventLoop, access_log: AccessLog | None = None
     ) -> None:
         self._application = application
         self._loop = loop
-        self._access = access
+        self._access_log = access_log
         self._handlers: dict[str, dict[str, Handler]] = {
             "PredictionService": {
                 "Predict": self._predict,
@@ -95,7 +94,7 @@ class GrpcService:
         return tuple(_PREFIX + name for name in self._handlers)
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """The services as gRPC's server takes them."""
+        """The services as a handler for the gRPC server."""
         methods, refusals = {}, {}
         for service, handlers in self._handlers.items():
             for method, (request, response) in method_types(service).items():
@@ -107,23 +106,25 @@ class GrpcService:
         return _GrpcMethods(methods, refusals, self._application.tokens)
 
     def _guarded(self, path: str, handler: Handler) -> Callable[[Any, Any], Awaitable[Any]]:
-        most = self._application.options.timeout_s
+        timeout_s = self._application.options.timeout_s
 
         async def call(request: Any, context: Any) -> Any:
-            begin, left = time.monotonic(), context.time_remaining()
+            begin, remaining_s = time.monotonic(), context.time_remaining()
             answer: Any = StatusCode.UNKNOWN, "unexpected error"
             try:
-                answer = await handler(request, begin + (most if left is None else min(left, most)))
+                answer = await handler(
+                    request, begin + (timeout_s if remaining_s is None else min(remaining_s, timeout_s))
+                )
                 return answer
             except ServingError as error:
                 answer = error.code, error.message
                 await context.abort(_CODES[error.code.value], error.message)
             except asyncio.CancelledError:
-                answer = StatusCode.CANCELLED, "the client has gone or its deadline has passed"
+                answer = StatusCode.CANCELLED, "the client disconnected or its deadline passed"
                 raise
             finally:
-                if self._access:
-                    self._access.grpc(path, context.peer(), request, answer, begin)
+                if self._access_log:
+                    self._access_log.grpc(path, context.peer(), request, answer, begin)
 
         return call
 
@@ -133,22 +134,22 @@ class GrpcService:
         if not spec.name:
             raise invalid("Missing ModelSpec")
         version = spec.version.value if spec.HasField("version") else None
-        return self._application.catalogue.acquire(spec.name, version, spec.version_label or None)
+        return self._application.repository.acquire(spec.name, version, spec.version_label or None)
 
     async def _run(self, spec: Any, api: str, read: Callable[[InFlightRequest], Read], deadline: float) -> Any:
-        """Let the workers run a request; returns the answer. Raises `ServingError`."""
-        answered: asyncio.Future[Any] = self._loop.create_future()
+        """Run a request in the pool; returns the answer. Raises `ServingError`."""
+        future: asyncio.Future[Any] = self._loop.create_future()
 
-        def respond(exchange: InFlightRequest, answer: Any) -> None:
-            if not answered.done():
-                answered.set_result(answer)
+        def respond(in_flight: InFlightRequest, answer: Any) -> None:
+            if not future.done():
+                future.set_result(answer)
 
-        exchange = InFlightRequest(spec.name, api, "GRPC", time.monotonic(), respond)
-        self._application.predictions.begin(exchange, read, deadline)
+        in_flight = InFlightRequest(spec.name, api, "GRPC", time.monotonic(), respond)
+        self._application.predictions.begin(in_flight, read, deadline)
         try:
-            answer = await answered
-        except asyncio.CancelledError:  # the client is gone, or its deadline has passed
-            exchange.done = True
+            answer = await future
+        except asyncio.CancelledError:  # the client disconnected, or its deadline passed
+            in_flight.done = True
             raise
         if isinstance(answer, ServingError):
             raise answer
@@ -157,22 +158,22 @@ class GrpcService:
     async def _predict(self, request: Any, deadline: float) -> Any:
         spec = request.model_spec
 
-        def read(exchange: InFlightRequest) -> Read:
-            servable = exchange.servable = self._acquire(spec)
-            lane, values, aliases = predict_feeds(servable, request)
-            return lane, values, partial(prediction_reply, servable, spec.signature_name, aliases)
+        def read(in_flight: InFlightRequest) -> Read:
+            servable = in_flight.servable = self._acquire(spec)
+            queue, values, aliases = predict_feeds(servable, request)
+            return queue, values, partial(prediction_reply, servable, spec.signature_name, aliases)
 
         return await self._run(spec, "Predict", read, deadline)
 
     async def _examples(self, spec: Any, source: Any, api: str, deadline: float) -> Any:
         """Run a classification or regression signature on an Input; returns its response message."""
 
-        def read(exchange: InFlightRequest) -> Read:
-            servable = exchange.servable = self._acquire(spec)
+        def read(in_flight: InFlightRequest) -> Read:
+            servable = in_flight.servable = self._acquire(spec)
             examples = read_examples(source)
-            lane = (servable.classify_lane if api == "Classify" else servable.regress_lane)(spec.signature_name)
+            queue = (servable.classify_queue if api == "Classify" else servable.regress_queue)(spec.signature_name)
             reply = classification_reply if api == "Classify" else regression_reply
-            return lane, [examples], partial(reply, servable, spec.signature_name, len(examples))
+            return queue, [examples], partial(reply, servable, spec.signature_name, len(examples))
 
         return await self._run(spec, api, read, deadline)
 
@@ -190,10 +191,10 @@ class GrpcService:
             if task.method_name not in _TASKS:
                 raise ServingError(StatusCode.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
             api, field = _TASKS[task.method_name]
-            found = await self._examples(task.model_spec, request.input, api, deadline)
+            answer = await self._examples(task.model_spec, request.input, api, deadline)
             result = response.results.add()
-            result.model_spec.CopyFrom(found.model_spec)
-            getattr(result, field).CopyFrom(found.result)
+            result.model_spec.CopyFrom(answer.model_spec)
+            getattr(result, field).CopyFrom(answer.result)
         return response
 
     async def _metadata(self, request: Any, deadline: float) -> Any:
@@ -206,9 +207,9 @@ class GrpcService:
         try:
             response = message("GetModelMetadataResponse")()
             fill_spec(response.model_spec, servable, "")
-            found = message("SignatureDefMap")()
-            fill_signature(servable.signatures, found)
-            response.metadata["signature_def"].Pack(found)
+            definitions = message("SignatureDefMap")()
+            fill_signature(servable.signatures, definitions)
+            response.metadata["signature_def"].Pack(definitions)
             return response
         finally:
             servable.release()
@@ -221,27 +222,27 @@ class GrpcService:
             raise invalid("Missing ModelSpec")
         version = spec.version.value if spec.HasField("version") else None
         response = message("GetModelStatusResponse")()
-        for number, state, code, text in self._application.catalogue.status(spec.name, version):
-            row = response.model_version_status.add(version=number, state=_STATES[state])
+        for number, state, code, text in self._application.repository.status(spec.name, version):
+            row = response.model_version_status.add(version=number, state=STATES[state])
             row.status.error_code, row.status.error_message = code.value, text
         return response
 
     async def _reload(self, request: Any, deadline: float) -> Any:
-        """Take over a configuration and wait until every model in it is available; the next change of the file counts again."""
+        """Apply a configuration until the file changes, and wait until every model in it is available."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid("ModelServerConfig must name a model_config_list")
         try:
             configs = tuple(map(read_model, request.config.model_config_list.config))
         except ConfigError as error:
             raise invalid(error.message) from None
-        catalogue = self._application.catalogue
-        catalogue.replace(configs)
+        repository = self._application.repository
+        repository.replace(configs)
         response = message("ReloadConfigResponse")()
         while time.monotonic() < deadline:
-            problems = catalogue.problems()
+            problems = repository.problems()
             if not any(problems.get(config.name, ["?"]) for config in configs):
                 return response
             await asyncio.sleep(_RELOAD_S)
         response.status.error_code = StatusCode.DEADLINE_EXCEEDED.value
-        response.status.error_message = f"Some models did not become available: {catalogue.problems()}"
+        response.status.error_message = f"Some models did not become available: {repository.problems()}"
         return response

@@ -1,4 +1,4 @@
-"""TensorProto to arrays and back, with TensorFlow's rules."""
+"""Converts TensorProto into arrays and back, by TensorFlow's rules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _shape(proto: Any) -> tuple[int, ...]:
 
 
 def _values(proto: Any, dtype: DataType) -> Array:
-    """The typed values as a flat array of the tensor's own type."""
+    """Return the typed values as a flat array of the tensor's type."""
     field = getattr(proto, _FIELDS[dtype.name])
     if dtype.name in ("half", "bfloat16"):
         return np.array(field, np.uint16).view(dtype.numpy or "V2")
@@ -46,12 +46,12 @@ def _values(proto: Any, dtype: DataType) -> Array:
 
 
 def from_proto(proto: Any) -> Array:
-    """Convert a TensorProto into an array (of bytes objects, for strings).
+    """Convert a TensorProto into an array (of `bytes` objects for strings).
 
-    Fewer values than the shape has elements mean that the last one stands for the rest, as in TensorFlow.
+    If there are fewer values than elements, the last value is repeated, as in TensorFlow.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, for what TensorFlow would not parse either.
+        ServingError: INVALID_ARGUMENT, for a tensor that TensorFlow would not parse either.
     """
     dtype, shape = data_type(proto.dtype), _shape(proto)
     count = math.prod(shape)
@@ -62,7 +62,7 @@ def from_proto(proto: Any) -> Array:
         values[:] = list(proto.string_val)
     elif proto.tensor_content:
         if len(proto.tensor_content) != count * dtype.size:
-            raise invalid("Invalid TensorProto: tensor_content has not the size of its shape")
+            raise invalid("Invalid TensorProto: tensor_content does not have the size of its shape")
         return np.frombuffer(proto.tensor_content, dtype.numpy or f"V{dtype.size}").reshape(shape)
     else:
         values = _values(proto, dtype)
@@ -75,14 +75,14 @@ def from_proto(proto: Any) -> Array:
 
 
 def to_proto(array: Array, dtype: DataType, proto: Any) -> None:
-    """Write an array into a TensorProto, its values in the typed field, as TF Serving does by default."""
+    """Write an array into the typed field of a TensorProto, as TF Serving does by default."""
     proto.dtype = dtype.number
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     flat = array.reshape(-1)
     field = _FIELDS.get(dtype.name)
     if field is None:
-        raise invalid(f"an output of type {dtype.name} cannot be answered")
+        raise invalid(f"an output of type {dtype.name} cannot be returned")
     if dtype.name in ("half", "bfloat16"):
         flat = flat.view(np.uint16)
     elif dtype.name in ("complex64", "complex128"):

@@ -1,12 +1,12 @@
-"""TensorFlow's C API through ctypes: the same loader and session that TF Serving links, without TensorFlow's Python half.
+"""TensorFlow's C API through ctypes: the loader and session that TF Serving links, without TensorFlow's Python package.
 
-Importing TensorFlow takes three seconds and half a gigabyte; opening its two libraries takes 0.3 s, and a session made
-here checks no shape that the C++ session does not check, so that what TF Serving accepts is accepted and what it
-refuses is refused in the same words. The libraries stay local: with global symbols they hide NumPy's own, and importing
-numpy.random after them crashes.
+Importing TensorFlow takes three seconds and half a gigabyte; opening its two libraries takes 0.3 s. The session checks
+the same shapes as TF Serving's C++ session, so that it accepts the same requests and refuses others with the same
+texts. The libraries are opened with local symbols: global ones would hide NumPy's own, and a later import of
+numpy.random would crash.
 
-Quick calls go through a `PyDLL`, which keeps the interpreter lock: giving it up and taking it back would cost more
-than the call. Loading and running go through a `CDLL`, which lets other threads run meanwhile.
+Quick calls go through a `PyDLL`, which keeps the interpreter lock, because releasing it would cost more than the call.
+Loading and running go through a `CDLL`, which lets other threads run at the same time.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class TfOutput(Structure):
 
 
 class RunError(Exception):
-    """TensorFlow refused something.
+    """TensorFlow returned an error.
 
     Attributes:
-        code: its status code, 3 for INVALID_ARGUMENT and so on.
-        message: its own words.
+        code: the status code, for example 3 for INVALID_ARGUMENT.
+        message: TensorFlow's message.
     """
 
     def __init__(self, code: int, message: str) -> None:
@@ -97,13 +97,13 @@ class CApi:
     """The C functions as attributes, typed.
 
     Args:
-        folder: where `libtensorflow_cc.so.2` and `libtensorflow_framework.so.2` lie.
+        folder: the folder of `libtensorflow_cc.so.2` and `libtensorflow_framework.so.2`.
     """
 
     def __init__(self, folder: Path) -> None:
-        os.environ.setdefault(MIN_LOG_LEVEL, "2")  # a refused request is the client's matter, not a warning
+        os.environ.setdefault(MIN_LOG_LEVEL, "2")  # a refused request is the client's error, not a warning
         path = str(folder / "libtensorflow_cc.so.2")
-        with stderr_held_back():  # lines that come before any log level counts
+        with stderr_held_back():  # lines that TensorFlow prints before it reads its log level
             long, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
         for name, (result, arguments, takes_long) in _FUNCTIONS.items():
             function = getattr(long if takes_long else quick, name)
@@ -111,11 +111,11 @@ class CApi:
             setattr(self, name, function)
 
     def __getattr__(self, name: str) -> Any:
-        """Name a function that `_FUNCTIONS` lacks (only called when there is no such attribute)."""
+        """Raise an error for a function that is not in `_FUNCTIONS`."""
         raise AttributeError(f"{name} is not among the C functions that are used")
 
     def check(self, status: int) -> None:
-        """Raise what a TF_Status holds, if it is not OK. Raises `RunError`."""
+        """Raise `RunError` if a TF_Status is not OK."""
         code = self.TF_GetCode(status)
         if code:
             raise RunError(code, self.TF_Message(status).decode("utf-8", "replace"))
@@ -132,7 +132,7 @@ def open_library() -> CApi:
     folders = list(spec.submodule_search_locations or []) if spec else []
     try:
         if not folders:
-            raise OSError("there is no package tensorflow")
+            raise OSError("the package tensorflow is not installed")
         return CApi(Path(folders[0]))
     except (OSError, AttributeError) as error:
         raise MissingExtra(

@@ -1,4 +1,4 @@
-"""One SavedModel in memory: loaded, run from any thread, given back."""
+"""A SavedModel in memory: loaded, run from any thread, closed."""
 
 from __future__ import annotations
 
@@ -20,20 +20,24 @@ _INTRA_OP, _INTER_OP, _GRAPH_OPTIONS = 2, 5, 10  # field numbers of ConfigProto
 _REWRITE_OPTIONS, _ITERATIONS, _ONCE = 10, 12, 1  # of GraphOptions, of RewriterConfig, its value ONE
 
 
-def _config(intra_op: int, inter_op: int) -> bytes:
-    """A ConfigProto. The graph is optimised once, not twice: half the time to a version's first answer, the same answers."""
+def _config() -> bytes:
+    """Return a ConfigProto.
+
+    One thread for an operation is fastest when several requests run at the same time; the calling thread runs all
+    operations. The graph is optimised once, not twice: half the time to the first answer, the same answers.
+    """
     once = delimited(_REWRITE_OPTIONS, key(_ITERATIONS, VARINT) + varint(_ONCE))
-    threads = key(_INTRA_OP, VARINT) + varint(intra_op) + key(_INTER_OP, VARINT) + varint(inter_op)
+    threads = key(_INTRA_OP, VARINT) + varint(1) + key(_INTER_OP, VARINT) + varint(-1)
     return threads + delimited(_GRAPH_OPTIONS, once)
 
 
 class SignatureCall:
-    """Some inputs and outputs of a session's graph, looked up once.
+    """Inputs and outputs of a session's graph, looked up once.
 
     Args:
-        session: where it runs.
-        inputs: element types by tensor name (``operation:index``), in the order in which values will be given.
-        outputs: tensor names, in the order in which answers are wanted.
+        session: the session that runs it.
+        inputs: tensor names (``operation:index``) and element types, in the order of the values.
+        outputs: tensor names, in the order of the results.
 
     Raises:
         RunError: the graph has no such tensor.
@@ -46,7 +50,7 @@ class SignatureCall:
         self._outputs = (TfOutput * len(outputs))(*[session.output(name) for name in outputs])
 
     def run(self, values: Sequence[Array]) -> list[tuple[Array, DataType]]:
-        """Run the graph once; other threads may run meanwhile.
+        """Run the graph once; other threads may run it at the same time.
 
         Args:
             values: one array for each input.
@@ -55,19 +59,19 @@ class SignatureCall:
             One array and its type for each output.
 
         Raises:
-            RunError: TensorFlow refused, in its own words.
+            RunError: TensorFlow returned an error.
         """
         api = self._session.api
-        given: list[int] = []
+        tensors: list[int] = []
         results = (c_void_p * len(self._outputs))()
         status = api.TF_NewStatus()
         try:
-            given.extend(to_tensor(api, value, dtype) for value, dtype in zip(values, self._dtypes, strict=True))
-            self._session.run(self._inputs, (c_void_p * len(given))(*given), self._outputs, results, status)
+            tensors.extend(to_tensor(api, value, dtype) for value, dtype in zip(values, self._dtypes, strict=True))
+            self._session.run(self._inputs, (c_void_p * len(tensors))(*tensors), self._outputs, results, status)
             api.check(status)
             return [from_tensor(api, tensor) for tensor in results if tensor]
         finally:
-            for tensor in (*given, *results):
+            for tensor in (*tensors, *results):
                 if tensor:
                     api.TF_DeleteTensor(tensor)
             api.TF_DeleteStatus(status)
@@ -78,20 +82,18 @@ class TfSession:
 
     Args:
         folder: the version's folder.
-        intra_op: threads that one operation may use; 1 is fastest when several requests run at once.
-        inter_op: threads for operations that do not depend on each other; negative: the calling thread runs them all.
 
     Raises:
-        RunError: the folder holds no SavedModel that can be loaded; the code is the one that TF Serving reports.
+        RunError: the SavedModel cannot be loaded; the code is the one that TF Serving reports.
     """
 
-    def __init__(self, folder: Path, *, intra_op: int = 1, inter_op: int = -1) -> None:
+    def __init__(self, folder: Path) -> None:
         self.api: CApi = open_library()
         self.signatures: Mapping[str, SignatureDef] = _signatures(folder)
         self._graph = self._session = None
         api = self.api
         options, status, graph = api.TF_NewSessionOptions(), api.TF_NewStatus(), api.TF_NewGraph()
-        config = _config(intra_op, inter_op)
+        config = _config()
         try:
             api.TF_SetConfig(options, config, len(config), status)
             api.check(status)
@@ -107,13 +109,13 @@ class TfSession:
                 api.TF_DeleteGraph(graph)
 
     def output(self, name: str) -> TfOutput:
-        """Look up ``operation:index`` in the graph. Raises `RunError` if there is none."""
+        """Look up ``operation:index`` in the graph. Raises `RunError` if it does not exist."""
         operation, _, index = name.partition(":")
-        found = self.api.TF_GraphOperationByName(self._graph, operation.encode())
-        number = int(index) if index.isdigit() else 0
-        if not found or number >= self.api.TF_OperationNumOutputs(found):
+        handle = self.api.TF_GraphOperationByName(self._graph, operation.encode())
+        position = int(index) if index.isdigit() else 0
+        if not handle or position >= self.api.TF_OperationNumOutputs(handle):
             raise RunError(_INVALID_ARGUMENT, f"Tensor {name} is not in the model's graph")
-        return TfOutput(found, number)
+        return TfOutput(handle, position)
 
     def run(
         self,
@@ -123,14 +125,14 @@ class TfSession:
         results: ctypes.Array[c_void_p],
         status: int,
     ) -> None:
-        """Run the graph; see `SignatureCall.run`, which is what to use."""
+        """Run the graph. Only for `SignatureCall.run`."""
         self.api.TF_SessionRun(
             *(self._session, None, inputs, values, len(values), outputs, results, len(results)),
             *(None, 0, None, status),
         )
 
     def close(self) -> None:
-        """Give the model's memory back. No call may be running and none may follow."""
+        """Free the model's memory. No call may be running, and none may follow."""
         if self._session is None:
             return
         status = self.api.TF_NewStatus()
@@ -151,4 +153,4 @@ def _signatures(folder: Path) -> dict[str, SignatureDef]:
     except OSError as error:
         raise RunError(_NOT_FOUND, f"{folder}: {error}") from error
     except WireError as error:
-        raise RunError(_DATA_LOSS, f"{folder} holds no SavedModel that can be read: {error}") from error
+        raise RunError(_DATA_LOSS, f"{folder} does not contain a valid SavedModel: {error}") from error

@@ -1,6 +1,6 @@
 """Tensors between NumPy and TensorFlow's memory.
 
-A string tensor is a NumPy array of objects, each of them `bytes`.
+A string tensor is a NumPy array of `bytes` objects.
 """
 
 from __future__ import annotations
@@ -26,18 +26,12 @@ def _allocate(api: CApi, dtype: DataType, shape: tuple[int, ...], size: int) -> 
     dims = (ctypes.c_int64 * len(shape))(*shape)
     tensor = api.TF_AllocateTensor(dtype.number, dims, len(shape), size)
     if not tensor:
-        raise RunError(_RESOURCE_EXHAUSTED, f"no memory for a tensor of {size} bytes")
+        raise RunError(_RESOURCE_EXHAUSTED, f"out of memory: a tensor of {size} bytes")
     return int(tensor)
 
 
 def to_tensor(api: CApi, array: Array, dtype: DataType) -> int:
-    """Copy an array into a new TF_Tensor of that type; the caller deletes it (its strings go with it).
-
-    Args:
-        api: the C API.
-        array: of ``dtype.numpy``, or objects that are bytes.
-        dtype: the tensor's element type.
-    """
+    """Copy an array of ``dtype.numpy``, or of `bytes` objects, into a new TF_Tensor, which the caller must delete."""
     if dtype is STRING:
         return _to_strings(api, array)
     body = np.ascontiguousarray(array)
@@ -49,7 +43,7 @@ def to_tensor(api: CApi, array: Array, dtype: DataType) -> int:
 def _to_strings(api: CApi, array: Array) -> int:
     tensor = _allocate(api, STRING, array.shape, array.size * _STRING_SIZE)
     at = api.TF_TensorData(tensor)
-    ctypes.memset(at, 0, array.size * _STRING_SIZE)  # what TF_StringInit does, for all of them at once
+    ctypes.memset(at, 0, array.size * _STRING_SIZE)  # the same as TF_StringInit, for all strings at once
     copy = api.TF_StringCopy
     for value in array.ravel().tolist():
         copy(at, value, len(value))
@@ -61,14 +55,14 @@ def from_tensor(api: CApi, tensor: int) -> tuple[Array, DataType]:
     """Copy a TF_Tensor into an array.
 
     Raises:
-        RunError: UNIMPLEMENTED, for a tensor that has no array form (a resource, a variant).
+        RunError: UNIMPLEMENTED, if the type has no NumPy equivalent (a resource, a variant).
     """
     dtype = data_type(api.TF_TensorType(tensor))
     shape = tuple(api.TF_Dim(tensor, index) for index in range(api.TF_NumDims(tensor)))
     if dtype is STRING:
         return _from_strings(api, tensor, shape), dtype
     if not dtype.size:
-        raise RunError(_UNIMPLEMENTED, f"an output of type {dtype.name} cannot be answered")
+        raise RunError(_UNIMPLEMENTED, f"an output of type {dtype.name} cannot be returned")
     count = math.prod(shape)
     body = ctypes.string_at(api.TF_TensorData(tensor), count * dtype.size) if count else b""
     return np.frombuffer(body, dtype.numpy or f"V{dtype.size}").reshape(shape), dtype

@@ -1,4 +1,4 @@
-"""models.config: what is written is read back, what TF Serving reads is read, and anything else is named with its place."""
+"""models.config: written files are read back, TF Serving's files are read, and errors have a position."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ def test_every_form_of_the_text_format_is_read():
         ),
         (
             "model_config_list { config { name: 'a' base_path: 'b' model_version_policy { specific {} } } }",
-            "no version",
+            "at least one version",
         ),
         ("model_config_list { config { name: 'a' base_path: 'b' version_labels { value: 1 } } }", "needs a key"),
         (
             "model_config_list { config { name: 'a' base_path: 'b' version_labels { key: 'k' value: -1 } } }",
-            "value must be a whole number",
+            "value must be an integer",
         ),
         (
             "model_config_list { config { name: 'a' base_path: 'b' } config { name: 'a' base_path: 'c' } }",

@@ -1,4 +1,4 @@
-"""What the conformance suite asks: our server, or any other at CONFORMANCE_URL.
+"""The server under the conformance tests: ours, or any other at CONFORMANCE_URL.
 
 For another server (TF Serving itself), make the models with `python -m tests.serving.model_fixtures FOLDER`, have it serve
 FOLDER/models/<name> under these names with all versions, with the label Version_Label on half_plus_two's version 123,
@@ -32,13 +32,13 @@ def base_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def call(base_url: str) -> Callable[..., HttpAnswer]:
-    """Send a request; a body that is no text is sent as JSON."""
+    """Send a request; a body that is not text is sent as JSON."""
     session = requests.Session()
 
     def send(method: str, path: str, body: Any = None) -> HttpAnswer:
         data = body if isinstance(body, str | bytes | None) else json.dumps(body)
         prepared = session.prepare_request(requests.Request(method, base_url + "/", data=data))
-        prepared.url = base_url + path  # as it is: requests would tidy it up
+        prepared.url = base_url + path  # unchanged: requests would normalise it
         found = session.send(prepared, timeout=30)
         return HttpAnswer(found.status_code, {k.lower(): v for k, v in found.headers.items()}, found.content)
 
@@ -47,5 +47,5 @@ def call(base_url: str) -> Callable[..., HttpAnswer]:
 
 @pytest.fixture(scope="session")
 def predict(call: Callable[..., HttpAnswer]) -> Callable[..., HttpAnswer]:
-    """Ask a model for a prediction."""
+    """Send a prediction request."""
     return lambda model, body: call("POST", f"/v1/models/{model}:predict", body)

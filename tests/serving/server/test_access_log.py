@@ -1,4 +1,4 @@
-"""The access log: predictions and failures of both protocols, and nothing of what is polled."""
+"""The access log: predictions and failures of both protocols, without polls."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STATUS = "/v1/models/fruits"
 
 
 class Lines:
-    """A log that keeps what it is given."""
+    """A log that stores the fields of its events."""
 
     def __init__(self):
         self.fields = []
 
-    def request(self, event, fields):
+    def buffer(self, event, fields):
         self.fields.append(fields)
 
 
@@ -96,17 +96,17 @@ def test_calls_of_grpc_are_logged_as_requests_are(plain_config, tmp_path):
                         call(service, method, "no\nmodel")
         server.get(STATUS)
 
-        found = until(lambda: logged(lines(), 4), "four lines")
-    assert [(line["path"].rpartition("/")[2], line["status"]) for line in found] == [
+        entries = until(lambda: logged(lines(), 4), "four lines")
+    assert [(line["path"].rpartition("/")[2], line["status"]) for line in entries] == [
         ("GetModelStatus", "NOT_FOUND"),
         ("Predict", "NOT_FOUND"),
         ("Predict", "NOT_FOUND"),
         ("fruits", 404),
     ]
-    assert found[1]["model"] == "no\nmodel"
-    assert found[1]["method"] == "GRPC"
+    assert entries[1]["model"] == "no\nmodel"
+    assert entries[1]["method"] == "GRPC"
 
 
 def logged(lines: list[dict], count: int) -> list[dict]:
-    found = [line for line in lines if line["event"] == "request" and "readyz" not in line["path"]]
-    return found if len(found) >= count else []
+    entries = [line for line in lines if line["event"] == "request" and "readyz" not in line["path"]]
+    return entries if len(entries) >= count else []

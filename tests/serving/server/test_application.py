@@ -27,7 +27,7 @@ def request(body):
 
 
 def ask(application, count):
-    """Send requests one after the other; returns for each whether it was answered before `handle` came back."""
+    """Send requests one after the other; returns for each whether it was answered before `handle` returned."""
 
     async def run():
         loop = asyncio.get_running_loop()
@@ -45,23 +45,23 @@ def ask(application, count):
 
 @pytest.fixture
 def application(plain_config):
-    """An application of all plain models that one worker runs."""
-    instruments = ServerMetrics(EventLog(as_json=False, stream=io.StringIO()))
-    catalogue = ModelRepository(plain_config, instruments)
-    workers = RunThreadPool(1, 64, after=lambda: made.predictions.deliver())
-    made = Application(catalogue, workers, instruments, None, PredictionOptions())
-    catalogue.start()
-    until(lambda: "half_plus_two" in catalogue.views and made.is_ready("half_plus_two"), "the model is served")
-    yield made
-    catalogue.stop()
-    workers.stop()
+    """An application of all plain models with one thread."""
+    metrics = ServerMetrics(EventLog(as_json=False, stream=io.StringIO()))
+    repository = ModelRepository(plain_config, metrics)
+    pool = RunThreadPool(1, 64, after=lambda: app.predictions.deliver())
+    app = Application(repository, pool, metrics, None, PredictionOptions())
+    repository.start()
+    until(lambda: "half_plus_two" in repository.snapshots and app.is_ready("half_plus_two"), "the model is served")
+    yield app
+    repository.stop()
+    pool.stop()
 
 
 @pytest.fixture
 def patient(monkeypatch):
     """However busy the machine is, no run is slow."""
     monkeypatch.setattr("serving.server.batching.QUICK_S", DEADLINE)
-    monkeypatch.setattr("serving.server.predictions._HERE_S", DEADLINE)
+    monkeypatch.setattr("serving.server.predictions._MAX_INLINE_S", DEADLINE)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_an_answered_request_is_forgotten_without_the_garbage_collector(applicat
 
     gc.disable()
     try:
-        held, reply = asyncio.run(answered())
+        reference, reply = asyncio.run(answered())
         assert reply.status == status
-        until(lambda: held() is None, "whatever belonged to the request is gone")
+        until(lambda: reference() is None, "whatever belonged to the request is gone")
     finally:
         gc.enable()
 
@@ -93,7 +93,7 @@ def test_an_only_client_waits_for_no_other_thread_once_the_model_is_known_to_be_
 
 
 def test_an_only_client_that_sends_much_at_once_holds_up_the_loop_for_a_time_only(application, patient, monkeypatch):
-    monkeypatch.setattr("serving.server.predictions._HERE_S", 1e-9)
+    monkeypatch.setattr("serving.server.predictions._MAX_INLINE_S", 1e-9)
     assert ask(application, 3) == [False, True, False]
 
     application.predictions.expire()
@@ -106,7 +106,7 @@ def test_beside_other_clients_or_with_a_slow_model_the_loop_never_runs_a_model(a
     assert ask(application, 2) == [False, False]
 
     application.predictions.connections = lambda: 1
-    servable = application.catalogue.acquire("half_plus_two", None, None)
-    servable.predict_lane("").last_s = DEADLINE + 1
+    servable = application.repository.acquire("half_plus_two", None, None)
+    servable.predict_queue("").last_run_s = DEADLINE + 1
     servable.release()
     assert ask(application, 2) == [False, True]  # and a quick run makes it quick again

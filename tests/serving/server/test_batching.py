@@ -27,35 +27,35 @@ def batches(server: Serve) -> tuple[float, float]:
 def test_every_client_gets_its_own_answer(photos, zoo):
     from tests.training.candidates import COLOURS, draw
 
-    asked = [draw(colour, number) for colour in COLOURS for number in range(500, 530)]
-    alone = [photos.predict("m", instances(body)).json["predictions"][0] for body in asked]
+    bodies = [draw(colour, number) for colour in COLOURS for number in range(500, 530)]
+    alone = [photos.predict("m", instances(body)).json["predictions"][0] for body in bodies]
     runs, rows = batches(photos)
 
     with ThreadPoolExecutor(32) as pool:
-        together = list(pool.map(lambda body: photos.predict("m", instances(body)).json["predictions"][0], asked * 3))
+        together = list(pool.map(lambda body: photos.predict("m", instances(body)).json["predictions"][0], bodies * 3))
 
-    for found, wanted in zip(together, alone * 3, strict=True):
-        assert found["label"] == wanted["label"]
-        assert found["probabilities"] == pytest.approx(wanted["probabilities"], abs=1e-5)
+    for answer, expected in zip(together, alone * 3, strict=True):
+        assert answer["label"] == expected["label"]
+        assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
     more_runs, more_rows = batches(photos)
-    assert more_rows - rows == 3 * len(asked)
-    assert more_runs - runs < 3 * len(asked), "nothing ever ran together"
+    assert more_rows - rows == 3 * len(bodies)
+    assert more_runs - runs < 3 * len(bodies), "nothing ever ran together"
 
 
 def test_a_bad_photo_fails_only_its_own_request(photos, zoo):
     good = [(zoo / "photos" / "asked" / f"{index}.jpg").read_bytes() for index in range(4)]
     bad = b"\xff\xd8 no photo"
-    wanted = [photos.predict("m", instances(body)).json["predictions"][0]["label"] for body in good]
+    expected = [photos.predict("m", instances(body)).json["predictions"][0]["label"] for body in good]
 
     with ThreadPoolExecutor(32) as pool:
-        found = list(pool.map(lambda body: photos.predict("m", instances(body)), [*good, bad] * 12))
+        answers = list(pool.map(lambda body: photos.predict("m", instances(body)), [*good, bad] * 12))
 
-    for index, one in enumerate(found):
+    for index, one in enumerate(answers):
         if index % 5 == 4:
             assert one.status == 400
             assert "{{function_node" in one.error
         else:
-            assert one.json["predictions"][0]["label"] == wanted[index % 5]
+            assert one.json["predictions"][0]["label"] == expected[index % 5]
 
 
 def test_a_bad_photo_among_good_ones_fails_the_request_that_holds_it(photos, zoo):
@@ -67,9 +67,9 @@ def test_a_bad_photo_among_good_ones_fails_the_request_that_holds_it(photos, zoo
 def test_rows_that_depend_on_each_other_are_not_mixed_with_others(server):
     # `mixed` subtracts the mean of its batch; it has no golden photos that would prove it, so this documents the risk:
     # a request alone gets its own mean
-    found = server.predict("shapes", {"signature_name": "mixed", "instances": [1.0, 3.0]})
+    answer = server.predict("shapes", {"signature_name": "mixed", "instances": [1.0, 3.0]})
 
-    assert found.json == {"predictions": [-1.0, 1.0]}
+    assert answer.json == {"predictions": [-1.0, 1.0]}
 
 
 def test_requests_of_other_shapes_and_types_run_beside_each_other(server):
@@ -84,7 +84,7 @@ def test_requests_of_other_shapes_and_types_run_beside_each_other(server):
     ] * 20
 
     with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(lambda one: server.predict(one[0], one[1]).body, bodies))
+        answers = list(pool.map(lambda one: server.predict(one[0], one[1]).body, bodies))
 
-    for body, (_, _, wanted) in zip(found, bodies, strict=True):
-        assert json.loads(body) == wanted
+    for body, (_, _, expected) in zip(answers, bodies, strict=True):
+        assert json.loads(body) == expected

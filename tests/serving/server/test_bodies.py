@@ -1,4 +1,4 @@
-"""JSON in and JSON out, as properties: whatever JSON says is understood, and what is written says the same."""
+"""Properties of JSON requests and responses: values survive parsing and writing unchanged."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_the_lenient_parser_reads_what_json_says(value, escape):
 @given(st.text(max_size=100), st.text(max_size=5))
 def test_any_text_is_an_object_or_a_sentence(text, start):
     for body in (text, "{" + text, '{"a":' + text, start + "{}"):
-        found = outcome(parse_body, body.encode("utf-8", "surrogatepass"), 10_000)
-        assert isinstance(found, dict) or found.message.startswith(("JSON Parse error: ", "JSON Value: "))
+        result = outcome(parse_body, body.encode("utf-8", "surrogatepass"), 10_000)
+        assert isinstance(result, dict) or result.message.startswith(("JSON Parse error: ", "JSON Value: "))
 
 
 @given(VALUES)
@@ -114,10 +114,10 @@ def test_an_array_comes_back_from_its_answer(shape, rows):
     array = np.arange(math.prod(shape), dtype=np.float32).reshape(shape) / 3
     body = predict_reply({"y": (array, FLOAT)}, rows=rows)
 
-    found = json.loads(body)["predictions" if rows else "outputs"]
+    result = json.loads(body)["predictions" if rows else "outputs"]
 
     if array.size or 0 not in shape[:-1]:
-        assert np.array_equal(np.array(found, np.float32), array)
+        assert np.array_equal(np.array(result, np.float32), array)
 
 
 @given(SHAPES, st.sampled_from(["", "string", "text_bytes"]), st.data())
@@ -134,7 +134,7 @@ def test_rows_of_a_batch_are_answered_as_they_are_alone(shape, second, data):
 
     for start, end in ((0, cut), (cut, shape[0])):
         if start < end:
-            alone = {alias: (found[start:end], dtype) for alias, (found, dtype) in batch.items()}
+            alone = {alias: (result[start:end], dtype) for alias, (result, dtype) in batch.items()}
             for rows in (True, False):
                 together = predict_reply(BatchRows(batch, start, end, shared), rows=rows)
                 assert together == predict_reply(alone, rows=rows)
@@ -163,8 +163,10 @@ def test_any_value_is_a_tensor_or_a_sentence(value, dtype):
         {"instances": [value, value]},
         {"instances": [{"x": value}]},
     ):
-        found = outcome(read_inputs, document, info, "")
-        assert found.message if isinstance(found, ServingError) else found.tensors["x"].dtype == (dtype.numpy or object)
+        result = outcome(read_inputs, document, info, "")
+        assert (
+            result.message if isinstance(result, ServingError) else result.tensors["x"].dtype == (dtype.numpy or object)
+        )
 
 
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=5))

@@ -1,4 +1,4 @@
-"""Requests that arrive together run together, and nobody waits for a client that sends nothing."""
+"""Requests that arrive together run together, and no request waits for a client that sends nothing."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from tests.serving.programs import DEADLINE, until
 
 
 class CoalescerBench:
-    """A loaded model with some workers; `runs` hears of each run's rows, `answers` of each job's."""
+    """A loaded model with some threads; `runs` gets the rows of each run, `answers` the answer of each job."""
 
     def __init__(self, servable, threads):
-        self.lane = servable.predict_lane("")
+        self.queue = servable.predict_queue("")
         self.runs = queue.Queue()
         self.answers = queue.Queue()
-        self.workers = RunThreadPool(threads, 1 << 20, observe=lambda rows, seconds: self.runs.put(rows))
-        until(lambda: len(self.workers._idle) == threads, "the workers are idle")
+        self.pool = RunThreadPool(threads, 1 << 20, observe=lambda rows, seconds: self.runs.put(rows))
+        until(lambda: len(self.pool._idle) == threads, "the threads are idle")
 
     def job(self, value):
         return BatchJob(
-            self.lane, [np.array([value], np.float32)], time.monotonic() + DEADLINE,
+            self.queue, [np.array([value], np.float32)], time.monotonic() + DEADLINE,
             lambda outcome: self.answers.put((value, outcome["y"][0].tolist())),
         )  # fmt: skip
 
     def check(self, count):
         """Every job has its own answer; returns the rows of each run."""
-        found = [self.answers.get(timeout=DEADLINE) for _ in range(count)]
-        assert sorted(found) == [(value, [value / 2 + 2]) for value in range(count)]
+        answers = [self.answers.get(timeout=DEADLINE) for _ in range(count)]
+        assert sorted(answers) == [(value, [value / 2 + 2]) for value in range(count)]
         rows = []
         while sum(rows) < count:
             rows.append(self.runs.get(timeout=DEADLINE))
@@ -44,33 +44,33 @@ class CoalescerBench:
 
 @pytest.fixture(scope="module")
 def servable(zoo):
-    found = Servable("half_plus_two", 123, next(iter(sorted((zoo / "half_plus_two").iterdir()))))
-    yield found
-    found.close()
+    version = Servable("half_plus_two", 123, next(iter(sorted((zoo / "half_plus_two").iterdir()))))
+    yield version
+    version.close()
 
 
 @pytest.fixture
 def bench(servable):
-    made = []
+    benches = []
 
     def make(threads):
-        made.append(CoalescerBench(servable, threads))
-        return made[-1]
+        benches.append(CoalescerBench(servable, threads))
+        return benches[-1]
 
     yield make
-    for one in made:
-        one.workers.stop()
+    for one in benches:
+        one.pool.stop()
 
 
 def test_requests_of_turns_that_follow_each_other_run_together(bench):
     one = bench(1)
 
     async def arrive():
-        gathering = RequestCoalescer(one.workers, asyncio.get_running_loop(), most_s=DEADLINE)
+        coalescer = RequestCoalescer(one.pool, asyncio.get_running_loop(), max_hold_s=DEADLINE)
         for value in range(8):
-            gathering.submit(one.job(value))
+            coalescer.submit(one.job(value))
             await asyncio.sleep(0)
-            with pytest.raises(queue.Empty):  # time enough for a worker, if one had been woken
+            with pytest.raises(queue.Empty):  # time enough for a thread, if one had been woken
                 one.answers.get(timeout=0.01)
         await asyncio.to_thread(until, lambda: one.answers.qsize() == 8, "all are answered")
 
@@ -82,7 +82,7 @@ def test_requests_of_turns_that_follow_each_other_run_together(bench):
 def test_the_request_of_an_only_client_waits_for_no_turn(bench):
     one, loop = bench(1), asyncio.new_event_loop()
 
-    RequestCoalescer(one.workers, loop, expects=lambda: False, most_s=DEADLINE).submit(one.job(0))
+    RequestCoalescer(one.pool, loop, expects_more=lambda: False, max_hold_s=DEADLINE).submit(one.job(0))
 
     assert one.check(1) == [1]  # the loop never ran
     loop.close()
@@ -92,42 +92,42 @@ def test_requests_without_end_are_held_for_a_time_only(bench):
     one = bench(1)
 
     async def arrive():
-        gathering = RequestCoalescer(one.workers, asyncio.get_running_loop(), most_s=0.0)
+        coalescer = RequestCoalescer(one.pool, asyncio.get_running_loop(), max_hold_s=0.0)
         value = 0
         while one.answers.empty():
-            gathering.submit(one.job(value))
+            coalescer.submit(one.job(value))
             value += 1
             await asyncio.sleep(0)
         return value
 
     sent = asyncio.run(arrive())
 
-    one.workers.wake()
+    one.pool.wake()
     one.check(sent)
 
 
-def test_workers_that_are_idle_share_what_waits(bench):
+def test_idle_threads_share_the_waiting_jobs(bench):
     two = bench(2)
 
     for value in range(8):
-        assert two.workers.put(two.job(value))
-    two.workers.wake()
+        assert two.pool.put(two.job(value))
+    two.pool.wake()
 
     assert max(two.check(8)) == 4
 
 
-def test_a_worker_leaves_others_their_share_while_they_run(bench):
+def test_a_thread_leaves_a_share_for_the_others_while_they_run(bench):
     two, release = bench(2), threading.Event()
     first = two.job(0)
     first.finish = lambda outcome: release.wait(DEADLINE)  # a run that lasts
-    two.workers.submit(first)
-    until(lambda: two.workers._running == 1, "one worker runs")
+    two.pool.submit(first)
+    until(lambda: two.pool._running == 1, "one thread runs")
 
     for value in range(7):
-        two.workers.put(two.job(value))
-    two.workers.wake()
+        two.pool.put(two.job(value))
+    two.pool.wake()
 
     try:
-        assert two.check(7) == [4, 2, 1]  # each time half of what is under way
+        assert two.check(7) == [4, 2, 1]  # each time half of the jobs in flight
     finally:
         release.set()

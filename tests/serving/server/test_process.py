@@ -36,15 +36,15 @@ def start(config: Path, *options: str, **environment: str) -> Serve:
 
 def in_thread(call) -> tuple[threading.Thread, list]:
     """Call in a thread; what it returned is in the list, nothing if the connection broke."""
-    found: list = []
+    results: list = []
 
     def run() -> None:
         with suppress(OSError, http.client.HTTPException):
-            found.append(call())
+            results.append(call())
 
     thread = threading.Thread(target=run)
     thread.start()
-    return thread, found
+    return thread, results
 
 
 def metric(server: Serve, name: str) -> float:
@@ -54,14 +54,14 @@ def metric(server: Serve, name: str) -> float:
 
 def test_sigterm_answers_what_is_under_way_and_then_ends(config):
     with start(config) as server:
-        thread, found = in_thread(lambda: server.predict("slow", {"instances": [20_000]}))
-        until(lambda: metric(server, "orchard_serving_in_flight") == 1, "the request is under way")
+        thread, results = in_thread(lambda: server.predict("slow", {"instances": [20_000]}))
+        until(lambda: metric(server, "orchard_serving_in_flight") == 1, "the request is in flight")
 
         os.kill(server.child.pid, signal.SIGTERM)
 
         thread.join()
-        assert found[0].json == {"predictions": [20000.0]}
-        assert found[0].headers["connection"] == "close"
+        assert results[0].json == {"predictions": [20000.0]}
+        assert results[0].headers["connection"] == "close"
         assert server.child.wait() == 0
         assert "draining signal=SIGTERM in_flight=1" in server.text
 
@@ -78,8 +78,8 @@ def test_while_it_drains_it_is_not_ready_and_still_answers(config):
 
 def test_sigterm_twice_ends_at_once(config):
     with start(config) as server:
-        thread, found = in_thread(lambda: server.predict("slow", {"instances": [100_000]}))
-        until(lambda: metric(server, "orchard_serving_in_flight") == 1, "the request is under way")
+        thread, results = in_thread(lambda: server.predict("slow", {"instances": [100_000]}))
+        until(lambda: metric(server, "orchard_serving_in_flight") == 1, "the request is in flight")
 
         os.kill(server.child.pid, signal.SIGTERM)
         until(lambda: "draining" in server.text, "it drains")
@@ -87,7 +87,7 @@ def test_sigterm_twice_ends_at_once(config):
 
         assert server.child.wait() == 0
         thread.join()
-        assert found == []
+        assert results == []
 
 
 def test_a_taken_port_is_named_with_what_to_do(server, config):
@@ -105,7 +105,7 @@ def test_too_many_requests_are_told_to_come_again(config):
         for thread, _ in waiting:
             thread.join()
 
-        answers = [found[0] for _, found in waiting]
+        answers = [results[0] for _, results in waiting]
         refused = [answer for answer in answers if answer.status != 200]
         assert {answer.status for answer in refused} <= {429, 503}
         assert refused
@@ -138,7 +138,7 @@ def test_a_large_body_is_refused_by_its_header(config):
 
 def test_without_a_valid_token_nobody_is_answered(config, tmp_path):
     tokens = tmp_path / "tokens"
-    tokens.write_text("# who may ask\nfirst-token-0123456789\n")
+    tokens.write_text("# accepted tokens\nfirst-token-0123456789\n")
     with start(config, "--token-file", str(tokens)) as server:
         body = {"instances": [[1, 2, 3, 4]]}
 
@@ -173,7 +173,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
-    made = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -185,7 +185,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
         .sign(key, hashes.SHA256())
     )
     pem, private = folder / "cert.pem", folder / "key.pem"
-    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    pem.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     private.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
@@ -213,18 +213,18 @@ def test_every_request_has_an_id_and_a_line_in_the_log(config):
     with start(config, ORCHARD_LOG_FORMAT="json") as server:
         body = {"instances": [[1, 2, 3, 4]]}
         given = server.predict("matrix", body, headers={"X-Request-Id": "abc-1"})
-        made = server.predict("matrix", body)
+        generated = server.predict("matrix", body)
         hostile = server.predict("matrix", body, headers={"X-Request-Id": 'a"b c'})
         assert given.headers["x-request-id"] == "abc-1"
-        assert hostile.headers["x-request-id"] not in ('a"b c', made.headers["x-request-id"])
+        assert hostile.headers["x-request-id"] not in ('a"b c', generated.headers["x-request-id"])
 
         def lines() -> list[dict]:
-            found = [json.loads(line) for line in server.text.splitlines() if line.startswith("{")]
-            return [line for line in found if line.get("path") == "/v1/models/matrix:predict"]
+            results = [json.loads(line) for line in server.text.splitlines() if line.startswith("{")]
+            return [line for line in results if line.get("path") == "/v1/models/matrix:predict"]
 
         until(lambda: len(lines()) == 3, "three lines")
         assert [line["request_id"] for line in lines()] == [
-            answer.headers["x-request-id"] for answer in (given, made, hostile)
+            answer.headers["x-request-id"] for answer in (given, generated, hostile)
         ]
         line = lines()[0]
         assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/models/matrix:predict", 200)

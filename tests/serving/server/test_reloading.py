@@ -1,4 +1,4 @@
-"""What a server does when models.config and the version folders change under it."""
+"""The server follows changes of models.config and the version folders."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def served(folder: Folder, tmp_path: Path) -> Iterator[Serve]:
 
 
 def answer(server: Serve, where: str = "") -> float | None:
-    found = server.predict(f"m{where}", {"instances": [0.0]})
-    return found.json["predictions"][0] if found.status == 200 else None
+    reply = server.predict(f"m{where}", {"instances": [0.0]})
+    return reply.json["predictions"][0] if reply.status == 200 else None
 
 
 def test_a_new_version_and_then_its_label_are_taken_over(folder, served):
@@ -114,7 +114,7 @@ def test_a_model_that_cannot_be_loaded_stops_no_other(folder, served, tmp_path):
 @pytest.mark.parametrize("text", ["", "model_config_list { config { name: 'm' bas"])
 def test_a_file_that_is_still_being_written_changes_nothing(folder, served, text):
     folder.config.write_text(text)
-    until(lambda: "was not taken over" in served.text, "the server says so")
+    until(lambda: "was not taken over" in served.text, "the server logs it")
     assert answer(served) == 2.0
 
     folder.write(Latest())
@@ -124,7 +124,7 @@ def test_a_file_that_is_still_being_written_changes_nothing(folder, served, text
 
 def test_a_file_that_is_gone_changes_nothing(folder, served):
     folder.config.unlink()
-    until(lambda: "does not exist" in served.text, "the server says so")
+    until(lambda: "does not exist" in served.text, "the server logs it")
     assert answer(served) == 2.0
 
 
@@ -137,7 +137,7 @@ def test_an_empty_folder_is_an_accident_not_an_order(folder, served):
     shutil.rmtree(folder.base / "2")
     (folder.base / "7.tmp").mkdir()
     folder.write(All())
-    until(lambda: folder.config.stat().st_mtime_ns and served.get("/readyz").status == 200, "it goes on")
+    until(lambda: folder.config.stat().st_mtime_ns and served.get("/readyz").status == 200, "it stays ready")
     assert answer(served) == 3.0
 
 
@@ -164,11 +164,11 @@ def test_no_request_fails_while_versions_come_and_go(folder, served):
 
     def client() -> None:
         while not stop.is_set():
-            found = served.predict("m/labels/stable", {"instances": [0.0]})
-            if found.status != 200:
-                failed.append(found.body)
+            reply = served.predict("m/labels/stable", {"instances": [0.0]})
+            if reply.status != 200:
+                failed.append(reply.body)
             else:
-                answers.add(found.json["predictions"][0])
+                answers.add(reply.json["predictions"][0])
 
     clients = [threading.Thread(target=client) for _ in range(4)]
     for thread in clients:

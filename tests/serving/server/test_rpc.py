@@ -25,7 +25,7 @@ from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, until
 
 SAME_BYTES = {"examples", "context"}
-"""Fields that are messages there and bytes here: they are passed on unread."""
+"""Fields that are messages in the public package and bytes here: they are forwarded unparsed."""
 
 PLACES = {
     f"tensorflow.serving.{name}": f"tensorflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy{inner}"

@@ -14,7 +14,7 @@ from serving.models_config import ModelConfig, render
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, ask, free_ports, until
 
-ASKED = {"instances": [[1, 2, 3, 4]]}
+BODY = {"instances": [[1, 2, 3, 4]]}
 READY = "/readyz"
 
 
@@ -48,7 +48,7 @@ def test_workers_share_the_port_and_each_has_one_of_its_own(config):
         until(lambda: is_ready(own) and is_ready(own + 1), "both workers are ready")
 
         for _ in range(40):
-            assert server.predict("matrix", ASKED).json == {"predictions": [[7.0, 10.0]]}
+            assert server.predict("matrix", BODY).json == {"predictions": [[7.0, 10.0]]}
 
         counts = []
         for port in (own, own + 1):
@@ -68,7 +68,7 @@ def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(config):
         os.kill(min(before), signal.SIGKILL)
 
         until(lambda: len(workers(server)) == 1 or set(workers(server)) != before, "it is gone")
-        assert server.predict("matrix", ASKED).status == 200
+        assert server.predict("matrix", BODY).status == 200
         until(lambda: len(workers(server)) == 2 and set(workers(server)) != before, "another is there")
         until(lambda: is_ready(own) and is_ready(own + 1), "both are ready again")
         assert "worker ended" in server.text
@@ -85,7 +85,7 @@ def test_sigterm_drains_all_of_them(config):
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
-def test_workers_die_with_their_keeper(config):
+def test_workers_die_with_their_supervisor(config):
     with start(config) as server:
         pids = workers(server)
 
