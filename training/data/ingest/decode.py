@@ -182,13 +182,13 @@ def _in_rgb(image: Image.Image) -> tuple[Image.Image, str]:
             layer = image.convert("RGBA")
             if layer.getchannel("A").getextrema() != (255, 255):
                 white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-                return Image.alpha_composite(white, layer).convert("RGB"), "transparency laid on white"
+                return Image.alpha_composite(white, layer).convert("RGB"), "transparency put on white"
         return image.convert("RGB"), ""
     if image.mode in TURNED_MODES:
-        return image.convert("RGB"), f"{image.mode} turned into RGB"
+        return image.convert("RGB"), f"{image.mode} converted to RGB"
     if image.mode.startswith("I;16"):
         high = Image.frombytes("L", image.size, image.convert("I;16").tobytes()[1::2])  # little-endian: the upper bytes
-        return high.convert("RGB"), "16 bits brought to 8"
+        return high.convert("RGB"), "16 bits reduced to 8"
     raise PhotoRejected(
         RejectionReason.MODE, f"pixels are {image.mode!r}; expected 8 or 16 bits of grey, palette, RGB or CMYK"
     )
