@@ -158,8 +158,9 @@ def _run(
     """Ingest and, unless `settings` is None, commit: under one lock. The store is checked before the work begins."""
     from orchard.store import open_store
     from training.data import staging
+    from training.data.dvc_project import DATA
     from training.data.ingest.commit import check_lineage, commit
-    from training.data.ingest.ingest import DATA, ingest
+    from training.data.ingest.ingest import ingest
 
     folder = DATA / request.dataset
     with staging.locked(DATA, reporter):
