@@ -1,4 +1,4 @@
-"""Photos for tests: good ones drawn as `orchard synthetic` draws them, and every kind of bad one. Seeded, so always the same bytes."""
+"""Photos for tests: good ones as `orchard synthetic` draws them, and every kind of bad one. Always the same bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def photo(label: str = CLASSES[0], number: int = 0, *, side: int = 100, lying: b
 
 
 def encoded(picture: Image.Image, form: str = "JPEG", **options: Any) -> bytes:
-    """Write a picture as the bytes of a file."""
+    """Encode a picture to the bytes of a file."""
     body = io.BytesIO()
     picture.save(body, form, **options)
     return body.getvalue()
@@ -45,7 +45,7 @@ def fill(
     side: int = 100,
     splits: tuple[str, str] = ("train", "test"),
 ) -> Path:
-    """Fill `folder` with `<split>/<class>/<frame>_100.jpg`; returns it. Frames of train and test are arcs, as on a turntable."""
+    """Fill `folder` with `<split>/<class>/<frame>_100.jpg`; return it. Frames of train and test are arcs of a turntable."""
     for label in labels:
         for split, count, first, step in (
             (splits[0], train, 0, 208 // max(1, train)),
@@ -60,7 +60,7 @@ def fill(
 
 
 def truncated() -> bytes:
-    """A JPEG that ends in its middle, as an interrupted copy does."""
+    """A JPEG that ends in the middle, like an interrupted copy."""
     whole = jpeg(number=77)
     return whole[: len(whole) // 2]
 
@@ -72,7 +72,7 @@ def animated() -> bytes:
 
 
 def rotated(number: int = 55, orientation: int = 6) -> bytes:
-    """A JPEG whose EXIF says that it lies on its side, as phones write it."""
+    """A JPEG whose EXIF says that it lies on its side, as from a phone."""
     tags = Image.Exif()
     tags[0x0112] = orientation
     return encoded(photo(number=number).crop((0, 0, 100, 80)), exif=tags, quality=90)
@@ -87,7 +87,7 @@ def _png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes
 
 
 def bomb(side: int = 30_000) -> bytes:
-    """A small PNG that unpacks to `side` × `side` pixels: 900 million by default, from a few hundred bytes of rows that never come."""
+    """A small PNG that unpacks to `side` × `side` pixels: 900 million by default, from a few hundred bytes."""
     return _png(side, side, 8, 2, b"\0" * 1000)
 
 

@@ -22,12 +22,12 @@ __all__ = ["count", "render", "size", "thumbnail", "write"]
 
 
 def count(number: float) -> str:
-    """Write a whole number with thin spaces between its thousands."""
+    """Format a whole number with thin spaces between its thousands."""
     return f"{round(number):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def size(number: float) -> str:
-    """Write a number of bytes in the unit that suits it."""
+    """Format a number of bytes in B, KB, MB or GB."""
     for unit in ("B", "KB", "MB"):
         if number < 1000:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
@@ -36,7 +36,7 @@ def size(number: float) -> str:
 
 
 def thumbnail(image: bytes, side: int, *, crop: bool = False) -> str:
-    """Return a photo as a data URI: a JPEG of at most `side` pixels a side, or a centred square of it with `crop`."""
+    """Return a photo as a data URI: a JPEG of at most `side` pixels a side; with `crop`, of its centred square."""
     with Image.open(io.BytesIO(image)) as picture:
         small = picture.convert("RGB")
     if crop:
@@ -62,17 +62,12 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **context: Any) -> str:
-    """Fill in a template of `training/templates`.
-
-    Args:
-        template: the template's file name, for example ``"gate.html"``.
-        context: what it shows. A name that the template uses and the context lacks is an error, never a blank.
-    """
+    """Render a template of `training/templates`. A name that the template uses and the context lacks is an error."""
     return _environment().get_template(template).render(**context)
 
 
 def write(path: Path, template: str, **context: Any) -> None:
-    """Fill in a template and put the page at `path`, whole or not at all; folders are made as needed."""
+    """Render a template and write the page to `path` atomically; folders are made as needed."""
     page = render(template, **context)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, page)

@@ -1,4 +1,4 @@
-"""params.yaml: what the model is. Read whole and checked whole; the only place that knows its form."""
+"""params.yaml, the parameters of the model and its training, read and checked as a whole. Only this module knows its form."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ParamsSection(BaseModel):
-    """A part of params.yaml: every key required, none unknown, no value taken for another type."""
+    """A section of params.yaml: every key is required, unknown keys are errors, no value is converted to another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class DataParams(ParamsSection):
-    """Which photos: the dataset in the folder ``data/<name>/``."""
+    """The dataset: the photos in the folder ``data/<name>/``."""
 
     name: str = Field(pattern=NAME)
 
 
 class CnnParams(ParamsSection):
-    """The convolutional network: a block for each number of filters."""
+    """The convolutional network: one block for each number of filters."""
 
     filters: list[Annotated[int, Field(ge=1, le=1024)]] = Field(min_length=1, max_length=8)
     dropout: Share
 
 
 class ModelParams(ParamsSection):
-    """What photos are brought to and which architecture looks at them."""
+    """The size that photos are scaled to, in pixels a side, and the architecture."""
 
     architecture: Literal["cnn", "linear"]
     image_size: int = Field(ge=8, le=512)
@@ -74,7 +74,7 @@ class ModelParams(ParamsSection):
 
 
 class OptimizerParams(ParamsSection):
-    """How a step follows from the gradient. ``momentum`` is read by rmsprop and sgd."""
+    """The optimizer. Only rmsprop and sgd read ``momentum``."""
 
     name: Literal["adam", "rmsprop", "sgd"]
     learning_rate: float = Field(gt=0, le=10)
@@ -82,27 +82,27 @@ class OptimizerParams(ParamsSection):
 
 
 class ScheduleParams(ParamsSection):
-    """How the learning rate goes over the epochs."""
+    """The schedule of the learning rate over the epochs."""
 
     name: Literal["cosine", "constant"]
     warmup_epochs: int = Field(ge=0)
 
 
 class ValidationParams(ParamsSection):
-    """What is kept from training to judge epochs by."""
+    """The share of the training photos that validates the epochs."""
 
     share: float = Field(gt=0, le=0.5)
 
 
 class EarlyStoppingParams(ParamsSection):
-    """When it has stopped getting better, judged by the validation set's loss."""
+    """When training stops early, by the validation loss."""
 
     patience: int = Field(ge=1)
     min_delta: float = Field(ge=0)
 
 
 class AugmentationParams(ParamsSection):
-    """How far training photos are varied; 0, false and a zoom of 1 leave them as they are."""
+    """How far training photos are varied; 0, false and a zoom of 1 do not change them."""
 
     flip: bool
     rotation: float = Field(ge=0, le=180)
@@ -116,7 +116,7 @@ class AugmentationParams(ParamsSection):
 
 
 class TrainParams(ParamsSection):
-    """How the model learns."""
+    """How the model is trained."""
 
     seed: int = Field(ge=0, lt=2**31)
     epochs: int = Field(ge=1, le=10_000)
@@ -139,7 +139,7 @@ class TrainParams(ParamsSection):
 
 
 class EvaluateParams(ParamsSection):
-    """What an evaluation does beside judging the candidate; `baseline` judges the nearest training photo too, in seconds."""
+    """Options of the evaluation; `baseline` also evaluates the nearest training photo, which takes seconds."""
 
     baseline: bool = False
 
@@ -155,7 +155,7 @@ class Params(ParamsSection):
 
     @property
     def document(self) -> dict[str, Any]:
-        """The values that the file sets, as JSON has them."""
+        """The values that the file sets, as JSON values."""
         return self.model_dump(mode="json", exclude_unset=True)
 
     @property
@@ -172,7 +172,7 @@ def load(path: Path = DEFAULT_PATH, overrides: Iterable[str] = ()) -> Params:
         overrides: ``"train.epochs=3"``, as ``orchard train --set`` takes them: a key by its path, a value in YAML.
 
     Raises:
-        ParamsError: the file is missing or is no YAML, or some of it does not fit; every problem is listed at once.
+        ParamsError: the file is missing, is not valid YAML, or has invalid values; every problem is listed at once.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -187,13 +187,7 @@ def load(path: Path = DEFAULT_PATH, overrides: Iterable[str] = ()) -> Params:
 
 
 def parse(text: str, name: str = "params.yaml", overrides: Iterable[str] = ()) -> Params:
-    """Check params that are text already; see `load`.
-
-    Args:
-        text: YAML.
-        name: what the text is called in messages.
-        overrides: as for `load`.
-    """
+    """Check the YAML `text` of a params file, which messages call `name`; see `load`."""
     document = read_yaml(text, name)
     if not isinstance(document, dict):
         raise ParamsError(f"{name} holds {_name_type(document)}, not sections of keys", hint=_FORM)
@@ -202,14 +196,14 @@ def parse(text: str, name: str = "params.yaml", overrides: Iterable[str] = ()) -
     try:
         return Params.model_validate(document)
     except ValidationError as error:
-        raise ParamsError(f"{name} does not fit:\n{describe_problems(Params, error)}", hint=_FORM) from None
+        raise ParamsError(f"{name} is invalid:\n{describe_problems(Params, error)}", hint=_FORM) from None
 
 
-_FORM = "the comments in params.yaml say what each key is; `git diff params.yaml` shows what was changed"
+_FORM = "the comments in params.yaml explain each key; `git diff params.yaml` shows what was changed"
 
 
 def describe_problems(model: type[BaseModel], error: ValidationError) -> str:
-    """List what does not fit a model, a line each; an unknown key with the nearest known one."""
+    """List the problems of a document, one a line; for an unknown key with the nearest known one."""
     return "\n".join(dict.fromkeys(f"  {_describe(model, item)}"[:300] for item in error.errors()))
 
 
@@ -238,7 +232,7 @@ def _suggest(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
 
 
 def _explain(value: Any) -> str:
-    """Say why a number that a person sees is text for YAML 1.1: 2e-3 needs a dot."""
+    """Explain why what looks like a number is text in YAML 1.1: 2e-3 needs a dot."""
     if not isinstance(value, str):
         return ""
     try:

@@ -1,7 +1,7 @@
-"""Which code a DVC stage runs: the modules that its verb imports, followed through the source, and their page templates.
+"""The code that a DVC stage runs: the modules that its verb imports, directly and indirectly, and their page templates.
 
-The imports themselves are the one list. `make docs` writes it into dvc.yaml as the stages' dependencies, and a
-checkpoint's name holds the digests of the same files: a change in any of them is another training.
+The list is read from the import statements. `make docs` writes it into dvc.yaml as the stages' dependencies. A
+checkpoint's name holds the digests of the same files, so a change in any of them starts another training.
 """
 
 from __future__ import annotations
@@ -47,30 +47,26 @@ def _imported_names(tree: ast.Module) -> set[str]:
 
 def _template_files(tree: ast.Module) -> set[Path]:
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    left = [_TEMPLATES / text for text in texts if re.fullmatch(r"\w+\.html", text)]
-    found: set[Path] = set()
-    while left:
-        file = left.pop()
-        if file not in found and (ROOT / file).is_file():
-            found.add(file)
-            left += [_TEMPLATES / name for name in _INCLUDED.findall((ROOT / file).read_text(encoding="utf-8"))]
-    return found
+    pending = [_TEMPLATES / text for text in texts if re.fullmatch(r"\w+\.html", text)]
+    files: set[Path] = set()
+    while pending:
+        file = pending.pop()
+        if file not in files and (ROOT / file).is_file():
+            files.add(file)
+            pending += [_TEMPLATES / name for name in _INCLUDED.findall((ROOT / file).read_text(encoding="utf-8"))]
+    return files
 
 
 @cache
 def stage_files(stage: str) -> tuple[str, ...]:
-    """Return the source files that a stage of dvc.yaml runs, relative to `ROOT`, sorted.
-
-    Args:
-        stage: a key of `STAGES`.
-    """
+    """Return the source files that a stage (a key of `STAGES`) runs, relative to `ROOT`, sorted."""
     files: set[Path] = set()
-    left = [STAGES[stage], *(".".join(STAGES[stage].split(".")[:end]) for end in (1, 2))]
-    while left:
-        file = _module_file(left.pop())
+    pending = [STAGES[stage], *(".".join(STAGES[stage].split(".")[:end]) for end in (1, 2))]
+    while pending:
+        file = _module_file(pending.pop())
         if file is None or file in files:
             continue
         tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
         files |= {file, *_template_files(tree)}
-        left += _imported_names(tree)
+        pending += _imported_names(tree)
     return tuple(sorted(file.as_posix() for file in files if (ROOT / file).stat().st_size))

@@ -1,4 +1,4 @@
-"""Where a workspace keeps what the steps hand on to each other; docs/architecture.md draws the same folders."""
+"""The folders of a workspace, by which the steps exchange files; docs/architecture.md draws the same folders."""
 
 from __future__ import annotations
 
@@ -8,34 +8,30 @@ from pathlib import Path
 __all__ = ["CHECKPOINTS", "Workspace"]
 
 CHECKPOINTS = ".orchard/checkpoints"
-"""Where a workspace keeps how far trainings got; `orchard step` brings it from one pod to the next."""
+"""The folder of the trainings' checkpoints; `orchard step` brings it from one pod to the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A folder that looks like a checkout to the verbs: the one that they are run in.
-
-    Attributes:
-        root: the folder.
-    """
+    """The folder that the verbs run in: a checkout, or one with the same folders."""
 
     root: Path = Path()
 
     @property
     def candidate(self) -> Path:
-        """What training leaves behind."""
+        """The folder that `train` writes."""
         return self.root / "artifacts" / "candidate"
 
     @property
     def evaluation(self) -> Path:
-        """What the candidate is worth."""
+        """The folder that `evaluate` writes."""
         return self.root / "artifacts" / "evaluation"
 
     @property
     def gate(self) -> Path:
-        """What the gate said of it."""
+        """The folder that `gate` writes."""
         return self.root / "artifacts" / "gate"
 
     def dataset(self, name: str) -> Path:
-        """A dataset's folder."""
+        """The folder of a dataset."""
         return self.root / "data" / name

@@ -249,7 +249,7 @@ def test_store_that_is_down_is_said_at_once_and_the_same_command_works_when_it_i
     assert main(command(farm, push=True)) == 6
     error = json.loads(capsys.readouterr().out)["error"]
     assert (error["kind"], time.monotonic() - begin < 60) == ("StoreUnavailable", True)
-    assert digest(workspace) is None, "the store is asked before the work"
+    assert digest(workspace) is None, "the store is checked before the work"
 
 
 def test_store_that_goes_away_in_between_leaves_a_whole_dataset_here(workspace, farm, capsys, seaweed, monkeypatch):
@@ -262,13 +262,13 @@ def test_store_that_goes_away_in_between_leaves_a_whole_dataset_here(workspace, 
 
         return original(settings.load(), *arguments[1:])
 
-    original = commit.release
-    monkeypatch.setattr(commit, "release", cut)
+    original = commit.commit
+    monkeypatch.setattr(commit, "commit", cut)
     assert main(command(farm, push=True)) == 6
     here = digest(workspace)
     assert here
 
-    monkeypatch.setattr(commit, "release", original)
+    monkeypatch.setattr(commit, "commit", original)
     monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", endpoint)
     capsys.readouterr()
     assert main(command(farm, push=True)) == 0

@@ -25,7 +25,7 @@ def ended(code, message="", reason="Error"):
 
 def test_a_steps_last_word_is_what_was_said(tmp_path):
     path = tmp_path / "word"
-    step_summary.end_with(path, "gate", SKIPPED, "refused:\n0.91 is under 0.97", {"gate": "runs/r/pages/gate.html"})
+    step_summary.write(path, "gate", SKIPPED, "refused:\n0.91 is under 0.97", {"gate": "runs/r/pages/gate.html"})
 
     found = read(ended(SKIPPED, path.read_text()))
 
@@ -36,7 +36,7 @@ def test_a_steps_last_word_is_what_was_said(tmp_path):
 def test_a_steps_failure_is_told_with_its_own_advice(tmp_path):
     path = tmp_path / "word"
     error = errors.DataError("9 of 9 photos refused", hint="correct the folder")
-    step_summary.end_with(path, "ingest", 4, step_summary.failure(error))
+    step_summary.write(path, "ingest", 4, step_summary.failure_text(error))
 
     found = read(ended(4, path.read_text()))
 

@@ -22,7 +22,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def small_params(**sections: dict[str, Any]) -> dict[str, Any]:
-    """The checkout's parameters, with a network and bars for a hundred drawn photos."""
+    """The checkout's parameters, with a network and thresholds for a hundred drawn photos."""
     params = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
     params["model"] |= {"image_size": 16, "cnn": {"filters": [8, 16], "dropout": 0.1}}
     params["evaluate"] = {"baseline": False}
@@ -48,7 +48,7 @@ class EndedProcess:
 
 @dataclass(slots=True)
 class StepSite:
-    """A store, keys, a project, and a place for folders."""
+    """A store, keys, a project, and a folder for the steps' folders."""
 
     root: Path
     store: ObjectStore
@@ -74,14 +74,14 @@ class StepSite:
     def start(self, run_id: str | None, *arguments: str, folder: Path | None = None) -> subprocess.Popen[str]:
         """Start ``orchard ARGUMENTS`` in a fresh empty folder, or in the one given."""
         self.count += 1
-        place = folder or self.root / f"folder-{self.count}"
-        place.mkdir(exist_ok=True)
+        folder = folder or self.root / f"folder-{self.count}"
+        folder.mkdir(exist_ok=True)
         environment = {**os.environ, **self.environment, **self.extra}
         if run_id is not None:
             environment["ORCHARD_RUN_ID"] = run_id
         return subprocess.Popen(
             [sys.executable, "-m", "orchard", *arguments],
-            cwd=place,
+            cwd=folder,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -89,7 +89,7 @@ class StepSite:
         )
 
     def run(self, run_id: str | None, *arguments: str, folder: Path | None = None) -> EndedProcess:
-        """`start`, to the end."""
+        """Start ``orchard ARGUMENTS`` and wait for its end."""
         process = self.start(run_id, *arguments, folder=folder)
         out, err = process.communicate(timeout=240)
         return EndedProcess(process.returncode, out, err)
@@ -99,11 +99,11 @@ class StepSite:
         return self.run(run_id, "step", verb, "--project", str(self.root / "project"), *options, "--json")
 
     def summary(self) -> dict[str, Any]:
-        """The last word of the last step."""
+        """The summary of the last step."""
         return json.loads((self.root / "summary.json").read_text())
 
     def copy_run(self, source: str, target: str, *steps: str) -> None:
-        """Make another run that got as far as this one, so that a test need not train again."""
+        """Copy a run with some of its steps, so that a test need not train again."""
         for key in (layout.run(source), *(layout.run_step(source, step) for step in steps)):
             body = json.loads(self.store.get(key).body) | {"run_id": target}
             self.store.put(key.replace(f"runs/{source}/", f"runs/{target}/", 1), json.dumps(body).encode())

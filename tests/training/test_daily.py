@@ -1,4 +1,4 @@
-"""A day's photos in the store become a dataset version once, in whichever folder, however often it is tried."""
+"""A day's photos in the store become a dataset version once, from any folder, also after retries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,6 @@ for part in path:
     owner = getattr(owner, part)
 setattr(owner, name, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
 from orchard.cli import main
-from orchard.store import s3
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -69,7 +68,7 @@ def fresh(workspace, monkeypatch, name):
     monkeypatch.chdir(folder)
 
 
-def test_a_day_becomes_a_version_and_what_is_broken_in_it_is_in_the_report(own, workspace, monkeypatch, capsys):
+def test_a_day_becomes_a_version_and_its_broken_files_are_in_the_report(own, workspace, monkeypatch, capsys):
     fill(own, DAY, GREEN, 4)
     fill(own, DAY, ORANGE, 4)
     own.put(f"{layout.incoming('own', DAY)}/test/{ORANGE}/one.jpg", photo_files.jpeg(ORANGE, 222))
@@ -95,7 +94,7 @@ def test_a_day_becomes_a_version_and_what_is_broken_in_it_is_in_the_report(own, 
     assert Dataset(own, "own").version(2).parent == 1
 
 
-def test_the_same_day_twice_and_an_empty_day_say_so(own, workspace, monkeypatch, capsys):
+def test_the_same_day_twice_and_an_empty_day_have_nothing_new(own, workspace, monkeypatch, capsys):
     fill(own, DAY, GREEN, 3)
     assert ingest(capsys)[0] == 0
     fresh(workspace, monkeypatch, "again")
@@ -103,7 +102,7 @@ def test_the_same_day_twice_and_an_empty_day_say_so(own, workspace, monkeypatch,
     code, again = ingest(capsys, DAY, "--skip-code", "99")
     assert (code, again["version"], again["version_created"]) == (99, 1, False)
     assert "3 photos are in version 1 already" in again["nothing_new"]
-    assert ingest(capsys, DAY)[0] == 0, "without --skip-code it is no error"
+    assert ingest(capsys, DAY)[0] == 0, "without --skip-code it is not an error"
     code, empty = ingest(capsys, "2026-11-30", "--skip-code=99")
     assert (code, "no photos for 2026-11-30" in empty["nothing_new"]) == (99, True)
     assert Dataset(own, "own").versions() == [1]
@@ -113,7 +112,7 @@ def test_the_same_day_twice_and_an_empty_day_say_so(own, workspace, monkeypatch,
     assert (code, late["version"], late["added"]) == (0, 2, 1)
 
 
-def test_a_class_that_nobody_knows_and_a_day_of_rubbish_are_refused_with_reasons(own, workspace, monkeypatch, capsys):
+def test_an_unknown_class_and_a_day_of_broken_files_are_refused_with_reasons(own, workspace, monkeypatch, capsys):
     monkeypatch.setenv("ORCHARD_DATASET", "fruits")
     (workspace / "data").mkdir()
     shutil.copy(CHECKOUT / "data" / "schema.yaml", workspace / "data")
@@ -128,7 +127,7 @@ def test_a_class_that_nobody_knows_and_a_day_of_rubbish_are_refused_with_reasons
     for number in range(3):
         own.put(f"{layout.incoming('own', DAY)}/{GREEN}/bad-{number}.jpg", photo_files.truncated())
     code, rubbish = ingest(capsys)
-    assert (code, "more than the 50.0%" in rubbish["error"]["message"]) == (4, True)
+    assert (code, "more than the allowed 50.0%" in rubbish["error"]["message"]) == (4, True)
     assert Dataset(own, "own").versions() == []
     assert ingest(capsys, DAY, "--max-refused", "0.8")[0] == 0
 
@@ -169,7 +168,7 @@ def test_wrong_command_lines_are_refused_before_anything_happens(own, workspace,
     assert not (workspace / "data").exists()
 
 
-def test_a_photo_whose_name_no_request_can_hold_is_refused_and_the_rest_of_the_day_goes_on(own, capsys):
+def test_a_photo_whose_name_cannot_be_in_a_request_is_rejected_and_the_others_are_ingested(own, capsys):
     fill(own, DAY, GREEN, 4)
     for name in (f"{GREEN}/new\nline.jpg", "Pl\tum/1.jpg"):
         s3.client(own.settings).put_object(
@@ -181,15 +180,15 @@ def test_a_photo_whose_name_no_request_can_hold_is_refused_and_the_rest_of_the_d
     code, done = ingest(capsys)
 
     assert (code, done["version"], done["added"], done["refused"]) == (0, 1, 4, 2)
-    why = "its name has a control character (U+{}): put it there under another name"
+    detail = "its name has a control character (U+{}): upload it under another name"
     assert json.loads(Path(done["report"]).read_text())["refused"] == [
-        {"path": f"{layout.incoming('own', DAY)}/{name}", "reason": "unreadable", "detail": why.format(code)}
+        {"path": f"{layout.incoming('own', DAY)}/{name}", "reason": "unreadable", "detail": detail.format(code)}
         for name, code in ((rf"{GREEN}/new\nline.jpg", "000A"), (r"Pl\tum/1.jpg", "0009"))
     ]
 
 
 @given(st.text())
-def test_an_escaped_name_is_printable_and_tells_the_name_exactly(name):
+def test_an_escaped_name_is_printable_and_can_be_decoded(name):
     shown = escaped(name)
 
     assert shown.isprintable()

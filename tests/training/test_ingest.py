@@ -1,4 +1,4 @@
-"""`orchard ingest` on this machine: what becomes of photos, and that nothing else ever happens to a dataset."""
+"""`orchard ingest` on this machine: photos become rows or rejections, and nothing else changes a dataset."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KIWI, LEMON, *_ = photo_files.CLASSES
 
 @pytest.fixture
 def run(workspace, capsys):
-    """Run `orchard ingest … --no-push --json`; returns the exit code and the document that it printed."""
+    """Run `orchard ingest … --no-push --json`; return the exit code and the printed document."""
 
     def call(*arguments, dataset="farm"):
         code = main(["ingest", *map(str, arguments), "--dataset", dataset, "--no-push", "--json"])
@@ -34,7 +34,7 @@ def run(workspace, capsys):
 
 @pytest.fixture
 def farm(workspace):
-    """Photos of four classes, six to train and two to test."""
+    """Photos of four classes, for each six in train and two in test."""
     return photo_files.fill(workspace / "farm")
 
 
@@ -46,7 +46,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def refusals(workspace):
+def rejections(workspace):
     document = json.loads((workspace / "artifacts/ingest/refused.json").read_text())
     return {item["path"].rsplit("/", 1)[-1]: item["reason"] for item in document["refused"]}
 
@@ -71,7 +71,7 @@ def test_folder_becomes_a_dataset(workspace, farm, run):
     assert stored == {}
 
 
-def test_same_photos_give_the_same_bytes_whatever_they_come_in(workspace, farm, run, monkeypatch):
+def test_same_photos_give_the_same_bytes_from_any_kind_of_source(workspace, farm, run, monkeypatch):
     monkeypatch.setattr(shard_writer, "SHARD_BYTES", 30_000)
     pack(farm, workspace / "farm.tar.gz")
     with tarfile.open(workspace / "backwards.tar", "w") as archive:
@@ -110,7 +110,7 @@ def test_schema_of_a_shard_is_what_other_readers_expect(workspace, farm, run):
     assert file.metadata.row_group(0).column(2).is_stats_set
 
 
-def test_same_again_adds_nothing_and_says_so(workspace, farm, run, capsys):
+def test_same_photos_again_add_nothing(workspace, farm, run, capsys):
     run("farm")
     before = contents(workspace / "data")
 
@@ -159,7 +159,7 @@ def test_sources_are_named_by_the_schema(workspace, farm, run):
     assert {row["source"] for row in rows(workspace)} == {"turntable", "shop"}
 
 
-def test_only_the_classes_that_are_asked_for(workspace, farm, run):
+def test_only_the_selected_classes(workspace, farm, run):
     (workspace / "classes.txt").write_text(f"# two of them\n{KIWI}\n\n{LEMON}  # sour\n")
 
     code, result = run("farm", "--classes", f"{KIWI}, {LEMON}")
@@ -180,14 +180,14 @@ BAD = {
 }
 
 
-def test_bad_files_are_left_out_with_their_reasons_as_long_as_they_are_few(workspace, farm, run):
+def test_a_few_bad_files_are_left_out_with_their_reasons(workspace, farm, run):
     for name, (body, _) in BAD.items():
         (farm / "train" / KIWI / name).write_bytes(body)
 
     code, result = run("farm", "--max-refused", "0.2")
     assert code == 0
     assert (result["photos"], result["refused"]) == (32, len(BAD))
-    assert refusals(workspace) == {name: reason for name, (_, reason) in BAD.items()}
+    assert rejections(workspace) == {name: reason for name, (_, reason) in BAD.items()}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -203,19 +203,19 @@ def test_too_many_bad_files_fail_the_whole_ingest_and_change_nothing(workspace, 
     assert (code, result["error"]["kind"]) == (4, "DataError")
     assert BAD[name][1] in result["error"]["message"]
     assert "nothing was written" in result["error"]["message"]
-    assert refusals(workspace) == {name: BAD[name][1]}
+    assert rejections(workspace) == {name: BAD[name][1]}
     assert contents(workspace / "data") == before
     assert [path.name for path in (workspace / "data").iterdir()] == ["farm"]
 
 
-def test_photos_that_look_different_elsewhere_are_written_anew_and_reported(workspace, farm, run):
+def test_photos_that_other_decoders_see_differently_are_encoded_again_and_reported(workspace, farm, run):
     (farm / "train" / KIWI / "phone.jpg").write_bytes(photo_files.rotated())
     (farm / "train" / KIWI / "print.jpg").write_bytes(photo_files.encoded(photo_files.photo(KIWI, 31).convert("CMYK")))
 
     code, result = run("farm")
     assert (code, result["changed"], result["photos"]) == (0, 2, 34)
     report = json.loads((workspace / "artifacts/ingest/refused.json").read_text())
-    assert [item["what"] for item in report["changed"]] == ["turned upright as its EXIF says", "CMYK turned into RGB"]
+    assert [item["what"] for item in report["changed"]] == ["turned upright as its EXIF says", "CMYK converted to RGB"]
     phone = next(row for row in rows(workspace) if row["image"]["path"] == "phone.jpg")
     assert Image.open(io.BytesIO(phone["image"]["bytes"])).size == (phone["width"], phone["height"]) == (80, 100)
     assert run("farm")[1]["present"] == 34
@@ -227,7 +227,7 @@ def test_picture_in_both_splits_stays_in_test_only(workspace, farm, run):
 
     code, result = run("farm", "--max-refused", "0.1")
     assert (code, result["reasons"], result["photos"]) == (0, {"leak": 2}, 32)
-    assert refusals(workspace) == {"leaked.jpg": "leak", "leaked.png": "leak"}
+    assert rejections(workspace) == {"leaked.jpg": "leak", "leaked.png": "leak"}
     assert result["counts"]["test"][KIWI] == 2
     assert run("farm")[0] == 4, "two in thirty-four is more than the default share"
 
@@ -263,7 +263,7 @@ def test_unknown_class_names_the_nearest_one(workspace, farm, run):
     assert f"did you mean '{KIWI}'" in result["error"]["message"]
     assert "--dataset NAME" in result["error"]["hint"]
     assert not (workspace / "data/farm").exists()
-    assert run("farm", "--classes", f"{KIWI},Durian")[1]["error"]["message"].startswith("'Durian' is none of the 4")
+    assert run("farm", "--classes", f"{KIWI},Durian")[1]["error"]["message"].startswith("'Durian' is not one of the 4")
 
 
 def test_dataset_without_a_schema_takes_a_new_class_only_by_name(workspace, farm, run):
@@ -291,7 +291,7 @@ def test_empty_class_folder_is_an_error_unless_the_class_has_photos_elsewhere(wo
 
 
 @pytest.mark.parametrize("name", ["../../evil.jpg", "/evil.jpg"])
-def test_archive_that_reaches_out_is_refused_whole_whatever_the_share(workspace, farm, run, name):
+def test_archive_with_an_unsafe_path_always_fails_the_ingest(workspace, farm, run, name):
     pack(farm, workspace / "farm.tar")
     with tarfile.open(workspace / "evil.tar", "w") as archive:
         archive.add(farm, "farm")
@@ -305,7 +305,7 @@ def test_archive_that_reaches_out_is_refused_whole_whatever_the_share(workspace,
     assert not list(workspace.glob("**/evil.jpg"))
 
 
-def test_archive_with_a_link_is_refused_whole(workspace, farm, run):
+def test_archive_with_a_link_always_fails_the_ingest(workspace, farm, run):
     (farm / "train" / KIWI / "link.jpg").symlink_to("/etc/hostname")
     pack(farm, workspace / "farm.tar.gz")
 
@@ -335,12 +335,12 @@ def test_damaged_dataset_is_not_added_to(workspace, farm, run):
     assert run("farm")[0] == 8
 
 
-def test_folder_that_is_no_dataset_is_not_written_into(workspace, farm, run):
+def test_folder_that_is_not_a_dataset_is_not_written_into(workspace, farm, run):
     (workspace / "data/farm").mkdir(parents=True)
     (workspace / "data/farm/thesis.txt").write_text("years of work")
 
     code, result = run("farm")
-    assert (code, "is no dataset" in result["error"]["message"]) == (4, True)
+    assert (code, "is not a dataset" in result["error"]["message"]) == (4, True)
     assert contents(workspace / "data") == {"farm/thesis.txt": b"years of work"}
 
 
@@ -351,7 +351,7 @@ def test_schema_with_a_typo_stops_it(workspace, farm, run):
     assert (code, result["error"]["kind"]) == (3, ParamsError.__name__)
 
 
-def test_person_is_told_what_was_done(workspace, farm, capsys):
+def test_summary_for_people(workspace, farm, capsys):
     (farm / "train" / KIWI / "text.jpg").write_bytes(b"no")
     (farm / "LICENSE").write_text("MIT")
     assert main(["ingest", "farm", "--dataset", "farm", "--no-push", "--max-refused", "0.1"]) == 0

@@ -1,4 +1,4 @@
-"""One file's bytes → a photo or a reason. What is stored must look the same to TensorFlow as it did to Pillow."""
+"""One file → a photo or a rejection. TensorFlow must decode a stored photo to the same pixels as Pillow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def transparent(picture: Image.Image, *, alpha: int) -> Image.Image:
     return layer
 
 
-AS_THEY_CAME = {
+UNCHANGED = {
     "colour JPEG": photo_files.encoded(PICTURE),
     "JPEG without subsampling": photo_files.encoded(PICTURE, subsampling=0),
     "progressive JPEG": photo_files.encoded(PICTURE, progressive=True),
@@ -45,35 +45,35 @@ AS_THEY_CAME = {
     "PNG with opaque alpha": photo_files.encoded(transparent(PICTURE, alpha=255), "PNG"),
 }
 
-WRITTEN_ANEW = {
+CONVERTED = {
     "EXIF-rotated JPEG": (photo_files.rotated(), "turned upright"),
     "EXIF-rotated PNG": (
         photo_files.encoded(PICTURE, "PNG", exif=Image.open(io.BytesIO(photo_files.rotated())).getexif()),
         "turned upright",
     ),
-    "CMYK JPEG": (photo_files.encoded(PICTURE.convert("CMYK")), "CMYK turned into RGB"),
-    "16-bit grey PNG": (photo_files.png16(), "16 bits brought to 8"),
-    "transparent PNG": (photo_files.encoded(transparent(PICTURE, alpha=0), "PNG"), "transparency laid on white"),
+    "CMYK JPEG": (photo_files.encoded(PICTURE.convert("CMYK")), "CMYK converted to RGB"),
+    "16-bit grey PNG": (photo_files.png16(), "16 bits reduced to 8"),
+    "transparent PNG": (photo_files.encoded(transparent(PICTURE, alpha=0), "PNG"), "transparency put on white"),
     "transparent palette PNG": (
         photo_files.encoded(PICTURE.convert("P"), "PNG", transparency=PICTURE.convert("P").getpixel((50, 40))),
-        "transparency laid on white",
+        "transparency put on white",
     ),
     "GIF": (photo_files.encoded(PICTURE.convert("P"), "GIF"), "GIF written as PNG"),
     "BMP": (photo_files.encoded(PICTURE, "BMP"), "BMP written as PNG"),
     "WebP": (photo_files.encoded(PICTURE, "WEBP"), "WEBP written as PNG"),
     "CMYK TIFF": (photo_files.encoded(PICTURE.convert("CMYK"), "TIFF"), "TIFF written as PNG"),
-    "16-bit TIFF": (photo_files.encoded(Image.new("I;16", (50, 40), 51_000), "TIFF"), "16 bits brought to 8"),
+    "16-bit TIFF": (photo_files.encoded(Image.new("I;16", (50, 40), 51_000), "TIFF"), "16 bits reduced to 8"),
 }
 
-REFUSED = {
+REJECTED = {
     "a text named .jpg": (b"This is not a photo.\n" * 40, RejectionReason.NOT_AN_IMAGE),
     "nothing": (b"", RejectionReason.EMPTY),
     "HEIC": (b"\0\0\0\x18ftypheic" + b"\0" * 60, RejectionReason.NOT_AN_IMAGE),
     "half a JPEG": (photo_files.truncated(), RejectionReason.TRUNCATED),
     "JPEG without its end": (photo_files.encoded(PICTURE)[:-2], RejectionReason.TRUNCATED),
-    "half a PNG": (AS_THEY_CAME["colour PNG"][:900], RejectionReason.TRUNCATED),
-    "PNG without its end": (AS_THEY_CAME["colour PNG"][:-12], RejectionReason.TRUNCATED),
-    "PNG with a flipped checksum": (AS_THEY_CAME["colour PNG"][:-1] + b"\0", RejectionReason.DAMAGED),
+    "half a PNG": (UNCHANGED["colour PNG"][:900], RejectionReason.TRUNCATED),
+    "PNG without its end": (UNCHANGED["colour PNG"][:-12], RejectionReason.TRUNCATED),
+    "PNG with a flipped checksum": (UNCHANGED["colour PNG"][:-1] + b"\0", RejectionReason.DAMAGED),
     "a decompression bomb": (photo_files.bomb(), RejectionReason.BOMB),
     "an animated GIF": (photo_files.animated(), RejectionReason.ANIMATED),
     "an animated PNG": (
@@ -95,7 +95,7 @@ def pillow_pixels(body: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
 
 
-@pytest.mark.parametrize("body", AS_THEY_CAME.values(), ids=AS_THEY_CAME.keys())
+@pytest.mark.parametrize("body", UNCHANGED.values(), ids=UNCHANGED.keys())
 def test_good_photo_keeps_its_bytes_and_tensorflow_sees_what_pillow_sees(body):
     photo = inspect(body, RULES)
 
@@ -106,8 +106,8 @@ def test_good_photo_keeps_its_bytes_and_tensorflow_sees_what_pillow_sees(body):
     assert pillow_pixels(body).shape == (photo.height, photo.width, 3)
 
 
-@pytest.mark.parametrize(("body", "what"), WRITTEN_ANEW.values(), ids=WRITTEN_ANEW.keys())
-def test_photo_that_others_would_see_otherwise_is_written_anew_and_says_so(body, what):
+@pytest.mark.parametrize(("body", "what"), CONVERTED.values(), ids=CONVERTED.keys())
+def test_photo_that_other_decoders_see_differently_is_encoded_again_and_reported(body, what):
     photo = inspect(body, RULES)
 
     assert what in photo.changed
@@ -118,8 +118,8 @@ def test_photo_that_others_would_see_otherwise_is_written_anew_and_says_so(body,
     assert (again.width, again.height) == (photo.width, photo.height)
 
 
-@pytest.mark.parametrize(("body", "reason"), REFUSED.values(), ids=REFUSED.keys())
-def test_bad_file_is_refused_with_its_reason(body, reason):
+@pytest.mark.parametrize(("body", "reason"), REJECTED.values(), ids=REJECTED.keys())
+def test_bad_file_is_rejected_with_its_reason(body, reason):
     with pytest.raises(PhotoRejected) as refused:
         inspect(body, RULES)
 
@@ -137,7 +137,7 @@ def test_rotated_phone_photo_is_stored_upright():
 
 
 def test_what_was_transparent_becomes_white():
-    stored = pillow_pixels(inspect(WRITTEN_ANEW["transparent PNG"][0], RULES).body)
+    stored = pillow_pixels(inspect(CONVERTED["transparent PNG"][0], RULES).body)
 
     assert stored[4, 3].tolist() == [255, 255, 255]
     assert stored[40, 50].tolist() == np.asarray(PICTURE)[40, 50].tolist()
@@ -149,7 +149,7 @@ def test_sixteen_bits_keep_their_upper_half():
     assert stored[0, :, 0].tolist() == [(column * 997 % 65536) >> 8 for column in range(64)]
 
 
-def test_equal_pictures_in_unequal_files_have_one_name():
+def test_equal_pictures_in_different_files_have_one_digest():
     png = inspect(photo_files.encoded(PICTURE, "PNG"), RULES)
     bmp = inspect(photo_files.encoded(PICTURE, "BMP"), RULES)
     other = inspect(photo_files.encoded(PICTURE.rotate(180), "PNG"), RULES)
@@ -174,7 +174,7 @@ def test_limits_come_from_the_schema():
         assert refused.value.reason is reason
 
 
-def test_damage_that_pillow_passes_over_is_seen():
+def test_damage_that_pillow_ignores_is_found():
     body = bytearray(photo_files.jpeg(number=3))
     scan = body.rindex(b"\xff\xda") + 14
     passed = damaged = 0
@@ -188,13 +188,13 @@ def test_damage_that_pillow_passes_over_is_seen():
         passed += 1
         try:
             inspect(bytes(flipped), RULES)
-        except PhotoRejected as unfit:
-            damaged += unfit.reason is RejectionReason.DAMAGED
+        except PhotoRejected as error:
+            damaged += error.reason is RejectionReason.DAMAGED
     assert passed > 100
     assert damaged > 20
 
 
-BODIES = [*AS_THEY_CAME.values(), *(body for body, _ in WRITTEN_ANEW.values())]
+BODIES = [*UNCHANGED.values(), *(body for body, _ in CONVERTED.values())]
 
 
 @settings(max_examples=300, deadline=None)
@@ -206,7 +206,7 @@ BODIES = [*AS_THEY_CAME.values(), *(body for body, _ in WRITTEN_ANEW.values())]
 @pytest.mark.filterwarnings(
     "ignore::UserWarning:PIL", "ignore:Corrupt EXIF:UserWarning", "ignore:Truncated File:UserWarning"
 )
-def test_no_damage_crashes_it_and_whatever_it_stores_tensorflow_reads_alike(body, flips, kept):
+def test_no_damage_crashes_it_and_tensorflow_reads_every_stored_photo_alike(body, flips, kept):
     damaged = bytearray(body)
     for where, value in flips:
         damaged[int(where * len(damaged))] = value

@@ -1,4 +1,4 @@
-"""Folders, tars and single photos: every file gets its split, class and source, or a reason; none reaches out of its archive."""
+"""Folders, tars and single photos: every file gets its split, class and source, or a reason; no name leads out of an archive."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def tar(path, *members, mode="w"):
     return path
 
 
-def found(entries):
+def placed(entries):
     return [(e.folder, e.split, e.label, e.name, e.body) for e in entries if isinstance(e, SourceFile)]
 
 
-def refused(entries):
+def rejected(entries):
     return {PurePosixPath(e.path).name: e.reason for e in entries if isinstance(e, RejectedPhoto)}
 
 
@@ -53,7 +53,7 @@ def test_splits_and_classes_come_from_folders_and_the_source_from_the_one_that_h
     ]
     entries = list(walk(tar(tmp_path / "anything.tar.gz", *members, mode="w:gz"), PLACING))
 
-    assert found(entries) == [
+    assert placed(entries) == [
         ("fruits", "train", "Apple Golden 1", "3_100.jpg", b"a"),
         ("fruits", "test", "Apple Golden 1", "r_9_100.jpg", b"b"),
     ]
@@ -70,7 +70,7 @@ def test_every_compression_reads_alike(tmp_path, form):
     elif form != "tar":
         tar(tmp_path / f"shop.{form}", member("shop/train/Kiwi/1.jpg", b"k" * 500), mode=f"w:{form[4:]}")
 
-    assert found(walk(tmp_path / f"shop.{form}", PLACING)) == [("shop", "train", "Kiwi", "1.jpg", b"k" * 500)]
+    assert placed(walk(tmp_path / f"shop.{form}", PLACING)) == [("shop", "train", "Kiwi", "1.jpg", b"k" * 500)]
 
 
 def test_folder_and_archive_of_it_give_the_same(tmp_path):
@@ -88,10 +88,10 @@ def test_folder_and_archive_of_it_give_the_same(tmp_path):
         archive.add(tmp_path / "shop", "shop")
 
     folder, packed = list(walk(tmp_path / "shop", PLACING)), list(walk(tmp_path / "shop.tar", PLACING))
-    assert sorted(found(folder)) == sorted(found(packed))
-    assert {e[1:4] for e in found(folder)} == {("train", "Kiwi", "1.jpg"), ("test", "Kiwi", "2.jpg")}
+    assert sorted(placed(folder)) == sorted(placed(packed))
+    assert {e[1:4] for e in placed(folder)} == {("train", "Kiwi", "1.jpg"), ("test", "Kiwi", "2.jpg")}
     assert (
-        refused(folder) == refused(packed) == {"3.jpg": RejectionReason.MISPLACED, "x.jpg": RejectionReason.MISPLACED}
+        rejected(folder) == rejected(packed) == {"3.jpg": RejectionReason.MISPLACED, "x.jpg": RejectionReason.MISPLACED}
     )
 
 
@@ -100,8 +100,8 @@ def test_source_that_is_a_split_or_the_folder_of_several_sources(tmp_path):
         (tmp_path / "all" / name).parent.mkdir(parents=True)
         (tmp_path / "all" / name).write_bytes(b"x")
 
-    assert [e[0] for e in found(walk(tmp_path / "all", PLACING))] == ["fruits", "shop"]
-    assert [e[0] for e in found(walk(tmp_path / "all" / "fruits" / "Training", PLACING))] == ["fruits"]
+    assert [e[0] for e in placed(walk(tmp_path / "all", PLACING))] == ["fruits", "shop"]
+    assert [e[0] for e in placed(walk(tmp_path / "all" / "fruits" / "Training", PLACING))] == ["fruits"]
 
 
 def test_new_photos_get_the_split_that_is_given_and_their_class_from_folder_or_label(tmp_path):
@@ -111,20 +111,20 @@ def test_new_photos_get_the_split_that_is_given_and_their_class_from_folder_or_l
     (day / "loose.jpg").write_bytes(b"2")
 
     entries = list(walk(day, PhotoPlacement("train", None, 1000)))
-    assert found(entries) == [(ADDED, "train", "Kiwi", "1.jpg", b"1")]
-    assert refused(entries) == {"loose.jpg": RejectionReason.MISPLACED}
-    assert {e[2] for e in found(walk(day, PhotoPlacement("test", "Lemon", 1000)))} == {"Lemon"}
-    assert found(walk(day / "loose.jpg", PhotoPlacement("test", "Lemon", 9))) == [
+    assert placed(entries) == [(ADDED, "train", "Kiwi", "1.jpg", b"1")]
+    assert rejected(entries) == {"loose.jpg": RejectionReason.MISPLACED}
+    assert {e[2] for e in placed(walk(day, PhotoPlacement("test", "Lemon", 1000)))} == {"Lemon"}
+    assert placed(walk(day / "loose.jpg", PhotoPlacement("test", "Lemon", 9))) == [
         (ADDED, "test", "Lemon", "loose.jpg", b"2")
     ]
-    with pytest.raises(DataError, match="nothing says what is on it"):
+    with pytest.raises(DataError, match="its class is unknown"):
         list(walk(day / "loose.jpg", PLACING))
 
 
 def test_split_is_not_given_to_a_source_that_has_its_own(tmp_path):
     archive = tar(tmp_path / "a.tar", member("a/train/Kiwi/1.jpg"))
 
-    assert refused(walk(archive, PhotoPlacement("test", None, 1000))) == {"1.jpg": RejectionReason.MISPLACED}
+    assert rejected(walk(archive, PhotoPlacement("test", None, 1000))) == {"1.jpg": RejectionReason.MISPLACED}
 
 
 HOSTILE = {
@@ -140,12 +140,12 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("hostile", "reason"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_member_is_refused_and_its_neighbours_are_read(tmp_path, hostile, reason):
+def test_hostile_member_is_rejected_and_its_neighbours_are_read(tmp_path, hostile, reason):
     good = member("fruits/train/Kiwi/good.jpg")
     entries = list(walk(tar(tmp_path / "a.tar", hostile, good), PLACING))
 
-    assert refused(entries) == {"evil.jpg": reason}
-    assert [e[3] for e in found(entries)] == ["good.jpg"]
+    assert rejected(entries) == {"evil.jpg": reason}
+    assert [e[3] for e in placed(entries)] == ["good.jpg"]
     assert reason.tolerable == (reason is RejectionReason.TOO_LARGE)
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
 
@@ -165,7 +165,7 @@ def test_archive_that_was_cut_off_is_an_error_and_not_a_short_source(tmp_path, m
 def test_flipped_byte_in_an_archive_never_shortens_or_changes_it_silently(tmp_path, mode):
     members = [member(f"f/train/Kiwi/{n}.jpg", bytes(900)) for n in range(8)]
     whole = tar(tmp_path / "a.tar", *members, mode=mode).read_bytes()
-    expected = found(walk(tmp_path / "a.tar", PLACING))
+    expected = placed(walk(tmp_path / "a.tar", PLACING))
     headers = range(0, 8 * 1536, 1536)  # bodies of a plain tar have no checksum; photos bring their own
     places = [at + 150 for at in headers] if mode == "w" else range(12, len(whole), max(1, len(whole) // 40))
 
@@ -176,10 +176,10 @@ def test_flipped_byte_in_an_archive_never_shortens_or_changes_it_silently(tmp_pa
             entries = list(walk(tmp_path / "a.tar", PLACING))
         except DataError:
             continue
-        assert found(entries) == expected, f"byte {at}"
+        assert placed(entries) == expected, f"byte {at}"
 
 
-def test_what_is_no_source_is_an_error(tmp_path):
+def test_an_invalid_source_is_an_error(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"PK\3\4" + b"\0" * 100)
 
     with pytest.raises(DataError, match="neither a folder nor a tar"):
@@ -200,13 +200,13 @@ def test_odd_files_of_a_folder_never_stop_it(tmp_path):
     (kiwi / os.fsdecode(b"kiw\xe9\n.jpg")).write_bytes(b"latin")
 
     entries = list(walk(tmp_path / "shop", PLACING))
-    assert refused(entries) == {
+    assert rejected(entries) == {
         "pipe.jpg": RejectionReason.SPECIAL,
         "broken.jpg": RejectionReason.UNREADABLE,
         "Lemon": RejectionReason.MISPLACED,
         "large.jpg": RejectionReason.TOO_LARGE,
     }
-    assert sorted(e[3] for e in found(entries)) == ["kiw\ufffd\ufffd.jpg", "linked.jpg"]
+    assert sorted(e[3] for e in placed(entries)) == ["kiw\ufffd\ufffd.jpg", "linked.jpg"]
 
 
 def test_class_names_that_look_alike_are_one_class(tmp_path):
@@ -219,8 +219,8 @@ def test_class_names_that_look_alike_are_one_class(tmp_path):
     )
     entries = list(walk(archive, PLACING))
 
-    assert {e[2] for e in found(entries)} == {"Maracuj\u00e1"}
-    assert refused(entries) == {"3.jpg": RejectionReason.UNKNOWN_CLASS, "4.jpg": RejectionReason.UNKNOWN_CLASS}
+    assert {e[2] for e in placed(entries)} == {"Maracuj\u00e1"}
+    assert rejected(entries) == {"3.jpg": RejectionReason.UNKNOWN_CLASS, "4.jpg": RejectionReason.UNKNOWN_CLASS}
 
 
 PART = st.one_of(

@@ -1,4 +1,4 @@
-"""params.yaml: what fits is read exactly, what does not is told with every reason at once."""
+"""params.yaml: a valid file is read exactly; an invalid one is refused with every problem at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def with_sections(**sections):
     return yaml.safe_dump({**yaml.safe_load(TEXT), **sections})
 
 
-def test_the_checkouts_params_fit():
+def test_the_checkouts_params_are_valid():
     found = params.load(CHECKOUT / "params.yaml")
 
     assert found.model_dump(mode="json") == yaml.safe_load(TEXT)
@@ -48,7 +48,7 @@ def test_every_problem_is_listed_at_once():
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "problem"),
     [
         ("train.epochs=0", "train.epochs"),
         ("train.epochs=3.0", "train.epochs"),
@@ -66,8 +66,8 @@ def test_every_problem_is_listed_at_once():
         ("train=3", "train"),
     ],
 )
-def test_impossible_value_is_refused_with_its_place(override, told):
-    assert f"  {told}" in refusal(overrides=[override])
+def test_impossible_value_is_refused_with_its_place(override, problem):
+    assert f"  {problem}" in refusal(overrides=[override])
 
 
 def test_number_that_yaml_reads_as_text_is_explained():
@@ -77,7 +77,7 @@ def test_number_that_yaml_reads_as_text_is_explained():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
         ("train: [", "params.yaml is not YAML, line 1"),
         ("data: {}\ndata: {}\n", "line 2, column 1: the key 'data' stands twice"),
@@ -85,11 +85,11 @@ def test_number_that_yaml_reads_as_text_is_explained():
         ("- data", "params.yaml holds a list, not sections of keys"),
     ],
 )
-def test_what_is_no_params_at_all_is_told_with_its_place(text, told):
-    assert told in refusal(text)
+def test_text_that_is_not_params_is_refused_with_its_place(text, problem):
+    assert problem in refusal(text)
 
 
-def test_missing_file_is_told(tmp_path):
+def test_missing_file_is_an_error(tmp_path):
     with pytest.raises(ParamsError, match=r"there is no .*params\.yaml"):
         params.load(tmp_path / "params.yaml")
 
@@ -123,7 +123,7 @@ def test_thresholds_of_the_gate_are_typed():
 
 
 @pytest.mark.parametrize(
-    ("gate", "told"),
+    ("gate", "problem"),
     [
         ({"acuracy": {"shop": 0.9}}, "gate.acuracy: no such key; did you mean accuracy?"),
         ({"accuracy": 0.9}, "gate.accuracy"),
@@ -135,8 +135,8 @@ def test_thresholds_of_the_gate_are_typed():
         ({"class_drop_photos": 0}, "gate.class_drop_photos: input should be greater than or equal to 1"),
     ],
 )
-def test_thresholds_with_a_mistake_are_refused(gate, told):
-    assert f"  {told}" in refusal(with_sections(gate=gate))
+def test_thresholds_with_a_mistake_are_refused(gate, problem):
+    assert f"  {problem}" in refusal(with_sections(gate=gate))
 
 
 def test_typo_in_the_section_evaluate_is_refused():
@@ -162,7 +162,7 @@ def test_every_architecture_of_the_params_can_be_built_and_no_other():
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=4))
-def test_any_value_is_taken_or_refused_and_never_a_crash(value):
+def test_any_value_is_accepted_or_refused_without_a_crash(value):
     document = yaml.safe_load(TEXT)
     document["train"]["epochs"] = value
 

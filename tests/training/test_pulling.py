@@ -1,4 +1,4 @@
-"""`orchard pull`: a published dataset comes here whole and checked, or not at all."""
+"""`orchard pull`: a published dataset is downloaded completely and checked, or not at all."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def sources(tmp_path_factory):
 
 @pytest.fixture
 def published(seaweed, sources, workspace, monkeypatch, capsys):
-    """Two versions of a dataset, ingested in one folder; the test stands in another, empty one."""
+    """Two versions of a dataset, ingested in one folder; the test runs in another, empty one."""
     here, there = workspace / "here", workspace / "there"
     (here / "data").mkdir(parents=True)
     there.mkdir()
@@ -51,7 +51,7 @@ def published(seaweed, sources, workspace, monkeypatch, capsys):
     return seaweed, here, versions
 
 
-def test_current_and_older_versions_come_here_exactly(published, capsys):
+def test_current_and_older_versions_are_pulled_exactly(published, capsys):
     _, here, (first, second) = published
 
     code, pulled = run(capsys, "pull")
@@ -69,7 +69,7 @@ def test_current_and_older_versions_come_here_exactly(published, capsys):
     assert len(list(Path("data/own").iterdir())) == 2
 
 
-def test_what_is_not_published_is_not_lost(published, capsys):
+def test_unpublished_files_are_not_lost(published, capsys):
     assert run(capsys, "pull", "--version", "1")[0] == 0
     Path("data/own/notes.txt").write_text("mine")
     code, refused = run(capsys, "pull")
@@ -133,7 +133,7 @@ def test_killed_pull_is_finished_by_the_next(published, capsys):
     _, here, (_, second) = published
     command = [sys.executable, "-m", "orchard", "pull"]
     whole = {path.name: path.read_bytes() for path in (here / "data/own").iterdir()}
-    for sign in (Path(".dvc/cache"), Path("data/own")):  # while it fetches, while it puts files in place
+    for sign in (Path(".dvc/cache"), Path("data/own")):  # while it downloads, while it moves files into place
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as pulling:
             deadline = time.monotonic() + 30
             while not sign.exists() and pulling.poll() is None and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""data/schema.yaml is read strictly, and serves every dataset."""
+"""data/schema.yaml is read strictly, and has rules for every dataset."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def load(tmp_path, text):
     return schema.load(tmp_path / "schema.yaml")
 
 
-def test_shipped_schema_knows_the_real_photos_and_holds_others_to_the_defaults():
-    found = schema.load(SHIPPED)
+def test_shipped_schema_has_the_real_photos_and_defaults_for_others():
+    loaded = schema.load(SHIPPED)
 
-    assert len(found.rules("fruits").known) == 37
-    assert len(found.rules("workshop").known) == 16
-    assert set(found.rules("workshop").known) < set(found.rules("fruits").known)
-    assert found.rules("own") == found.rules("synthetic") == found.defaults
-    assert found.defaults.known is None
-    assert (found.source("fruits"), found.source("shop"), found.source("farm")) == ("turntable", "shop", "farm")
-    assert found.defaults == schema.SchemaRules(), "what holds without a file is what the file says"
+    assert len(loaded.rules("fruits").known) == 37
+    assert len(loaded.rules("workshop").known) == 16
+    assert set(loaded.rules("workshop").known) < set(loaded.rules("fruits").known)
+    assert loaded.rules("own") == loaded.rules("synthetic") == loaded.defaults
+    assert loaded.defaults.known is None
+    assert (loaded.source("fruits"), loaded.source("shop"), loaded.source("farm")) == ("turntable", "shop", "farm")
+    assert loaded.defaults == schema.SchemaRules(), "the defaults without a file are those of the file"
 
 
-def test_section_is_laid_over_the_defaults(tmp_path):
+def test_section_is_merged_with_the_defaults(tmp_path):
     text = "defaults: {photos: {train: 7, test: 3}, balance: 2}\ndatasets: {farm: {photos: {train: 50}}}"
     rules = load(tmp_path, text).rules("farm")
 
@@ -62,7 +62,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("text", "message"), WRONG.items())
-def test_typo_wrong_type_and_impossible_value_are_named(tmp_path, text, message):
+def test_typo_wrong_type_and_wrong_value_are_reported(tmp_path, text, message):
     with pytest.raises(ParamsError) as error:
         load(tmp_path, text)
 

@@ -1,4 +1,4 @@
-"""Reading a dataset folder: the index is believed only if it is whole, the shards only if they are what it says."""
+"""Reading a dataset folder: the index is accepted only if it is consistent, the shards only if they match it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_index_names_exactly_what_is_there(folder):
     assert index.digest == documents.digest(json.loads((folder / "index.json").read_text()))
 
 
-def test_iterating_yields_every_photo_once_with_the_columns_that_are_asked_for(folder):
+def test_iterating_yields_every_photo_once_with_the_requested_columns(folder):
     everything = [row for batch in shards.iterate(folder, check=True) for row in batch.to_pylist()]
     names = [row["image"]["path"] for row in everything]
     labels = [batch.column_names for batch in shards.iterate(folder, columns=["label"])]
@@ -50,7 +50,7 @@ def test_iterating_yields_every_photo_once_with_the_columns_that_are_asked_for(f
     assert sorted(names) != names  # shards hold them in random order
 
 
-def test_splits_are_filtered_and_the_column_shows_only_if_it_is_asked_for(folder):
+def test_splits_are_filtered_and_the_column_shows_only_if_it_is_requested(folder):
     test = list(shards.iterate(folder, columns=["label", "width"], splits=["test"]))
     train = list(shards.iterate(folder, columns=["split"], splits=["train"]))
 
@@ -75,7 +75,7 @@ def test_flipped_byte_in_a_shard_is_found_before_its_first_row(folder):
 
     batches = shards.iterate(folder, check=True)
     assert next(batches).num_rows
-    with pytest.raises(IntegrityError, match="is not what was ingested"):
+    with pytest.raises(IntegrityError, match="is damaged"):
         list(batches)
 
 
@@ -128,7 +128,7 @@ BROKEN = {
     "a third split": changed(counts={**GOOD["counts"], "val": {"Kiwi": 0, "Lemon": 0}}),
     "a shard outside the folder": shard(path=f"../0000-{'a' * 12}.parquet"),
     "a shard that is named after other bytes": shard(path=f"0000-{'c' * 12}.parquet"),
-    "a checksum that is none": shard(md5="B" * 32),
+    "an invalid checksum": shard(md5="B" * 32),
     "a shard without rows": shard(rows=0),
     "a count in text": shard(rows="3"),
     "the same shard twice": changed(shards=GOOD["shards"] * 2),

@@ -1,4 +1,4 @@
-"""A run's steps, each in an empty folder of its own: killed, ended, repeated, refused, raced."""
+"""A run's steps, each in an empty folder of its own: killed, terminated, repeated, refused, raced."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests import photo_files
 from tests.orchard.version_fixtures import registry_of
 from tests.training.stepping import StepSite, small_params
 from training.pipeline import artifacts
-from training.pipeline.actions import PERFORMERS
+from training.pipeline.actions import ACTIONS
 from training.pipeline.project_config import ProjectConfig
 
 pytestmark = [pytest.mark.xdist_group("steps"), pytest.mark.timeout(900)]
@@ -47,7 +47,7 @@ def site(embedded_store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(site):
-    """A run that is trained, in a moment, and evaluated."""
+    """A run that is trained for a moment and evaluated."""
     site.write_params(small_params(train={"epochs": 2}))
     assert site.step("first", "validate").code == 0
     last = site.step("first", "train")
@@ -73,8 +73,8 @@ def _channel(site):
     return Registry(site.store, "own", load_trusted(site.root / "keys" / "trusted-keys.pem")).channel("stable").read()
 
 
-def test_a_training_that_is_killed_or_ended_goes_on_in_another_folder(site):
-    """It has more epochs than anybody waits for, so that it is at work when it is killed, however fast the machine is."""
+def test_a_training_that_is_killed_or_terminated_resumes_in_another_folder(site):
+    """It has so many epochs that it is still at work when it is killed, however fast the machine is."""
     site.write_params(small_params(train={"epochs": 10_000, "early_stopping": {"patience": 10_000, "min_delta": 0.0}}))
     assert site.step("long", "validate").code == 0
     killed = _start_training(site)
@@ -83,13 +83,13 @@ def test_a_training_that_is_killed_or_ended_goes_on_in_another_folder(site):
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
 
-    ended = _start_training(site)
+    terminated = _start_training(site)
     _wait_for_checkpoint(site, etag)
-    ended.terminate()
-    _, words = ended.communicate(timeout=PATIENCE)
-    assert ended.returncode == 128 + signal.SIGTERM, words
+    terminated.terminate()
+    _, words = terminated.communicate(timeout=PATIENCE)
+    assert terminated.returncode == 128 + signal.SIGTERM, words
     went_on, epochs = (
-        int(found) for found in re.search(r"goes on after epoch (\d+).*epoch +(\d+) of", words, re.S).groups()
+        int(found) for found in re.search(r"resumes after epoch (\d+).*epoch +(\d+) of", words, re.S).groups()
     )
     assert 0 < went_on < epochs
     assert records.ended_step(site.store, "long", "train") is None
@@ -104,7 +104,7 @@ def test_a_step_that_has_ended_is_not_run_again(site, trained):
     assert again.document["files"] == trained.document["files"]
 
 
-def test_a_step_wants_the_one_before_it_and_a_folder_of_its_own(site, trained):
+def test_a_step_needs_the_one_before_it_and_a_folder_of_its_own(site, trained):
     early = site.step("second", "evaluate")
     assert (early.code, "`orchard step train`" in early.document["error"]["hint"]) == (4, True)
     assert site.summary()["exit_code"] == 4
@@ -119,7 +119,7 @@ def test_a_step_wants_the_one_before_it_and_a_folder_of_its_own(site, trained):
     assert (nameless.code, "ORCHARD_RUN_ID" in nameless.err) == (3, True)
 
 
-def test_the_dataset_version_is_fixed_by_the_first_step(site, trained):
+def test_the_first_step_pins_the_dataset_version(site, trained):
     missing = site.step("elsewhere", "validate", "--dataset-version", "7")
     assert (missing.code, "no version 7" in missing.document["error"]["message"]) == (4, True)
     assert records.read(site.store, "first").dataset.version == 1
@@ -129,7 +129,7 @@ def test_the_dataset_version_is_fixed_by_the_first_step(site, trained):
 
 def test_a_refused_gate_ends_the_run_without_an_error_and_says_why(site, trained):
     site.copy_run("first", "strict", "validate", "train", "evaluate")
-    _replace_bars(site, "strict", {"photos": {"all": 1000}})
+    _replace_thresholds(site, "strict", {"photos": {"all": 1000}})
 
     gate = site.step("strict", "gate", "--skip-code=99", "--force=")
     assert (gate.code, gate.document["outcome"]) == (99, "refused")
@@ -142,7 +142,7 @@ def test_a_refused_gate_ends_the_run_without_an_error_and_says_why(site, trained
         "links": {"gate": "runs/strict/pages/gate.html"},
     }
     assert b"Refused" in site.store.get("runs/strict/pages/gate.html").body
-    assert site.step("strict", "gate").code == 5, "it is not run again, and is refused still"
+    assert site.step("strict", "gate").code == 5, "it is not run again, and is still refused"
     assert site.step("strict", "publish", "--skip-code", "99").code == 99
     listed = site.run(None, "runs", "--json").document["runs"]
     assert {run["run_id"]: run["state"] for run in listed}["strict"] == "refused at gate"
@@ -152,16 +152,16 @@ def test_a_refused_gate_ends_the_run_without_an_error_and_says_why(site, trained
     assert records.ended_step(site.store, "strict", "gate").result["reason"] == "we know these photos"
 
 
-def _replace_bars(site, run_id, bars):
-    """Give a run that is copied other bars for its later steps."""
-    folder = site.root / f"bars-{run_id}"
+def _replace_thresholds(site, run_id, thresholds):
+    """Give a copied run other thresholds for its later steps."""
+    folder = site.root / f"thresholds-{run_id}"
     trained = records.ended_step(site.store, run_id, "train")
-    artifacts.fetch(site.store, trained.files, folder, STEPS["train"].outputs)
-    (folder / ".orchard/step/params.yaml").write_text(json.dumps(small_params(gate=bars)))
-    parcel = artifacts.send(site.store, run_id, "train", folder, STEPS["train"].outputs)
+    artifacts.download(site.store, trained.files, folder, STEPS["train"].outputs)
+    (folder / ".orchard/step/params.yaml").write_text(json.dumps(small_params(gate=thresholds)))
+    artifact = artifacts.upload(site.store, run_id, "train", folder, STEPS["train"].outputs)
     key = layout.run_step(run_id, "train")
     document = json.loads(site.store.get(key).body)
-    document["result"]["files"] = {"key": parcel.key, "sha256": parcel.sha256, "bytes": parcel.bytes}
+    document["result"]["files"] = {"key": artifact.key, "sha256": artifact.sha256, "bytes": artifact.bytes}
     site.store.put(key, json.dumps(document).encode())
 
 
@@ -180,14 +180,14 @@ def test_two_runs_at_once_do_not_disturb_each_other(site, trained):
 
     slow = site.step("slow", "publish")
     assert slow.code == 0, slow.err
-    assert "Compared with version 1, which stable means" in slow.err, "it was gated again"
+    assert "Compared with version 1 on stable" in slow.err, "it was gated again"
     assert registry_of(site.store, model="own").versions() == [1], "the same content is the same version"
 
     key = load_key(site.root / "keys" / "signing-key.pem")
     _publish_another(site, key)
     late = site.step("slow", "promote", "--skip-code", "99")
     assert (late.code, late.document["outcome"]) == (99, "superseded")
-    assert "means version 2 already" in late.document["reason"]
+    assert "already points to version 2" in late.document["reason"]
     assert _channel(site).version == 2
     done = site.run(None, "runs", "first", "--json").document["runs"][0]
     assert (done["state"], done["verdict"], done["version"]) == ("done", "accepted", 1)
@@ -196,14 +196,14 @@ def test_two_runs_at_once_do_not_disturb_each_other(site, trained):
 
 
 def _publish_another(site, key):
-    """Somebody else's version, live."""
+    """Publish and promote somebody else's version."""
     manifest = registry_of(site.store, key, "own").manifest(1)
     folder = site.root / "another"
     for file in manifest.files:
         (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
         (folder / file.path).write_bytes(site.store.get(layout.blob("own", file.sha256)).body)
     (folder / "assets" / "note.txt").write_text("other bytes")
-    facts = PublishMetadata(
+    metadata = PublishMetadata(
         signatures=manifest.signatures,
         ops=manifest.ops,
         classes=manifest.classes,
@@ -215,13 +215,13 @@ def _publish_another(site, key):
         created_by="somebody",
         run_id="other",
     )
-    done = registry_of(site.store, key, "own").publish(folder, facts)
+    done = registry_of(site.store, key, "own").publish(folder, metadata)
     registry_of(site.store, key, "own").channel("stable").promote(
         done.version, ChangeIntent("somebody", "quicker", "other")
     )
 
 
-def test_what_no_step_leaves_is_not_unpacked(tmp_path):
+def test_a_file_that_is_not_an_output_of_the_step_is_not_unpacked(tmp_path):
     for name, kind in (
         ("../evil", tarfile.REGTYPE),
         ("/etc/evil", tarfile.REGTYPE),
@@ -237,34 +237,34 @@ def test_what_no_step_leaves_is_not_unpacked(tmp_path):
         body.seek(0)
         (tmp_path / "artifacts" / "gate").mkdir(parents=True, exist_ok=True)
         (tmp_path / "artifacts" / "gate" / "verdict.json").write_text("mine")
-        with pytest.raises(IntegrityError, match="no step leaves there"):
-            artifacts.unpack(body, tmp_path, ("artifacts/gate",), "parcel")
+        with pytest.raises(IntegrityError, match="not an output of the step"):
+            artifacts.unpack(body, tmp_path, ("artifacts/gate",), "artifact")
         assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["verdict.json"]
-    with pytest.raises(IntegrityError, match="no archive"):
-        artifacts.unpack(io.BytesIO(b"x" * 2000), tmp_path, ("artifacts/gate",), "parcel")
+    with pytest.raises(IntegrityError, match="not a valid archive"):
+        artifacts.unpack(io.BytesIO(b"x" * 2000), tmp_path, ("artifacts/gate",), "artifact")
 
 
-def test_a_damaged_parcel_is_refused_and_the_same_files_make_the_same_one(memory, tmp_path):
+def test_a_damaged_artifact_is_refused_and_the_same_files_make_the_same_one(memory, tmp_path):
     (tmp_path / "a" / "artifacts").mkdir(parents=True)
     (tmp_path / "a" / "artifacts" / "x").write_text("1")
-    first = artifacts.send(memory, "run", "gate", tmp_path / "a", ("artifacts", "nothing"))
+    first = artifacts.upload(memory, "run", "gate", tmp_path / "a", ("artifacts", "nothing"))
     (tmp_path / "a" / "artifacts" / "x").touch()
-    assert artifacts.send(memory, "run", "gate", tmp_path / "a", ("artifacts",)) == first
-    assert artifacts.send(memory, "run", "gate", tmp_path / "a", ("nothing",)) is None
+    assert artifacts.upload(memory, "run", "gate", tmp_path / "a", ("artifacts",)) == first
+    assert artifacts.upload(memory, "run", "gate", tmp_path / "a", ("nothing",)) is None
 
     memory.put(first.key, memory.get(first.key).body.replace(b"1", b"2"))
     with pytest.raises(IntegrityError, match="another SHA-256"):
-        artifacts.fetch(memory, first, tmp_path / "b", ("artifacts",))
+        artifacts.download(memory, first, tmp_path / "b", ("artifacts",))
     memory.delete(first.key)
     with pytest.raises(IntegrityError, match="expired"):
-        artifacts.fetch(memory, first, tmp_path / "b", ("artifacts",))
+        artifacts.download(memory, first, tmp_path / "b", ("artifacts",))
 
 
-def test_every_step_of_the_table_has_its_function():
-    assert list(PERFORMERS) == list(STEPS)
+def test_every_step_of_the_table_has_its_action():
+    assert list(ACTIONS) == list(STEPS)
 
 
-def test_a_profile_is_laid_over_the_parameters(tmp_path):
+def test_a_profile_is_merged_into_the_parameters(tmp_path):
     (tmp_path / "params.yaml").write_text("model: {a: 1, b: {c: 2}}\ntrain: {epochs: 30}\n")
     (tmp_path / "params.night.yaml").write_text("train: {epochs: 3}\nmodel: {b: {c: 5}}\n")
     project = ProjectConfig((tmp_path,))

@@ -1,4 +1,4 @@
-"""Synthetic photos: the same for a seed, in arcs, and such that a model can tell them apart and has to learn for it."""
+"""Synthetic photos: the same for a seed, in arcs, and learnable, but not by their mean colour alone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_drawing_again_finds_the_photos_and_never_draws_over_others(tmp_path):
 
     assert synthetic.generate(folder, count=2, photos=16, seed=0) == counts
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    with pytest.raises(DataError, match="holds others"):
+    with pytest.raises(DataError, match="holds other photos"):
         synthetic.generate(folder, count=2, photos=16, seed=5)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("dear diary")
@@ -77,8 +77,8 @@ def test_every_class_is_another_fruit_and_every_photo_another_picture():
     assert all(picture.size == (100, 100) and picture.mode == "RGB" for picture in pictures)
 
 
-def test_test_arc_can_be_told_from_training_but_not_by_mean_colour_alone(tmp_path):
-    """Nearest neighbour on small pictures does well, as on the real turntable; colours alone are not enough."""
+def test_test_arc_can_be_predicted_from_training_but_not_by_mean_colour_alone(tmp_path):
+    """The nearest neighbour on small pictures does well, as on the real turntable; mean colours are not enough."""
     synthetic.generate(tmp_path / "photos", count=12, photos=480, seed=3)
     data = {"Training": ([], []), "Test": ([], [])}
     for name, body in files(tmp_path / "photos").items():

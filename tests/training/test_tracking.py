@@ -1,4 +1,4 @@
-"""Dataset folders under DVC: the same bytes come back, and wrong ones never do."""
+"""Dataset folders under DVC: a pull returns the same bytes, never wrong ones."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def flip(path: Path) -> None:
     before = path.stat()
     path.chmod(0o644)
     path.write_bytes(body)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # DVC believes times and sizes
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # DVC trusts times and sizes
 
 
 def key_of(store, body: bytes) -> str:
-    (found,) = [stat.key for stat in store.list("dvc") if store.get(stat.key).body == body]
-    return found
+    (key,) = [stat.key for stat in store.list("dvc") if store.get(stat.key).body == body]
+    return key
 
 
 @pytest.fixture(scope="module")
 def origin(embedded_store, tmp_path_factory):
-    """A pushed dataset folder: its project, the text that names it, and the objects in the store."""
+    """A pushed dataset folder: its project, its `.dvc` text, and the objects in the store."""
     folder = write(tmp_path_factory.mktemp("origin") / "data/fruits")
     bucket = f"t{uuid.uuid4().hex[:16]}"
     embedded_store.create_bucket(bucket)
@@ -72,7 +72,7 @@ def origin(embedded_store, tmp_path_factory):
 
 @pytest.fixture
 def pushed(origin, seaweed, tmp_path):
-    """The same in a bucket of its own, with the text that names it and another project to pull it into."""
+    """The same in its own bucket, with its `.dvc` text and another project to pull it into."""
     folder, text, bodies = origin
     shutil.copytree(folder, tmp_path / "here")
     for key, body in bodies.items():
@@ -90,7 +90,7 @@ def test_folder_comes_back_in_a_project_without_git(pushed):
     assert all(stat.key.startswith("dvc/files/md5/") for stat in store.list("dvc"))
 
 
-def test_everything_again_moves_nothing(pushed, tmp_path):
+def test_a_second_push_and_pull_transfer_nothing(pushed, tmp_path):
     _, text, there = pushed
     dvc_tracking.pull(there, text)
 
@@ -99,7 +99,7 @@ def test_everything_again_moves_nothing(pushed, tmp_path):
     assert dvc_tracking.pull(there, text) == 0
 
 
-def test_only_what_is_new_travels_and_an_older_version_can_be_had_again(pushed, tmp_path):
+def test_only_new_files_are_transferred_and_an_older_version_can_be_pulled_again(pushed, tmp_path):
     _, old, there = pushed
     here = tmp_path / "here/data/fruits"
     write(here, {"0004.parquet": b"new" * 1000})
@@ -178,7 +178,7 @@ def test_damaged_or_lost_listing_is_named(pushed):
 
 
 @pytest.mark.parametrize("where", ["cache", "folder"])
-def test_flipped_byte_on_this_disk_is_fetched_again(pushed, where):
+def test_flipped_byte_on_this_disk_is_downloaded_again(pushed, where):
     _, text, there = pushed
     dvc_tracking.pull(there, text)
     cached = [path for path in (there.parents[1] / ".dvc/cache").rglob("*") if path.is_file() and path.suffix != ".dir"]
@@ -212,7 +212,7 @@ def test_damaged_cache_is_not_pushed_and_tracking_repairs_it(pushed, tmp_path):
     assert dvc_tracking.push(here) == 2
 
 
-def test_push_makes_good_what_the_store_lost(pushed, tmp_path):
+def test_push_uploads_what_the_store_lost(pushed, tmp_path):
     store, text, there = pushed
     store.delete(key_of(store, FILES["0001.parquet"]))
 
@@ -222,7 +222,7 @@ def test_push_makes_good_what_the_store_lost(pushed, tmp_path):
     assert read(there) == FILES
 
 
-def test_store_that_is_down_is_said_and_nothing_changes(pushed, tmp_path, monkeypatch):
+def test_store_that_is_down_is_an_error_and_nothing_changes(pushed, tmp_path, monkeypatch):
     _, text, there = pushed
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -238,7 +238,7 @@ def test_store_that_is_down_is_said_and_nothing_changes(pushed, tmp_path, monkey
 
 
 @pytest.mark.parametrize("request_", [b"GET", b"PUT"])
-def test_store_that_falls_silent_halfway_holds_nobody_for_long(pushed, tmp_path, monkeypatch, request_):
+def test_store_that_stops_answering_halfway_is_an_error_soon(pushed, tmp_path, monkeypatch, request_):
     store, text, there = pushed
     here = write(tmp_path / "here/data/fruits", {"0004.parquet": b"new" * 1000})
     dvc_tracking.track(here)
@@ -277,7 +277,7 @@ def test_files_of_another_version_may_be_refused_before_anything_is_written(push
     assert not there.parent.exists()
 
 
-def test_configuration_is_whole_and_holds_no_secret(pushed, seaweed_environment, tmp_path):
+def test_configuration_is_complete_and_holds_no_secret(pushed, seaweed_environment, tmp_path):
     here = tmp_path / "here"
     secret = Path(seaweed_environment["ORCHARD_STORE_CREDENTIALS_FILE"]).read_text().split()[-1]
     texts = {path.name: path.read_text() for path in (here / ".dvc").iterdir() if path.is_file()}
@@ -306,7 +306,7 @@ def test_own_lines_of_the_local_configuration_stay(tmp_path, seaweed_environment
     assert seaweed_environment["ORCHARD_STORE_ENDPOINT"] in once
 
 
-def test_git_checkout_ignores_the_photos_and_an_ignored_folder_does_without_git(tmp_path):
+def test_git_checkout_ignores_the_photos_and_an_ignored_folder_runs_without_git(tmp_path):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / ".gitignore").write_text(".orchard/\n")
     checkout, ignored = write(tmp_path / "data/fruits"), write(tmp_path / ".orchard/demo/data/fruits")
@@ -321,7 +321,7 @@ def test_git_checkout_ignores_the_photos_and_an_ignored_folder_does_without_git(
     assert not any(name.startswith(("data/fruits/", ".dvc/cache", ".dvc/config.local", ".orchard")) for name in listed)
 
 
-def test_without_a_bucket_or_a_folder_it_says_so(tmp_path):
+def test_without_a_bucket_or_a_folder_it_is_an_error(tmp_path):
     write(tmp_path / "data/fruits")
     with pytest.raises(SettingsError, match=r"memory://"):
         dvc_project.remote(tmp_path, Settings(store_url="memory://"))
@@ -390,7 +390,7 @@ def test_no_text_breaks_the_parser(text):
 
 @pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "", ".", "a/.."])
 def test_listing_that_leads_out_of_the_folder_is_refused(path):
-    with pytest.raises(IntegrityError, match="not what DVC writes"):
+    with pytest.raises(IntegrityError, match="not a valid DVC listing"):
         dvc_tracking._parse_listing(f'[{{"md5": "{"0" * 32}", "relpath": "{path}"}}]'.encode(), "fruits")
 
 

@@ -1,4 +1,4 @@
-"""`orchard validate`: each rule of the schema, broken once, is found and named; a good dataset passes, always with the same files."""
+"""`orchard validate`: each broken rule of the schema is found; a valid dataset passes, always with the same files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LENIENT = "defaults: {photos: {train: 5, test: 2}}\n"
 
 @pytest.fixture
 def farm(workspace, monkeypatch):
-    """A dataset of 32 photos in three shards, with a schema that it keeps."""
+    """A dataset of 32 photos in three shards, with a schema that it follows."""
     monkeypatch.setattr(shard_writer, "SHARD_BYTES", 40_000)
     photo_files.fill(workspace / "farm")
     ingest("farm")
@@ -40,7 +40,7 @@ def write_schema(workspace, text):
 
 
 def validate(workspace):
-    """Validate; returns the exit code, the document and the page, which are written whatever is found."""
+    """Validate; return the exit code, the document and the page, which are always written."""
     code = main(["validate", "--dataset", "farm"])
     output = workspace / "artifacts" / "validation"
     return code, json.loads((output / "validation.json").read_text()), (output / "page.html").read_text()
@@ -51,7 +51,7 @@ def broken(document):
 
 
 def rewrite(folder, change):
-    """Put other rows into the first shard, with an index that fits: what only a fault or a forger can do."""
+    """Put other rows into the first shard, with a matching index: only a fault or a forger does this."""
     index = shards.read_index(folder)
     rows = [row for batch in shards.iterate(folder) for row in batch.to_pylist()]
     for shard in index.shards:
@@ -80,7 +80,7 @@ def test_good_dataset_passes_and_the_files_are_the_same_every_time(workspace, fa
     assert first[1]["counts"]["train"][KIWI] == {"farm": 6}
     assert first[1]["sizes"] == {"100×100": 32}
     assert {path.name: path.read_bytes() for path in (workspace / "artifacts/validation").iterdir()} == files
-    assert "keeps every rule: 32 photos of 4 classes" in capsys.readouterr().out
+    assert "follows every rule: 32 photos of 4 classes" in capsys.readouterr().out
 
 
 RULES = {
@@ -92,7 +92,7 @@ RULES = {
 
 
 @pytest.mark.parametrize(("rule", "text"), RULES.items())
-def test_broken_rule_fails_with_what_to_do(workspace, farm, capsys, rule, text):
+def test_broken_rule_fails_with_a_remedy(workspace, farm, capsys, rule, text):
     write_schema(workspace, text)
     code, document, page = validate(workspace)
 
@@ -100,7 +100,7 @@ def test_broken_rule_fails_with_what_to_do(workspace, farm, capsys, rule, text):
     (finding,) = document["findings"]
     assert finding["remedy"]
     assert finding["message"] in capsys.readouterr().err
-    assert "Not fit to learn from" in page
+    assert "Invalid: training cannot use it" in page
 
 
 def test_class_that_the_schema_does_not_list_is_found(workspace, farm):
@@ -108,7 +108,7 @@ def test_class_that_the_schema_does_not_list_is_found(workspace, farm):
 
     code, document, _ = validate(workspace)
     assert (code, broken(document)) == (4, ["classes"])
-    assert "are none of the schema's 2 classes" in document["findings"][0]["message"]
+    assert "not among the schema's 2 classes" in document["findings"][0]["message"]
 
 
 def test_class_without_test_photos_is_an_error_by_default_and_shows_as_zero(workspace, farm):
@@ -139,7 +139,7 @@ def test_imbalance_is_found(workspace, farm):
     assert f"{KIWI} has 16 train photos" in document["findings"][0]["message"]
 
 
-def test_flipped_byte_and_missing_shard_are_found_and_nothing_else_is_claimed(workspace, farm):
+def test_flipped_byte_and_missing_shard_are_found_and_nothing_else_is_reported(workspace, farm):
     first, second, *_ = (farm / shard.path for shard in shards.read_index(farm).shards)
     body = bytearray(first.read_bytes())
     body[len(body) // 3] ^= 1
@@ -149,7 +149,7 @@ def test_flipped_byte_and_missing_shard_are_found_and_nothing_else_is_claimed(wo
     code, document, page = validate(workspace)
     assert (code, broken(document)) == (4, ["shards"])
     assert [
-        "is not what was ingested" in document["findings"][0]["message"],
+        "is damaged" in document["findings"][0]["message"],
         "is missing" in document["findings"][1]["message"],
     ]
     assert (document["counts"], document["sizes"]) == ({}, {})
@@ -166,7 +166,7 @@ def test_picture_in_both_splits_is_found(workspace, farm):
     assert (code, broken(document)) == (4, ["overlap"])
 
 
-def test_picture_that_stands_twice_and_bytes_that_were_changed_are_found(workspace, farm):
+def test_repeated_picture_and_changed_bytes_are_found(workspace, farm):
     def forge(rows):
         other = photo_files.jpeg(KIWI, 300)
         return [*rows, rows[0], {**rows[1], "image": {**rows[1]["image"], "bytes": other}, "pixels_sha256": "0" * 64}]
@@ -176,7 +176,7 @@ def test_picture_that_stands_twice_and_bytes_that_were_changed_are_found(workspa
     assert (code, broken(document)) == (4, ["duplicates", "sha256"])
 
 
-def test_index_that_counts_otherwise_is_found(workspace, farm):
+def test_wrong_counts_in_the_index_are_found(workspace, farm):
     document = json.loads((farm / "index.json").read_text())
     document["counts"]["train"][KIWI] -= 1
     document["counts"]["train"][LEMON] += 1
@@ -186,16 +186,16 @@ def test_index_that_counts_otherwise_is_found(workspace, farm):
     assert (code, broken(found)) == (4, ["counts"])
 
 
-def test_left_over_shard_is_a_remark(workspace, farm):
+def test_left_over_shard_is_a_warning(workspace, farm):
     shutil.copy(next(farm.glob("*.parquet")), farm / f"0009-{'a' * 12}.parquet")
 
     code, document, page = validate(workspace)
     assert (code, document["passed"]) == (0, True)
     assert [(item["level"], item["rule"]) for item in document["findings"]] == [("warning", "shards")]
-    assert "Fit to learn from, with a remark" in page
+    assert "Valid, with 1 warning" in page
 
 
-def test_source_without_test_photos_of_a_class_is_a_remark(workspace, farm):
+def test_source_without_test_photos_of_a_class_is_a_warning(workspace, farm):
     shop = workspace / "shop" / "test" / KIWI
     shop.mkdir(parents=True)
     (shop / "one.jpg").write_bytes(photo_files.jpeg(KIWI, 300, side=140))
@@ -224,7 +224,7 @@ def test_page_is_one_file_with_every_class_and_its_photos(workspace, farm):
     assert reader.rows == len(photo_files.CLASSES)
     assert len(reader.images) == 2 * len(photo_files.CLASSES)
     assert all(source.startswith("data:image/jpeg;base64,") for source in reader.images)
-    assert page.index("Fit to learn from") < page.index("Classes")
+    assert page.index("<h1>Valid</h1>") < page.index("Classes")
     assert len(page) < 100_000
     assert re.search(r"The schema has no section for farm", page)
 

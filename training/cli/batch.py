@@ -24,30 +24,30 @@ from training.cli.day_type import DayType
     "--skip-code",
     type=click.IntRange(1, 125),
     metavar="CODE",
-    help="End with this exit code, and no error, where no version is on the channel yet.",
+    help="Exit with this code, and without an error, where the channel has no version yet.",
 )
 def batch(reporter: Reporter, *, day: str, skip_code: int | None) -> None:
-    """Predict a day's photos with the version that the channel means.
+    """Predict a day's photos with the version that the channel points to.
 
     Reads batch/in/YYYY-MM-DD/… in the store and writes batch/out/YYYY-MM-DD/: predictions.parquet and predictions.csv
-    with one row a photo, index.html with counts, doubtful photos and refusals, and last done.json. The version is proved
-    as `orchard sync` proves it. A file that is no photo is a row with its reason. A day that is done is not done again;
-    one that was killed goes on with the version and the photos that it began with. A day without photos has no rows.
-    Before the first version is promoted nothing is written: the day is not done.
+    with one row a photo, index.html with counts, low-confidence photos and rejections, and last done.json. The version is
+    verified as `orchard sync` verifies it. A file that is not a photo is a row with its reason. A day that is done is
+    not predicted again; one that was killed resumes with the version and the photos that it began with. A day without
+    photos has no rows. Before the first version is promoted, nothing is written: the day is not done.
     """
     from orchard import layout, settings
     from training.batch.batch_plan import NoVersion
     from training.batch.daily_batch import predict_day
 
     try:
-        found = predict_day(settings.load(), day, reporter)
+        result = predict_day(settings.load(), day, reporter)
     except NoVersion as error:
         if skip_code is None:
             raise
         reason = f"{error.message}: run retrain first; the day is not marked done, run it again then"
         reporter.result({"day": day, "no_version": reason}, reason)
         click.get_current_context().exit(skip_code)
-    document = {**found.done, "before": found.before, "page": layout.batch_output(day, "index.html")}
+    document = {**result.done, "before": result.before, "page": layout.batch_output(day, "index.html")}
     reporter.result(document, _text(reporter, document))
 
 
@@ -58,7 +58,7 @@ def _text(reporter: Reporter, document: dict[str, Any]) -> str:
     else:
         line = f"{day}: {document['predicted']} of {document['photos']} photos predicted by {version}"
     if document["before"]:
-        line = f"{line}; done before, it is not done again"
+        line = f"{line}; it was done before and is not predicted again"
     tail = f"{document['unsure']} unsure, {document['refused']} refused; the page: {document['page']}"
     rows = [[label, number] for label, number in document["counts"].items()]
     return "\n".join([*([reporter.table(["label", "photos"], rows), ""] if rows else []), line, tail])

@@ -20,4 +20,4 @@ class DayType(click.ParamType[str]):
         try:
             return datetime.fromisoformat(str(value)).date().isoformat()
         except ValueError:
-            self.fail(f"{value!r} is no day: expected YYYY-MM-DD", param, ctx)
+            self.fail(f"{value!r} is not a valid day: expected YYYY-MM-DD", param, ctx)

@@ -23,11 +23,11 @@ from orchard.reporter import Reporter
     help="The parameters; the section evaluate is read.",
 )
 def evaluate(reporter: Reporter, *, params: Path) -> None:
-    """Judge the candidate on every test photo, once each.
+    """Evaluate the candidate on every test photo, once each.
 
-    Asks the exported model of artifacts/candidate itself (bytes in, labels out) and writes to artifacts/evaluation:
+    Runs the exported model of artifacts/candidate itself (bytes in, labels out) and writes to artifacts/evaluation:
     evaluation.json (all of it, by source and class), metrics.json and confusion.csv (for `dvc metrics` and `dvc plots`)
-    and page.html, with pictures of the misses. Whether the model is good enough is for `orchard gate` to say.
+    and page.html, with pictures of the misses. `orchard gate` decides whether the model is good enough.
     """
     from training import params as parameters
     from training.evaluation import evaluate
@@ -46,14 +46,14 @@ def evaluate(reporter: Reporter, *, params: Path) -> None:
 def _text(reporter: Reporter, document: dict[str, Any], page: str) -> str:
     from orchard.formatting import percent
 
-    simple = (document["baseline"] or {}).get("slices", {})
+    baseline = (document["baseline"] or {}).get("slices", {})
     rows = [
         [
             name,
             f"{part['correct']} of {part['n']}",
             percent(part["accuracy"]),
             f"{part['worst']['label']} {percent(part['worst']['accuracy'], 1)} of {part['worst']['n']}",
-            percent(simple[name]["accuracy"]) if simple else "-",
+            percent(baseline[name]["accuracy"]) if baseline else "-",
         ]
         for name, part in document["slices"].items()
         if part["n"]

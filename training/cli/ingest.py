@@ -24,16 +24,16 @@ if TYPE_CHECKING:
         "orchard ingest ~/photos/new-plums --split train --label Plum   # a daily folder of one class\n"
         "orchard ingest ~/inbox --split train --source phone --max-refused 0\n"
         "orchard ingest ~/photos --dataset own --no-push               # without an object store\n"
-        "orchard ingest --day 2026-11-24                                # what lies in the store for a day"
+        "orchard ingest --day 2026-11-24                                # the photos in the store for a day"
     ),
 )
 @click.argument("sources", nargs=-1, type=click.Path(path_type=Path), metavar="SOURCE...")
 @click.option("--dataset", help="The dataset's name. Default: ORCHARD_DATASET.")
-@click.option("--classes", help="Take only these classes, separated by commas; leave the others out.")
+@click.option("--classes", help="Take only these classes, separated by commas.")
 @click.option(
     "--classes-from",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The same from a file: one class a line, # begins a comment.",
+    help="The same from a file: one class a line, # starts a comment.",
 )
 @click.option("--source", help="Count all photos under this source. Default: by their folder, see data/schema.yaml.")
 @click.option("--split", type=click.Choice(["train", "test"]), help="The split of photos whose folders name none.")
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 @click.option(
     "--max-refused",
     type=click.FloatRange(0, 1),
-    help="The largest share of files that may be refused; above it nothing is ingested.  [default: 0.02; of a day 0.5]",
+    help="The largest share of files that may be rejected; above it nothing is ingested.  [default: 0.02; for a day 0.5]",
 )
-@click.option("--no-push", is_flag=True, help="Only on this machine: no DVC remote, no version in the store.")
+@click.option("--no-push", is_flag=True, help="Stay on this machine: no DVC remote, no version in the store.")
 @click.option(
     "--day", type=DayType(), metavar="YYYY-MM-DD", help="Instead of SOURCE: the photos in the store for this day."
 )
@@ -51,14 +51,14 @@ if TYPE_CHECKING:
     "--skip-code",
     type=click.IntRange(1, 125),
     metavar="CODE",
-    help="With --day: end with this exit code where there is nothing new.",
+    help="With --day: exit with this code where there is nothing new.",
 )
 @click.option(
     "--schema",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("data/schema.yaml"),
     show_default=True,
-    help="What photos and classes may be.",
+    help="The schema: which photos and classes are valid.",
 )
 def ingest(
     reporter: Reporter,
@@ -69,25 +69,26 @@ def ingest(
     skip_code: int | None,
     **options: Any,
 ) -> None:
-    """Bring photos into a dataset: decoded, checked, packed, versioned.
+    """Add photos to a dataset: decoded, checked, packed, versioned.
 
     A SOURCE is a folder or a tar archive with <split>/<class>/<photo> in it (splits: train, training, test, val,
     validation), or with --split a folder with <class>/<photo>, or with --label too a folder of photos or a single one.
-    Every file is decoded in full and refused with a reason if it is no photo. New photos become new shards in
-    data/NAME/, old ones stay as they are; the same photos again add nothing. All refusals: artifacts/ingest/refused.json.
+    Every file is decoded in full and rejected with a reason if it is not a valid photo. New photos become new shards in
+    data/NAME/; old shards never change; the same photos again add nothing. artifacts/ingest/refused.json lists all
+    rejections.
 
     With --day the source is incoming/DATASET/YYYY-MM-DD/<class>/<photo> in the store, for the split train unless --split
-    or a folder before the class says otherwise. The dataset's current version is brought here first if it is not. The
-    same day again adds what has come since.
+    or a folder before the class says otherwise. The dataset's current version is downloaded first if it is not here. The
+    same day again adds the photos that have arrived since.
     """
     from orchard import settings
 
     _check_usage(sources, day, no_push, skip_code, options["split"], options["label"])
-    found = settings.load()
-    request = _request(sources, found, day, options)
+    loaded = settings.load()
+    request = _request(sources, loaded, day, options)
     if day is None:
-        _print(*_run(request, None if no_push else found, reporter), reporter)
-    elif not _ingest_day(request, found, day, options["split"], reporter) and skip_code is not None:
+        _print(*_run(request, None if no_push else loaded, reporter), reporter)
+    elif not _ingest_day(request, loaded, day, options["split"], reporter) and skip_code is not None:
         click.get_current_context().exit(skip_code)
 
 
@@ -100,50 +101,50 @@ def _check_usage(
     label: str | None,
 ) -> None:
     if bool(sources) == bool(day):
-        raise click.UsageError("give a SOURCE or --day, one of them")
+        raise click.UsageError("give either a SOURCE or --day")
     if label is not None and split is None:
-        raise click.UsageError("--label needs --split: a photo belongs to train or to test")
+        raise click.UsageError("--label needs --split, which is train or test")
     if day and (no_push or label is not None):
-        raise click.UsageError("--day goes from the store to the store: without --no-push and --label")
+        raise click.UsageError("--day reads from the store and writes to it: leave out --no-push and --label")
     if skip_code is not None and not day:
-        raise click.UsageError("--skip-code goes with --day")
+        raise click.UsageError("--skip-code needs --day")
 
 
-def _request(sources: tuple[Path, ...], found: Settings, day: str | None, options: dict[str, Any]) -> IngestRequest:
+def _request(sources: tuple[Path, ...], settings: Settings, day: str | None, options: dict[str, Any]) -> IngestRequest:
     from training.data.ingest import daily
     from training.data.ingest.ingest import MAX_REFUSED, IngestRequest
 
-    given = options["max_refused"]
+    default = daily.MAX_REFUSED if day else MAX_REFUSED
     return IngestRequest(
         sources,
-        options["dataset"] or found.dataset,
+        options["dataset"] or settings.dataset,
         _classes(options["classes"], options["classes_from"]),
         options["source"],
         None if day else options["split"],
         options["label"],
-        given if given is not None else daily.MAX_REFUSED if day else MAX_REFUSED,
+        default if options["max_refused"] is None else options["max_refused"],
         options["schema"],
     )
 
 
-def _ingest_day(request: IngestRequest, found: Settings, day: str, split: str | None, reporter: Reporter) -> bool:
-    """Ingest a day and print what came of it; returns whether there is something new."""
+def _ingest_day(request: IngestRequest, settings: Settings, day: str, split: str | None, reporter: Reporter) -> bool:
+    """Ingest a day and print the result; return whether there are new photos."""
     from training.data.ingest.daily import ingest_day
 
-    done = ingest_day(found, request, day, split or "train", reporter)
-    more = {"day": day, "nothing_new": done.nothing_new or None}
-    if done.outcome is None:
-        reporter.result({"dataset": request.dataset, **more}, done.nothing_new)
+    result = ingest_day(settings, request, day, split or "train", reporter)
+    more = {"day": day, "nothing_new": result.nothing_new or None}
+    if result.outcome is None:
+        reporter.result({"dataset": request.dataset, **more}, result.nothing_new)
     else:
-        _print(done.outcome, done.released, reporter, more)
-    return not done.nothing_new
+        _print(result.outcome, result.committed, reporter, more)
+    return not result.nothing_new
 
 
 def _classes(listed: str | None, path: Path | None) -> tuple[str, ...] | None:
     if listed is None and path is None:
         return None
     if listed is not None and path is not None:
-        raise click.UsageError("--classes and --classes-from say the same thing: give one of them")
+        raise click.UsageError("give either --classes or --classes-from")
     lines = listed.split(",") if path is None else path.read_text(encoding="utf-8").splitlines()  # type: ignore[union-attr]
     names = tuple(name for line in lines if (name := line.split("#")[0].strip()))
     if not names:
@@ -154,11 +155,12 @@ def _classes(listed: str | None, path: Path | None) -> tuple[str, ...] | None:
 def _run(
     request: IngestRequest, settings: Settings | None, reporter: Reporter
 ) -> tuple[IngestResult, DatasetCommitResult | None]:
-    """Ingest and, unless `settings` is None, release: under one lock, and the store is asked before the work begins."""
+    """Ingest and, unless `settings` is None, commit: under one lock. The store is checked before the work begins."""
     from orchard.store import open_store
     from training.data import staging
-    from training.data.ingest.commit import check_lineage, release
-    from training.data.ingest.ingest import DATA, ingest
+    from training.data.dvc_project import DATA
+    from training.data.ingest.commit import check_lineage, commit
+    from training.data.ingest.ingest import ingest
 
     folder = DATA / request.dataset
     with staging.locked(DATA, reporter):
@@ -167,12 +169,12 @@ def _run(
         outcome = ingest(request, reporter)
         if settings is None:
             return outcome, None
-        with reporter.status(f"bringing {folder}/ to the store"):
-            return outcome, release(settings, folder, outcome.index)
+        with reporter.status(f"uploading {folder}/"):
+            return outcome, commit(settings, folder, outcome.index)
 
 
 def _print(
-    outcome: IngestResult, released: DatasetCommitResult | None, reporter: Reporter, more: dict[str, Any] | None = None
+    outcome: IngestResult, committed: DatasetCommitResult | None, reporter: Reporter, more: dict[str, Any] | None = None
 ) -> None:
     from training.data.ingest import ingest_report
     from training.data.ingest.ingest import REPORT
@@ -181,8 +183,8 @@ def _print(
     document: dict[str, Any] = {
         "dataset": index.name,
         "digest": index.digest,
-        "version": released.version if released else None,
-        "version_created": released.created if released else False,
+        "version": committed.version if committed else None,
+        "version_created": committed.created if committed else False,
         "photos": index.rows,
         "classes": list(index.classes),
         "counts": index.counts,

@@ -13,10 +13,10 @@ from orchard.reporter import Reporter
 def publish(reporter: Reporter) -> None:
     """Publish the candidate as the model's next version, signed.
 
-    Only what the gate accepted, or what somebody accepted for a written reason, and only if candidate, evaluation and
-    verdict belong together. The exported files are loaded and asked about their golden photos once more. The same
-    content again is the same version, and a killed publish is finished by the next one. It changes no channel:
-    `orchard promote` does.
+    The gate must have accepted the candidate, or a person for a written reason, and candidate, evaluation and verdict
+    must belong together. The exported files are loaded and run on their golden photos once more. The same content again
+    is the same version. A publish that was killed is completed by the next one. No channel changes: `orchard promote`
+    does that.
     """
     from orchard import settings
     from orchard.registry.registry import Registry

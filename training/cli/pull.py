@@ -19,20 +19,20 @@ from orchard.reporter import Reporter
 @click.option("--version", type=click.IntRange(min=1), help="Which version. Default: the current one.")
 @click.option("--dataset", help="The dataset's name. Default: ORCHARD_DATASET.")
 def pull(reporter: Reporter, *, version: int | None, dataset: str | None) -> None:
-    """Bring a published dataset here: exactly its photos, every byte checked.
+    """Download a published dataset: exactly its photos, every byte checked.
 
-    Reads the version in the store, writes data/NAME.dvc, fetches into data/NAME/ what is not here yet and compares
-    every shard with the version's index. Needs no git. Run again, it fetches nothing; wrong bytes it replaces.
+    Reads the version in the store, writes data/NAME.dvc, downloads what data/NAME/ lacks and compares every shard with
+    the version's index. Needs no git. A second run downloads nothing; damaged files are replaced.
     """
     from orchard import settings
     from orchard.layout import require_name
     from training.data.dvc_project import DATA
     from training.data.pull import pull as pull_dataset
 
-    found = settings.load()
-    name = require_name(dataset or found.dataset)
-    with reporter.status(f"fetching {DATA / name}/"):
-        pulled = pull_dataset(found, DATA / name, version, reporter)
+    loaded = settings.load()
+    name = require_name(dataset or loaded.dataset)
+    with reporter.status(f"downloading {DATA / name}/"):
+        pulled = pull_dataset(loaded, DATA / name, version, reporter)
     index = pulled.index
     size = sum(shard.bytes for shard in index.shards)
     document = {
@@ -45,7 +45,7 @@ def pull(reporter: Reporter, *, version: int | None, dataset: str | None) -> Non
         "fetched": pulled.fetched,
         "folder": str(DATA / name),
     }
-    what = f"{pulled.fetched} objects fetched" if pulled.fetched else "all of it was here"
+    what = f"{pulled.fetched} objects downloaded" if pulled.fetched else "nothing to download"
     reporter.result(
         document,
         f"{DATA / name}/ is version {pulled.version} of {name}: {index.rows} photos in {len(index.shards)} shards "

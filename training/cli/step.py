@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,9 +14,6 @@ from orchard.errors import GateRefused, OrchardError
 from orchard.reporter import Reporter
 from orchard.runs.steps import STEPS, StepSpec
 from training.cli.day_type import DayType
-
-if TYPE_CHECKING:
-    from training.pipeline.run_step import StepResult
 
 __all__ = ["step"]
 
@@ -28,7 +25,7 @@ class _VersionType(click.ParamType[Any]):
     name = "version"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """Accept a version's number; `latest` or nothing is None."""
+        """Accept a version's number; `latest` and an empty text become None."""
         if value in ("", "latest", None):
             return None
         try:
@@ -39,11 +36,12 @@ class _VersionType(click.ParamType[Any]):
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def step() -> None:
-    """Run a verb as a step of the run ORCHARD_RUN_ID, in an empty folder: what a task of a scheduler does.
+    """Run a verb as a step of the run ORCHARD_RUN_ID, in an empty folder: the task of a scheduler.
 
-    Brings what the verb needs here (the dataset version that the run has fixed, what the steps before it left), runs it
-    and keeps in the store how it ended. A step that has ended is not run again: it says so and ends with 0, so any step
-    may be repeated, anywhere, after any crash. A training that was killed goes on after its last whole epoch.
+    Downloads the verb's inputs (the dataset version that the run has pinned, the artifacts of earlier steps), runs the
+    verb and records in the store how it ended. A step that has ended is not run again: it reports so and ends with 0.
+    Any step may therefore be repeated, anywhere, after any crash. A training that was killed resumes after its last
+    whole epoch.
     """
 
 
@@ -54,19 +52,19 @@ _OPTIONS: dict[str, Callable[..., Any]] = {
         default="latest",
         show_default=True,
         metavar="N|latest",
-        help="What the run learns from; fixed by its first step.",
+        help="The version to train on; the run's first step pins it.",
     ),
     "profile": click.option(
         "--profile",
         default="full",
         show_default=True,
         metavar="NAME",
-        help="Lay params.NAME.yaml over params.yaml; full is params.yaml itself.",
+        help="Merge params.NAME.yaml into params.yaml; full is params.yaml itself.",
     ),
     "force": click.option(
         "--force", default="", metavar="REASON", help="Accept a refused candidate; kept permanently."
     ),
-    "why": click.option("--why", default="", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]"),
+    "why": click.option("--why", default="", help="The reason, for the history.  [default: run ORCHARD_RUN_ID]"),
     "day": click.option(
         "--day", type=DayType(), required=True, metavar="YYYY-MM-DD", help="The day; of a time its date counts."
     ),
@@ -91,13 +89,13 @@ _OPTIONS: dict[str, Callable[..., Any]] = {
 def _command(spec: StepSpec) -> click.Command:
     """Make the command of a step, with its options."""
 
-    def function(reporter: Reporter, *, project: Path | None, skip_code: int | None = None, **wish: Any) -> None:
-        _perform(reporter, spec.verb, project, wish, skip_code)
+    def function(reporter: Reporter, *, project: Path | None, skip_code: int | None = None, **options: Any) -> None:
+        _run(reporter, spec.verb, project, options, skip_code)
 
     function.__name__, function.__doc__ = spec.verb, spec.help
     for option in reversed((*spec.options, *["skip_code"] * spec.skips, "project")):
         function = _OPTIONS[option](function)
-    examples = "\n".join(f"{_RUN}orchard step {spec.verb} {options}".rstrip() for options in spec.examples)
+    examples = "\n".join(f"{_RUN}orchard step {spec.verb} {example}".rstrip() for example in spec.examples)
     return verb(extra=EXTRA, examples=examples)(function)
 
 
@@ -105,53 +103,46 @@ for _spec in STEPS.values():
     step.add_command(_command(_spec))
 
 
-def _perform(
-    reporter: Reporter, name: str, project: Path | None, wish: dict[str, Any], skip: int | None = None
-) -> None:
-    """Do the step, print how it ended, and end with the exit code that says it."""
+def _run(reporter: Reporter, name: str, project: Path | None, options: dict[str, Any], skip: int | None) -> None:
+    """Run the step, print how it ended, and exit with the code of its outcome."""
     from orchard import settings
+    from orchard.documents import encode
     from training.pipeline import step_summary
-    from training.pipeline.actions import PERFORMERS
+    from training.pipeline.actions import ACTIONS
     from training.pipeline.project_config import PLACES, ProjectConfig
-    from training.pipeline.run_step import StepFailed, StepOptions, perform
+    from training.pipeline.run_step import StepFailed, StepOptions, run_step
 
     places = (project.absolute(), *PLACES) if project else PLACES
-    found = settings.load()
-    last = partial(step_summary.end_with, found.step_summary, name)
+    loaded = settings.load()
+    summarise = partial(step_summary.write, loaded.step_summary, name)
+    step_options, config = StepOptions(**options), ProjectConfig(places)
     try:
-        said = perform(name, StepOptions(**wish), found, PERFORMERS[name], reporter, project=ProjectConfig(places))
+        result = run_step(name, step_options, loaded, ACTIONS[name], reporter, project=config)
     except OrchardError as error:
         refused = isinstance(error, GateRefused) and skip is not None
-        last(skip or 0 if refused else error.exit_code, error.message if refused else step_summary.failure(error))
+        text = error.message if refused else step_summary.failure_text(error)
+        summarise(skip or 0 if refused else error.exit_code, text)
         if refused:
             _exit_with(error.message, skip or 0)
         if isinstance(error, StepFailed) and not reporter.as_json:
-            click.get_current_context().exit(error.exit_code)  # the log ends with what the verb said of it
+            click.get_current_context().exit(error.exit_code)  # the log ends with the verb's own error
         raise
-    ended = said.ended
-    code = 0 if ended.outcome == "done" else skip if skip is not None else _CODES[ended.outcome]
-    when = f"before, at {ended.ended}: it is not run again" if said.before else f"in {ended.seconds:.1f} s"
-    last(
-        code,
-        ended.reason or said.line or f"{name}: {when}",
-        step_summary.links(name, str(found.run_id), ended, wish.get("day")),
-    )
-    _print_ended(reporter, name, said, f"{name}: {ended.outcome} {when}")
-    if ended.outcome != "done":
-        _exit_with(ended.reason, code)
+    record = result.record
+    code = 0 if record.outcome == "done" else skip if skip is not None else _CODES[record.outcome]
+    when = f"before, at {record.ended}: it is not run again" if result.before else f"in {record.seconds:.1f} s"
+    links = step_summary.links(name, str(loaded.run_id), record, options.get("day"))
+    summarise(code, record.reason or result.line or f"{name}: {when}", links)
+    document = {"step": name, "before": result.before, **encode(record)}
+    reporter.result(document, f"{name}: {record.outcome} {when}")
+    if record.outcome != "done":
+        _exit_with(record.reason, code)
 
 
 _CODES = {"refused": GateRefused.exit_code, "skipped": 0, "superseded": 0}
-"""Exit codes of steps that ended well and did not do what they are for, where no other was asked for."""
-
-
-def _print_ended(reporter: Reporter, name: str, said: StepResult, text: str) -> None:
-    from orchard.documents import encode
-
-    reporter.result({"step": name, "before": said.before, **encode(said.ended)}, text)
+"""Exit codes of steps that ended without an error and without a result, unless --skip-code names another."""
 
 
 def _exit_with(reason: str, code: int) -> None:
-    """End without an error: the reason is the last line, and the exit code is the one that was asked for."""
+    """Exit with `code` and without an error; the reason is the last line."""
     click.echo(reason, err=True)
     click.get_current_context().exit(code)

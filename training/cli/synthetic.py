@@ -25,9 +25,9 @@ from orchard.reporter import Reporter
 def synthetic(reporter: Reporter, *, folder: Path, classes: int, photos: int, seed: int) -> None:
     """Draw synthetic photos, for machines without real ones.
 
-    Writes DIR/Training/<class>/*.jpg and DIR/Test/<class>/*.jpg: drawn fruit on a turntable, 100×100 pixels, Test being
-    a quarter of the turn. DIR must be new or empty; if they are there already,
-    nothing is drawn. They make everything run and say nothing about real photos.
+    Writes DIR/Training/<class>/*.jpg and DIR/Test/<class>/*.jpg: drawn fruit on a turntable, 100×100 pixels, Test is a
+    quarter of the turn. DIR must be new or empty; if it has these photos already, nothing is drawn. Synthetic photos
+    let every program run; results on them say nothing about real photos.
     """
     from training.data.synthetic import generate
 

@@ -21,20 +21,20 @@ from orchard.reporter import Reporter
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("params.yaml"),
     show_default=True,
-    help="The parameters: what the model is and how it learns.",
+    help="The parameters of the model and of its training.",
 )
-@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A parameter for this run alone.")
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A parameter for this run only.")
 def train(reporter: Reporter, *, params: Path, overrides: tuple[str, ...]) -> None:
     """Train a network on a dataset's photos and export it to artifacts/candidate.
 
-    Reads data/NAME, where NAME is data.name of the parameters. Part of the training photos, whole arcs of each
-    turntable, judges the epochs; the test photos are not looked at. A run that was killed goes on after its last whole
+    Reads data/NAME, where NAME is data.name of the parameters. A part of the training photos, whole arcs of each
+    turntable, validates the epochs; the test photos are not read. A run that was killed resumes after its last whole
     epoch when it is started again. The candidate holds the SavedModel (bytes in, label out), model.keras, the curves
-    and what it was made of; the old one stays until the new one is whole.
+    and its data and parameters; the old candidate stays until the new one is complete.
     """
     from training import params as parameters
 
-    found = parameters.load(params, overrides)  # before TensorFlow: a typo is told at once
+    loaded = parameters.load(params, overrides)  # before TensorFlow is imported, so that a typo is reported at once
 
     from training.model.backend import tensorflow
 
@@ -44,7 +44,7 @@ def train(reporter: Reporter, *, params: Path, overrides: tuple[str, ...]) -> No
     from training.workspace import Workspace
 
     workspace = Workspace()
-    document = fit_candidate(found, workspace, reporter)
+    document = fit_candidate(loaded, workspace, reporter)
     best = read_curves(workspace.candidate)[document["best_epoch"] - 1]
     result = {name: document[name] for name in ("dataset", "params_digest", "parameters", "epochs_run", "best_epoch")}
     result |= {"seconds": document["seconds"], "peak_rss_bytes": document["peak_rss_bytes"]}
@@ -57,5 +57,5 @@ def _text(result: dict[str, Any]) -> str:
         f"{result['candidate']}: epoch {result['best_epoch']} of {result['epochs_run']} is the best, with "
         f"{100 * result['val_accuracy']:.2f} % of the validation photos right; {result['seconds']:.0f} s, "
         f"{result['peak_rss_bytes'] / 1e9:.1f} GB of memory at most\n"
-        "`orchard evaluate` judges it on the test photos"
+        "next: orchard evaluate"
     )

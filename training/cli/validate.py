@@ -20,30 +20,30 @@ from orchard.reporter import Reporter
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("data/schema.yaml"),
     show_default=True,
-    help="What a dataset must be.",
+    help="The rules for a dataset.",
 )
 def validate(reporter: Reporter, *, dataset: str | None, schema: Path) -> None:
-    """Hold a dataset against its schema: classes, counts, balance, sizes, overlap, checksums.
+    """Check a dataset against its schema: classes, counts, balance, sizes, overlap, checksums.
 
-    Writes artifacts/validation/validation.json and page.html, whatever it finds; ends with exit code 4 if a rule is
-    broken. The same dataset and schema give the same files.
+    Always writes artifacts/validation/validation.json and page.html. Exits with code 4 if the dataset breaks a rule. The
+    same dataset and schema give the same files.
     """
     from orchard import settings
     from orchard.errors import DataError
-    from training.data.ingest.ingest import DATA
+    from training.data.dvc_project import DATA
     from training.data.validation import validate as validation
 
     name = dataset or settings.load().dataset
     with reporter.status(f"reading {DATA / name}/"):
-        found = validation.validate(DATA / name, schema)
-    validation.write(found)
+        result = validation.validate(DATA / name, schema)
+    validation.write(result)
     page = validation.OUTPUT / "page.html"
-    remarks = [f"remark: {item.message}" for item in found.findings if item.level == "warning"]
-    if not found.passed:
-        broken = "\n".join(f"  {item.rule}: {item.message}" for item in found.errors)
-        for remark in remarks:
-            reporter.note(remark)
-        raise DataError(f"the dataset {name!r} breaks rules of {schema}:\n{broken}", hint=f"{page} says what to do")
-    photos, classes = found.index.rows, len(found.index.classes)
-    text = f"the dataset {name!r} keeps every rule: {photos} photos of {classes} classes"
-    reporter.result(found.document, "\n".join([text, *remarks, f"page: {page}"]))
+    warnings = [f"warning: {item.message}" for item in result.findings if item.level == "warning"]
+    if not result.passed:
+        broken = "\n".join(f"  {item.rule}: {item.message}" for item in result.errors)
+        for warning in warnings:
+            reporter.note(warning)
+        raise DataError(f"the dataset {name!r} breaks rules of {schema}:\n{broken}", hint=f"{page} shows what to do")
+    photos, classes = result.index.rows, len(result.index.classes)
+    text = f"the dataset {name!r} follows every rule: {photos} photos of {classes} classes"
+    reporter.result(result.document, "\n".join([text, *warnings, f"page: {page}"]))

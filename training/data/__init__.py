@@ -1,1 +1,1 @@
-"""Photos in: ingest, shards, the schema, DVC, validation."""
+"""Datasets: ingest, shards, the schema, DVC, validation."""

@@ -1,8 +1,8 @@
-"""The DVC project that a dataset folder belongs to: its configuration, its lock, and DVC's repository object, quiet.
+"""The DVC project that a dataset folder belongs to: its configuration, its lock, and DVC's repository object without its logs.
 
-DVC is used in this process, not as a command: importing it costs 0.6 s where a command costs 2 to 3, and an ingest
-needs two of them. The project is the folder that holds `data/`, be it a checkout, a pod's empty folder or the demo's
-workspace, with git or without.
+DVC runs in this process, not as a command: its import takes 0.6 s, a command 2 to 3 s, and an ingest needs two
+commands. The project is the folder that holds `data/`: a checkout, a pod's folder or the demo's workspace, with or
+without git.
 """
 
 from __future__ import annotations
@@ -19,14 +19,24 @@ from orchard.errors import ConflictError, DataError, SettingsError
 from orchard.files import atomic_write
 from orchard.settings import Settings
 
-__all__ = ["DATA", "PREFIX", "REMOTE", "configure", "init", "opened", "patiently", "project_of", "remote"]
+__all__ = [
+    "DATA",
+    "PREFIX",
+    "REMOTE",
+    "configure",
+    "init",
+    "open_project",
+    "project_of",
+    "remote",
+    "retry_while_locked",
+]
 
 DATA = Path("data")
-"""The folder of all datasets, in the project that the command stands in."""
+"""The folder of all datasets, relative to the project, in which commands run."""
 
 REMOTE = "store"
 PREFIX = "dvc"
-"""The folder of DVC's remote in the bucket."""
+"""The prefix of DVC's remote in the bucket."""
 
 LOCK_SECONDS = 60.0
 
@@ -40,7 +50,7 @@ _CONFIG = f"""[core]
     url = s3://orchard/{PREFIX}
     verify = true
 """
-_IGNORED = """# What DVC need not look through.
+_IGNORED = """# Folders that DVC does not search.
 .venv/
 .orchard/
 *_cache/
@@ -53,9 +63,9 @@ def project_of(folder: Path) -> Path:
 
 
 def init(project: Path) -> None:
-    """Make a folder a DVC project, with the remote `store`; run again, it changes nothing.
+    """Make a folder a DVC project with the remote `store`; a second call changes nothing.
 
-    Writes what `dvc init` writes and nothing machine-specific, so all of it may be committed.
+    Writes the files of `dvc init`. None of them is specific to this machine, so all of them may be committed.
     """
     (project / ".dvc").mkdir(parents=True, exist_ok=True)
     files = {".dvc/config": _CONFIG, ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n", ".dvcignore": _IGNORED}
@@ -65,9 +75,9 @@ def init(project: Path) -> None:
 
 
 def remote(project: Path, settings: Settings) -> None:
-    """Point the project's remote to the store that the settings name, in `.dvc/config.local`, which git never sees.
+    """Set the project's remote to the store of the settings, in `.dvc/config.local`, which git ignores.
 
-    Only the *path* of the credentials file stands there.
+    The file holds only the *path* of the credentials file.
 
     Raises:
         SettingsError: no S3 store is set, or the project's DVC configuration is malformed.
@@ -92,7 +102,7 @@ def remote(project: Path, settings: Settings) -> None:
 
 
 def _is_outside_git(project: Path) -> bool:
-    """Whether DVC must do without git here: there is none, or it ignores this folder (as it does the demo's)."""
+    """Whether DVC must run without git here: there is no git, or git ignores this folder (as it does the demo's)."""
     if (project / ".git").exists():
         return False
     if not any((parent / ".git").exists() for parent in project.parents):
@@ -104,27 +114,27 @@ def _is_outside_git(project: Path) -> bool:
 
 
 def _edit_local(project: Path, core: Mapping[str, str], store: Mapping[str, str] | None = None) -> None:
-    """Set values of `.dvc/config.local` (of the remote: all); others stay. Nothing is written if they are so already."""
+    """Set values of `.dvc/config.local`; `store` replaces the whole remote. Other values stay. No change writes nothing."""
     from dvc.config import Config, ConfigError
 
     path = project / ".dvc" / "config.local"
     try:
-        now = Config.load_file(str(path)) if path.exists() else {}
-        wanted = {"core": {**now.get("core", {}), **core}, "remote": dict(now.get("remote", {}))}
+        current = Config.load_file(str(path)) if path.exists() else {}
+        desired = {"core": {**current.get("core", {}), **core}, "remote": dict(current.get("remote", {}))}
         if store is not None:
-            wanted["remote"][REMOTE] = dict(store)
-        if any(now.get(name, {}) != values for name, values in wanted.items()):
-            with Config(str(project / ".dvc"), validate=False).edit("local") as found:
-                found.update(wanted)
+            desired["remote"][REMOTE] = dict(store)
+        if any(current.get(name, {}) != values for name, values in desired.items()):
+            with Config(str(project / ".dvc"), validate=False).edit("local") as local:
+                local.update(desired)
     except ConfigError as error:
         raise SettingsError(f"the DVC configuration in {project / '.dvc'} is malformed: {error}") from error
 
 
 def configure(folder: Path, settings: Settings | None = None) -> Path:
-    """Make the project of a dataset folder one that DVC can work in, with the remote that the settings name; returns it."""
+    """Configure the project of a dataset folder for DVC, with the remote of the settings; return the project."""
     project = project_of(folder)
     init(project)
-    site = project / ".dvc" / "tmp" / "site"  # not the machine's: a pod has none, and two stores of one name differ
+    site = project / ".dvc" / "tmp" / "site"  # not the machine's: a pod has none, and two stores may have the same name
     _edit_local(project, {"no_scm": str(_is_outside_git(project)).lower(), "site_cache_dir": str(site)})
     if settings is not None:
         remote(project, settings)
@@ -132,8 +142,8 @@ def configure(folder: Path, settings: Settings | None = None) -> Path:
 
 
 @contextmanager
-def opened(folder: Path, settings: Settings | None = None) -> Iterator[Any]:
-    """Open the DVC project of a dataset folder, quietly, with the remote that the settings name."""
+def open_project(folder: Path, settings: Settings | None = None) -> Iterator[Any]:
+    """Open the DVC project of a dataset folder, with the remote of the settings and without DVC's logs."""
     project = configure(folder, settings)
     with _quiet():
         from dvc.repo import Repo
@@ -147,8 +157,8 @@ def opened(folder: Path, settings: Settings | None = None) -> Iterator[Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep DVC from writing: a verb prints one result, and what failed is told by our own errors."""
-    import dvc  # its import sets its loggers up
+    """Silence DVC's logs: a verb prints one result, and our own errors report what failed."""
+    import dvc  # its import configures its loggers
     from dvc.logger import set_loggers_level
 
     assert dvc  # noqa: S101
@@ -156,8 +166,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def patiently(call: Callable[[], T]) -> T:
-    """Call DVC; while another DVC command holds the project, wait, but not for ever."""
+def retry_while_locked(call: Callable[[], T]) -> T:
+    """Call DVC. While another DVC command holds the project, try again, for at most `LOCK_SECONDS`."""
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
 
@@ -165,11 +175,11 @@ def patiently(call: Callable[[], T]) -> T:
     while True:
         try:
             return call()
-        except LockError as error:  # DVC has waited 3 s
+        except LockError as error:  # raised after DVC has waited 3 s
             if time.monotonic() > deadline:
                 raise ConflictError(
                     f"another DVC command has held this project for {LOCK_SECONDS:.0f} s",
-                    hint="wait for it; if none runs, remove .dvc/tmp/rwlock",
+                    hint="wait for it; if no command is running, remove .dvc/tmp/rwlock",
                 ) from error
         except DvcException as error:
             raise DataError(f"DVC refused: {error}") from error

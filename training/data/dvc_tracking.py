@@ -1,11 +1,13 @@
-"""A dataset folder under DVC: its bytes in the bucket under `dvc/`, its name in a small `.dvc` text.
+"""A dataset folder under DVC: its bytes are in the bucket under `dvc/`, a small `.dvc` text names them.
 
-To track a folder, DVC hashes, lists and keeps the cache. The objects between its cache and its remote go through
-`orchard.store`, into the keys where DVC looks for them, so `dvc pull` and `dvc push` by hand find and leave the same.
-To pull a folder, DVC is not needed: its `.dvc` text and its listing name every file, and cache and folder are plain files.
-DVC's own transfer takes a listing that is there for proof that all it lists is, does not look at bytes that are in its
-cache already, and on a store that accepts a connection and falls silent it never ends (aiohttp waits without a limit
-for `100 Continue`). Here every byte is hashed on its way in and out, and every request is bounded.
+DVC itself tracks a folder: it hashes the files, writes the listing and fills its cache. `orchard.store` transfers the
+objects between the cache and the remote, with DVC's own keys, so `dvc pull` and `dvc push` by hand still work. A pull
+needs no DVC: the `.dvc` text and the listing name every file, and cache and folder hold plain files.
+
+DVC's own transfer is not used, for three reasons: it takes an existing listing as proof that all listed files exist; it
+does not check bytes that are in its cache; and it never ends if the store accepts a connection and then sends nothing
+(aiohttp waits without a limit for `100 Continue`). Here every byte is hashed in both directions, and every request has
+a timeout.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ from orchard.errors import DataError, IntegrityError, ObjectNotFound
 from orchard.files import atomic_file, atomic_write, hash_pieces, md5_of
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
-from training.data.dvc_project import PREFIX, configure, init, opened, patiently, project_of
+from training.data.dvc_project import PREFIX, configure, init, open_project, project_of, retry_while_locked
 from training.data.shards import INDEX
 from training.data.staging import staged
 
 __all__ = ["pull", "push", "track"]
 
 JOBS = 8
-"""Objects on their way at the same time."""
+"""Objects that are transferred at the same time."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,7 +54,7 @@ class _TrackedFile:
 
 @dataclass(frozen=True, slots=True)
 class _TrackedFolder:
-    """What a `.dvc` text names: a folder, by the MD5 of its listing."""
+    """The content of a `.dvc` text: a folder and the MD5 of its listing."""
 
     name: str
     md5: str
@@ -62,7 +64,7 @@ def track(folder: Path) -> str:
     """Hash a dataset folder into DVC's cache (`dvc add`); the same content again changes nothing.
 
     Returns:
-        The text of the `.dvc` file that now stands beside the folder.
+        The text of the `.dvc` file beside the folder.
 
     Raises:
         DataError: there is no such folder, or DVC refuses it.
@@ -70,28 +72,28 @@ def track(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder} to track")
-    with opened(folder) as repo:
-        patiently(lambda: repo.add([str(folder.resolve())]))
+    with open_project(folder) as repo:
+        retry_while_locked(lambda: repo.add([str(folder.resolve())]))
         damaged = _damaged(repo, folder)
-        if damaged:  # DVC leaves what is in its cache already as it is
+        if damaged:  # DVC does not replace files that are in its cache
             for path in damaged.values():
                 path.unlink(missing_ok=True)
-            patiently(lambda: repo.add([str(folder.resolve())]))
+            retry_while_locked(lambda: repo.add([str(folder.resolve())]))
     return _dvc_file(folder).read_text(encoding="utf-8")
 
 
 def push(folder: Path, settings: Settings | None = None) -> int:
-    """Bring a tracked folder's content to the store; what is there already does not travel.
+    """Upload a tracked folder's content to the store, without the objects that the store has already.
 
     Args:
         folder: as given to `track`.
-        settings: where the store is; None: the environment's.
+        settings: the store's settings; None: from the environment.
 
     Returns:
         How many objects were uploaded.
 
     Raises:
-        IntegrityError: a file in the cache is not what was tracked; nothing wrong was uploaded.
+        IntegrityError: a file in the cache is not the tracked one; nothing was uploaded.
         StoreUnavailable: the store cannot be reached.
         StoreError: it refused an object.
         DataError: the folder is not tracked.
@@ -100,17 +102,17 @@ def push(folder: Path, settings: Settings | None = None) -> int:
     settings = settings or orchard_settings.load()
     store = open_store(settings)
     tracked = _tracked_folder(folder)
-    store.exists(_key(f"{tracked.md5}.dir"))  # a store that is down or refuses us says so here, soon and clearly
-    with opened(folder, settings) as repo:
+    store.exists(_key(f"{tracked.md5}.dir"))  # fails early and clearly if the store is down or refuses access
+    with open_project(folder, settings) as repo:
         damaged = _damaged(repo, folder)
         if damaged:
             raise IntegrityError(
                 f"DVC's cache lost or damaged {len(damaged)} objects of {folder}; nothing was uploaded",
                 hint="track the folder again (`orchard ingest` does), or `orchard pull` the published version",
             )
-        (listing, its_path), *files = _cached_files(repo, folder).items()
-        count = sum(_together(lambda item: _upload(store, *item), files))
-        return count + _upload(store, listing, its_path)  # last: it says that all is there
+        (listing, listing_path), *files = _cached_files(repo, folder).items()
+        count = sum(_map_in_threads(lambda item: _upload(store, *item), files))
+        return count + _upload(store, listing, listing_path)  # last: a listing means that all its files are there
 
 
 def pull(
@@ -120,23 +122,23 @@ def pull(
     *,
     accept: Callable[[Mapping[str, str]], None] = lambda files: None,
 ) -> int:
-    """Make a folder hold exactly what a `.dvc` text names: fetch what is missing, check every byte, drop the rest.
+    """Make a folder hold exactly the files of a `.dvc` text: download missing ones, check every byte, delete all others.
 
-    Needs neither git nor DVC. Bytes that are wrong in the cache or in the folder are fetched again.
+    Needs neither git nor DVC. Files with wrong bytes in the cache or in the folder are downloaded again.
 
     Args:
-        folder: where it goes; its name must be the one that was tracked.
-        dvc_text: what `track` returned.
-        settings: where the store is; None: the environment's.
-        accept: is given what the text names, path → MD5, before anything is written, and may raise.
+        folder: the folder to fill; it must have the name that was tracked.
+        dvc_text: the text that `track` returned.
+        settings: the store's settings; None: from the environment.
+        accept: is called with the text's files, path → MD5, before anything is written, and may raise.
 
     Returns:
         How many objects were downloaded.
 
     Raises:
-        IntegrityError: the text is not one of a tracked folder, or the store lacks an object or holds other bytes than
-            the text names. Folder and `.dvc` file are as they were.
-        StoreUnavailable: the store cannot be reached; likewise.
+        IntegrityError: the text is not that of a tracked folder, or the store lacks an object or holds other bytes than
+            the text names. Folder and `.dvc` file are unchanged.
+        StoreUnavailable: the store cannot be reached. Folder and `.dvc` file are unchanged.
     """
     settings = settings or orchard_settings.load()
     store = open_store(settings)
@@ -145,10 +147,10 @@ def pull(
     files = _parse_listing(listing, tracked.name)
     accept({file.path: file.md5 for file in files})
     init(project_of(folder))
-    with suppress(ModuleNotFoundError):  # for DVC by hand, where it is installed
+    with suppress(ModuleNotFoundError):  # for `dvc` by hand, where it is installed
         configure(folder, settings)
-    cache = _plain_cache(folder)
-    count = _write_to_cache(cache(f"{tracked.md5}.dir"), tracked.md5, [listing]) + _fetch(store, files, cache)
+    cache = _default_cache(folder)
+    count = _write_to_cache(cache(f"{tracked.md5}.dir"), tracked.md5, [listing]) + _download(store, files, cache)
     _check_out(cache, folder, files)
     if not (_dvc_file(folder).exists() and _dvc_file(folder).read_text(encoding="utf-8") == dvc_text):
         atomic_write(_dvc_file(folder), dvc_text)
@@ -156,24 +158,25 @@ def pull(
 
 
 def _cached_files(repo: Any, folder: Path) -> dict[str, Path]:
-    """Return where the cache holds each object of a tracked folder, by MD5, its listing first."""
+    """Return the path in the cache of each object of a tracked folder, by MD5, its listing first."""
     cache, tracked = _cache(repo), _tracked_folder(folder)
     listing = f"{tracked.md5}.dir"
-    found = {listing: cache(listing)}
-    if _is(cache(listing), tracked.md5):
+    paths = {listing: cache(listing)}
+    if _has_md5(cache(listing), tracked.md5):
         files = _parse_listing(cache(listing).read_bytes(), tracked.name)
-        found |= {file.md5: cache(file.md5) for file in files}
-    return found
+        paths |= {file.md5: cache(file.md5) for file in files}
+    return paths
 
 
 def _damaged(repo: Any, folder: Path) -> dict[str, Path]:
-    """Return the objects of a tracked folder that the cache has lost or that are not what their name says, by MD5."""
-    found = _cached_files(repo, folder)
-    return {oid: path for oid, path in found.items() if not _is(path, oid.removesuffix(".dir"))}
+    """Return the objects of a tracked folder that the cache has lost or that have another MD5, by MD5."""
+    return {
+        oid: path for oid, path in _cached_files(repo, folder).items() if not _has_md5(path, oid.removesuffix(".dir"))
+    }
 
 
 def _upload(store: ObjectStore, oid: str, path: Path) -> bool:
-    """Bring one object of the cache to the store; False if it was there with the same size."""
+    """Upload one object of the cache; return False if the store has it already, with the same size."""
     try:
         if store.head(_key(oid)).size == path.stat().st_size:
             return False
@@ -183,76 +186,78 @@ def _upload(store: ObjectStore, oid: str, path: Path) -> bool:
     return True
 
 
-def _fetch(store: ObjectStore, files: list[_TrackedFile], cache: Callable[[str], Path]) -> int:
-    """Bring every file into the cache, right; returns how many objects travelled. Raises `IntegrityError`."""
+def _download(store: ObjectStore, files: list[_TrackedFile], cache: Callable[[str], Path]) -> int:
+    """Download every missing or damaged file to the cache; return how many. Raises `IntegrityError`."""
     names = {file.md5: file.path for file in files}
 
-    def fetch(md5: str) -> str:
+    def download(md5: str) -> str:
         try:
-            return "fetched" if _write_to_cache(cache(md5), md5, store.stream(_key(md5))) else "here"
+            return "downloaded" if _write_to_cache(cache(md5), md5, store.stream(_key(md5))) else "here"
         except ObjectNotFound:
             return "lacks"
         except IntegrityError:
             return "holds other bytes for"
 
-    said = dict(zip(names, _together(fetch, names), strict=True))
+    outcomes = dict(zip(names, _map_in_threads(download, names), strict=True))
     wrong = [
-        f"{what} {_few(concerned)}"
+        f"{what} {_shorten(paths)}"
         for what in ("lacks", "holds other bytes for")
-        if (concerned := [names[md5] for md5, outcome in said.items() if outcome == what])
+        if (paths := [names[md5] for md5, outcome in outcomes.items() if outcome == what])
     ]
     if wrong:
         raise IntegrityError(
-            f"{store.name} {' and '.join(wrong)}; the folder is left as it was",
+            f"{store.name} {' and '.join(wrong)}; the folder is unchanged",
             hint="restore those objects from the backup, or ingest the photos again",
         )
-    return sum(outcome == "fetched" for outcome in said.values())
+    return sum(outcome == "downloaded" for outcome in outcomes.values())
 
 
 def _write_to_cache(target: Path, md5: str, pieces: Iterable[bytes]) -> bool:
-    """Put an object into the cache, unless it is there and right; `pieces` is not begun then, and False returned.
+    """Write an object to the cache; return False, without reading `pieces`, if a sound one is there.
 
     Raises:
-        IntegrityError: the bytes are not what their name says; nothing was put there.
+        IntegrityError: the bytes have another MD5; nothing was written.
     """
-    if _is(target, md5):
+    if _has_md5(target, md5):
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(target, mode=0o444) as file:  # as DVC keeps it
-        found, _ = hash_pieces(pieces, "md5", into=file)
-        if found != md5:
-            raise IntegrityError(f"{target.name} has the MD5 {found}")
+    with atomic_file(target, mode=0o444) as file:  # the mode that DVC gives
+        actual, _ = hash_pieces(pieces, "md5", into=file)
+        if actual != md5:
+            raise IntegrityError(f"{target.name} has the MD5 {actual}")
     return True
 
 
-def _together(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Call a function for all items, a few at a time; the first error ends it."""
+def _map_in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Call a function for all items, `JOBS` at a time; the first error is raised."""
     with ThreadPoolExecutor(JOBS) as pool:
         return list(pool.map(function, items))
 
 
 def _check_out(cache: Callable[[str], Path], folder: Path, files: list[_TrackedFile]) -> None:
-    """Make a folder hold exactly these files, all of them in the cache.
+    """Make a folder hold exactly these files, copied from the cache.
 
-    The index comes last: until then, the folder is the dataset that it was.
+    The index is replaced last: until then, the folder holds the old dataset.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with staged(folder.parent, folder.name) as staging:
         for file in sorted(files, key=lambda file: file.path == INDEX):
             target, copy = folder / file.path, staging / file.md5
-            if _is(target, file.md5):
+            if _has_md5(target, file.md5):
                 continue
             shutil.copyfile(cache(file.md5), copy)
-            if not _is(copy, file.md5):
-                raise IntegrityError(f"{file.path} in {folder} came out wrong", hint="is the disk sound? pull again")
+            if not _has_md5(copy, file.md5):
+                raise IntegrityError(
+                    f"the copy of {file.path} in {folder} is damaged", hint="check the disk, then pull again"
+                )
             target.parent.mkdir(parents=True, exist_ok=True)
             copy.replace(target)
-    named = {folder / file.path for file in files}
-    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before it
+    listed = {folder / file.path for file in files}
+    for path in sorted(folder.rglob("*"), reverse=True):  # the content of a folder comes before the folder
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path not in named:
+        elif path not in listed:
             path.unlink()
 
 
@@ -269,7 +274,7 @@ def _tracked_folder(folder: Path) -> _TrackedFolder:
 
 
 def _parse(dvc_text: str, name: str) -> _TrackedFolder:
-    """Read a `.dvc` text. It may come from the store, so nothing but the one folder is let through."""
+    """Parse a `.dvc` text. It may come from the store, so only the one tracked folder is accepted."""
     refusal = IntegrityError(f"this is not the .dvc text of a folder {name!r}: {dvc_text[:200]!r}")
     try:
         document = yaml.safe_load(dvc_text)
@@ -277,9 +282,9 @@ def _parse(dvc_text: str, name: str) -> _TrackedFolder:
         md5 = str(out["md5"]).removesuffix(".dir")
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise refusal from error
-    fits = set(document) == {"outs"} and set(out) <= {"md5", "size", "nfiles", "hash", "path"}
+    known_keys = set(document) == {"outs"} and set(out) <= {"md5", "size", "nfiles", "hash", "path"}
     is_folder = str(out["md5"]).endswith(".dir") and out.get("hash") == "md5"
-    if not (fits and is_folder and out.get("path") == name and _MD5.fullmatch(md5)):
+    if not (known_keys and is_folder and out.get("path") == name and _MD5.fullmatch(md5)):
         raise refusal
     return _TrackedFolder(name, md5)
 
@@ -292,7 +297,7 @@ def _parse_listing(body: bytes, name: str) -> list[_TrackedFile]:
             if path.is_absolute() or ".." in path.parts or not path.parts or not _MD5.fullmatch(file.md5):
                 raise ValueError(f"{file.path!r} with {file.md5!r}")
     except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"the listing of {name!r} is not what DVC writes: {error}") from error
+        raise IntegrityError(f"the listing of {name!r} is not a valid DVC listing: {error}") from error
     return files
 
 
@@ -306,22 +311,22 @@ def _read_listing(store: ObjectStore, tracked: _TrackedFolder) -> bytes:
     except ObjectNotFound as error:
         raise IntegrityError(
             f"{store.name} lacks the listing of {tracked.name!r}: {error.message}",
-            hint="was this version pushed to another store? ORCHARD_STORE_* name this one",
+            hint="check ORCHARD_STORE_*: this version may have been pushed to another store",
         ) from error
     if hash_pieces([body], "md5")[0] != tracked.md5:
         raise IntegrityError(f"the listing of {tracked.name!r} in {store.name} is damaged")
     return body
 
 
-def _is(path: Path, md5: str) -> bool:
-    """Whether a file is there and has this MD5."""
+def _has_md5(path: Path, md5: str) -> bool:
+    """Whether the file exists and has this MD5."""
     try:
         return md5_of(path) == md5
     except (FileNotFoundError, NotADirectoryError):
         return False
 
 
-def _few(names: list[str]) -> str:
+def _shorten(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
@@ -329,7 +334,7 @@ def _cache(repo: Any) -> Callable[[str], Path]:
     return lambda oid: Path(repo.cache.local.oid_to_path(oid))
 
 
-def _plain_cache(folder: Path) -> Callable[[str], Path]:
-    """Where DVC's cache holds an object unless its configuration says otherwise."""
+def _default_cache(folder: Path) -> Callable[[str], Path]:
+    """Return the paths of objects in DVC's cache where no configuration moves it."""
     root = project_of(folder) / ".dvc" / "cache" / "files" / "md5"
     return lambda oid: root / oid[:2] / oid[2:]

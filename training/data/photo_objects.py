@@ -1,6 +1,6 @@
-"""Photos that lie in the store as plain objects: read a few at a time, in order, never more bytes than a photo may have.
+"""Photos that are plain objects in the store: read in order, a few at a time, with a limit on the bytes of each.
 
-Others put them there, under whatever names: one whose name no request can hold is an unfit photo, and no reason to stop.
+Other programs write them, under any name. A photo whose name cannot be part of a request is rejected; the rest are read.
 """
 
 from __future__ import annotations
@@ -18,55 +18,55 @@ from training.data.rejections import PhotoRejected, RejectionReason
 
 __all__ = ["list_names", "read_in_order"]
 
-AT_A_TIME = 8
+CONCURRENT_READS = 8
 
 
 def list_names(store: ObjectStore, folder: str) -> list[str]:
-    """Name what lies in a folder, by its path in it, sorted; the empty objects that stand for folders themselves are left out.
+    """Return the sorted paths of the objects in a folder, without the empty objects that represent folders.
 
     Raises:
         StoreError: the store did not answer or refused.
     """
-    found = [stat for stat in list_foreign(store, folder) if stat.key.startswith(f"{folder}/")]
-    parents = {str(parent) for stat in found for parent in PurePosixPath(stat.key).parents}
-    return sorted(stat.key.removeprefix(f"{folder}/") for stat in found if stat.size or stat.key not in parents)
+    stats = [stat for stat in list_foreign(store, folder) if stat.key.startswith(f"{folder}/")]
+    parents = {str(parent) for stat in stats for parent in PurePosixPath(stat.key).parents}
+    return sorted(stat.key.removeprefix(f"{folder}/") for stat in stats if stat.size or stat.key not in parents)
 
 
 def _read(store: ObjectStore, key: str, largest: int) -> bytes | PhotoRejected:
-    if spoiled := flaw(key):
-        return PhotoRejected(RejectionReason.UNREADABLE, f"its name has {spoiled}: put it there under another name")
+    if problem := flaw(key):
+        return PhotoRejected(RejectionReason.UNREADABLE, f"its name has {problem}: upload it under another name")
     body = bytearray()
     try:
         for piece in store.stream(key):
             body += piece
             if len(body) > largest:
-                return PhotoRejected(RejectionReason.TOO_LARGE, f"more than the {largest} bytes that are read")
+                return PhotoRejected(RejectionReason.TOO_LARGE, f"more than {largest} bytes, the limit")
     except ObjectNotFound:
-        return PhotoRejected(RejectionReason.UNREADABLE, "it was listed, and is gone")
+        return PhotoRejected(RejectionReason.UNREADABLE, "it was deleted after it was listed")
     return bytes(body)
 
 
 def read_in_order(store: ObjectStore, keys: Iterable[str], largest: int) -> Iterator[tuple[str, bytes | PhotoRejected]]:
-    """Yield each object's key and its bytes, or why it has none; some are on their way while one is worked on.
+    """Yield each object's key and its bytes, or why it was rejected. The next objects are read in the background.
 
     Args:
-        store: where they lie.
-        keys: which.
-        largest: the most bytes of an object that are read.
+        store: the store.
+        keys: the objects' keys.
+        largest: the limit on an object's bytes.
 
     Raises:
         StoreError: the store did not answer or refused.
     """
-    waiting: deque[tuple[str, Future[bytes | PhotoRejected]]] = deque()
-    pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="read")
+    pending: deque[tuple[str, Future[bytes | PhotoRejected]]] = deque()
+    pool = ThreadPoolExecutor(CONCURRENT_READS, thread_name_prefix="read")
     try:
         for key in keys:
-            waiting.append((key, pool.submit(partial(_read, store, key, largest))))
-            if len(waiting) > AT_A_TIME:
-                name, reading = waiting.popleft()
-                yield name, reading.result()
-        while waiting:
-            name, reading = waiting.popleft()
-            yield name, reading.result()
+            pending.append((key, pool.submit(partial(_read, store, key, largest))))
+            if len(pending) > CONCURRENT_READS:
+                name, future = pending.popleft()
+                yield name, future.result()
+        while pending:
+            name, future = pending.popleft()
+            yield name, future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

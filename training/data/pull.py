@@ -1,4 +1,4 @@
-"""What the verb `pull` does: a published dataset version → `data/<name>/`, every byte of it checked."""
+"""Pull a published dataset version to `data/<name>/`, with every byte checked."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["PullResult", "pull"]
 
 @dataclass(frozen=True, slots=True)
 class PullResult:
-    """What is in the folder now.
+    """What the folder holds after a pull.
 
     Attributes:
         version: the dataset version.
         index: its index.
-        fetched: how many objects were downloaded; 0 if all was there.
+        fetched: how many objects were downloaded.
     """
 
     version: int
@@ -34,63 +34,63 @@ class PullResult:
 
 
 def pull(settings: Settings, folder: Path, version: int | None, reporter: Reporter) -> PullResult:
-    """Bring a version of a dataset to `folder` (``data/<name>``).
+    """Download a version of a dataset to `folder` (``data/<name>``).
 
     Args:
-        settings: where the store is.
-        folder: its name is the dataset's.
-        version: which one; None: the current one.
+        settings: the store's settings.
+        folder: the dataset's folder.
+        version: the version; None: the current one.
         reporter: reports that another command is writing to the datasets.
 
     Raises:
-        DataError: there is no such version, or the folder holds what no published version has; nothing was touched.
-        IntegrityError: what the store holds is not what the version names.
-        StoreError: the store failed. Run again, it goes on from there.
+        DataError: there is no such version, or the folder holds files that no published version has; nothing was changed.
+        IntegrityError: the store's content is not that of the version.
+        StoreError: the store failed. A second pull resumes.
         ConflictError: another command keeps writing to the datasets.
     """
     dataset = Dataset(open_store(settings), folder.name)
-    wanted = dataset.require(version)
-    where = f"version {wanted.version} of the dataset {folder.name!r}"
-    index = parse_index(canonical_json(wanted.index), where)
+    published = dataset.require(version)
+    where = f"version {published.version} of the dataset {folder.name!r}"
+    index = parse_index(canonical_json(published.index), where)
     with staging.locked(folder.parent, reporter):
         _require_nothing_lost(dataset, folder, index)
         try:
             fetched = dvc_tracking.pull(
-                folder, wanted.dvc, settings, accept=lambda files: _require_same(files, index, where)
+                folder, published.dvc, settings, accept=lambda files: _require_same(files, index, where)
             )
         except OSError as error:
             raise OrchardError(
-                f"this machine's disk failed while {where} came to {folder}: {error.strerror or error}",
-                hint="make room or mend it, and pull again: it goes on from what is here",
+                f"this machine's disk failed while {where} was written to {folder}: {error.strerror or error}",
+                hint="free or repair the disk, then pull again: it resumes",
             ) from error
         try:
-            if read_index(folder).digest != wanted.digest:
-                raise IntegrityError(f"{where} came with an index that is not its own")
+            if read_index(folder).digest != published.digest:
+                raise IntegrityError(f"{where} has the index of another version")
             for shard in index.shards:
                 verify(folder, shard)
         except IntegrityError:
-            (folder / INDEX).unlink(missing_ok=True)  # without it, nobody takes the folder for a dataset
+            (folder / INDEX).unlink(missing_ok=True)  # without it, the folder is not a dataset
             raise
-    return PullResult(wanted.version, index, fetched)
+    return PullResult(published.version, index, fetched)
 
 
 def _require_same(files: Mapping[str, str], index: Index, where: str) -> None:
-    """Check that DVC's listing (path → MD5) is the index's, before anything is fetched."""
+    """Check that DVC's listing (path → MD5) has the index's files, before anything is downloaded."""
     shards = {path: md5 for path, md5 in files.items() if path != INDEX}
     if INDEX not in files or shards != {shard.path: shard.md5 for shard in index.shards}:
         raise IntegrityError(f"the .dvc text of {where} names other files than its index; nothing was written")
 
 
 def _require_nothing_lost(dataset: Dataset, folder: Path, index: Index) -> None:
-    """Refuse to replace a folder that holds photos which no published version has, or files which no dataset has."""
+    """Raise if the folder holds photos that no published version has, or files that no dataset has."""
     if not folder.exists():
         return
     known = {INDEX, *(shard.path for shard in index.shards)}
     unknown = sorted(path.name for path in folder.iterdir() if path.name not in known)
-    strangers = [name for name in unknown if not is_shard_name(name)]
-    if strangers:
+    foreign = [name for name in unknown if not is_shard_name(name)]
+    if foreign:
         raise DataError(
-            f"{folder} holds {', '.join(strangers[:3])}, which no dataset has; pull would remove it",
+            f"{folder} holds {', '.join(foreign[:3])}, which no dataset has; pull would delete it",
             hint="move it away and pull again",
         )
     for number in reversed(dataset.versions()) if unknown else ():
@@ -100,5 +100,5 @@ def _require_nothing_lost(dataset: Dataset, folder: Path, index: Index) -> None:
     if unpublished:
         raise DataError(
             f"{folder} holds {len(unpublished)} shards that no version in {dataset.store.name} has; pull would lose their photos",
-            hint=f"move the folder away, pull, and ingest those photos again; or remove them: {', '.join(unpublished[:3])}",
+            hint=f"move the folder away, pull, and ingest those photos again; or delete them: {', '.join(unpublished[:3])}",
         )

@@ -1,4 +1,4 @@
-"""Why a file does not become a photo of the dataset: one word for programs, one sentence for people."""
+"""Why a file is rejected: a reason for programs and a sentence for people."""
 
 from __future__ import annotations
 
@@ -31,19 +31,13 @@ class RejectionReason(StrEnum):
 
     @property
     def tolerable(self) -> bool:
-        """Whether a few such files may be left out. What an archive should never hold, no share excuses."""
+        """Whether an ingest may leave out a few such files. Files that no archive should hold always fail it."""
         return self not in {RejectionReason.UNSAFE, RejectionReason.LINK, RejectionReason.SPECIAL}
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedPhoto:
-    """A file that was refused.
-
-    Attributes:
-        path: where it is, as a person would look for it.
-        reason: what is wrong.
-        detail: what exactly, and what to do.
-    """
+    """A rejected file: its path for people, the reason, and in detail what is wrong and what to do."""
 
     path: str
     reason: RejectionReason
@@ -51,7 +45,7 @@ class RejectedPhoto:
 
 
 class PhotoRejected(Exception):
-    """A file is no photo that can be stored."""
+    """A file is not a photo that can be stored."""
 
     def __init__(self, reason: RejectionReason, detail: str) -> None:
         super().__init__(detail)
@@ -60,12 +54,12 @@ class PhotoRejected(Exception):
 
 
 def readable(name: str) -> str:
-    """Return a file name as text that can be printed and written as JSON, whatever bytes it was made of."""
+    """Return any file name as text that can be printed and written as JSON; lossy."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def escaped(name: str) -> str:
-    """Return a file name as printable text that tells it exactly: with Python's escapes for what is not printable."""
+    """Return a file name as printable text without loss: with Python's escapes for letters that are not printable."""
     doubled = name.replace("\\", "\\\\")
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in doubled)

@@ -1,7 +1,7 @@
-"""data/schema.yaml: what a dataset must be. `ingest` refuses photos by it, `validate` judges the whole by it.
+"""data/schema.yaml: the rules for datasets. `ingest` checks photos against it, `validate` checks whole datasets.
 
-A dataset without a section of its own is held to the defaults, so that the same file serves the real photos, a subset
-of them, synthetic photos and a user's own.
+A dataset without a section is checked against the defaults, so the same file serves the real photos, a subset of them,
+synthetic photos and a user's own.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class _StrictModel(BaseModel):
 
 
 class MinimumCounts(_StrictModel):
-    """The fewest photos that each class may have, by split."""
+    """The minimum number of photos of each class, by split."""
 
     train: Whole = 10
     test: Whole = 1
 
 
 class SideLimits(_StrictModel):
-    """Pixels of a photo's shorter and longer side."""
+    """The minimum of a photo's shorter side and the maximum of its longer side, in pixels."""
 
     min: Positive = 32
     max: Positive = 12_000
@@ -48,15 +48,15 @@ class SideLimits(_StrictModel):
 
 
 class SchemaRules(_StrictModel):
-    """What one dataset must be.
+    """The rules for one dataset.
 
     Attributes:
-        classes: every class it has; ``"any"``: those that are found.
-        photos: the fewest photos of each class.
-        balance: how many times more photos the largest class may have in train than the smallest.
-        side: pixels of a photo's shorter and longer side.
-        pixels: the most pixels that are decoded: more is a decompression bomb.
-        bytes: the largest file that is read.
+        classes: all its classes; ``"any"``: there is no list.
+        photos: the minimum number of photos of each class.
+        balance: the largest allowed ratio between the train photos of the largest and the smallest class.
+        side: the limits of a photo's sides, in pixels.
+        pixels: the most pixels of a photo that is decoded; more is a decompression bomb.
+        bytes: the size of the largest file that is read.
     """
 
     classes: tuple[str, ...] | Literal["any"] = "any"
@@ -80,7 +80,7 @@ class SchemaRules(_StrictModel):
 
     @property
     def known(self) -> tuple[str, ...] | None:
-        """The classes, sorted; None where any class may be."""
+        """The classes, sorted; None where any class is allowed."""
         return None if isinstance(self.classes, str) else tuple(sorted(self.classes))
 
 
@@ -89,9 +89,9 @@ class Schema(_StrictModel):
 
     Attributes:
         format: always 1.
-        sources: the first folder of a source → the name under which its photos are counted and evaluated.
-        defaults: what every dataset must be.
-        datasets: what differs from that, by dataset.
+        sources: the first folder of a source → the name of its photos' source in counts and evaluations.
+        defaults: the rules for every dataset.
+        datasets: the rules of single datasets, merged with the defaults.
     """
 
     format: Literal[1] = 1
@@ -100,19 +100,19 @@ class Schema(_StrictModel):
     datasets: dict[str, SchemaRules] = {}
 
     def rules(self, dataset: str) -> SchemaRules:
-        """What this dataset must be: its own section laid over the defaults."""
+        """The rules for this dataset: its section merged with the defaults."""
         return self.datasets.get(dataset, self.defaults)
 
     def source(self, folder: str) -> str:
-        """The name for photos out of this folder: the mapped one, or the folder's own."""
+        """The name of the source of photos from this folder: the mapped one, or the folder's own."""
         return self.sources.get(folder, folder)
 
 
 def load(path: Path = SCHEMA) -> Schema:
-    """Read data/schema.yaml, strictly; where there is none, the defaults hold and no source is renamed.
+    """Read data/schema.yaml strictly. Without a file, the defaults hold and no source is renamed.
 
     Raises:
-        ParamsError: listing every unknown key (with the nearest known one), wrong type and impossible value at once.
+        ParamsError: the file is invalid; lists every unknown key (with the nearest known one), wrong type and wrong value.
     """
     try:
         document = read_yaml(path.read_text(encoding="utf-8"), str(path))
@@ -124,14 +124,14 @@ def load(path: Path = SCHEMA) -> Schema:
         schema = Schema.model_validate(_merge_defaults(document))
     except ValidationError as error:
         problems = describe_problems(Schema, error)
-        raise ParamsError(f"{path} does not fit:\n{problems}", hint="data/README.md explains each key") from None
+        raise ParamsError(f"{path} is invalid:\n{problems}", hint="data/README.md explains each key") from None
     for name in schema.datasets:
         require_name(name)
     return schema
 
 
 def _merge_defaults(document: Any) -> Any:
-    """Give each dataset's section what it leaves to the defaults."""
+    """Add the defaults to each dataset's section."""
     if not isinstance(document, dict) or not isinstance(document.get("datasets"), dict):
         return document
     defaults = document.get("defaults")

@@ -1,7 +1,7 @@
-"""A dataset folder, read: its index, and its photos in batches.
+"""Reads a dataset folder: its index, and its photos in batches.
 
-The folder's form is in docs/architecture.md ("Dataset folder"); `training.data.ingest` writes it. Nothing here imports
-TensorFlow, and a reader that wants two columns never touches the bytes of the others.
+docs/architecture.md describes the folder ("Dataset folder"); `training.data.ingest` writes it. Nothing here imports
+TensorFlow, and a reader of two columns never reads the bytes of the others.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 INDEX = "index.json"
 SPLITS = ("train", "test")
 COLUMNS = ("image", "label", "split", "source", "sha256", "pixels_sha256", "width", "height")
-"""Every column of a shard. `pixels_sha256` names the upright RGB pixels: equal for equal pictures in unequal files."""
+"""All columns of a shard. `pixels_sha256` is the digest of the upright RGB pixels: equal for equal pictures in different files."""
 
 _SHARD = re.compile(r"\d{4,}-[0-9a-f]{12}\.parquet")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -49,7 +49,7 @@ class Shard:
 
     Attributes:
         path: its name inside the folder, ``NNNN-<sha256[:12]>.parquet``.
-        md5: of its bytes, as DVC names it.
+        md5: of its bytes, its name in DVC.
         sha256: of its bytes.
         bytes: its size.
         rows: how many photos it holds.
@@ -66,14 +66,14 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What a dataset folder holds: the content of its index.json.
+    """The content of a dataset folder's index.json.
 
     Attributes:
         format: always 1.
         name: the dataset's name.
         classes: every class, sorted.
         shards: the files, in the order in which they were added.
-        counts: photos by split and class; every split names every class.
+        counts: photos by split and class; every split has every class.
     """
 
     __pydantic_config__: ClassVar[Any] = documents.STRICT
@@ -91,26 +91,22 @@ class Index:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 (hex) of the canonical document: it names the content exactly."""
+        """The SHA-256 (hex) of the canonical document, which identifies the content."""
         return documents.digest(self.document)
 
     @property
     def rows(self) -> int:
-        """How many photos there are."""
+        """The number of photos."""
         return sum(shard.rows for shard in self.shards)
 
 
 def is_shard_name(name: str) -> bool:
-    """Whether a file of this name in a dataset folder is a shard, listed or left over."""
+    """Whether a file of this name in a dataset folder is a shard, in the index or not."""
     return _SHARD.fullmatch(name) is not None
 
 
 def parse_index(body: bytes, where: str) -> Index:
-    """Read the bytes of an index.json, strictly.
-
-    Args:
-        body: the document.
-        where: what messages call it.
+    """Parse the bytes of an index.json strictly; messages call it `where`.
 
     Raises:
         IntegrityError: it is not an index of this format, or contradicts itself.
@@ -120,7 +116,7 @@ def parse_index(body: bytes, where: str) -> Index:
     if problems:
         raise IntegrityError(
             f"{where} contradicts itself: {'; '.join(problems[:5])}",
-            hint="`orchard pull` brings the published dataset back; `orchard ingest` makes a new one",
+            hint="`orchard pull` restores the published dataset; `orchard ingest` makes a new one",
         )
     return index
 
@@ -132,18 +128,18 @@ def _problems(index: Index) -> Iterator[str]:
         yield f"it counts the splits {sorted(index.counts)}, expected {sorted(SPLITS)}"
     for split, counts in index.counts.items():
         if set(counts) != set(index.classes):
-            yield f"its counts of {split} name other classes than it has"
+            yield f"its counts of {split} have other classes than its list"
     total = sum(number for counts in index.counts.values() for number in counts.values())
     if total != index.rows or any(number < 0 for counts in index.counts.values() for number in counts.values()):
         yield f"its counts add up to {total} photos, its shards to {index.rows}"
     if len({shard.path for shard in index.shards}) != len(index.shards):
         yield "a shard is listed twice"
     for shard in index.shards:
-        # a name that leads out of the folder must never be read, and DVC and the store rely on both checksums
+        # a path outside of the folder must never be read, and DVC and the store rely on both checksums
         if not is_shard_name(shard.path) or shard.path[-20:-8] != shard.sha256[:12]:
-            yield f"{shard.path!r} is no shard's name"
+            yield f"{shard.path!r} is not a valid name of a shard"
         if not _SHA256.fullmatch(shard.sha256) or not _MD5.fullmatch(shard.md5) or shard.bytes < 1 or shard.rows < 1:
-            yield f"the shard {shard.path!r} has a malformed checksum or nothing in it"
+            yield f"the shard {shard.path!r} has a malformed checksum or no rows"
 
 
 def read_index(folder: Path) -> Index:
@@ -158,17 +154,17 @@ def read_index(folder: Path) -> Index:
         body = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
-            f"no dataset in {folder}: {path} is not there",
-            hint="`orchard ingest SOURCE…` makes one, `orchard pull` brings the published one",
+            f"no dataset in {folder}: {path} does not exist",
+            hint="`orchard ingest SOURCE…` makes one, `orchard pull` downloads the published one",
         ) from error
     return parse_index(body, str(path))
 
 
 def verify(folder: Path, shard: Shard) -> None:
-    """Read a shard whole and compare its size and SHA-256 with the index.
+    """Read a whole shard and compare its size and SHA-256 with the index.
 
     Raises:
-        IntegrityError: it is missing, or a byte of it is not what was ingested.
+        IntegrityError: it is missing or damaged.
     """
     path = folder / shard.path
     try:
@@ -177,14 +173,14 @@ def verify(folder: Path, shard: Shard) -> None:
         raise _missing(path) from error
     if size != shard.bytes or sha256 != shard.sha256:
         raise IntegrityError(
-            f"{path} is not what was ingested: {size} bytes with SHA-256 {sha256[:12]}…, "
+            f"{path} is damaged: {size} bytes with SHA-256 {sha256[:12]}…, "
             f"expected {shard.bytes} with {shard.sha256[:12]}…",
-            hint="`orchard pull` fetches the shard again, verified",
+            hint="`orchard pull` downloads the shard again",
         )
 
 
 def _missing(path: Path) -> IntegrityError:
-    return IntegrityError(f"the shard {path} is missing", hint="`orchard pull` fetches it again, verified")
+    return IntegrityError(f"the shard {path} is missing", hint="`orchard pull` downloads it again")
 
 
 def iterate(
@@ -199,24 +195,24 @@ def iterate(
 
     Args:
         folder: the dataset folder.
-        columns: which of `COLUMNS` to read, in this order, nested ones as ``"image.bytes"`` too; None: all.
+        columns: the `COLUMNS` to read, in this order; also nested ones such as ``"image.bytes"``; None: all.
         splits: only photos of these splits; None: all.
         check: compare every shard's SHA-256 with the index before its first row is yielded (about 0.1 s per 100 MB).
-        rows: at most so many photos per batch.
+        rows: the most photos in a batch.
 
     Raises:
         DataError: there is no dataset in the folder.
         IntegrityError: the index is malformed, or a shard is missing, damaged or not Parquet.
     """
-    wanted = list(COLUMNS if columns is None else columns)
-    read = wanted if splits is None or "split" in wanted else [*wanted, "split"]
+    requested = list(COLUMNS if columns is None else columns)
+    read = requested if splits is None or "split" in requested else [*requested, "split"]
     for shard in read_index(folder).shards:
         if check:
             verify(folder, shard)
         for batch in _batches(folder / shard.path, read, rows):
-            kept = batch if splits is None else batch.filter(pc.is_in(batch["split"], pa.array(splits)))
-            if kept.num_rows:
-                yield kept if read is wanted else kept.drop_columns(["split"])
+            selected = batch if splits is None else batch.filter(pc.is_in(batch["split"], pa.array(splits)))
+            if selected.num_rows:
+                yield selected if read is requested else selected.drop_columns(["split"])
 
 
 def _batches(path: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
@@ -227,4 +223,4 @@ def _batches(path: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBat
     except FileNotFoundError as error:
         raise _missing(path) from error
     except (pa.ArrowException, OSError) as error:
-        raise IntegrityError(f"{path} cannot be read: {error}", hint="`orchard pull` fetches it again") from error
+        raise IntegrityError(f"{path} cannot be read: {error}", hint="`orchard pull` downloads it again") from error

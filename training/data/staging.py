@@ -1,7 +1,7 @@
-"""One ingest at a time, and its result put in place in one step: a dataset folder is never half of two.
+"""One ingest at a time, with an atomic result: a dataset folder is never a mix of two versions.
 
-Files are made in a staging folder beside the datasets (the same volume), synced, and renamed. `index.json` is renamed
-last; until then the dataset is what it was, and whatever a killed ingest left is swept by the next.
+Files are written to a staging folder beside the datasets (on the same volume), synced and renamed. `index.json` is
+renamed last: until then, the dataset is unchanged. The next ingest deletes the files of a killed one.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ from training.data.shards import INDEX, Index, is_shard_name, read_index
 __all__ = ["disk_full_explained", "install", "locked", "staged", "sweep", "write_synced"]
 
 PREFIX = ".staging-"
-WAIT = 600.0
-"""Seconds for which an ingest waits for another one."""
+WAIT_SECONDS = 600.0
+"""How long an ingest waits for another one."""
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def locked(data: Path, reporter: Reporter, wait: float = WAIT) -> Iterator[None]:
-    """Hold the datasets' folder for one writer. The lock is the kernel's: it ends with the process, however that ends.
+def locked(data: Path, reporter: Reporter, wait: float = WAIT_SECONDS) -> Iterator[None]:
+    """Lock the datasets' folder for one writer. The kernel releases the lock when the process ends.
 
     Args:
-        data: the folder that holds the datasets; it is made if need be.
-        reporter: reports that another command holds it.
-        wait: seconds to wait for them.
+        data: the folder of all datasets; it is made if it is missing.
+        reporter: reports that another command has the lock.
+        wait: seconds to wait for the lock.
 
     Raises:
-        ConflictError: they still hold it then.
+        ConflictError: another command still has the lock then.
     """
     data.mkdir(parents=True, exist_ok=True)
     waiting = f"another command is writing to {data}/: waiting for it to end"
-    with files.locked(data, wait_s=wait, on_wait=lambda: reporter.note(waiting)) as held:
-        if not held:
+    with files.locked(data, wait_s=wait, on_wait=lambda: reporter.note(waiting)) as is_locked:
+        if not is_locked:
             raise ConflictError(
                 f"another command has been writing to {data}/ for {wait:.0f} s",
-                hint="wait for it to end, or end it, and run the same command again",
+                hint="wait for it, or stop it, then run the same command again",
             )
         yield
 
 
 @contextmanager
 def staged(data: Path, name: str) -> Iterator[Path]:
-    """Make a staging folder for the dataset `name`, under the lock; what earlier ones left is removed, and so is this."""
-    for left in data.glob(f"{PREFIX}*"):
-        shutil.rmtree(left)
+    """Make a staging folder for the dataset `name`, under the lock, and delete it at the end. Deletes old ones first."""
+    for old in data.glob(f"{PREFIX}*"):
+        shutil.rmtree(old)
     staging = data / f"{PREFIX}{name}-{os.getpid()}"
     staging.mkdir()
     try:
@@ -66,27 +66,27 @@ def staged(data: Path, name: str) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> Index | None:
-    """Remove shards that no index names (their ingest was killed); return the index, or None where there is no dataset.
+    """Delete shards that are not in the index (their ingest was killed); return the index, or None without a dataset.
 
     Raises:
         IntegrityError: the index is malformed.
-        DataError: the folder holds shards or other things, and no index: it is not ours to write into.
+        DataError: the folder has no index and holds other files, which must not be overwritten.
     """
     if not (folder / INDEX).exists():
-        strangers = sorted(path.name for path in folder.glob("*")) if folder.exists() else []
-        if not strangers:
+        foreign = sorted(path.name for path in folder.glob("*")) if folder.exists() else []
+        if not foreign:
             return None
-        if all(is_shard_name(name) for name in strangers):  # the first ingest was killed before its index
+        if all(is_shard_name(name) for name in foreign):  # the first ingest was killed before its index
             shutil.rmtree(folder)
             return None
         raise DataError(
-            f"{folder} is no dataset: it holds {', '.join(strangers[:3])} and no {INDEX}",
+            f"{folder} is not a dataset: it holds {', '.join(foreign[:3])} and no {INDEX}",
             hint="move it away, or choose another name with --dataset",
         )
     index = read_index(folder)
-    named = {shard.path for shard in index.shards}
+    listed = {shard.path for shard in index.shards}
     for path in folder.glob("*.parquet"):
-        if is_shard_name(path.name) and path.name not in named:
+        if is_shard_name(path.name) and path.name not in listed:
             path.unlink()
     return index
 
@@ -103,7 +103,7 @@ def install(staging: Path, folder: Path, index: Index) -> None:
     """Move new shards and then the index from the staging folder into the dataset's.
 
     Raises:
-        OSError: the disk fails; the dataset is what it was.
+        OSError: the disk fails; the dataset is unchanged.
     """
     write_synced(staging / INDEX, json.dumps(index.document, ensure_ascii=False, indent=1) + "\n")
     folder.mkdir(exist_ok=True)
@@ -118,17 +118,13 @@ def install(staging: Path, folder: Path, index: Index) -> None:
 
 @contextmanager
 def disk_full_explained(data: Path) -> Iterator[None]:
-    """Turn the errors of a full disk into a sentence.
-
-    Raises:
-        OrchardError: no space is left.
-    """
+    """Raise `OrchardError` with a hint where the disk is full."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL_ERRORS:
             raise
         raise OrchardError(
-            f"no space is left on the disk that holds {data}/ ({error.strerror}); the dataset is what it was",
-            hint="an ingest needs about twice the photos' size while it runs: make room and run the same command again",
+            f"no space is left on the disk that holds {data}/ ({error.strerror}); the dataset is unchanged",
+            hint="an ingest needs about twice the photos' size while it runs: free some space, then run the same command again",
         ) from error

@@ -1,9 +1,9 @@
 """Synthetic photos for machines without real ones: drawn fruit on a turntable, seeded, in the form `<split>/<class>/*.jpg`.
 
-Each class is one specimen with a shape, a colour and marks of its own. The specimen stands on a turntable, upright
-(`<frame>_100.jpg`) and lying (`r_<frame>_100.jpg`), and is photographed from all around under changing light. As in
-Fruits-360, Test is whole arcs of the rotation and Training the rest, so what is learnt from one is asked by the other.
-They stand in for photos so that everything runs; they say nothing about how hard real photos are.
+Each class is one specimen with its own shape, colour and marks. The specimen turns on a turntable, upright
+(`<frame>_100.jpg`) and lying (`r_<frame>_100.jpg`), and is photographed from all sides under changing light. As in
+Fruits-360, Test is a whole arc of the rotation and Training is the rest. Synthetic photos let every program run; they
+say nothing about how hard real photos are.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from orchard.errors import DataError
 __all__ = ["MOST_CLASSES", "SyntheticFruit", "classes", "draw", "generate", "specimen"]
 
 SIDE = 100
-MADE = "synthetic.json"
-"""The file that says what was drawn; written last, so that a folder with it is whole."""
+RECORD = "synthetic.json"
+"""The file that records what was drawn. It is written last, so a folder with it is complete."""
 
 FRAMES = 328
 """Frames of one turn, as in Fruits-360: 0 to 327."""
 
 TEST_ARC = range(212, 294)
-"""The frames that are Test: one quarter of the turn."""
+"""The frames of Test: one quarter of the turn."""
 
 COLOURS = {
     "Red": (196, 32, 40),
@@ -48,14 +48,14 @@ MOST_CLASSES = len(COLOURS) * len(SHAPES)
 
 @dataclass(frozen=True, slots=True)
 class SyntheticFruit:
-    """What stands on the turntable.
+    """The specimen of a class.
 
     Attributes:
         name: the class, for example ``"Red Round"``.
         outline: radius by angle in steps of 10 degrees, 1 = the widest.
-        colour: of the skin, RGB.
-        blush: of the side that saw the sun, RGB.
-        marks: (longitude in radians, height −1…1, size in shares of the side, dark or light) of its marks.
+        colour: of its skin, RGB.
+        blush: the colour of its sunny side, RGB.
+        marks: (longitude in radians, height −1…1, size as a share of the picture's side, dark or light) of its marks.
     """
 
     name: str
@@ -66,10 +66,10 @@ class SyntheticFruit:
 
 
 def classes(count: int) -> list[str]:
-    """Name the first `count` classes, sorted; near ones (same colour, same shape) come early.
+    """Return the names of the first `count` classes, sorted; similar ones (same colour, same shape) come early.
 
     Raises:
-        DataError: fewer than 2, or more than `MOST_CLASSES`.
+        DataError: fewer than 2 classes, or more than `MOST_CLASSES`.
     """
     if not 2 <= count <= MOST_CLASSES:
         raise DataError(f"{count} classes cannot be drawn; expected 2 to {MOST_CLASSES}")
@@ -109,35 +109,35 @@ def specimen(name: str, seed: int = 0) -> SyntheticFruit:
     return SyntheticFruit(name, outline, (red, green, blue), blush, marks)
 
 
-def draw(what: SyntheticFruit, frame: int, *, lying: bool = False, side: int = SIDE, seed: int = 0) -> Image.Image:
+def draw(fruit: SyntheticFruit, frame: int, *, lying: bool = False, side: int = SIDE, seed: int = 0) -> Image.Image:
     """Photograph a specimen: an RGB picture of `side` × `side` pixels on white.
 
     Args:
-        what: the specimen.
+        fruit: the specimen.
         frame: the turntable's position, 0 to 327 for one turn.
-        lying: it lies on its side, so that it turns about its other axis.
+        lying: whether it lies on its side and turns about its other axis.
         side: width and height in pixels.
         seed: varies light, distance and grain; the same seed and frame give the same picture.
     """
-    rng = random.Random(f"{seed}/{what.name}/{frame}/{lying}")  # noqa: S311  drawing, not secrets
+    rng = random.Random(f"{seed}/{fruit.name}/{frame}/{lying}")  # noqa: S311  drawing, not secrets
     turn = math.tau * frame / FRAMES
     reach = side * rng.uniform(0.38, 0.44)
     middle = side / 2 + rng.uniform(-2, 2) * side / SIDE
-    squeeze = 1 + 0.08 * math.cos(turn)  # no fruit is equally wide from all sides
+    squeeze = 1 + 0.08 * math.cos(turn)  # fruit is not equally wide from all sides
     tilt = (math.pi / 2 if lying else 0.0) + 0.1 * math.sin(turn)
-    points = [_at(math.radians(10 * i), reach * r, squeeze, tilt, middle) for i, r in enumerate(what.outline)]
+    points = [_at(math.radians(10 * i), reach * r, squeeze, tilt, middle) for i, r in enumerate(fruit.outline)]
     mask = Image.new("L", (side, side))
     ImageDraw.Draw(mask).polygon(points, fill=255)
-    photo = Image.new("RGB", (side, side), what.colour)
+    photo = Image.new("RGB", (side, side), fruit.colour)
     brush = ImageDraw.Draw(photo)
-    for longitude, height, size, dark in (*((0.8, 0.0, 0.3, None),), *what.marks):
+    for longitude, height, size, dark in (*((0.8, 0.0, 0.3, None),), *fruit.marks):
         depth = math.cos(longitude + turn)
         if depth > 0:  # on the side that faces the camera
             across = math.sin(longitude + turn) * math.sqrt(1 - height * height) * 0.8
             angle, distance = math.atan2(height, across), math.hypot(height, across)
             x, y = _at(angle, reach * distance, squeeze, tilt, middle)
             half = size * side
-            colour = what.blush if dark is None else _scale(what.colour, 0.6 if dark else 1.35)
+            colour = fruit.blush if dark is None else _scale(fruit.colour, 0.6 if dark else 1.35)
             brush.ellipse((x - half * depth, y - half, x + half * depth, y + half), fill=colour)
     shaded = ImageChops.multiply(photo, _light(side, rng.uniform(0.88, 1.0), rng.uniform(0.75, 0.95)))
     paper = Image.new("RGB", (side, side), (255, 255, 255))
@@ -159,7 +159,7 @@ def _scale(colour: tuple[int, int, int], factor: float) -> tuple[int, int, int]:
 
 
 def _light(side: int, brightest: float, fall: float) -> Image.Image:
-    """Light from the upper left: bright there, darker towards the rim."""
+    """Make a mask of light from the upper left: bright there, darker towards the rim."""
     gradient = (
         Image.radial_gradient("L")
         .resize((side * 2, side * 2))
@@ -176,61 +176,63 @@ def _views(photos: int) -> Iterator[tuple[int, bool]]:
 
 
 def generate(folder: Path, *, count: int, photos: int, seed: int) -> dict[str, dict[str, int]]:
-    """Draw a folder of synthetic photos, whole or not at all.
+    """Draw a folder of synthetic photos atomically.
 
     Args:
-        folder: where they go; it must not exist yet, be empty, or hold exactly these photos already.
-        count: how many classes.
-        photos: how many photos in all, the same number for every class.
+        folder: the folder; it must be new, empty, or hold exactly these photos already.
+        count: the number of classes.
+        photos: the number of photos in all; every class gets the same number.
         seed: the same seed gives the same bytes.
 
     Returns:
-        How many photos there are, by split (``"Training"``, ``"Test"``) and class.
+        The number of photos by split (``"Training"``, ``"Test"``) and class.
 
     Raises:
-        DataError: the folder has something in it, or the numbers make no dataset.
+        DataError: the folder holds other files, or the numbers are out of range.
     """
     names = classes(count)
     each = photos // count
     if not 8 <= each <= 2 * FRAMES:
         raise DataError(
             f"{photos} photos make {each} for each of {count} classes; expected 8 to {2 * FRAMES}",
-            hint=f"ask for --photos between {8 * count} and {2 * FRAMES * count}",
+            hint=f"set --photos between {8 * count} and {2 * FRAMES * count}",
         )
-    made = {"classes": count, "photos": photos, "seed": seed}
-    if (there := _made_earlier(folder)) is not None:
-        if there["made"] == made:
-            counts: dict[str, dict[str, int]] = there["counts"]
+    options = {"classes": count, "photos": photos, "seed": seed}
+    if (record := _read_record(folder)) is not None:
+        if record["made"] == options:
+            counts: dict[str, dict[str, int]] = record["counts"]
             return counts
-        raise DataError(f"{folder} holds others: {there['made']}", hint="name another folder, or remove this one")
+        raise DataError(
+            f"{folder} holds other photos: {record['made']}", hint="choose another folder, or delete this one"
+        )
     if folder.exists() and any(folder.iterdir()):
-        raise DataError(f"{folder} is not empty", hint="name a new folder; nothing is ever drawn over your files")
+        raise DataError(f"{folder} is not empty", hint="choose a new folder; existing files are never overwritten")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)  # of a run that was ended
+    shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
     drawn = {split: dict.fromkeys(names, 0) for split in ("Training", "Test")}
     for name in names:
         _draw_class(draft, specimen(name, seed), each, seed, drawn)
-    (draft / MADE).write_text(json.dumps({"made": made, "counts": drawn}, indent=1) + "\n", encoding="utf-8")
+    (draft / RECORD).write_text(json.dumps({"made": options, "counts": drawn}, indent=1) + "\n", encoding="utf-8")
     draft.replace(folder)
     return drawn
 
 
-def _made_earlier(folder: Path) -> Any:
+def _read_record(folder: Path) -> Any:
     try:
-        return json.loads((folder / MADE).read_text(encoding="utf-8"))
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 
-def _draw_class(folder: Path, what: SyntheticFruit, photos: int, seed: int, counts: dict[str, dict[str, int]]) -> None:
+def _draw_class(folder: Path, fruit: SyntheticFruit, photos: int, seed: int, counts: dict[str, dict[str, int]]) -> None:
     for split in counts:
-        (folder / split / what.name).mkdir(parents=True)
+        (folder / split / fruit.name).mkdir(parents=True)
     for frame, lying in _views(photos):
         split = "Test" if frame in TEST_ARC else "Training"
-        target = folder / split / what.name / f"{'r_' if lying else ''}{frame}_100.jpg"
-        target.write_bytes(_jpeg(draw(what, frame, lying=lying, seed=seed)))
-        counts[split][what.name] += 1
+        target = folder / split / fruit.name / f"{'r_' if lying else ''}{frame}_100.jpg"
+        target.write_bytes(_jpeg(draw(fruit, frame, lying=lying, seed=seed)))
+        counts[split][fruit.name] += 1
 
 
 def _jpeg(photo: Image.Image) -> bytes:

@@ -1,1 +1,1 @@
-"""A verb as a step of a run: what it needs is brought to an empty folder, and what it leaves goes to the store."""
+"""A verb as a step of a run: downloads its inputs to an empty folder, runs it, uploads its outputs."""

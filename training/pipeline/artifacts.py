@@ -1,4 +1,4 @@
-"""Files on their way between the steps of a run: packed, named by their bytes, checked before they are unpacked."""
+"""Artifacts: the files that a step leaves for later steps, as one archive, named by its SHA-256 and checked before unpacking."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from orchard.files import hash_pieces, sha256_of
 from orchard.runs.records import Artifact
 from orchard.store import ObjectStore
 
-__all__ = ["fetch", "fetch_unnamed", "pack", "send", "unpack"]
+__all__ = ["download", "download_unverified", "pack", "unpack", "upload"]
 
 MAX_BYTES = 4 << 30
 CHUNK = 1 << 20
-AGAIN = "start the run again under another ORCHARD_RUN_ID"
+HINT = "start the run again under another ORCHARD_RUN_ID"
 
 
 def _plain(item: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The same files make the same archive, whoever packs them when."""
+    """Drop owner, time and mode, so that the same files always give the same archive."""
     item.uid = item.gid = 0
     item.uname = item.gname = ""
     item.mtime = 0
@@ -35,16 +35,12 @@ def _plain(item: tarfile.TarInfo) -> tarfile.TarInfo:
 def _files(root: Path, names: Iterable[str]) -> Iterator[str]:
     for name in names:
         path = root / name
-        found = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
-        yield from (item.relative_to(root).as_posix() for item in found if not item.is_symlink())
+        files = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
+        yield from (file.relative_to(root).as_posix() for file in files if not file.is_symlink())
 
 
 def pack(root: Path, names: Iterable[str], target: IO[bytes]) -> int:
-    """Write files and folders under `root` into a tar archive; what is not there is left out.
-
-    Returns:
-        How many files it holds.
-    """
+    """Write the files and folders `names` under `root` to a tar archive, missing ones left out; return the number of files."""
     listed = sorted(_files(root, names))
     with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name in listed:
@@ -53,17 +49,9 @@ def pack(root: Path, names: Iterable[str], target: IO[bytes]) -> int:
     return len(listed)
 
 
-def send(store: ObjectStore, run_id: str, verb: str, root: Path, names: Iterable[str]) -> Artifact | None:
-    """Bring what a step left to the store; None if it left nothing.
-
-    Args:
-        store: where.
-        run_id: the run.
-        verb: the step.
-        root: the folder that it was run in.
-        names: files and folders in it.
-    """
-    with tempfile.NamedTemporaryFile(prefix="orchard-parcel-") as file:
+def upload(store: ObjectStore, run_id: str, verb: str, root: Path, names: Iterable[str]) -> Artifact | None:
+    """Upload the files and folders `names` of a step's folder; return None if none of them exists."""
+    with tempfile.NamedTemporaryFile(prefix="orchard-artifact-") as file:
         if not pack(root, names, file):
             return None
         sha256 = sha256_of(Path(file.name))
@@ -73,33 +61,27 @@ def send(store: ObjectStore, run_id: str, verb: str, root: Path, names: Iterable
     return Artifact(key, sha256, size)
 
 
-def fetch(store: ObjectStore, parcel: Artifact, root: Path, allowed: Iterable[str]) -> None:
-    """Bring what an earlier step left into a folder; what lies there under the same names is replaced.
-
-    Args:
-        store: where it is.
-        parcel: what the step's record says of it.
-        root: the folder.
-        allowed: the files and folders that it may hold.
+def download(store: ObjectStore, artifact: Artifact, root: Path, allowed: Iterable[str]) -> None:
+    """Download the artifact of an earlier step into the folder `root`, and replace the `allowed` files and folders there.
 
     Raises:
-        IntegrityError: it is not in the store, or is not what the step left; nothing was changed.
+        IntegrityError: it is not in the store, has another SHA-256, or holds a name outside of `allowed`. Nothing was changed.
     """
     try:
-        with _received(store, parcel.key) as (file, sha256):
-            if sha256 != parcel.sha256:
+        with _downloaded(store, artifact.key) as (file, sha256):
+            if sha256 != artifact.sha256:
                 raise IntegrityError(
-                    f"{parcel.key} is not what the step left: its bytes have another SHA-256", hint=AGAIN
+                    f"{artifact.key} is not the artifact that the step left: it has another SHA-256", hint=HINT
                 )
-            unpack(file, root, allowed, parcel.key)
+            unpack(file, root, allowed, artifact.key)
     except ObjectNotFound as error:
-        raise IntegrityError(f"{parcel.key} is not in the store: the run's files have expired", hint=AGAIN) from error
+        raise IntegrityError(f"{artifact.key} is not in the store: the run's files have expired", hint=HINT) from error
 
 
-def fetch_unnamed(store: ObjectStore, key: str, root: Path, allowed: Iterable[str]) -> bool:
-    """`fetch` of an archive whose bytes no record names; returns whether there is one. Whoever reads its files checks them."""
+def download_unverified(store: ObjectStore, key: str, root: Path, allowed: Iterable[str]) -> bool:
+    """Download an archive whose SHA-256 is not recorded; return whether it exists. The reader of its files must check them."""
     try:
-        with _received(store, key) as (file, _):
+        with _downloaded(store, key) as (file, _):
             unpack(file, root, allowed, key)
     except ObjectNotFound:
         return False
@@ -107,8 +89,8 @@ def fetch_unnamed(store: ObjectStore, key: str, root: Path, allowed: Iterable[st
 
 
 @contextmanager
-def _received(store: ObjectStore, key: str) -> Iterator[tuple[IO[bytes], str]]:
-    """Yield an object as a temporary file, with its SHA-256."""
+def _downloaded(store: ObjectStore, key: str) -> Iterator[tuple[IO[bytes], str]]:
+    """Download an object to a temporary file; yield the file and its SHA-256."""
 
     def pieces() -> Iterator[bytes]:
         size = 0
@@ -118,57 +100,57 @@ def _received(store: ObjectStore, key: str) -> Iterator[tuple[IO[bytes], str]]:
                 raise IntegrityError(f"{key} has more than {MAX_BYTES} bytes")
             yield piece
 
-    with tempfile.TemporaryFile(prefix="orchard-parcel-") as file:
+    with tempfile.TemporaryFile(prefix="orchard-artifact-") as file:
         sha256, _ = hash_pieces(pieces(), into=file)
         file.seek(0)
         yield file, sha256
 
 
-def unpack(file: IO[bytes], root: Path, allowed: Iterable[str], what: str) -> None:
-    """Unpack an archive whose every name is known to be safe, and put it in place at the end.
+def unpack(file: IO[bytes], root: Path, allowed: Iterable[str], name: str) -> None:
+    """Unpack an archive into a temporary folder, check every name, then move the files into `root`.
 
     Args:
         file: the archive.
         root: the folder.
-        allowed: files and folders in it that the archive may hold; what is there under these names is replaced.
-        what: the archive's name, for messages.
+        allowed: files and folders that the archive may hold. Those that it holds are replaced in `root`.
+        name: the archive's name, for messages.
 
     Raises:
-        IntegrityError: it is no archive, or holds a link, a device, or a name outside of `allowed`; nothing was changed.
+        IntegrityError: it is not a tar archive, or holds a link, a device, or a name outside of `allowed`. Nothing was changed.
     """
-    roots = tuple(PurePosixPath(name) for name in allowed)
+    places = tuple(PurePosixPath(path) for path in allowed)
     root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".parcel-", dir=root) as temporary:
+    with tempfile.TemporaryDirectory(prefix=".artifact-", dir=root) as temporary:
         try:
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for item in archive:
-                    _unpack_one(archive, item, Path(temporary), roots, what)
+                    _unpack_one(archive, item, Path(temporary), places, name)
         except tarfile.TarError as error:
-            raise IntegrityError(f"{what} is no archive of a step: {error}") from error
-        for name in roots:
-            _replace(Path(temporary) / name, root / name)
+            raise IntegrityError(f"{name} is not a valid archive of a step: {error}") from error
+        for place in places:
+            _replace(Path(temporary) / place, root / place)
 
 
 def _unpack_one(
-    archive: tarfile.TarFile, item: tarfile.TarInfo, target: Path, roots: tuple[PurePosixPath, ...], what: str
+    archive: tarfile.TarFile, item: tarfile.TarInfo, target: Path, places: tuple[PurePosixPath, ...], name: str
 ) -> None:
     path = PurePosixPath(item.name)
-    inside = any(path == name or name in path.parents for name in roots)
+    inside = any(path == place or place in path.parents for place in places)
     if not item.isfile() or not inside or path.is_absolute() or ".." in path.parts or "\\" in item.name:
-        raise IntegrityError(f"{what} holds {item.name!r}, which no step leaves there; nothing was unpacked")
+        raise IntegrityError(f"{name} holds {item.name!r}, which is not an output of the step; nothing was unpacked")
     body = archive.extractfile(item)
     if body is None:
-        raise IntegrityError(f"{what}: {item.name!r} has no bytes")
-    place = target / path
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with body, place.open("xb") as out:
+        raise IntegrityError(f"{name}: {item.name!r} has no content")
+    unpacked = target / path
+    unpacked.parent.mkdir(parents=True, exist_ok=True)
+    with body, unpacked.open("xb") as out:
         shutil.copyfileobj(body, out, CHUNK)
 
 
-def _replace(new: Path, place: Path) -> None:
+def _replace(new: Path, old: Path) -> None:
     if not new.exists():
         return
-    if place.is_dir():
-        shutil.rmtree(place)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    new.replace(place)
+    if old.is_dir():
+        shutil.rmtree(old)
+    old.parent.mkdir(parents=True, exist_ok=True)
+    new.replace(old)

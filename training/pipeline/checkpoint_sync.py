@@ -1,4 +1,4 @@
-"""A training's checkpoint in the store: another pod goes on where this one was ended."""
+"""A training's checkpoint in the store, so that another pod can resume where this one was terminated."""
 
 from __future__ import annotations
 
@@ -13,35 +13,31 @@ from orchard import layout
 from orchard.errors import IntegrityError, OrchardError
 from orchard.reporter import Reporter
 from orchard.store import ObjectStore
-from training.pipeline.artifacts import fetch_unnamed, pack
+from training.pipeline.artifacts import download_unverified, pack
 from training.workspace import CHECKPOINTS
 
 __all__ = ["CheckpointUploader", "restore"]
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 def restore(store: ObjectStore, run_id: str, root: Path, reporter: Reporter) -> bool:
-    """Bring a run's checkpoint into a folder, if there is one; one that cannot be read costs time only.
-
-    Returns:
-        Whether there is one.
-    """
+    """Download a run's checkpoint into a folder; return whether there is one. A damaged one is ignored: it only costs time."""
     try:
-        return fetch_unnamed(store, layout.run_checkpoint(run_id), root, (CHECKPOINTS,))
+        return download_unverified(store, layout.run_checkpoint(run_id), root, (CHECKPOINTS,))
     except IntegrityError as error:
-        reporter.note(f"the run's checkpoint is of no use, training begins anew: {error.message}")
+        reporter.note(f"the run's checkpoint is damaged, training begins again: {error.message}")
         return False
 
 
 class CheckpointUploader:
-    """Brings the checkpoint to the store whenever it has changed, beside the training, from the first epoch to the last.
+    """Uploads the checkpoint whenever it changes, in a thread beside the training, from the first epoch to the last.
 
     Args:
-        store: where to.
+        store: the store.
         run_id: the run.
         root: the folder that training runs in.
-        reporter: reports that the store does not take it; the next epoch tries again.
+        reporter: reports a failed upload; the next epoch tries again.
     """
 
     def __init__(self, store: ObjectStore, run_id: str, root: Path, reporter: Reporter) -> None:
@@ -49,44 +45,44 @@ class CheckpointUploader:
         self._key = layout.run_checkpoint(run_id)
         self._root = root
         self._reporter = reporter
-        self._seen = self._look()
+        self._uploaded = self._read_state()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="checkpoints", daemon=True)
+        self._thread = threading.Thread(target=self._poll, name="checkpoints", daemon=True)
 
-    def _look(self) -> tuple[tuple[str, int], ...]:
-        found = []
+    def _read_state(self) -> tuple[tuple[str, int], ...]:
+        """The checkpoints' names and modification times in nanoseconds."""
+        state = []
         for path in sorted((self._root / CHECKPOINTS).glob("*/*.npz")):
             try:
-                found.append((path.parent.name, path.stat().st_mtime_ns))
-            except FileNotFoundError:  # training has ended and removed it meanwhile
+                state.append((path.parent.name, path.stat().st_mtime_ns))
+            except FileNotFoundError:  # training has ended and has removed it
                 continue
-        return tuple(found)
+        return tuple(state)
 
-    def _follow(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
-            self._bring()
+    def _poll(self) -> None:
+        while not self._stop.wait(POLL_SECONDS):
+            self._upload()
 
-    def _bring(self) -> None:
-        now = self._look()
-        if now == self._seen or not now:
+    def _upload(self) -> None:
+        state = self._read_state()
+        if not state or state == self._uploaded:
             return
         try:
             with tempfile.TemporaryDirectory(prefix="orchard-checkpoint-") as temporary:
                 copies, archive = Path(temporary) / "copies", Path(temporary) / "checkpoint.tar"
-                for path in (self._root / CHECKPOINTS).glob(
-                    "*/*.npz"
-                ):  # a copy is of one file, also while it is replaced
+                # a copy has the bytes of one file, also while the file is replaced
+                for path in (self._root / CHECKPOINTS).glob("*/*.npz"):
                     copy = copies / path.relative_to(self._root)
                     copy.parent.mkdir(parents=True)
                     shutil.copyfile(path, copy)
                 with archive.open("wb") as file:
                     pack(copies, (CHECKPOINTS,), file)
                 self._store.put_file(self._key, archive)
-            self._seen = now
+            self._uploaded = state
         except FileNotFoundError:  # as above
             return
         except OrchardError as error:
-            self._reporter.note(f"the checkpoint did not reach the store: {error.message}")
+            self._reporter.note(f"the checkpoint could not be uploaded: {error.message}")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -97,4 +93,4 @@ class CheckpointUploader:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._bring()  # the last whole epoch of a training that was ended
+        self._upload()  # the last whole epoch of a training that was terminated

@@ -1,1 +1,1 @@
-"""Photos in: sources are read, every photo is decoded, refused or kept, and what is kept becomes shards of a dataset."""
+"""Ingest: reads sources, decodes and checks every photo, and writes the accepted ones to shards of a dataset."""

@@ -1,4 +1,4 @@
-"""What `orchard ingest --day` does: a day's photos in the store become a dataset version, in any folder, once."""
+"""`orchard ingest --day`: a day's photos in the store become a dataset version, once, from any folder."""
 
 from __future__ import annotations
 
@@ -7,78 +7,73 @@ from dataclasses import dataclass, replace
 from orchard.dataset import Dataset
 from orchard.reporter import Reporter
 from orchard.settings import Settings
-from orchard.store import ObjectStore, open_store
+from orchard.store import open_store
 from training.data import staging
-from training.data.ingest.commit import DatasetCommitResult, check_lineage, release
+from training.data.dvc_project import DATA
+from training.data.ingest.commit import DatasetCommitResult, check_lineage, commit
 from training.data.ingest.incoming import IncomingPhotos
-from training.data.ingest.ingest import DATA, IngestRequest, IngestResult, ingest
+from training.data.ingest.ingest import IngestRequest, IngestResult, ingest
 from training.data.pull import pull
 from training.data.shards import INDEX
 
 __all__ = ["MAX_REFUSED", "DailyIngest", "ingest_day"]
 
 MAX_REFUSED = 0.5
-"""The share of a day's files that may be refused: a day is small, and what is broken in it stands in the report."""
+"""The share of a day's files that may be rejected: a day is small, and the report lists every rejection."""
 
 
 @dataclass(frozen=True, slots=True)
 class DailyIngest:
-    """What came of a day.
+    """The result of a day's ingest.
 
     Attributes:
-        outcome: of the ingest; None: there was nothing to look at.
-        released: what is in the store; None: as above.
+        outcome: of the ingest; None: there were no photos.
+        committed: the version in the store; None: there were no photos.
         nothing_new: why there is no new version; empty: there is one.
     """
 
     outcome: IngestResult | None
-    released: DatasetCommitResult | None
+    committed: DatasetCommitResult | None
     nothing_new: str
 
 
 def ingest_day(settings: Settings, request: IngestRequest, day: str, split: str, reporter: Reporter) -> DailyIngest:
-    """Ingest what lies in the store for a day, on top of the dataset's current version, which is brought here first.
+    """Ingest a day's photos in the store into the dataset's current version, which is downloaded first.
 
-    The same day again adds what has come since. A retry of a run finds the version that the run made, also when it was
-    killed after making it.
+    The same day again adds the photos that have arrived since. A retry of a run finds the version that the run made,
+    even if the run was killed after that.
 
     Args:
-        settings: where the store is, whose run it is.
+        settings: the store's settings and the run id.
         request: how to ingest; its sources are ignored.
         day: ``YYYY-MM-DD``.
-        split: of photos whose folders name none.
+        split: the split of photos whose folders name none.
         reporter: reports progress.
 
     Raises:
-        DataError: too much was refused, or nothing of it is a photo of this dataset; nothing was written.
-        ConflictError: somebody else made a version meanwhile. In an empty folder the same call again goes on from that.
+        DataError: too many files were rejected, or none is a photo of this dataset; nothing was written.
+        ConflictError: another commit was first. The same call in an empty folder starts from that version.
         StoreError: the store failed.
     """
     store = open_store(settings)
     incoming = IncomingPhotos(store, request.dataset, day, split)
     if not incoming.names():
-        return DailyIngest(None, None, f"no photos for {day}: nothing lies under {incoming}")
+        return DailyIngest(None, None, f"no photos for {day}: {incoming} is empty")
     folder = DATA / request.dataset
     if not (folder / INDEX).exists() and Dataset(store, request.dataset).current() is not None:
-        with reporter.status(f"fetching {folder}/"):
+        with reporter.status(f"downloading {folder}/"):
             pull(settings, folder, None, reporter)
     with staging.locked(DATA, reporter):
         check_lineage(store, folder)
         outcome = ingest(replace(request, sources=(incoming,)), reporter)
-        with reporter.status(f"bringing {folder}/ to the store"):
-            released = release(settings, folder, outcome.index)
-    if released.created:
-        return DailyIngest(outcome, released, "")
-    before = _made_before(store, settings, request.dataset)
-    if before is not None:
-        return DailyIngest(outcome, DatasetCommitResult(before, created=True), "")
+        with reporter.status(f"uploading {folder}/"):
+            committed = commit(settings, folder, outcome.index)
+    if committed.created:
+        return DailyIngest(outcome, committed, "")
+    # an earlier attempt of this run may have made the version
+    earlier = Dataset(store, request.dataset).made_by(settings.run_id) if settings.run_id else None
+    if earlier is not None:
+        return DailyIngest(outcome, DatasetCommitResult(earlier.version, created=True), "")
     photos = outcome.findings.present + outcome.findings.added
-    return DailyIngest(
-        outcome, released, f"nothing new on {day}: its {photos} photos are in version {released.version} already"
-    )
-
-
-def _made_before(store: ObjectStore, settings: Settings, name: str) -> int | None:
-    """The version that an earlier attempt of this run made."""
-    found = Dataset(store, name).made_by(settings.run_id) if settings.run_id else None
-    return found.version if found else None
+    reason = f"nothing new on {day}: its {photos} photos are in version {committed.version} already"
+    return DailyIngest(outcome, committed, reason)

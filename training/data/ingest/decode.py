@@ -1,10 +1,10 @@
-"""One file's bytes → one photo, or the reason why not.
+"""Decodes one file to one photo, or rejects it with a reason.
 
-What is stored must decode to the same pixels everywhere: in Pillow, in libjpeg-turbo and in TensorFlow with
-`dct_method="INTEGER_ACCURATE"`. That holds for the bytes as they came for JPEG (grey, colour) and PNG (any of 1 to 16
-bits in colour, palettes, opaque alpha), proved in tests/training/test_ingest_photos.py. Everything else that Pillow
-reads is written anew, once and with a note: turned upright, laid on white, brought to 8-bit RGB. A JPEG stays a JPEG
-(quality 95, no chroma subsampling), all others become PNG, which loses nothing.
+A stored photo must decode to the same pixels in Pillow, in libjpeg-turbo and in TensorFlow with
+`dct_method="INTEGER_ACCURATE"`. JPEG (grey, colour) and PNG (1 to 16 bits in colour, palettes, opaque alpha) do, as
+tests/training/test_ingest_photos.py shows, so their bytes are stored unchanged. Every other file that Pillow reads is
+encoded again, once, and reported: it is turned upright, put on white and converted to 8-bit RGB. A JPEG stays a JPEG
+(quality 95, no chroma subsampling); all others become PNG, which is lossless.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from training.data.schema import SchemaRules
 __all__ = ["DecodedPhoto", "inspect"]
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-JPEG = {"JPEG", "MPO"}  # MPO: a phone's JPEG with a second picture behind the first, which every decoder passes over
+JPEG = {"JPEG", "MPO"}  # MPO: a phone's JPEG with a second picture after the first, which every decoder ignores
 KEPT_MODES = {"1", "L", "P", "RGB", "LA", "RGBA", "PA"}
 TURNED_MODES = {"CMYK", "YCbCr"}
 ORIENTATION = 0x0112
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-Image.init()  # knows all formats before the first thread asks
-Image.MAX_IMAGE_PIXELS = None  # `_check_size` decides by the schema, before a pixel is decoded
+Image.init()  # registers all formats before the first thread needs them
+Image.MAX_IMAGE_PIXELS = None  # `_check_size` checks the schema's limit before any pixel is decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class DecodedPhoto:
     Attributes:
         body: the bytes to store.
         sha256: hex, of `body`.
-        pixels_sha256: hex, of the upright RGB pixels as they came, with width and height.
+        pixels_sha256: hex, of the original upright RGB pixels, with width and height.
         width: pixels, upright.
         height: pixels, upright.
-        changed: what was done to the bytes; empty: nothing, they are as they came.
+        changed: how the bytes were changed; empty: they are unchanged.
     """
 
     body: bytes
@@ -56,14 +56,10 @@ class DecodedPhoto:
 
 
 def inspect(body: bytes, rules: SchemaRules) -> DecodedPhoto:
-    """Decode a file in full and make it a photo.
-
-    Args:
-        body: the whole file.
-        rules: what photos must be.
+    """Decode a whole file in full and check it against the rules for photos.
 
     Raises:
-        Unfit: it is none, with the reason.
+        PhotoRejected: it is not a valid photo.
     """
     if not body:
         raise PhotoRejected(RejectionReason.EMPTY, "it has no bytes")
@@ -71,25 +67,25 @@ def inspect(body: bytes, rules: SchemaRules) -> DecodedPhoto:
     try:
         _check_size(image, rules)
         if image.format in JPEG and image.mode in {"L", "RGB"} and _orientation(image) == 1:
-            return _as_it_came(body, image)
-        return _decoded(body, image)
+            return _unchanged(body, image)
+        return _converted(body, image)
     except PhotoRejected:
         raise
     except MemoryError as error:
-        raise PhotoRejected(RejectionReason.BOMB, "decoding it takes more memory than there is") from error
-    except Exception as error:  # whatever a decoder raises on a hostile file, it is this file's fault and no other's
+        raise PhotoRejected(RejectionReason.BOMB, "not enough memory to decode it") from error
+    except Exception as error:  # a decoder may raise anything on a hostile file; only this file is rejected
         raise _broken(error) from error
 
 
 def _open(body: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(body), formats=FORMATS)
-    except Exception as error:  # as above
+    except Exception as error:  # as in `inspect`
         if body[4:8] == b"ftyp":
             raise PhotoRejected(
-                RejectionReason.NOT_AN_IMAGE, "HEIC or AVIF, which is not read: export it as JPEG"
+                RejectionReason.NOT_AN_IMAGE, "HEIC or AVIF, which is not supported: export it as JPEG"
             ) from error
-        detail = "Pillow recognises no " + ", ".join(FORMATS) + f" in it; it begins with {body[:8]!r}"
+        detail = f"Pillow recognises none of {', '.join(FORMATS)}; it begins with {body[:8]!r}"
         raise PhotoRejected(RejectionReason.NOT_AN_IMAGE, detail) from error
 
 
@@ -102,18 +98,20 @@ def _check_size(image: Image.Image, rules: SchemaRules) -> None:
     width, height = image.size
     if width * height > rules.pixels:
         raise PhotoRejected(
-            RejectionReason.BOMB, f"{width}×{height} pixels, more than {rules.pixels}; nothing was decoded"
+            RejectionReason.BOMB, f"{width}×{height} pixels, more than {rules.pixels}; it was not decoded"
         )
     if min(width, height) < rules.side.min:
-        raise PhotoRejected(RejectionReason.TOO_SMALL, f"{width}×{height} pixels; each side must have {rules.side.min}")
+        raise PhotoRejected(
+            RejectionReason.TOO_SMALL, f"{width}×{height} pixels; each side must have at least {rules.side.min}"
+        )
     if max(width, height) > rules.side.max:
         raise PhotoRejected(
             RejectionReason.TOO_LARGE, f"{width}×{height} pixels; no side may have more than {rules.side.max}"
         )
-    # an MPO's further pictures are no animation
+    # an MPO's further pictures are not an animation
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise PhotoRejected(
-            RejectionReason.ANIMATED, f"{getattr(image, 'n_frames', 2)} pictures in one file; save the one that counts"
+            RejectionReason.ANIMATED, f"{getattr(image, 'n_frames', 2)} pictures in one file; save one of them"
         )
 
 
@@ -135,25 +133,25 @@ def _photo(body: bytes, size: tuple[int, int], pixels: bytes | memoryview, chang
     return DecodedPhoto(body, hashlib.sha256(body).hexdigest(), _digest(width, height, pixels), width, height, changed)
 
 
-def _as_it_came(body: bytes, image: Image.Image) -> DecodedPhoto:
-    """The common case. libjpeg-turbo, strict, also sees damage that Pillow passes over; what it passes, Pillow reads alike."""
+def _unchanged(body: bytes, image: Image.Image) -> DecodedPhoto:
+    """Check a plain JPEG, the common case. Strict libjpeg-turbo finds damage that Pillow ignores; sound files decode alike."""
     _check_jpeg(body)
     try:
         pixels = simplejpeg.decode_jpeg(body, strict=True)
     except ValueError as error:
-        image.load()  # Pillow says better what is wrong, if it minds
+        image.load()  # Pillow's error is clearer, if it raises one
         text = str(error).strip()
         raise PhotoRejected(
-            RejectionReason.DAMAGED, f"{text}; if it looks right, save it anew with a photo program"
+            RejectionReason.DAMAGED, f"{text}; if it looks right, save it again with a photo program"
         ) from error
     return _photo(body, image.size, pixels.data)
 
 
-def _decoded(body: bytes, image: Image.Image) -> DecodedPhoto:
-    """Everything but plain JPEG: decoded by Pillow, and written anew where other decoders would see something else."""
+def _converted(body: bytes, image: Image.Image) -> DecodedPhoto:
+    """Decode any other file with Pillow; encode it again where other decoders would give other pixels."""
     form = image.format
     if form in JPEG and image.mode in {"L", "RGB"}:
-        _as_it_came(body, image)  # the same strictness for one that will be turned
+        _unchanged(body, image)  # the same strict check for one that is turned upright
     if form == "PNG":
         _check_png(body)
     image.load()
@@ -162,8 +160,8 @@ def _decoded(body: bytes, image: Image.Image) -> DecodedPhoto:
     if _orientation(image) != 1:
         upright = ImageOps.exif_transpose(image)
         changed.append("turned upright as its EXIF says")
-    picture, why = _in_rgb(upright)
-    changed += [why] if why else []
+    picture, change = _in_rgb(upright)
+    changed += [change] if change else []
     if form not in JPEG | {"PNG"}:
         changed.append(f"{form} written as PNG")
     pixels = picture.tobytes()
@@ -178,26 +176,26 @@ def _decoded(body: bytes, image: Image.Image) -> DecodedPhoto:
 
 
 def _in_rgb(image: Image.Image) -> tuple[Image.Image, str]:
-    """Return the picture in 8-bit RGB, and what had to be done so that others see the same."""
+    """Return the picture in 8-bit RGB, and how it was changed so that all decoders give the same pixels."""
     if image.mode in KEPT_MODES:
         if image.has_transparency_data:
             layer = image.convert("RGBA")
             if layer.getchannel("A").getextrema() != (255, 255):
-                paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-                return Image.alpha_composite(paper, layer).convert("RGB"), "transparency laid on white"
+                white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+                return Image.alpha_composite(white, layer).convert("RGB"), "transparency put on white"
         return image.convert("RGB"), ""
     if image.mode in TURNED_MODES:
-        return image.convert("RGB"), f"{image.mode} turned into RGB"
+        return image.convert("RGB"), f"{image.mode} converted to RGB"
     if image.mode.startswith("I;16"):
         high = Image.frombytes("L", image.size, image.convert("I;16").tobytes()[1::2])  # little-endian: the upper bytes
-        return high.convert("RGB"), "16 bits brought to 8"
+        return high.convert("RGB"), "16 bits reduced to 8"
     raise PhotoRejected(
         RejectionReason.MODE, f"pixels are {image.mode!r}; expected 8 or 16 bits of grey, palette, RGB or CMYK"
     )
 
 
 def _check_jpeg(body: bytes) -> None:
-    """Find the frame header: arithmetic coding and lossless JPEG are read by some decoders only."""
+    """Check the frame header: only some decoders read arithmetic coding and lossless JPEG."""
     at = 2
     while at + 4 <= len(body) and body[at] == 0xFF:
         marker, size = body[at + 1], int.from_bytes(body[at + 2 : at + 4], "big")
@@ -205,13 +203,13 @@ def _check_jpeg(body: bytes) -> None:
             return
         if 0xC3 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
             raise PhotoRejected(
-                RejectionReason.MODE, f"a JPEG of the rare kind SOF{marker - 0xC0}; save it anew as an ordinary JPEG"
+                RejectionReason.MODE, f"a JPEG of the rare kind SOF{marker - 0xC0}; save it again as an ordinary JPEG"
             )
         at += 1 if marker == 0xFF else 2 + size  # 0xFF may be repeated as padding
 
 
 def _check_png(body: bytes) -> None:
-    """Walk the chunks to the end with their checksums: TensorFlow minds what Pillow passes over."""
+    """Check all chunks and their checksums: TensorFlow rejects damage that Pillow ignores."""
     at = len(SIGNATURE)
     while at + 12 <= len(body):
         size, kind = struct.unpack(">I4s", body[at : at + 8])

@@ -1,4 +1,4 @@
-"""A day's new photos in the store as a source: ``incoming/<dataset>/<day>/<class>/<photo>``, or with a split before the class."""
+"""A day's new photos in the store as a source: ``incoming/<dataset>/<day>/[<split>/]<class>/<photo>``."""
 
 from __future__ import annotations
 
@@ -16,20 +16,16 @@ from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReas
 __all__ = ["SOURCE", "IncomingPhotos"]
 
 SOURCE = "daily"
-"""The source under which such photos are counted, unless another is named."""
+"""The source of such photos, unless the options name another."""
 
 HINT = "a day holds <class>/<photo>, or <split>/<class>/<photo>"
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingPhotos:
-    """What lies in the store for a dataset on a day. No name in it can reach the disk.
+    """The photos in the store for a dataset and a day (``YYYY-MM-DD``). No name in it can reach the disk.
 
-    Attributes:
-        store: where.
-        dataset: the dataset's name.
-        day: ``YYYY-MM-DD``.
-        split: of photos whose folders name none.
+    `split` is the split of photos whose folders name none.
     """
 
     store: ObjectStore
@@ -42,15 +38,15 @@ class IncomingPhotos:
 
     @property
     def folder(self) -> str:
-        """Where the photos lie."""
+        """The photos' folder in the store."""
         return layout.incoming(self.dataset, self.day)
 
     def names(self) -> list[str]:
-        """The photos' paths in the folder, sorted."""
+        """The photos' sorted paths in the folder."""
         return list_names(self.store, self.folder)
 
     def walk(self, placing: PhotoPlacement) -> Iterator[Entry]:
-        """Yield everything that lies there, in the order of the names."""
+        """Yield an entry for each object, in the order of the names."""
         placing = PhotoPlacement(None, None, placing.largest)
         keys = [f"{self.folder}/{name}" for name in self.names()]
         for key, body in read_in_order(self.store, keys, placing.largest):
@@ -60,14 +56,14 @@ class IncomingPhotos:
             parts = tuple(key.removeprefix(f"{self.folder}/").split("/"))
             if len(parts) == 2:
                 parts = (self.split, *parts)
-            named = len(parts) == 3 and parts[0].lower() in SPLIT_OF
-            if not named and not parts[-1].startswith("."):
+            is_placed = len(parts) == 3 and parts[0].lower() in SPLIT_OF
+            if not is_placed and not parts[-1].startswith("."):
                 yield RejectedPhoto(readable(key), RejectionReason.MISPLACED, HINT)
                 continue
-            yield make_entry(key, (SOURCE, *parts), SOURCE, placing, partial(_opened, body))
+            yield make_entry(key, (SOURCE, *parts), SOURCE, placing, partial(_body_or_raise, body))
 
 
-def _opened(body: bytes | PhotoRejected) -> bytes:
+def _body_or_raise(body: bytes | PhotoRejected) -> bytes:
     if isinstance(body, PhotoRejected):
         raise body
     return body

@@ -1,4 +1,4 @@
-"""What an ingest tells: the list of everything that was refused or changed, for programs; and a summary, for people."""
+"""The report of an ingest: the list of all rejected and changed photos for programs, and a summary for people."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from orchard.reporter import Reporter
 from training.data.rejections import RejectedPhoto
 from training.data.shards import Index
 
-__all__ = ["IngestFindings", "count_reasons", "describe_refusals", "document", "summary"]
+__all__ = ["IngestFindings", "count_reasons", "describe_rejections", "document", "summary"]
 
 SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class IngestFindings:
-    """What came of the files of all sources.
+    """What became of the files of all sources.
 
     Attributes:
-        files: how many were judged.
+        files: how many were checked.
         added: how many became rows.
         present: how many the dataset had already.
-        refused: the others, with reasons, by path.
-        changed: (path, what was done) of photos whose bytes were written anew, by path.
-        left_out: photos by class, of classes that were not asked for.
-        empty: (split, class) of folders that hold no usable photo.
-        ignored: how many files lay where no photos are.
+        refused: the rejected ones, by path.
+        changed: (path, change) of photos that were encoded again, by path.
+        left_out: the number of photos by class, of classes that were not selected.
+        empty: (split, class) of folders without a valid photo.
+        ignored: how many files are outside of the photos' folders.
     """
 
     files: int
@@ -42,18 +42,18 @@ class IngestFindings:
 
     @property
     def share(self) -> float:
-        """The share of files that were refused."""
+        """The share of rejected files."""
         return len(self.refused) / self.files if self.files else 0.0
 
 
 def count_reasons(refused: Iterable[RejectedPhoto]) -> dict[str, int]:
-    """Count refusals by reason, the most frequent first."""
+    """Count rejections by reason, the most frequent first."""
     counted = Counter(str(item.reason) for item in refused)
     return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
 
-def describe_refusals(refused: tuple[RejectedPhoto, ...]) -> str:
-    """Say how many were refused why, with the first few by name."""
+def describe_rejections(refused: tuple[RejectedPhoto, ...]) -> str:
+    """Describe rejections for people: the number by reason, and the first few files."""
     lines = [f"{number} {reason}" for reason, number in count_reasons(refused).items()]
     shown = [f"  {item.path}: {item.reason}: {item.detail}" for item in refused[:SHOWN]]
     more = [f"  … and {len(refused) - SHOWN} more"] if len(refused) > SHOWN else []
@@ -78,24 +78,24 @@ def document(dataset: str, findings: IngestFindings) -> dict[str, Any]:
 
 
 def summary(findings: IngestFindings, index: Index, shards_added: int, version: int | None, reporter: Reporter) -> str:
-    """The result for people: counts per split and class, what was added and refused, and what the dataset is now."""
+    """The result for people: counts per split and class, added and rejected photos, and the dataset's new state."""
     rows = [[label, index.counts["train"][label], index.counts["test"][label]] for label in index.classes]
     totals = [sum(index.counts[split].values()) for split in ("train", "test")]
     lines = [reporter.table(["class", "train", "test"], [*rows, ["all", *totals]]), ""]
     if findings.added:
         lines.append(f"added {findings.added} photos in {shards_added} new shard{'s' * (shards_added != 1)}")
     else:
-        lines.append("nothing new: every photo is in the dataset already")
+        lines.append("nothing new: the dataset has every photo already")
     if findings.present and findings.added:
-        lines.append(f"{findings.present} were there already")
+        lines.append(f"{findings.present} were in it already")
     if findings.refused:
-        lines.append(f"refused {len(findings.refused)} of {findings.files}: {describe_refusals(findings.refused)}")
+        lines.append(f"rejected {len(findings.refused)} of {findings.files}: {describe_rejections(findings.refused)}")
     if findings.changed:
         kinds = Counter(what for _, what in findings.changed)
-        lines.append("written anew: " + ", ".join(f"{number} {what}" for what, number in sorted(kinds.items())))
+        lines.append("encoded again: " + ", ".join(f"{number} {what}" for what, number in sorted(kinds.items())))
     if findings.left_out:
         number, classes = sum(findings.left_out.values()), len(findings.left_out)
-        lines.append(f"left out {number} photos of {classes} classes that were not asked for")
+        lines.append(f"left out {number} photos of {classes} classes that were not selected")
     if findings.empty:
         lines.append("no photo in " + ", ".join(f"{split}/{label}" for split, label in findings.empty))
     state = f"version {version} in the store" if version is not None else "on this machine only (--no-push)"

@@ -1,6 +1,6 @@
-"""Every file of every source, decoded once: what may become rows, what is refused and why.
+"""Decodes every file of every source once, into photos and rejections.
 
-Photos' bytes go into one spool file in the staging folder as they come, so memory does not grow with the sources.
+The photos' bytes go to one spool file in the staging folder, so memory does not grow with the sources.
 """
 
 from __future__ import annotations
@@ -19,36 +19,38 @@ from training.data.ingest.sources import ClassFolder, Entry, IgnoredFile, Source
 from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReason
 from training.data.schema import SchemaRules
 
-__all__ = ["ClassCounts", "ScannedPhoto", "SourceScan", "scan"]
+__all__ = ["AllowedClasses", "ScannedPhoto", "SourceScan", "scan"]
 
 BATCH_FILES = 32
 BATCH_BYTES = 4_000_000
-"""What one thread decodes at a time: large enough that handing it over costs nothing, small enough for memory."""
+"""The limits of what one thread decodes at a time: large enough to hide the cost of a task, small enough for memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class ClassCounts:
-    """Which classes there may be.
+class AllowedClasses:
+    """The allowed classes.
 
     Attributes:
-        wanted: take only these and leave the others out; None: all.
-        known: any other is a mistake; None: there is no list.
+        selected: leave out all others; None: take all.
+        known: any other class is an error; None: there is no list.
     """
 
-    wanted: frozenset[str] | None
+    selected: frozenset[str] | None
     known: frozenset[str] | None
 
-    def judge(self, label: str) -> str | None:
-        """Return what is wrong with a class, or None if it may be."""
+    def problem(self, label: str) -> str | None:
+        """Return why a class is not allowed, or None if it is."""
         if self.known is None or label in self.known:
             return None
         near = difflib.get_close_matches(label, self.known, n=1)
-        return f"{label!r} is none of the {len(self.known)} classes" + (f"; did you mean {near[0]!r}?" if near else "")
+        return f"{label!r} is not one of the {len(self.known)} classes" + (
+            f"; did you mean {near[0]!r}?" if near else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedPhoto:
-    """A photo that may become a row; its bytes lie in the spool from `offset` on, or nowhere if `offset` is -1."""
+    """A photo that may become a row. Its bytes begin at `offset` in the spool; -1: they are not in the spool."""
 
     path: str
     name: str
@@ -65,16 +67,15 @@ class ScannedPhoto:
 
 @dataclass(slots=True)
 class SourceScan:
-    """What was found.
+    """The content of all sources.
 
     Attributes:
         rows: decoded photos, in the order of the sources.
-        refused: files that are no photo of this dataset.
-        changed: (path, what was done) of photos whose bytes were written anew.
-        left_out: photos by class, of classes that were not wanted.
-        folders: (split, class) of every folder seen, empty ones included.
-        ignored: files that claim to be nothing.
-        files: how many files were judged: `rows` and `refused`.
+        refused: files that are not photos of this dataset.
+        changed: (path, change) of photos that were encoded again.
+        left_out: the number of photos by class, of classes that were not selected.
+        folders: (split, class) of every folder, also of empty ones.
+        ignored: files that are not meant to be photos.
     """
 
     rows: list[ScannedPhoto] = field(default_factory=list)
@@ -86,25 +87,25 @@ class SourceScan:
 
     @property
     def files(self) -> int:
-        """How many files were judged."""
+        """How many files were checked: `rows` and `refused`."""
         return len(self.rows) + len(self.refused)
 
 
-Judged = tuple[SourceFile, DecodedPhoto | RejectedPhoto]
+DecodedFile = tuple[SourceFile, DecodedPhoto | RejectedPhoto]
 
 
-def _decode(batch: list[SourceFile], rules: SchemaRules) -> list[Judged]:
-    decoded: list[Judged] = []
-    for found in batch:
+def _decode(batch: list[SourceFile], rules: SchemaRules) -> list[DecodedFile]:
+    decoded: list[DecodedFile] = []
+    for file in batch:
         try:
-            decoded.append((found, inspect(found.body, rules)))
-        except PhotoRejected as unfit:
-            decoded.append((found, RejectedPhoto(found.path, unfit.reason, unfit.detail)))
+            decoded.append((file, inspect(file.body, rules)))
+        except PhotoRejected as error:
+            decoded.append((file, RejectedPhoto(file.path, error.reason, error.detail)))
     return decoded
 
 
-def _batches(entries: Iterable[Entry], classes: ClassCounts, result: SourceScan) -> Iterator[list[SourceFile]]:
-    """Sort entries into `result`; yield those that have to be decoded, some at a time."""
+def _batches(entries: Iterable[Entry], classes: AllowedClasses, result: SourceScan) -> Iterator[list[SourceFile]]:
+    """Add entries to `result`; yield those that must be decoded, in batches."""
     batch: list[SourceFile] = []
     size = 0
     for entry in entries:
@@ -112,12 +113,12 @@ def _batches(entries: Iterable[Entry], classes: ClassCounts, result: SourceScan)
             result.refused.append(entry)
         elif isinstance(entry, IgnoredFile):
             result.ignored.append(entry.path)
-        elif classes.wanted is not None and entry.label not in classes.wanted:
+        elif classes.selected is not None and entry.label not in classes.selected:
             result.left_out[entry.label] += isinstance(entry, SourceFile)
         elif isinstance(entry, ClassFolder):
             result.folders.add((entry.split, entry.label))
-        elif wrong := classes.judge(entry.label):
-            result.refused.append(RejectedPhoto(entry.path, RejectionReason.UNKNOWN_CLASS, wrong))
+        elif problem := classes.problem(entry.label):
+            result.refused.append(RejectedPhoto(entry.path, RejectionReason.UNKNOWN_CLASS, problem))
         else:
             batch.append(entry)
             size += len(entry.body)
@@ -128,18 +129,18 @@ def _batches(entries: Iterable[Entry], classes: ClassCounts, result: SourceScan)
         yield batch
 
 
-def _in_threads(batches: Iterator[list[SourceFile]], rules: SchemaRules) -> Iterator[list[Judged]]:
-    """Decode batches in as many threads as there are cores (the decoders let go of the interpreter), in order."""
+def _in_threads(batches: Iterator[list[SourceFile]], rules: SchemaRules) -> Iterator[list[DecodedFile]]:
+    """Decode batches in order, with a thread for each core: the decoders release the interpreter's lock."""
     threads = min(8, os.cpu_count() or 1)
-    waiting: deque[Future[list[Judged]]] = deque()
+    pending: deque[Future[list[DecodedFile]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
         for batch in batches:
-            waiting.append(pool.submit(_decode, batch, rules))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(_decode, batch, rules))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -147,23 +148,23 @@ def _in_threads(batches: Iterator[list[SourceFile]], rules: SchemaRules) -> Iter
 def scan(
     entries: Iterable[Entry],
     *,
-    classes: ClassCounts,
+    classes: AllowedClasses,
     rules: SchemaRules,
     name_source: Callable[[str], str],
     present: Collection[str],
     spool: IO[bytes],
-    progress: Callable[[Iterator[Judged]], Iterator[Judged]],
+    progress: Callable[[Iterator[DecodedFile]], Iterator[DecodedFile]],
 ) -> SourceScan:
     """Decode every file.
 
     Args:
-        entries: what `training.data.ingest.sources.walk` gives, of all sources.
-        classes: which classes there may be.
-        rules: what photos must be.
+        entries: of `training.data.ingest.sources.walk`, for all sources.
+        classes: the allowed classes.
+        rules: the rules for photos.
         name_source: a source's folder → the name of the source in the dataset.
-        present: `pixels_sha256` of photos that the dataset has already: their bytes need no spool.
-        spool: where bytes go.
-        progress: shows how far it got.
+        present: `pixels_sha256` of the dataset's photos; their bytes are not written to the spool.
+        spool: the file for the photos' bytes.
+        progress: shows the progress.
 
     Raises:
         DataError: a source cannot be read.
@@ -171,26 +172,26 @@ def scan(
     """
     result = SourceScan()
     offset = 0
-    for found, photo in progress(chain.from_iterable(_in_threads(_batches(entries, classes, result), rules))):
+    for file, photo in progress(chain.from_iterable(_in_threads(_batches(entries, classes, result), rules))):
         if isinstance(photo, RejectedPhoto):
             result.refused.append(photo)
             continue
-        kept = photo.pixels_sha256 not in present
-        result.rows.append(_row(found, photo, name_source(found.folder), offset if kept else -1))
+        is_new = photo.pixels_sha256 not in present
+        result.rows.append(_row(file, photo, name_source(file.folder), offset if is_new else -1))
         if photo.changed:
-            result.changed.append((found.path, photo.changed))
-        if kept:
+            result.changed.append((file.path, photo.changed))
+        if is_new:
             offset += spool.write(photo.body)
     spool.flush()
     return result
 
 
-def _row(found: SourceFile, photo: DecodedPhoto, source: str, offset: int) -> ScannedPhoto:
+def _row(file: SourceFile, photo: DecodedPhoto, source: str, offset: int) -> ScannedPhoto:
     return ScannedPhoto(
-        found.path,
-        found.name,
-        found.label,
-        found.split,
+        file.path,
+        file.name,
+        file.label,
+        file.split,
         source,
         photo.sha256,
         photo.pixels_sha256,

@@ -1,7 +1,7 @@
-"""Rows → Parquet shards, byte for byte the same for the same rows.
+"""Writes rows to Parquet shards; the same rows give the same bytes.
 
-The JPEG bytes stand uncompressed in their column (they do not shrink) and without statistics; the schema says `Image`
-to readers that know Hugging Face's `datasets`.
+The column of the JPEG bytes has no compression (they do not shrink) and no statistics. The schema declares it as an
+`Image` for readers that use Hugging Face's `datasets`.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ LEAVES = ("image.bytes", "image.path", *[name for name in _FEATURES if name != "
 
 
 def write_shards(folder: Path, rows: Sequence[ScannedPhoto], spool: IO[bytes], first: int) -> tuple[Shard, ...]:
-    """Write rows, in their order, into as many files of about `SHARD_BYTES` as they need, and sync them to the disk.
+    """Write rows in their order to files of about `SHARD_BYTES` in a folder, and sync them to the disk.
 
     Args:
-        folder: where the files go.
-        rows: what to write.
+        folder: the folder.
+        rows: the rows.
         spool: a readable file with the rows' bytes.
         first: the number of the first shard.
 
@@ -62,7 +62,7 @@ def write_shards(folder: Path, rows: Sequence[ScannedPhoto], spool: IO[bytes], f
 
 
 def _parts(rows: Sequence[ScannedPhoto]) -> Iterator[Sequence[ScannedPhoto]]:
-    """Cut rows into runs of nearly equal bytes, none much above `SHARD_BYTES`."""
+    """Split rows into parts of nearly equal bytes, none much larger than `SHARD_BYTES`."""
     total = sum(row.length for row in rows)
     count = max(1, round(total / SHARD_BYTES))
     begin = size = done = 0

@@ -1,6 +1,6 @@
 """Folders, tar archives and single photos → one stream of files, each with its split, class and source folder.
 
-A tar is read as a stream and never unpacked: no name in it can reach the disk.
+A tar archive is read as a stream and never unpacked, so no name in it can reach the disk.
 """
 
 from __future__ import annotations
@@ -40,30 +40,21 @@ SPLIT_OF = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("test", "val", "valid", "validation"), "test"),
 }
-"""What a split's folder may be called, in any case, and the split that it is."""
+"""The names of a split's folder, in upper or lower case, and the split."""
 
 ADDED = "added"
-"""The source of photos that were given with --split and without --source."""
+"""The source of photos with --split and without --source."""
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
-LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 CHUNK = 1 << 20
-LONGEST_NAME = 120
+MAX_NAME_LETTERS = 120
 HINT = "a source holds <split>/<class>/<photo>, with splits such as train and test; or give --split, and --label"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file where a photo should be.
-
-    Attributes:
-        path: where it is, for people.
-        name: its file name.
-        folder: the name of the folder that holds the splits.
-        split: ``"train"`` or ``"test"``.
-        label: its class.
-        body: its bytes.
-    """
+    """A file where a photo should be: its path for people, its place and its bytes. `folder` holds the splits."""
 
     path: str
     name: str
@@ -75,7 +66,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class ClassFolder:
-    """A folder for the photos of a class was seen, whatever is in it."""
+    """A folder for the photos of a class, empty or not."""
 
     split: str
     label: str
@@ -83,7 +74,7 @@ class ClassFolder:
 
 @dataclass(frozen=True, slots=True)
 class IgnoredFile:
-    """A file that lies where no photos are and does not claim to be one: a licence, a list, litter of a file manager."""
+    """A file that is not meant to be a photo: a licence, a list, a file manager's own file."""
 
     path: str
 
@@ -93,12 +84,12 @@ Entry = SourceFile | ClassFolder | IgnoredFile | RejectedPhoto
 
 @dataclass(frozen=True, slots=True)
 class PhotoPlacement:
-    """How files get their split and class when their folders do not say it.
+    """How files get their split and class.
 
     Attributes:
         split: the split of all files; None: their folders name it.
-        label: the class of all files; None: their folder is named after it.
-        largest: the most bytes of a file that are read.
+        label: the class of all files; None: their folders name it.
+        largest: the limit on a file's bytes.
     """
 
     split: str | None
@@ -106,55 +97,55 @@ class PhotoPlacement:
     largest: int
 
     def place(self, parts: tuple[str, ...]) -> tuple[str, str] | str | None:
-        """Find out what a file is from its path, which begins with the source's first folder.
+        """Find the split and class of a file from its path, which begins with the source's first folder.
 
         Returns:
-            Split and class; a text that says why it has none; or None if it is nobody's photo.
+            Split and class; a text why it has none; or None if it is not meant to be a photo.
         """
-        if any(part in LITTER for part in parts) or any(part.startswith(".") for part in parts[1:]):
+        if any(part in SYSTEM_FILES for part in parts) or any(part.startswith(".") for part in parts[1:]):
             return None
-        named = SPLIT_OF.get(parts[-3].lower()) if len(parts) >= 3 else None
+        split = SPLIT_OF.get(parts[-3].lower()) if len(parts) >= 3 else None
         if self.split is None:
-            if named is not None:
-                return named, parts[-2]
-            claims = PurePosixPath(parts[-1]).suffix.lower() in PHOTO_SUFFIXES
-            return HINT if claims or any(part.lower() in SPLIT_OF for part in parts[:-3]) else None
-        if named is not None:
-            return f"its folder says {parts[-3]!r} already: leave --split out for a source with splits of its own"
+            if split is not None:
+                return split, parts[-2]
+            has_suffix = PurePosixPath(parts[-1]).suffix.lower() in PHOTO_SUFFIXES
+            return HINT if has_suffix or any(part.lower() in SPLIT_OF for part in parts[:-3]) else None
+        if split is not None:
+            return f"it is in a folder {parts[-3]!r} already: leave out --split for a source with its own splits"
         if self.label is not None:
             return self.split, self.label
         return (self.split, parts[-2]) if len(parts) >= 3 else "no folder names its class: give --label"
 
 
 class PhotoSource(Protocol):
-    """A source that is no path."""
+    """A source other than a path."""
 
     def walk(self, placing: PhotoPlacement) -> Iterator[Entry]:
-        """Yield everything in it."""
+        """Yield an entry for everything in it."""
 
 
 def walk(source: Path | PhotoSource, placing: PhotoPlacement) -> Iterator[Entry]:
-    """Yield everything in a source, in the order in which it lies there (folders: by name).
+    """Yield an entry for everything in a source, in its order (folders: by name).
 
     Raises:
-        DataError: the source is not there, or an archive is damaged or of an unknown kind.
+        DataError: the source does not exist, or an archive is damaged or of an unknown kind.
     """
     if not isinstance(source, Path):
         yield from source.walk(placing)
     elif source.is_dir():
         yield from _walk_folder(source, placing)
     elif source.is_file():
-        yield from _walk_tar(source, placing) if _is_tar(source) else _one_file(source, placing)
+        yield from _walk_tar(source, placing) if _is_tar(source) else _single_file(source, placing)
     else:
         raise DataError(f"there is no source {source}", hint=HINT)
 
 
-def _label(label: str) -> str:
-    """Bring a class's name into the one form in which it is compared; raises `ValueError` if it is no name."""
+def _normalise_label(label: str) -> str:
+    """Return a class's name in the form that is compared. Raises `ValueError` if it is not a valid name."""
     name = unicodedata.normalize("NFC", label.strip())
-    if not name or len(name) > LONGEST_NAME or readable(name) != name:
+    if not name or len(name) > MAX_NAME_LETTERS or readable(name) != name:
         raise ValueError(
-            f"{readable(label)!r} is no name for a class: expected up to {LONGEST_NAME} printable characters"
+            f"{readable(label)!r} is not a valid name of a class: expected up to {MAX_NAME_LETTERS} printable characters"
         )
     return name
 
@@ -162,14 +153,14 @@ def _label(label: str) -> str:
 def make_entry(
     path: str, parts: tuple[str, ...], folder: str, placing: PhotoPlacement, read: Callable[[], bytes]
 ) -> Entry:
-    """Place one file and read it, if it has a place.
+    """Find the split and class of a file, and read it if it has them.
 
     Args:
-        path: where it is, for people.
+        path: its path for people.
         parts: its path in the source, which begins with the source's first folder.
         folder: the name of the folder that holds the splits.
-        placing: where its split and class come from.
-        read: gives its bytes, or raises `PhotoRejected`.
+        placing: finds its split and class.
+        read: returns its bytes, or raises `PhotoRejected`.
     """
     shown = readable(path)
     place = placing.place(parts)
@@ -178,17 +169,17 @@ def make_entry(
     if isinstance(place, str):
         return RejectedPhoto(shown, RejectionReason.MISPLACED, place)
     try:
-        label = _label(place[1])
+        label = _normalise_label(place[1])
     except ValueError as error:
         return RejectedPhoto(shown, RejectionReason.UNKNOWN_CLASS, str(error))
     try:
         return SourceFile(shown, readable(parts[-1]), folder, place[0], label, read())
-    except PhotoRejected as unfit:
-        return RejectedPhoto(shown, unfit.reason, unfit.detail)
+    except PhotoRejected as error:
+        return RejectedPhoto(shown, error.reason, error.detail)
 
 
-def _folder(parts: tuple[str, ...], placing: PhotoPlacement, fallback: str) -> str:
-    """The folder that holds the splits."""
+def _splits_folder(parts: tuple[str, ...], placing: PhotoPlacement, fallback: str) -> str:
+    """Return the name of the folder that holds the splits."""
     if placing.split is not None:
         return ADDED
     return readable(parts[-4] if len(parts) >= 4 else fallback)
@@ -198,22 +189,22 @@ def _class_folder(parts: tuple[str, ...], placing: PhotoPlacement) -> Iterator[C
     place = placing.place((*parts, "photo.jpg"))
     if isinstance(place, tuple) and placing.label is None:
         try:
-            yield ClassFolder(place[0], _label(place[1]))
+            yield ClassFolder(place[0], _normalise_label(place[1]))
         except ValueError:
-            return  # its files say so
+            return  # its files are rejected, with the reason
 
 
 def _too_large(size: int, placing: PhotoPlacement) -> PhotoRejected:
-    return PhotoRejected(RejectionReason.TOO_LARGE, f"{size} bytes; at most {placing.largest} are read")
+    return PhotoRejected(RejectionReason.TOO_LARGE, f"{size} bytes; the limit is {placing.largest}")
 
 
 def _read_file(path: Path, placing: PhotoPlacement) -> bytes:
-    """Read an ordinary file, and never wait for one that is none."""
+    """Read a regular file; anything else is rejected, without waiting for it."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise PhotoRejected(RejectionReason.SPECIAL, "not an ordinary file")
+                raise PhotoRejected(RejectionReason.SPECIAL, "not a regular file")
             body = file.read(placing.largest + 1)
     except OSError as error:
         raise PhotoRejected(RejectionReason.UNREADABLE, error.strerror or str(error)) from error
@@ -222,10 +213,10 @@ def _read_file(path: Path, placing: PhotoPlacement) -> bytes:
     return body
 
 
-def _one_file(path: Path, placing: PhotoPlacement) -> Iterator[Entry]:
+def _single_file(path: Path, placing: PhotoPlacement) -> Iterator[Entry]:
     if placing.split is None or placing.label is None:
         raise DataError(
-            f"{path} is neither a folder nor a tar archive, and nothing says what is on it",
+            f"{path} is neither a folder nor a tar archive, and its class is unknown",
             hint="for a single photo give --split and --label",
         )
     parts = (path.absolute().parent.name or "photos", path.name)
@@ -242,23 +233,28 @@ def _walk_folder(source: Path, placing: PhotoPlacement) -> Iterator[Entry]:
         yield from _class_folder(parts, placing)
         for name in folders:
             if (here / name).is_symlink() and not name.startswith("."):
-                detail = "a link to a folder is not followed: name its target as a source"
+                detail = "links to folders are not followed: give its target as a source"
                 yield RejectedPhoto(readable(str(shown / name)), RejectionReason.MISPLACED, detail)
         for name in sorted(files):
             read = partial(_read_file, here / name, placing)
             yield make_entry(
-                str(shown / name), (*parts, name), _folder((*parts, name), placing, top.parent.name), placing, read
+                str(shown / name),
+                (*parts, name),
+                _splits_folder((*parts, name), placing, top.parent.name),
+                placing,
+                read,
             )
 
 
 def _raise(error: OSError) -> None:
     raise DataError(
-        f"a folder cannot be read: {error}", hint="nothing was ingested: what cannot be read is not left out"
+        f"a folder cannot be read: {error}",
+        hint="nothing was ingested, because unreadable folders are not left out: repair it and run again",
     )
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header. What `tarfile` takes for the archive's end, a damaged or missing header, is an error here."""
+    """A member's header. A damaged or missing header, which `tarfile` takes for the archive's end, is an error here."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -268,7 +264,7 @@ class _Header(tarfile.TarInfo):
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
-            if any(buf):  # all zeros are the archive's proper end
+            if any(buf):  # all zeros mark the end of the archive
                 raise tarfile.ReadError(f"a header is damaged ({error})") from error
             raise
 
@@ -285,7 +281,7 @@ UNPACK: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\xfd7zXZ\0": lzma.LZMAFile,
     b"\x28\xb5\x2f\xfd": _unpack_zstd,
 }
-"""How compressed files begin, and what unpacks them. All check their checksums when they are read to the end."""
+"""The first bytes of compressed files, and their readers. All readers verify the checksum at the end of the file."""
 
 
 def _is_tar(path: Path) -> bool:
@@ -302,7 +298,7 @@ def _is_tar(path: Path) -> bool:
 
 @contextmanager
 def _stream(path: Path) -> Iterator[Any]:
-    """Open a file, unpacked on the way if it is compressed."""
+    """Open a file for reading, decompressed if it is compressed."""
     with path.open("rb") as file:
         begin = file.read(8)
         file.seek(0)
@@ -317,12 +313,12 @@ def _walk_tar(source: Path, placing: PhotoPlacement) -> Iterator[Entry]:
             for member in archive:
                 count += 1
                 yield from _member(archive, member, source, stem, placing)
-                archive.members = []  # type: ignore[attr-defined]  # a stream is never looked back at: keep memory flat
-            while stream.read(CHUNK):  # to the very end, where the checksum is
+                archive.members = []  # type: ignore[attr-defined]  # a stream is not read again: keep memory flat
+            while stream.read(CHUNK):  # to the end, where the checksum is
                 continue
     except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise DataError(
-            f"the archive {source} is damaged after {count} members: {error}", hint="fetch or make the archive again"
+            f"the archive {source} is damaged after {count} members: {error}", hint="download or make the archive again"
         ) from error
 
 
@@ -335,7 +331,7 @@ def _member(
     if pure.is_absolute() or ".." in pure.parts or "\0" in member.name:
         yield RejectedPhoto(shown, RejectionReason.UNSAFE, "its name leads out of the archive")
         return
-    # with --split a class may be the archive's outermost folder, as in a source that is a folder
+    # with --split, a class may be the archive's outermost folder, as in a source that is a folder
     parts = (*([stem] if placing.split else []), *(part for part in pure.parts if part != "."))
     if member.issym() or member.islnk():
         detail = f"a link to {readable(member.linkname)!r}; make the archive with tar --dereference --hard-dereference"
@@ -346,7 +342,7 @@ def _member(
         yield RejectedPhoto(shown, RejectionReason.SPECIAL, "neither a file nor a folder")
     elif parts:
         read = partial(_read_member, archive, member, placing)
-        yield make_entry(path, parts, _folder(parts, placing, stem), placing, read)
+        yield make_entry(path, parts, _splits_folder(parts, placing, stem), placing, read)
 
 
 def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, placing: PhotoPlacement) -> bytes:

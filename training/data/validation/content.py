@@ -1,4 +1,4 @@
-"""What a dataset holds, read once: counts, sizes, pictures that stand twice, and a few photos of each class to look at."""
+"""The content of a dataset, read once: counts, sizes, repeated pictures, and a few photos of each class for people."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ COLUMNS = ("image", "label", "split", "source", "sha256", "pixels_sha256", "widt
 
 @dataclass(frozen=True, slots=True)
 class RepeatedPhoto:
-    """A picture that stands in the dataset a second time.
+    """A picture that is in the dataset twice.
 
     Attributes:
-        first: ``split/class/file name`` of its first place.
-        second: of its second.
+        first: ``split/class/file name`` of the first photo.
+        second: of the second photo.
         across: whether one is in train and the other in test.
     """
 
@@ -36,14 +36,14 @@ class RepeatedPhoto:
 
 @dataclass(slots=True)
 class DatasetContent:
-    """What was read.
+    """The content of a dataset.
 
     Attributes:
-        counts: photos by (split, class, source).
-        sizes: photos by (width, height).
-        repeats: pictures that stand twice.
-        altered: ``split/class/file name`` of photos whose bytes are not those that their row names.
-        samples: by class and source, a few photos as data URIs.
+        counts: number of photos by (split, class, source).
+        sizes: number of photos by (width, height) in pixels.
+        repeats: pictures that are in it twice.
+        altered: ``split/class/file name`` of photos whose bytes have another SHA-256 than their row.
+        samples: a few photos by (class, source), as data URIs.
     """
 
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -58,28 +58,24 @@ class DatasetContent:
         return tuple(sorted({source for _, _, source in self.counts}))
 
     def count(self, split: str, label: str, source: str | None = None) -> int:
-        """How many photos a class has in a split, of one source or of all."""
+        """The number of photos of a class in a split, of one source or of all."""
         sources = self.sources if source is None else (source,)
         return sum(self.counts[split, label, name] for name in sources)
 
 
 def damaged_shards(folder: Path, index: Index) -> dict[str, str]:
-    """Return what is wrong with each shard that is missing or not what was ingested, by its name."""
-    wrong = {}
+    """Return the error of each missing or damaged shard, by its name."""
+    damaged = {}
     for shard in index.shards:
         try:
             verify(folder, shard)
         except IntegrityError as error:
-            wrong[shard.path] = error.message
-    return wrong
+            damaged[shard.path] = error.message
+    return damaged
 
 
 def read(folder: Path) -> DatasetContent:
-    """Read every row of a dataset whose shards are sound.
-
-    Raises:
-        IntegrityError: a shard cannot be read after all.
-    """
+    """Read every row of a dataset with sound shards. Raises `IntegrityError` if a shard cannot be read after all."""
     content = DatasetContent()
     seen: dict[str, tuple[str, str]] = {}
     for batch in iterate(folder, columns=COLUMNS):
@@ -88,18 +84,20 @@ def read(folder: Path) -> DatasetContent:
         bodies = images.field("bytes")
         rows = batch.drop_columns(["image"]).to_pylist()
         for number, (row, name) in enumerate(zip(rows, names, strict=True)):
-            _take(content, seen, row, name, bodies[number])
+            _add_row(content, seen, row, name, bodies[number])
     return content
 
 
-def _take(content: DatasetContent, seen: dict[str, tuple[str, str]], row: dict[str, Any], name: str, body: Any) -> None:
+def _add_row(
+    content: DatasetContent, seen: dict[str, tuple[str, str]], row: dict[str, Any], name: str, body: Any
+) -> None:
     split, label, source = row["split"], row["label"], row["source"]
     place = f"{split}/{label}/{name}"
     content.counts[split, label, source] += 1
     content.sizes[row["width"], row["height"]] += 1
     if row["pixels_sha256"] in seen:
-        other, where = seen[row["pixels_sha256"]]
-        content.repeats.append(RepeatedPhoto(where, place, other != split))
+        first_split, first = seen[row["pixels_sha256"]]
+        content.repeats.append(RepeatedPhoto(first, place, first_split != split))
     else:
         seen[row["pixels_sha256"]] = (split, place)
     buffer = body.as_buffer()

@@ -1,4 +1,4 @@
-"""The rules of data/schema.yaml, held against a dataset: each finding says what is wrong and what to do."""
+"""Checks a dataset against the rules of data/schema.yaml: each finding has the problem and the remedy."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from training.data.validation.content import DatasetContent
 
 __all__ = ["ValidationFinding", "of_content", "of_files"]
 
-NAMED = 6
+MAX_NAMES = 6
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationFinding:
-    """Something that a person should know.
+    """A problem of the dataset.
 
     Attributes:
         level: an ``"error"`` fails the validation, a ``"warning"`` does not.
-        rule: which rule of the schema it is about.
+        rule: the schema's rule.
         message: what is wrong.
         remedy: what to do.
     """
@@ -37,24 +37,24 @@ def _error(rule: str, message: str, remedy: str) -> ValidationFinding:
     return ValidationFinding("error", rule, message, remedy)
 
 
-def _some(items: Iterable[str]) -> str:
+def _shorten(items: Iterable[str]) -> str:
     names = list(items)
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
 
 
 def of_files(folder: Path, index: Index, damaged: dict[str, str]) -> Iterator[ValidationFinding]:
-    """Judge the folder's files."""
+    """Check the folder's files."""
     for message in damaged.values():
-        yield _error("shards", message, "`orchard pull` fetches the shard again, verified")
-    named = {shard.path for shard in index.shards}
-    left = sorted(path.name for path in folder.iterdir() if is_shard_name(path.name) and path.name not in named)
-    if left:
-        text = f"{_some(left)} stand beside the dataset and belong to it no more: an ingest was ended in its middle"
-        yield ValidationFinding("warning", "shards", text, "the next `orchard ingest` removes them")
+        yield _error("shards", message, "`orchard pull` downloads the shard again")
+    listed = {shard.path for shard in index.shards}
+    extra = sorted(path.name for path in folder.iterdir() if is_shard_name(path.name) and path.name not in listed)
+    if extra:
+        text = f"the index does not list {_shorten(extra)}: an ingest was killed"
+        yield ValidationFinding("warning", "shards", text, "the next `orchard ingest` deletes them")
 
 
 def of_content(index: Index, content: DatasetContent, rules: SchemaRules) -> Iterator[ValidationFinding]:
-    """Judge what is in the shards."""
+    """Check the content of the shards."""
     yield from _classes(index, rules)
     yield from _counts(index, content, rules)
     yield from _balance(index, content, rules)
@@ -65,31 +65,31 @@ def of_content(index: Index, content: DatasetContent, rules: SchemaRules) -> Ite
 
 def _classes(index: Index, rules: SchemaRules) -> Iterator[ValidationFinding]:
     if len(index.classes) < 2:
-        text = f"the dataset has {len(index.classes)} class, and there is nothing to tell apart"
+        text = f"the dataset has {len(index.classes)} class; a classifier needs two"
         yield _error("classes", text, "ingest photos of a second class")
     if rules.known is None:
         return
     missing = sorted(set(rules.known) - set(index.classes))
     if missing:
-        text = f"no photo at all of {_some(missing)}"
-        yield _error("classes", text, "ingest photos of them, or take them out of the schema's list")
+        text = f"no photo at all of {_shorten(missing)}"
+        yield _error("classes", text, "ingest photos of them, or remove them from the schema's list")
     extra = sorted(set(index.classes) - set(rules.known))
     if extra:
-        text = f"{_some(extra)} are none of the schema's {len(rules.known)} classes"
+        text = f"not among the schema's {len(rules.known)} classes: {_shorten(extra)}"
         yield _error("classes", text, "add them to the schema, or ingest into a new dataset without them")
 
 
 def _counts(index: Index, content: DatasetContent, rules: SchemaRules) -> Iterator[ValidationFinding]:
     for split in SPLITS:
-        told = {label: number for label, number in index.counts[split].items() if number}
-        found = {label: content.count(split, label) for label in {label for _, label, _ in content.counts}}
-        if told != {label: number for label, number in found.items() if number}:
-            text = f"index.json counts other {split} photos than the shards hold"
-            yield _error("counts", text, "`orchard pull` brings the published dataset back")
+        listed = {label: number for label, number in index.counts[split].items() if number}
+        actual = {label: content.count(split, label) for label in {label for _, label, _ in content.counts}}
+        if listed != {label: number for label, number in actual.items() if number}:
+            text = f"the counts of {split} photos in index.json are not those of the shards"
+            yield _error("counts", text, "`orchard pull` restores the published dataset")
         fewest = getattr(rules.photos, split)
         few = [label for label in index.classes if content.count(split, label) < fewest]
         if few:
-            text = f"fewer than {fewest} {split} photos: " + _some(
+            text = f"fewer than {fewest} {split} photos: " + _shorten(
                 f"{label} ({content.count(split, label)})" for label in few
             )
             yield _error(f"photos.{split}", text, f"ingest more {split} photos of them, or lower photos.{split}")
@@ -111,30 +111,33 @@ def _balance(index: Index, content: DatasetContent, rules: SchemaRules) -> Itera
 def _sizes(content: DatasetContent, rules: SchemaRules) -> Iterator[ValidationFinding]:
     for size, number in sorted(content.sizes.items()):
         if min(size) < rules.side.min or max(size) > rules.side.max:
-            text = f"{number} photos have {size[0]}×{size[1]} pixels; sides are {rules.side.min} to {rules.side.max}"
+            text = (
+                f"{number} photos have {size[0]}×{size[1]} pixels; sides must have {rules.side.min} to {rules.side.max}"
+            )
             yield _error("side", text, "ingest into a new dataset without them, or change side")
 
 
 def _pictures(content: DatasetContent) -> Iterator[ValidationFinding]:
-    remedy = "ingest into a new dataset: shards never change, and `orchard ingest` refuses the second copy"
+    remedy = "ingest into a new dataset: shards never change, and `orchard ingest` rejects the second copy"
     across = [f"{repeat.first} = {repeat.second}" for repeat in content.repeats if repeat.across]
     if across:
-        yield _error("overlap", f"{len(across)} pictures are in train and in test: {_some(across)}", remedy)
+        yield _error("overlap", f"{len(across)} pictures are in train and in test: {_shorten(across)}", remedy)
     within = [f"{repeat.first} = {repeat.second}" for repeat in content.repeats if not repeat.across]
     if within:
-        yield _error("duplicates", f"{len(within)} pictures stand twice in one split: {_some(within)}", remedy)
+        yield _error("duplicates", f"{len(within)} pictures are twice in one split: {_shorten(within)}", remedy)
     if content.altered:
-        text = (
-            f"the bytes of {len(content.altered)} photos are not those that their rows name: {_some(content.altered)}"
-        )
-        yield _error("sha256", text, "`orchard pull` brings the published dataset back")
+        text = f"the bytes of {len(content.altered)} photos have another SHA-256 than their rows: {_shorten(content.altered)}"
+        yield _error("sha256", text, "`orchard pull` restores the published dataset")
 
 
 def _slices(index: Index, content: DatasetContent) -> Iterator[ValidationFinding]:
     for source in content.sources:
-        bare = [label for label in index.classes if not content.count("test", label, source)]
-        if bare and len(bare) < len(index.classes):
-            text = f"no {source} photo in test of {_some(bare)}"
+        missing = [label for label in index.classes if not content.count("test", label, source)]
+        if missing and len(missing) < len(index.classes):
+            text = f"no {source} photo in test of {_shorten(missing)}"
             yield ValidationFinding(
-                "warning", "sources", text, f"the evaluation shows n = 0 for them on {source}; more photos would tell"
+                "warning",
+                "sources",
+                text,
+                f"the evaluation shows n = 0 for them on {source}; ingest test photos of them",
             )

@@ -22,14 +22,14 @@ OUTPUT = Path("artifacts") / "validation"
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """The verdict and what it rests on.
+    """The result of a validation.
 
     Attributes:
-        index: the dataset's.
-        rules: what it was held against.
+        index: the dataset's index.
+        rules: the schema's rules for the dataset.
         own_rules: whether the schema has a section for this dataset.
-        findings: errors first.
-        content: what the shards hold; None where they are damaged and were not read.
+        findings: the problems, errors first.
+        content: the shards' content; None if they are damaged and were not read.
     """
 
     index: Index
@@ -40,17 +40,17 @@ class ValidationResult:
 
     @property
     def errors(self) -> tuple[ValidationFinding, ...]:
-        """The findings that fail it."""
+        """The findings that fail the validation."""
         return tuple(finding for finding in self.findings if finding.level == "error")
 
     @property
     def passed(self) -> bool:
-        """Whether the dataset may be learned from."""
+        """Whether a model may be trained on the dataset."""
         return not self.errors
 
     @property
     def document(self) -> dict[str, Any]:
-        """The content of validation.json: the same for the same dataset and schema."""
+        """The content of validation.json; the same dataset and schema give the same document."""
         counts = {} if self.content is None else _counts(self.index, self.content)
         sizes = {} if self.content is None else self.content.sizes
         return {
@@ -79,31 +79,27 @@ def _counts(index: Index, content: DatasetContent) -> dict[str, dict[str, dict[s
 
 
 def validate(folder: Path, path: Path = schema.SCHEMA) -> ValidationResult:
-    """Hold a dataset against the schema.
-
-    Args:
-        folder: ``data/<name>``.
-        path: the schema.
+    """Check a dataset folder (``data/<name>``) against the schema file `path`.
 
     Raises:
         DataError: there is no dataset.
-        IntegrityError: its index is malformed, so that nothing can be said about it.
-        ParamsError: the schema does not fit.
+        IntegrityError: its index is malformed, so nothing else can be checked.
+        ParamsError: the schema is invalid.
     """
-    found = schema.load(path)
+    loaded = schema.load(path)
     index = read_index(folder)
-    rules = found.rules(index.name)
+    rules = loaded.rules(index.name)
     damaged = damaged_shards(folder, index)
     findings = list(of_files(folder, index, damaged))
     content = None if damaged else read(folder)
     if content is not None:
         findings += of_content(index, content, rules)
     ordered = tuple(sorted(findings, key=lambda finding: finding.level))
-    return ValidationResult(index, rules, index.name in found.datasets, ordered, content)
+    return ValidationResult(index, rules, index.name in loaded.datasets, ordered, content)
 
 
 def write(validation: ValidationResult, output: Path = OUTPUT) -> None:
-    """Write validation.json and page.html, each whole or not at all; the same input gives the same bytes."""
+    """Write validation.json and page.html atomically; the same input gives the same bytes."""
     output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(validation.document, ensure_ascii=False, indent=1) + "\n"
     atomic_write(output / "validation.json", text)
