@@ -39,7 +39,9 @@ PUSH = Threshold("push of all photos, Orchard against loose photos", 4)
 GROWTH = Threshold("bytes pushed for 1 % new photos, against their own", 1.3, most=True)
 NAME = "fruits"
 LOOSE, SHARDS, ORCHARD = "loose, dvc", "shards, dvc", "shards, orchard"
-PUSH_CODE = "import sys; from pathlib import Path; from training.data import dvc_tracking; dvc_tracking.push(Path(sys.argv[1]))"
+PUSH_CODE = (
+    "import sys; from pathlib import Path; from training.data import dvc_tracking; dvc_tracking.push(Path(sys.argv[1]))"
+)
 
 
 @dataclass(frozen=True, slots=True)
