@@ -28,8 +28,8 @@ from tests.e2e.service_traffic import MODEL, until
 from tests.serving.conftest import zoo  # noqa: F401  a fixture
 
 HERE = Path(__file__).parent
-PLACE = Release(context="kind-orchard", namespace="orchard-e2e", release="orchard")
-WORKSPACES = ROOT / ".orchard" / "cluster" / PLACE.namespace
+RELEASE = Release(context="kind-orchard", namespace="orchard-e2e", name="orchard")
+WORKSPACES = ROOT / ".orchard" / "cluster" / RELEASE.namespace
 SMALL = (
     ("serving.replicas", "2"),
     ("serving.resources.engine.requests.cpu", "100m"),  # three of them beside training Jobs on a node of two cores
@@ -46,11 +46,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if any(path.is_relative_to(HERE) for path in named) else True
 
 
-def keep_evidence(place: Release) -> Path:
+def keep_evidence(release: Release) -> Path:
     """Write down what the cluster knows of a release, where the next one does not overwrite it."""
     test = re.sub(r"[^\w.-]+", "-", os.environ.get("PYTEST_CURRENT_TEST", "test").split("::")[-1].split(" ")[0])
-    folder = ROOT / ".orchard" / "cluster" / "evidence" / f"{test}-{place.namespace}"
-    collect(place, folder)
+    folder = ROOT / ".orchard" / "cluster" / "evidence" / f"{test}-{release.namespace}"
+    collect(release, folder)
     print(f"evidence: {folder}", file=sys.stderr)
     return folder
 
@@ -59,7 +59,7 @@ def keep_evidence(place: Release) -> Path:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     if report.failed:
-        report.sections.append(("evidence", str(keep_evidence(PLACE))))
+        report.sections.append(("evidence", str(keep_evidence(RELEASE))))
     return report
 
 
@@ -81,14 +81,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 class DeployedRelease:
     """What the deployment printed, and the photos that it learned from."""
 
-    place: Release
+    release: Release
     document: dict[str, Any]
     workspace: Path
     photos: list[bytes]
 
 
 def command(verb: str, *options: str) -> list[str]:
-    return [sys.executable, "-m", "orchestration.cluster.deploy", verb, *options, "--namespace", PLACE.namespace]
+    return [sys.executable, "-m", "orchestration.cluster.deploy", verb, *options, "--namespace", RELEASE.namespace]
 
 
 def environment(variables: dict[str, str]) -> dict[str, str]:
@@ -140,7 +140,7 @@ def _script(name: str, *arguments: str) -> str:
 @pytest.fixture(scope="session")
 def cluster(machine: None) -> str:
     """A kind cluster whose nodes have our images, under the names of images.env too; returns kind's name for it."""
-    name = PLACE.context.removeprefix("kind-")
+    name = RELEASE.context.removeprefix("kind-")
     registry = _script("cluster", "up")
     _script("images", "--push", registry, "training", "serving")
     begin = time.monotonic()
@@ -171,7 +171,7 @@ def deployed(cluster: str) -> Iterator[DeployedRelease]:
             kept.write_text(json.dumps(document), encoding="utf-8")
         document = json.loads(kept.read_text("utf-8"))
         workspace = Path(document["predictions"][0]["path"]).parents[1]
-        yield DeployedRelease(PLACE, document, workspace, photo_folder.sample(workspace))
+        yield DeployedRelease(RELEASE, document, workspace, photo_folder.sample(workspace))
     finally:
         if not keep:
             kept.unlink(missing_ok=True)
@@ -179,8 +179,8 @@ def deployed(cluster: str) -> Iterator[DeployedRelease]:
 
 
 @pytest.fixture(scope="session")
-def place(deployed: DeployedRelease) -> Release:
-    return deployed.place
+def release(deployed: DeployedRelease) -> Release:
+    return deployed.release
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,8 @@ class Trained:
     before: list[int]
 
 
-def versions(place: Release = PLACE) -> list[int]:
-    with reach(place, "sync") as found:
+def versions(release: Release = RELEASE) -> list[int]:
+    with reach(release, "sync") as found:
         listed = json.loads(orchard("versions", "--json", **found))["versions"]
     return sorted(int(item["version"]) for item in listed)
 
@@ -212,7 +212,7 @@ def _job(stack: ExitStack, run_id: str, seed: int, log: Path, workspace: Path) -
     """Start a Job that publishes another model, and no better one; no channel means it yet."""
     changes = (f"train.seed={seed}", "train.epochs=30", "gate.drop={all: 0.5}")
     options = ["--params", "params.yaml", *(part for item in changes for part in ("--set", item)), "--until", "publish"]
-    job = [sys.executable, "-m", "orchard", "job", "train", *PLACE.options, "--patience", "900", *options]
+    job = [sys.executable, "-m", "orchard", "job", "train", *RELEASE.options, "--patience", "900", *options]
     variables = environment({"ORCHARD_RUN_ID": run_id})
     return stack.enter_context(ChildProcess(job, environment=variables, log=log, cwd=workspace))
 
@@ -243,12 +243,12 @@ _PUBLISHED = re.compile(r'"version": (\d+), "created": true')
 
 def _trained_an_epoch(run_id: str) -> str:
     """The Job's pod, once its log has a whole epoch and not the last."""
-    for item in PLACE.get("pods"):
+    for item in RELEASE.get("pods"):
         name = item["metadata"]["name"]
         running = [
             state["name"] for state in item["status"].get("initContainerStatuses", []) if "running" in state["state"]
         ]
-        if run_id in name and "train" in running and _SECOND.search(PLACE.kubectl("logs", name, "-c", "train")):
+        if run_id in name and "train" in running and _SECOND.search(RELEASE.kubectl("logs", name, "-c", "train")):
             return str(name)
     return ""
 
@@ -256,7 +256,7 @@ def _trained_an_epoch(run_id: str) -> str:
 def kill_all(pod: str, container: str) -> None:
     """SIGKILL to all that runs in a container but its PID 1, which ends then."""
     subprocess.run(
-        PLACE.kubectl_command("exec", pod, "-c", container, "--", "sh", "-c", "kill -9 -1"),
+        RELEASE.kubectl_command("exec", pod, "-c", container, "--", "sh", "-c", "kill -9 -1"),
         capture_output=True,
         check=False,
         timeout=60,

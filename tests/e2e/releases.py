@@ -14,6 +14,7 @@ from orchard.registry.registry import Registry
 from orchard.settings import Settings
 from orchard.signing import load_key
 from orchard.store import open_store
+from orchestration.cluster.deploy.images import image_versions
 from orchestration.cluster.deploy.install import await_installed, make_namespace, remove
 from orchestration.cluster.deploy.release import Release, run
 from orchestration.cluster.deploy.store_access import reach
@@ -31,12 +32,6 @@ SMALL = (
 """So that several releases fit on a node of two cores, half of which the cluster itself asks for."""
 
 
-def known_images() -> dict[str, str]:
-    """The names of images.env."""
-    lines = (ROOT / "images.env").read_text("utf-8").splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-
-
 def name_on_nodes(cluster: str, references: dict[str, str]) -> None:
     """Give images that nodes have pulled the names of images.env too: what the chart says where nothing else is said.
 
@@ -46,7 +41,7 @@ def name_on_nodes(cluster: str, references: dict[str, str]) -> None:
     """
     for node in run(["kind", "get", "nodes", "--name", cluster]).split():
         for name, reference in references.items():
-            known = known_images()[f"{name.upper()}_IMAGE"]
+            known = image_versions()[f"{name.upper()}_IMAGE"]
             full = f"docker.io/{known}" if "/" in known else f"docker.io/library/{known}"
             ctr = ["docker", "exec", node, "ctr", "--namespace=k8s.io", "images"]
             run([*ctr, "pull", "--hosts-dir=/etc/containerd/certs.d", reference], seconds=900)
@@ -62,26 +57,26 @@ def released(name: str, *options: str, chart: Path = CHART) -> Iterator[Release]
         options: for helm.
         chart: a folder or an archive.
     """
-    place = Release("kind-orchard", f"orchard-e2e-{name}", "orchard")
-    remove(place)
-    make_namespace(place)
+    release = Release("kind-orchard", f"orchard-e2e-{name}", "orchard")
+    remove(release)
+    make_namespace(release)
     try:
         small = [part for value in SMALL for part in ("--set", value)]
-        place.helm("install", place.release, str(chart), *small, *options)
-        yield place
+        release.helm("install", release.name, str(chart), *small, *options)
+        yield release
     except BaseException:
         from tests.e2e.conftest import keep_evidence
 
-        keep_evidence(place)
+        keep_evidence(release)
         raise
     finally:
-        remove(place)
+        remove(release)
 
 
-def release_model(place: Release, zoo: Path, name: str) -> int:
+def release_model(release: Release, zoo: Path, name: str) -> int:
     """Publish one of the zoo's photo models with the release's own keys and promote it; returns the version."""
-    await_installed(place)
-    with reach(place, "publisher") as found:
+    await_installed(release)
+    with reach(release, "publisher") as found:
         settings = Settings(**{key.removeprefix("ORCHARD_").lower(): value for key, value in found.items()})
         assert settings.signing_key_file is not None
         store, key = open_store(settings), load_key(settings.signing_key_file)
@@ -92,24 +87,24 @@ def release_model(place: Release, zoo: Path, name: str) -> int:
     return version
 
 
-def ready(place: Release) -> None:
+def ready(release: Release) -> None:
     """Wait until all pods of the model server that shall be there are ready."""
-    place.kubectl("rollout", "status", f"deployment/{place.fullname}-serving", "--timeout=600s", seconds=610)
+    release.kubectl("rollout", "status", f"deployment/{release.fullname}-serving", "--timeout=600s", seconds=610)
 
 
-def asked(place: Release) -> str:
+def asked(release: Release) -> str:
     """What `helm test` says: golden photos asked through the Service."""
-    return place.helm("test", place.release, "--logs", "--timeout=600s", seconds=610)
+    return release.helm("test", release.name, "--logs", "--timeout=600s", seconds=610)
 
 
-def documents(place: Release, *what: str) -> Any:
+def documents(release: Release, *what: str) -> Any:
     """What kubectl says of something, as a document."""
-    return json.loads(place.kubectl("get", *what, "--output=json"))
+    return json.loads(release.kubectl("get", *what, "--output=json"))
 
 
-def apply(place: Release, text: str) -> None:
+def apply(release: Release, text: str) -> None:
     """Give kubectl documents to apply."""
-    place.kubectl("apply", "--filename=-", given=text)
+    release.kubectl("apply", "--filename=-", stdin=text)
 
 
 def succeeds(*command: str) -> bool:

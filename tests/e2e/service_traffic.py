@@ -71,9 +71,9 @@ def _is(row: TrafficRow, answers: Answers) -> bool:
     return row.label == label and abs(row.probability - probability) <= TOLERANCE
 
 
-def answers_of(place: Release, version: int, photos: list[bytes]) -> Answers:
+def answers_of(release: Release, version: int, photos: list[bytes]) -> Answers:
     """What a version that is loaded says of the photos."""
-    with forward(place, f"service/{place.fullname}-serving", 8501) as url, ModelServer(url) as server:
+    with forward(release, f"service/{release.fullname}-serving", 8501) as url, ModelServer(url) as server:
         found = server.predict(photos, MODEL, version=version)
     return [(item.label, item.probability) for item in found]
 
@@ -89,12 +89,12 @@ def until(condition: Any, seconds: float, what: str) -> Any:
 
 @contextmanager
 def traffic(
-    place: Release, photos: list[bytes], *, least: float = SECONDS, rate: float = 50.0
+    release: Release, photos: list[bytes], *, least: float = SECONDS, rate: float = 50.0
 ) -> Iterator[ServiceTraffic]:
     """Send requests at a fixed rate from a pod in the namespace, from before the context begins until after it ends.
 
     Args:
-        place: whose model server is asked.
+        release: whose model server is asked.
         photos: asked about in turn.
         least: seconds that it goes on for, however soon what happens meanwhile is over.
         rate: requests a second.
@@ -103,30 +103,30 @@ def traffic(
     files = {"load.py": Path(__file__).with_name("load.py").read_text("utf-8")}
     files["photos.json"] = json.dumps([base64.b64encode(photo).decode() for photo in photos])
     path = f"/v1/models/{MODEL}/labels/stable:predict"
-    arguments = [f"{place.fullname}-serving", "8501", path, "/load/photos.json", str(rate), str(LONGEST)]
-    place.kubectl("create", "--filename=-", given=json.dumps(_manifest(place, name, files, arguments)))
+    arguments = [f"{release.fullname}-serving", "8501", path, "/load/photos.json", str(rate), str(LONGEST)]
+    release.kubectl("create", "--filename=-", stdin=json.dumps(_manifest(release, name, files, arguments)))
     try:
-        until(lambda: "begun" in _log(place, name), 180, f"the pod {name} begins")
+        until(lambda: "begun" in _log(release, name), 180, f"the pod {name} begins")
         begin = time.monotonic()
         yield found
         until(lambda: time.monotonic() - begin > least, least + 1, "enough traffic")
-        place.kubectl("exec", name, "--", "sh", "-c", "kill -TERM 1")
-        until(lambda: _phase(place, name) in ("Succeeded", "Failed"), 120, f"the pod {name} ends")
-        found.rows += [TrafficRow(*row) for row in json.loads(_log(place, name).splitlines()[-1])]
+        release.kubectl("exec", name, "--", "sh", "-c", "kill -TERM 1")
+        until(lambda: _phase(release, name) in ("Succeeded", "Failed"), 120, f"the pod {name} ends")
+        found.rows += [TrafficRow(*row) for row in json.loads(_log(release, name).splitlines()[-1])]
     finally:
-        place.kubectl("delete", f"pod/{name}", f"configmap/{name}", "--grace-period=1")
+        release.kubectl("delete", f"pod/{name}", f"configmap/{name}", "--grace-period=1")
 
 
-def _phase(place: Release, name: str) -> str:
-    return str(place.get("pod", name)[0]["status"]["phase"])
+def _phase(release: Release, name: str) -> str:
+    return str(release.get("pod", name)[0]["status"]["phase"])
 
 
-def _log(place: Release, name: str) -> str:
-    return "" if _phase(place, name) == "Pending" else place.kubectl("logs", name)
+def _log(release: Release, name: str) -> str:
+    return "" if _phase(release, name) == "Pending" else release.kubectl("logs", name)
 
 
-def _manifest(place: Release, name: str, files: Mapping[str, str], arguments: list[str]) -> dict[str, Any]:
-    (deployment,) = place.get("deployment", f"{place.fullname}-serving")
+def _manifest(release: Release, name: str, files: Mapping[str, str], arguments: list[str]) -> dict[str, Any]:
+    (deployment,) = release.get("deployment", f"{release.fullname}-serving")
     spec = deployment["spec"]["template"]["spec"]
     container = {
         "name": "load",

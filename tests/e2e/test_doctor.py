@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.e2e.conftest import PLACE, ROOT, command
+from tests.e2e.conftest import RELEASE, ROOT, command
 from tests.e2e.service_traffic import until
 
 pytestmark = pytest.mark.timeout(3600)
@@ -63,26 +63,26 @@ def test_a_registry_elsewhere(deployed):
     assert "not at port 5999" in doctor("--registry-port", "5999")
 
 
-def test_a_secret_that_is_missing(place):
-    secret = place.get("secret", f"{place.fullname}-store-publisher")[0]
+def test_a_secret_that_is_missing(release):
+    secret = release.get("secret", f"{release.fullname}-store-publisher")[0]
     for name in ("uid", "resourceVersion", "creationTimestamp"):
         secret["metadata"].pop(name)
-    place.kubectl("delete", "secret", secret["metadata"]["name"])
+    release.kubectl("delete", "secret", secret["metadata"]["name"])
     try:
         assert f"the Secret {secret['metadata']['name']} is missing" in doctor()
     finally:
-        place.kubectl("create", "--filename=-", given=json.dumps(secret))
+        release.kubectl("create", "--filename=-", stdin=json.dumps(secret))
     well()
 
 
-def setting(place, name: str, value: str):
+def setting(release, name: str, value: str):
     """Change a setting of `sync` in the Deployment: a pod with it comes, and the others stay as long as it is not ready."""
-    document = place.get("deployment", f"{place.fullname}-serving")[0]
+    document = release.get("deployment", f"{release.fullname}-serving")[0]
     sync = document["spec"]["template"]["spec"]["initContainers"][0]
     index = next(number for number, item in enumerate(sync["env"]) if item["name"] == name)
     path = f"/spec/template/spec/initContainers/0/env/{index}/value"
     patch = json.dumps([{"op": "replace", "path": path, "value": value}])
-    place.kubectl("patch", "deployment", f"{place.fullname}-serving", "--type=json", f"--patch={patch}")
+    release.kubectl("patch", "deployment", f"{release.fullname}-serving", "--type=json", f"--patch={patch}")
 
 
 @pytest.mark.parametrize(
@@ -92,24 +92,26 @@ def setting(place, name: str, value: str):
         ("ORCHARD_STORE_URL", "s3://nowhere", "is the bucket there"),
     ],
 )
-def test_a_wrong_endpoint_or_bucket(place, name, value, sentence):
-    setting(place, name, value)
+def test_a_wrong_endpoint_or_bucket(release, name, value, sentence):
+    setting(release, name, value)
     try:
         says("nowhere", sentence)
     finally:
-        place.kubectl("rollout", "undo", f"deployment/{place.fullname}-serving")
-        place.kubectl("rollout", "status", f"deployment/{place.fullname}-serving", "--timeout=600s", seconds=610)
+        release.kubectl("rollout", "undo", f"deployment/{release.fullname}-serving")
+        release.kubectl("rollout", "status", f"deployment/{release.fullname}-serving", "--timeout=600s", seconds=610)
     well()
 
 
-def test_a_key_that_the_store_does_not_know(place):
-    name = f"{place.fullname}-store-sync"
-    good = place.get("secret", name)[0]["data"]["credentials"]
+def test_a_key_that_the_store_does_not_know(release):
+    name = f"{release.fullname}-store-sync"
+    good = release.get("secret", name)[0]["data"]["credentials"]
 
     def hold(text: str):
         patch = json.dumps({"data": {"credentials": text}})
-        place.kubectl("patch", "secret", name, f"--patch={patch}")
-        place.kubectl("delete", "pod", place.serving_pods()[0], "--wait=false")  # its successor mounts it as it is now
+        release.kubectl("patch", "secret", name, f"--patch={patch}")
+        release.kubectl(
+            "delete", "pod", release.serving_pods()[0], "--wait=false"
+        )  # its successor mounts it as it is now
 
     wrong = "[default]\naws_access_key_id = nobody\naws_secret_access_key = nothing\n"
     hold(base64.b64encode(wrong.encode()).decode())
@@ -117,5 +119,5 @@ def test_a_key_that_the_store_does_not_know(place):
         says("the key in the Secret of `sync`", "refused the credentials")
     finally:
         hold(good)
-    place.kubectl("rollout", "status", f"deployment/{PLACE.fullname}-serving", "--timeout=600s", seconds=610)
+    release.kubectl("rollout", "status", f"deployment/{RELEASE.fullname}-serving", "--timeout=600s", seconds=610)
     well()

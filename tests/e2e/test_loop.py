@@ -22,12 +22,12 @@ def test_a_photo_that_training_never_saw_is_answered_by_the_version_that_was_tra
     assert first["probability"] > 0.5
 
 
-def test_helm_test_asks_about_golden_photos(place):
-    assert ": 0 of " in asked(place)
+def test_helm_test_asks_about_golden_photos(release):
+    assert ": 0 of " in asked(release)
 
 
 def test_the_same_again_trains_nothing_and_rolls_nothing_out(deployed):
-    pods = sorted(deployed.place.serving_pods())
+    pods = sorted(deployed.release.serving_pods())
     data = str(WORKSPACES / "photos")
     done = subprocess.run(
         command("up", "--json", "--no-build", "--data", data, *VALUES),
@@ -41,7 +41,7 @@ def test_the_same_again_trains_nothing_and_rolls_nothing_out(deployed):
     assert done.returncode == 0, done.stderr[-4000:]
     again = json.loads(done.stdout)
     assert again["version"] == deployed.document["version"]
-    assert sorted(deployed.place.serving_pods()) == pods
+    assert sorted(deployed.release.serving_pods()) == pods
     assert versions() == [deployed.document["version"]]
 
 
@@ -51,9 +51,9 @@ def test_the_doctor_finds_nothing(deployed):
     assert done.returncode == 0, done.stdout
 
 
-def test_pods_that_break_the_restricted_standard_are_turned_away(place):
+def test_pods_that_break_the_restricted_standard_are_turned_away(release):
     done = subprocess.run(
-        place.kubectl_command("run", "rude", "--image=x:1", "--privileged", "--dry-run=server"),
+        release.kubectl_command("run", "rude", "--image=x:1", "--privileged", "--dry-run=server"),
         capture_output=True,
         text=True,
         check=False,

@@ -11,7 +11,7 @@ import requests
 
 from orchestration.cluster.deploy.port_forward import forward
 from orchestration.cluster.deploy.release import Release
-from tests.e2e.conftest import PLACE
+from tests.e2e.conftest import RELEASE
 from tests.e2e.releases import CHART, ROOT, apply, asked, documents, ready, release_model, released
 from tests.e2e.service_traffic import MODEL
 
@@ -47,25 +47,25 @@ def values(name: str) -> tuple[str, ...]:
     return ("--values", str(CHART / "ci" / f"{name}-values.yaml"))
 
 
-def answers(place, zoo):
+def answers(release, zoo):
     """Put a version out and ask about its golden photos."""
-    release_model(place, zoo, "one")
-    ready(place)
-    assert ": 0 of " in asked(place)
+    release_model(release, zoo, "one")
+    ready(release)
+    assert ": 0 of " in asked(release)
 
 
 def test_a_cluster_without_any_registry(cluster, zoo):
-    with released("offline", *values("offline")) as place:
-        answers(place, zoo)
+    with released("offline", *values("offline")) as release:
+        answers(release, zoo)
 
 
 def test_our_engine_with_callers_who_bring_tokens(cluster, zoo):
     token = secrets.token_urlsafe(24)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "callers"}, "stringData": {"tokens": token}}
-    with released("engine-orchard", *values("engine-orchard"), "--set", "serving.tokenSecret=callers") as place:
-        apply(place, json.dumps(secret))
-        answers(place, zoo)
-        with forward(place, f"service/{place.fullname}-serving", 8501) as url:
+    with released("engine-orchard", *values("engine-orchard"), "--set", "serving.tokenSecret=callers") as release:
+        apply(release, json.dumps(secret))
+        answers(release, zoo)
+        with forward(release, f"service/{release.fullname}-serving", 8501) as url:
             answered = [
                 requests.get(f"{url}/v1/models/{MODEL}", headers=headers, timeout=10).status_code
                 for headers in (
@@ -83,44 +83,46 @@ def test_keys_that_are_there_are_used(deployed, zoo):
         f"store-{name}": f"my-store-{name}" for name in ("server", "admin", "ingest", "trainer", "publisher", "sync")
     }
     names["signing"] = "my-signing"
-    with released("existing-secret", *values("existing-secret")) as place:
+    with released("existing-secret", *values("existing-secret")) as release:
         for source, name in names.items():
-            data = documents(deployed.place, "secret", f"{deployed.place.fullname}-{source}")["data"]
+            data = documents(deployed.release, "secret", f"{deployed.release.fullname}-{source}")["data"]
             # under the chart's own names too: that is where the test looks for the keys it publishes with
-            for wanted in (name, f"{place.fullname}-{source}"):
+            for wanted in (name, f"{release.fullname}-{source}"):
                 secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": wanted}, "data": data}
-                apply(place, json.dumps(secret))
-        assert "keys" not in {item["metadata"]["labels"]["app.kubernetes.io/component"] for item in place.get("jobs")}
-        answers(place, zoo)
+                apply(release, json.dumps(secret))
+        assert "keys" not in {item["metadata"]["labels"]["app.kubernetes.io/component"] for item in release.get("jobs")}
+        answers(release, zoo)
 
 
 def test_a_locked_down_release_trains_nothing_and_names_its_clients(cluster, zoo):
-    apply(PLACE, json.dumps(MONITORS))
-    with released("locked-down", *values("locked-down")) as place:
-        answers(place, zoo)
-        assert place.get("podtemplates") == []
-        (policy,) = place.get("networkpolicy", f"{place.fullname}-serving")
+    apply(RELEASE, json.dumps(MONITORS))
+    with released("locked-down", *values("locked-down")) as release:
+        answers(release, zoo)
+        assert release.get("podtemplates") == []
+        (policy,) = release.get("networkpolicy", f"{release.fullname}-serving")
         assert policy["spec"]["ingress"][0]["from"][0]["podSelector"] == {"matchLabels": {"app": "web"}}
-        assert place.get("servicemonitors")[0]["metadata"]["labels"]["release"] == "prometheus"
-        assert place.get("ingress")[0]["spec"]["tls"] == [{"hosts": ["fruits.example.com"], "secretName": "fruits-tls"}]
+        assert release.get("servicemonitors")[0]["metadata"]["labels"]["release"] == "prometheus"
+        assert release.get("ingress")[0]["spec"]["tls"] == [
+            {"hosts": ["fruits.example.com"], "secretName": "fruits-tls"}
+        ]
 
 
 def test_the_overlay_for_kind_is_applied_by_kubectl(cluster, zoo, tmp_path):
     """As it stands but for the namespace: `make deploy`'s may be there too."""
-    place = Release(PLACE.context, "orchard-e2e-overlay", "orchard")
+    release = Release(RELEASE.context, "orchard-e2e-overlay", "orchard")
     base = os.path.relpath(ROOT / "k8s" / "overlays" / "kind", tmp_path.resolve())
     elsewhere = {  # the plain `namespace` field would leave the subjects of role bindings where they were
         "apiVersion": "builtin",
         "kind": "NamespaceTransformer",
-        "metadata": {"name": "elsewhere", "namespace": place.namespace},
+        "metadata": {"name": "elsewhere", "namespace": release.namespace},
         "setRoleBindingSubjects": "allServiceAccounts",
     }
-    kustomization = {"namespace": place.namespace, "resources": [base], "transformers": [json.dumps(elsewhere)]}
+    kustomization = {"namespace": release.namespace, "resources": [base], "transformers": [json.dumps(elsewhere)]}
     (tmp_path / "kustomization.yaml").write_text(json.dumps(kustomization))
-    place.kubectl("delete", "namespace", place.namespace, "--ignore-not-found", "--timeout=300s", seconds=310)
-    place.kubectl("apply", "--kustomize", str(tmp_path))
+    release.kubectl("delete", "namespace", release.namespace, "--ignore-not-found", "--timeout=300s", seconds=310)
+    release.kubectl("apply", "--kustomize", str(tmp_path))
     try:
-        release_model(place, zoo, "one")
-        ready(place)
+        release_model(release, zoo, "one")
+        ready(release)
     finally:
-        place.kubectl("delete", "namespace", place.namespace, "--timeout=300s", seconds=310)
+        release.kubectl("delete", "namespace", release.namespace, "--timeout=300s", seconds=310)

@@ -16,7 +16,7 @@ from orchestration.cluster.deploy import images
 from orchestration.cluster.deploy.install import await_installed
 from orchestration.cluster.deploy.release import run
 from tests.e2e.conftest import versions
-from tests.e2e.releases import CHART, ROOT, asked, known_images, ready, release_model, released
+from tests.e2e.releases import CHART, ROOT, asked, ready, release_model, released
 from tests.e2e.service_traffic import answers_of, traffic
 
 pytestmark = pytest.mark.timeout(3600)
@@ -51,7 +51,13 @@ def previous(cluster, tmp_path_factory):
         for name in (".dockerignore", f"{program}/Dockerfile", f"requirements/{program}.txt", "params.short.yaml"):
             shutil.copy(ROOT / name, folder / name)
         image = f"{REGISTRY}/orchard-{program}:previous"
-        options = ["--build-arg", f"PYTHON_IMAGE={known_images()['PYTHON_IMAGE']}", "--tag", image, str(folder)]
+        options = [
+            "--build-arg",
+            f"PYTHON_IMAGE={images.image_versions()['PYTHON_IMAGE']}",
+            "--tag",
+            image,
+            str(folder),
+        ]
         dockerfile = str(folder / program / "Dockerfile")
         run(["env", "DOCKER_BUILDKIT=1", "docker", "build", "--quiet", "--file", dockerfile, *options], seconds=900)
         run(["docker", "push", "--quiet", image], seconds=900)
@@ -63,10 +69,10 @@ def run_git(*arguments):
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False, timeout=60)
 
 
-def keys(place):
+def keys(release):
     """Of every Secret of the release but Helm's, each entry that holds a key; of the store's own file, keys by identity."""
     found = {}
-    for item in place.get("secrets"):
+    for item in release.get("secrets"):
         for name, value in item.get("data", {}).items():
             text = base64.b64decode(value).decode()
             if name == "s3.json":
@@ -87,21 +93,21 @@ def test_an_upgrade_keeps_keys_and_models_and_serves_on(previous, zoo):
     today = [
         part for name, image in images.references(REGISTRY).items() for part in ("--set", f"images.{name}={image}")
     ]
-    with released("upgrade", "--set", "serving.replicas=2", *previous.values, chart=previous.chart) as place:
-        version = release_model(place, zoo, "one")
-        ready(place)
+    with released("upgrade", "--set", "serving.replicas=2", *previous.values, chart=previous.chart) as release:
+        version = release_model(release, zoo, "one")
+        ready(release)
         photos = [path.read_bytes() for path in sorted((zoo / "photos" / "asked").glob("*.jpg"))]
-        right, before = answers_of(place, version, photos), keys(place)
+        right, before = answers_of(release, version, photos), keys(release)
 
-        with traffic(place, photos) as found:
-            place.helm("upgrade", place.release, str(CHART), "--reset-then-reuse-values", *today, seconds=300)
-            await_installed(place)
-            ready(place)
+        with traffic(release, photos) as found:
+            release.helm("upgrade", release.name, str(CHART), "--reset-then-reuse-values", *today, seconds=300)
+            await_installed(release)
+            ready(release)
 
         print("upgrade:", found.figures())
         assert found.failed() == []
         assert found.wrong(right) == []
-        assert before.items() <= keys(place).items()
-        assert versions(place) == [version]
-        assert ": 0 of " in asked(place)
-        assert release_model(place, zoo, "two") == version + 1
+        assert before.items() <= keys(release).items()
+        assert versions(release) == [version]
+        assert ": 0 of " in asked(release)
+        assert release_model(release, zoo, "two") == version + 1

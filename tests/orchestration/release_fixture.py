@@ -14,10 +14,10 @@ from typing import Any
 from orchard.signing import KeyPair
 from orchestration.cluster.deploy.release import Release
 
-__all__ = ["PLACE", "FakeAirflow", "FakeAirflowServer", "ReleaseFixture", "task"]
+__all__ = ["RELEASE", "FakeAirflow", "FakeAirflowServer", "ReleaseFixture", "task"]
 
 PASSWORD = "ücret word"  # noqa: S105 (of nobody)
-PLACE = Release(context="kind-orchard", namespace="fruit", release="shop")
+RELEASE = Release(context="kind-orchard", namespace="fruit", name="shop")
 
 KUBECTL = r"""
 import json, os, signal, sys

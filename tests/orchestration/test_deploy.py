@@ -14,7 +14,7 @@ from orchestration.cluster.deploy.doctor import examine
 from orchestration.cluster.deploy.release import Release, run
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACE = Release(context="kind-orchard", namespace="fruit", release="shop")
+RELEASE = Release(context="kind-orchard", namespace="fruit", name="shop")
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_names_are_those_that_the_chart_gives(release, name):
 
 
 def test_every_command_names_context_and_namespace():
-    assert PLACE.kubectl_command("get", "pods")[1:5] == ["--context", "kind-orchard", "--namespace", "fruit"]
+    assert RELEASE.kubectl_command("get", "pods")[1:5] == ["--context", "kind-orchard", "--namespace", "fruit"]
 
 
 def test_a_program_that_fails_is_an_error_with_its_words():
@@ -41,7 +41,7 @@ def test_a_program_that_hangs_is_ended():
 def test_the_doctor_names_every_program_that_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    found = examine(PLACE)
+    found = examine(RELEASE)
 
     assert [item.wrong.split()[0] for item in found] == ["docker", "kind", "kubectl", "helm"]
     assert all(item.remedy for item in found)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy import airflow_client as module
 from orchestration.cluster.deploy.airflow_client import AirflowRefused, follow, password_command, reach_airflow
-from tests.orchestration.release_fixture import PLACE, FakeAirflow, ReleaseFixture, task
+from tests.orchestration.release_fixture import RELEASE, FakeAirflow, ReleaseFixture, task
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -37,7 +37,7 @@ def release(api, tmp_path, monkeypatch):
 
 @pytest.fixture
 def airflow(release):
-    with reach_airflow(PLACE) as found:
+    with reach_airflow(RELEASE) as found:
         yield found
 
 
@@ -50,7 +50,7 @@ def gone(pid):
 
 
 def test_the_command_for_the_password_is_one_line_for_a_shell():
-    words = shlex.split(password_command(PLACE))
+    words = shlex.split(password_command(RELEASE))
 
     assert words[:7] == ["kubectl", "--context", "kind-orchard", "--namespace", "fruit", "get", "secret"]
     assert words[7] == "shop-orchard-airflow"
@@ -61,13 +61,13 @@ def test_a_release_without_airflow_is_told_how_to_get_it(release):
     release.objects["deployments"] = []
     release.save()
 
-    with pytest.raises(ClusterError, match="the release shop in fruit has no Airflow") as error, reach_airflow(PLACE):
+    with pytest.raises(ClusterError, match="the release shop in fruit has no Airflow") as error, reach_airflow(RELEASE):
         pass
     assert "AIRFLOW=1" in error.value.hint
 
 
 def test_it_logs_in_once_and_forwards_no_longer_than_it_is_asked(release, api):
-    with reach_airflow(PLACE) as airflow:
+    with reach_airflow(RELEASE) as airflow:
         assert airflow.health() == {"scheduler": {"status": "healthy"}}
         assert airflow.address() == (f"http://127.0.0.1:{api.server.port}", "token-1")
         (pid,) = release.forwarding()
@@ -78,9 +78,9 @@ def test_it_logs_in_once_and_forwards_no_longer_than_it_is_asked(release, api):
 
 
 def test_a_run_is_begun_with_its_id_and_the_same_id_again_is_the_same_run(airflow, api):
-    assert airflow.begin("retrain", {"profile": "short"}, "make__1") == "make__1"
-    assert airflow.begin("retrain", {"profile": "short"}, "make__1") == "make__1"
-    airflow.begin("batch_predict", {}, "day", day="2026-11-24")
+    assert airflow.start("retrain", {"profile": "short"}, "make__1") == "make__1"
+    assert airflow.start("retrain", {"profile": "short"}, "make__1") == "make__1"
+    airflow.start("batch_predict", {}, "day", day="2026-11-24")
 
     document = {"dag_run_id": "make__1", "logical_date": None, "conf": {"profile": "short"}}
     assert api.asked[0] == ("POST", "/api/v2/dags/retrain/dagRuns", document)
@@ -102,7 +102,7 @@ def test_what_airflow_refuses_is_said_in_its_words_and_not_asked_again(airflow, 
     api.replies = [(status, body)]
 
     with pytest.raises(AirflowRefused) as error:
-        airflow.begin("retrain", {}, "make__1")
+        airflow.start("retrain", {}, "make__1")
 
     assert error.value.status == status
     assert error.value.message == f"Airflow refused POST /dags/retrain/dagRuns: {said}"
@@ -126,7 +126,7 @@ def test_when_the_pod_is_replaced_the_next_question_finds_the_new_one(airflow, r
         release.lead("service/shop-orchard-airflow", 8080, other.server.port)
         api.server.close()
 
-        assert airflow.begin("retrain", {}, "make__2") == "make__2"
+        assert airflow.start("retrain", {}, "make__2") == "make__2"
         assert list(other.runs) == ["make__2"]
     finally:
         other.server.close()
@@ -140,7 +140,7 @@ def test_who_never_answers_is_given_up_with_the_reason(airflow, release, monkeyp
     release.save()
 
     with pytest.raises(
-        ClusterError, match="Airflow does not answer: no way to service/shop-orchard-airflow: Error from"
+        ClusterError, match="Airflow does not answer: cannot forward a port to service/shop-orchard-airflow: Error from"
     ) as error:
         airflow.health()
     assert "make doctor" in error.value.hint
@@ -151,12 +151,12 @@ def test_a_password_that_is_not_the_one_in_use_is_said(airflow, release, monkeyp
     release.objects["secret"] = []
     release.secret("shop-orchard-airflow", admin_password="old")  # noqa: S106
 
-    with pytest.raises(ClusterError, match=r"no log-in: 401 .*Invalid credentials"):
+    with pytest.raises(ClusterError, match=r"log-in failed: 401 .*Invalid credentials"):
         airflow.health()
 
 
 def test_runs_and_backfills_are_asked_for_as_airflow_wants_it(airflow, api):
-    airflow.begin("retrain", {}, "one")
+    airflow.start("retrain", {}, "one")
 
     assert airflow.backfill("batch_predict", "2026-11-18", "2026-11-20") == 7
     airflow.stop("retrain", "one")

@@ -1,4 +1,4 @@
-"""The keys of a release, held against a real SeaweedFS that is started with the chart's own arguments."""
+"""The keys of a release, checked against a real SeaweedFS that is started with the chart's own arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchard.processes import ChildProcess
 from orchard.settings import Settings
 from orchard.store import open_store, ports
 from orchestration.cluster.bucket import PROBE, prepare
-from orchestration.cluster.secrets import IDENTITIES, actions, credentials, server_files, with_rights_of_today
+from orchestration.cluster.secrets import IDENTITIES, actions, credentials, server_files, with_current_rights
 from tests.charts.conftest import find, template
 
 BUCKET = "orchard"
@@ -69,7 +69,7 @@ def test_the_bucket_is_made_once(store):
 
 
 def test_only_the_administrator_makes_a_bucket(store):
-    with pytest.raises(StoreDenied, match="refused to make the bucket"):
+    with pytest.raises(StoreDenied, match="refused to create the bucket"):
         prepare(store["publisher"], forbid_deletes=True, timeout_s=5)
 
 
@@ -183,7 +183,7 @@ def test_rights_follow_this_version_and_keys_stay():
     files = server_files(BUCKET)
     older = files["s3.json"].replace(f"Read:{BUCKET}/models/*", f"Write:{BUCKET}/*")
 
-    found = with_rights_of_today(older, BUCKET)
+    found = with_current_rights(older, BUCKET)
 
     assert found == files["s3.json"] != older
     assert credentials({"s3.json": found}, "sync") == credentials(files, "sync")
@@ -194,7 +194,7 @@ def test_identities_that_an_older_version_did_not_know_get_keys():
     document = json.loads(files["s3.json"])
     document["identities"] = [item for item in document["identities"] if item["name"] != "batch"]
 
-    found = with_rights_of_today(json.dumps(document), BUCKET)
+    found = with_current_rights(json.dumps(document), BUCKET)
 
     assert "aws_secret_access_key" in credentials({"s3.json": found}, "batch")
     assert credentials({"s3.json": found}, "sync") == credentials(files, "sync")

@@ -16,7 +16,7 @@ from orchestration.cluster.deploy import airflow_client as asking
 from orchestration.cluster.deploy.airflow_client import AirflowRefused
 from orchestration.cluster.deploy.retrain_run import ended_steps, retrain
 from orchestration.names import run_id
-from tests.orchestration.release_fixture import PLACE, FakeAirflowServer, ReleaseFixture, task
+from tests.orchestration.release_fixture import RELEASE, FakeAirflowServer, ReleaseFixture, task
 
 STEPS = ("validate", "train", "evaluate", "gate", "publish", "promote")
 
@@ -66,7 +66,7 @@ def test_a_run_that_published_is_followed_until_its_version_is_live(release, api
     say("nightly", *STEPS)
     api.timeline = [("running", [task("validate", "running", "2026-11-24T10:00:00Z")]), ("success", done(*STEPS))]
 
-    came = retrain(PLACE, {"profile": "short"}, "nightly", Reporter(as_json=False))
+    came = retrain(RELEASE, {"profile": "short"}, "nightly", Reporter(as_json=False))
 
     assert (came.code, came.text) == (0, "version 7 is live on stable")
     assert came.document == {
@@ -87,7 +87,7 @@ def test_the_same_run_again_is_followed_and_not_begun_twice(release, api, say):
     say("nightly", *STEPS)
     api.timeline = [("success", done(*STEPS))]
 
-    first, again = (retrain(PLACE, {}, "nightly", Reporter(as_json=True)) for _ in range(2))
+    first, again = (retrain(RELEASE, {}, "nightly", Reporter(as_json=True)) for _ in range(2))
 
     assert first == again
     assert list(api.runs) == ["nightly"]
@@ -96,7 +96,7 @@ def test_the_same_run_again_is_followed_and_not_begun_twice(release, api, say):
 def test_a_run_without_a_name_gets_one_of_its_time(release, api, say):
     api.timeline = [("failed", [])]
 
-    came = retrain(PLACE, {}, None, Reporter(as_json=True))
+    came = retrain(RELEASE, {}, None, Reporter(as_json=True))
 
     assert re.fullmatch(r"make__\d{8}T\d{6}", came.document["run"])
     assert list(api.runs) == [came.document["run"]]
@@ -118,7 +118,7 @@ def test_a_run_that_ended_without_a_new_version_says_why_and_its_exit_code_tells
     say("nightly", *through, outcome=outcome, reason=reason)
     api.timeline = [("success", [*done(*through[:-1]), *(task(name, "skipped") for name in STEPS[len(through) - 1 :])])]
 
-    came = retrain(PLACE, {}, "nightly", Reporter(as_json=False))
+    came = retrain(RELEASE, {}, "nightly", Reporter(as_json=False))
 
     assert (came.code, came.text) == (code, f"{verb}: {outcome}: {reason}")
     assert came.document["reason"] == reason
@@ -142,7 +142,7 @@ def test_a_run_that_failed_ends_with_the_last_words_of_the_task_that_did(release
         {"event": "Task failed", "error_detail": [{"exc_value": "train: killed\nwhat to do: more memory"}]}
     ]
 
-    came = retrain(PLACE, {}, "nightly", Reporter(as_json=False))
+    came = retrain(RELEASE, {}, "nightly", Reporter(as_json=False))
 
     assert came.code == 1
     assert came.document == {"run": "nightly", "state": "failed", "task": "train"}
@@ -162,7 +162,7 @@ def test_a_run_that_failed_ends_with_the_last_words_of_the_task_that_did(release
 def test_a_run_that_was_stopped_before_a_task_failed_is_a_failure_without_words(release, api):
     api.timeline = [("failed", [*done("validate"), task("train", "removed")])]
 
-    came = retrain(PLACE, {}, "nightly", Reporter(as_json=True))
+    came = retrain(RELEASE, {}, "nightly", Reporter(as_json=True))
 
     assert (came.code, came.document["task"]) == (1, None)
     assert came.text == "the run nightly failed; the whole log: make airflow"
@@ -172,17 +172,17 @@ def test_tasks_that_somebody_marked_as_done_are_no_new_version(release, api, say
     say("nightly", "validate", "train")
     api.timeline = [("success", done(*STEPS))]
 
-    came = retrain(PLACE, {}, "nightly", Reporter(as_json=True))
+    came = retrain(RELEASE, {}, "nightly", Reporter(as_json=True))
 
     assert came.code == 1
-    assert "no version came of it: was a task marked by hand?" in came.text
+    assert "without a version: was a task marked by hand?" in came.text
 
 
 def test_parameters_that_the_dag_does_not_take_are_refused_in_its_words(release, api):
     api.replies = [(400, {"detail": "Invalid input for param profile: 'long' is not one of ['full', 'short']"})]
 
     with pytest.raises(AirflowRefused, match=r"'long' is not one of \['full', 'short'\]"):
-        retrain(PLACE, {"profile": "long"}, "nightly", Reporter(as_json=True))
+        retrain(RELEASE, {"profile": "long"}, "nightly", Reporter(as_json=True))
     assert api.runs == {}
 
 
@@ -191,14 +191,14 @@ def test_a_release_without_airflow_begins_nothing(release, api):
     release.save()
 
     with pytest.raises(ClusterError, match="has no Airflow"):
-        retrain(PLACE, {}, "nightly", Reporter(as_json=True))
+        retrain(RELEASE, {}, "nightly", Reporter(as_json=True))
     assert api.server.asked == []
 
 
 def test_how_steps_ended_is_read_from_the_store_and_the_way_to_it_is_closed(release, say):
     say("day", "ingest", outcome="skipped", reason="nothing new")
 
-    found = ended_steps(PLACE, "retrain", "day")
+    found = ended_steps(RELEASE, "retrain", "day")
 
     assert {verb: ended.outcome for verb, ended in found.items()} == {"ingest": "skipped"}
     (pid,) = release.forwarding()

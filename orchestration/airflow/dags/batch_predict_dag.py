@@ -29,7 +29,7 @@ with DAG(
     "batch_predict",
     description="a day's photos → predictions",
     doc_md=__doc__,
-    schedule=RELEASE.after_each_day("batch"),
+    schedule=RELEASE.daily_schedule("batch"),
     catchup=False,  # a backfill is asked for
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),

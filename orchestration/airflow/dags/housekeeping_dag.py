@@ -27,7 +27,7 @@ with DAG(
     "housekeeping",
     description="what nobody can need any more is deleted",
     doc_md=__doc__,
-    schedule=RELEASE.when("housekeeping"),
+    schedule=RELEASE.schedule("housekeeping"),
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),
@@ -41,4 +41,4 @@ with DAG(
     },
 ) as dag:
     add_steps(dag, "housekeeping")
-    PodCleanupOperator(task_id="pods", hours="{{ params.keep_hours }}", pretend="{{ params.dry_run }}")
+    PodCleanupOperator(task_id="pods", hours="{{ params.keep_hours }}", log_only="{{ params.dry_run }}")

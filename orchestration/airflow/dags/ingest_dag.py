@@ -27,7 +27,7 @@ with DAG(
     "ingest",
     description="a day's new photos → dataset version → retrain",
     doc_md=__doc__,
-    schedule=RELEASE.after_each_day("ingest"),
+    schedule=RELEASE.daily_schedule("ingest"),
     catchup=False,
     max_active_runs=1,  # versions of a dataset are written one after the other
     dagrun_timeout=timedelta(hours=12),

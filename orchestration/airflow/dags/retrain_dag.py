@@ -27,7 +27,7 @@ with DAG(
     "retrain",
     description="dataset → new version of the model, if the gate lets it",
     doc_md=__doc__,
-    schedule=RELEASE.when_or_new("retrain"),
+    schedule=RELEASE.schedule_or_photos("retrain"),
     catchup=False,
     max_active_runs=1,  # a second run waits: two would publish over each other's head
     dagrun_timeout=timedelta(days=2),

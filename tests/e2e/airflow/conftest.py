@@ -16,17 +16,17 @@ import yaml
 from orchard.client import ModelServer
 from orchard.runs import records
 from orchestration.cluster.deploy import images
-from orchestration.cluster.deploy.airflow_client import OVER, AirflowClient, reach_airflow
+from orchestration.cluster.deploy.airflow_client import FINISHED, AirflowClient, reach_airflow
 from orchestration.cluster.deploy.install import install, remove
 from orchestration.cluster.deploy.port_forward import forward
 from orchestration.cluster.deploy.release import Release
 from orchestration.cluster.deploy.retrain_run import opened_store
 from orchestration.names import run_id
 from tests.e2e import job_photos as photo_folder
-from tests.e2e.conftest import PLACE, ROOT, _script, keep_evidence
+from tests.e2e.conftest import RELEASE, ROOT, _script, keep_evidence
 from tests.e2e.service_traffic import MODEL, until
 
-AIRFLOW = Release(os.environ.get("E2E_CONTEXT", PLACE.context), "orchard-e2e-airflow", "orchard")
+AIRFLOW = Release(os.environ.get("E2E_CONTEXT", RELEASE.context), "orchard-e2e-airflow", "orchard")
 DATASET = "synthetic"  # may have any classes
 FIRST = "2026-11-20"
 AIRFLOW_FOLDER = ROOT / ".orchard" / "cluster" / AIRFLOW.namespace
@@ -48,13 +48,13 @@ class Loop:
     """The release, its Airflow, and photos by class.
 
     Attributes:
-        place: where it is.
+        release: where it is.
         airflow: its Airflow.
         photos: a folder with ``<split>/<class>/<photo>``.
         clock: when its schedule is due, in seconds since the epoch.
     """
 
-    place: Release
+    release: Release
     airflow: AirflowClient
     photos: Path
     clock: float
@@ -62,7 +62,7 @@ class Loop:
 
     def bring(self, folder: str, bodies: dict[str, bytes]) -> None:
         """Put objects into the bucket, as somebody who brings photos does."""
-        with opened_store(self.place, "uploader") as store, ThreadPoolExecutor(8) as pool:
+        with opened_store(self.release, "uploader") as store, ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda item: store.put(f"{folder}/{item[0]}", item[1]), bodies.items()))
 
     def of(self, *classes: str, last: bool = False, skip: int = 0) -> dict[str, bytes]:
@@ -79,18 +79,18 @@ class Loop:
 
     def objects(self, prefix: str, identity: str = "admin") -> dict[str, bytes]:
         """What lies below a prefix of the bucket."""
-        with opened_store(self.place, identity) as store:
+        with opened_store(self.release, identity) as store:
             return {stat.key: store.get(stat.key).body for stat in store.list(prefix)}
 
     def until_over(self, dag: str, run: str, seconds: float = RUN_SECONDS) -> dict[str, Any]:
         """Wait until a run has ended; returns its tasks by name."""
-        until(lambda: self.airflow.run(dag, run)["state"] in OVER, seconds, f"the run {run} of {dag} ends")
+        until(lambda: self.airflow.run(dag, run)["state"] in FINISHED, seconds, f"the run {run} of {dag} ends")
         return {task["task_id"]: task for task in self.airflow.tasks(dag, run)}
 
     def ended(self, dag: str, run: str) -> dict[str, records.StepRecord]:
         """How the steps of a run ended, by what the store says."""
         verbs = ("validate", "train", "evaluate", "gate", "publish", "promote", "ingest", "batch")
-        with opened_store(self.place, "trainer") as store:
+        with opened_store(self.release, "trainer") as store:
             found = {verb: records.ended_step(store, run_id(dag, run), verb) for verb in verbs}
         return {verb: ended for verb, ended in found.items() if ended is not None}
 
@@ -100,13 +100,15 @@ class Loop:
 
     def answer(self, photo: bytes) -> tuple[str, float]:
         """What the model server says of a photo."""
-        with forward(self.place, f"service/{self.place.fullname}-serving", 8501) as url, ModelServer(url) as server:
+        with forward(self.release, f"service/{self.release.fullname}-serving", 8501) as url, ModelServer(url) as server:
             (found,) = server.predict([photo], MODEL)
         return found.label, found.probability
 
     def pods(self, **labels: str) -> list[dict[str, Any]]:
         """Pods with labels."""
-        return [item for item in self.place.get("pods") if labels.items() <= item["metadata"].get("labels", {}).items()]
+        return [
+            item for item in self.release.get("pods") if labels.items() <= item["metadata"].get("labels", {}).items()
+        ]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -139,7 +141,7 @@ def _installed() -> float:
         for part in ("--set", value)
     ]
     values += ["--set-file", f"training.params={_params()}"]
-    registry = _script("cluster", "up") if AIRFLOW.context == PLACE.context else "localhost:5001"
+    registry = _script("cluster", "up") if AIRFLOW.context == RELEASE.context else "localhost:5001"
     _script("images", "--push", registry, "training", "serving", "airflow")
     _script("cluster", "bring", "POSTGRES_IMAGE")
     install(AIRFLOW, images.references(registry, airflow=True), values)

@@ -30,11 +30,11 @@ def known(loop: Loop) -> set[str]:
 
 
 def live(loop: Loop, run: str) -> int:
-    return await_live(loop.place, int(loop.ended("retrain", run)["publish"].result["version"]))
+    return await_live(loop.release, int(loop.ended("retrain", run)["publish"].result["version"]))
 
 
 def ingest(loop: Loop, day: str) -> str:
-    run = loop.airflow.begin("ingest", {"day": day}, f"e2e-{day}-{time.time_ns()}")
+    run = loop.airflow.start("ingest", {"day": day}, f"e2e-{day}-{time.time_ns()}")
     return str(loop.until_over("ingest", run)["ingest"]["state"])
 
 

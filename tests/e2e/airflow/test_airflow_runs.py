@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from orchestration.cluster.deploy.airflow_client import OVER
+from orchestration.cluster.deploy.airflow_client import FINISHED
 from tests.e2e.airflow.conftest import DATASET, FIRST, PARTS, Loop
 from tests.e2e.airflow.run_waits import ingest, known, live, moment, retrained
 from tests.e2e.job_photos import CLASSES
@@ -29,8 +29,8 @@ def test_all_parts_are_there_and_idle_they_cost_little(loop):
         ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
     )
     assert loop.airflow.request("GET", "/importErrors")["total_entries"] == 0
-    deployed = {item["metadata"]["name"] for item in loop.place.get("deployments")}
-    assert {f"{loop.place.fullname}-airflow-{part}" for part in PARTS} <= deployed
+    deployed = {item["metadata"]["name"] for item in loop.release.get("deployments")}
+    assert {f"{loop.release.fullname}-airflow-{part}" for part in PARTS} <= deployed
 
 
 def test_photos_that_arrive_become_a_version_that_answers(loop, first):
@@ -80,7 +80,7 @@ def test_the_clock_starts_a_run(loop, first):
 
     def found() -> str:
         scheduled = [item for item in loop.airflow.runs("retrain") if item["run_type"] == "scheduled"]
-        return next((str(item["dag_run_id"]) for item in scheduled if item["state"] in OVER), "")
+        return next((str(item["dag_run_id"]) for item in scheduled if item["state"] in FINISHED), "")
 
     run = until(found, wait + 900, "a run that the clock started")
     assert loop.airflow.run("retrain", run)["state"] == "success"
@@ -109,4 +109,4 @@ def test_past_days_are_predicted_in_order(loop, first):
 
 def ended(loop: Loop) -> list[dict[str, object]]:
     runs = [item for item in loop.airflow.runs("batch_predict") if item["run_type"] == "backfill"]
-    return [item for item in runs if item["state"] in OVER]
+    return [item for item in runs if item["state"] in FINISHED]

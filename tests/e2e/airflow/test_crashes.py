@@ -33,10 +33,10 @@ def kill(loop: Loop, component: str) -> None:
         if pod["status"]["phase"] not in ("Running", "Pending"):
             continue
         container = pod["spec"]["containers"][0]["name"]
-        command = loop.place.kubectl_command("exec", name, "-c", container, "--", "sh", "-c", "kill -9 -1")
+        command = loop.release.kubectl_command("exec", name, "-c", container, "--", "sh", "-c", "kill -9 -1")
         subprocess.run(command, capture_output=True, check=False, timeout=60)  # SeaweedFS has a shell, too
         if component != "verb":  # a task's pod ends by the kill; what is kept of it tells of the end
-            loop.place.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")
+            loop.release.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")
 
 
 def running(loop: Loop, run: str, verb: str) -> bool:
@@ -63,8 +63,8 @@ def test_everything_dies_once_in_a_run_that_ends_right_and_once(loop, first):
             print(f"{verb}: {part} dies")
             kill(loop, part)
         if "store" in parts:
-            loop.place.kubectl(
-                "rollout", "status", f"statefulset/{loop.place.fullname}-store", "--timeout=120s", seconds=130
+            loop.release.kubectl(
+                "rollout", "status", f"statefulset/{loop.release.fullname}-store", "--timeout=120s", seconds=130
             )
 
     tasks = loop.until_over("retrain", run, 1200)
@@ -72,17 +72,17 @@ def test_everything_dies_once_in_a_run_that_ends_right_and_once(loop, first):
     print({name: (task["state"], task["try_number"], task["duration"]) for name, task in tasks.items()})
     assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(tasks, "success")
     assert len(loop.versions()) == len(before) + 1
-    await_live(loop.place, int(loop.ended("retrain", run)["publish"].result["version"]))
+    await_live(loop.release, int(loop.ended("retrain", run)["publish"].result["version"]))
     for part in PARTS:
-        loop.place.kubectl(
-            "rollout", "status", f"deployment/{loop.place.fullname}-airflow-{part}", "--timeout=300s", seconds=310
+        loop.release.kubectl(
+            "rollout", "status", f"deployment/{loop.release.fullname}-airflow-{part}", "--timeout=300s", seconds=310
         )
 
 
 def test_two_runs_at_once_wait_for_each_other(loop, first):
     before, names = loop.versions(), [f"e2e-two-{time.time_ns()}-{number}" for number in range(2)]
     for name in names:
-        loop.airflow.begin("retrain", {"profile": "short"}, name)
+        loop.airflow.start("retrain", {"profile": "short"}, name)
     for name in names:
         loop.until_over("retrain", name)
 
@@ -92,7 +92,7 @@ def test_two_runs_at_once_wait_for_each_other(loop, first):
 
 
 def test_housekeeping_leaves_no_pod(loop, first):
-    run = loop.airflow.begin("housekeeping", {"keep_hours": 0}, f"e2e-{time.time_ns()}")
+    run = loop.airflow.start("housekeeping", {"keep_hours": 0}, f"e2e-{time.time_ns()}")
     tasks = loop.until_over("housekeeping", run)
 
     assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(tasks, "success")

@@ -27,14 +27,14 @@ def test_wrong_parameters_are_refused_before_anything_runs(loop, case):
     run = f"e2e-wrong-{time.time_ns()}"
 
     with pytest.raises(AirflowRefused):
-        loop.airflow.begin("retrain", WRONG[case], run)
+        loop.airflow.start("retrain", WRONG[case], run)
     with pytest.raises(AirflowRefused):
         loop.airflow.run("retrain", run)
 
 
 def test_an_empty_day_is_skipped_and_starts_nothing(loop):
     before = len(loop.airflow.runs("retrain"))
-    run = loop.airflow.begin("ingest", {"day": "2001-01-01"}, f"e2e-empty-{time.time_ns()}")
+    run = loop.airflow.start("ingest", {"day": "2001-01-01"}, f"e2e-empty-{time.time_ns()}")
 
     assert loop.until_over("ingest", run)["ingest"]["state"] == "skipped"
     assert len(loop.airflow.runs("retrain")) == before
@@ -43,7 +43,7 @@ def test_an_empty_day_is_skipped_and_starts_nothing(loop):
 def test_a_day_of_broken_photos_fails_and_says_what_to_do(loop):
     day = "2001-01-02"
     loop.bring(f"incoming/{DATASET}/{day}", {f"Training/Kiwi/{number}.jpg": b"no photo" for number in range(5)})
-    run = loop.airflow.begin("ingest", {"day": day}, f"e2e-broken-{time.time_ns()}")
+    run = loop.airflow.start("ingest", {"day": day}, f"e2e-broken-{time.time_ns()}")
 
     task = loop.until_over("ingest", run)["ingest"]
 
@@ -76,14 +76,14 @@ def spoiled(text: str, what: str, value: object) -> str:
 @pytest.fixture
 def crippled(loop: Loop) -> Iterator[None]:
     """Pods of three verbs cannot begin; afterwards they can again."""
-    name = f"{loop.place.fullname}-pods"
-    good = loop.place.get("configmap", name)[0]["data"]
+    name = f"{loop.release.fullname}-pods"
+    good = loop.release.get("configmap", name)[0]["data"]
 
     def put(data: dict[str, str]) -> None:
-        loop.place.kubectl("patch", "configmap", name, "--type=merge", f"--patch={json.dumps({'data': data})}")
-        scheduler = f"deployment/{loop.place.fullname}-airflow-scheduler"  # a new pod sees it at once
-        loop.place.kubectl("rollout", "restart", scheduler)
-        loop.place.kubectl("rollout", "status", scheduler, "--timeout=300s", seconds=310)
+        loop.release.kubectl("patch", "configmap", name, "--type=merge", f"--patch={json.dumps({'data': data})}")
+        scheduler = f"deployment/{loop.release.fullname}-airflow-scheduler"  # a new pod sees it at once
+        loop.release.kubectl("rollout", "restart", scheduler)
+        loop.release.kubectl("rollout", "status", scheduler, "--timeout=300s", seconds=310)
 
     put({f"{verb}.yaml": spoiled(good[f"{verb}.yaml"], *case[:2]) for (_, verb), case in CANNOT.items()})
     yield
@@ -100,7 +100,7 @@ def test_pods_that_cannot_begin_fail_in_time_and_say_why(loop, crippled):
     begun, runs = time.monotonic(), {}
     for dag, verb in CANNOT:
         conf = {} if dag == "housekeeping" else {"day": "2001-01-03"}
-        runs[dag, verb] = loop.airflow.begin(dag, conf, f"e2e-cannot-{time.time_ns()}")
+        runs[dag, verb] = loop.airflow.start(dag, conf, f"e2e-cannot-{time.time_ns()}")
     for (dag, verb), run in runs.items():
 
         def tried(dag: str = dag, verb: str = verb, run: str = run) -> bool:
