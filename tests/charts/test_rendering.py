@@ -49,7 +49,7 @@ REFUSED = {
         (*EXTERNAL, *KEYS, "--set", "objectStore.cloudIdentity=true"),
         "Leave one of them out",
     ),
-    "tokens that the engine does not know": (("--set", "serving.tokenSecret=callers"), "does not ask for"),
+    "tokens that the engine does not check": (("--set", "serving.tokenSecret=callers"), "does not check"),
     "metrics behind tokens, and no token": (
         ("--set", "serving.engine=orchard,serving.tokenSecret=callers,serviceMonitor.enabled=true"),
         "serviceMonitor.tokenSecret",

@@ -1,5 +1,5 @@
-{{/* What every pod has: no privileges, no token unless it asks for one, none of the cluster's Service variables
-     (they begin with ORCHARD_ too and are no settings of ours). Usage: include "orchard.pod" (list $ "serving" false) */}}
+{{/* Common to every pod: no privileges, a token only on request, none of the cluster's Service variables
+     (they begin with ORCHARD_ too and are not our settings). Usage: include "orchard.pod" (list $ "serving" false) */}}
 {{- define "orchard.pod" -}}
 {{- $root := index . 0 -}}
 serviceAccountName: {{ include "orchard.fullname" $root }}-{{ index . 1 }}

@@ -1,7 +1,7 @@
-"""How people log in to Airflow: with a name and a password that the database knows. docs/airflow.md has it for OIDC."""
+"""The log-in to Airflow: with a name and a password from its database. docs/airflow.md shows OIDC."""
 
 from flask_appbuilder.const import AUTH_DB
 
 AUTH_TYPE = AUTH_DB
 WTF_CSRF_ENABLED = True
-RATELIMIT_STORAGE_URI = "memory://"  # one process answers; ten wrong passwords a minute are enough for it
+RATELIMIT_STORAGE_URI = "memory://"  # the limit of ten wrong passwords a minute; one process answers, so no shared store is needed

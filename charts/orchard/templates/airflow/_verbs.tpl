@@ -1,4 +1,4 @@
-{{/* The pods of Airflow's tasks, one for each verb. A row of files/steps.yaml says what it may and needs. */}}
+{{/* The pods of Airflow's tasks, one for each verb. A row of files/steps.yaml gives its rights and resources. */}}
 {{- define "orchard.verbPod" -}}
 {{- $root := .root -}}
 apiVersion: v1
