@@ -1,4 +1,4 @@
-"""Releases of their own for a test: the chart installed, a model published into it, asked, and removed again."""
+"""Releases for a single test: install the chart, publish a model, predict, remove the release."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from tests.serving.model_registry import facts_of
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "orchard"
 SMALL = (
-    "serving.engine=orchard",  # tensorflow/serving cannot be had on every machine
+    "serving.engine=orchard",  # not every machine can get tensorflow/serving
     "serving.resources.engine.requests.cpu=100m",
     "serving.resources.sync.requests.cpu=20m",
     "objectStore.resources.requests.cpu=50m",
 )
-"""So that several releases fit on a node of two cores, half of which the cluster itself asks for."""
+"""So that several releases fit on a node of two cores, half of which the cluster itself requests."""
 
 
 def name_on_nodes(cluster: str, references: dict[str, str]) -> None:
-    """Give images that nodes have pulled the names of images.env too: what the chart says where nothing else is said.
+    """Tag the nodes' images with their names in images.env, which are the chart's defaults.
 
     Args:
-        cluster: kind's name for it.
-        references: what each is pulled by.
+        cluster: kind's name of the cluster.
+        references: the reference by which each is pulled.
     """
     for node in run(["kind", "get", "nodes", "--name", cluster]).split():
         for name, reference in references.items():
-            known = image_versions()[f"{name.upper()}_IMAGE"]
-            full = f"docker.io/{known}" if "/" in known else f"docker.io/library/{known}"
+            name_and_tag = image_versions()[f"{name.upper()}_IMAGE"]
+            full = f"docker.io/{name_and_tag}" if "/" in name_and_tag else f"docker.io/library/{name_and_tag}"
             ctr = ["docker", "exec", node, "ctr", "--namespace=k8s.io", "images"]
             run([*ctr, "pull", "--hosts-dir=/etc/containerd/certs.d", reference], seconds=900)
             run([*ctr, "tag", "--force", reference, full])
@@ -50,11 +50,11 @@ def name_on_nodes(cluster: str, references: dict[str, str]) -> None:
 
 @contextmanager
 def released(name: str, *options: str, chart: Path = CHART) -> Iterator[Release]:
-    """Install the chart into a namespace `orchard-e2e-NAME`, which is gone when the context ends.
+    """Install the chart into a namespace `orchard-e2e-NAME`, which is deleted when the context ends.
 
     Args:
-        name: of the namespace.
-        options: for helm.
+        name: the namespace's.
+        options: helm's.
         chart: a folder or an archive.
     """
     release = Release("kind-orchard", f"orchard-e2e-{name}", "orchard")
@@ -76,8 +76,8 @@ def released(name: str, *options: str, chart: Path = CHART) -> Iterator[Release]
 def release_model(release: Release, zoo: Path, name: str) -> int:
     """Publish one of the zoo's photo models with the release's own keys and promote it; returns the version."""
     await_installed(release)
-    with reach(release, "publisher") as found:
-        settings = Settings(**{key.removeprefix("ORCHARD_").lower(): value for key, value in found.items()})
+    with reach(release, "publisher") as variables:
+        settings = Settings(**{key.removeprefix("ORCHARD_").lower(): value for key, value in variables.items()})
         assert settings.signing_key_file is not None
         store, key = open_store(settings), load_key(settings.signing_key_file)
         folder = zoo / "photos"
@@ -87,23 +87,23 @@ def release_model(release: Release, zoo: Path, name: str) -> int:
     return version
 
 
-def ready(release: Release) -> None:
-    """Wait until all pods of the model server that shall be there are ready."""
+def await_ready(release: Release) -> None:
+    """Wait until all expected pods of the model server are ready."""
     release.kubectl("rollout", "status", f"deployment/{release.fullname}-serving", "--timeout=600s", seconds=610)
 
 
-def asked(release: Release) -> str:
-    """What `helm test` says: golden photos asked through the Service."""
+def run_helm_test(release: Release) -> str:
+    """Return the output of `helm test`: predictions of golden photos through the Service."""
     return release.helm("test", release.name, "--logs", "--timeout=600s", seconds=610)
 
 
 def documents(release: Release, *what: str) -> Any:
-    """What kubectl says of something, as a document."""
+    """Return objects from kubectl, as a document."""
     return json.loads(release.kubectl("get", *what, "--output=json"))
 
 
 def apply(release: Release, text: str) -> None:
-    """Give kubectl documents to apply."""
+    """Apply documents with kubectl."""
     release.kubectl("apply", "--filename=-", stdin=text)
 
 

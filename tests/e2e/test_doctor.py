@@ -1,4 +1,4 @@
-"""What is broken on purpose is found by `make doctor`, in a sentence, and is found no more when it is mended."""
+"""`make doctor` finds deliberate faults, and no longer finds them after they are repaired."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 
 def doctor(*options: str, **variables: str) -> str:
-    """All that it found, as one text; empty when nothing is wrong."""
+    """Return all findings as one text; empty if there are none."""
     done = subprocess.run(
         [*command("doctor", "--json"), *options],
         capture_output=True,
@@ -31,23 +31,23 @@ def doctor(*options: str, **variables: str) -> str:
     return "\n".join(f"{item['wrong']} {item['remedy']}" for item in findings)
 
 
-def says(*parts: str):
-    """Wait until it says all of this."""
-    until(lambda: all(part in doctor() for part in parts), 600, f"the doctor says {parts}")
+def await_finding(*parts: str):
+    """Wait until the findings have all these parts."""
+    until(lambda: all(part in doctor() for part in parts), 600, f"the doctor reports {parts}")
 
 
-def well():
-    """Wait until it finds nothing any more; what it found last is told if it does not come to that."""
-    found = [""]
+def await_no_finding():
+    """Wait until there are no findings; the error has the last ones."""
+    last = [""]
 
     def nothing() -> bool:
-        found[0] = doctor()
-        return not found[0]
+        last[0] = doctor()
+        return not last[0]
 
     try:
         until(nothing, 600, "the doctor finds nothing")
     except AssertionError as error:
-        raise AssertionError(found[0]) from error
+        raise AssertionError(last[0]) from error
 
 
 def test_docker_that_does_not_answer(deployed):
@@ -72,11 +72,11 @@ def test_a_secret_that_is_missing(release):
         assert f"the Secret {secret['metadata']['name']} is missing" in doctor()
     finally:
         release.kubectl("create", "--filename=-", stdin=json.dumps(secret))
-    well()
+    await_no_finding()
 
 
-def setting(release, name: str, value: str):
-    """Change a setting of `sync` in the Deployment: a pod with it comes, and the others stay as long as it is not ready."""
+def change_setting(release, name: str, value: str):
+    """Change a setting of `sync` in the Deployment: a new pod gets it, and the others stay until that pod is ready."""
     document = release.get("deployment", f"{release.fullname}-serving")[0]
     sync = document["spec"]["template"]["spec"]["initContainers"][0]
     index = next(number for number, item in enumerate(sync["env"]) if item["name"] == name)
@@ -93,31 +93,31 @@ def setting(release, name: str, value: str):
     ],
 )
 def test_a_wrong_endpoint_or_bucket(release, name, value, sentence):
-    setting(release, name, value)
+    change_setting(release, name, value)
     try:
-        says("nowhere", sentence)
+        await_finding("nowhere", sentence)
     finally:
         release.kubectl("rollout", "undo", f"deployment/{release.fullname}-serving")
         release.kubectl("rollout", "status", f"deployment/{release.fullname}-serving", "--timeout=600s", seconds=610)
-    well()
+    await_no_finding()
 
 
 def test_a_key_that_the_store_does_not_know(release):
     name = f"{release.fullname}-store-sync"
     good = release.get("secret", name)[0]["data"]["credentials"]
 
-    def hold(text: str):
+    def set_key(text: str):
         patch = json.dumps({"data": {"credentials": text}})
         release.kubectl("patch", "secret", name, f"--patch={patch}")
         release.kubectl(
             "delete", "pod", release.serving_pods()[0], "--wait=false"
-        )  # its successor mounts it as it is now
+        )  # its successor mounts the new Secret
 
     wrong = "[default]\naws_access_key_id = nobody\naws_secret_access_key = nothing\n"
-    hold(base64.b64encode(wrong.encode()).decode())
+    set_key(base64.b64encode(wrong.encode()).decode())
     try:
-        says("the key in the Secret of `sync`", "refused the credentials")
+        await_finding("the key in the Secret of `sync`", "refused the credentials")
     finally:
-        hold(good)
+        set_key(good)
     release.kubectl("rollout", "status", f"deployment/{RELEASE.fullname}-serving", "--timeout=600s", seconds=610)
-    well()
+    await_no_finding()

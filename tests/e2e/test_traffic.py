@@ -1,4 +1,4 @@
-"""Predictions go on: through a rollout, a new version, and the deaths of sync, store and engine."""
+"""Predictions continue during a rollout, a new version, and crashes of sync, store and engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 STORE_DOWN_SECONDS = float(os.environ.get("E2E_STORE_DOWN", "60"))
 
-# Many small ones, so that what the kernel finds largest, and kills, is the model server.
+# Many small processes, so that the model server is the largest, which the kernel kills.
 HOGS = "for i in $(seq 150); do python -c 'import time; x = b\"x\" * 40_000_000; time.sleep(60)' & done; wait"
 
 
@@ -43,21 +43,21 @@ def kill(release, pod, name):
 
 
 def promote(release, version, why):
-    with reach(release, "publisher") as found:
-        orchard("promote", str(version), "--why", why, **found)
+    with reach(release, "publisher") as variables:
+        orchard("promote", str(version), "--why", why, **variables)
 
 
 def newest(release):
-    """The version that the channel means."""
-    with reach(release, "sync") as found:
-        entries = json.loads(orchard("history", "--channel", "stable", "--json", **found))["history"]
+    """Return the version that the channel points to."""
+    with reach(release, "sync") as variables:
+        entries = json.loads(orchard("history", "--channel", "stable", "--json", **variables))["history"]
     assert entries[-1]["model"] == MODEL
     return int(max(entries, key=lambda item: item["generation"])["version"])
 
 
 @pytest.fixture
 def right(deployed, release):
-    """What the version that is served says of the photos."""
+    """The served version's predictions for the photos."""
     return answers_of(release, await_live(release, newest(release)), deployed.photos)
 
 
@@ -88,7 +88,7 @@ def test_a_new_version_loses_nothing_and_then_answers_all(deployed, release, rig
     assert not all(found.of(after, 0.0))
 
 
-def test_sync_and_the_store_die_and_nobody_notices(deployed, release, right):
+def test_a_crash_of_sync_and_the_store_loses_no_request(deployed, release, right):
     version = newest(release)
     with traffic(release, deployed.photos) as found:
         kill(release, release.serving_pods()[0], "sync")
@@ -98,7 +98,7 @@ def test_sync_and_the_store_die_and_nobody_notices(deployed, release, right):
     print("sync killed, store deleted:", found.figures())
     assert found.failed() == []
     assert found.wrong(right) == []
-    assert newest(release) == version  # the store came back with what it held
+    assert newest(release) == version  # the store restarted with its data
 
 
 def scale_store(release, replicas):
@@ -107,11 +107,11 @@ def scale_store(release, replicas):
     until(lambda: release.get(*name.split("/"))[0]["status"].get("readyReplicas", 0) == replicas, 300, name)
 
 
-def test_without_the_store_what_is_served_is_served_on(deployed, release, right):
+def test_without_the_store_predictions_continue(deployed, release, right):
     version = newest(release)
     with traffic(release, deployed.photos, least=STORE_DOWN_SECONDS) as found:
         scale_store(release, 0)
-        kill(release, release.serving_pods()[0], "sync")  # it goes on from the disk
+        kill(release, release.serving_pods()[0], "sync")  # it continues with the versions on its disk
     try:
         print(f"store down for {STORE_DOWN_SECONDS:.0f} s:", found.figures())
         assert found.failed() == []
@@ -122,28 +122,30 @@ def test_without_the_store_what_is_served_is_served_on(deployed, release, right)
     assert await_live(release, version) == version
 
 
-def killed_engine(found, right, begin, back):
-    """What a dead engine may cost: requests to its pod, until it is back; never a wrong answer."""
+def check_killed_engine(found, right, begin, back):
+    """A dead engine may only lose requests to its pod, until it is back; it never gives a wrong answer."""
     failed = found.failed()
     last = round(max((row.sent for row in failed), default=begin) - begin, 1)
     print("engine killed:", found.figures(), f"failed within {last} s of {back - begin:.1f} s")
     assert found.wrong(right) == []
     assert [row for row in failed if row.sent > back] == []
-    assert len(failed) < 0.6 * len([row for row in found.rows if begin - 1 < row.sent < back])  # the other pod goes on
+    assert len(failed) < 0.6 * len(
+        [row for row in found.rows if begin - 1 < row.sent < back]
+    )  # the other pod continues
 
 
-def test_a_killed_engine_costs_what_was_under_way_and_comes_back(deployed, release, right):
+def test_a_killed_engine_loses_only_its_own_requests_and_restarts(deployed, release, right):
     version = newest(release)
     with traffic(release, deployed.photos) as found:
         begin = time.time()
         kill(release, release.serving_pods()[0], "engine")
         back = time.time()
 
-    killed_engine(found, right, begin, back)
+    check_killed_engine(found, right, begin, back)
     assert await_live(release, version) == version
 
 
-def test_an_engine_that_is_killed_for_memory_comes_back_and_the_doctor_knows(deployed, release, right):
+def test_an_engine_that_is_killed_for_memory_restarts_and_the_doctor_reports_it(deployed, release, right):
     pod = release.serving_pods()[0]
     before = containers(release, pod, "engine")["restartCount"]
     with traffic(release, deployed.photos) as found:
@@ -153,8 +155,8 @@ def test_an_engine_that_is_killed_for_memory_comes_back_and_the_doctor_knows(dep
         until(lambda: restarted(release, pod, "engine", before), 300, "the engine is back")
         back = time.time()
 
-    killed_engine(found, right, begin, back)
+    check_killed_engine(found, right, begin, back)
     assert containers(release, pod, "engine")["lastState"]["terminated"]["reason"] == "OOMKilled"
     assert f"{pod}, engine was killed for memory" in doctor()
-    release.kubectl("delete", "pod", pod)  # else the doctor goes on about it
+    release.kubectl("delete", "pod", pod)  # else the doctor still reports it
     release.kubectl("rollout", "status", f"deployment/{release.fullname}-serving", "--timeout=600s", seconds=610)
