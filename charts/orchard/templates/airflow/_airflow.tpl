@@ -79,7 +79,7 @@ metadata:
 spec:
   {{- include "orchard.pod" (list $root (include "orchard.airflowAccount" (list $root .part)) (ne (include "orchard.airflowAccount" (list $root .part)) "airflow")) | nindent 2 }}
   terminationGracePeriodSeconds: 60
-  {{- with include "orchard.place" $root.Values.airflow }}{{ . | trim | nindent 2 }}{{ end }}
+  {{- with include "orchard.scheduling" $root.Values.airflow }}{{ . | trim | nindent 2 }}{{ end }}
   initContainers:
     - name: tables
       {{- include "orchard.container" (list $root "airflow") | nindent 6 }}
@@ -112,21 +112,21 @@ spec:
     {{- include "orchard.storeVolume" (list $root "airflow") | nindent 4 }}
 {{- end -}}
 
-{{/* A part's probes, all with the same check. Usage: include "orchard.probes" (dict "ask" "httpGet: {…}" "ready" true) */}}
+{{/* A part's probes, all with the same check. Usage: include "orchard.probes" (dict "check" "httpGet: {…}" "ready" true) */}}
 {{- define "orchard.probes" -}}
 startupProbe:
-  {{ .ask }}
+  {{ .check }}
   periodSeconds: 3
   timeoutSeconds: 20
   failureThreshold: 200
 {{- if .ready }}
 readinessProbe:
-  {{ .ask }}
+  {{ .check }}
   periodSeconds: 5
   timeoutSeconds: 10
 {{- end }}
 livenessProbe:
-  {{ .ask }}
+  {{ .check }}
   periodSeconds: 30
   timeoutSeconds: 20
   failureThreshold: 4

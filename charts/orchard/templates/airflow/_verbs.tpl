@@ -13,7 +13,7 @@ spec:
   restartPolicy: Never
   activeDeadlineSeconds: {{ eq .weight "heavy" | ternary $root.Values.training.deadlineSeconds $root.Values.airflow.lightDeadlineSeconds | int }}
   terminationGracePeriodSeconds: {{ eq .weight "heavy" | ternary 120 30 }} # a checkpoint reaches the store in it
-  {{- with include "orchard.place" $root.Values.training }}{{ . | trim | nindent 2 }}{{ end }}
+  {{- with include "orchard.scheduling" $root.Values.training }}{{ . | trim | nindent 2 }}{{ end }}
   containers:
     - name: base
       {{- include "orchard.container" (list $root "training") | nindent 6 }}

@@ -1,4 +1,4 @@
-{{/* A step of a Job: one verb, in a container of its own with the rights that the verb needs and no others. A
+{{/* A step of a Job: one verb, in its own container with only the verb's rights. A
      step that an earlier pod of the same Job finished is not repeated: .done/ on the Job's volume records it.
      Usage: include "orchard.step" (dict "root" $ "name" "train" "weight" "heavy" "run" (list "orchard" "train")
        "keys" (list "trainer") "every_pod" true) */}}
@@ -41,7 +41,7 @@
 {{- include "orchard.step" (merge (dict "root" (index . 0) "name" $row.verb "run" (list "orchard" $row.verb) "keys" $keys) $row) -}}
 {{- end -}}
 
-{{/* The keys that a verb works with. Usage: include "orchard.keysEnv" (list $ (list "trainer") TRUSTS SIGNS) */}}
+{{/* The keys of a verb. Usage: include "orchard.keysEnv" (list $ (list "trainer") TRUSTS SIGNS) */}}
 {{- define "orchard.keysEnv" -}}
 {{- $root := index . 0 -}}
 {{- range index . 1 }}
