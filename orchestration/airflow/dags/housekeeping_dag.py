@@ -35,9 +35,7 @@ with DAG(
     tags={DagTag.ORCHARD, DagTag.UPKEEP},
     params={
         "dry_run": Param(False, type="boolean", title="Dry run", description="log, delete nothing"),
-        "keep_hours": Param(
-            24, type="integer", minimum=0, title="Keep pods", description="hours to keep failed pods"
-        ),
+        "keep_hours": Param(24, type="integer", minimum=0, title="Keep pods", description="hours to keep failed pods"),
     },
 ) as dag:
     add_steps(dag, "housekeeping")

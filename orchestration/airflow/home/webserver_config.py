@@ -4,4 +4,5 @@ from flask_appbuilder.const import AUTH_DB
 
 AUTH_TYPE = AUTH_DB
 WTF_CSRF_ENABLED = True
-RATELIMIT_STORAGE_URI = "memory://"  # the limit of ten wrong passwords a minute; one process answers, so no shared store is needed
+# The limit is ten wrong passwords a minute. One process answers, so it needs no shared store.
+RATELIMIT_STORAGE_URI = "memory://"
