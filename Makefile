@@ -1,4 +1,4 @@
-# `make` alone prints the targets. No logic here: a target is a command of the project, or a script in scripts/.
+# `make` alone prints the targets. No logic is here: a target is a command of the project, or a script in scripts/.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -23,11 +23,11 @@ help: ## print this list
 ## Start
 
 .PHONY: demo
-demo: setup ## the whole loop on this machine, ending with a prediction (KEEP=1: stays up; DATA=path: your photos)
+demo: setup ## the whole loop on this machine, ending with a prediction (KEEP=1: keeps serving; DATA=path: your photos)
 	@$(BIN)/orchard demo $(if $(KEEP),--keep) $(if $(DATA),--data "$(DATA)")
 
 .PHONY: serve
-serve: setup ## what `make demo` published, served until Ctrl-C
+serve: setup ## serve what `make demo` published, until Ctrl-C
 	@scripts/serve
 
 .PHONY: setup
@@ -60,17 +60,17 @@ typecheck: setup ## mypy, strict
 pytest: setup $(if $(ARGS),,pytest-airflow) ## the tests alone (ARGS="-k name" picks)
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
-# Bytecode is written, whatever the machine's habit: half of a run would be compiling Airflow.
+# Bytecode is written, whatever the machine's setting: else compiling Airflow takes half of a run.
 .PHONY: pytest-airflow
-pytest-airflow: .venv-airflow/.ready ## those of the DAGs, in Airflow's own environment
+pytest-airflow: .venv-airflow/.ready ## the tests of the DAGs, in Airflow's own environment
 	@env -u PYTHONDONTWRITEBYTECODE .venv-airflow/bin/pytest -c tests/orchestration/airflow/pytest.ini tests/orchestration/airflow
 
 .PHONY: smoke
-smoke: setup ## the other supported Pythons that are here: a short run of everything with each
+smoke: setup ## a short run with each other supported Python of this machine
 	@scripts/smoke
 
 .PHONY: fuzz
-fuzz: setup ## requests that are almost right, at a real server (SECONDS_OF_FUZZ=600)
+fuzz: setup ## send almost valid requests to a real server (SECONDS_OF_FUZZ=600)
 	@$(BIN)/python -m tests.faults.fuzz --seconds $(or $(SECONDS_OF_FUZZ),600)
 
 .PHONY: faults
@@ -78,7 +78,7 @@ faults: setup ## the long fault runs: 1,000 schedules of sync, 200 random kills,
 	@SYNC_EXAMPLES=1000 KILLS=50 PRUNE_STRIDE=1 $(BIN)/pytest -n 2 tests/faults
 
 .PHONY: format
-format: setup ## put the code into form and fix what ruff can
+format: setup ## format the code and apply ruff's fixes
 	@$(BIN)/ruff check --fix $(PYTHON_SOURCES)
 	@$(BIN)/ruff format $(PYTHON_SOURCES)
 
@@ -89,19 +89,19 @@ deploy: setup ## the loop on kind, ending with a prediction (DATA=, NAMESPACE=, 
 	@$(DEPLOY) up $(WHERE) $(if $(DATA),--data "$(DATA)") $(if $(AIRFLOW),--airflow)
 
 .PHONY: undeploy
-undeploy: setup ## remove it (ALL=1: the cluster too)
+undeploy: setup ## remove the release (ALL=1: the cluster too)
 	@$(DEPLOY) down $(WHERE) $(if $(ALL),--all)
 
 .PHONY: logs
-logs: setup ## what serving says
+logs: setup ## the log of serving
 	@$(DEPLOY) logs $(WHERE)
 
 .PHONY: evidence
-evidence: setup ## all that the cluster knows, in files (DIR=)
+evidence: setup ## write the release's state in the cluster to files (DIR=)
 	@$(DEPLOY) evidence $(WHERE) $(if $(DIR),--dir "$(DIR)")
 
 .PHONY: port-forward
-port-forward: setup ## the server at localhost:8501 (PORT=)
+port-forward: setup ## the model server at localhost:8501 (PORT=)
 	@$(DEPLOY) port-forward $(WHERE) $(if $(PORT),--port $(PORT))
 
 .PHONY: airflow
@@ -114,15 +114,15 @@ retrain: setup ## a new version by Airflow, followed to its end (PROFILE=, VERSI
 	  $(if $(FORCE),--force "$(FORCE)") $(if $(RUN),--run $(RUN))
 
 .PHONY: screenshots
-screenshots: setup ## pictures of Airflow's page in build/screenshots (wants Chromium)
+screenshots: setup ## pictures of Airflow's pages in build/screenshots (needs Chromium)
 	@$(BIN)/python scripts/screenshots $(WHERE)
 
 .PHONY: predict
-predict: setup ## make predict PHOTO=photo.jpg
+predict: setup ## predict a photo on the cluster (PHOTO=photo.jpg)
 	@$(DEPLOY) predict $(WHERE) "$(PHOTO)"
 
 .PHONY: doctor
-doctor: setup ## what is wrong with it, and what to do
+doctor: setup ## list the faults of the deployment, and the remedies
 	@$(DEPLOY) doctor $(WHERE)
 
 .PHONY: e2e
@@ -132,24 +132,24 @@ e2e: setup ## the tests on a real cluster (about half an hour)
 ## Measure
 
 .PHONY: bench
-bench: setup ## every benchmark, printing ratios measured side by side (long: about 45 minutes)
+bench: setup ## every benchmark: ratios measured side by side (about 45 minutes)
 	@for name in $(BENCHMARKS); do $(BIN)/python -m bench.$$name || missed="$${missed:-} $$name"; done; \
-	  [ -z "$${missed:-}" ] || { echo "bars were missed by:$$missed" >&2; exit 1; }
+	  [ -z "$${missed:-}" ] || { echo "thresholds were missed by:$$missed" >&2; exit 1; }
 
 ## Work on it
 
 .PHONY: docs
-docs: setup ## write docs/reference from the code, and what the chart generates
+docs: setup ## write the generated documents: docs/reference, the chart's files, dvc.yaml
 	@$(BIN)/python scripts/reference
 	@$(BIN)/python scripts/chart
 	@$(BIN)/python scripts/stages
 
 .PHONY: images
-images: ## the container images, built with Docker (scripts/images --help)
+images: ## build the container images with Docker (see scripts/images)
 	@scripts/images
 
 .PHONY: sbom
-sbom: setup ## what is in the images, as CycloneDX documents
+sbom: setup ## the images' contents, as CycloneDX documents
 	@scripts/sbom
 
 .PHONY: store
@@ -157,9 +157,9 @@ store: setup ## the embedded object store in the foreground; in another shell: e
 	@$(BIN)/orchard store run
 
 .PHONY: lock
-lock: setup ## write the hash-locked requirement files anew
+lock: setup ## write the hash-locked requirement files again
 	@scripts/lock
 
 .PHONY: clean
-clean: ## remove what the demo and the pipeline made here (the environment stays)
+clean: ## remove what the demo and the pipeline wrote here (the environment stays)
 	@rm -rf .orchard artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

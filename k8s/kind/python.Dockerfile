@@ -2,7 +2,7 @@
 # `scripts/images` builds it.
 ARG DEBIAN_IMAGE
 FROM ${DEBIAN_IMAGE}
-# The base may be Debian 12: its sources become those of Debian 13, and what Python needs is upgraded.
+# The base may be Debian 12: its sources are replaced by those of Debian 13, and Python's dependencies are upgraded.
 # hadolint ignore=DL3008
 RUN sed -i 's/bookworm/trixie/g' /etc/apt/sources.list.d/debian.sources \
     && apt-get update -qq \

@@ -1,1 +1,1 @@
-"""Airflow: the operator, the links, the probe, and the image's home and DAGs."""
+"""Airflow: the operator, the links, the liveness probe, and the image's home and DAGs."""

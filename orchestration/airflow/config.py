@@ -1,4 +1,4 @@
-"""The settings that the chart gives to its DAGs: where, what, and when. Read from the environment, once."""
+"""The settings that the chart gives to its DAGs, read from the environment once."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class DagTag(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AirflowConfig:
-    """A release of the chart, as its DAGs see it.
+    """The settings of a release's DAGs.
 
     Attributes:
-        namespace: where the pods run; None: where Airflow runs.
-        model: whose versions are published.
-        dataset: what the model is trained on.
-        channel: which version predicts, and which is promoted.
-        profile: how long training is, unless the run chooses.
+        namespace: of the pods; None: Airflow's own.
+        model: the model whose versions are published.
+        dataset: the dataset of the training.
+        channel: the channel that predicts, and to which versions are promoted.
+        profile: the default profile of the training.
         owner: the person or team responsible when a DAG fails.
-        pods: the folder of pod templates, one a verb.
-        pages: where objects of the bucket can be viewed; empty: nowhere.
-        crons: when, by DAG; none: not by the clock.
+        pods: the folder of pod templates, one for each verb.
+        pages: the URL under which objects of the bucket can be viewed; empty: there is none.
+        crons: cron schedules by DAG; a DAG without one is not scheduled.
     """
 
     namespace: str | None
@@ -49,7 +49,7 @@ class AirflowConfig:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> AirflowConfig:
-        """Read the ``ORCHARD_*`` variables; what is not set has a default that fits a release named orchard."""
+        """Read the ``ORCHARD_*`` variables; the defaults are those of a release named orchard."""
 
         def get(name: str, default: str) -> str:
             return environment.get(f"ORCHARD_{name}") or default
@@ -69,27 +69,27 @@ class AirflowConfig:
 
     @property
     def profiles(self) -> list[str]:
-        """The profiles of training, the default one first."""
+        """The profiles of the training, the default first."""
         return sorted({self.profile, "full", "short"}, key=lambda name: (name != self.profile, name))
 
     @property
     def photos(self) -> Asset:
-        """The dataset as an asset: a DAG that writes a new version updates it, which starts the DAG that trains on it."""
-        place = f"{self.namespace or 'orchard'}/datasets/{self.dataset}"
-        return Asset(name=f"dataset-{self.dataset}", uri=f"x-orchard://{place}")
+        """The dataset as an asset: a new version updates it, which starts the DAG that trains on it."""
+        uri = f"x-orchard://{self.namespace or 'orchard'}/datasets/{self.dataset}"
+        return Asset(name=f"dataset-{self.dataset}", uri=uri)
 
-    def when(self, name: str) -> CronTriggerTimetable | None:
-        """When a DAG is due by the clock, in UTC; None: never."""
+    def schedule(self, name: str) -> CronTriggerTimetable | None:
+        """Return a DAG's cron schedule, in UTC; None if it has none."""
         cron = self.crons.get(name)
         return CronTriggerTimetable(cron, timezone="UTC") if cron else None
 
-    def when_or_new(self, name: str) -> AssetOrTimeSchedule | Asset:
-        """When a DAG is due that the clock starts, and photos that are new."""
-        clock = self.when(name)
-        return AssetOrTimeSchedule(timetable=clock, assets=self.photos) if clock else self.photos
+    def schedule_or_photos(self, name: str) -> AssetOrTimeSchedule | Asset:
+        """Return the schedule of a DAG that starts by cron and after new photos."""
+        timetable = self.schedule(name)
+        return AssetOrTimeSchedule(timetable=timetable, assets=self.photos) if timetable else self.photos
 
-    def after_each_day(self, name: str) -> CronDataIntervalTimetable | None:
-        """When a DAG is due that handles a day's folder: after the interval whose first day it is."""
+    def daily_schedule(self, name: str) -> CronDataIntervalTimetable | None:
+        """Return the schedule of a DAG that handles a day's folder: it runs after the interval that starts with the day."""
         cron = self.crons.get(name)
         return CronDataIntervalTimetable(cron, timezone="UTC") if cron else None
 

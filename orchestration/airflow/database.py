@@ -1,7 +1,7 @@
-"""How Airflow's parts connect to their database: they notice a server that vanished in seconds, not in quarter hours.
+"""Airflow's connections to its database: they detect a lost server within seconds instead of a quarter of an hour.
 
-When PostgreSQL's pod is replaced, its old address sends nothing any more, not even a refusal: a client that waits for a
-reply then waits until the kernel gives up.
+When PostgreSQL's pod is replaced, its old address sends nothing, not even a refusal. A client that waits for a reply would
+wait until the kernel gives up.
 """
 
 __all__ = ["CONNECT", "CONNECT_ASYNC"]

@@ -1,4 +1,4 @@
-"""What a run left to be looked at: the links of its tasks, and a page of them for the run itself."""
+"""The page of a run, with links to the objects that its tasks wrote."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from orchestration.names import run_id
 __all__ = ["page"]
 
 _KINDS = {"batch_predict": "batch"}
-"""The kinds of run that a DAG has another name for."""
+"""The kinds of run whose DAG has another name."""
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{run}</title>
 <style>body{{font:16px/1.6 system-ui;margin:2rem;background:Canvas;color:CanvasText}}code{{font-size:.9em}}</style>
-<h1>What this run leaves</h1><p>Run <code>{run}</code>. What its steps have not come to is not there yet.</p>
+<h1>Results of this run</h1><p>Run <code>{run}</code>. The results of steps that have not run yet are missing.</p>
 <ul>{links}</ul><p>{note}</p></html>
 """
 
 
 def _keys(dag_id: str, run: str) -> dict[str, str]:
-    """The objects that a run leaves, by the text of their link: pages, and the record of a run of one step."""
+    """Return the keys of a run's objects by link text: its pages, and the record if the run has only one step."""
     steps = steps_of(_KINDS.get(dag_id, dag_id))
     keys = {page.name: page.key for spec in steps.values() for page in spec.pages if "{day}" not in page.key}
     if len(steps) == 1:
@@ -29,19 +29,19 @@ def _keys(dag_id: str, run: str) -> dict[str, str]:
 
 
 def page(dag_id: str, dag_run_id: str, address: str) -> str:
-    """Make the page of a run, in HTML.
+    """Return the page of a run, in HTML.
 
     Args:
-        dag_id: of its DAG.
-        dag_run_id: Airflow's name for it.
-        address: where objects of the bucket can be looked at; empty: nowhere, then their keys are told.
+        dag_id: the DAG's id.
+        dag_run_id: Airflow's id of the run.
+        address: the URL under which objects of the bucket can be viewed; empty: the page lists their keys.
     """
     run = run_id(dag_id, dag_run_id)
     links = "".join(
-        f'<li><a href="{html.escape(f"{address}/{key}")}">{what}</a></li>'
+        f'<li><a href="{html.escape(f"{address}/{key}")}">{name}</a></li>'
         if address
-        else f"<li>{what}: <code>{key}</code></li>"
-        for what, key in _keys(dag_id, run).items()
+        else f"<li>{name}: <code>{key}</code></li>"
+        for name, key in _keys(dag_id, run).items()
     )
-    note = "" if address else "With <code>airflow.pagesUrl</code> of the chart these would be links."
+    note = "" if address else "With the chart's value <code>airflow.pagesUrl</code> these are links."
     return _PAGE.format(run=html.escape(run), links=links, note=note)

@@ -1,6 +1,6 @@
-"""Whether a part of Airflow without an HTTP server is alive: the age of its last heartbeat in the database.
+"""The liveness probe of Airflow's parts without an HTTP server: the age of their last heartbeat in the database.
 
-A probe, as `python -m orchestration.airflow.liveness TriggererJob`. Airflow's own `airflow jobs check` loads
+Usage: `python -m orchestration.airflow.liveness TriggererJob`. Airflow's own `airflow jobs check` loads
 all of Airflow: 3.5 seconds of CPU each time, this takes a twentieth of that.
 """
 
@@ -15,8 +15,8 @@ from orchestration.airflow.database import CONNECT
 
 __all__ = ["age", "main"]
 
-TOO_OLD_SECONDS = 120.0
-"""A part writes a heartbeat every five seconds; a busy machine may delay it for so long."""
+MAX_AGE_SECONDS = 120.0
+"""A part writes a heartbeat every five seconds; a busy machine may delay it this long."""
 
 _CONNECT_SECONDS = 5
 
@@ -25,9 +25,9 @@ def age(address: str, job: str, host: str) -> float | None:
     """Return the age in seconds of a part's last heartbeat; None if there is none.
 
     Args:
-        address: of the database, as Airflow's setting has it.
+        address: the database's, as in Airflow's setting.
         job: ``SchedulerJob``, ``TriggererJob`` or ``DagProcessorJob``.
-        host: the part's name for itself: its pod's address.
+        host: the part's host name in the database: its pod's address.
 
     Raises:
         psycopg2.Error: the database does not answer.
@@ -50,7 +50,7 @@ def age(address: str, job: str, host: str) -> float | None:
 def main(job: str) -> int:
     """Check the part of Airflow in this pod; returns the exit code.
 
-    A database that does not answer is not a reason to restart the part.
+    An unreachable database is no reason to restart the part.
     """
     try:
         seconds = age(os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"], job, os.environ["POD_IP"])
@@ -58,10 +58,10 @@ def main(job: str) -> int:
         print(f"the database does not answer, which is not {job}'s fault: {error}")
         return 0
     if seconds is None:
-        print(f"no {job} of {os.environ['POD_IP']} has begun yet")
+        print(f"{job} of {os.environ['POD_IP']} has no heartbeat yet")
         return 1
-    print(f"{job} last said {seconds:.0f} s ago that it lives")
-    return 0 if seconds <= TOO_OLD_SECONDS else 1
+    print(f"the last heartbeat of {job} is {seconds:.0f} s old")
+    return 0 if seconds <= MAX_AGE_SECONDS else 1
 
 
 if __name__ == "__main__":

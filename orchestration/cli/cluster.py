@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,6 @@ from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from orchestration.cluster.manifests import JobPlan
 
 __all__ = ["bootstrap", "job"]
 
@@ -29,11 +28,11 @@ def job() -> None:
 
 @click.group(context_settings=_GROUP)
 def bootstrap() -> None:
-    """What a fresh release needs before it can run; the chart's Jobs run it."""
+    """Create what a new release needs before it can run; the chart's Jobs run this."""
 
 
-def _place(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say which cluster, namespace and release."""
+def _job_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that choose cluster, namespace and release, and how to wait."""
     for option in (
         click.option("--release", help="The Helm release.  [default: the only one in the namespace]"),
         click.option("--namespace", "-n", help="The namespace.  [default: the kubeconfig context's]"),
@@ -44,7 +43,7 @@ def _place(command: Callable[..., None]) -> Callable[..., None]:
             type=click.FloatRange(1),
             default=300.0,
             show_default=True,
-            help="Seconds for which a pod may wait to begin.",
+            help="Seconds that a pod may wait before it starts.",
         ),
     ):
         command = option(command)
@@ -56,28 +55,28 @@ def _place(command: Callable[..., None]) -> Callable[..., None]:
     examples=(
         "orchard job train\n"
         "orchard job train --set train.epochs=3 --until gate\n"
-        "ORCHARD_RUN_ID=nightly-2024-05-01 orchard job train        # again: the same Job, not a second one"
+        "ORCHARD_RUN_ID=nightly-2024-05-01 orchard job train        # again: follows the same Job"
     ),
 )
 @click.option(
     "--params",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The parameters.  [default: params.yaml, if it is here; else those of the image]",
+    help="The parameters.  [default: params.yaml in this folder; else the image's]",
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A parameter for this run alone.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a parameter for this run only.")
 @click.option("--until", metavar="STEP", default="", help="The last step: pull, train, gate, …  [default: promote]")
-@_place
-def train(reporter: Reporter, *, params: Path | None, overrides: tuple[str, ...], until: str, **place: Any) -> None:
+@_job_options
+def train(reporter: Reporter, *, params: Path | None, overrides: tuple[str, ...], until: str, **target: Any) -> None:
     """Train, evaluate, publish and promote a model in the cluster; shows the output of every step.
 
-    Ends with the exit code of the step that failed: 5 when the gate refused. What is killed is tried again and resumes
-    after its last whole epoch. The run's name is ORCHARD_RUN_ID, or made up: the same one again follows the same Job.
+    The exit code is that of the failed step: 5 when the gate refused. A killed pod is replaced, and training resumes
+    after its last whole epoch. The run's name is ORCHARD_RUN_ID, or generated: the same name again follows the same Job.
     """
     from orchestration.cluster.manifests import change_params
 
     path = params or (Path("params.yaml") if Path("params.yaml").exists() else None)
     if path is None and overrides:
-        raise ParamsError("--set changes a params.yaml, and there is none here", hint="name one with --params")
+        raise ParamsError("--set changes a params.yaml, and this folder has none", hint="name one with --params")
     project: dict[str, str] = {}
     environment: dict[str, str] = {}
     if path is not None:
@@ -90,20 +89,20 @@ def train(reporter: Reporter, *, params: Path | None, overrides: tuple[str, ...]
         schema = path.parent / "data" / "schema.yaml"
         if schema.exists():
             project["schema.yaml"] = _read(schema)
-    _run(reporter, "train", place, {"environment": environment, "project": project, "until": until})
+    _run(reporter, "train", target, {"environment": environment, "project": project, "until": until})
 
 
 @verb(extra=EXTRA, examples="orchard job synthetic\norchard job synthetic --classes 6 --photos 600")
 @click.option("--classes", type=click.IntRange(2, 36), default=8, show_default=True, help="How many kinds of fruit.")
 @click.option("--photos", type=click.IntRange(1), default=2000, show_default=True, help="How many photos in all.")
-@_place
-def synthetic(reporter: Reporter, *, classes: int, photos: int, **place: Any) -> None:
+@_job_options
+def synthetic(reporter: Reporter, *, classes: int, photos: int, **target: Any) -> None:
     """Draw synthetic photos in the cluster and ingest them as the dataset `synthetic`."""
     arguments = {"draw": ("--classes", str(classes), "--photos", str(photos))}
-    _run(reporter, "synthetic", place, {"arguments": arguments})
+    _run(reporter, "synthetic", target, {"arguments": arguments})
 
 
-def _run(reporter: Reporter, component: str, place: dict[str, Any], parts: dict[str, Any]) -> None:
+def _run(reporter: Reporter, component: str, target: dict[str, Any], parts: dict[str, Any]) -> None:
     from orchard import settings
     from orchestration.cluster.access import connect
     from orchestration.cluster.jobs import find_template, follow, start
@@ -111,30 +110,30 @@ def _run(reporter: Reporter, component: str, place: dict[str, Any], parts: dict[
 
     configured = settings.load()
     run_id = configured.run_id or _new_run_id()
-    cluster = connect(place["namespace"], place["context"])
-    template = find_template(cluster, component, place["release"])
+    cluster = connect(target["namespace"], target["context"])
+    template = find_template(cluster, component, target["release"])
     release = template["metadata"]["labels"]["app.kubernetes.io/instance"]
     environment = {"ORCHARD_RUN_ID": run_id, **parts.pop("environment", {})}
     if configured.actor:
         environment["ORCHARD_ACTOR"] = configured.actor
-    plan: JobPlan = JobPlan(job_name(component, release, run_id), environment, **parts)
+    plan = JobPlan(job_name(component, release, run_id), environment, **parts)
     created = start(cluster, template, plan)
-    reporter.note(f"Job {plan.name} in {cluster.namespace} {'made' if created else 'is there already'}")
+    reporter.note(f"Job {plan.name} in {cluster.namespace} {'created' if created else 'exists already'}")
     document: dict[str, Any] = {"job": plan.name, "namespace": cluster.namespace, "run_id": run_id, "created": created}
-    if not place["wait"]:
+    if not target["wait"]:
         reporter.result(document, f"follow it: ORCHARD_RUN_ID={run_id} orchard job {component} -n {cluster.namespace}")
         return
     try:
-        ended = follow(cluster, plan.name, reporter, patience=place["patience"])
+        result = follow(cluster, plan.name, reporter, patience=target["patience"])
     except KeyboardInterrupt:
         reporter.note(f"the Job continues; to follow it: ORCHARD_RUN_ID={run_id} orchard job {component}")
         raise
-    document |= {"seconds": ended.seconds, "pods": ended.pods}
-    reporter.result(document, f"Job {plan.name} done in {ended.seconds:.0f} s")
+    document |= {"seconds": result.seconds, "pods": result.pods}
+    reporter.result(document, f"Job {plan.name} succeeded in {result.seconds:.0f} s")
 
 
 def _new_run_id() -> str:
-    """A run id that sorts by time and is unique."""
+    """Return a unique run id that sorts by time."""
     import secrets
     from datetime import UTC, datetime
 
@@ -153,42 +152,45 @@ def _read(path: Path) -> str:
     examples="orchard bootstrap keys --store orchard-store --signing orchard-signing --owner orchard-bootstrap",
 )
 @click.option(
-    "--airflow", metavar="NAME", help="Make the keys of Airflow and its administrator's password: the Secret NAME."
+    "--airflow", metavar="NAME", help="Create the keys of Airflow and its administrator's password: the Secret NAME."
 )
 @click.option(
-    "--database", metavar="NAME", help="Make the password of Airflow's database at the Service NAME: the Secret NAME."
+    "--database", metavar="NAME", help="Create the password of Airflow's database at the Service NAME: the Secret NAME."
 )
-@click.option("--store", metavar="PREFIX", help="Make the store's keys: the Secrets PREFIX-server, PREFIX-sync, ….")
-@click.option("--signing", metavar="NAME", help="Make the pair of signing keys: the Secret NAME.")
+@click.option("--store", metavar="PREFIX", help="Create the store's keys: the Secrets PREFIX-server, PREFIX-sync, ….")
+@click.option("--signing", metavar="NAME", help="Create the pair of signing keys: the Secret NAME.")
 @click.option("--bucket", default="orchard", show_default=True, help="The bucket that the store's keys are for.")
-@click.option("--owner", metavar="NAME", help="A ConfigMap; the Secrets go when it goes.  [default: they stay]")
+@click.option("--owner", metavar="NAME", help="A ConfigMap; the Secrets are deleted with it.  [default: they stay]")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label for the Secrets.")
-def keys(reporter: Reporter, *, bucket: str, owner: str | None, labels: tuple[str, ...], **wanted: str | None) -> None:
-    """Make the keys of a release as Secrets, once: a key that is there is never changed.
+def keys(reporter: Reporter, *, bucket: str, owner: str | None, labels: tuple[str, ...], **names: str | None) -> None:
+    """Create the keys of a release as Secrets, once: an existing key is never changed.
 
-    What the store's keys may do is brought up to this version; the store reads it when it starts.
+    The rights of the store's keys are updated to this version; the store reads them when it starts.
     """
     from orchestration.cluster import secrets
     from orchestration.cluster.access import connect
 
-    keeper = secrets.SecretsClient(connect(), dict(label.split("=", 1) for label in labels), owner)
-    makers: dict[str, Callable[[str], list[str]]] = {
-        "store": lambda prefix: secrets.make_store(keeper, prefix, bucket),
-        "signing": lambda name: secrets.make_signing(keeper, name),
-        "airflow": lambda name: secrets.make_airflow(keeper, name),
-        "database": lambda name: secrets.make_database(keeper, name),
+    client = secrets.SecretsClient(connect(), dict(label.split("=", 1) for label in labels), owner)
+    makers: dict[str, Callable[..., list[str]]] = {
+        "store": partial(secrets.make_store, bucket=bucket),
+        "signing": secrets.make_signing,
+        "airflow": secrets.make_airflow,
+        "database": secrets.make_database,
     }
-    made = [secret for what, make in makers.items() if (name := wanted[what]) for secret in make(name)]
-    reporter.result({"made": made}, f"made or changed: {', '.join(made)}" if made else "all keys were there already")
+    changed = [secret for kind, make in makers.items() if (name := names[kind]) for secret in make(client, name)]
+    text = f"created or changed: {', '.join(changed)}" if changed else "all keys exist already"
+    reporter.result({"made": changed}, text)
 
 
 @verb(extra=EXTRA, examples="orchard bootstrap bucket")
-@click.option("--no-policy", is_flag=True, help="Set no bucket policy: models and datasets can be deleted then.")
-@click.option("--timeout", type=click.FloatRange(1), default=180.0, show_default=True, help="Seconds for the store.")
+@click.option("--no-policy", is_flag=True, help="Set no bucket policy: then models and datasets can be deleted.")
+@click.option(
+    "--timeout", type=click.FloatRange(1), default=180.0, show_default=True, help="Seconds to wait for the store."
+)
 def bucket(reporter: Reporter, *, no_policy: bool, timeout: float) -> None:
-    """Make the bucket of ORCHARD_STORE_URL, forbid deleting what is published, and prove a put and a get.
+    """Create the bucket of ORCHARD_STORE_URL, forbid deletion of what is published, and check a put and a get.
 
-    Run with the store's admin key. Run again, it changes nothing.
+    Needs the store's admin key. A second run changes nothing.
     """
     from orchard import settings
     from orchestration.cluster.bucket import prepare
@@ -199,7 +201,7 @@ def bucket(reporter: Reporter, *, no_policy: bool, timeout: float) -> None:
         created = prepare(configured, forbid_deletes=not no_policy, timeout_s=timeout)
     reporter.result(
         {"bucket": configured.store_url, "created": created, "deletes_forbidden": not no_policy},
-        f"{configured.store_url} {'made' if created else 'was there'}; it keeps what is put into it",
+        f"{configured.store_url} {'created' if created else 'exists already'}; it stores and returns objects",
     )
 
 

@@ -1,1 +1,1 @@
-"""Orchard on Kubernetes: Jobs made from the chart's pod templates, and what a fresh release needs before it can run."""
+"""Orchard on Kubernetes: Jobs made from the chart's pod templates, and the keys and the bucket of a new release."""

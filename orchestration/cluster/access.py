@@ -1,4 +1,4 @@
-"""Access to a cluster: which one, which namespace, a timeout for every request, and its errors as sentences."""
+"""Access to a cluster: which one, which namespace, a timeout for every request, and readable errors."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = [
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
-"""How long a request may take to connect, and how long the cluster may send nothing. A request is tried twice at most."""
+"""How long a request may take to connect, and how long the cluster may send nothing. A request is sent at most twice."""
 
 STREAM_SECONDS = 60.0
-"""How long a log that is followed may be silent before it is requested again."""
+"""How long a followed log may be silent before it is requested again."""
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -48,17 +48,13 @@ class ClusterConnection:
     namespace: str
 
     def plain(self, model: Any) -> dict[str, Any]:
-        """Convert one of the client's objects to the document that the cluster holds: dictionaries, names in camelCase."""
+        """Convert an object of the client to the API's document: dictionaries, names in camelCase."""
         document: dict[str, Any] = self.core.api_client.sanitize_for_serialization(model)
         return document
 
 
 def bounded_client(configuration: Any) -> Any:
-    """Make the client for a configuration. A request that sets no timeout gets ours: the client's own default is none.
-
-    Args:
-        configuration: a `kubernetes.client.Configuration`.
-    """
+    """Return a client for a `kubernetes.client.Configuration` whose requests have a timeout: by default they have none."""
     from kubernetes.client import ApiClient
 
     class BoundedClient(ApiClient):  # type: ignore[misc]  # the client has no types
@@ -75,7 +71,7 @@ def connect(namespace: str | None = None, context: str | None = None) -> Cluster
 
     Args:
         namespace: None: the context's, or the pod's own.
-        context: of the kubeconfig; None: the current one.
+        context: a name in the kubeconfig; None: the current context.
 
     Raises:
         ClusterError: there is neither a kubeconfig nor a service account.
@@ -85,18 +81,18 @@ def connect(namespace: str | None = None, context: str | None = None) -> Cluster
     try:
         if context is None and _NAMESPACE_FILE.exists():
             config.load_incluster_config()
-            own = _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+            default = _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
         else:
             config.load_kube_config(context=context)
             contexts, current = config.list_kube_config_contexts()
             chosen = next((item for item in contexts if item["name"] == context), current)
-            own = chosen["context"].get("namespace", "default")
+            default = chosen["context"].get("namespace", "default")
     except (config.ConfigException, OSError) as error:
         raise ClusterError(
-            f"no cluster is configured: {error}", hint="`kubectl config get-contexts` lists what is configured here"
+            f"no cluster is configured: {error}", hint="`kubectl config get-contexts` lists the configured clusters"
         ) from error
     api = bounded_client(client.Configuration.get_default_copy())
-    return ClusterConnection(client.CoreV1Api(api), client.BatchV1Api(api), namespace or own)
+    return ClusterConnection(client.CoreV1Api(api), client.BatchV1Api(api), namespace or default)
 
 
 @contextmanager
@@ -104,12 +100,12 @@ def translate_errors(what: str) -> Iterator[None]:
     """Turn the client's errors into ours.
 
     Args:
-        what: what is being done, for the message: ``"making the Job train-7"``.
+        what: the operation, for the message: ``"creating the Job train-7"``.
 
     Raises:
         ObjectMissing: 404.
         ConflictError: 409.
-        ClusterError: any other refusal, or no answer.
+        ClusterError: another error of the API, or no answer.
     """
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
@@ -131,7 +127,7 @@ def translate_errors(what: str) -> Iterator[None]:
 
 
 def _api_message(error: Any) -> str:
-    """The API server's own sentence, from its reply."""
+    """Return the API server's own message, from its reply."""
     import json
 
     try:

@@ -17,14 +17,14 @@ from orchard.store.s3 import send_request
 __all__ = ["policy", "prepare"]
 
 _RETRY_SECONDS = 1.0
-_KEPT = ("models", "datasets", "runs")
+_PROTECTED_FOLDERS = ("models", "datasets", "runs")
 PROBE = "probe/bootstrap"
 
 T = TypeVar("T")
 
 
 def policy(bucket: str) -> dict[str, Any]:
-    """The policy that lets only the administrator and housekeeping delete what is published."""
+    """Return the policy that lets only the administrator and housekeeping delete what is published."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -33,7 +33,7 @@ def policy(bucket: str) -> dict[str, Any]:
                 "Effect": "Deny",
                 "Principal": "*",
                 "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
-                "Resource": [f"arn:aws:s3:::{bucket}/{folder}/*" for folder in _KEPT],
+                "Resource": [f"arn:aws:s3:::{bucket}/{folder}/*" for folder in _PROTECTED_FOLDERS],
                 "Condition": {"StringNotEquals": {"aws:username": "housekeeping"}},
             }
         ],
@@ -41,18 +41,18 @@ def policy(bucket: str) -> dict[str, Any]:
 
 
 def prepare(settings: Settings, *, forbid_deletes: bool, timeout_s: float) -> bool:
-    """Make the bucket that the settings name, wait until it can be written, and set its policy.
+    """Create the bucket that the settings name, set its policy, and wait until it is writable.
 
     Args:
         settings: with a store and the credentials of its administrator.
         forbid_deletes: whether to set the policy.
-        timeout_s: how long the store may take to come up.
+        timeout_s: the time limit for the store to start, in seconds.
 
     Returns:
-        Whether the bucket was made just now.
+        Whether this call created the bucket.
 
     Raises:
-        StoreUnavailable: the store did not answer in time, or could not be written.
+        StoreUnavailable: the store did not answer in time, or was not writable.
         StoreDenied: it refused the credentials.
         StoreError: it refused the bucket or the policy.
     """
@@ -66,7 +66,7 @@ def prepare(settings: Settings, *, forbid_deletes: bool, timeout_s: float) -> bo
 
 
 def _retry(step: Callable[[], T], deadline: float) -> T:
-    """Repeat a step while the store does not answer: it reports ready some seconds before it can be written."""
+    """Repeat a step while the store does not answer: it reports ready some seconds before it is writable."""
     while True:
         try:
             return step()
@@ -79,7 +79,7 @@ def _retry(step: Callable[[], T], deadline: float) -> T:
 def _create(settings: Settings, name: str) -> bool:
     return send_request(
         settings,
-        "make the bucket",
+        "create the bucket",
         lambda client: client.create_bucket(Bucket=name),
         ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"),
     )
@@ -94,5 +94,5 @@ def _check_writable(settings: Settings) -> None:
     store, body = open_store(settings), uuid.uuid4().hex.encode()
     store.put(PROBE, body)
     if store.get(PROBE).body != body:
-        raise OrchardError(f"{store.name} returned other bytes than were put")
+        raise OrchardError(f"{store.name} returned other bytes than those that were put")
     store.delete(PROBE)

@@ -1,4 +1,4 @@
-"""Jobs in a cluster: found, made, followed to their end."""
+"""Jobs in a cluster: find their template, create them, follow them to their end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.5
 
 
 class JobFailed(OrchardError):
-    """A Job ended with an error; its exit code is that of the step that failed."""
+    """A Job failed; the exit code is that of its failed step."""
 
     def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
         super().__init__(message, hint=hint)
@@ -36,7 +36,7 @@ class JobFailed(OrchardError):
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """A Job that ended well: its name, how long it took, and how many pods it needed."""
+    """A Job that succeeded: its name, its time in seconds, and how many pods it needed."""
 
     name: str
     seconds: float
@@ -44,58 +44,60 @@ class JobResult:
 
 
 def find_template(cluster: ClusterConnection, component: str, release: str | None) -> dict[str, Any]:
-    """Return the pod template that the chart made for a kind of Job.
+    """Return the chart's pod template for a kind of Job.
 
     Args:
-        cluster: where.
+        cluster: the cluster and namespace.
         component: ``train`` or ``synthetic``.
         release: the Helm release; None: the only one in the namespace.
 
     Raises:
-        ClusterError: there is none, or more than one and none was named.
+        ClusterError: there is none, or there are several and no release was named.
     """
     selector = f"app.kubernetes.io/name=orchard,app.kubernetes.io/component={component}"
     if release:
         selector += f",app.kubernetes.io/instance={release}"
-    with translate_errors(f"looking for the pod template of {component}"):
-        found = cluster.core.list_namespaced_pod_template(cluster.namespace, label_selector=selector)
-    templates = cluster.plain(found).get("items", [])
+    with translate_errors(f"listing the pod template of {component}"):
+        listed = cluster.core.list_namespaced_pod_template(cluster.namespace, label_selector=selector)
+    templates = cluster.plain(listed).get("items", [])
     if not templates:
         of = f" of the release {release!r}" if release else ""
         raise ClusterError(
-            f"the namespace {cluster.namespace} holds no pod template for {component}{of}",
-            hint="is the chart installed there? `helm list -A` shows it; --namespace and --release choose",
+            f"the namespace {cluster.namespace} has no pod template for {component}{of}",
+            hint="is the chart installed there? `helm list -A` lists releases; --namespace and --release choose one",
         )
     if len(templates) > 1:
         names = sorted(item["metadata"]["labels"]["app.kubernetes.io/instance"] for item in templates)
-        raise ClusterError(f"{cluster.namespace} holds several releases: {', '.join(names)}", hint="--release chooses")
+        raise ClusterError(
+            f"{cluster.namespace} has several releases: {', '.join(names)}", hint="--release chooses one"
+        )
     template: dict[str, Any] = templates[0]
     return template
 
 
 def start(cluster: ClusterConnection, template: Mapping[str, Any], plan: JobPlan) -> bool:
-    """Make the Job and start it; False if there is one of that name already, which continues unchanged.
+    """Create the Job and start it; False if one with this name exists, which continues unchanged.
 
     Raises:
-        ClusterError: the cluster refused it.
+        ClusterError: the cluster refused a request.
     """
     try:
-        with translate_errors(f"making the Job {plan.name}"):
-            made = cluster.plain(cluster.batch.create_namespaced_job(cluster.namespace, job_manifest(template, plan)))
+        with translate_errors(f"creating the Job {plan.name}"):
+            job = cluster.plain(cluster.batch.create_namespaced_job(cluster.namespace, job_manifest(template, plan)))
         created = True
     except ConflictError:
         with translate_errors(f"reading the Job {plan.name}"):
-            made = cluster.plain(cluster.batch.read_namespaced_job(plan.name, cluster.namespace))
+            job = cluster.plain(cluster.batch.read_namespaced_job(plan.name, cluster.namespace))
         created = False
-    if not made["spec"].get("suspend"):
+    if not job["spec"].get("suspend"):
         return created
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": plan.name, "uid": made["metadata"]["uid"]}
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": plan.name, "uid": job["metadata"]["uid"]}
     for claim in claims(template, plan, owner):
-        with suppress(ConflictError), translate_errors(f"making the claim {claim['metadata']['name']}"):
+        with suppress(ConflictError), translate_errors(f"creating the claim {claim['metadata']['name']}"):
             cluster.core.create_namespaced_persistent_volume_claim(cluster.namespace, claim)
     if plan.project:
-        with suppress(ConflictError), translate_errors(f"making the ConfigMap {plan.name}"):
-            document = project_map(plan, owner, made["metadata"].get("labels", {}))
+        with suppress(ConflictError), translate_errors(f"creating the ConfigMap {plan.name}"):
+            document = project_map(plan, owner, job["metadata"].get("labels", {}))
             cluster.core.create_namespaced_config_map(cluster.namespace, document)
     with translate_errors(f"starting the Job {plan.name}"):
         cluster.batch.patch_namespaced_job(plan.name, cluster.namespace, {"spec": {"suspend": False}})
@@ -103,7 +105,7 @@ def start(cluster: ClusterConnection, template: Mapping[str, Any], plan: JobPlan
 
 
 class _JobFollower:
-    """Which lines of a Job have been reported so far."""
+    """Reports a Job's output, and remembers which containers it has reported."""
 
     def __init__(self, cluster: ClusterConnection, name: str, reporter: Reporter, patience: float) -> None:
         self.cluster = cluster
@@ -115,21 +117,21 @@ class _JobFollower:
         self.since = time.monotonic()
 
     def pods(self) -> list[dict[str, Any]]:
-        """The Job's pods, oldest first."""
-        with translate_errors(f"looking for the pods of {self.name}"):
-            found = self.cluster.core.list_namespaced_pod(
+        """Return the Job's pods, oldest first."""
+        with translate_errors(f"listing the pods of {self.name}"):
+            listed = self.cluster.core.list_namespaced_pod(
                 self.cluster.namespace, label_selector=f"batch.kubernetes.io/job-name={self.name}"
             )
-        items = self.cluster.plain(found).get("items", [])
+        items = self.cluster.plain(listed).get("items", [])
         return sorted(items, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def job(self) -> dict[str, Any]:
-        """The Job."""
+        """Return the Job's document."""
         with translate_errors(f"reading the Job {self.name}"):
             return self.cluster.plain(self.cluster.batch.read_namespaced_job(self.name, self.cluster.namespace))
 
     def show(self, pod: Mapping[str, Any]) -> None:
-        """Report the output of the pod's containers that have begun, in their order; wait for the one that runs."""
+        """Report the output of the pod's started containers, in their order; wait for the running one."""
         for status in statuses(pod):
             key = (pod["metadata"]["uid"], status["name"])
             if key in self.shown or not ("running" in status["state"] or "terminated" in status["state"]):
@@ -141,10 +143,10 @@ class _JobFollower:
             self.waiting, self.since = "", time.monotonic()
 
     def report_obstacle(self, pod: Mapping[str, Any]) -> None:
-        """Report why a pod does not begin, once for each reason; give up after a while.
+        """Report why a pod does not start, once for each reason.
 
         Raises:
-            ClusterError: it has not begun within `patience` seconds.
+            ClusterError: it has not started within `patience` seconds.
         """
         reason = obstacle(pod)
         if reason != self.waiting:
@@ -153,7 +155,7 @@ class _JobFollower:
                 self.reporter.note(f"waiting: {reason}")
         if reason and time.monotonic() - self.since > self.patience:
             raise ClusterError(
-                f"{pod['metadata']['name']} has not begun for {self.patience:.0f} s: {reason}",
+                f"{pod['metadata']['name']} has not started for {self.patience:.0f} s: {reason}",
                 hint=f"kubectl -n {self.cluster.namespace} describe pod {pod['metadata']['name']}",
             )
 
@@ -162,14 +164,14 @@ def follow(cluster: ClusterConnection, name: str, reporter: Reporter, *, patienc
     """Report the output of a Job's pods, line by line as they write it, until the Job has ended.
 
     Args:
-        cluster: where.
+        cluster: the cluster and namespace.
         name: the Job's.
         reporter: prints every line.
-        patience: seconds for which a pod may wait to begin.
+        patience: how many seconds a pod may wait before it starts.
 
     Raises:
-        JobFailed: the Job failed; the exit code is its last step's.
-        ClusterError: a pod did not begin in time, or the cluster did not answer.
+        JobFailed: the Job failed; the exit code is that of its failed step.
+        ClusterError: a pod did not start in time, or the cluster did not answer.
     """
     follower = _JobFollower(cluster, name, reporter, patience)
     while True:
@@ -187,7 +189,7 @@ def follow(cluster: ClusterConnection, name: str, reporter: Reporter, *, patienc
 
 
 def _lines(cluster: ClusterConnection, pod: str, container: str) -> Iterator[str]:
-    """Yield a container's log to its end, over broken connections, no line twice."""
+    """Yield a container's log to its end, each line once, also over broken connections."""
     from urllib3.exceptions import HTTPError
 
     last = ""
@@ -209,15 +211,19 @@ def _lines(cluster: ClusterConnection, pod: str, container: str) -> Iterator[str
                 if stamp > last:
                     last = stamp
                     yield line
-        except (HTTPError, ConflictError):  # cut off; or the container has gone meanwhile, which the next read shows
+        except (
+            HTTPError,
+            ConflictError,
+        ):  # the connection broke; or the container ended meanwhile, which the next read shows
             time.sleep(_POLL_SECONDS)
         with translate_errors(f"reading {pod}"):
-            now = cluster.plain(cluster.core.read_namespaced_pod(pod, cluster.namespace))
-        if not any(item["name"] == container and "running" in item["state"] for item in statuses(now)):
+            document = cluster.plain(cluster.core.read_namespaced_pod(pod, cluster.namespace))
+        if not any(item["name"] == container and "running" in item["state"] for item in statuses(document)):
             return
 
 
 def _stamped(stream: Any) -> Iterator[tuple[str, str]]:
+    """Yield the time and the text of each line."""
     rest = b""
     for piece in stream.stream():
         *whole, rest = (rest + piece).split(b"\n")
@@ -230,7 +236,7 @@ def _stamped(stream: Any) -> Iterator[tuple[str, str]]:
 
 
 def _age(stamp: str) -> int:
-    """Whole seconds since a log line's time, and one more."""
+    """Return the whole seconds since a log line's time, rounded up with a margin."""
     then = datetime.fromisoformat(stamp[:19]).replace(tzinfo=UTC)
     return max(1, int((datetime.now(UTC) - then).total_seconds()) + 2)
 

@@ -1,8 +1,8 @@
-"""A Job put together from a pod template of the chart: documents in, documents out, no cluster.
+"""Builds a Job from a pod template of the chart: documents in, documents out, no cluster.
 
-The template is a whole pod: one container a verb, in order, each with the rights that its verb needs. What is added is
-what makes it a Job of its own: a name, a run id, how often it is tried, and a claim for every ephemeral volume. A claim
-belongs to the Job and not to one pod, so that the next pod resumes from the checkpoint of the one that was killed.
+The template is a whole pod: one container for each verb, in order, each with the rights of its verb. The Job adds a name,
+a run id, a number of retries, and a claim for every ephemeral volume. The claim belongs to the Job and not to a pod, so
+that the next pod resumes from the checkpoint of a killed pod.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ PROJECT = "project"
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """What differs from the template.
+    """How a Job differs from its template.
 
     Attributes:
         name: the Job's name.
-        environment: variables that every container gets.
-        until: the last step; empty: all of them.
-        arguments: added to a step's arguments, by step.
-        project: files for the volume `project`, by name; empty: what the template says.
+        environment: variables for every container.
+        until: the last step; empty: all steps.
+        arguments: additional arguments, by step.
+        project: files for the volume `project`, by name; empty: the template's.
     """
 
     name: str
@@ -44,10 +44,7 @@ class JobPlan:
 
 
 def job_name(verb: str, release: str, run_id: str) -> str:
-    """Name the Job of a run: the same run has the same name, so that a second call finds it.
-
-    A run id may hold what a name may not; then a digest stands for the part that was changed or cut.
-    """
+    """Return the name of a run's Job: always the same for a run, so that a second call finds it."""
     return dns_name(f"{release}-{verb}", run_id)
 
 
@@ -58,32 +55,39 @@ def steps(template: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def job_manifest(template: Mapping[str, Any], plan: JobPlan) -> dict[str, Any]:
-    """Make the Job, suspended: it shall not start before what it mounts is there.
+    """Build the Job, suspended: it must not start before its volumes exist.
 
     Raises:
         OrchardError: the template has no such step.
     """
     pod = copy.deepcopy(dict(template["template"]))
     pod["spec"].pop("initContainers", None)
-    chosen = [_with(container, plan) for container in _until(template, plan.until)]
-    pod["spec"] |= {"initContainers": chosen[:-1], "containers": chosen[-1:], "restartPolicy": "Never"}
+    containers = [_configure(container, plan) for container in _steps_until(template, plan.until)]
+    pod["spec"] |= {"initContainers": containers[:-1], "containers": containers[-1:], "restartPolicy": "Never"}
     pod["spec"]["volumes"] = [_volume(volume, plan) for volume in pod["spec"].get("volumes", [])]
     pod["metadata"] = {name: pod.get("metadata", {}).get(name, {}) for name in ("labels", "annotations")}
-    notes = template["metadata"].get("annotations", {})
+    annotations = template["metadata"].get("annotations", {})
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": plan.name,
             "labels": dict(pod["metadata"]["labels"]),
-            # it goes, with its pods and its claim, when the release is uninstalled
-            "ownerReferences": [{"apiVersion": "v1", "kind": "PodTemplate", **_identity(template)}],
+            # uninstalling the release deletes the Job, its pods and its claims
+            "ownerReferences": [
+                {
+                    "apiVersion": "v1",
+                    "kind": "PodTemplate",
+                    "name": template["metadata"]["name"],
+                    "uid": template["metadata"]["uid"],
+                }
+            ],
         },
         "spec": {
             "suspend": True,
-            "backoffLimit": int(notes.get(f"{ANNOTATION}retries", 4)),
-            "activeDeadlineSeconds": int(notes.get(f"{ANNOTATION}deadline-seconds", 86400)),
-            "ttlSecondsAfterFinished": int(notes.get(f"{ANNOTATION}keep-seconds", 86400)),
+            "backoffLimit": int(annotations.get(f"{ANNOTATION}retries", 4)),
+            "activeDeadlineSeconds": int(annotations.get(f"{ANNOTATION}deadline-seconds", 86400)),
+            "ttlSecondsAfterFinished": int(annotations.get(f"{ANNOTATION}keep-seconds", 86400)),
             "podFailurePolicy": {
                 "rules": [
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -95,11 +99,7 @@ def job_manifest(template: Mapping[str, Any], plan: JobPlan) -> dict[str, Any]:
     }
 
 
-def _identity(template: Mapping[str, Any]) -> dict[str, str]:
-    return {name: template["metadata"][name] for name in ("name", "uid")}
-
-
-def _until(template: Mapping[str, Any], last: str) -> list[dict[str, Any]]:
+def _steps_until(template: Mapping[str, Any], last: str) -> list[dict[str, Any]]:
     containers = copy.deepcopy(steps(template))
     if not last:
         return containers
@@ -109,13 +109,12 @@ def _until(template: Mapping[str, Any], last: str) -> list[dict[str, Any]]:
     return containers[: names.index(last) + 1]
 
 
-def _with(container: dict[str, Any], plan: JobPlan) -> dict[str, Any]:
+def _configure(container: dict[str, Any], plan: JobPlan) -> dict[str, Any]:
     others = [item for item in container.get("env", []) if item["name"] not in plan.environment]
-    # first: a later variable may refer to them
+    # first, because later variables may refer to them
     container["env"] = [*({"name": name, "value": value} for name, value in plan.environment.items()), *others]
-    more = plan.arguments.get(container["name"], ())
-    if more:
-        container["args"] = [*container.get("args", []), *more]
+    if arguments := plan.arguments.get(container["name"], ()):
+        container["args"] = [*container.get("args", []), *arguments]
     return container
 
 
@@ -131,13 +130,7 @@ def _volume(volume: dict[str, Any], plan: JobPlan) -> dict[str, Any]:
 
 
 def claims(template: Mapping[str, Any], plan: JobPlan, owner: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Make the claims for the template's ephemeral volumes; they go when their Job goes.
-
-    Args:
-        template: the template.
-        plan: the Job's.
-        owner: the owner reference to the Job.
-    """
+    """Build the claims for the template's ephemeral volumes, with the Job as `owner`: they are deleted with it."""
     labels = dict(template["template"].get("metadata", {}).get("labels", {}))
     return [
         {
@@ -156,7 +149,7 @@ def claims(template: Mapping[str, Any], plan: JobPlan, owner: Mapping[str, Any])
 
 
 def project_map(plan: JobPlan, owner: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
-    """Make the ConfigMap with the plan's project files; it goes when its Job goes."""
+    """Build the ConfigMap with the plan's project files, with the Job as `owner`: it is deleted with it."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -167,14 +160,14 @@ def project_map(plan: JobPlan, owner: Mapping[str, Any], labels: Mapping[str, st
 
 
 def change_params(text: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the parameters of a params.yaml with some of them changed.
+    """Return the parameters of a params.yaml with some changes.
 
     Args:
-        text: the file's.
+        text: the file's text.
         overrides: ``KEY=VALUE``, the key with dots, the value as YAML.
 
     Raises:
-        ParamsError: the text is not a YAML mapping, or a key is not in it.
+        ParamsError: the text is not a YAML mapping, or has no such key.
     """
     params = read_yaml(text, "params.yaml")
     if not isinstance(params, dict):

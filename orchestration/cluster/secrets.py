@@ -1,18 +1,18 @@
-"""The keys of a release, made once and kept as Secrets: who may do what in the store, and the pair that signs.
+"""The keys of a release, created once as Secrets: the identities of the store with their rights, and the signing pair.
 
-One identity for each kind of work, so that a stolen key is worth no more than the work it was for::
+Each kind of work has its own identity, so that a stolen key gives only the rights of that work::
 
-    admin        makes the bucket; no pod that runs all the time has it
-    ingest       photos in: incoming, read; datasets, read and written
-    trainer      photos out: datasets, read
-    publisher    models, read and written; datasets, read; the bucket's policy forbids it to delete
-    sync         models, read: the only key beside a model server
-    batch        photos of a day, read; predictions, written; models, read
-    housekeeping what is old is deleted: the only one but admin that the bucket's policy lets
-    airflow      logs of tasks
-    uploader     photos of a day: incoming and batch/in, read and written; for whoever brings them, no pod has it
+    admin        creates the bucket; no long-running pod has it
+    ingest       reads incoming; reads and writes datasets
+    trainer      reads datasets
+    publisher    reads and writes models; reads datasets; the bucket's policy forbids deletion
+    sync         reads models: the only key in a model server's pod
+    batch        reads a day's photos and models; writes predictions
+    housekeeping deletes old objects: the bucket's policy allows it only to this and to admin
+    airflow      reads and writes logs of tasks
+    uploader     reads and writes incoming and batch/in; for those who upload photos, no pod has it
 
-Who works in a run (ingest, trainer, publisher, batch, housekeeping) reads and writes what the run's steps leave, too.
+Identities that work in a run (ingest, trainer, publisher, batch, housekeeping) also read and write the run's artifacts.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _UPKEEP = (*_MODELS, *_RUNS, "capture", "logs")
 
 
 def _rights(read: tuple[str, ...], write: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
-    """Who writes a folder reads it too, and who reads it lists it."""
-    both = tuple(dict.fromkeys((*read, *write)))
-    return {"Read": both, "List": both, **({"Write": write} if write else {})}
+    """Return the rights by action: the right to write includes reading, and reading includes listing."""
+    readable = tuple(dict.fromkeys((*read, *write)))
+    return {"Read": readable, "List": readable, **({"Write": write} if write else {})}
 
 
 IDENTITIES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -52,7 +52,7 @@ IDENTITIES: dict[str, dict[str, tuple[str, ...]]] = {
     "airflow": _rights((), ("logs",)),
     "uploader": _rights(("batch/out",), _UPLOADS),
 }
-"""What each identity may do, and under which folders of the bucket. `admin`, which may do everything, is not listed."""
+"""The rights of each identity, by action and folder of the bucket; without `admin`, which has all rights."""
 
 SERVER_FILE = "s3.json"
 _JWT = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
@@ -60,12 +60,12 @@ _JWT = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signi
 
 @dataclass(frozen=True, slots=True)
 class SecretsClient:
-    """Where Secrets are kept.
+    """Reads and writes the release's Secrets.
 
     Attributes:
         cluster: the cluster and its namespace.
-        labels: of every Secret.
-        owner: a ConfigMap with which the Secrets go; None: they stay.
+        labels: labels for every Secret.
+        owner: a ConfigMap; the Secrets are deleted with it. None: they stay.
     """
 
     cluster: ClusterConnection
@@ -73,17 +73,17 @@ class SecretsClient:
     owner: str | None
 
     def read(self, name: str) -> dict[str, str] | None:
-        """Return what a Secret holds, or None if there is none."""
+        """Return a Secret's entries, or None if there is no such Secret."""
         try:
             with translate_errors(f"reading the Secret {name}"):
-                found = self.cluster.core.read_namespaced_secret(name, self.cluster.namespace)
+                secret = self.cluster.core.read_namespaced_secret(name, self.cluster.namespace)
         except ObjectMissing:
             return None
-        data = self.cluster.plain(found).get("data", {})
+        data = self.cluster.plain(secret).get("data", {})
         return {key: b64decode(value).decode() for key, value in data.items()}
 
     def create(self, name: str, data: Mapping[str, str]) -> bool:
-        """Make a Secret; False if another process made it meanwhile."""
+        """Create a Secret; False if another process created it meanwhile."""
         body = {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -92,14 +92,14 @@ class SecretsClient:
             "data": {key: b64encode(value.encode()).decode() for key, value in data.items()},
         }
         try:
-            with translate_errors(f"making the Secret {name}"):
+            with translate_errors(f"creating the Secret {name}"):
                 self.cluster.core.create_namespaced_secret(self.cluster.namespace, body)
         except ConflictError:
             return False
         return True
 
     def create_once(self, name: str, data: Mapping[str, str]) -> bool:
-        """Make a Secret unless it is there; whether it was made now."""
+        """Create a Secret unless it exists; returns whether this call created it."""
         return self.read(name) is None and self.create(name, data)
 
     def replace(self, name: str, key: str, value: str) -> None:
@@ -112,22 +112,22 @@ class SecretsClient:
         if self.owner is None:
             return []
         with translate_errors(f"reading the ConfigMap {self.owner}"):
-            found = self.cluster.plain(self.cluster.core.read_namespaced_config_map(self.owner, self.cluster.namespace))
-        return [{"apiVersion": "v1", "kind": "ConfigMap", "name": self.owner, "uid": found["metadata"]["uid"]}]
+            owner = self.cluster.plain(self.cluster.core.read_namespaced_config_map(self.owner, self.cluster.namespace))
+        return [{"apiVersion": "v1", "kind": "ConfigMap", "name": self.owner, "uid": owner["metadata"]["uid"]}]
 
 
 def actions(name: str, bucket: str) -> list[str]:
-    """Return what an identity may do, in SeaweedFS's terms."""
+    """Return the rights of an identity, in SeaweedFS's terms."""
     if name == "admin":
         return ["Admin"]
     return [f"{action}:{bucket}/{folder}/*" for action, folders in IDENTITIES[name].items() for folder in folders]
 
 
-def with_rights_of_today(text: str, bucket: str) -> str:
-    """Return an identities file with the rights and the identities of this version, and the keys that it has."""
+def with_current_rights(text: str, bucket: str) -> str:
+    """Return an identities file with this version's rights and identities, and with its own keys."""
     document = json.loads(text)
-    known = {item["name"] for item in document["identities"]}
-    document["identities"] += [_identity(name, bucket) for name in IDENTITIES if name not in known]
+    present = {item["name"] for item in document["identities"]}
+    document["identities"] += [_identity(name, bucket) for name in IDENTITIES if name not in present]
     for item in document["identities"]:
         if item["name"] in ("admin", *IDENTITIES):
             item["actions"] = actions(item["name"], bucket)
@@ -140,94 +140,92 @@ def _identity(name: str, bucket: str) -> dict[str, Any]:
 
 
 def server_files(bucket: str) -> dict[str, str]:
-    """Make new keys, as SeaweedFS reads them: its identities, and the keys with which its own parts trust each other."""
+    """Create new keys, as SeaweedFS's files: its identities, and the keys between its own parts."""
     identities = [_identity(name, bucket) for name in ("admin", *IDENTITIES)]
     inner = "\n".join(f'[{section}]\nkey = "{secrets.token_hex(24)}"\n' for section in _JWT)
     return {SERVER_FILE: json.dumps({"identities": identities}, indent=1), "security.toml": inner}
 
 
 def credentials(server: Mapping[str, str], name: str) -> str:
-    """Return the credentials file of one identity, as AWS's clients read it.
+    """Return the credentials file of one identity, in AWS's format.
 
     Raises:
-        DataError: the store's Secret does not know the identity.
+        DataError: the store's Secret has no such identity.
     """
     try:
-        known = {item["name"]: item["credentials"][0] for item in json.loads(server[SERVER_FILE])["identities"]}
-        pair = known[name]
+        pairs = {item["name"]: item["credentials"][0] for item in json.loads(server[SERVER_FILE])["identities"]}
+        pair = pairs[name]
         lines = (f"aws_access_key_id = {pair['accessKey']}", f"aws_secret_access_key = {pair['secretKey']}")
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise DataError(
-            f"the store's Secret knows no identity {name!r}: {error!r}",
-            hint="restore it from the backup; it was not made by this version of the chart",
+            f"the store's Secret has no identity {name!r}: {error!r}",
+            hint="restore it from the backup; this version of the chart did not create it",
         ) from error
     return "\n".join(("[default]", *lines)) + "\n"
 
 
-def make_store(keeper: SecretsClient, prefix: str, bucket: str) -> list[str]:
-    """Make the store's Secret and one for each identity, unless they are there; keys stay, rights are brought up to date.
+def make_store(client: SecretsClient, prefix: str, bucket: str) -> list[str]:
+    """Create the store's Secret and one for each identity, unless they exist; keys stay, rights are updated.
 
     Returns:
-        The names of those that were made or changed.
+        The names of the created or changed Secrets.
 
     Raises:
-        DataError: one of an identity holds other keys than the store knows; nothing is made then.
+        DataError: an identity's Secret has other keys than the store's; then nothing is created.
     """
-    made = []
-    server = keeper.read(f"{prefix}-server")
+    changed = []
+    server = client.read(f"{prefix}-server")
     if server is None:
-        if keeper.create(f"{prefix}-server", server_files(bucket)):
-            made.append(f"{prefix}-server")
-        server = keeper.read(f"{prefix}-server")
-    assert server is not None  # noqa: S101  it was made, by us or by somebody else
+        if client.create(f"{prefix}-server", server_files(bucket)):
+            changed.append(f"{prefix}-server")
+        server = client.read(f"{prefix}-server")
+    assert server is not None  # noqa: S101  it was created, by us or by another process
     names = {f"{prefix}-{name}": name for name in ("admin", *IDENTITIES)}
-    today = with_rights_of_today(server[SERVER_FILE], bucket)
+    current = with_current_rights(server[SERVER_FILE], bucket)
     for secret, name in names.items():
-        found = keeper.read(secret)
-        if found is not None and found.get("credentials") != credentials({SERVER_FILE: today}, name):
+        entries = client.read(secret)
+        if entries is not None and entries.get("credentials") != credentials({SERVER_FILE: current}, name):
             raise DataError(
-                f"the Secret {secret} holds other keys than {prefix}-server knows",
-                hint=f"delete it, and run this again: kubectl -n {keeper.cluster.namespace} delete secret {secret}",
+                f"the Secret {secret} has other keys than {prefix}-server",
+                hint=f"delete it, and run this again: kubectl -n {client.cluster.namespace} delete secret {secret}",
             )
-    if today != server[SERVER_FILE]:  # an older version of the chart made it; the store reads it when it starts
-        keeper.replace(f"{prefix}-server", SERVER_FILE, today)
-        made.append(f"{prefix}-server")
-        server = keeper.read(f"{prefix}-server") or server  # another process may have added keys at the same time
+    if current != server[SERVER_FILE]:  # from an older version of the chart; the store reads it when it starts
+        client.replace(f"{prefix}-server", SERVER_FILE, current)
+        changed.append(f"{prefix}-server")
+        server = client.read(f"{prefix}-server") or server  # another process may have added keys at the same time
     for secret, name in names.items():
-        if keeper.create_once(secret, {"credentials": credentials(server, name)}):
-            made.append(secret)
-    return made
+        if client.create_once(secret, {"credentials": credentials(server, name)}):
+            changed.append(secret)
+    return changed
 
 
-def make_signing(keeper: SecretsClient, name: str) -> list[str]:
-    """Make the pair of signing keys as one Secret, unless it is there; returns the names of what was made."""
-    if keeper.read(name) is not None:
+def make_signing(client: SecretsClient, name: str) -> list[str]:
+    """Create the signing key pair as one Secret, unless it exists; returns the names of created Secrets."""
+    if client.read(name) is not None:
         return []
     with tempfile.TemporaryDirectory() as folder:
         pair = create_pair(Path(folder))
         data = {PRIVATE_NAME: pair.private.read_text("utf-8"), PUBLIC_NAME: pair.public.read_text("utf-8")}
-    return [name] if keeper.create(name, data) else []
+    return [name] if client.create(name, data) else []
 
 
-def make_airflow(keeper: SecretsClient, name: str) -> list[str]:
-    """Make what all parts of Airflow share, and its administrator's password, as one Secret, unless it is there."""
+def make_airflow(client: SecretsClient, name: str) -> list[str]:
+    """Create the keys that Airflow's parts share, and its administrator's password, as one Secret, unless it exists."""
     data = {
         "fernet-key": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "jwt-secret": secrets.token_urlsafe(64),
         "api-secret-key": secrets.token_urlsafe(64),
         "admin-password": secrets.token_urlsafe(15),
     }
-    return [name] if keeper.create_once(name, data) else []
+    return [name] if client.create_once(name, data) else []
 
 
-def make_database(keeper: SecretsClient, name: str) -> list[str]:
-    """Make the password of Airflow's database and the address with it as one Secret, unless it is there.
+def make_database(client: SecretsClient, name: str) -> list[str]:
+    """Create a Secret with the password and the address of Airflow's database, unless it exists.
 
-    Args:
-        keeper: where it is kept.
-        name: of the Secret and of the Service that leads to the database.
+    `name` is that of the Secret and of the database's Service.
     """
     password = secrets.token_hex(20)
     connection = f"postgresql+psycopg2://airflow:{password}@{name}:5432/airflow"
     data = {"password": password, "connection": connection}
-    return [name] if keeper.create_once(name, data) else []
+    return [name] if client.create_once(name, data) else []

@@ -1,4 +1,4 @@
-"""Steps of a loop: a verb as a child process, its time, its result, and what to show when it fails."""
+"""The commands of a loop: each is a child process with a time, a result, and its output when it fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["CommandFailed", "CommandRunner"]
 
 
 class CommandFailed(OrchardError):
-    """A step ended with an error; its own message has been shown."""
+    """A command ended with an error; its output has been shown."""
 
     def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
         super().__init__(message, hint=hint)
@@ -27,18 +27,20 @@ class CommandFailed(OrchardError):
 
 
 class CommandRunner:
-    """Runs commands one after the other, reports each one's result and keeps its time.
+    """Runs commands one after the other, reports each result and keeps its time.
 
     Args:
         folder: the workspace that they run in.
         environment: their environment.
         logs: the folder for their output.
-        again: the command that resumes after a step that failed.
+        resume_command: the command that resumes after a failed step.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], logs: Path, again: str = "make demo") -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], logs: Path, resume_command: str = "make demo"
+    ) -> None:
         self.folder = folder
-        self.again = again
+        self.resume_command = resume_command
         self.environment = environment
         self.logs = logs
         self.started = time.monotonic()
@@ -46,21 +48,21 @@ class CommandRunner:
         logs.mkdir(parents=True, exist_ok=True)
 
     def report(self, name: str, text: str, seconds: float) -> None:
-        """Print one step's line (its name, its time, its result) and keep its time."""
+        """Print a line with the step's name, time and result, and keep the time in seconds."""
         self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 1)
         bold = click.style(f"{name:<10}", bold=True)
         click.echo(f"{bold} {seconds:6.1f} s  {text}", err=True, color=wants_colour(sys.stderr))
 
     @contextmanager
     def timed(self, name: str) -> Iterator[list[str]]:
-        """Time the context; then report it with the words that were put into the list."""
-        begin, words = time.monotonic(), list[str]()
-        yield words
-        self.report(name, ", ".join(words), time.monotonic() - begin)
+        """Time the context; then report it with the results that it appended to the list."""
+        begin, results = time.monotonic(), list[str]()
+        yield results
+        self.report(name, ", ".join(results), time.monotonic() - begin)
 
     @contextmanager
     def using(self, variables: Mapping[str, str]) -> Iterator[None]:
-        """Run the steps of the context with more variables."""
+        """Run the commands of the context with more variables."""
         before = self.environment
         self.environment = {**before, **variables}
         try:
@@ -79,10 +81,10 @@ class CommandRunner:
         return output.decode(), seconds
 
     def command(self, name: str, command: Sequence[str]) -> tuple[bytes, float]:
-        """Run a command; returns its stdout and its time. Its stderr goes to the terminal, or to a log where there is none.
+        """Run a command; returns its stdout and its time. Its stderr goes to the terminal, or else to a log.
 
         Raises:
-            StepFailed: its exit code is not 0.
+            CommandFailed: its exit code is not 0.
         """
         begin = time.monotonic()
         log = None if sys.stderr.isatty() else self.logs / f"{name}.log"
@@ -103,7 +105,7 @@ class CommandRunner:
             click.echo(shown, err=True)
             raise CommandFailed(
                 f"the step {name!r} ended with exit code {code}; its output is above",
-                hint=f"correct that and run `{self.again}` again: it resumes after the steps that are done",
+                hint=f"correct that and run `{self.resume_command}` again: it resumes after the finished steps",
                 exit_code=code if code > 0 else 1,
             )
         return output, time.monotonic() - begin

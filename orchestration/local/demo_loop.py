@@ -21,8 +21,8 @@ from orchard.signing import create_pair
 from orchard.store.embedded import EmbeddedStore, environment_of
 from orchard.store.ports import is_free, is_listening
 from orchestration.local.commands import CommandRunner
-from orchestration.local.demo_messages import ending, measured
-from orchestration.local.demo_workspace import lay
+from orchestration.local.demo_messages import evaluation_summary, next_commands
+from orchestration.local.demo_workspace import prepare
 from orchestration.local.photo_steps import display_path, ingest, photo_paths, predict_unseen, step_environment
 from orchestration.local.sample_data import SampleData, find
 
@@ -37,45 +37,48 @@ def run(reporter: Reporter, *, data: str | None, keep: bool, folder: Path) -> No
     Args:
         reporter: prints the result.
         data: the photos, as the user named them.
-        keep: stay up until interrupted.
-        folder: the absolute path under which each kind of photos gets a workspace of its own.
+        keep: serve until interrupted.
+        folder: the absolute path of the workspaces, one for each kind of photos.
     """
     source = find(data)
     workspace = folder / source.name
-    lay(workspace, source)
+    prepare(workspace, source)
     click.echo(f"Orchard's loop on {source.title}, in {display_path(workspace)}\n", err=True)
     with ExitStack() as stack:
-        stack.enter_context(_terminable())
+        stack.enter_context(_exit_on_signals())
         begin = time.monotonic()
         store = stack.enter_context(EmbeddedStore(workspace / "store"))
         create_pair(store.directory / "keys")
-        steps = CommandRunner(workspace, _environment(store, workspace, source), workspace / "logs")
-        steps.report("store", f"S3 at {store.environment['ORCHARD_STORE_ENDPOINT']}", time.monotonic() - begin)
-        predictions = _loop(steps, stack, source)
-        seconds = time.monotonic() - steps.started
-        server = steps.environment["ORCHARD_SERVER_URL"]
+        runner = CommandRunner(workspace, _environment(store, workspace, source), workspace / "logs")
+        runner.report("store", f"S3 at {store.environment['ORCHARD_STORE_ENDPOINT']}", time.monotonic() - begin)
+        predictions = _loop(runner, stack, source)
+        seconds = time.monotonic() - runner.started
+        server = runner.environment["ORCHARD_SERVER_URL"]
         document = {"predictions": predictions, "seconds": round(seconds, 1), "workspace": str(workspace)}
         if keep:
-            stack.enter_context(_program(steps, "sync"))
-        reporter.result(document, ending(workspace=display_path(workspace), server=server, keep=keep, seconds=seconds))
+            stack.enter_context(_start_verb(runner, "sync"))
+        text = next_commands(workspace=display_path(workspace), server=server, keep=keep, seconds=seconds)
+        reporter.result(document, text)
         if keep:
-            _stay(store)
+            _serve_until_interrupted(store)
 
 
-def _loop(steps: CommandRunner, stack: ExitStack, source: SampleData) -> list[dict[str, Any]]:
-    paths = photo_paths(steps, source)
-    ingest(steps, source, paths)
-    with steps.timed("dvc repro") as words:
-        steps.command("dvc repro", [sys.executable, "-m", "dvc", "repro"])
-        words.append(measured(steps.folder))
-    port = steps.environment["ORCHARD_SERVER_URL"].rpartition(":")[2]
-    server = stack.enter_context(_program(steps, "serve", "--port", port))  # it imports TensorFlow while the gate runs
-    steps.verb("gate")
-    steps.verb("publish")
-    steps.verb("promote", "latest", "--why", "the demo's candidate passed the gate")
+def _loop(runner: CommandRunner, stack: ExitStack, source: SampleData) -> list[dict[str, Any]]:
+    paths = photo_paths(runner, source)
+    ingest(runner, source, paths)
+    with runner.timed("dvc repro") as results:
+        runner.command("dvc repro", [sys.executable, "-m", "dvc", "repro"])
+        results.append(evaluation_summary(runner.folder))
+    port = runner.environment["ORCHARD_SERVER_URL"].rpartition(":")[2]
+    server = stack.enter_context(
+        _start_verb(runner, "serve", "--port", port)
+    )  # it imports TensorFlow while the gate runs
+    runner.verb("gate")
+    runner.verb("publish")
+    runner.verb("promote", "latest", "--why", "the demo's candidate passed the gate")
     _await_server(server, int(port))
-    steps.verb("sync", "--once")
-    return list(predict_unseen(steps, source, paths))
+    runner.verb("sync", "--once")
+    return list(predict_unseen(runner, source, paths))
 
 
 def _environment(store: EmbeddedStore, workspace: Path, source: SampleData) -> dict[str, str]:
@@ -88,7 +91,7 @@ def _environment(store: EmbeddedStore, workspace: Path, source: SampleData) -> d
 
 
 def _port(preferred: int) -> int:
-    """The preferred port if it is free, else any that is."""
+    """Return the preferred port if it is free, else any free port."""
     if is_free(preferred):
         return preferred
     with socket.socket() as probe:
@@ -96,9 +99,9 @@ def _port(preferred: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _program(steps: CommandRunner, name: str, *options: str) -> ChildProcess:
+def _start_verb(runner: CommandRunner, name: str, *options: str) -> ChildProcess:
     command = [sys.executable, "-m", "orchard", name, *options]
-    return ChildProcess(command, environment=steps.environment, log=steps.logs / f"{name}.log", cwd=steps.folder)
+    return ChildProcess(command, environment=runner.environment, log=runner.logs / f"{name}.log", cwd=runner.folder)
 
 
 def _await_server(server: ChildProcess, port: int) -> None:
@@ -111,7 +114,7 @@ def _await_server(server: ChildProcess, port: int) -> None:
         time.sleep(0.05)
 
 
-def _stay(store: EmbeddedStore) -> None:
+def _serve_until_interrupted(store: EmbeddedStore) -> None:
     click.echo("\nServing until Ctrl-C.", err=True)
     while True:
         store.check()
@@ -119,7 +122,7 @@ def _stay(store: EmbeddedStore) -> None:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def _exit_on_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the demo as Ctrl-C does, so that its children are stopped."""
 
     def end(number: int, frame: FrameType | None) -> None:

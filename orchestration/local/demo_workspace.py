@@ -1,4 +1,4 @@
-"""The demo's workspace: a folder that looks like a checkout to the verbs, so that the real one stays as it is."""
+"""The demo's workspace: a folder that looks like a checkout to the verbs, so that the real one does not change."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from orchard.errors import OrchardError
 from orchard.files import atomic_write
 from orchestration.local.sample_data import CHECKOUT, SampleData
 
-__all__ = ["PARAMS", "lay"]
+__all__ = ["prepare"]
 
 SMALL: dict[str, Any] = {"cnn": {"filters": [24, 48, 96, 128], "dropout": 0.2}}
 
 PARAMS: dict[str, Any] = {"model": SMALL, "train": {"epochs": 8}}
-"""What differs from the checkout's params.yaml, by section: the demo is short."""
+"""Changes to the checkout's params.yaml, by section: the demo is short."""
 
 UNKNOWN_PHOTOS: dict[str, Any] = {
     "model": SMALL,
@@ -24,11 +24,11 @@ UNKNOWN_PHOTOS: dict[str, Any] = {
     "evaluate": {"baseline": False},
     "gate": {"accuracy": {"all": 0.7}, "photos": {"all": 20}, "drop": {"all": 0.02}},
 }
-"""And what differs for photos that the thresholds were not set for: few epochs of few photos, so low thresholds."""
+"""Changes for photos that the thresholds were not set for: few epochs of few photos, so low thresholds."""
 
 
-def lay(folder: Path, source: SampleData) -> None:
-    """Put the pipeline, its params and the data schema into `folder`; run again, it changes nothing.
+def prepare(folder: Path, source: SampleData) -> None:
+    """Write the pipeline, its params and the data schema into `folder`; a second call changes nothing.
 
     Raises:
         OrchardError: the command does not run in a checkout, so there is no pipeline to copy.
@@ -50,7 +50,7 @@ def lay(folder: Path, source: SampleData) -> None:
 
 def _params(source: SampleData) -> dict[str, Any]:
     params: dict[str, Any] = yaml.safe_load((CHECKOUT / "params.yaml").read_text(encoding="utf-8"))
-    for section, values in PARAMS.items() if source.known else UNKNOWN_PHOTOS.items():
+    for section, values in PARAMS.items() if source.has_thresholds else UNKNOWN_PHOTOS.items():
         params[section] = values if section == "gate" else params[section] | values
     params["data"]["name"] = source.name
     return params

@@ -20,49 +20,49 @@ CHANNEL = "stable"
 
 def step_environment(source: SampleData) -> dict[str, str]:
     """Return the environment of the steps: ours, without settings that name another store, model or dataset."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHARD_", "AWS_"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHARD_", "AWS_"))}
     return {
-        **kept,
-        "PATH": str(Path(sys.executable).parent) + os.pathsep + kept.get("PATH", ""),
+        **inherited,
+        "PATH": str(Path(sys.executable).parent) + os.pathsep + inherited.get("PATH", ""),
         "ORCHARD_DATASET": source.name,
         "ORCHARD_MODEL": MODEL,
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
 
 
-def photo_paths(steps: CommandRunner, source: SampleData) -> tuple[Path, ...]:
+def photo_paths(runner: CommandRunner, source: SampleData) -> tuple[Path, ...]:
     """Return the photos to ingest; draws them first if the source has none."""
     if source.paths:
         return source.paths
-    folder = steps.folder / "synthetic"  # the name that data/schema.yaml knows as turntable photos
-    steps.verb("synthetic", str(folder))
+    folder = runner.folder / "synthetic"  # data/schema.yaml lists this name as turntable photos
+    runner.verb("synthetic", str(folder))
     return (folder,)
 
 
-def ingest(steps: CommandRunner, source: SampleData, paths: tuple[Path, ...]) -> None:
+def ingest(runner: CommandRunner, source: SampleData, paths: tuple[Path, ...]) -> None:
     """Ingest the photos, of the source's classes only."""
-    steps.verb("ingest", *map(str, paths), *(("--classes", ",".join(source.classes)) if source.classes else ()))
+    runner.verb("ingest", *map(str, paths), *(("--classes", ",".join(source.classes)) if source.classes else ()))
 
 
 def predict_unseen(
-    steps: CommandRunner, source: SampleData, paths: tuple[Path, ...], *options: str
+    runner: CommandRunner, source: SampleData, paths: tuple[Path, ...], *options: str
 ) -> Iterator[dict[str, Any]]:
     """Predict one test photo of each path; yields the prediction with the true class and the photo's path.
 
     Args:
-        steps: run the verb `predict`; their environment names the server.
+        runner: its environment names the server.
         source: the photos' source.
-        paths: what was ingested.
-        options: of `predict`.
+        paths: the ingested photos.
+        options: `predict`'s.
     """
     for truth, archive, body in unseen(source, paths):
-        photo = steps.folder / "unseen" / f"{truth}-{archive}.jpg"
+        photo = runner.folder / "unseen" / f"{truth}-{archive}.jpg"
         photo.parent.mkdir(exist_ok=True)
         photo.write_bytes(body)
-        output, seconds = steps.run("predict", str(photo), *options, "--json")
+        output, seconds = runner.run("predict", str(photo), *options, "--json")
         prediction: dict[str, Any] = json.loads(output)["predictions"][0]
         result = f"{prediction['label']}, {100 * prediction['probability']:.1f} %"
-        steps.report("predict", f"{result} (a photo of {truth} from {archive} that training never saw)", seconds)
+        runner.report("predict", f"{result} (a photo of {truth} from {archive} that training never saw)", seconds)
         yield {**prediction, "truth": truth, "path": str(photo)}
 
 

@@ -1,4 +1,4 @@
-"""Which photos the demo trains on, and which it predicts."""
+"""The photos that the demo trains on, and those that it predicts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ WORKSHOP = (
 )
 """The 16 classes of the workshop: a subset of the real photos that trains in half a minute."""
 
-FAVOURITE = "Banana"
-"""The class of the photo that is predicted, if there is one."""
+PREFERRED_CLASS = "Banana"
+"""The class of the predicted photo, if the photos have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class SampleData:
     """Photos for the demo.
 
     Attributes:
-        name: what the dataset is called.
-        title: what it is, for a person.
-        paths: what `orchard ingest` is given; empty: synthetic photos have to be drawn first.
-        classes: the classes to take; empty: all that are there.
+        name: the dataset's name.
+        title: a description for people.
+        paths: the arguments of `orchard ingest`; empty: synthetic photos have to be drawn first.
+        classes: the classes to ingest; empty: all.
     """
 
     name: str
@@ -44,7 +44,7 @@ class SampleData:
     classes: tuple[str, ...] = ()
 
     @property
-    def known(self) -> bool:
+    def has_thresholds(self) -> bool:
         """Whether these are the photos that the thresholds in params.yaml were set for."""
         return self.name == "workshop"
 
@@ -53,10 +53,10 @@ def find(data: str | None) -> SampleData:
     """Choose the photos.
 
     Args:
-        data: what the user named: a folder, a tar, ``synthetic``, or None for the real photos where they are.
+        data: a folder, a tar, ``synthetic``, or None: the real photos if they are there, else synthetic ones.
 
     Raises:
-        DataError: the user named something that is not there.
+        DataError: the path does not exist.
     """
     real = (SHARED / "fruits.tar.gz", SHARED / "shop.tar.gz")
     if data is None and all(path.exists() for path in real):
@@ -66,15 +66,15 @@ def find(data: str | None) -> SampleData:
     path = Path(str(data)).expanduser().absolute()
     if not path.exists():
         raise DataError(
-            f"{path} is not there",
-            hint="name a folder or tar with <split>/<class>/*.jpg in it (splits train and test), or leave DATA out",
+            f"{path} does not exist",
+            hint="name a folder or tar with <split>/<class>/*.jpg in it (splits train and test), or leave out DATA",
         )
     name = "own-" + hashlib.sha256(str(path).encode()).hexdigest()[:8]  # other photos, another dataset
     return SampleData(name, f"your photos in {path}", (path,))
 
 
 def unseen(source: SampleData, paths: tuple[Path, ...]) -> Iterator[tuple[str, str, bytes]]:
-    """Yield (class, where it is from, bytes) of one test photo of each path: photos that training never sees."""
+    """Yield (class, source, bytes) of one test photo of each path: training never sees them."""
     for path in paths:
         photo = _from_folder(path, source.classes) if path.is_dir() else _from_tar(path, source.classes)
         if photo is not None:
@@ -92,19 +92,19 @@ def _is_test_photo(name: PurePosixPath, classes: tuple[str, ...]) -> bool:
     )
 
 
-def _best(names: list[PurePosixPath]) -> PurePosixPath | None:
-    return min(names, key=lambda name: (name.parent.name != FAVOURITE, str(name)), default=None)
+def _preferred(names: list[PurePosixPath]) -> PurePosixPath | None:
+    return min(names, key=lambda name: (name.parent.name != PREFERRED_CLASS, str(name)), default=None)
 
 
 def _from_folder(folder: Path, classes: tuple[str, ...]) -> tuple[PurePosixPath, bytes] | None:
     names = [PurePosixPath(path.relative_to(folder.parent)) for path in sorted(folder.rglob("*")) if path.is_file()]
-    best = _best([name for name in names if _is_test_photo(name, classes)])
-    return None if best is None else (best, (folder.parent / best).read_bytes())
+    chosen = _preferred([name for name in names if _is_test_photo(name, classes)])
+    return None if chosen is None else (chosen, (folder.parent / chosen).read_bytes())
 
 
 def _from_tar(path: Path, classes: tuple[str, ...]) -> tuple[PurePosixPath, bytes] | None:
     with tarfile.open(path) as archive:
         members = {PurePosixPath(member.name): member for member in archive if member.isfile()}
-        best = _best([name for name in members if _is_test_photo(name, classes)])
-        content = None if best is None else archive.extractfile(members[best])
-        return None if best is None or content is None else (best, content.read())
+        chosen = _preferred([name for name in members if _is_test_photo(name, classes)])
+        content = None if chosen is None else archive.extractfile(members[chosen])
+        return None if chosen is None or content is None else (chosen, content.read())

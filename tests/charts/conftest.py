@@ -1,4 +1,4 @@
-"""The chart, rendered by helm as a cluster would get it."""
+"""The chart, rendered by helm as for a cluster."""
 
 from __future__ import annotations
 
@@ -39,43 +39,43 @@ def scenario_options(name: str) -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def render() -> Callable[..., Documents]:
     """Render a scenario, with more options if given; the same call renders once."""
-    known: dict[tuple[str, ...], str] = {}
+    rendered: dict[tuple[str, ...], str] = {}
 
     def call(scenario: str = "default", *options: str) -> Documents:
         key = (scenario, *options)
-        if key not in known:
+        if key not in rendered:
             done = template(*scenario_options(scenario), *options)
             assert done.returncode == 0, done.stderr
-            known[key] = done.stdout
-        return [document for document in yaml.safe_load_all(known[key]) if document]
+            rendered[key] = done.stdout
+        return [document for document in yaml.safe_load_all(rendered[key]) if document]
 
     return call
 
 
 def find(documents: Documents, kind: str, name: str = "") -> dict[str, Any]:
-    found = [item for item in documents if item["kind"] == kind and item["metadata"]["name"].endswith(name)]
-    assert len(found) == 1, f"{len(found)} of {kind} {name}"
-    return found[0]
+    matching = [item for item in documents if item["kind"] == kind and item["metadata"]["name"].endswith(name)]
+    assert len(matching) == 1, f"{len(matching)} of {kind} {name}"
+    return matching[0]
 
 
 def pods(documents: Documents) -> list[tuple[str, dict[str, Any]]]:
-    """Every pod that the chart makes or makes a template of: what it is, and its spec."""
-    found = []
+    """Return every pod and pod template of the chart: a description and the spec."""
+    specs = []
     for item in documents:
         where = f"{item['kind']} {item['metadata']['name']}"
         if item["kind"] == "Pod":
-            found.append((where, item["spec"]))
+            specs.append((where, item["spec"]))
         elif item["kind"] == "PodTemplate":
-            found.append((where, item["template"]["spec"]))
+            specs.append((where, item["template"]["spec"]))
         elif item["kind"] in {"Deployment", "StatefulSet", "Job"}:
-            found.append((where, item["spec"]["template"]["spec"]))
+            specs.append((where, item["spec"]["template"]["spec"]))
         elif item["kind"] == "CronJob":
-            found.append((where, item["spec"]["jobTemplate"]["spec"]["template"]["spec"]))
-    return [*found, *((f"pod of the verb {pod['metadata']['name']}", pod["spec"]) for pod in verbs(documents))]
+            specs.append((where, item["spec"]["jobTemplate"]["spec"]["template"]["spec"]))
+    return [*specs, *((f"pod of the verb {pod['metadata']['name']}", pod["spec"]) for pod in verbs(documents))]
 
 
 def verbs(documents: Documents) -> Documents:
-    """What Airflow makes pods from, one for each verb; they lie in a ConfigMap, as text."""
+    """Return Airflow's pod templates, one for each verb; they are text in a ConfigMap."""
     texts = [
         item["data"] for item in documents if item["kind"] == "ConfigMap" and item["metadata"]["name"].endswith("-pods")
     ]
@@ -88,7 +88,7 @@ def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def schemas(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Kubernetes' own schemas, out of the package kubernetes-validate, in the form that kubeconform reads."""
+    """Kubernetes' own schemas, from the package kubernetes-validate, in kubeconform's form."""
     import kubernetes_validate
 
     source = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / f"v{KUBERNETES}-local-strict"
@@ -102,7 +102,7 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run_kubeconform(location: str, documents: dict[str, Documents], folder: Path) -> dict[str, Any]:
-    """Check documents by the name of their scenario; what is wrong names it. One run: reading the schemas is the work."""
+    """Check documents, one file for each scenario, in one run: reading the schemas takes most of the time."""
     kubeconform = shutil.which("kubeconform")
     if kubeconform is None:
         pytest.skip("kubeconform is not on PATH; ../shared/cluster/up puts it there, where that folder is")

@@ -1,4 +1,4 @@
-"""The CronJob that deletes old rows of Airflow's database: when it is there, what it may reach, what it knows."""
+"""The CronJob that deletes old rows of Airflow's database: when it exists, its network, its variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def pod(job):
     return job["spec"]["template"]["spec"]
 
 
-def test_it_runs_one_at_a_time_knows_what_the_migration_knows_and_its_ends_do_not_pile_up(render):
+def test_it_runs_one_at_a_time_with_the_migrations_variables_and_a_short_history(render):
     documents = render("airflow")
     spec = find(documents, "CronJob", "-airflow-cleanup")["spec"]
     (base,) = pod(spec["jobTemplate"])["containers"]
@@ -22,13 +22,15 @@ def test_it_runs_one_at_a_time_knows_what_the_migration_knows_and_its_ends_do_no
     assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (1, 3)
     assert spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] == 3600
     assert base["image"] == migrates["image"]
-    known = {item["name"]: item for item in migrates["env"] if item["name"] not in ("NAME", "PASSWORD")}
-    assert {item["name"]: item for item in base["env"]} == known | {"KEEP_DAYS": {"name": "KEEP_DAYS", "value": "90"}}
+    variables = {item["name"]: item for item in migrates["env"] if item["name"] not in ("NAME", "PASSWORD")}
+    assert {item["name"]: item for item in base["env"]} == variables | {
+        "KEEP_DAYS": {"name": "KEEP_DAYS", "value": "90"}
+    }
     assert pod(spec["jobTemplate"])["volumes"] == pod(migrate)["volumes"]
-    assert pod(spec["jobTemplate"])["serviceAccountName"] == "fruit-orchard-airflow", "who may nothing"
+    assert pod(spec["jobTemplate"])["serviceAccountName"] == "fruit-orchard-airflow", "an account without rights"
 
 
-def test_it_reaches_the_database_and_names_and_nothing_else(render):
+def test_it_reaches_only_the_database_and_dns(render):
     documents = render("airflow")
     policy = find(documents, "NetworkPolicy", "-airflow-cleanup")["spec"]
     labels = find(documents, "CronJob", "-airflow-cleanup")["spec"]["jobTemplate"]["spec"]["template"]["metadata"][
@@ -60,7 +62,7 @@ def test_it_follows_its_values(render):
 @pytest.mark.parametrize(
     ("scenario", "options"), [("airflow", ("--set", "airflow.databaseCleanup.keepDays=0")), ("default", ())]
 )
-def test_without_days_or_without_airflow_it_is_not_there(render, scenario, options):
+def test_without_days_or_without_airflow_it_does_not_exist(render, scenario, options):
     documents = render(scenario, *options)
 
     assert not [item for item in documents if item["metadata"]["name"].endswith("-cleanup")]
@@ -75,7 +77,7 @@ def test_without_days_or_without_airflow_it_is_not_there(render, scenario, optio
         ("schedule=nightly", "does not match pattern"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(value, sentence):
+def test_invalid_values_are_refused_with_an_explanation(value, sentence):
     done = template("--set", "airflow.enabled=true", "--set", f"airflow.databaseCleanup.{value}")
 
     assert done.returncode != 0

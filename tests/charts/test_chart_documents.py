@@ -1,4 +1,4 @@
-"""What is generated is fresh, and every value is explained."""
+"""Generated files are up to date, and every value is explained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 from tests.charts.conftest import CHART, ROOT, SCENARIOS
 
 
-def test_the_readme_the_images_and_the_steps_are_what_the_script_writes(tmp_path):
+def test_generated_files_are_up_to_date(tmp_path):
     subprocess.run([sys.executable, ROOT / "scripts" / "chart", tmp_path], check=True)
 
     for name in ("README.md", "files/images.env", "files/steps.yaml"):
@@ -34,7 +34,7 @@ def test_every_value_is_explained():
     assert [leaf for leaf in leaves(values) if leaf not in rows and not leaf.startswith(sections)] == []
 
 
-def test_the_schema_knows_exactly_the_values():
+def test_the_schema_has_exactly_the_values():
     import json
 
     values = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -55,7 +55,7 @@ def test_the_schema_knows_exactly_the_values():
     assert set(keys(schema)) == known - quantities
 
 
-def test_the_scenarios_that_are_promised_are_there():
+def test_the_promised_scenarios_exist():
     assert set(SCENARIOS) >= {
         *("default", "kind", "offline", "ha", "external-s3", "existing-secret", "engine-orchard"),
         *("engine-tensorflow-serving", "locked-down", "arm64", "airflow", "airflow-external"),

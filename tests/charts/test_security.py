@@ -1,4 +1,4 @@
-"""What every pod of the chart must be: unprivileged, bounded, with no right or key that it does not need."""
+"""Every pod of the chart is unprivileged and bounded, and has no right or key that it does not need."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_containers_have_requests_limits_and_a_pinned_image(render, scenario):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_only_the_job_that_makes_keys_and_who_starts_pods_get_a_token(render, scenario):
+def test_only_the_keys_job_and_the_parts_that_start_pods_get_a_token(render, scenario):
     documents = render(scenario)
     with_token = {where for where, spec in pods(documents) if spec["automountServiceAccountToken"]}
     starters = {f"Deployment fruit-orchard-airflow-{part}" for part in ("scheduler", "triggerer")}
@@ -52,11 +52,11 @@ def test_only_the_job_that_makes_keys_and_who_starts_pods_get_a_token(render, sc
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_pods_use_accounts_that_are_there(render, scenario):
+def test_pods_use_existing_accounts(render, scenario):
     documents = render(scenario)
-    known = {item["metadata"]["name"] for item in documents if item["kind"] == "ServiceAccount"}
+    accounts = {item["metadata"]["name"] for item in documents if item["kind"] == "ServiceAccount"}
 
-    assert {spec["serviceAccountName"] for _, spec in pods(documents)} <= known
+    assert {spec["serviceAccountName"] for _, spec in pods(documents)} <= accounts
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -64,7 +64,7 @@ def test_no_service_variable_of_the_cluster_becomes_a_setting(render, scenario):
     assert all(spec["enableServiceLinks"] is False for _, spec in pods(render(scenario)))
 
 
-def told_to_dags():
+def dag_settings():
     """The variables that orchestration/airflow/config.py reads, and a schedule for each DAG."""
     text = (ROOT / "orchestration" / "airflow" / "config.py").read_text()
     schedules = {f"SCHEDULE_{name}" for name in ("RETRAIN", "INGEST", "BATCH", "HOUSEKEEPING")}
@@ -78,9 +78,9 @@ def test_every_setting_that_a_container_gets_exists(render, scenario):
     settings = {PREFIX + name.upper() for name in Settings.model_fields}
     for where, spec in pods(render(scenario)):
         for item in containers(spec):
-            known = told_to_dags() if "orchard-airflow" in item["image"] else settings
-            given = {entry["name"] for entry in item.get("env", []) if entry["name"].startswith(PREFIX)}
-            assert given <= known, where
+            valid = dag_settings() if "orchard-airflow" in item["image"] else settings
+            used = {entry["name"] for entry in item.get("env", []) if entry["name"].startswith(PREFIX)}
+            assert used <= valid, where
 
 
 def mounted_secrets(spec, container):

@@ -46,12 +46,12 @@ def test_sync_is_a_sidecar_that_starts_first_and_owns_readiness(render):
     assert sync["startupProbe"]["httpGet"]["path"] == "/healthz"
 
 
-def test_the_pod_outlives_its_farewell(render):
+def test_the_grace_period_is_longer_than_the_drain(render):
     for scenario in ("engine-orchard", "engine-tensorflow-serving"):
         spec = pod(render(scenario, "--set", "serving.drainSeconds=11"))
-        farewell = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-        assert farewell == 11
-        assert spec["terminationGracePeriodSeconds"] > farewell
+        drain = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert drain == 11
+        assert spec["terminationGracePeriodSeconds"] > drain
 
 
 def test_a_rollout_takes_no_pod_before_another_is_ready(render):
@@ -73,7 +73,7 @@ def test_an_autoscaled_deployment_names_no_number_of_pods(render):
     ("kind", "default", "locked_down"),
     [("Ingress", 0, 1), ("ServiceMonitor", 0, 1), ("PodTemplate", 2, 0), ("HorizontalPodAutoscaler", 0, 0)],
 )
-def test_what_is_optional_is_there_when_it_is_asked_for(render, kind, default, locked_down):
+def test_optional_objects_exist_when_they_are_enabled(render, kind, default, locked_down):
     def count(scenario):
         return sum(item["kind"] == kind for item in render(scenario))
 
@@ -81,7 +81,7 @@ def test_what_is_optional_is_there_when_it_is_asked_for(render, kind, default, l
 
 
 @pytest.mark.parametrize("scenario", ["default", "ha", "locked-down"])
-def test_services_select_pods_and_ports_that_are_there(render, scenario):
+def test_services_select_existing_pods_and_ports(render, scenario):
     documents = render(scenario)
     workloads = [item for item in documents if item["kind"] in {"Deployment", "StatefulSet"}]
     for service in (item for item in documents if item["kind"] == "Service"):
@@ -98,7 +98,7 @@ def test_services_select_pods_and_ports_that_are_there(render, scenario):
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
 
 
-def test_without_a_token_secret_nobody_is_asked_for_one(render):
+def test_without_a_token_secret_no_token_is_required(render):
     assert "token" not in str(
         pod(render("engine-orchard"))["containers"] + pod(render("engine-orchard"))["initContainers"]
     )
@@ -110,19 +110,19 @@ def test_engine_sync_and_helm_test_get_the_tokens(render):
 
     assert "--token-file=/keys/tokens/tokens" in spec["containers"][0]["args"]
     assert "--engine-token-file=/keys/tokens/tokens" in spec["initContainers"][0]["args"]
-    assert spec["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/readyz/fruits"  # it brings no token
-    asking = find(documents, "Pod", "-test")["spec"]
-    for container in (*spec["containers"], *spec["initContainers"], *asking["containers"]):
+    assert spec["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/readyz/fruits"  # it sends no token
+    test_pod = find(documents, "Pod", "-test")["spec"]
+    for container in (*spec["containers"], *spec["initContainers"], *test_pod["containers"]):
         assert mount in container["volumeMounts"]
-    for volumes in (spec["volumes"], asking["volumes"]):
+    for volumes in (spec["volumes"], test_pod["volumes"]):
         assert [item["secret"]["secretName"] for item in volumes if item["name"] == "tokens"] == ["callers"]
 
 
-def test_scrapes_of_the_engine_bring_the_token_that_they_are_given(render):
-    asked = ("serving.tokenSecret=callers", "serviceMonitor.enabled=true", "serviceMonitor.tokenSecret=prometheus")
-    status, engine = find(render("engine-orchard", "--set", ",".join(asked)), "ServiceMonitor", "-serving")["spec"][
+def test_scrapes_of_the_engine_send_the_configured_token(render):
+    values = ("serving.tokenSecret=callers", "serviceMonitor.enabled=true", "serviceMonitor.tokenSecret=prometheus")
+    status, engine = find(render("engine-orchard", "--set", ",".join(values)), "ServiceMonitor", "-serving")["spec"][
         "endpoints"
     ]
 
     assert engine["authorization"] == {"type": "Bearer", "credentials": {"name": "prometheus", "key": "token"}}
-    assert "authorization" not in status  # sync's page asks nobody
+    assert "authorization" not in status  # sync's status needs no token

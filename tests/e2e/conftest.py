@@ -22,17 +22,17 @@ from orchestration.cluster.deploy import images
 from orchestration.cluster.deploy.evidence import collect
 from orchestration.cluster.deploy.release import Release
 from orchestration.cluster.deploy.store_access import reach
-from tests.e2e import job_photos as photo_folder
+from tests.e2e import job_photos
 from tests.e2e.releases import ROOT, name_on_nodes
 from tests.e2e.service_traffic import MODEL, until
 from tests.serving.conftest import zoo  # noqa: F401  a fixture
 
 HERE = Path(__file__).parent
-PLACE = Release(context="kind-orchard", namespace="orchard-e2e", release="orchard")
-WORKSPACES = ROOT / ".orchard" / "cluster" / PLACE.namespace
+RELEASE = Release(context="kind-orchard", namespace="orchard-e2e", name="orchard")
+WORKSPACES = ROOT / ".orchard" / "cluster" / RELEASE.namespace
 SMALL = (
     ("serving.replicas", "2"),
-    ("serving.resources.engine.requests.cpu", "100m"),  # three of them beside training Jobs on a node of two cores
+    ("serving.resources.engine.requests.cpu", "100m"),  # three of them besides training Jobs on a node of two cores
     ("serving.resources.sync.requests.cpu", "20m"),
     ("training.resources.heavy.requests.cpu", "150m"),
 )
@@ -41,16 +41,16 @@ PARTS: list[tuple[str, float]] = []
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Only who names this folder means it."""
+    """Collect this folder only if it is named."""
     named = [Path(config.invocation_params.dir, argument.split("::")[0]).resolve() for argument in config.args]
     return None if any(path.is_relative_to(HERE) for path in named) else True
 
 
-def keep_evidence(place: Release) -> Path:
-    """Write down what the cluster knows of a release, where the next one does not overwrite it."""
+def keep_evidence(release: Release) -> Path:
+    """Save a release's state in the cluster, in a folder of this test and release."""
     test = re.sub(r"[^\w.-]+", "-", os.environ.get("PYTEST_CURRENT_TEST", "test").split("::")[-1].split(" ")[0])
-    folder = ROOT / ".orchard" / "cluster" / "evidence" / f"{test}-{place.namespace}"
-    collect(place, folder)
+    folder = ROOT / ".orchard" / "cluster" / "evidence" / f"{test}-{release.namespace}"
+    collect(release, folder)
     print(f"evidence: {folder}", file=sys.stderr)
     return folder
 
@@ -59,12 +59,12 @@ def keep_evidence(place: Release) -> Path:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     if report.failed:
-        report.sections.append(("evidence", str(keep_evidence(PLACE))))
+        report.sections.append(("evidence", str(keep_evidence(RELEASE))))
     return report
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep how long each test took, what it waited for included."""
+    """Record how long each test took, with its waits."""
     if report.when != "teardown" or report.duration > 1:
         PARTS.append((f"{report.nodeid.split('/')[-1]} {report.when}", report.duration))
 
@@ -79,16 +79,16 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @dataclass(frozen=True)
 class DeployedRelease:
-    """What the deployment printed, and the photos that it learned from."""
+    """The deployment's printed document, and photos of its dataset."""
 
-    place: Release
+    release: Release
     document: dict[str, Any]
     workspace: Path
     photos: list[bytes]
 
 
 def command(verb: str, *options: str) -> list[str]:
-    return [sys.executable, "-m", "orchestration.cluster.deploy", verb, *options, "--namespace", PLACE.namespace]
+    return [sys.executable, "-m", "orchestration.cluster.deploy", verb, *options, "--namespace", RELEASE.namespace]
 
 
 def environment(variables: dict[str, str]) -> dict[str, str]:
@@ -118,12 +118,12 @@ def _missing() -> list[str]:
 
 @pytest.fixture(scope="session")
 def machine() -> None:
-    """Docker and the programs, brought up where they can be."""
+    """Docker and the programs, started if possible."""
     up = ROOT.parent / "shared" / "cluster" / "up"
     if _missing() and up.exists():
         subprocess.run([up], check=True, timeout=1800)
     if missing := _missing():
-        pytest.exit(f"no cluster can be made here: {', '.join(missing)}; and there is no {up}", returncode=1)
+        pytest.exit(f"no cluster can be created here: {', '.join(missing)}; and there is no {up}", returncode=1)
 
 
 def _script(name: str, *arguments: str) -> str:
@@ -131,7 +131,7 @@ def _script(name: str, *arguments: str) -> str:
     done = subprocess.run(
         [ROOT / "scripts" / name, *arguments], stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT, timeout=1800
     )
-    assert done.returncode == 0, f"scripts/{name} failed; its own words stand above"
+    assert done.returncode == 0, f"scripts/{name} failed; its output is above"
     print(done.stdout)
     PARTS.append((f"scripts/{name} {' '.join(arguments)}", time.monotonic() - begin))
     return done.stdout.split()[-1]
@@ -140,7 +140,7 @@ def _script(name: str, *arguments: str) -> str:
 @pytest.fixture(scope="session")
 def cluster(machine: None) -> str:
     """A kind cluster whose nodes have our images, under the names of images.env too; returns kind's name for it."""
-    name = PLACE.context.removeprefix("kind-")
+    name = RELEASE.context.removeprefix("kind-")
     registry = _script("cluster", "up")
     _script("images", "--push", registry, "training", "serving")
     begin = time.monotonic()
@@ -150,7 +150,7 @@ def cluster(machine: None) -> str:
 
 
 def _deploy() -> dict[str, Any]:
-    data = photo_folder.lay(WORKSPACES / "photos")
+    data = job_photos.write(WORKSPACES / "photos")
     options = ["--json", "--no-build", "--data", str(data), *VALUES]
     done = subprocess.run(command("up", *options), capture_output=True, text=True, check=False, cwd=ROOT, timeout=3000)
     assert done.returncode == 0, done.stderr[-6000:] + done.stdout[-2000:]
@@ -161,7 +161,7 @@ def _deploy() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def deployed(cluster: str) -> Iterator[DeployedRelease]:
-    """The loop, deployed whole, with two model servers; the one that was kept, where one was."""
+    """The whole loop, deployed with two model servers; an earlier deployment if one was kept."""
     keep, kept = os.environ.get("E2E_KEEP") == "1", WORKSPACES / "deployed.json"
     try:
         if not (keep and kept.exists()):
@@ -171,7 +171,7 @@ def deployed(cluster: str) -> Iterator[DeployedRelease]:
             kept.write_text(json.dumps(document), encoding="utf-8")
         document = json.loads(kept.read_text("utf-8"))
         workspace = Path(document["predictions"][0]["path"]).parents[1]
-        yield DeployedRelease(PLACE, document, workspace, photo_folder.sample(workspace))
+        yield DeployedRelease(RELEASE, document, workspace, job_photos.sample(workspace))
     finally:
         if not keep:
             kept.unlink(missing_ok=True)
@@ -179,8 +179,8 @@ def deployed(cluster: str) -> Iterator[DeployedRelease]:
 
 
 @pytest.fixture(scope="session")
-def place(deployed: DeployedRelease) -> Release:
-    return deployed.place
+def release(deployed: DeployedRelease) -> Release:
+    return deployed.release
 
 
 @dataclass(frozen=True)
@@ -188,11 +188,11 @@ class Trained:
     """Two training Jobs that ran at once, one of which was killed after an epoch.
 
     Attributes:
-        killed: what the first one said.
-        spared: what the other one said.
-        version: that the first one published.
-        other: that the other one published.
-        before: the versions that there were before.
+        killed: the output of the first Job.
+        spared: the output of the other Job.
+        version: the first Job's version.
+        other: the other Job's version.
+        before: the earlier versions.
     """
 
     killed: str
@@ -202,17 +202,17 @@ class Trained:
     before: list[int]
 
 
-def versions(place: Release = PLACE) -> list[int]:
-    with reach(place, "sync") as found:
-        listed = json.loads(orchard("versions", "--json", **found))["versions"]
+def versions(release: Release = RELEASE) -> list[int]:
+    with reach(release, "sync") as variables:
+        listed = json.loads(orchard("versions", "--json", **variables))["versions"]
     return sorted(int(item["version"]) for item in listed)
 
 
 def _job(stack: ExitStack, run_id: str, seed: int, log: Path, workspace: Path) -> ChildProcess:
-    """Start a Job that publishes another model, and no better one; no channel means it yet."""
+    """Start a Job that publishes another, not better model; no channel points to it yet."""
     changes = (f"train.seed={seed}", "train.epochs=30", "gate.drop={all: 0.5}")
     options = ["--params", "params.yaml", *(part for item in changes for part in ("--set", item)), "--until", "publish"]
-    job = [sys.executable, "-m", "orchard", "job", "train", *PLACE.options, "--patience", "900", *options]
+    job = [sys.executable, "-m", "orchard", "job", "train", *RELEASE.options, "--patience", "900", *options]
     variables = environment({"ORCHARD_RUN_ID": run_id})
     return stack.enter_context(ChildProcess(job, environment=variables, log=log, cwd=workspace))
 
@@ -231,10 +231,10 @@ def second(deployed: DeployedRelease, tmp_path_factory: pytest.TempPathFactory) 
         pod = until(lambda: _trained_an_epoch(names[0]), 900, "an epoch of the training Job")
         kill_all(pod, "train")
         codes = [job.wait() for job in jobs]
-    said = [log.read_text("utf-8") for log in logs]
-    assert codes == [0, 0], said[0][-4000:] + said[1][-4000:]
-    published = [int(_PUBLISHED.findall(text)[-1]) for text in said]
-    return Trained(said[0], said[1], published[0], published[1], before)
+    outputs = [log.read_text("utf-8") for log in logs]
+    assert codes == [0, 0], outputs[0][-4000:] + outputs[1][-4000:]
+    published = [int(_PUBLISHED.findall(text)[-1]) for text in outputs]
+    return Trained(outputs[0], outputs[1], published[0], published[1], before)
 
 
 _SECOND = re.compile(r"^epoch +2 of", re.MULTILINE)
@@ -242,21 +242,21 @@ _PUBLISHED = re.compile(r'"version": (\d+), "created": true')
 
 
 def _trained_an_epoch(run_id: str) -> str:
-    """The Job's pod, once its log has a whole epoch and not the last."""
-    for item in PLACE.get("pods"):
+    """Return the Job's pod once its log has a whole epoch, and not the last; else an empty string."""
+    for item in RELEASE.get("pods"):
         name = item["metadata"]["name"]
         running = [
             state["name"] for state in item["status"].get("initContainerStatuses", []) if "running" in state["state"]
         ]
-        if run_id in name and "train" in running and _SECOND.search(PLACE.kubectl("logs", name, "-c", "train")):
+        if run_id in name and "train" in running and _SECOND.search(RELEASE.kubectl("logs", name, "-c", "train")):
             return str(name)
     return ""
 
 
 def kill_all(pod: str, container: str) -> None:
-    """SIGKILL to all that runs in a container but its PID 1, which ends then."""
+    """Send SIGKILL to all processes of a container but its PID 1, which ends then."""
     subprocess.run(
-        PLACE.kubectl_command("exec", pod, "-c", container, "--", "sh", "-c", "kill -9 -1"),
+        RELEASE.kubectl_command("exec", pod, "-c", container, "--", "sh", "-c", "kill -9 -1"),
         capture_output=True,
         check=False,
         timeout=60,

@@ -1,4 +1,4 @@
-"""Photos that a training Job learns in a minute: some real ones where they are, else drawn ones."""
+"""Photos for a training Job of a minute: some real ones if they are here, else drawn ones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ CLASSES = ("Banana", "Kiwi", "Lemon", "Plum")
 EVERY = 2
 
 
-def lay(folder: Path) -> Path:
-    """Put the photos into `folder`, unless they are there; returns it."""
+def write(folder: Path) -> Path:
+    """Write the photos into `folder`, unless it exists; returns it."""
     if folder.exists():
         return folder
     archive, half = SHARED / "fruits.tar.gz", folder.with_name(folder.name + ".half")
@@ -28,7 +28,7 @@ def lay(folder: Path) -> Path:
 
 
 def _extract(archive: Path, folder: Path) -> None:
-    """Every other turntable photo of the classes."""
+    """Extract every second turntable photo of the classes."""
     number = 0
     with tarfile.open(archive) as tar:
         for member in tar:
@@ -45,15 +45,15 @@ def _extract(archive: Path, folder: Path) -> None:
 
 
 def sample(workspace: Path, count: int = 60) -> list[bytes]:
-    """Small test photos, out of the dataset itself, one class after the other."""
+    """Return small test photos from the dataset, one class after the other."""
     import pyarrow.parquet as parquet
 
-    found: dict[str, list[bytes]] = {}
+    photos: dict[str, list[bytes]] = {}
     for path in sorted((workspace / "data").glob("*/*.parquet")):
         table = parquet.read_table(path, columns=["image", "label", "split"])
         for row in table.to_pylist():
             body = row["image"]["bytes"]
             if row["split"] == "test" and len(body) < 10_000:
-                found.setdefault(row["label"], []).append(body)
-    each = -(-count // len(found))
-    return [body for label in sorted(found) for body in found[label][:each]][:count]
+                photos.setdefault(row["label"], []).append(body)
+    each = -(-count // len(photos))
+    return [body for label in sorted(photos) for body in photos[label][:each]][:count]

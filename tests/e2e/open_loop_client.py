@@ -1,11 +1,11 @@
-"""An open-loop client, run in a pod beside the model server: requests leave by the clock, whatever comes back.
+"""An open-loop client, run in a pod beside the model server: it sends at a fixed rate, whatever the answers.
 
-    python load.py HOST PORT PATH PHOTOS RATE SECONDS
+    python open_loop_client.py HOST PORT PATH PHOTOS RATE SECONDS
 
-PHOTOS is a JSON list of base64 texts. Goes on until SIGTERM, and no longer than SECONDS. Every second request opens a
-connection of its own, the others share kept ones; nothing is sent twice. Prints `begun` and, at the end, a JSON list of
+PHOTOS is a JSON list of base64 texts. Runs until SIGTERM, and no longer than SECONDS. Every second request opens its own
+connection, the others share kept ones; nothing is sent twice. Prints `begun` and, at the end, a JSON list of
 [sent, seconds, photo, kept, status, label, probability], one for every request, `sent` in seconds since the Epoch;
-status 0: no answer, and the label says why. Nothing but the standard library.
+status 0: no answer, and the label is the reason. It needs only the standard library.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class OpenLoopClient:
-    """Sends requests and keeps what came of each."""
+    """Sends requests and records the answer to each."""
 
     def __init__(self, host: str, port: int, path: str, photos: list[str]) -> None:
         self.host, self.port = host, port
-        self.requests = [self.laid_out(path, json.dumps({"instances": [{"b64": photo}]})) for photo in photos]
+        self.requests = [self.encode_request(path, json.dumps({"instances": [{"b64": photo}]})) for photo in photos]
         self.idle: list[Connection] = []
         self.rows: list[tuple[float, float, int, bool, int, str, float]] = []
 
-    def laid_out(self, path: str, body: str) -> bytes:
+    def encode_request(self, path: str, body: str) -> bytes:
         head = f"POST {path} HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: application/json\r\n"
         return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
-    async def ask(self, number: int) -> None:
+    async def send(self, number: int) -> None:
         index, kept = number % len(self.requests), bool(number % 2)
         sent, begin = time.time(), time.monotonic()
         try:
@@ -76,14 +76,14 @@ class OpenLoopClient:
 
 
 async def run(client: OpenLoopClient, rate: float, seconds: float) -> None:
-    told, begin, tasks = asyncio.Event(), time.monotonic(), set[asyncio.Task[None]]()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    stopped, begin, tasks = asyncio.Event(), time.monotonic(), set[asyncio.Task[None]]()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     print("begun", flush=True)
     for number in range(int(rate * seconds)):
         await asyncio.sleep(max(0.0, begin + number / rate - time.monotonic()))
-        if told.is_set():
+        if stopped.is_set():
             break
-        task = asyncio.create_task(client.ask(number))
+        task = asyncio.create_task(client.send(number))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)

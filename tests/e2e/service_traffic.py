@@ -1,4 +1,4 @@
-"""Traffic on the model server's Service while something happens to it, and what is right of what came back."""
+"""Traffic on the model server's Service during an incident, and the check of its predictions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from orchard.client import ModelServer
 from orchestration.cluster.deploy.port_forward import forward
 from orchestration.cluster.deploy.release import Release
 
+CLIENT = "open_loop_client.py"
 MODEL = "fruits"
 TOLERANCE = 1e-4
 SECONDS = float(os.environ.get("E2E_SECONDS", "20"))
@@ -27,7 +28,7 @@ Answers = list[tuple[str, float]]
 
 @dataclass(frozen=True)
 class TrafficRow:
-    """One request: when, how long, which photo, over a kept connection or not, what came."""
+    """One request and its answer; `kept`: over a kept connection."""
 
     sent: float
     seconds: float
@@ -40,7 +41,7 @@ class TrafficRow:
 
 @dataclass
 class ServiceTraffic:
-    """What came back; filled when the context of `traffic` ends."""
+    """The requests with their answers; complete when the context of `traffic` ends."""
 
     rows: list[TrafficRow] = field(default_factory=list)
 
@@ -48,11 +49,11 @@ class ServiceTraffic:
         return [row for row in self.rows if row.status != 200]
 
     def wrong(self, *right: Answers) -> list[TrafficRow]:
-        """Answers that are none of the versions' own."""
+        """Return the answers that no version gives."""
         return [row for row in self.rows if row.status == 200 and not any(_is(row, answers) for answers in right)]
 
     def of(self, answers: Answers, after: float) -> list[bool]:
-        """Of the answers to what was sent after a time, whether they are this version's."""
+        """Return, for each answer to a request sent after a time, whether it is this version's."""
         return [_is(row, answers) for row in self.rows if row.status == 200 and row.sent > after]
 
     def figures(self) -> dict[str, Any]:
@@ -71,67 +72,67 @@ def _is(row: TrafficRow, answers: Answers) -> bool:
     return row.label == label and abs(row.probability - probability) <= TOLERANCE
 
 
-def answers_of(place: Release, version: int, photos: list[bytes]) -> Answers:
-    """What a version that is loaded says of the photos."""
-    with forward(place, f"service/{place.fullname}-serving", 8501) as url, ModelServer(url) as server:
-        found = server.predict(photos, MODEL, version=version)
-    return [(item.label, item.probability) for item in found]
+def answers_of(release: Release, version: int, photos: list[bytes]) -> Answers:
+    """Return a loaded version's predictions for the photos."""
+    with forward(release, f"service/{release.fullname}-serving", 8501) as url, ModelServer(url) as server:
+        predictions = server.predict(photos, MODEL, version=version)
+    return [(item.label, item.probability) for item in predictions]
 
 
 def until(condition: Any, seconds: float, what: str) -> Any:
-    """Wait for something to be true; returns it."""
+    """Wait until a condition is true; returns its value."""
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         time.sleep(0.3)
-    return found
+    return value
 
 
 @contextmanager
 def traffic(
-    place: Release, photos: list[bytes], *, least: float = SECONDS, rate: float = 50.0
+    release: Release, photos: list[bytes], *, least: float = SECONDS, rate: float = 50.0
 ) -> Iterator[ServiceTraffic]:
     """Send requests at a fixed rate from a pod in the namespace, from before the context begins until after it ends.
 
     Args:
-        place: whose model server is asked.
-        photos: asked about in turn.
-        least: seconds that it goes on for, however soon what happens meanwhile is over.
+        release: the model server's release.
+        photos: the photos, in turn.
+        least: the minimum time of the traffic, in seconds.
         rate: requests a second.
     """
-    name, found = f"load-{uuid.uuid4().hex[:8]}", ServiceTraffic()
-    files = {"load.py": Path(__file__).with_name("load.py").read_text("utf-8")}
+    name, result = f"load-{uuid.uuid4().hex[:8]}", ServiceTraffic()
+    files = {CLIENT: Path(__file__).with_name(CLIENT).read_text("utf-8")}
     files["photos.json"] = json.dumps([base64.b64encode(photo).decode() for photo in photos])
     path = f"/v1/models/{MODEL}/labels/stable:predict"
-    arguments = [f"{place.fullname}-serving", "8501", path, "/load/photos.json", str(rate), str(LONGEST)]
-    place.kubectl("create", "--filename=-", given=json.dumps(_manifest(place, name, files, arguments)))
+    arguments = [f"{release.fullname}-serving", "8501", path, "/load/photos.json", str(rate), str(LONGEST)]
+    release.kubectl("create", "--filename=-", stdin=json.dumps(_manifest(release, name, files, arguments)))
     try:
-        until(lambda: "begun" in _log(place, name), 180, f"the pod {name} begins")
+        until(lambda: "begun" in _log(release, name), 180, f"the pod {name} begins")
         begin = time.monotonic()
-        yield found
+        yield result
         until(lambda: time.monotonic() - begin > least, least + 1, "enough traffic")
-        place.kubectl("exec", name, "--", "sh", "-c", "kill -TERM 1")
-        until(lambda: _phase(place, name) in ("Succeeded", "Failed"), 120, f"the pod {name} ends")
-        found.rows += [TrafficRow(*row) for row in json.loads(_log(place, name).splitlines()[-1])]
+        release.kubectl("exec", name, "--", "sh", "-c", "kill -TERM 1")
+        until(lambda: _phase(release, name) in ("Succeeded", "Failed"), 120, f"the pod {name} ends")
+        result.rows += [TrafficRow(*row) for row in json.loads(_log(release, name).splitlines()[-1])]
     finally:
-        place.kubectl("delete", f"pod/{name}", f"configmap/{name}", "--grace-period=1")
+        release.kubectl("delete", f"pod/{name}", f"configmap/{name}", "--grace-period=1")
 
 
-def _phase(place: Release, name: str) -> str:
-    return str(place.get("pod", name)[0]["status"]["phase"])
+def _phase(release: Release, name: str) -> str:
+    return str(release.get("pod", name)[0]["status"]["phase"])
 
 
-def _log(place: Release, name: str) -> str:
-    return "" if _phase(place, name) == "Pending" else place.kubectl("logs", name)
+def _log(release: Release, name: str) -> str:
+    return "" if _phase(release, name) == "Pending" else release.kubectl("logs", name)
 
 
-def _manifest(place: Release, name: str, files: Mapping[str, str], arguments: list[str]) -> dict[str, Any]:
-    (deployment,) = place.get("deployment", f"{place.fullname}-serving")
+def _manifest(release: Release, name: str, files: Mapping[str, str], arguments: list[str]) -> dict[str, Any]:
+    (deployment,) = release.get("deployment", f"{release.fullname}-serving")
     spec = deployment["spec"]["template"]["spec"]
     container = {
         "name": "load",
         "image": spec["containers"][0]["image"],
-        "command": ["tini", "--", "python", "/load/load.py", *arguments],
+        "command": ["tini", "--", "python", f"/load/{CLIENT}", *arguments],
         "securityContext": spec["containers"][0]["securityContext"],
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
         "volumeMounts": [{"name": "load", "mountPath": "/load"}],

@@ -1,4 +1,4 @@
-"""What is broken on purpose is found by `make doctor`, in a sentence, and is found no more when it is mended."""
+"""`make doctor` finds deliberate faults, and no longer finds them after they are repaired."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import subprocess
 
 import pytest
 
-from tests.e2e.conftest import PLACE, ROOT, command
+from tests.e2e.conftest import RELEASE, ROOT, command
 from tests.e2e.service_traffic import until
 
 pytestmark = pytest.mark.timeout(3600)
 
 
 def doctor(*options: str, **variables: str) -> str:
-    """All that it found, as one text; empty when nothing is wrong."""
+    """Return all findings as one text; empty if there are none."""
     done = subprocess.run(
         [*command("doctor", "--json"), *options],
         capture_output=True,
@@ -31,23 +31,23 @@ def doctor(*options: str, **variables: str) -> str:
     return "\n".join(f"{item['wrong']} {item['remedy']}" for item in findings)
 
 
-def says(*parts: str):
-    """Wait until it says all of this."""
-    until(lambda: all(part in doctor() for part in parts), 600, f"the doctor says {parts}")
+def await_finding(*parts: str):
+    """Wait until the findings have all these parts."""
+    until(lambda: all(part in doctor() for part in parts), 600, f"the doctor reports {parts}")
 
 
-def well():
-    """Wait until it finds nothing any more; what it found last is told if it does not come to that."""
-    found = [""]
+def await_no_finding():
+    """Wait until there are no findings; the error has the last ones."""
+    last = [""]
 
     def nothing() -> bool:
-        found[0] = doctor()
-        return not found[0]
+        last[0] = doctor()
+        return not last[0]
 
     try:
         until(nothing, 600, "the doctor finds nothing")
     except AssertionError as error:
-        raise AssertionError(found[0]) from error
+        raise AssertionError(last[0]) from error
 
 
 def test_docker_that_does_not_answer(deployed):
@@ -63,26 +63,26 @@ def test_a_registry_elsewhere(deployed):
     assert "not at port 5999" in doctor("--registry-port", "5999")
 
 
-def test_a_secret_that_is_missing(place):
-    secret = place.get("secret", f"{place.fullname}-store-publisher")[0]
+def test_a_secret_that_is_missing(release):
+    secret = release.get("secret", f"{release.fullname}-store-publisher")[0]
     for name in ("uid", "resourceVersion", "creationTimestamp"):
         secret["metadata"].pop(name)
-    place.kubectl("delete", "secret", secret["metadata"]["name"])
+    release.kubectl("delete", "secret", secret["metadata"]["name"])
     try:
         assert f"the Secret {secret['metadata']['name']} is missing" in doctor()
     finally:
-        place.kubectl("create", "--filename=-", given=json.dumps(secret))
-    well()
+        release.kubectl("create", "--filename=-", stdin=json.dumps(secret))
+    await_no_finding()
 
 
-def setting(place, name: str, value: str):
-    """Change a setting of `sync` in the Deployment: a pod with it comes, and the others stay as long as it is not ready."""
-    document = place.get("deployment", f"{place.fullname}-serving")[0]
+def change_setting(release, name: str, value: str):
+    """Change a setting of `sync` in the Deployment: a new pod gets it, and the others stay until that pod is ready."""
+    document = release.get("deployment", f"{release.fullname}-serving")[0]
     sync = document["spec"]["template"]["spec"]["initContainers"][0]
     index = next(number for number, item in enumerate(sync["env"]) if item["name"] == name)
     path = f"/spec/template/spec/initContainers/0/env/{index}/value"
     patch = json.dumps([{"op": "replace", "path": path, "value": value}])
-    place.kubectl("patch", "deployment", f"{place.fullname}-serving", "--type=json", f"--patch={patch}")
+    release.kubectl("patch", "deployment", f"{release.fullname}-serving", "--type=json", f"--patch={patch}")
 
 
 @pytest.mark.parametrize(
@@ -92,30 +92,32 @@ def setting(place, name: str, value: str):
         ("ORCHARD_STORE_URL", "s3://nowhere", "is the bucket there"),
     ],
 )
-def test_a_wrong_endpoint_or_bucket(place, name, value, sentence):
-    setting(place, name, value)
+def test_a_wrong_endpoint_or_bucket(release, name, value, sentence):
+    change_setting(release, name, value)
     try:
-        says("nowhere", sentence)
+        await_finding("nowhere", sentence)
     finally:
-        place.kubectl("rollout", "undo", f"deployment/{place.fullname}-serving")
-        place.kubectl("rollout", "status", f"deployment/{place.fullname}-serving", "--timeout=600s", seconds=610)
-    well()
+        release.kubectl("rollout", "undo", f"deployment/{release.fullname}-serving")
+        release.kubectl("rollout", "status", f"deployment/{release.fullname}-serving", "--timeout=600s", seconds=610)
+    await_no_finding()
 
 
-def test_a_key_that_the_store_does_not_know(place):
-    name = f"{place.fullname}-store-sync"
-    good = place.get("secret", name)[0]["data"]["credentials"]
+def test_a_key_that_the_store_does_not_know(release):
+    name = f"{release.fullname}-store-sync"
+    good = release.get("secret", name)[0]["data"]["credentials"]
 
-    def hold(text: str):
+    def set_key(text: str):
         patch = json.dumps({"data": {"credentials": text}})
-        place.kubectl("patch", "secret", name, f"--patch={patch}")
-        place.kubectl("delete", "pod", place.serving_pods()[0], "--wait=false")  # its successor mounts it as it is now
+        release.kubectl("patch", "secret", name, f"--patch={patch}")
+        release.kubectl(
+            "delete", "pod", release.serving_pods()[0], "--wait=false"
+        )  # its successor mounts the new Secret
 
     wrong = "[default]\naws_access_key_id = nobody\naws_secret_access_key = nothing\n"
-    hold(base64.b64encode(wrong.encode()).decode())
+    set_key(base64.b64encode(wrong.encode()).decode())
     try:
-        says("the key in the Secret of `sync`", "refused the credentials")
+        await_finding("the key in the Secret of `sync`", "refused the credentials")
     finally:
-        hold(good)
-    place.kubectl("rollout", "status", f"deployment/{PLACE.fullname}-serving", "--timeout=600s", seconds=610)
-    well()
+        set_key(good)
+    release.kubectl("rollout", "status", f"deployment/{RELEASE.fullname}-serving", "--timeout=600s", seconds=610)
+    await_no_finding()

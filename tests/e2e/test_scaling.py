@@ -1,10 +1,10 @@
-"""Under load there are more model servers, and fewer when it is over; no request is lost on the way."""
+"""The autoscaler adds model servers under load and removes them after it; no request is lost."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.e2e.releases import CHART, ready, release_model, released
+from tests.e2e.releases import CHART, await_ready, release_model, released
 from tests.e2e.service_traffic import answers_of, traffic, until
 
 pytestmark = pytest.mark.timeout(3600)
@@ -16,25 +16,25 @@ SCALED = (
 )
 
 
-def replicas(place):
-    return place.get("deployment", f"{place.fullname}-serving")[0]["status"].get("readyReplicas", 0)
+def replicas(release):
+    return release.get("deployment", f"{release.fullname}-serving")[0]["status"].get("readyReplicas", 0)
 
 
 def test_the_autoscaler_scales_out_under_load_and_in_after_it(cluster, zoo):
     options = ["--values", str(CHART / "ci" / "ha-values.yaml"), *(part for item in SCALED for part in ("--set", item))]
-    with released("ha", *options) as place:
-        version = release_model(place, zoo, "one")
-        ready(place)
-        assert place.get("poddisruptionbudget", f"{place.fullname}-serving")[0]["spec"]["maxUnavailable"] == 1
+    with released("ha", *options) as release:
+        version = release_model(release, zoo, "one")
+        await_ready(release)
+        assert release.get("poddisruptionbudget", f"{release.fullname}-serving")[0]["spec"]["maxUnavailable"] == 1
         photos = [path.read_bytes() for path in sorted((zoo / "photos" / "asked").glob("*.jpg"))]
-        right = answers_of(place, version, photos)
-        until(lambda: replicas(place) == 1, 600, "one pod while nobody asks")
+        right = answers_of(release, version, photos)
+        until(lambda: replicas(release) == 1, 600, "one pod without load")
 
-        with traffic(place, photos, rate=150) as found:
-            until(lambda: replicas(place) == 2, 600, "two pods under load")
-        until(lambda: len(place.serving_pods()) == 1, 600, "one pod after it")
+        with traffic(release, photos, rate=150) as found:
+            until(lambda: replicas(release) == 2, 600, "two pods under load")
+        until(lambda: len(release.serving_pods()) == 1, 600, "one pod after it")
 
         print("scaled out under load:", found.figures())
         assert found.failed() == []
         assert found.wrong(right) == []
-        ready(place)
+        await_ready(release)

@@ -1,4 +1,4 @@
-"""Each scenario of the chart that can run here, installed: pods come up, a version goes out, golden photos are answered."""
+"""Each scenario of the chart that can run here, installed: pods start, a version is promoted, golden photos are predicted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import requests
 
 from orchestration.cluster.deploy.port_forward import forward
 from orchestration.cluster.deploy.release import Release
-from tests.e2e.conftest import PLACE
-from tests.e2e.releases import CHART, ROOT, apply, asked, documents, ready, release_model, released
+from tests.e2e.conftest import RELEASE
+from tests.e2e.releases import CHART, ROOT, apply, await_ready, documents, release_model, released, run_helm_test
 from tests.e2e.service_traffic import MODEL
 
 pytestmark = pytest.mark.timeout(3600)
@@ -47,26 +47,26 @@ def values(name: str) -> tuple[str, ...]:
     return ("--values", str(CHART / "ci" / f"{name}-values.yaml"))
 
 
-def answers(place, zoo):
-    """Put a version out and ask about its golden photos."""
-    release_model(place, zoo, "one")
-    ready(place)
-    assert ": 0 of " in asked(place)
+def check_predictions(release, zoo):
+    """Publish and promote a version and predict its golden photos."""
+    release_model(release, zoo, "one")
+    await_ready(release)
+    assert ": 0 of " in run_helm_test(release)
 
 
 def test_a_cluster_without_any_registry(cluster, zoo):
-    with released("offline", *values("offline")) as place:
-        answers(place, zoo)
+    with released("offline", *values("offline")) as release:
+        check_predictions(release, zoo)
 
 
-def test_our_engine_with_callers_who_bring_tokens(cluster, zoo):
+def test_our_engine_with_tokens(cluster, zoo):
     token = secrets.token_urlsafe(24)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "callers"}, "stringData": {"tokens": token}}
-    with released("engine-orchard", *values("engine-orchard"), "--set", "serving.tokenSecret=callers") as place:
-        apply(place, json.dumps(secret))
-        answers(place, zoo)
-        with forward(place, f"service/{place.fullname}-serving", 8501) as url:
-            answered = [
+    with released("engine-orchard", *values("engine-orchard"), "--set", "serving.tokenSecret=callers") as release:
+        apply(release, json.dumps(secret))
+        check_predictions(release, zoo)
+        with forward(release, f"service/{release.fullname}-serving", 8501) as url:
+            statuses = [
                 requests.get(f"{url}/v1/models/{MODEL}", headers=headers, timeout=10).status_code
                 for headers in (
                     {},
@@ -74,53 +74,55 @@ def test_our_engine_with_callers_who_bring_tokens(cluster, zoo):
                     {"Authorization": f"Bearer {token}"},
                 )
             ]
-        assert answered == [401, 401, 200]
+        assert statuses == [401, 401, 200]
 
 
-def test_keys_that_are_there_are_used(deployed, zoo):
+def test_existing_keys_are_used(deployed, zoo):
     """As from a backup: Secrets of another release, under other names."""
     names = {
         f"store-{name}": f"my-store-{name}" for name in ("server", "admin", "ingest", "trainer", "publisher", "sync")
     }
     names["signing"] = "my-signing"
-    with released("existing-secret", *values("existing-secret")) as place:
+    with released("existing-secret", *values("existing-secret")) as release:
         for source, name in names.items():
-            data = documents(deployed.place, "secret", f"{deployed.place.fullname}-{source}")["data"]
-            # under the chart's own names too: that is where the test looks for the keys it publishes with
-            for wanted in (name, f"{place.fullname}-{source}"):
-                secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": wanted}, "data": data}
-                apply(place, json.dumps(secret))
-        assert "keys" not in {item["metadata"]["labels"]["app.kubernetes.io/component"] for item in place.get("jobs")}
-        answers(place, zoo)
+            data = documents(deployed.release, "secret", f"{deployed.release.fullname}-{source}")["data"]
+            # under the chart's own names too: the test publishes with those keys
+            for secret_name in (name, f"{release.fullname}-{source}"):
+                secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret_name}, "data": data}
+                apply(release, json.dumps(secret))
+        assert "keys" not in {item["metadata"]["labels"]["app.kubernetes.io/component"] for item in release.get("jobs")}
+        check_predictions(release, zoo)
 
 
 def test_a_locked_down_release_trains_nothing_and_names_its_clients(cluster, zoo):
-    apply(PLACE, json.dumps(MONITORS))
-    with released("locked-down", *values("locked-down")) as place:
-        answers(place, zoo)
-        assert place.get("podtemplates") == []
-        (policy,) = place.get("networkpolicy", f"{place.fullname}-serving")
+    apply(RELEASE, json.dumps(MONITORS))
+    with released("locked-down", *values("locked-down")) as release:
+        check_predictions(release, zoo)
+        assert release.get("podtemplates") == []
+        (policy,) = release.get("networkpolicy", f"{release.fullname}-serving")
         assert policy["spec"]["ingress"][0]["from"][0]["podSelector"] == {"matchLabels": {"app": "web"}}
-        assert place.get("servicemonitors")[0]["metadata"]["labels"]["release"] == "prometheus"
-        assert place.get("ingress")[0]["spec"]["tls"] == [{"hosts": ["fruits.example.com"], "secretName": "fruits-tls"}]
+        assert release.get("servicemonitors")[0]["metadata"]["labels"]["release"] == "prometheus"
+        assert release.get("ingress")[0]["spec"]["tls"] == [
+            {"hosts": ["fruits.example.com"], "secretName": "fruits-tls"}
+        ]
 
 
 def test_the_overlay_for_kind_is_applied_by_kubectl(cluster, zoo, tmp_path):
-    """As it stands but for the namespace: `make deploy`'s may be there too."""
-    place = Release(PLACE.context, "orchard-e2e-overlay", "orchard")
+    """Unchanged except for the namespace: `make deploy`'s may exist too."""
+    release = Release(RELEASE.context, "orchard-e2e-overlay", "orchard")
     base = os.path.relpath(ROOT / "k8s" / "overlays" / "kind", tmp_path.resolve())
-    elsewhere = {  # the plain `namespace` field would leave the subjects of role bindings where they were
+    elsewhere = {  # the `namespace` field would not change the subjects of role bindings
         "apiVersion": "builtin",
         "kind": "NamespaceTransformer",
-        "metadata": {"name": "elsewhere", "namespace": place.namespace},
+        "metadata": {"name": "elsewhere", "namespace": release.namespace},
         "setRoleBindingSubjects": "allServiceAccounts",
     }
-    kustomization = {"namespace": place.namespace, "resources": [base], "transformers": [json.dumps(elsewhere)]}
+    kustomization = {"namespace": release.namespace, "resources": [base], "transformers": [json.dumps(elsewhere)]}
     (tmp_path / "kustomization.yaml").write_text(json.dumps(kustomization))
-    place.kubectl("delete", "namespace", place.namespace, "--ignore-not-found", "--timeout=300s", seconds=310)
-    place.kubectl("apply", "--kustomize", str(tmp_path))
+    release.kubectl("delete", "namespace", release.namespace, "--ignore-not-found", "--timeout=300s", seconds=310)
+    release.kubectl("apply", "--kustomize", str(tmp_path))
     try:
-        release_model(place, zoo, "one")
-        ready(place)
+        release_model(release, zoo, "one")
+        await_ready(release)
     finally:
-        place.kubectl("delete", "namespace", place.namespace, "--timeout=300s", seconds=310)
+        release.kubectl("delete", "namespace", release.namespace, "--timeout=300s", seconds=310)

@@ -1,4 +1,4 @@
-"""Predictions go on: through a rollout, a new version, and the deaths of sync, store and engine."""
+"""Predictions continue during a rollout, a new version, and crashes of sync, store and engine."""
 
 from __future__ import annotations
 
@@ -19,64 +19,64 @@ pytestmark = pytest.mark.timeout(3600)
 
 STORE_DOWN_SECONDS = float(os.environ.get("E2E_STORE_DOWN", "60"))
 
-# Many small ones, so that what the kernel finds largest, and kills, is the model server.
+# Many small processes, so that the model server is the largest, which the kernel kills.
 HOGS = "for i in $(seq 150); do python -c 'import time; x = b\"x\" * 40_000_000; time.sleep(60)' & done; wait"
 
 
-def containers(place, pod, name):
-    state = place.get("pod", pod)[0]["status"]
+def containers(release, pod, name):
+    state = release.get("pod", pod)[0]["status"]
     return next(
         item for kind in ("initContainerStatuses", "containerStatuses") for item in state[kind] if item["name"] == name
     )
 
 
-def restarted(place, pod, name, before):
-    state = containers(place, pod, name)
+def restarted(release, pod, name, before):
+    state = containers(release, pod, name)
     return state["restartCount"] > before and state["ready"]
 
 
-def kill(place, pod, name):
+def kill(release, pod, name):
     """Kill a container of a pod, and wait until its successor is ready."""
-    before = containers(place, pod, name)["restartCount"]
+    before = containers(release, pod, name)["restartCount"]
     kill_all(pod, name)
-    until(lambda: restarted(place, pod, name, before), 300, f"{name} of {pod} is back")
+    until(lambda: restarted(release, pod, name, before), 300, f"{name} of {pod} is back")
 
 
-def promote(place, version, why):
-    with reach(place, "publisher") as found:
-        orchard("promote", str(version), "--why", why, **found)
+def promote(release, version, why):
+    with reach(release, "publisher") as variables:
+        orchard("promote", str(version), "--why", why, **variables)
 
 
-def newest(place):
-    """The version that the channel means."""
-    with reach(place, "sync") as found:
-        entries = json.loads(orchard("history", "--channel", "stable", "--json", **found))["history"]
+def newest(release):
+    """Return the version that the channel points to."""
+    with reach(release, "sync") as variables:
+        entries = json.loads(orchard("history", "--channel", "stable", "--json", **variables))["history"]
     assert entries[-1]["model"] == MODEL
     return int(max(entries, key=lambda item: item["generation"])["version"])
 
 
 @pytest.fixture
-def right(deployed, place):
-    """What the version that is served says of the photos."""
-    return answers_of(place, await_live(place, newest(place)), deployed.photos)
+def right(deployed, release):
+    """The served version's predictions for the photos."""
+    return answers_of(release, await_live(release, newest(release)), deployed.photos)
 
 
-def test_a_rolling_update_loses_nothing(deployed, place, right):
-    with traffic(place, deployed.photos) as found:
-        place.kubectl("rollout", "restart", f"deployment/{place.fullname}-serving")
-        place.kubectl("rollout", "status", f"deployment/{place.fullname}-serving", "--timeout=600s", seconds=610)
+def test_a_rolling_update_loses_nothing(deployed, release, right):
+    with traffic(release, deployed.photos) as found:
+        release.kubectl("rollout", "restart", f"deployment/{release.fullname}-serving")
+        release.kubectl("rollout", "status", f"deployment/{release.fullname}-serving", "--timeout=600s", seconds=610)
 
     print("rolling update:", found.figures())
     assert found.failed() == []
     assert found.wrong(right) == []
 
 
-def test_a_new_version_loses_nothing_and_then_answers_all(deployed, place, right, second: Trained):
-    with traffic(place, deployed.photos) as found:
-        promote(place, second.version, "e2e: a new version under load")
-        await_live(place, second.version)
+def test_a_new_version_loses_nothing_and_then_answers_all(deployed, release, right, second: Trained):
+    with traffic(release, deployed.photos) as found:
+        promote(release, second.version, "e2e: a new version under load")
+        await_live(release, second.version)
         live = time.time() + 1
-        after = answers_of(place, second.version, deployed.photos)
+        after = answers_of(release, second.version, deployed.photos)
         until(lambda: time.time() > live + 5, 6, "some traffic on the new version")
 
     print("new version:", found.figures())
@@ -88,73 +88,75 @@ def test_a_new_version_loses_nothing_and_then_answers_all(deployed, place, right
     assert not all(found.of(after, 0.0))
 
 
-def test_sync_and_the_store_die_and_nobody_notices(deployed, place, right):
-    version = newest(place)
-    with traffic(place, deployed.photos) as found:
-        kill(place, place.serving_pods()[0], "sync")
-        place.kubectl("delete", "pod", f"{place.fullname}-store-0", "--grace-period=0", "--force")
-        place.kubectl("rollout", "status", f"statefulset/{place.fullname}-store", "--timeout=600s", seconds=610)
+def test_a_crash_of_sync_and_the_store_loses_no_request(deployed, release, right):
+    version = newest(release)
+    with traffic(release, deployed.photos) as found:
+        kill(release, release.serving_pods()[0], "sync")
+        release.kubectl("delete", "pod", f"{release.fullname}-store-0", "--grace-period=0", "--force")
+        release.kubectl("rollout", "status", f"statefulset/{release.fullname}-store", "--timeout=600s", seconds=610)
 
     print("sync killed, store deleted:", found.figures())
     assert found.failed() == []
     assert found.wrong(right) == []
-    assert newest(place) == version  # the store came back with what it held
+    assert newest(release) == version  # the store restarted with its data
 
 
-def scale_store(place, replicas):
-    name = f"statefulset/{place.fullname}-store"
-    place.kubectl("scale", name, f"--replicas={replicas}")
-    until(lambda: place.get(*name.split("/"))[0]["status"].get("readyReplicas", 0) == replicas, 300, name)
+def scale_store(release, replicas):
+    name = f"statefulset/{release.fullname}-store"
+    release.kubectl("scale", name, f"--replicas={replicas}")
+    until(lambda: release.get(*name.split("/"))[0]["status"].get("readyReplicas", 0) == replicas, 300, name)
 
 
-def test_without_the_store_what_is_served_is_served_on(deployed, place, right):
-    version = newest(place)
-    with traffic(place, deployed.photos, least=STORE_DOWN_SECONDS) as found:
-        scale_store(place, 0)
-        kill(place, place.serving_pods()[0], "sync")  # it goes on from the disk
+def test_without_the_store_predictions_continue(deployed, release, right):
+    version = newest(release)
+    with traffic(release, deployed.photos, least=STORE_DOWN_SECONDS) as found:
+        scale_store(release, 0)
+        kill(release, release.serving_pods()[0], "sync")  # it continues with the versions on its disk
     try:
         print(f"store down for {STORE_DOWN_SECONDS:.0f} s:", found.figures())
         assert found.failed() == []
         assert found.wrong(right) == []
     finally:
-        scale_store(place, 1)
-    assert newest(place) == version
-    assert await_live(place, version) == version
+        scale_store(release, 1)
+    assert newest(release) == version
+    assert await_live(release, version) == version
 
 
-def killed_engine(found, right, begin, back):
-    """What a dead engine may cost: requests to its pod, until it is back; never a wrong answer."""
+def check_killed_engine(found, right, begin, back):
+    """A dead engine may only lose requests to its pod, until it is back; it never gives a wrong answer."""
     failed = found.failed()
     last = round(max((row.sent for row in failed), default=begin) - begin, 1)
     print("engine killed:", found.figures(), f"failed within {last} s of {back - begin:.1f} s")
     assert found.wrong(right) == []
     assert [row for row in failed if row.sent > back] == []
-    assert len(failed) < 0.6 * len([row for row in found.rows if begin - 1 < row.sent < back])  # the other pod goes on
+    assert len(failed) < 0.6 * len(
+        [row for row in found.rows if begin - 1 < row.sent < back]
+    )  # the other pod continues
 
 
-def test_a_killed_engine_costs_what_was_under_way_and_comes_back(deployed, place, right):
-    version = newest(place)
-    with traffic(place, deployed.photos) as found:
+def test_a_killed_engine_loses_only_its_own_requests_and_restarts(deployed, release, right):
+    version = newest(release)
+    with traffic(release, deployed.photos) as found:
         begin = time.time()
-        kill(place, place.serving_pods()[0], "engine")
+        kill(release, release.serving_pods()[0], "engine")
         back = time.time()
 
-    killed_engine(found, right, begin, back)
-    assert await_live(place, version) == version
+    check_killed_engine(found, right, begin, back)
+    assert await_live(release, version) == version
 
 
-def test_an_engine_that_is_killed_for_memory_comes_back_and_the_doctor_knows(deployed, place, right):
-    pod = place.serving_pods()[0]
-    before = containers(place, pod, "engine")["restartCount"]
-    with traffic(place, deployed.photos) as found:
+def test_an_engine_that_is_killed_for_memory_restarts_and_the_doctor_reports_it(deployed, release, right):
+    pod = release.serving_pods()[0]
+    before = containers(release, pod, "engine")["restartCount"]
+    with traffic(release, deployed.photos) as found:
         begin = time.time()
-        hogs = place.kubectl_command("exec", pod, "-c", "engine", "--", "sh", "-c", HOGS)
+        hogs = release.kubectl_command("exec", pod, "-c", "engine", "--", "sh", "-c", HOGS)
         subprocess.run(hogs, capture_output=True, check=False, timeout=300)
-        until(lambda: restarted(place, pod, "engine", before), 300, "the engine is back")
+        until(lambda: restarted(release, pod, "engine", before), 300, "the engine is back")
         back = time.time()
 
-    killed_engine(found, right, begin, back)
-    assert containers(place, pod, "engine")["lastState"]["terminated"]["reason"] == "OOMKilled"
+    check_killed_engine(found, right, begin, back)
+    assert containers(release, pod, "engine")["lastState"]["terminated"]["reason"] == "OOMKilled"
     assert f"{pod}, engine was killed for memory" in doctor()
-    place.kubectl("delete", "pod", pod)  # else the doctor goes on about it
-    place.kubectl("rollout", "status", f"deployment/{place.fullname}-serving", "--timeout=600s", seconds=610)
+    release.kubectl("delete", "pod", pod)  # else the doctor still reports it
+    release.kubectl("rollout", "status", f"deployment/{release.fullname}-serving", "--timeout=600s", seconds=610)

@@ -1,4 +1,4 @@
-"""A training Job that is killed goes on from its checkpoint, one beside it is not disturbed, no half version appears."""
+"""A killed training Job resumes from its checkpoint, a parallel Job is not disturbed, and no incomplete version appears."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ pytestmark = pytest.mark.timeout(3600)
 
 
 def test_a_killed_job_is_retried_from_its_checkpoint(second):
-    assert "goes on after epoch" in second.killed
+    assert "resumes after epoch" in second.killed
     assert second.killed.count("── train (") == 2
 
 
-def test_a_job_beside_it_is_not_disturbed(second):
-    assert "goes on after epoch" not in second.spared
+def test_a_parallel_job_is_not_disturbed(second):
+    assert "resumes after epoch" not in second.spared
     assert second.spared.count("── train (") == 1
 
 

@@ -1,4 +1,4 @@
-"""From the chart's previous version to this one: keys, models and answers stay, and no request is lost meanwhile."""
+"""From the chart's previous version to this one: keys, models and predictions stay, and no request is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestration.cluster.deploy import images
 from orchestration.cluster.deploy.install import await_installed
 from orchestration.cluster.deploy.release import run
 from tests.e2e.conftest import versions
-from tests.e2e.releases import CHART, ROOT, asked, known_images, ready, release_model, released
+from tests.e2e.releases import CHART, ROOT, await_ready, release_model, released, run_helm_test
 from tests.e2e.service_traffic import answers_of, traffic
 
 pytestmark = pytest.mark.timeout(3600)
@@ -30,7 +30,7 @@ REGISTRY = "localhost:5001"
 
 @dataclass(frozen=True)
 class Previous:
-    """The chart as it was, and the values that name images with the code as it was."""
+    """The previous chart, and the values that name images with the previous code."""
 
     chart: Path
     values: tuple[str, ...]
@@ -38,20 +38,26 @@ class Previous:
 
 @pytest.fixture(scope="module")
 def previous(cluster, tmp_path_factory):
-    """Chart and code out of the history; packages are today's, so that only the layer of the code is built."""
+    """Chart and code from the history, with today's packages, so that only the code's layer is built."""
     if run_git("cat-file", "-e", f"{PREVIOUS}^{{commit}}").returncode != 0:
-        pytest.skip(f"the history that was cloned does not go back to {PREVIOUS}, the chart's previous version")
+        pytest.skip(f"the cloned history lacks {PREVIOUS}, the chart's previous version")
     folder = tmp_path_factory.mktemp("previous")
     archive = folder / "checkout.tar"
     assert run_git("archive", f"--output={archive}", PREVIOUS).returncode == 0
     shutil.unpack_archive(archive, folder, filter="data")
     values = []
     for program in PROGRAMS:
-        # params.short.yaml: today's Dockerfile wants it, the code of then leaves it alone
+        # params.short.yaml: today's Dockerfile copies it, the previous code ignores it
         for name in (".dockerignore", f"{program}/Dockerfile", f"requirements/{program}.txt", "params.short.yaml"):
             shutil.copy(ROOT / name, folder / name)
         image = f"{REGISTRY}/orchard-{program}:previous"
-        options = ["--build-arg", f"PYTHON_IMAGE={known_images()['PYTHON_IMAGE']}", "--tag", image, str(folder)]
+        options = [
+            "--build-arg",
+            f"PYTHON_IMAGE={images.image_versions()['PYTHON_IMAGE']}",
+            "--tag",
+            image,
+            str(folder),
+        ]
         dockerfile = str(folder / program / "Dockerfile")
         run(["env", "DOCKER_BUILDKIT=1", "docker", "build", "--quiet", "--file", dockerfile, *options], seconds=900)
         run(["docker", "push", "--quiet", image], seconds=900)
@@ -63,18 +69,18 @@ def run_git(*arguments):
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False, timeout=60)
 
 
-def keys(place):
-    """Of every Secret of the release but Helm's, each entry that holds a key; of the store's own file, keys by identity."""
-    found = {}
-    for item in place.get("secrets"):
+def keys(release):
+    """Return every entry with a key of the release's Secrets except Helm's; of the store's own file, keys by identity."""
+    entries = {}
+    for item in release.get("secrets"):
         for name, value in item.get("data", {}).items():
             text = base64.b64decode(value).decode()
             if name == "s3.json":
                 for identity in json.loads(text)["identities"]:
-                    found[item["metadata"]["name"], identity["name"]] = identity["credentials"]
+                    entries[item["metadata"]["name"], identity["name"]] = identity["credentials"]
             elif item["type"] == "Opaque":
-                found[item["metadata"]["name"], name] = text
-    return found
+                entries[item["metadata"]["name"], name] = text
+    return entries
 
 
 def test_the_previous_chart_is_an_older_one(previous):
@@ -87,21 +93,21 @@ def test_an_upgrade_keeps_keys_and_models_and_serves_on(previous, zoo):
     today = [
         part for name, image in images.references(REGISTRY).items() for part in ("--set", f"images.{name}={image}")
     ]
-    with released("upgrade", "--set", "serving.replicas=2", *previous.values, chart=previous.chart) as place:
-        version = release_model(place, zoo, "one")
-        ready(place)
+    with released("upgrade", "--set", "serving.replicas=2", *previous.values, chart=previous.chart) as release:
+        version = release_model(release, zoo, "one")
+        await_ready(release)
         photos = [path.read_bytes() for path in sorted((zoo / "photos" / "asked").glob("*.jpg"))]
-        right, before = answers_of(place, version, photos), keys(place)
+        right, before = answers_of(release, version, photos), keys(release)
 
-        with traffic(place, photos) as found:
-            place.helm("upgrade", place.release, str(CHART), "--reset-then-reuse-values", *today, seconds=300)
-            await_installed(place)
-            ready(place)
+        with traffic(release, photos) as found:
+            release.helm("upgrade", release.name, str(CHART), "--reset-then-reuse-values", *today, seconds=300)
+            await_installed(release)
+            await_ready(release)
 
         print("upgrade:", found.figures())
         assert found.failed() == []
         assert found.wrong(right) == []
-        assert before.items() <= keys(place).items()
-        assert versions(place) == [version]
-        assert ": 0 of " in asked(place)
-        assert release_model(place, zoo, "two") == version + 1
+        assert before.items() <= keys(release).items()
+        assert versions(release) == [version]
+        assert ": 0 of " in run_helm_test(release)
+        assert release_model(release, zoo, "two") == version + 1

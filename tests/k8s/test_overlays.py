@@ -1,4 +1,4 @@
-"""What lies in k8s/ is what the chart says today, and its overlays change what they mean to change."""
+"""The rendered chart in k8s/ is up to date, and the overlays have their effect."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ OVERLAYS = sorted(path.name for path in (ROOT / "k8s" / "overlays").iterdir() if
 
 
 def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         pytest.skip(f"{name} is not on PATH; ../shared/cluster/up puts it there, where that folder is")
-    return found
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_the_rendered_chart_is_fresh(tmp_path):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_everything_lands_in_a_restricted_namespace(built, overlay):
+def test_everything_is_in_a_restricted_namespace(built, overlay):
     documents = built(overlay)
     namespace = documents.pop(("Namespace", "orchard"))
 
@@ -70,7 +70,7 @@ def test_every_image_comes_from_the_overlays_registry(built, overlay):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_jobs_go_when_they_have_ended(built, overlay):
+def test_ended_jobs_are_deleted(built, overlay):
     jobs = [item for (kind, _), item in built(overlay).items() if kind == "Job"]
 
     assert len(jobs) == 2
@@ -85,12 +85,12 @@ def test_production_leaves_the_number_of_pods_to_its_autoscaler(built):
 
 
 @pytest.mark.parametrize(("overlay", "size"), [("kind", "4Gi"), ("production", "200Gi")])
-def test_the_stores_volume_fits_the_place(built, overlay, size):
+def test_the_size_of_the_stores_volume(built, overlay, size):
     (claim,) = built(overlay)["StatefulSet", "orchard-store"]["spec"]["volumeClaimTemplates"]
 
     assert claim["spec"]["resources"]["requests"]["storage"] == size
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
-def test_skaffold_reads_the_versions_that_everybody_reads():
+def test_skaffold_reads_images_env():
     assert (ROOT / "skaffold.env").read_bytes() == (ROOT / "images.env").read_bytes()

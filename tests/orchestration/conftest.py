@@ -1,4 +1,4 @@
-"""What of this folder is not for this environment, and what its tests share."""
+"""Tests that need another environment are excluded; the shared fixtures."""
 
 import pytest
 
@@ -9,7 +9,7 @@ collect_ignore = ["airflow"]  # `make pytest` runs it with .venv-airflow
 
 @pytest.fixture
 def api():
-    """Airflow's API, answering as a test tells it to."""
-    made = FakeAirflow()
-    yield made
-    made.server.close()
+    """A fake of Airflow's API, which a test configures."""
+    fake = FakeAirflow()
+    yield fake
+    fake.server.close()

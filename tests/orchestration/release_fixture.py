@@ -14,10 +14,10 @@ from typing import Any
 from orchard.signing import KeyPair
 from orchestration.cluster.deploy.release import Release
 
-__all__ = ["PLACE", "FakeAirflow", "FakeAirflowServer", "ReleaseFixture", "task"]
+__all__ = ["RELEASE", "FakeAirflow", "FakeAirflowServer", "ReleaseFixture", "task"]
 
-PASSWORD = "ücret word"  # noqa: S105 (of nobody)
-PLACE = Release(context="kind-orchard", namespace="fruit", release="shop")
+PASSWORD = "ücret word"  # noqa: S105 (a test's)
+RELEASE = Release(context="kind-orchard", namespace="fruit", name="shop")
 
 KUBECTL = r"""
 import json, os, signal, sys
@@ -28,17 +28,17 @@ assert sys.argv[1:5] == ["--context", "kind-orchard", "--namespace", "fruit"], s
 verb, *rest = sys.argv[5:]
 if verb == "port-forward":
     _, target, ports = rest
-    port = cluster["ways"].get(target + ports)
+    port = cluster["ports"].get(target + ports)
     if port is None:
         sys.exit(f"Error from server (NotFound): {target} not found")
     (here / "forwarding").open("a").write(f"{os.getpid()}\n")
     print(f"Forwarding from 127.0.0.1:{port} -> {ports[1:]}", flush=True)
     signal.pause()
-found = cluster["objects"].get(rest[0], [])
+objects = cluster["objects"].get(rest[0], [])
 if "--selector" in rest:
-    print(json.dumps({"kind": "List", "items": found}))
+    print(json.dumps({"kind": "List", "items": objects}))
 else:
-    named = [item for item in found if item["metadata"]["name"] == rest[1]]
+    named = [item for item in objects if item["metadata"]["name"] == rest[1]]
     if not named:
         sys.exit(f'Error from server (NotFound): {rest[0]} "{rest[1]}" not found')
     print(json.dumps(named[0]))
@@ -48,10 +48,10 @@ Reply = tuple[int, Any]
 
 
 class FakeAirflowServer:
-    """Answers JSON over HTTP on a free port of loopback, by one function; keeps what it was asked."""
+    """Answers JSON over HTTP on a free port of loopback, by one function; records the requests."""
 
     def __init__(self, answer: Callable[[str, str, dict[str, str], Any], Reply]) -> None:
-        self.asked: list[tuple[str, str, Any]] = []
+        self.requests: list[tuple[str, str, Any]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(answer))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -67,19 +67,19 @@ class FakeAirflowServer:
         self._thread.join()
 
     def _handler(self, answer: Callable[[str, str, dict[str, str], Any], Reply]) -> type[BaseHTTPRequestHandler]:
-        asked = self.asked
+        requests = self.requests
 
         class FakeAirflowHandler(BaseHTTPRequestHandler):
             def handle_any(self) -> None:
                 raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 document = json.loads(raw) if raw else None
-                asked.append((self.command, self.path, document))
+                requests.append((self.command, self.path, document))
                 code, body = answer(self.command, self.path, dict(self.headers), document)
-                sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+                content = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(code)
-                self.send_header("Content-Length", str(len(sent)))
+                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(sent)
+                self.wfile.write(content)
 
             do_GET = do_POST = do_PATCH = handle_any  # noqa: N815 (what the standard library calls)
 
@@ -90,28 +90,28 @@ class FakeAirflowServer:
 
 
 def task(name: str, state: str | None, began: str | None = None, seconds: float | None = None, tries: int = 1) -> Any:
-    """A task of a run as Airflow tells of it."""
+    """Return a task of a run, as in Airflow's API."""
     return {"task_id": name, "state": state, "start_date": began, "duration": seconds, "try_number": tries}
 
 
 class FakeAirflow:
-    """The part of Airflow's API that is asked: log-in, runs that go on with every look at them, logs."""
+    """The used part of Airflow's API: log-in, logs, and runs that advance with every request."""
 
     def __init__(self) -> None:
         self.replies: list[Reply] = []
-        """What the next questions are answered with, whatever they are."""
+        """The replies to the next requests, whatever they are."""
         self.timeline: list[tuple[str, list[Any]]] = [("success", [])]
-        """A run's state and its tasks; each look at the run takes it one further."""
+        """A run's states with its tasks; each request of the run advances it by one."""
         self.runs: dict[str, Any] = {}
         self.logs: dict[str, list[Any]] = {}
         self.tokens = 0
-        self.looked = False
+        self.requested = False
         self.server = FakeAirflowServer(self._answer)
 
     @property
-    def asked(self) -> list[tuple[str, str, Any]]:
-        """What its API was asked, without log-ins."""
-        return [item for item in self.server.asked if item[1] != "/auth/token"]
+    def requests(self) -> list[tuple[str, str, Any]]:
+        """The requests to its API, without log-ins."""
+        return [item for item in self.server.requests if item[1] != "/auth/token"]
 
     def _answer(self, method: str, path: str, headers: dict[str, str], document: Any) -> Reply:
         if path == "/auth/token":
@@ -145,23 +145,23 @@ class FakeAirflow:
             return 200, {"dag_runs": [{"dag_run_id": name} for name in self.runs]}
         if method == "PATCH":
             return 200, {}
-        if self.looked and len(self.timeline) > 1:
+        if self.requested and len(self.timeline) > 1:
             self.timeline.pop(0)
-        self.looked = True
+        self.requested = True
         return 200, {"dag_run_id": path.rsplit("/", 1)[1], "state": self.timeline[0][0]}
 
 
 class ReleaseFixture:
-    """What `kubectl` knows. A test puts objects, and ways to ports, into it.
+    """A fake cluster behind a `kubectl` program: objects, and ports to forward.
 
     Args:
-        folder: for the program; belongs onto the PATH.
+        folder: the program's folder, for the PATH.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.objects: dict[str, list[Any]] = {}
-        self.ways: dict[str, int] = {}
+        self.ports: dict[str, int] = {}
         folder.mkdir()
         program = folder / "kubectl"
         program.write_text(f"#!{sys.executable} -IS\n{KUBECTL}")
@@ -169,9 +169,9 @@ class ReleaseFixture:
         self.save()
 
     def save(self) -> None:
-        """Let `kubectl` know."""
+        """Write the state for `kubectl`."""
         draft = self.folder / "draft"
-        draft.write_text(json.dumps({"objects": self.objects, "ways": self.ways}))
+        draft.write_text(json.dumps({"objects": self.objects, "ports": self.ports}))
         draft.replace(self.folder / "cluster.json")
 
     def add(self, kind: str, name: str, component: str = "", **more: Any) -> None:
@@ -181,23 +181,23 @@ class ReleaseFixture:
         self.save()
 
     def secret(self, name: str, **data: str) -> None:
-        """Add a Secret; an underscore in a name stands for a hyphen."""
-        found = {key.replace("_", "-"): b64encode(value.encode()).decode() for key, value in data.items()}
-        self.add("secret", name, data=found)
+        """Add a Secret; an underscore in a key becomes a hyphen."""
+        entries = {key.replace("_", "-"): b64encode(value.encode()).decode() for key, value in data.items()}
+        self.add("secret", name, data=entries)
 
-    def lead(self, target: str, port: int, to: int) -> None:
-        """Let a forwarded port lead to one of this machine."""
-        self.ways[f"{target}:{port}"] = to
+    def forward(self, target: str, port: int, to: int) -> None:
+        """Forward a target's port to a port of this machine."""
+        self.ports[f"{target}:{port}"] = to
         self.save()
 
     def install_airflow(self, airflow: FakeAirflow) -> None:
-        """Add what a release with Airflow has."""
+        """Add the objects of a release with Airflow."""
         self.add("deployments", "shop-orchard-airflow-api")
         self.secret("shop-orchard-airflow", admin_password=PASSWORD)
-        self.lead("service/shop-orchard-airflow", 8080, airflow.server.port)
+        self.forward("service/shop-orchard-airflow", 8080, airflow.server.port)
 
     def install_store(self, environment: Mapping[str, str], keys: KeyPair) -> None:
-        """Add what a release with a store has, which is the one that these settings lead to."""
+        """Add the objects of a release whose store is the one of these settings."""
         file = Path(environment["ORCHARD_STORE_CREDENTIALS_FILE"])
         self.secret("shop-orchard-store-trainer", credentials=file.read_text())
         signing = {"trusted-keys.pem": keys.public.read_text(), "signing-key.pem": keys.private.read_text()}
@@ -205,9 +205,9 @@ class ReleaseFixture:
         sync = {"name": "sync", "env": [{"name": "ORCHARD_STORE_URL", "value": environment["ORCHARD_STORE_URL"]}]}
         self.add("deployment", "shop-orchard-serving", spec={"template": {"spec": {"initContainers": [sync]}}})
         port = int(environment["ORCHARD_STORE_ENDPOINT"].rsplit(":", 1)[1])
-        self.lead("service/shop-orchard-store", 8333, port)
+        self.forward("service/shop-orchard-store", 8333, port)
 
     def forwarding(self) -> list[int]:
-        """The processes that forwarded a port, the oldest first, whether they still do or not."""
+        """Return the ids of all processes that forwarded a port, the oldest first, ended ones too."""
         path = self.folder / "forwarding"
         return [int(line) for line in path.read_text().split()] if path.exists() else []

@@ -1,4 +1,4 @@
-"""A cluster that accepts a connection and falls silent holds nobody: against a real socket."""
+"""A cluster that accepts a connection and never answers blocks no call: against a real socket."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def short(monkeypatch):
 def reach(tmp_path, monkeypatch):
     """Connect to an address, by a kubeconfig."""
 
-    def connected(address: str) -> ClusterConnection:
+    def connect_to(address: str) -> ClusterConnection:
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -41,7 +41,7 @@ def reach(tmp_path, monkeypatch):
         monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
         return connect(context="x")
 
-    return connected
+    return connect_to
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_silent_cluster_ends_every_call_with_a_clear_error(silent, call):
 
 
 class _Stuttering(BaseHTTPRequestHandler):
-    """A container's log that falls silent after its second line and is whole the second time."""
+    """A container's log that stalls after its second line and is complete the second time."""
 
     protocol_version = "HTTP/1.1"
     lines = tuple(f"2026-11-28T21:00:0{second}.000000000Z epoch {second}\n".encode() for second in range(4))
@@ -111,7 +111,7 @@ class _Stuttering(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_log_that_falls_silent_is_requested_again_and_no_line_comes_twice(reach):
+def test_a_stalled_log_is_requested_again_and_no_line_comes_twice(reach):
     _Stuttering.requests = []
     with ThreadingHTTPServer(("127.0.0.1", 0), _Stuttering) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -122,7 +122,7 @@ def test_a_log_that_falls_silent_is_requested_again_and_no_line_comes_twice(reac
     assert ["sinceSeconds" in path for path in _Stuttering.requests] == [False, True]
 
 
-def test_a_script_that_hangs_is_killed_with_what_it_started(tmp_path):
+def test_a_hanging_script_is_killed_with_its_children(tmp_path):
     started = tmp_path / "started"
     command = ["sh", "-c", f"{sys.executable} -c 'import time; time.sleep(60)' & echo $! > {started}; wait"]
 

@@ -31,22 +31,22 @@ def wait_for(condition, seconds, child):
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Command lines of processes that know the folder, by argument, environment or working directory."""
-    found = []
+    """Command lines of processes that use the folder, by argument, environment or working directory."""
+    commands = []
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) == os.getpid():
             continue
         try:
-            known = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-            if str(folder).encode() in known + str((process / "cwd").readlink()).encode():
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            data = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            if str(folder).encode() in data + str((process / "cwd").readlink()).encode():
+                commands.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except (OSError, ProcessLookupError):
             continue
-    return found
+    return commands
 
 
 def served_again(home: Path, log: Path) -> str:
-    """What `make serve` answers about the demo's first photo."""
+    """Return the label that `make serve` predicts for the demo's first photo."""
     server, store = free_ports(), free_ports()
     environment = {**os.environ, "ORCHARD_SERVER_URL": f"http://127.0.0.1:{server}"}
     command = [str(ROOT / "scripts/serve"), str(home), "--port", str(store)]
@@ -94,7 +94,7 @@ def test_interrupted_demo_leaves_no_process_and_the_next_run_ends_with_predictio
     assert processes_of(home) == []
 
 
-def test_failing_step_ends_the_demo_with_its_exit_code_and_words(tmp_path):
+def test_a_failing_step_ends_the_demo_with_its_exit_code_and_output(tmp_path):
     folder = tmp_path / "photos"
     (folder / "train" / "Lemon").mkdir(parents=True)
     (folder / "train" / "Lemon" / "note.jpg").write_text("no photo")
@@ -113,8 +113,8 @@ def test_failing_step_ends_the_demo_with_its_exit_code_and_words(tmp_path):
     assert processes_of(tmp_path) == []
 
 
-def test_photos_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(DataError, match="nowhere is not there"):
+def test_a_missing_path_is_named(tmp_path):
+    with pytest.raises(DataError, match="nowhere does not exist"):
         sample_data.find(str(tmp_path / "nowhere"))
 
 
@@ -124,7 +124,7 @@ def test_without_real_photos_the_demo_draws_some(tmp_path, monkeypatch):
     assert sample_data.find(None).name == "synthetic"
 
 
-def test_two_folders_of_ones_own_are_two_datasets(tmp_path):
+def test_two_folders_are_two_datasets(tmp_path):
     first, second = tmp_path / "a", tmp_path / "b"
     first.mkdir()
     second.mkdir()
@@ -132,7 +132,7 @@ def test_two_folders_of_ones_own_are_two_datasets(tmp_path):
     assert sample_data.find(str(first)).name != sample_data.find(str(second)).name
 
 
-def test_question_is_a_test_photo_whether_from_folder_or_tar(tmp_path, drawn):
+def test_the_predicted_photo_is_a_test_photo_from_a_folder_and_from_a_tar(tmp_path, drawn):
     archive = tmp_path / "drawn.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(drawn, "drawn")
@@ -146,11 +146,11 @@ def test_question_is_a_test_photo_whether_from_folder_or_tar(tmp_path, drawn):
     assert body in [path.read_bytes() for path in (drawn / "Test" / truth).iterdir()]
 
 
-def test_laying_the_workspace_again_changes_nothing(tmp_path):
+def test_preparing_the_workspace_again_changes_nothing(tmp_path):
     source = sample_data.SampleData("synthetic", "drawn", ())
-    demo_workspace.lay(tmp_path, source)
+    demo_workspace.prepare(tmp_path, source)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
 
-    demo_workspace.lay(tmp_path, source)
+    demo_workspace.prepare(tmp_path, source)
 
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -1,4 +1,4 @@
-"""What of the deployment can be known without a cluster; tests/e2e has the rest."""
+"""The deployment without a cluster; tests/e2e has the rest."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from orchestration.cluster.deploy.doctor import examine
 from orchestration.cluster.deploy.release import Release, run
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACE = Release(context="kind-orchard", namespace="fruit", release="shop")
+RELEASE = Release(context="kind-orchard", namespace="fruit", name="shop")
 
 
 @pytest.mark.parametrize(
     ("release", "name"), [("shop", "shop-orchard"), ("orchard", "orchard"), ("my-orchard", "my-orchard")]
 )
-def test_names_are_those_that_the_chart_gives(release, name):
+def test_names_are_those_of_the_chart(release, name):
     assert Release("c", "n", release).fullname == name
 
 
 def test_every_command_names_context_and_namespace():
-    assert PLACE.kubectl_command("get", "pods")[1:5] == ["--context", "kind-orchard", "--namespace", "fruit"]
+    assert RELEASE.kubectl_command("get", "pods")[1:5] == ["--context", "kind-orchard", "--namespace", "fruit"]
 
 
-def test_a_program_that_fails_is_an_error_with_its_words():
+def test_a_failing_program_is_an_error_with_its_message():
     with pytest.raises(ClusterError, match="no such thing"):
         run([sys.executable, "-c", "import sys; sys.exit('no such thing')"])
 
 
-def test_a_program_that_hangs_is_ended():
+def test_a_hanging_program_is_stopped():
     with pytest.raises(ClusterError, match="did not end within"):
         run([sys.executable, "-c", "import time; time.sleep(60)"], seconds=0.5)
 
@@ -41,26 +41,26 @@ def test_a_program_that_hangs_is_ended():
 def test_the_doctor_names_every_program_that_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    found = examine(PLACE)
+    findings = examine(RELEASE)
 
-    assert [item.wrong.split()[0] for item in found] == ["docker", "kind", "kubectl", "helm"]
-    assert all(item.remedy for item in found)
+    assert [item.wrong.split()[0] for item in findings] == ["docker", "kind", "kubectl", "helm"]
+    assert all(item.remedy for item in findings)
 
 
-def test_a_cluster_that_is_not_of_kind_needs_no_docker(monkeypatch, tmp_path):
+def test_a_cluster_without_kind_needs_no_docker(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    found = examine(Release("production", "fruit", "orchard"))
+    findings = examine(Release("production", "fruit", "orchard"))
 
-    assert [item.wrong.split()[0] for item in found] == ["kubectl", "helm"]
+    assert [item.wrong.split()[0] for item in findings] == ["kubectl", "helm"]
 
 
-def test_deploying_without_docker_says_what_is_missing(tmp_path):
+def test_deploying_without_docker_names_what_is_missing(tmp_path):
     programs, script = tmp_path / "bin", tmp_path / "scripts" / "cluster"
     programs.mkdir()
     for name in ("bash", "dirname", "env"):
         (programs / name).symlink_to(Path("/usr/bin", name))
-    script.parent.mkdir()  # a checkout without ../shared, which would bring Docker up
+    script.parent.mkdir()  # a checkout without ../shared, which would start Docker
     shutil.copy(ROOT / "scripts" / "cluster", script)
     shutil.copy(ROOT / "images.env", tmp_path)
 

@@ -1,4 +1,4 @@
-"""The keys of a release, held against a real SeaweedFS that is started with the chart's own arguments."""
+"""The keys of a release, checked against a real SeaweedFS that is started with the chart's own arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchard.processes import ChildProcess
 from orchard.settings import Settings
 from orchard.store import open_store, ports
 from orchestration.cluster.bucket import PROBE, prepare
-from orchestration.cluster.secrets import IDENTITIES, actions, credentials, server_files, with_rights_of_today
+from orchestration.cluster.secrets import IDENTITIES, actions, credentials, server_files, with_current_rights
 from tests.charts.conftest import find, template
 
 BUCKET = "orchard"
@@ -28,17 +28,17 @@ def chart_arguments():
     return find(documents, "StatefulSet", "-store")["spec"]["template"]["spec"]["containers"][0]["args"]
 
 
-def moved(arguments, folder, chosen):
+def adapt(arguments, folder, chosen):
     """The chart's arguments, with other folders and free ports."""
     sockets = [f"-{service}.localSocket={service}.sock" for service in ("filer", "s3")]
-    kept = [item for item in arguments if not item.startswith("-s3.port=")]
-    placed = [item.replace("/etc/seaweedfs", str(folder)).replace("-dir=/data", "-dir=data") for item in kept]
-    return [*placed, *sockets, *(f"-{name}={port}" for name, port in chosen.items() if not name.startswith("admin"))]
+    arguments = [item for item in arguments if not item.startswith("-s3.port=")]
+    adapted = [item.replace("/etc/seaweedfs", str(folder)).replace("-dir=/data", "-dir=data") for item in arguments]
+    return [*adapted, *sockets, *(f"-{name}={port}" for name, port in chosen.items() if not name.startswith("admin"))]
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    """A store that has the chart's arguments, its bucket prepared: its process id, and the settings of each identity."""
+    """A store with the chart's arguments and a bucket: its process id, and the settings of each identity."""
     folder = tmp_path_factory.mktemp("weed")
     (folder / "data").mkdir()
     files, chosen = server_files(BUCKET), ports.choose()
@@ -53,7 +53,7 @@ def running(tmp_path_factory):
             store_credentials_file=folder / name,
         )
     weed = shutil.which("weed", path=sysconfig.get_path("scripts"))
-    command = [str(weed), *moved(chart_arguments(), folder, chosen)]
+    command = [str(weed), *adapt(chart_arguments(), folder, chosen)]
     with ChildProcess(command, log=folder / "log", cwd=folder) as child:
         assert prepare(settings["admin"], forbid_deletes=True, timeout_s=60) is True
         yield child.pid, settings
@@ -64,16 +64,16 @@ def store(running):
     return running[1]
 
 
-def test_the_bucket_is_made_once(store):
+def test_the_bucket_is_created_once(store):
     assert prepare(store["admin"], forbid_deletes=True, timeout_s=5) is False
 
 
-def test_only_the_administrator_makes_a_bucket(store):
-    with pytest.raises(StoreDenied, match="refused to make the bucket"):
+def test_only_the_administrator_creates_a_bucket(store):
+    with pytest.raises(StoreDenied, match="refused to create the bucket"):
         prepare(store["publisher"], forbid_deletes=True, timeout_s=5)
 
 
-def test_a_store_that_is_not_there_is_said_in_time(store):
+def test_a_missing_store_is_reported_in_time(store):
     nowhere = store["admin"].model_copy(update={"store_endpoint": "http://127.0.0.1:1"})
 
     with pytest.raises(StoreUnavailable, match="did not answer"):
@@ -138,7 +138,7 @@ def test_a_key_reads_and_writes_what_its_work_needs_and_nothing_else(store, iden
 
 
 @pytest.mark.parametrize("identity", sorted(set(IDENTITIES) - {"housekeeping"}))
-def test_nobody_but_the_administrator_deletes_what_is_published(store, identity):
+def test_only_the_administrator_deletes_published_objects(store, identity):
     admin = open_store(store["admin"])
     for folder in ("datasets", "models", "runs"):
         admin.put(FOLDERS[folder], b"published")
@@ -147,7 +147,7 @@ def test_nobody_but_the_administrator_deletes_what_is_published(store, identity)
         assert admin.get(FOLDERS[folder]).body == b"published"
 
 
-def test_housekeeping_deletes_what_is_old_and_no_photo(store):
+def test_housekeeping_deletes_old_objects_and_no_photo(store):
     admin, own = open_store(store["admin"]), open_store(store["housekeeping"])
     for folder in ("models", "runs", "capture", "logs"):
         admin.put(FOLDERS[folder], b"old")
@@ -183,24 +183,24 @@ def test_rights_follow_this_version_and_keys_stay():
     files = server_files(BUCKET)
     older = files["s3.json"].replace(f"Read:{BUCKET}/models/*", f"Write:{BUCKET}/*")
 
-    found = with_rights_of_today(older, BUCKET)
+    current = with_current_rights(older, BUCKET)
 
-    assert found == files["s3.json"] != older
-    assert credentials({"s3.json": found}, "sync") == credentials(files, "sync")
+    assert current == files["s3.json"] != older
+    assert credentials({"s3.json": current}, "sync") == credentials(files, "sync")
 
 
-def test_identities_that_an_older_version_did_not_know_get_keys():
+def test_identities_that_an_older_version_lacks_get_keys():
     files = server_files(BUCKET)
     document = json.loads(files["s3.json"])
     document["identities"] = [item for item in document["identities"] if item["name"] != "batch"]
 
-    found = with_rights_of_today(json.dumps(document), BUCKET)
+    current = with_current_rights(json.dumps(document), BUCKET)
 
-    assert "aws_secret_access_key" in credentials({"s3.json": found}, "batch")
-    assert credentials({"s3.json": found}, "sync") == credentials(files, "sync")
+    assert "aws_secret_access_key" in credentials({"s3.json": current}, "batch")
+    assert credentials({"s3.json": current}, "sync") == credentials(files, "sync")
 
 
-def test_no_identity_but_the_administrator_may_do_all():
+def test_only_the_administrator_has_all_rights():
     assert actions("admin", BUCKET) == ["Admin"]
     for name in IDENTITIES:
         assert all(item.split(":")[0] in {"Read", "List", "Write"} and "/" in item for item in actions(name, BUCKET))

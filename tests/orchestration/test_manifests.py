@@ -43,7 +43,7 @@ def pod(job):
     return job["spec"]["template"]["spec"]
 
 
-def test_a_job_begins_suspended_and_is_tried_again_as_the_template_says(template):
+def test_a_job_starts_suspended_with_the_templates_retries(template):
     job = job_manifest(template, JobPlan("job"))
 
     assert job["spec"]["suspend"] is True
@@ -53,13 +53,13 @@ def test_a_job_begins_suspended_and_is_tried_again_as_the_template_says(template
     assert [item["name"] for item in pod(job)["containers"]] == ["promote"]
 
 
-def test_a_job_goes_with_the_release_that_it_was_made_from(template):
+def test_a_job_is_deleted_with_its_release(template):
     (owner,) = job_manifest(template, JobPlan("job"))["metadata"]["ownerReferences"]
 
     assert owner == {"apiVersion": "v1", "kind": "PodTemplate", "name": "o-train", "uid": "7"}
 
 
-def test_what_the_same_attempt_would_not_mend_is_not_tried_again(template):
+def test_errors_that_a_retry_would_repeat_are_not_retried(template):
     ignored, final = job_manifest(template, JobPlan("job"))["spec"]["podFailurePolicy"]["rules"]
 
     assert ignored["action"] == "Ignore"
@@ -78,7 +78,7 @@ def test_a_job_of_one_step_has_no_init_containers(template):
     assert pod(job_manifest(template, JobPlan("job", until="pull")))["initContainers"] == []
 
 
-def test_a_step_that_is_none_is_refused_with_the_names_of_all(template):
+def test_an_unknown_step_is_refused_with_the_names_of_all(template):
     with pytest.raises(OrchardError) as caught:
         job_manifest(template, JobPlan("job", until="deploy"))
 
@@ -130,7 +130,7 @@ def test_the_template_is_not_changed(template):
 
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}", fullmatch=True))
-def test_a_jobs_name_is_always_one_that_kubernetes_takes(run_id):
+def test_kubernetes_accepts_every_jobs_name(run_id):
     name = job_name("train", "orchard", run_id)
 
     assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name)
@@ -143,18 +143,18 @@ def test_two_runs_never_share_a_name(run_ids):
     assert len({job_name("train", "orchard", run_id) for run_id in run_ids}) == len(run_ids)
 
 
-def test_a_simple_run_id_is_read_in_the_name():
+def test_a_simple_run_id_is_part_of_the_name():
     assert job_name("train", "orchard", "nightly-7") == "orchard-train-nightly-7"
 
 
 def test_a_parameter_is_changed_and_the_others_stay():
-    found = change_params(PARAMS, ("train.optimizer.name=sgd", "train.epochs=3"))
+    changed = change_params(PARAMS, ("train.optimizer.name=sgd", "train.epochs=3"))
 
-    assert found == {"data": {"name": "fruits"}, "train": {"epochs": 3, "optimizer": {"name": "sgd"}}}
+    assert changed == {"data": {"name": "fruits"}, "train": {"epochs": 3, "optimizer": {"name": "sgd"}}}
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("train.epcohs=3", "did you mean epochs?"),
         ("trains.epochs=3", "did you mean train?"),
@@ -162,12 +162,12 @@ def test_a_parameter_is_changed_and_the_others_stay():
         ("train.epochs", "is no KEY=VALUE"),
     ],
 )
-def test_a_parameter_that_is_none_is_refused(override, said):
-    with pytest.raises(ParamsError, match=re.escape(said)):
+def test_an_unknown_parameter_is_refused(override, message):
+    with pytest.raises(ParamsError, match=re.escape(message)):
         change_params(PARAMS, (override,))
 
 
 @pytest.mark.parametrize("text", ["- a", "", "a: [", "7"])
-def test_parameters_that_are_none_are_refused(text):
+def test_invalid_parameters_are_refused(text):
     with pytest.raises(ParamsError):
         change_params(text, ())

@@ -12,7 +12,7 @@ from orchestration.names import run_id
 
 
 @given(st.sampled_from(("retrain", "batch_predict", "A.b-c")), st.text(min_size=1, max_size=250))
-def test_a_runs_name_is_one_that_kubernetes_and_the_store_take(dag_id, dag_run_id):
+def test_kubernetes_and_the_store_accept_a_runs_name(dag_id, dag_run_id):
     name = run_id(dag_id, dag_run_id)
 
     assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name)

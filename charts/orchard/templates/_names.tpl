@@ -1,4 +1,4 @@
-{{/* Names and labels. A name leaves room for what Jobs and their pods add to it. */}}
+{{/* Names and labels. A name leaves room for the suffixes of Jobs and pods. */}}
 
 {{- define "orchard.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
@@ -14,7 +14,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What selects pods: never the chart's version. Usage: include "orchard.selector" (list $ "serving") */}}
+{{/* The selector of pods, without the chart's version. Usage: include "orchard.selector" (list $ "serving") */}}
 {{- define "orchard.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: orchard
@@ -31,7 +31,7 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{/* An image: the value, else what images.env says, behind the mirror. Usage: include "orchard.image" (list $ "serving") */}}
+{{/* An image: the value, else that of images.env, with the mirror's prefix. Usage: include "orchard.image" (list $ "serving") */}}
 {{- define "orchard.image" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}

@@ -1,5 +1,5 @@
-{{/* What every pod has: no privileges, no token unless it asks for one, none of the cluster's Service variables
-     (they begin with ORCHARD_ too and are no settings of ours). Usage: include "orchard.pod" (list $ "serving" false) */}}
+{{/* Common to every pod: no privileges, a token only on request, none of the cluster's Service variables
+     (they begin with ORCHARD_ too and are not our settings). Usage: include "orchard.pod" (list $ "serving" false) */}}
 {{- define "orchard.pod" -}}
 {{- $root := index . 0 -}}
 serviceAccountName: {{ include "orchard.fullname" $root }}-{{ index . 1 }}
@@ -20,7 +20,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* What every container has. Usage: include "orchard.container" (list $ "serving"): the image's name */}}
+{{/* Common to every container. Usage: include "orchard.container" (list $ "serving"): the image's name */}}
 {{- define "orchard.container" -}}
 {{- $root := index . 0 -}}
 image: {{ include "orchard.image" . }}
@@ -39,7 +39,7 @@ http://{{ include "orchard.fullname" . }}-store:8333
 {{- end -}}
 {{- end -}}
 
-{{/* Whether an identity of the store has keys in a Secret, or its rights from the cloud. */}}
+{{/* Whether an identity of the store has keys in a Secret; else it has its rights from the cloud. */}}
 {{- define "orchard.storeSecret" -}}
 {{- $root := index . 0 -}}
 {{- if not $root.Values.objectStore.cloudIdentity -}}
@@ -47,7 +47,7 @@ http://{{ include "orchard.fullname" . }}-store:8333
 {{- end -}}
 {{- end -}}
 
-{{/* The settings that lead to the store, as one identity. Usage: include "orchard.storeEnv" (list $ "sync") */}}
+{{/* The settings of the store, as one identity. Usage: include "orchard.storeEnv" (list $ "sync") */}}
 {{- define "orchard.storeEnv" -}}
 {{- $root := index . 0 -}}
 - {name: ORCHARD_STORE_URL, value: "s3://{{ $root.Values.objectStore.bucket }}"}
@@ -73,7 +73,7 @@ http://{{ include "orchard.fullname" . }}-store:8333
 {{- end }}
 {{- end -}}
 
-{{/* Tokens that callers of the model server must bring: the engine takes them all, who asks from here brings the first. */}}
+{{/* The tokens of the model server: the engine accepts all of them, clients in this release send the first. */}}
 {{- define "orchard.tokenMount" -}}
 {{- if .Values.serving.tokenSecret }}
 - {name: tokens, mountPath: /keys/tokens, readOnly: true}
@@ -93,7 +93,7 @@ http://{{ include "orchard.fullname" . }}-store:8333
 {{- default (printf "%s-signing" (include "orchard.fullname" .)) .Values.signing.existingSecret -}}
 {{- end -}}
 
-{{/* Of the pair of keys, the half that is believed: the only one that a model server's pod ever sees. */}}
+{{/* The public half of the signing pair: a model server's pod gets no other. */}}
 {{- define "orchard.trustedVolume" -}}
 - name: trusted
   secret:
@@ -102,8 +102,8 @@ http://{{ include "orchard.fullname" . }}-store:8333
     items: [{key: trusted-keys.pem, path: trusted-keys.pem}]
 {{- end -}}
 
-{{/* Where a pod may run. Usage: include "orchard.place" .Values.airflow */}}
-{{- define "orchard.place" -}}
+{{/* The nodes for a pod. Usage: include "orchard.scheduling" .Values.airflow */}}
+{{- define "orchard.scheduling" -}}
 {{- with .nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -1,15 +1,15 @@
-{{/* Combinations that a schema cannot see, refused in sentences. */}}
+{{/* Combinations that a schema cannot check, refused with an explanation. */}}
 {{- define "orchard.validate" -}}
 {{- $store := .Values.objectStore -}}
-{{- $given := list -}}
+{{- $named := list -}}
 {{- $missing := list -}}
 {{- $names := list "ingest" "trainer" "publisher" "sync" -}}
 {{- if .Values.airflow.enabled -}}{{- $names = concat $names (list "batch" "housekeeping" "airflow") -}}{{- end -}}
 {{- range $name := $names -}}
-{{- if index $store.existingSecrets $name -}}{{- $given = append $given $name -}}{{- else -}}{{- $missing = append $missing (printf "objectStore.existingSecrets.%s" $name) -}}{{- end -}}
+{{- if index $store.existingSecrets $name -}}{{- $named = append $named $name -}}{{- else -}}{{- $missing = append $missing (printf "objectStore.existingSecrets.%s" $name) -}}{{- end -}}
 {{- end -}}
 {{- if gt (len .Release.Name) 40 -}}
-{{- fail (printf "\n\nThe release name %q has %d characters; names of Jobs and pods grow out of it, so at most 40 are allowed." .Release.Name (len .Release.Name)) -}}
+{{- fail (printf "\n\nThe release name %q has %d characters; names of Jobs and pods begin with it, so at most 40 are allowed." .Release.Name (len .Release.Name)) -}}
 {{- end -}}
 {{- if and $store.enabled $store.endpoint -}}
 {{- fail (printf "\n\nobjectStore.enabled runs a store in the cluster, and objectStore.endpoint names another one (%s).\nSet objectStore.enabled=false to use that one, or leave the endpoint empty." $store.endpoint) -}}
@@ -17,26 +17,26 @@
 {{- if and $store.enabled $store.cloudIdentity -}}
 {{- fail "\n\nobjectStore.cloudIdentity is for a store in the cloud; the one in the cluster (objectStore.enabled) knows only keys.\nSet one of them to false." -}}
 {{- end -}}
-{{- if and $store.cloudIdentity $given -}}
+{{- if and $store.cloudIdentity $named -}}
 {{- fail "\n\nobjectStore.cloudIdentity says that pods need no keys, and objectStore.existingSecrets names some.\nLeave one of them out." -}}
 {{- end -}}
 {{- if and (not $store.enabled) (not $store.cloudIdentity) $missing -}}
-{{- fail (printf "\n\nA store outside the cluster needs keys, and these are not named: %s.\nMake Secrets with a key `credentials` (an AWS credentials file), or set objectStore.cloudIdentity=true where the cloud gives pods their rights." (join ", " $missing)) -}}
+{{- fail (printf "\n\nA store outside the cluster needs keys, and these are not named: %s.\nCreate Secrets with a key `credentials` (an AWS credentials file), or set objectStore.cloudIdentity=true where the cloud gives pods their rights." (join ", " $missing)) -}}
 {{- end -}}
 {{- if and (not $store.enabled) $store.existingSecrets.server -}}
 {{- fail "\n\nobjectStore.existingSecrets.server holds the identities of the store in the cluster, and objectStore.enabled is false.\nLeave it out." -}}
 {{- end -}}
-{{- if and $store.enabled (or $given $store.existingSecrets.server $store.existingSecrets.admin) (or $missing (not $store.existingSecrets.server) (not $store.existingSecrets.admin)) -}}
-{{- fail (printf "\n\nobjectStore.existingSecrets names some of the store's Secrets and not others; their keys must fit each other.\nName all of them (server, admin, %s), or none: then they are made." (join ", " $names)) -}}
+{{- if and $store.enabled (or $named $store.existingSecrets.server $store.existingSecrets.admin) (or $missing (not $store.existingSecrets.server) (not $store.existingSecrets.admin)) -}}
+{{- fail (printf "\n\nobjectStore.existingSecrets names some of the store's Secrets and not others; their keys must fit each other.\nName all of them (server, admin, %s), or none: then they are created." (join ", " $names)) -}}
 {{- end -}}
 {{- if and (eq .Values.serving.engine "tensorflow-serving") (eq (index .Values.serving.nodeSelector "kubernetes.io/arch" | default "") "arm64") -}}
-{{- fail "\n\nThere is no tensorflow/serving for arm64, where serving.nodeSelector sends it.\nSet serving.engine=orchard: it answers the same API there." -}}
+{{- fail "\n\nThere is no tensorflow/serving for arm64, which serving.nodeSelector chooses.\nSet serving.engine=orchard: it answers the same API there." -}}
 {{- end -}}
 {{- if and .Values.serving.tokenSecret (ne .Values.serving.engine "orchard") -}}
-{{- fail (printf "\n\nserving.tokenSecret makes callers bring a token, which %s does not ask for.\nSet serving.engine=orchard, or put something before it that asks." .Values.serving.engine) -}}
+{{- fail (printf "\n\nserving.tokenSecret requires tokens, which %s does not check.\nSet serving.engine=orchard, or put a proxy before it that checks them." .Values.serving.engine) -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.serving.tokenSecret (not .Values.serviceMonitor.tokenSecret) -}}
-{{- fail "\n\nserving.tokenSecret makes callers bring a token, and the ServiceMonitor has none to bring.\nName a Secret with one of the tokens in its entry `token`: serviceMonitor.tokenSecret." -}}
+{{- fail "\n\nserving.tokenSecret requires tokens, and the ServiceMonitor has none.\nName a Secret with one of the tokens in its entry `token`: serviceMonitor.tokenSecret." -}}
 {{- end -}}
 {{- if and .Values.serving.autoscaling.enabled (gt (int .Values.serving.autoscaling.minReplicas) (int .Values.serving.autoscaling.maxReplicas)) -}}
 {{- fail (printf "\n\nserving.autoscaling.minReplicas (%d) is more than maxReplicas (%d)." (int .Values.serving.autoscaling.minReplicas) (int .Values.serving.autoscaling.maxReplicas)) -}}
@@ -52,6 +52,6 @@
 {{- fail (printf "\n\nairflow.databaseCleanup.keepDays is %d: a run may take two days, and one that still runs must not be deleted.\nSet it to 7 or more; 0 keeps everything." $days) -}}
 {{- end -}}
 {{- if and .Values.airflow.enabled (not .Values.airflow.database.enabled) (not .Values.airflow.database.existingSecret) -}}
-{{- fail "\n\nairflow.database.enabled is false, and airflow.database.existingSecret is empty.\nMake a Secret with a key `connection` (postgresql+psycopg2://USER:PASSWORD@HOST:5432/NAME) and name it, or run the database here." -}}
+{{- fail "\n\nairflow.database.enabled is false, and airflow.database.existingSecret is empty.\nCreate a Secret with a key `connection` (postgresql+psycopg2://USER:PASSWORD@HOST:5432/NAME) and name it, or run the database here." -}}
 {{- end -}}
 {{- end -}}

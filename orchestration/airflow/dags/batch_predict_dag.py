@@ -1,21 +1,21 @@
-"""A day's photos are predicted.
+"""Predict a day's photos.
 
 ## Purpose
-Every photo of a day's folder (`batch/in/<day>/`) is predicted by the version that the channel serves: Parquet, CSV and a page
-in `batch/out/<day>/`. A day that is done is not done again. Past days, in order, here 18 to 20 November:
+The version that the channel serves predicts every photo of a day's folder (`batch/in/<day>/`): Parquet, CSV and a page
+in `batch/out/<day>/`. A finished day is not repeated. Past days, in order, here 18 to 20 November:
 
     airflow backfill create --dag-id batch_predict --from-date 2026-11-18 --to-date 2026-11-21 --max-active-runs 1
 
 ## Triage
-Open the red task: its log ends with the reason and `what to do`. A broken photo is no failure but a row with its reason.
-Clear the task: the day goes on with the same version and the same photos. *Skipped*: no version was on the channel yet, and
+Open the red task: its log ends with the reason and `what to do`. A broken photo is not a failure but a row with its reason.
+Clear the task: the day continues with the same version and the same photos. *Skipped*: the channel had no version yet, and
 the day is not done; once `retrain` has published one, clear the task, or run a backfill.
 
 ## Owner
 The owner in the list of DAGs (`ORCHARD_OWNER`).
 
 ## Rollback
-Nothing to roll back: results of a day are written once and name the version they are from.
+Nothing to roll back: the results of a day are written once and name their version.
 """
 
 from datetime import timedelta
@@ -29,8 +29,8 @@ with DAG(
     "batch_predict",
     description="a day's photos → predictions",
     doc_md=__doc__,
-    schedule=RELEASE.after_each_day("batch"),
-    catchup=False,  # a backfill is asked for
+    schedule=RELEASE.daily_schedule("batch"),
+    catchup=False,  # past days need a backfill
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),
     default_args=POLICY,
@@ -38,9 +38,9 @@ with DAG(
     params={
         "day": Param(
             None, type=["null", "string"], format="date",
-            title="Day", description="whose folder; empty: the day with which the run's interval begins",
+            title="Day", description="the folder's day; empty: the first day of the run's interval",
         )
     },
 ) as dag:  # fmt: skip
-    # a backfill has its own limit of runs at once; this one holds for it too
+    # a backfill has its own limit of concurrent runs; this limit applies to it too
     add_steps(dag, "batch", max_active_tis_per_dag=1)

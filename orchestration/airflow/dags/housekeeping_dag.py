@@ -1,18 +1,18 @@
-"""What nobody can need any more is deleted.
+"""Delete what is no longer needed.
 
 ## Purpose
-What nobody can need any more is deleted: blobs of versions, old captures, the files of old runs, tasks' logs, ended pods.
-What is served, or could be rolled back to, is never touched. `dry_run` tells what would go and deletes nothing.
+Deletes what is no longer needed: blobs of old versions, old captures, files of old runs, tasks' logs, ended pods. Versions
+that are served, or that a rollback could need, are never deleted. `dry_run` logs what would be deleted and deletes nothing.
 
 ## Triage
-Open the red task: its log ends with the reason and `what to do`. Nothing depends on it but disk space. After a prune that
-was killed, publishing may wait: clear the task, it goes on.
+Open the red task: its log ends with the reason and `what to do`. Only disk space depends on it. After a killed prune,
+publishing may wait: clear the task, and the prune resumes.
 
 ## Owner
 The owner in the list of DAGs (`ORCHARD_OWNER`).
 
 ## Rollback
-None: what is deleted is gone. Pause the DAG if in doubt, and look at a dry run.
+None: a deletion is permanent. If in doubt, pause the DAG and check a dry run.
 """
 
 from datetime import timedelta
@@ -25,20 +25,18 @@ from orchestration.airflow.pod_cleanup import PodCleanupOperator
 
 with DAG(
     "housekeeping",
-    description="what nobody can need any more is deleted",
+    description="deletes what is no longer needed",
     doc_md=__doc__,
-    schedule=RELEASE.when("housekeeping"),
+    schedule=RELEASE.schedule("housekeeping"),
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),
     default_args=POLICY,
     tags={DagTag.ORCHARD, DagTag.UPKEEP},
     params={
-        "dry_run": Param(False, type="boolean", title="Dry run", description="tell, delete nothing"),
-        "keep_hours": Param(
-            24, type="integer", minimum=0, title="Keep pods", description="hours for which failed pods stay"
-        ),
+        "dry_run": Param(False, type="boolean", title="Dry run", description="log, delete nothing"),
+        "keep_hours": Param(24, type="integer", minimum=0, title="Keep pods", description="hours to keep failed pods"),
     },
 ) as dag:
     add_steps(dag, "housekeeping")
-    PodCleanupOperator(task_id="pods", hours="{{ params.keep_hours }}", pretend="{{ params.dry_run }}")
+    PodCleanupOperator(task_id="pods", hours="{{ params.keep_hours }}", log_only="{{ params.dry_run }}")

@@ -1,19 +1,18 @@
-"""A day's new photos become a dataset version.
+"""Make a dataset version of a day's new photos.
 
 ## Purpose
-A day's folder of photos in the bucket (`incoming/<dataset>/<day>/<class>/…`) becomes a new dataset version; that starts
-`retrain`. No photos, or none that are new: the task is *skipped* and nothing is started.
+A day's folder of photos in the bucket (`incoming/<dataset>/<day>/<class>/…`) becomes a new dataset version, which starts
+`retrain`. Without new photos, the task is *skipped* and starts nothing.
 
 ## Triage
-Open the red task: its log ends with the reason and `what to do`. Photos that are broken, or of a class that nobody knows,
-are named in the report with a reason each; nothing was written if there were too many of them. Correct the folder and
-clear the task.
+Open the red task: its log ends with the reason and `what to do`. The report names broken photos and photos of an unknown
+class, each with a reason. If there are too many of them, nothing is written: correct the folder and clear the task.
 
 ## Owner
 The owner in the list of DAGs (`ORCHARD_OWNER`).
 
 ## Rollback
-Dataset versions are never changed: start `retrain` with the number of the one before.
+Dataset versions never change: start `retrain` with the number of the previous one.
 """
 
 from datetime import timedelta
@@ -27,16 +26,16 @@ with DAG(
     "ingest",
     description="a day's new photos → dataset version → retrain",
     doc_md=__doc__,
-    schedule=RELEASE.after_each_day("ingest"),
+    schedule=RELEASE.daily_schedule("ingest"),
     catchup=False,
-    max_active_runs=1,  # versions of a dataset are written one after the other
+    max_active_runs=1,  # a dataset's versions are written one after the other
     dagrun_timeout=timedelta(hours=12),
     default_args=POLICY,
     tags={DagTag.ORCHARD, DagTag.DATA},
     params={
         "day": Param(
             None, type=["null", "string"], format="date",
-            title="Day", description="whose folder; empty: the day with which the run's interval begins",
+            title="Day", description="the folder's day; empty: the first day of the run's interval",
         )
     },
 ) as dag:  # fmt: skip

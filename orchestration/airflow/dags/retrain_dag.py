@@ -1,19 +1,19 @@
-"""A new version of the model, from a dataset version to the channel that serves it.
+"""Train, check, publish and promote a new version of the model.
 
 ## Purpose
-A new version of the model: learned from a dataset version, judged, published, promoted. Runs by the clock and when `ingest`
-has written new photos. A gate that refuses ends the run *skipped*: the reason is the gate task's last line.
+Trains the model on a dataset version, evaluates, publishes and promotes it. Runs on schedule and when `ingest` has written
+new photos. If the gate refuses, the later tasks are *skipped*: the reason is the last line of the gate task's log.
 
 ## Triage
-Open the red task: its log ends with the reason and `what to do`. Clear it once that is done; finished steps say so and are
-not repeated, and training goes on from its last epoch. A new run starts from nothing. `orchard runs` lists all with verdicts.
+Open the red task: its log ends with the reason and `what to do`. Then clear it: finished steps are not repeated, and
+training resumes after its last epoch. A new run repeats everything. `orchard runs` lists all runs with their results.
 
 ## Owner
 The owner in the list of DAGs (`ORCHARD_OWNER`).
 
 ## Rollback
-`orchard rollback --why "…"`: the channel points to the version before, servers follow in seconds. Pause this DAG first if
-the next run would publish the same again.
+`orchard rollback --why "…"`: the channel points to the previous version, and servers follow in seconds. Pause this DAG first
+if the next run would publish the same again.
 """
 
 from datetime import timedelta
@@ -25,23 +25,23 @@ from orchestration.airflow.operator import POLICY, add_steps
 
 with DAG(
     "retrain",
-    description="dataset → new version of the model, if the gate lets it",
+    description="dataset → new version of the model, if the gate accepts it",
     doc_md=__doc__,
-    schedule=RELEASE.when_or_new("retrain"),
+    schedule=RELEASE.schedule_or_photos("retrain"),
     catchup=False,
-    max_active_runs=1,  # a second run waits: two would publish over each other's head
+    max_active_runs=1,  # a second run waits: two would compete for the channel
     dagrun_timeout=timedelta(days=2),
     default_args=POLICY,
     tags={DagTag.ORCHARD, DagTag.MODEL},
     params={
         "dataset_version": Param(
             "latest", type=["string", "integer"], pattern="^(latest|[1-9][0-9]*)$", minimum=1,
-            title="Dataset version", description="a number, or latest: what is current when the run begins",
+            title="Dataset version", description="a number, or latest: the newest when the run starts",
         ),
         "profile": Param(RELEASE.profile, enum=RELEASE.profiles, title="Profile", description="short: a few epochs"),
         "force": Param(
             None, type=["null", "string"], pattern=r"\S.*\S.*\S", minLength=10, maxLength=500,
-            title="Publish although the gate refuses", description="the reason, kept for ever; empty: the gate decides",
+            title="Publish although the gate refuses", description="the reason, recorded permanently; empty: the gate decides",
         ),
     },
 ) as dag:  # fmt: skip

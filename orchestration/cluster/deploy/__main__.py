@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,45 +20,57 @@ from orchestration.local.photo_steps import display_path
 FOLDER = Path(".orchard/cluster")
 
 
-def _placed(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that choose the release."""
+def _with_release(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that choose the release; the function gets it as `release`."""
+
+    @functools.wraps(function)
+    def command(reporter: Reporter, *, context: str, namespace: str, release: str, **options: Any) -> None:
+        function(reporter, release=Release(context, namespace, release), **options)
+
     for name, default, what in (
         ("release", "orchard", "The Helm release."),
         ("namespace", "orchard", "Its namespace."),
         ("context", "kind-orchard", "The kubeconfig's context."),
     ):
-        command = click.option(f"--{name}", default=default, show_default=True, help=what)(command)
+        click.option(f"--{name}", default=default, show_default=True, help=what)(command)
     return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def deploy() -> None:
-    """The whole loop on a cluster."""
+    """Run the whole loop on a cluster."""
 
 
 @verb(examples="make deploy\nmake deploy DATA=~/photos NAMESPACE=fruit")
 @click.option("--data", help="A folder or tar of photos, or 'synthetic'.  [default: ../shared/data, else drawn photos]")
 @click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="A value for the chart.")
-@click.option("--no-build", is_flag=True, help="Run the images that were pushed last.")
-@click.option("--airflow", "with_airflow", is_flag=True, help="Airflow too, which then runs the loop.")
-@_placed
+@click.option("--no-build", is_flag=True, help="Use the images that were pushed last.")
+@click.option("--airflow", "with_airflow", is_flag=True, help="Install Airflow too.")
+@_with_release
 def up(
-    reporter: Reporter, *, data: str | None, values: tuple[str, ...], no_build: bool, with_airflow: bool, **where: str
+    reporter: Reporter,
+    *,
+    release: Release,
+    data: str | None,
+    values: tuple[str, ...],
+    no_build: bool,
+    with_airflow: bool,
 ) -> None:
-    """Cluster if there is none, images, chart, photos, a training Job, the version live, a photo predicted."""
+    """Create the cluster if there is none, build images, install the chart, ingest photos, train, and predict a photo."""
     from orchestration.cluster.deploy.deploy_loop import deploy
 
-    place = Release(**where)
     options = tuple(part for value in values for part in ("--set", value))
-    folder = FOLDER.absolute() / place.namespace
-    done = deploy(place, data=data, folder=folder, values=options, build=not no_build, airflow=with_airflow)
-    document = {"version": done.version, "predictions": done.predictions, "seconds": done.seconds}
-    reporter.result({**document, **where}, _ending(done.predictions[0]["path"], sum(done.seconds.values()), where))
+    folder = FOLDER.absolute() / release.namespace
+    result = deploy(release, data=data, folder=folder, values=options, build=not no_build, airflow=with_airflow)
+    document = {"version": result.version, "predictions": result.predictions, "seconds": result.seconds}
+    chosen = {"release": release.name, "namespace": release.namespace, "context": release.context}
+    text = _next_commands(result.predictions[0]["path"], sum(result.seconds.values()), release.namespace)
+    reporter.result({**document, **chosen}, text)
 
 
-def _ending(photo: str, seconds: float, where: dict[str, str]) -> str:
+def _next_commands(photo: str, seconds: float, namespace: str) -> str:
     shown = display_path(Path(photo))
-    more = "" if where["namespace"] == "orchard" else f" NAMESPACE={where['namespace']}"
+    more = "" if namespace == "orchard" else f" NAMESPACE={namespace}"
     return "\n".join(
         (
             "",
@@ -69,101 +83,101 @@ def _ending(photo: str, seconds: float, where: dict[str, str]) -> str:
 
 
 @verb(examples="make undeploy\nmake undeploy ALL=1")
-@click.option("--all", "everything", is_flag=True, help="The kind cluster and its registry too.")
-@_placed
-def down(reporter: Reporter, *, everything: bool, **where: str) -> None:
-    """Remove the release and all that it made; photos, models and keys in it are gone then."""
+@click.option("--all", "everything", is_flag=True, help="Remove the kind cluster and its registry too.")
+@_with_release
+def down(reporter: Reporter, *, release: Release, everything: bool) -> None:
+    """Remove the release and all that it made; this deletes its photos, models and keys."""
     from orchestration.cluster.deploy.install import remove
     from orchestration.cluster.deploy.release import CHECKOUT, run
 
-    place = Release(**where)
-    if everything and place.context.startswith("kind-"):
-        environment = {**os.environ, "CLUSTER": place.context.removeprefix("kind-")}
+    if everything and release.context.startswith("kind-"):
+        environment = {**os.environ, "CLUSTER": release.context.removeprefix("kind-")}
         run([str(CHECKOUT / "scripts/cluster"), "down"], environment=environment)
-        gone = [f"the cluster of {place.context}"]
+        removed = [f"the cluster of {release.context}"]
     else:
-        gone = remove(place)
-    reporter.result({"removed": gone}, f"removed: {', '.join(gone)}" if gone else "there was nothing to remove")
+        removed = remove(release)
+    reporter.result(
+        {"removed": removed}, f"removed: {', '.join(removed)}" if removed else "there was nothing to remove"
+    )
 
 
 @verb(examples="make logs")
-@_placed
-def logs(reporter: Reporter, **where: str) -> None:
+@_with_release
+def logs(reporter: Reporter, *, release: Release) -> None:
     """Show what sync and the model server log, until Ctrl-C."""
-    place = Release(**where)
-    selector = f"--selector=app.kubernetes.io/instance={place.release},app.kubernetes.io/component=serving"
-    command = place.kubectl_command(
+    selector = f"--selector=app.kubernetes.io/instance={release.name},app.kubernetes.io/component=serving"
+    command = release.kubectl_command(
         "logs", selector, "--all-containers", "--prefix", "--tail=40", "--follow", "--max-log-requests=40"
     )
-    os.execvp(command[0], command)  # noqa: S606  it is kubectl from here on
+    os.execvp(command[0], command)  # noqa: S606  kubectl replaces this process
 
 
 @verb(examples="make evidence\nmake evidence DIR=/tmp/evidence")
 @click.option("--dir", "folder", type=click.Path(file_okay=False, path_type=Path), default=FOLDER / "evidence")
-@_placed
-def evidence(reporter: Reporter, *, folder: Path, **where: str) -> None:
+@_with_release
+def evidence(reporter: Reporter, *, release: Release, folder: Path) -> None:
     """Write all that the cluster knows about the release into a folder."""
     from orchestration.cluster.deploy.evidence import collect
 
-    written = collect(Release(**where), folder)
+    written = collect(release, folder)
     reporter.result({"files": [str(path) for path in written]}, f"{len(written)} files in {folder}")
 
 
 @verb(examples="make port-forward\nmake port-forward PORT=9501")
-@click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="Of this machine.")
-@_placed
-def port_forward(reporter: Reporter, *, port: int, **where: str) -> None:
-    """Bring the model server to a port of this machine until Ctrl-C; it comes again when its pod goes."""
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="The port of this machine."
+)
+@_with_release
+def port_forward(reporter: Reporter, *, release: Release, port: int) -> None:
+    """Forward a port of this machine to the model server until Ctrl-C, also after its pod is replaced."""
     from orchestration.cluster.deploy.port_forward import keep_forwarding
 
-    place = Release(**where)
-    for url in keep_forwarding(place, f"service/{place.fullname}-serving", 8501, port):
+    for url in keep_forwarding(release, f"service/{release.fullname}-serving", 8501, port):
         reporter.note(f"the model server is at {url}; Ctrl-C ends it")
 
 
 @verb(examples="make airflow\nmake airflow PORT=9080")
-@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Of this machine.")
-@_placed
-def airflow(reporter: Reporter, *, port: int, **where: str) -> None:
-    """Bring Airflow's page to a port of this machine until Ctrl-C, and say how to log in."""
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="The port of this machine."
+)
+@_with_release
+def airflow(reporter: Reporter, *, release: Release, port: int) -> None:
+    """Forward a port of this machine to Airflow's page until Ctrl-C, and print how to log in."""
     from orchestration.cluster.deploy.airflow_client import password_command, reach_airflow
     from orchestration.cluster.deploy.port_forward import keep_forwarding
 
-    place = Release(**where)
-    with reach_airflow(place):  # it is there
-        for url in keep_forwarding(place, f"service/{place.fullname}-airflow", 8080, port):
-            reporter.note(f"Airflow is at {url}, as admin; the password: {password_command(place)}\nCtrl-C ends it")
+    with reach_airflow(release):  # checks that it exists
+        for url in keep_forwarding(release, f"service/{release.fullname}-airflow", 8080, port):
+            reporter.note(f"Airflow is at {url}, as admin; the password: {password_command(release)}\nCtrl-C ends it")
 
 
 @verb(examples='make retrain\nmake retrain PROFILE=short VERSION=3 FORCE="the new class is worth it"')
 @click.option("--profile", help="full or short.  [default: the chart's airflow.profile]")
 @click.option("--dataset-version", help="A number, or latest.  [default: latest]")
 @click.option("--force", metavar="REASON", help="Publish although the gate refuses; the reason is kept.")
-@click.option("--run", help="The run's id; of one that is there already: follow it.  [default: made up]")
-@_placed
-def retrain(reporter: Reporter, *, run: str | None, **options: str | None) -> None:
+@click.option("--run", help="The run's id; a run that exists already is followed.  [default: generated]")
+@_with_release
+def retrain(reporter: Reporter, *, release: Release, run: str | None, **options: str | None) -> None:
     """Let Airflow train a new version, and follow the run to its end.
 
-    Ends with 5 when the gate refused, and with 1 when a task failed.
+    The exit code is 5 when the gate refused, and 1 when a task failed.
     """
-    from orchestration.cluster.deploy.retrain_run import retrain as begin
+    from orchestration.cluster.deploy.retrain_run import retrain as start
 
-    place = Release(**{name: str(options.pop(name)) for name in ("release", "namespace", "context")})
-    found = begin(place, {name: value for name, value in options.items() if value}, run, reporter)
-    reporter.result(found.document, found.text)
-    sys.exit(found.code)
+    result = start(release, {name: value for name, value in options.items() if value}, run, reporter)
+    reporter.result(result.document, result.text)
+    sys.exit(result.code)
 
 
 @verb(examples="make predict PHOTO=photo.jpg")
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO…")
-@_placed
-def predict(reporter: Reporter, *, photos: tuple[str, ...], **where: str) -> None:
+@_with_release
+def predict(reporter: Reporter, *, release: Release, photos: tuple[str, ...]) -> None:
     """Predict photos with the model server in the cluster."""
     from orchard.cli.predict import predict as predict_verb
     from orchestration.cluster.deploy.port_forward import forward
 
-    place = Release(**where)
-    with forward(place, f"service/{place.fullname}-serving", 8501) as url:
+    with forward(release, f"service/{release.fullname}-serving", 8501) as url:
         os.environ["ORCHARD_SERVER_URL"] = url
         predict_verb.main([*photos, *(["--json"] if reporter.as_json else [])], standalone_mode=False)
 
@@ -175,17 +189,17 @@ def predict(reporter: Reporter, *, photos: tuple[str, ...], **where: str) -> Non
     default=5001,
     envvar="REGISTRY_PORT",
     show_default=True,
-    help="Where the registry should listen.",
+    help="The port of the registry on this machine.",
 )
-@_placed
-def doctor(reporter: Reporter, *, registry_port: int, **where: str) -> None:
-    """List what is wrong with the deployment, and what to do; exit code 1 if anything is wrong."""
+@_with_release
+def doctor(reporter: Reporter, *, release: Release, registry_port: int) -> None:
+    """List each fault of the deployment with its remedy; the exit code is 1 if there is any."""
     from dataclasses import asdict
 
     from orchestration.cluster.deploy.doctor import examine
 
-    findings = examine(Release(**where), registry_port)
-    text = "\n".join(f"- {item.wrong}\n  fix: {item.remedy}" for item in findings) or "nothing wrong was found"
+    findings = examine(release, registry_port)
+    text = "\n".join(f"- {item.wrong}\n  fix: {item.remedy}" for item in findings) or "no fault was found"
     reporter.result({"findings": [asdict(item) for item in findings]}, text)
     if findings:
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Airflow in the cluster, through its REST API over a forwarded port: runs are started, and followed to their end."""
+"""A client of Airflow's REST API in the cluster, over a forwarded port: starts runs and follows them to their end."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.port_forward import forward
 from orchestration.cluster.deploy.release import Release
 
-__all__ = ["OVER", "AirflowClient", "AirflowRefused", "follow", "password_command", "reach_airflow"]
+__all__ = ["FINISHED", "AirflowClient", "AirflowRefused", "follow", "password_command", "reach_airflow"]
 
-OVER = ("success", "failed")
+FINISHED = ("success", "failed")
 """States of a run that has ended."""
 
-_STEPS = ("success", "failed", "skipped", "upstream_failed", "removed")
+_TASK_FINISHED = ("success", "failed", "skipped", "upstream_failed", "removed")
 _PATIENCE_SECONDS = 300.0
 _POLL_SECONDS = 1.0
-_SECONDS = 30.0
+_REQUEST_SECONDS = 30.0
 
 
-def password_command(place: Release) -> str:
+def password_command(release: Release) -> str:
     """Return the command line that prints the administrator's password."""
     template = '{{index .data "admin-password" | base64decode}}{{"\\n"}}'
     return " ".join(
-        place.kubectl_command("get", "secret", f"{place.fullname}-airflow", f"--output=go-template='{template}'")
+        release.kubectl_command("get", "secret", f"{release.fullname}-airflow", f"--output=go-template='{template}'")
     )
 
 
 class AirflowClient:
-    """A release's Airflow. A request connects again when the pod that answered has gone.
+    """A client of a release's Airflow. A request connects again when the pod that answered was replaced.
 
     Args:
-        place: the release, with ``airflow.enabled``.
+        release: the release, with ``airflow.enabled``.
     """
 
-    def __init__(self, place: Release) -> None:
-        self.place = place
+    def __init__(self, release: Release) -> None:
+        self.release = release
         self._forwarding = ExitStack()
         self._url = ""
         self._token = ""
@@ -51,15 +51,15 @@ class AirflowClient:
         self._url = ""
 
     def request(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Send a request to `/api/v2`, again for five minutes while nobody answers.
+        """Send a request to `/api/v2`; repeat it for five minutes while Airflow does not answer.
 
         Args:
-            method: of HTTP.
+            method: HTTP's.
             path: below ``/api/v2``.
             document: the body.
 
         Raises:
-            Refused: Airflow refused it.
+            AirflowRefused: Airflow refused it.
             ClusterError: it did not answer in time.
         """
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -82,27 +82,27 @@ class AirflowClient:
             f"{self._url}/api/v2{path}",
             json=document,
             headers={"Authorization": f"Bearer {self._token}"},
-            timeout=_SECONDS,
+            timeout=_REQUEST_SECONDS,
         )
         if reply.status_code in (401, 403) or reply.status_code >= 500:
             raise ClusterUnready(f"{reply.status_code} {reply.text[:300]}")
         if not reply.ok:
             raise AirflowRefused(f"Airflow refused {method} {path}: {_reason(reply)}", reply.status_code)
-        found: dict[str, Any] = reply.json() if reply.content else {}
-        return found
+        body: dict[str, Any] = reply.json() if reply.content else {}
+        return body
 
     def _connect(self) -> None:
-        secret = self.place.secret(f"{self.place.fullname}-airflow")
+        secret = self.release.secret(f"{self.release.fullname}-airflow")
         try:
             self._url = self._forwarding.enter_context(
-                forward(self.place, f"service/{self.place.fullname}-airflow", 8080)
+                forward(self.release, f"service/{self.release.fullname}-airflow", 8080)
             )
         except ClusterError as error:
             raise ClusterUnready(error.message) from error
-        who = {"username": "admin", "password": secret["admin-password"].decode()}
-        reply = requests.post(f"{self._url}/auth/token", json=who, timeout=_SECONDS)
+        account = {"username": "admin", "password": secret["admin-password"].decode()}
+        reply = requests.post(f"{self._url}/auth/token", json=account, timeout=_REQUEST_SECONDS)
         if not reply.ok:
-            raise ClusterUnready(f"no log-in: {reply.status_code} {reply.text[:300]}")
+            raise ClusterUnready(f"log-in failed: {reply.status_code} {reply.text[:300]}")
         self._token = str(reply.json()["access_token"])
 
     def address(self) -> tuple[str, str]:
@@ -110,17 +110,17 @@ class AirflowClient:
         self.health()
         return self._url, self._token
 
-    def begin(self, dag: str, conf: Mapping[str, Any], run: str, day: str | None = None) -> str:
-        """Start a run, or find the one that has this id already; returns its id.
+    def start(self, dag: str, conf: Mapping[str, Any], run: str, day: str | None = None) -> str:
+        """Start a run, unless one with this id exists; returns its id.
 
         Args:
-            dag: whose.
-            conf: its parameters; Airflow holds them to the DAG's schema.
-            run: its id.
-            day: the date that it counts for, where that matters.
+            dag: the DAG's id.
+            conf: its parameters; Airflow checks them against the DAG's schema.
+            run: the run's id.
+            day: its logical date, ``YYYY-MM-DD``.
 
         Raises:
-            Refused: there is no such DAG, or it does not accept the parameters.
+            AirflowRefused: there is no such DAG, or a parameter is invalid.
         """
         document = {"dag_run_id": run, "logical_date": f"{day}T00:00:00Z" if day else None, "conf": dict(conf)}
         try:
@@ -131,12 +131,12 @@ class AirflowClient:
         return run
 
     def backfill(self, dag: str, first: str, last: str) -> int:
-        """Run for past days, one after the other, the oldest first; returns the backfill's id.
+        """Run a DAG for past days, one after the other, the oldest first; returns the backfill's id.
 
         Args:
-            dag: whose.
+            dag: the DAG's id.
             first: the first day, ``YYYY-MM-DD``.
-            last: the last day, with it.
+            last: the last day, inclusive.
         """
         days = {"from_date": f"{first}T00:00:00Z", "to_date": f"{last}T00:00:00Z"}
         options = {
@@ -162,34 +162,25 @@ class AirflowClient:
 
     def runs(self, dag: str) -> list[dict[str, Any]]:
         """Return the newest hundred runs of a DAG, the newest first."""
-        found: list[dict[str, Any]] = self.request("GET", f"/dags/{dag}/dagRuns?order_by=-run_after&limit=100")[
-            "dag_runs"
-        ]
-        return found
+        return list(self.request("GET", f"/dags/{dag}/dagRuns?order_by=-run_after&limit=100")["dag_runs"])
 
     def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
         """Return the tasks of a run."""
-        found: list[dict[str, Any]] = self.request("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
-        return found
+        return list(self.request("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"])
 
     def log(self, dag: str, run: str, task: str, attempt: int) -> list[str]:
-        """Return the log of a task's attempt, line by line; the cause of a failure is at the end of its line."""
+        """Return the log of a task's attempt as lines; a failure's causes follow in its own line."""
         path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}?full_content=true"
         content = self.request("GET", path).get("content", [])
         return [_log_line(item) if isinstance(item, dict) else str(item) for item in content]
 
 
 class ClusterUnready(ClusterError):
-    """Airflow does not answer, yet or any more."""
+    """Airflow does not answer: it starts, or its pod was replaced."""
 
 
 class AirflowRefused(ClusterError):
-    """Airflow understood the request and refused it.
-
-    Args:
-        message: what, and why.
-        status: of HTTP.
-    """
+    """Airflow refused the request, with this HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -197,18 +188,18 @@ class AirflowRefused(ClusterError):
 
 
 @contextmanager
-def reach_airflow(place: Release) -> Iterator[AirflowClient]:
-    """Reach a release's Airflow for as long as the context lasts.
+def reach_airflow(release: Release) -> Iterator[AirflowClient]:
+    """Connect to a release's Airflow for the time of the context.
 
     Raises:
-        ClusterError: the release has none.
+        ClusterError: the release has no Airflow.
     """
-    if not any(item["metadata"]["name"] == f"{place.fullname}-airflow-api" for item in place.get("deployments")):
+    if not any(item["metadata"]["name"] == f"{release.fullname}-airflow-api" for item in release.get("deployments")):
         raise ClusterError(
-            f"the release {place.release} in {place.namespace} has no Airflow",
+            f"the release {release.name} in {release.namespace} has no Airflow",
             hint="make deploy AIRFLOW=1, or helm upgrade with airflow.enabled=true",
         )
-    airflow = AirflowClient(place)
+    airflow = AirflowClient(release)
     try:
         yield airflow
     finally:
@@ -219,25 +210,25 @@ def follow(airflow: AirflowClient, dag: str, run: str, report: Callable[[str, st
     """Follow a run to its end.
 
     Args:
-        airflow: whose.
+        airflow: the client.
         dag: the DAG's id.
         run: the run's id.
-        report: called whenever a task is in another state, with the task, its state, and the seconds since it began.
+        report: called when a task's state changes, with the task, its state, and the seconds since its start.
 
     Returns:
-        The run's document; its state is one of `OVER`.
+        The run's document; its state is one of `FINISHED`.
     """
     reported: dict[str, str] = {}
     while True:
-        found = airflow.run(dag, run)
+        document = airflow.run(dag, run)
         for task in sorted(airflow.tasks(dag, run), key=lambda item: str(item.get("start_date") or "~")):
             state = str(task["state"] or "waiting")
             shown = "running" if state in ("queued", "scheduled", "deferred") else state
-            if shown != reported.get(task["task_id"]) and (shown != "waiting" or state in _STEPS):
+            if shown != reported.get(task["task_id"]) and (shown != "waiting" or state in _TASK_FINISHED):
                 report(task["task_id"], shown, float(task.get("duration") or 0.0))
                 reported[task["task_id"]] = shown
-        if found["state"] in OVER:
-            return found
+        if document["state"] in FINISHED:
+            return document
         time.sleep(_POLL_SECONDS)
 
 
@@ -254,7 +245,7 @@ def _log_line(line: Mapping[str, Any]) -> str:
 def _reason(reply: requests.Response) -> str:
     try:
         detail = reply.json()["detail"]
-    except (ValueError, KeyError, TypeError):  # not Airflow's own: a proxy before it, or none of its documents
+    except (ValueError, KeyError, TypeError):  # not Airflow's own reply: a proxy's, or another document
         return reply.text[:500]
     parts = detail if isinstance(detail, list) else [detail]
     return "; ".join(str(part.get("msg", part)) if isinstance(part, dict) else str(part) for part in parts)

@@ -1,4 +1,4 @@
-"""All that a cluster knows about a release, in one folder, for a later analysis."""
+"""The state of a release in the cluster, as files in one folder, for a later analysis."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.port_forward import status
 from orchestration.cluster.deploy.release import Release
+from orchestration.pod_status import statuses
 
 __all__ = ["collect"]
 
@@ -18,16 +20,16 @@ _SECRETS = "custom-columns=NAME:.metadata.name,TYPE:.type,CREATED:.metadata.crea
 _LINES = "--tail=2000"
 
 
-def collect(place: Release, folder: Path) -> list[Path]:
-    """Write objects, events, logs (those of containers that ended too) and the status of every `sync`; no Secret's content.
+def collect(release: Release, folder: Path) -> list[Path]:
+    """Write objects, events, logs (of ended containers too) and the status of every `sync`, but no Secret's content.
 
-    What cannot be read leaves its error instead. Returns the files that were written.
+    If something cannot be read, its file has the error. Returns the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return [_write(folder / name, read) for name, read in _sources(place)]
+    return [_write(folder / name, read) for name, read in _sources(release)]
 
 
-def _sources(place: Release) -> Iterator[tuple[str, Callable[[], str]]]:
+def _sources(release: Release) -> Iterator[tuple[str, Callable[[], str]]]:
     commands: dict[str, tuple[str, ...]] = {
         "pods.txt": ("get", "pods", "--output=wide"),
         "pods-described.txt": ("describe", "pods"),
@@ -38,30 +40,29 @@ def _sources(place: Release) -> Iterator[tuple[str, Callable[[], str]]]:
         "usage.txt": ("top", "pods", "--containers"),
     }
     for name, arguments in commands.items():
-        yield name, partial(place.kubectl, *arguments)
-    yield "release.txt", partial(place.helm, "status", place.release, "--show-resources")
+        yield name, partial(release.kubectl, *arguments)
+    yield "release.txt", partial(release.helm, "status", release.name, "--show-resources")
     try:
-        pods = place.get("pods")
+        pods = release.get("pods")
     except ClusterError:
-        return  # pods.txt says why
+        return  # pods.txt has the reason
     for pod in pods:
-        yield from _logs(place, pod["metadata"]["name"], pod.get("status", {}))
+        yield from _logs(release, pod)
         if pod["metadata"]["labels"].get("app.kubernetes.io/component") == "serving":
-            yield f"{pod['metadata']['name']}.status.json", partial(_status, place, pod["metadata"]["name"])
+            yield f"{pod['metadata']['name']}.status.json", partial(_status, release, pod["metadata"]["name"])
 
 
-def _logs(
-    place: Release, pod: str, state: dict[str, list[dict[str, object]]]
-) -> Iterator[tuple[str, Callable[[], str]]]:
-    for item in (*state.get("initContainerStatuses", []), *state.get("containerStatuses", [])):
-        arguments = ("logs", pod, f"--container={item['name']}", _LINES)
-        yield f"{pod}.{item['name']}.log", partial(place.kubectl, *arguments)
+def _logs(release: Release, pod: dict[str, Any]) -> Iterator[tuple[str, Callable[[], str]]]:
+    name = pod["metadata"]["name"]
+    for item in statuses(pod):
+        arguments = ("logs", name, f"--container={item['name']}", _LINES)
+        yield f"{name}.{item['name']}.log", partial(release.kubectl, *arguments)
         if item.get("restartCount"):
-            yield f"{pod}.{item['name']}.before.log", partial(place.kubectl, *arguments, "--previous")
+            yield f"{name}.{item['name']}.before.log", partial(release.kubectl, *arguments, "--previous")
 
 
-def _status(place: Release, pod: str) -> str:
-    return json.dumps(status(place, pod), indent=2)
+def _status(release: Release, pod: str) -> str:
+    return json.dumps(status(release, pod), indent=2)
 
 
 def _write(path: Path, read: Callable[[], str]) -> Path:

@@ -1,4 +1,4 @@
-"""Our images, built and in the registry of the cluster, each named by its digest: a change in one rolls out."""
+"""The images in the cluster's registry, each named by its digest, so that a change rolls out."""
 
 from __future__ import annotations
 
@@ -7,33 +7,37 @@ import requests
 from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.release import CHECKOUT, run
 
-__all__ = ["references"]
+__all__ = ["image_versions", "references"]
 
 _ACCEPTED = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 
 
+def image_versions() -> dict[str, str]:
+    """Return what images.env says: ``NAME:TAG`` by variable."""
+    lines = (CHECKOUT / "images.env").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
 def references(registry: str, *, airflow: bool = False) -> dict[str, str]:
-    """Name every image that the kind scenario runs as it lies in the registry.
+    """Return the reference of every image that the kind scenario runs, by the chart's name for it.
 
     Args:
         registry: ``HOST:PORT``.
         airflow: whether Airflow runs too.
 
     Returns:
-        By the chart's name for it, ``REGISTRY/NAME@sha256:…``.
+        ``REGISTRY/NAME@sha256:…`` for each.
 
     Raises:
-        ClusterError: one was never pushed, or the registry does not answer.
+        ClusterError: an image was never pushed, or the registry does not answer.
     """
-    text = (CHECKOUT / "images.env").read_text(encoding="utf-8")
-    known = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    found = {}
+    versions, digests = image_versions(), {}
     for name in ("training", "serving", "seaweedfs", *(("airflow", "postgres") if airflow else ())):
-        image = f"{registry}/{known[f'{name.upper()}_IMAGE']}"
-        found[name] = _digest(image, registry)
-        if not found[name]:
+        image = f"{registry}/{versions[f'{name.upper()}_IMAGE']}"
+        digests[name] = _digest(image, registry)
+        if not digests[name]:
             raise ClusterError(f"{image} was never pushed", hint=f"scripts/images --push {registry}")
-    return found
+    return digests
 
 
 def _inspect(image: str, form: str) -> str:
@@ -44,11 +48,11 @@ def _inspect(image: str, form: str) -> str:
 
 
 def _digest(image: str, registry: str) -> str:
-    """The image by its digest if the registry has it, else an empty text."""
+    """Return the image by its digest if the registry has it, else an empty string."""
     name = image.rpartition(":")[0]
     for line in _inspect(image, '{{join .RepoDigests "\\n"}}').splitlines():
-        found, _, digest = line.partition("@")
-        if found == name and _in_registry(registry, name.removeprefix(f"{registry}/"), digest):
+        repository, _, digest = line.partition("@")
+        if repository == name and _in_registry(registry, name.removeprefix(f"{registry}/"), digest):
             return line
     return ""
 

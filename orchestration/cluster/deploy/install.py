@@ -1,4 +1,4 @@
-"""The chart on a cluster and off it."""
+"""Install the chart on a cluster, and remove it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from orchestration.cluster.deploy.release import CHECKOUT, Release
 
 __all__ = ["await_installed", "install", "make_namespace", "remove"]
 
-MADE = "orchard.deploy/made"
+CREATED_LABEL = "orchard.deploy/made"
 _NAMESPACE = """
 apiVersion: v1
 kind: Namespace
 metadata:
   name: {name}
   labels:
-    {made}: "true"
+    {label}: "true"
     pod-security.kubernetes.io/enforce: restricted
     pod-security.kubernetes.io/warn: restricted
 """
 
 
-def install(place: Release, images: Mapping[str, str], values: Sequence[str] = ()) -> str:
-    """Install the chart in the kind scenario or bring it up to date; the namespace is made if there is none.
+def install(release: Release, images: Mapping[str, str], values: Sequence[str] = ()) -> str:
+    """Install or upgrade the chart in the kind scenario; creates the namespace if there is none.
 
     Args:
-        place: the release.
+        release: the release.
         images: whole references, by the chart's name for the image.
         values: more options for helm.
 
@@ -35,79 +35,79 @@ def install(place: Release, images: Mapping[str, str], values: Sequence[str] = (
         What was installed, for people.
 
     Raises:
-        ClusterError: helm refused, the store or one of the bootstrap Jobs did not end well in time, or the release's
-            name belongs to another chart.
+        ClusterError: helm failed, the store was not ready in time, a bootstrap Job failed, or the release's name belongs
+            to another chart.
     """
-    make_namespace(place)
-    for item in json.loads(place.helm("list", "--all", "--output=json")):
-        if item["name"] == place.release and not item["chart"].startswith("orchard-"):
+    make_namespace(release)
+    for item in json.loads(release.helm("list", "--all", "--output=json")):
+        if item["name"] == release.name and not item["chart"].startswith("orchard-"):
             raise ClusterError(
-                f"{place.namespace} holds a release {place.release} of another chart, {item['chart']}",
+                f"{release.namespace} holds a release {release.name} of another chart, {item['chart']}",
                 hint="choose another namespace: make deploy NAMESPACE=…",
             )
     chart = CHECKOUT / "charts" / "orchard"
     scenario = ("--values", str(chart / "ci" / "kind-values.yaml"))
     options = [part for name, image in images.items() for part in ("--set-string", f"images.{name}={image}")]
-    place.helm("upgrade", "--install", place.release, str(chart), *scenario, *options, *values)
-    await_installed(place)
-    _refresh(place)
-    revision = json.loads(place.helm("status", place.release, "--output=json"))["version"]
-    return f"release {place.release} in {place.namespace}, revision {revision}"
+    release.helm("upgrade", "--install", release.name, str(chart), *scenario, *options, *values)
+    await_installed(release)
+    _refresh(release)
+    revision = json.loads(release.helm("status", release.name, "--output=json"))["version"]
+    return f"release {release.name} in {release.namespace}, revision {revision}"
 
 
-def await_installed(place: Release, seconds: int = 600) -> None:
-    """Wait until the store is ready and the Jobs that make keys and bucket have ended well.
+def await_installed(release: Release, seconds: int = 600) -> None:
+    """Wait until the store is ready and the Jobs for keys and bucket have succeeded.
 
     Raises:
-        ClusterError: they were not in time.
+        ClusterError: the time is over.
     """
     limit, patience = f"--timeout={seconds}s", seconds + 10.0
-    place.kubectl("rollout", "status", f"statefulset/{place.fullname}-store", limit, seconds=patience)
-    for item in place.get("jobs"):
+    release.kubectl("rollout", "status", f"statefulset/{release.fullname}-store", limit, seconds=patience)
+    for item in release.get("jobs"):
         if item["metadata"]["labels"]["app.kubernetes.io/component"] in ("keys", "bucket"):
             name = f"job/{item['metadata']['name']}"
-            place.kubectl("wait", "--for=condition=Complete", name, limit, seconds=patience)
+            release.kubectl("wait", "--for=condition=Complete", name, limit, seconds=patience)
 
 
-def make_namespace(place: Release) -> None:
-    """Make the namespace if there is none: it enforces the Restricted standard, and `remove` takes it away."""
-    if not _exists(place):
-        place.kubectl("create", "--filename=-", given=_NAMESPACE.format(name=place.namespace, made=MADE))
+def make_namespace(release: Release) -> None:
+    """Create the namespace if there is none: it enforces the Restricted standard, and `remove` deletes it."""
+    if not _exists(release):
+        release.kubectl("create", "--filename=-", stdin=_NAMESPACE.format(name=release.namespace, label=CREATED_LABEL))
 
 
-def _refresh(place: Release) -> None:
-    """Restart the store if the rights of its keys have changed since it began: it reads them only then."""
-    (secret,) = place.get("secret", f"{place.fullname}-store-server", "--show-managed-fields")
+def _refresh(release: Release) -> None:
+    """Restart the store if the rights of its keys have changed since its start: it reads them only then."""
+    (secret,) = release.get("secret", f"{release.fullname}-store-server", "--show-managed-fields")
     changed = max(str(item.get("time", "")) for item in secret["metadata"]["managedFields"])
-    (pod,) = place.get("pod", f"{place.fullname}-store-0")
-    begun = min(str(item["state"]["running"]["startedAt"]) for item in pod["status"]["containerStatuses"])
-    if begun < changed:
-        place.kubectl("rollout", "restart", f"statefulset/{place.fullname}-store")
-        place.kubectl("rollout", "status", f"statefulset/{place.fullname}-store", "--timeout=240s", seconds=250)
+    (pod,) = release.get("pod", f"{release.fullname}-store-0")
+    started = min(str(item["state"]["running"]["startedAt"]) for item in pod["status"]["containerStatuses"])
+    if started < changed:
+        release.kubectl("rollout", "restart", f"statefulset/{release.fullname}-store")
+        release.kubectl("rollout", "status", f"statefulset/{release.fullname}-store", "--timeout=240s", seconds=250)
 
 
-def remove(place: Release) -> list[str]:
-    """Remove the release and all that it made: Jobs, claims, Secrets, and the namespace if `install` made it.
+def remove(release: Release) -> list[str]:
+    """Remove the release and all that it created: Jobs, claims, Secrets, and the namespace if `install` created it.
 
     Returns:
         What was removed; empty if there was nothing.
     """
-    if not _exists(place):
+    if not _exists(release):
         return []
-    gone = []
-    if any(item["name"] == place.release for item in json.loads(place.helm("list", "--all", "--output=json"))):
-        place.helm("uninstall", place.release, "--wait", "--timeout=120s", seconds=150)
-        gone.append(f"release {place.release}")
-    selector = f"--selector=app.kubernetes.io/instance={place.release}"
+    removed = []
+    if any(item["name"] == release.name for item in json.loads(release.helm("list", "--all", "--output=json"))):
+        release.helm("uninstall", release.name, "--wait", "--timeout=120s", seconds=150)
+        removed.append(f"release {release.name}")
+    selector = f"--selector=app.kubernetes.io/instance={release.name}"
     kinds = "jobs,pods,persistentvolumeclaims,secrets,configmaps"
-    listed = place.kubectl("delete", kinds, selector, "--ignore-not-found", "--output=name", seconds=180)
-    gone += listed.split()
-    labels = place.get("namespace", place.namespace)[0]["metadata"].get("labels", {})
-    if labels.get(MADE) == "true":
-        place.kubectl("delete", "namespace", place.namespace, "--timeout=120s", seconds=150)
-        gone.append(f"namespace {place.namespace}")
-    return gone
+    listed = release.kubectl("delete", kinds, selector, "--ignore-not-found", "--output=name", seconds=180)
+    removed += listed.split()
+    labels = release.get("namespace", release.namespace)[0]["metadata"].get("labels", {})
+    if labels.get(CREATED_LABEL) == "true":
+        release.kubectl("delete", "namespace", release.namespace, "--timeout=120s", seconds=150)
+        removed.append(f"namespace {release.namespace}")
+    return removed
 
 
-def _exists(place: Release) -> bool:
-    return f"namespace/{place.namespace}" in place.kubectl("get", "namespaces", "--output=name").split()
+def _exists(release: Release) -> bool:
+    return f"namespace/{release.namespace}" in release.kubectl("get", "namespaces", "--output=name").split()

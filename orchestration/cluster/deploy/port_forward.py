@@ -1,4 +1,4 @@
-"""A way from this machine to a port in the cluster, for as long as it is needed."""
+"""Forward a port of this machine to a port in the cluster, through kubectl."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from orchestration.cluster.deploy.release import Release
 
 __all__ = ["forward", "keep_forwarding", "status"]
 
-_BEGUN = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
+_STARTED = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 _SECONDS = 60.0
 
 
 @contextmanager
-def forward(place: Release, target: str, port: int, local: int = 0) -> Iterator[str]:
-    """Forward a port of this machine's loopback to one of a pod, through kubectl.
+def forward(release: Release, target: str, port: int, local: int = 0) -> Iterator[str]:
+    """Forward a port of this machine's loopback to a port of a pod.
 
     Args:
-        place: where.
-        target: ``service/NAME`` or ``pod/NAME``; of a service one pod that is ready is chosen, once.
-        port: of the target.
-        local: of this machine; 0: any that is free.
+        release: the release.
+        target: ``service/NAME`` or ``pod/NAME``; for a service, kubectl chooses one ready pod, once.
+        port: the target's.
+        local: this machine's; 0: any free one.
 
     Yields:
         ``http://127.0.0.1:PORT``.
@@ -36,28 +36,28 @@ def forward(place: Release, target: str, port: int, local: int = 0) -> Iterator[
     Raises:
         ClusterError: there is no such target, none of its pods is ready, or the local port is in use.
     """
-    with _forwarding(place, target, port, local) as (_, url):
+    with _forwarding(release, target, port, local) as (_, url):
         yield url
 
 
-def keep_forwarding(place: Release, target: str, port: int, local: int) -> Iterator[str]:
-    """Forward, and again whenever the pod that was chosen has gone, for as long as one is there to be chosen.
+def keep_forwarding(release: Release, target: str, port: int, local: int) -> Iterator[str]:
+    """Forward a port, and again after the pod was replaced, until no pod is ready.
 
     Yields:
-        The address, once for each time that it is ready.
+        The address, each time that it is ready.
 
     Raises:
         ClusterError: as `forward`.
     """
     while True:
-        with _forwarding(place, target, port, local) as (child, url):
+        with _forwarding(release, target, port, local) as (child, url):
             yield url
             child.wait()
 
 
 @contextmanager
-def _forwarding(place: Release, target: str, port: int, local: int) -> Iterator[tuple[ChildProcess, str]]:
-    command = place.kubectl_command("port-forward", "--address=127.0.0.1", target, f"{local or ''}:{port}")
+def _forwarding(release: Release, target: str, port: int, local: int) -> Iterator[tuple[ChildProcess, str]]:
+    command = release.kubectl_command("port-forward", "--address=127.0.0.1", target, f"{local or ''}:{port}")
     with tempfile.TemporaryDirectory() as folder, ChildProcess(command, log=Path(folder, "log")) as child:
         yield child, f"http://127.0.0.1:{_await(child, target)}"
 
@@ -66,7 +66,7 @@ def _await(child: ChildProcess, target: str) -> int:
     deadline = time.monotonic() + _SECONDS
     while True:
         log = child.tail()
-        if match := _BEGUN.search(log):
+        if match := _STARTED.search(log):
             return int(match[1])
         if "address already in use" in log:
             raise ClusterError(
@@ -74,12 +74,13 @@ def _await(child: ChildProcess, target: str) -> int:
             )
         if not child.running() or time.monotonic() > deadline:
             raise ClusterError(
-                f"no way to {target}: {log or 'kubectl wrote nothing'}", hint="`make doctor` finds the reason"
+                f"cannot forward a port to {target}: {log or 'kubectl printed nothing'}",
+                hint="`make doctor` finds the reason",
             )
         time.sleep(0.02)
 
 
-def status(place: Release, pod: str) -> dict[str, Any]:
+def status(release: Release, pod: str) -> dict[str, Any]:
     """Return the status document of a pod's `sync`.
 
     Raises:
@@ -87,7 +88,7 @@ def status(place: Release, pod: str) -> dict[str, Any]:
     """
     import requests
 
-    with forward(place, f"pod/{pod}", 8502) as url:
+    with forward(release, f"pod/{pod}", 8502) as url:
         try:
             document: dict[str, Any] = requests.get(f"{url}/status", timeout=10).json()
         except (requests.RequestException, ValueError) as error:

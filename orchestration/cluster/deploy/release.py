@@ -1,4 +1,4 @@
-"""Where a release is, and the programs that reach it: kubectl and helm, with their errors as ours."""
+"""A release of the chart, and the programs that manage it: kubectl and helm, with their errors as ours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SECONDS = 120.0
 def run(
     command: Sequence[str],
     *,
-    given: str | None = None,
+    stdin: str | None = None,
     seconds: float = _SECONDS,
     environment: Mapping[str, str] | None = None,
     show_errors: bool = False,
@@ -32,20 +32,20 @@ def run(
 
     Args:
         command: the program and its arguments.
-        given: its standard input.
-        seconds: after which it is killed, with every process that it started.
+        stdin: its standard input.
+        seconds: the time limit; then it is killed, with every process that it started.
         environment: its whole environment; None: ours.
-        show_errors: its standard error goes to ours as it is written, instead of into the error.
+        show_errors: pass its standard error to ours as it is written, instead of into the error.
 
     Raises:
-        ClusterError: it is not installed, failed, or took too long.
+        ClusterError: it is not installed, it failed, or it took too long.
     """
     program = Path(command[0]).name
     if shutil.which(command[0]) is None:
         raise ClusterError(f"{program} is not on the PATH", hint="`make doctor` lists what is missing")
     with subprocess.Popen(  # noqa: S603  the command comes from our own code
         list(command),
-        stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=None if show_errors else subprocess.PIPE,
         env=None if environment is None else dict(environment),
@@ -54,7 +54,7 @@ def run(
         start_new_session=True,
     ) as process:
         try:
-            output, errors = process.communicate(given, timeout=seconds)
+            output, errors = process.communicate(stdin, timeout=seconds)
         except BaseException as error:  # a script's own children hold its output open: kill them too
             os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
@@ -74,25 +74,25 @@ class Release:
 
     context: str
     namespace: str
-    release: str
+    name: str
 
     @property
     def fullname(self) -> str:
-        """What the chart's names begin with."""
-        return self.release if "orchard" in self.release else f"{self.release}-orchard"
+        """The prefix of the chart's names."""
+        return self.name if "orchard" in self.name else f"{self.name}-orchard"
 
     @property
     def options(self) -> tuple[str, ...]:
         """The options of `orchard job` that choose this release."""
-        return ("--context", self.context, "--namespace", self.namespace, "--release", self.release)
+        return ("--context", self.context, "--namespace", self.namespace, "--release", self.name)
 
     def kubectl_command(self, *arguments: str) -> list[str]:
         """A command line for kubectl."""
         return ["kubectl", "--context", self.context, "--namespace", self.namespace, *arguments]
 
-    def kubectl(self, *arguments: str, given: str | None = None, seconds: float = _SECONDS) -> str:
+    def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = _SECONDS) -> str:
         """Run kubectl here; see `run`."""
-        return run(self.kubectl_command(*arguments), given=given, seconds=seconds)
+        return run(self.kubectl_command(*arguments), stdin=stdin, seconds=seconds)
 
     def helm(self, *arguments: str, seconds: float = _SECONDS) -> str:
         """Run helm here; see `run`."""
@@ -100,12 +100,12 @@ class Release:
         return run(["helm", *arguments, *where], seconds=seconds)
 
     def get(self, *what: str) -> list[dict[str, Any]]:
-        """Return objects of the release, or the one that is named.
+        """Return objects of the release, or one object.
 
         Args:
-            what: kinds, as ``"pods,jobs"``, of which all with the release's label are returned; or a kind and a name.
+            what: kinds, as ``"pods,jobs"``: all objects with the release's label; or a kind and a name.
         """
-        selector = () if len(what) > 1 else ("--selector", f"app.kubernetes.io/instance={self.release}")
+        selector = () if len(what) > 1 else ("--selector", f"app.kubernetes.io/instance={self.name}")
         document: dict[str, Any] = json.loads(self.kubectl("get", *what, *selector, "--output=json"))
         items: list[dict[str, Any]] = document["items"] if document["kind"] == "List" else [document]
         return items

@@ -1,4 +1,4 @@
-"""A run of `retrain`, begun from here and followed to its end: what each task came to, and which version is live then."""
+"""A run of `retrain`, started from here and followed to its end: the result of each task, and the live version."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["RetrainResult", "ended_steps", "retrain"]
 
 DAG = "retrain"
-_MARKS = {"success": "done", "skipped": "skipped", "failed": "failed", "upstream_failed": "not begun"}
+_STATES = {"success": "done", "skipped": "skipped", "failed": "failed", "upstream_failed": "not begun"}
 REFUSED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class RetrainResult:
-    """What came of a run.
+    """The result of a run.
 
     Attributes:
         document: for programs.
@@ -45,58 +45,58 @@ class RetrainResult:
 
 
 @contextmanager
-def opened_store(place: Release, identity: str) -> Iterator[ObjectStore]:
+def opened_store(release: Release, identity: str) -> Iterator[ObjectStore]:
     """Open the release's store as one of its identities."""
     from orchard.settings import Settings
     from orchard.store import open_store
 
-    with reach(place, identity) as found:
-        names = {name.removeprefix("ORCHARD_").lower(): value for name, value in found.items()}
+    with reach(release, identity) as variables:
+        names = {name.removeprefix("ORCHARD_").lower(): value for name, value in variables.items()}
         yield open_store(Settings.model_validate({k: v for k, v in names.items() if k.startswith("store_")}))
 
 
-def ended_steps(place: Release, dag: str, run: str) -> dict[str, StepRecord]:
-    """Return how the steps of a DAG's run ended, by what the store says, for those that did."""
+def ended_steps(release: Release, dag: str, run: str) -> dict[str, StepRecord]:
+    """Return the records of the ended steps of a DAG's run, from the store."""
     from orchard.runs import records
 
-    with opened_store(place, "trainer") as store:
-        found = {verb: records.ended_step(store, run_id(dag, run), verb) for verb in STEPS}
-    return {verb: ended for verb, ended in found.items() if ended is not None}
+    with opened_store(release, "trainer") as store:
+        ended = {verb: records.ended_step(store, run_id(dag, run), verb) for verb in STEPS}
+    return {verb: record for verb, record in ended.items() if record is not None}
 
 
-def retrain(place: Release, options: Mapping[str, str], run: str | None, reporter: Reporter) -> RetrainResult:
-    """Begin a run, unless there is one of that name, and follow it.
+def retrain(release: Release, options: Mapping[str, str], run: str | None, reporter: Reporter) -> RetrainResult:
+    """Start a run, unless there is one with this id, and follow it.
 
     Args:
-        place: the release.
+        release: the release.
         options: parameters of the DAG.
-        run: the run's id; None: made up.
+        run: the run's id; None: generate one.
         reporter: prints a line for each change.
 
     Raises:
-        ClusterError: the release has no Airflow, or Airflow does not take the parameters.
+        ClusterError: the release has no Airflow, or a parameter is invalid.
     """
     name = run or f"make__{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    with reach_airflow(place) as airflow:
-        airflow.begin(DAG, options, name)
+    with reach_airflow(release) as airflow:
+        airflow.start(DAG, options, name)
         reporter.note(f"run {name} of {DAG}; to follow it again: make retrain RUN={name}")
 
         def show(task: str, state: str, seconds: float) -> None:
             time = f"{seconds:6.1f} s" if seconds else " " * 8
-            reporter.note(f"{task:<10} {time}  {_MARKS.get(state, state)}")
+            reporter.note(f"{task:<10} {time}  {_STATES.get(state, state)}")
 
-        found = follow(airflow, DAG, name, show)
-        if found["state"] == "failed":
-            (worst, *_) = [item for item in airflow.tasks(DAG, name) if item["state"] == "failed"] or [{}]
-            said = airflow.log(DAG, name, worst["task_id"], int(worst["try_number"])) if worst else []
-            text = "\n".join((*said[-12:], f"the run {name} failed; the whole log: make airflow"))
-            return RetrainResult({"run": name, "state": "failed", "task": worst.get("task_id")}, text, 1)
-    return _judged(place, name)
+        ended = follow(airflow, DAG, name, show)
+        if ended["state"] == "failed":
+            (first, *_) = [item for item in airflow.tasks(DAG, name) if item["state"] == "failed"] or [{}]
+            log = airflow.log(DAG, name, first["task_id"], int(first["try_number"])) if first else []
+            text = "\n".join((*log[-12:], f"the run {name} failed; the whole log: make airflow"))
+            return RetrainResult({"run": name, "state": "failed", "task": first.get("task_id")}, text, 1)
+    return _result(release, name)
 
 
-def _judged(place: Release, name: str) -> RetrainResult:
-    """Say what a run that ended without an error came to."""
-    ended = ended_steps(place, DAG, name)
+def _result(release: Release, name: str) -> RetrainResult:
+    """Return the result of a run that ended without an error."""
+    ended = ended_steps(release, DAG, name)
     outcomes = {verb: item.outcome for verb, item in ended.items()}
     document: dict[str, Any] = {"run": name, "state": "success", "outcomes": outcomes}
     for verb, spec in steps_of(DAG).items():
@@ -105,8 +105,8 @@ def _judged(place: Release, name: str) -> RetrainResult:
             code = REFUSED if ended[verb].outcome == "refused" else 0
             return RetrainResult(document, f"{verb}: {ended[verb].outcome}: {ended[verb].reason}", code)
     if "publish" not in ended:
-        text = f"the run {name} ended without an error, and no version came of it: was a task marked by hand?"
+        text = f"the run {name} ended without an error and without a version: was a task marked by hand?"
         return RetrainResult(document, f"{text} `make airflow` shows its tasks", 1)
     version = int(ended["publish"].result["version"])
-    await_live(place, version)
+    await_live(release, version)
     return RetrainResult({**document, "version": version}, f"version {version} is live on {CHANNEL}", 0)

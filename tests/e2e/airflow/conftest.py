@@ -1,4 +1,4 @@
-"""A release of its own with Airflow, a bucket that photos are brought into, and nothing that a person does afterwards."""
+"""A release with Airflow and a bucket for uploaded photos; no person takes part."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,17 @@ import yaml
 from orchard.client import ModelServer
 from orchard.runs import records
 from orchestration.cluster.deploy import images
-from orchestration.cluster.deploy.airflow_client import OVER, AirflowClient, reach_airflow
+from orchestration.cluster.deploy.airflow_client import FINISHED, AirflowClient, reach_airflow
 from orchestration.cluster.deploy.install import install, remove
 from orchestration.cluster.deploy.port_forward import forward
 from orchestration.cluster.deploy.release import Release
 from orchestration.cluster.deploy.retrain_run import opened_store
 from orchestration.names import run_id
-from tests.e2e import job_photos as photo_folder
-from tests.e2e.conftest import PLACE, ROOT, _script, keep_evidence
+from tests.e2e import job_photos
+from tests.e2e.conftest import RELEASE, ROOT, _script, keep_evidence
 from tests.e2e.service_traffic import MODEL, until
 
-AIRFLOW = Release(os.environ.get("E2E_CONTEXT", PLACE.context), "orchard-e2e-airflow", "orchard")
+AIRFLOW = Release(os.environ.get("E2E_CONTEXT", RELEASE.context), "orchard-e2e-airflow", "orchard")
 DATASET = "synthetic"  # may have any classes
 FIRST = "2026-11-20"
 AIRFLOW_FOLDER = ROOT / ".orchard" / "cluster" / AIRFLOW.namespace
@@ -40,7 +40,7 @@ _VALUES = (
     *("objectStore.resources.requests.cpu=50m", "training.resources.heavy.requests.cpu=150m"),
 )
 _CLOCK_MINUTES = 6
-"""After which the clock starts a run: by then Airflow is there, wherever this runs."""
+"""The delay of the scheduled run: by then Airflow has started on every machine."""
 
 
 @dataclass(frozen=True)
@@ -48,65 +48,66 @@ class Loop:
     """The release, its Airflow, and photos by class.
 
     Attributes:
-        place: where it is.
+        release: the release.
         airflow: its Airflow.
         photos: a folder with ``<split>/<class>/<photo>``.
-        clock: when its schedule is due, in seconds since the epoch.
+        clock: the time of the scheduled run, in seconds since the epoch.
     """
 
-    place: Release
+    release: Release
     airflow: AirflowClient
     photos: Path
     clock: float
-    kept: dict[str, Any] = field(default_factory=dict)
 
-    def bring(self, folder: str, bodies: dict[str, bytes]) -> None:
-        """Put objects into the bucket, as somebody who brings photos does."""
-        with opened_store(self.place, "uploader") as store, ThreadPoolExecutor(8) as pool:
+    def upload(self, folder: str, bodies: dict[str, bytes]) -> None:
+        """Put objects into the bucket, as an uploader of photos does."""
+        with opened_store(self.release, "uploader") as store, ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda item: store.put(f"{folder}/{item[0]}", item[1]), bodies.items()))
 
     def of(self, *classes: str, last: bool = False, skip: int = 0) -> dict[str, bytes]:
-        """Some photos of classes, by ``<split>/<class>/<photo>``: evenly from the first on, or from the last, after some."""
-        found = {}
+        """Return some photos of classes, by ``<split>/<class>/<photo>``: evenly spaced, from the first or the last, after `skip`."""
+        photos = {}
         for split, count in EACH.items():
             for label in classes:
                 paths = sorted((self.photos / split / label).iterdir(), reverse=last)
-                found |= {
+                photos |= {
                     f"{split}/{label}/{path.name}": path.read_bytes()
                     for path in paths[skip :: len(paths) // count][:count]
                 }
-        return found
+        return photos
 
     def objects(self, prefix: str, identity: str = "admin") -> dict[str, bytes]:
-        """What lies below a prefix of the bucket."""
-        with opened_store(self.place, identity) as store:
+        """Return the objects below a prefix of the bucket."""
+        with opened_store(self.release, identity) as store:
             return {stat.key: store.get(stat.key).body for stat in store.list(prefix)}
 
-    def until_over(self, dag: str, run: str, seconds: float = RUN_SECONDS) -> dict[str, Any]:
+    def await_end(self, dag: str, run: str, seconds: float = RUN_SECONDS) -> dict[str, Any]:
         """Wait until a run has ended; returns its tasks by name."""
-        until(lambda: self.airflow.run(dag, run)["state"] in OVER, seconds, f"the run {run} of {dag} ends")
+        until(lambda: self.airflow.run(dag, run)["state"] in FINISHED, seconds, f"the run {run} of {dag} ends")
         return {task["task_id"]: task for task in self.airflow.tasks(dag, run)}
 
     def ended(self, dag: str, run: str) -> dict[str, records.StepRecord]:
-        """How the steps of a run ended, by what the store says."""
+        """Return the records of a run's ended steps, from the store."""
         verbs = ("validate", "train", "evaluate", "gate", "publish", "promote", "ingest", "batch")
-        with opened_store(self.place, "trainer") as store:
-            found = {verb: records.ended_step(store, run_id(dag, run), verb) for verb in verbs}
-        return {verb: ended for verb, ended in found.items() if ended is not None}
+        with opened_store(self.release, "trainer") as store:
+            ended = {verb: records.ended_step(store, run_id(dag, run), verb) for verb in verbs}
+        return {verb: record for verb, record in ended.items() if record is not None}
 
     def versions(self) -> list[str]:
-        """Keys of all manifests."""
+        """Return the keys of all manifests."""
         return sorted(key for key in self.objects(f"models/{MODEL}/versions") if key.endswith("manifest.json"))
 
-    def answer(self, photo: bytes) -> tuple[str, float]:
-        """What the model server says of a photo."""
-        with forward(self.place, f"service/{self.place.fullname}-serving", 8501) as url, ModelServer(url) as server:
-            (found,) = server.predict([photo], MODEL)
-        return found.label, found.probability
+    def predict(self, photo: bytes) -> tuple[str, float]:
+        """Return the model server's label and probability for a photo."""
+        with forward(self.release, f"service/{self.release.fullname}-serving", 8501) as url, ModelServer(url) as server:
+            (prediction,) = server.predict([photo], MODEL)
+        return prediction.label, prediction.probability
 
     def pods(self, **labels: str) -> list[dict[str, Any]]:
-        """Pods with labels."""
-        return [item for item in self.place.get("pods") if labels.items() <= item["metadata"].get("labels", {}).items()]
+        """Return the pods with these labels."""
+        return [
+            item for item in self.release.get("pods") if labels.items() <= item["metadata"].get("labels", {}).items()
+        ]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -118,7 +119,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def _params() -> Path:
-    """The project's parameters, with bars for a few hundred photos that arrived one day."""
+    """Write the project's parameters, with thresholds for a few hundred photos; returns the path."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
     params["data"]["name"] = DATASET
     params["evaluate"]["baseline"] = False
@@ -130,7 +131,7 @@ def _params() -> Path:
 
 
 def _installed() -> float:
-    """Install the release, unless it was kept; returns when its schedule is due."""
+    """Install the release, unless it was kept; returns the time of its scheduled run."""
     due = time.time() + 60 * _CLOCK_MINUTES
     at = time.gmtime(due)
     values = [
@@ -139,7 +140,7 @@ def _installed() -> float:
         for part in ("--set", value)
     ]
     values += ["--set-file", f"training.params={_params()}"]
-    registry = _script("cluster", "up") if AIRFLOW.context == PLACE.context else "localhost:5001"
+    registry = _script("cluster", "up") if AIRFLOW.context == RELEASE.context else "localhost:5001"
     _script("images", "--push", registry, "training", "serving", "airflow")
     _script("cluster", "bring", "POSTGRES_IMAGE")
     install(AIRFLOW, images.references(registry, airflow=True), values)
@@ -148,11 +149,11 @@ def _installed() -> float:
 
 @pytest.fixture(scope="session")
 def loop(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
-    """Airflow and all that it runs, in a namespace that is gone afterwards."""
+    """Airflow and all that it runs, in a namespace that is deleted afterwards."""
     try:
         due = _installed()
         with reach_airflow(AIRFLOW) as airflow:
-            photos = photo_folder.lay(tmp_path_factory.mktemp("airflow") / "photos")
+            photos = job_photos.write(tmp_path_factory.mktemp("airflow") / "photos")
             until(lambda: len(airflow.request("GET", "/dags")["dags"]) == 4, 300, "Airflow knows its DAGs")
             yield Loop(AIRFLOW, airflow, photos, due)
     finally:
@@ -162,12 +163,12 @@ def loop(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lo
 
 @pytest.fixture(scope="session")
 def first(loop: Loop) -> str:
-    """The run that the first day's photos started; its version is live. Where the release was kept, the run of then."""
+    """The run that the first day's photos started; its version is live. In a kept release, the earlier run."""
     from tests.e2e.airflow.run_waits import ingest, known, live, retrained
 
     if done := [item for item in loop.airflow.runs("retrain") if item["run_type"] == "asset_triggered"]:
         return str(done[-1]["dag_run_id"])
-    loop.bring(f"incoming/{DATASET}/{FIRST}", loop.of(*photo_folder.CLASSES))
+    loop.upload(f"incoming/{DATASET}/{FIRST}", loop.of(*job_photos.CLASSES))
     before = known(loop)
     assert ingest(loop, FIRST) == "success"
     run = retrained(loop, "asset_triggered", before)

@@ -1,4 +1,4 @@
-"""Runs that nobody began, waited for; days brought in."""
+"""Wait for runs that a schedule or an asset started; ingest days."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.e2e.service_traffic import until
 
 
 def retrained(loop: Loop, kind: str, after: set[str]) -> str:
-    """Wait for a run of `retrain` that was not there before, and for its end."""
+    """Wait for a new run of `retrain`, and for its end."""
 
-    def found() -> str:
+    def new_run() -> str:
         new = [item for item in loop.airflow.runs("retrain") if item["dag_run_id"] not in after]
         return next((str(item["dag_run_id"]) for item in new if item["run_type"] == kind), "")
 
-    run = until(found, 300, f"a {kind} run of retrain")
-    tasks = loop.until_over("retrain", run)
+    run = until(new_run, 300, f"a {kind} run of retrain")
+    tasks = loop.await_end("retrain", run)
     assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(tasks, "success"), loop.ended(
         "retrain", run
     )
@@ -30,12 +30,12 @@ def known(loop: Loop) -> set[str]:
 
 
 def live(loop: Loop, run: str) -> int:
-    return await_live(loop.place, int(loop.ended("retrain", run)["publish"].result["version"]))
+    return await_live(loop.release, int(loop.ended("retrain", run)["publish"].result["version"]))
 
 
 def ingest(loop: Loop, day: str) -> str:
-    run = loop.airflow.begin("ingest", {"day": day}, f"e2e-{day}-{time.time_ns()}")
-    return str(loop.until_over("ingest", run)["ingest"]["state"])
+    run = loop.airflow.start("ingest", {"day": day}, f"e2e-{day}-{time.time_ns()}")
+    return str(loop.await_end("ingest", run)["ingest"]["state"])
 
 
 def moment(text: str) -> float:

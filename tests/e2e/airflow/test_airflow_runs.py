@@ -1,4 +1,4 @@
-"""Photos that arrive become a version that answers, by nobody's hand; the clock starts runs; past days are made up for."""
+"""New photos become a live version without a person; the schedule starts runs; a backfill predicts past days."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from orchestration.cluster.deploy.airflow_client import OVER
+from orchestration.cluster.deploy.airflow_client import FINISHED
 from tests.e2e.airflow.conftest import DATASET, FIRST, PARTS, Loop
 from tests.e2e.airflow.run_waits import ingest, known, live, moment, retrained
 from tests.e2e.job_photos import CLASSES
@@ -22,25 +22,25 @@ DAYS = ("2026-11-18", "2026-11-19", "2026-11-20")
 OVERHEAD_SECONDS = 8.0
 
 
-def test_all_parts_are_there_and_idle_they_cost_little(loop):
+def test_all_parts_are_healthy(loop):
     health = loop.airflow.health()
 
     assert {name: part["status"] for name, part in health.items()} == dict.fromkeys(
         ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
     )
     assert loop.airflow.request("GET", "/importErrors")["total_entries"] == 0
-    deployed = {item["metadata"]["name"] for item in loop.place.get("deployments")}
-    assert {f"{loop.place.fullname}-airflow-{part}" for part in PARTS} <= deployed
+    deployed = {item["metadata"]["name"] for item in loop.release.get("deployments")}
+    assert {f"{loop.release.fullname}-airflow-{part}" for part in PARTS} <= deployed
 
 
-def test_photos_that_arrive_become_a_version_that_answers(loop, first):
+def test_new_photos_become_a_live_version(loop, first):
     photo = loop.of("Lemon")["Test/Lemon/" + sorted(loop.of("Lemon"))[0].rpartition("/")[2]]
 
-    assert loop.answer(photo)[0] == "Lemon"
+    assert loop.predict(photo)[0] == "Lemon"
     assert loop.airflow.run("retrain", first)["run_type"] == "asset_triggered"
 
 
-def test_a_task_costs_little_more_than_its_verb(loop, first):
+def test_a_task_takes_little_longer_than_its_verb(loop, first):
     tasks = {task["task_id"]: task for task in loop.airflow.tasks("retrain", first)}
     verbs = loop.ended("retrain", first)
     begin = min(moment(task["start_date"]) for task in tasks.values())
@@ -48,20 +48,20 @@ def test_a_task_costs_little_more_than_its_verb(loop, first):
     overhead = (end - begin - sum(ended.seconds for ended in verbs.values())) / len(tasks)
     print(f"overhead a task: {overhead:.1f} s; verbs: { {name: ended.seconds for name, ended in verbs.items()} }")
 
-    assert overhead <= 3 * OVERHEAD_SECONDS  # the figure is printed; a slow machine is no failure
+    assert overhead <= 3 * OVERHEAD_SECONDS  # the number is printed; a slow machine is no failure
 
 
-def test_the_same_day_again_is_nothing_new(loop, first):
+def test_the_same_day_again_is_skipped(loop, first):
     before = known(loop)
 
     assert ingest(loop, FIRST) == "skipped"
     assert known(loop) == before
 
 
-def test_another_day_changes_the_answer(loop, first):
+def test_another_day_changes_the_prediction(loop, first):
     photo = loop.of("Plum")["Test/Plum/" + sorted(loop.of("Plum"))[0].rpartition("/")[2]]
-    before, old = known(loop), loop.answer(photo)
-    loop.bring(
+    before, old = known(loop), loop.predict(photo)
+    loop.upload(
         f"incoming/{DATASET}/{SECOND}", {**loop.of(*CLASSES, last=True), "Training/Plum/broken.jpg": b"no photo"}
     )
 
@@ -69,30 +69,30 @@ def test_another_day_changes_the_answer(loop, first):
 
     version = live(loop, retrained(loop, "asset_triggered", before))
     assert version > 1
-    new = loop.answer(photo)
-    print(f"version 1 says {old}, version {version} {new}")
+    new = loop.predict(photo)
+    print(f"version 1 predicts {old}, version {version} {new}")
     assert new[0] == "Plum"
     assert new != old
 
 
-def test_the_clock_starts_a_run(loop, first):
+def test_the_schedule_starts_a_run(loop, first):
     wait = max(0.0, loop.clock - time.time()) + 300
 
-    def found() -> str:
+    def scheduled_run() -> str:
         scheduled = [item for item in loop.airflow.runs("retrain") if item["run_type"] == "scheduled"]
-        return next((str(item["dag_run_id"]) for item in scheduled if item["state"] in OVER), "")
+        return next((str(item["dag_run_id"]) for item in scheduled if item["state"] in FINISHED), "")
 
-    run = until(found, wait + 900, "a run that the clock started")
+    run = until(scheduled_run, wait + 900, "a scheduled run")
     assert loop.airflow.run("retrain", run)["state"] == "success"
     assert abs(moment(loop.airflow.run("retrain", run)["run_after"]) - loop.clock) < 60
 
 
 def test_past_days_are_predicted_in_order(loop, first):
-    wanted = {}
+    days = {}
     for day in DAYS[:2]:  # the third one is empty
         photos = [body for name, body in loop.of("Banana", "Lemon").items() if name.startswith("Test/")][:6]
-        wanted[day] = {f"{number}.jpg": body for number, body in enumerate(photos)}
-        loop.bring(f"batch/in/{day}", {**wanted[day], "broken.jpg": b"no photo"})
+        days[day] = {f"{number}.jpg": body for number, body in enumerate(photos)}
+        loop.upload(f"batch/in/{day}", {**days[day], "broken.jpg": b"no photo"})
 
     loop.airflow.backfill("batch_predict", DAYS[0], DAYS[-1])
     until(lambda: len(ended(loop)) == len(DAYS), 900, "the backfill ends")
@@ -101,12 +101,12 @@ def test_past_days_are_predicted_in_order(loop, first):
     order = [item["logical_date"][:10] for item in sorted(ended(loop), key=lambda item: str(item["start_date"]))]
     assert order == list(DAYS)
     for day in DAYS:
-        found = loop.objects(f"batch/out/{day}")
-        assert json.loads(found[f"batch/out/{day}/done.json"])
-        rows = list(csv.DictReader(io.StringIO(found[f"batch/out/{day}/predictions.csv"].decode())))
-        assert len(rows) == (len(wanted[day]) + 1 if day in wanted else 0)
+        objects = loop.objects(f"batch/out/{day}")
+        assert json.loads(objects[f"batch/out/{day}/done.json"])
+        rows = list(csv.DictReader(io.StringIO(objects[f"batch/out/{day}/predictions.csv"].decode())))
+        assert len(rows) == (len(days[day]) + 1 if day in days else 0)
 
 
 def ended(loop: Loop) -> list[dict[str, object]]:
     runs = [item for item in loop.airflow.runs("batch_predict") if item["run_type"] == "backfill"]
-    return [item for item in runs if item["state"] in OVER]
+    return [item for item in runs if item["state"] in FINISHED]

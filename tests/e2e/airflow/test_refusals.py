@@ -1,4 +1,4 @@
-"""What cannot be is said, soon, with what to do: wrong parameters, an image, a node, a Secret that is not there."""
+"""Faults are reported soon, with a remedy: wrong parameters, a missing image, node or Secret."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.e2e.service_traffic import until
 pytestmark = pytest.mark.timeout(1800)
 
 WRONG = {
-    "a version that is none": {"dataset_version": "newest"},
-    "a profile that is none": {"profile": "tiny"},
-    "a reason that is none": {"force": "x"},
+    "an invalid version": {"dataset_version": "newest"},
+    "an unknown profile": {"profile": "tiny"},
+    "a reason that is too short": {"force": "x"},
 }
 
 
@@ -27,40 +27,40 @@ def test_wrong_parameters_are_refused_before_anything_runs(loop, case):
     run = f"e2e-wrong-{time.time_ns()}"
 
     with pytest.raises(AirflowRefused):
-        loop.airflow.begin("retrain", WRONG[case], run)
+        loop.airflow.start("retrain", WRONG[case], run)
     with pytest.raises(AirflowRefused):
         loop.airflow.run("retrain", run)
 
 
 def test_an_empty_day_is_skipped_and_starts_nothing(loop):
     before = len(loop.airflow.runs("retrain"))
-    run = loop.airflow.begin("ingest", {"day": "2001-01-01"}, f"e2e-empty-{time.time_ns()}")
+    run = loop.airflow.start("ingest", {"day": "2001-01-01"}, f"e2e-empty-{time.time_ns()}")
 
-    assert loop.until_over("ingest", run)["ingest"]["state"] == "skipped"
+    assert loop.await_end("ingest", run)["ingest"]["state"] == "skipped"
     assert len(loop.airflow.runs("retrain")) == before
 
 
-def test_a_day_of_broken_photos_fails_and_says_what_to_do(loop):
+def test_a_day_of_broken_photos_fails_with_a_remedy(loop):
     day = "2001-01-02"
-    loop.bring(f"incoming/{DATASET}/{day}", {f"Training/Kiwi/{number}.jpg": b"no photo" for number in range(5)})
-    run = loop.airflow.begin("ingest", {"day": day}, f"e2e-broken-{time.time_ns()}")
+    loop.upload(f"incoming/{DATASET}/{day}", {f"Training/Kiwi/{number}.jpg": b"no photo" for number in range(5)})
+    run = loop.airflow.start("ingest", {"day": day}, f"e2e-broken-{time.time_ns()}")
 
-    task = loop.until_over("ingest", run)["ingest"]
+    task = loop.await_end("ingest", run)["ingest"]
 
-    assert (task["state"], task["try_number"]) == ("failed", 1)  # it would fail again: it is not tried again
+    assert (task["state"], task["try_number"]) == ("failed", 1)  # a retry would fail too: there is none
     assert "what to do" in "\n".join(loop.airflow.log("ingest", run, "ingest", 1))
 
 
-CANNOT = {
+FAULTS = {
     ("housekeeping", "housekeeping"): ("image", "localhost:5001/nothing:1", ("nothing:1",)),
     ("ingest", "ingest"): ("nodeSelector", {"orchard/nowhere": "true"}, ("node",)),
     ("batch_predict", "batch"): ("secret", "nobody-made-it", ("nobody-made-it",)),
 }
-"""By DAG and verb: what of its pod cannot be, and words of the reason."""
+"""By DAG and verb: the fault of its pod, and words of the reason."""
 
 
-def spoiled(text: str, what: str, value: object) -> str:
-    """A pod template that cannot become a running pod."""
+def break_template(text: str, what: str, value: object) -> str:
+    """Return a pod template that cannot become a running pod."""
     pod = yaml.safe_load(text)
     pod["metadata"]["annotations"]["orchard.pod/start-seconds"] = "30"
     if what == "image":
@@ -74,49 +74,51 @@ def spoiled(text: str, what: str, value: object) -> str:
 
 
 @pytest.fixture
-def crippled(loop: Loop) -> Iterator[None]:
-    """Pods of three verbs cannot begin; afterwards they can again."""
-    name = f"{loop.place.fullname}-pods"
-    good = loop.place.get("configmap", name)[0]["data"]
+def broken_templates(loop: Loop) -> Iterator[None]:
+    """Pods of three verbs cannot start; afterwards they can again."""
+    name = f"{loop.release.fullname}-pods"
+    good = loop.release.get("configmap", name)[0]["data"]
 
     def put(data: dict[str, str]) -> None:
-        loop.place.kubectl("patch", "configmap", name, "--type=merge", f"--patch={json.dumps({'data': data})}")
-        scheduler = f"deployment/{loop.place.fullname}-airflow-scheduler"  # a new pod sees it at once
-        loop.place.kubectl("rollout", "restart", scheduler)
-        loop.place.kubectl("rollout", "status", scheduler, "--timeout=300s", seconds=310)
+        loop.release.kubectl("patch", "configmap", name, "--type=merge", f"--patch={json.dumps({'data': data})}")
+        scheduler = f"deployment/{loop.release.fullname}-airflow-scheduler"  # a new pod sees it at once
+        loop.release.kubectl("rollout", "restart", scheduler)
+        loop.release.kubectl("rollout", "status", scheduler, "--timeout=300s", seconds=310)
 
-    put({f"{verb}.yaml": spoiled(good[f"{verb}.yaml"], *case[:2]) for (_, verb), case in CANNOT.items()})
+    put({f"{verb}.yaml": break_template(good[f"{verb}.yaml"], *case[:2]) for (_, verb), case in FAULTS.items()})
     yield
     put(good)
 
 
 def waiting(loop: Loop) -> list[str]:
-    """Tasks' pods that have not ended; those that failed are kept to be looked at."""
+    """Return the tasks' pods that have not ended; failed ones are kept for inspection."""
     pods = loop.pods(kubernetes_pod_operator="True")
     return [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] in ("Pending", "Running")]
 
 
-def test_pods_that_cannot_begin_fail_in_time_and_say_why(loop, crippled):
+def test_pods_that_cannot_start_fail_in_time_with_the_reason(loop, broken_templates):
     begun, runs = time.monotonic(), {}
-    for dag, verb in CANNOT:
+    for dag, verb in FAULTS:
         conf = {} if dag == "housekeeping" else {"day": "2001-01-03"}
-        runs[dag, verb] = loop.airflow.begin(dag, conf, f"e2e-cannot-{time.time_ns()}")
+        runs[dag, verb] = loop.airflow.start(dag, conf, f"e2e-cannot-{time.time_ns()}")
     for (dag, verb), run in runs.items():
 
         def tried(dag: str = dag, verb: str = verb, run: str = run) -> bool:
             states = {task["task_id"]: task["state"] for task in loop.airflow.tasks(dag, run)}
             return states[verb] in ("up_for_retry", "failed")
 
-        until(tried, 400, f"a pod of {verb} that cannot begin is given up")
+        until(tried, 400, f"the task of {verb} fails")
 
-        def told(dag: str = dag, verb: str = verb, run: str = run) -> bool:
+        def explained(dag: str = dag, verb: str = verb, run: str = run) -> bool:
             try:
-                said = "\n".join(loop.airflow.log(dag, run, verb, 1))
-            except AirflowRefused:  # between two tries Airflow knows the first one's log for a moment no more
+                log = "\n".join(loop.airflow.log(dag, run, verb, 1))
+            except AirflowRefused:  # between two tries Airflow does not find the first one's log for a moment
                 return False
-            return all(word in said for word in (*CANNOT[dag, verb][2], "what to do"))
+            return all(word in log for word in (*FAULTS[dag, verb][2], "what to do"))
 
-        until(told, 60, f"the log of {verb} says {CANNOT[dag, verb][2]}, and what to do")  # it is kept after the end
+        until(
+            explained, 60, f"the log of {verb} has {FAULTS[dag, verb][2]}, and what to do"
+        )  # the log outlives the pod
         loop.airflow.stop(dag, run)
-    print(f"given up after {time.monotonic() - begun:.0f} s")
-    until(lambda: not waiting(loop), 120, "no pod of theirs waits any more")
+    print(f"failed after {time.monotonic() - begun:.0f} s")
+    until(lambda: not waiting(loop), 120, "no pod waits any more")

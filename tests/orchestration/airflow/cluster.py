@@ -1,4 +1,4 @@
-"""The part of Kubernetes' API that a pod operator speaks to, over real HTTP: pods do what a test has planned for them."""
+"""The part of Kubernetes' API that a pod operator uses, over real HTTP: pods follow a test's plan."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pending(reason: str = "", message: str = "") -> dict[str, Any]:
 
 
 def unschedulable(message: str) -> dict[str, Any]:
-    """A pod that no node has room for."""
+    """A pod for which no node has room."""
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     return {"phase": "Pending", "conditions": [condition]}
 
@@ -53,7 +53,7 @@ def _now() -> str:
 
 
 class FakeCluster:
-    """Pods, and what becomes of them: each look at a pod takes it one step further on its plan."""
+    """Pods with a plan of states: each read of a pod takes it one state further."""
 
     def __init__(self) -> None:
         self.pods: dict[str, dict[str, Any]] = {}
@@ -69,7 +69,7 @@ class FakeCluster:
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """Its URL."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
@@ -79,13 +79,13 @@ class FakeCluster:
         self._thread.join()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Remove all pods and plans."""
         self.pods, self.created, self.deleted, self.events, self._plans = {}, [], [], [], {}
         self.refused.clear()
         self.plan = lambda pod: [running(), ended(0)]
 
     def create(self, pod: dict[str, Any], created: str = "") -> dict[str, Any]:
-        """Take a new pod in."""
+        """Add a new pod."""
         name = pod["metadata"]["name"]
         pod["metadata"] |= {"uid": uuid.uuid4().hex, "creationTimestamp": created or _now()}
         self._plans[name] = list(self.plan(pod))
@@ -94,15 +94,15 @@ class FakeCluster:
         self.created.append(json.loads(json.dumps(pod)))
         return pod
 
-    def look(self, name: str) -> dict[str, Any] | None:
-        """Look at a pod, which takes it a step further."""
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return a pod, one state further."""
         pod = self.pods.get(name)
         if pod is not None and self._plans[name]:
             pod["status"] = self._plans[name].pop(0)
         return pod
 
-    def chosen(self, selector: str) -> list[dict[str, Any]]:
-        """The pods that a label selector fits."""
+    def select(self, selector: str) -> list[dict[str, Any]]:
+        """Return the pods that match a label selector."""
 
         def fits(labels: dict[str, str], term: str) -> bool:
             if term.startswith("!"):
@@ -120,18 +120,18 @@ class FakeCluster:
         """Answer a request."""
         if path.endswith("/events"):
             return 200, {"kind": "EventList", "metadata": {"resourceVersion": "1"}, "items": self.events}
-        found = _POD.fullmatch(path)
-        if found is None:
+        match = _POD.fullmatch(path)
+        if match is None:
             self.refused.append(f"{method} {path}")
-            return 403, {"kind": "Status", "message": f"{method} {path} is nothing that the operator may do"}
-        name = found["name"]
+            return 403, {"kind": "Status", "message": f"the operator has no right to {method} {path}"}
+        name = match["name"]
         if name is None:
             if method == "POST":
                 return 201, self.create(body)
-            return 200, {"kind": "PodList", "metadata": {}, "items": self.chosen(query.get("labelSelector", ""))}
+            return 200, {"kind": "PodList", "metadata": {}, "items": self.select(query.get("labelSelector", ""))}
         if name not in self.pods:
             return 404, {"kind": "Status", "message": f'pods "{name}" not found'}
-        if found["log"]:
+        if match["log"]:
             return 200, "loss 0.1\nloss 0.05\n"
         if method == "DELETE":
             self.deleted.append(name)
@@ -139,7 +139,7 @@ class FakeCluster:
         if method == "PATCH":
             self.pods[name]["metadata"]["labels"] |= body["metadata"]["labels"]
             return 200, self.pods[name]
-        return 200, self.look(name)
+        return 200, self.read(name)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         cluster = self
@@ -153,12 +153,12 @@ class FakeCluster:
                 query = {name: values[0] for name, values in parse_qs(url.query).items()}
                 code, document = cluster.answer(self.command, url.path, query, json.loads(raw) if raw else None)
                 text = isinstance(document, str)
-                sent = document.encode() if text else json.dumps(document).encode()
+                content = document.encode() if text else json.dumps(document).encode()
                 self.send_response(code)
                 self.send_header("Content-Type", "text/plain" if text else "application/json")
-                self.send_header("Content-Length", str(len(sent)))
+                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(sent)
+                self.wfile.write(content)
 
             do_GET = do_POST = do_DELETE = do_PATCH = handle_any  # noqa: N815 (what the standard library calls)
 

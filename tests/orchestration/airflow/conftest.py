@@ -1,4 +1,4 @@
-"""Airflow as it is, with a database in a folder and pod templates like the chart's; no scheduler, no cluster."""
+"""A real Airflow with a database in a folder and pod templates like the chart's; no scheduler, no cluster."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def template(verb: str) -> dict[str, Any]:
 
 
 def context(user: str | None = None, tries: int = 1) -> dict[str, Any]:
-    """What Airflow tells a task of its run."""
+    """The context that Airflow gives to a task."""
     return {
         "run_id": "scheduled__2026-11-24T03:00:00+00:00",
         "ti": SimpleNamespace(dag_id="retrain", task_id="train", map_index=-1, try_number=tries),
@@ -113,7 +113,7 @@ def postgres() -> Iterator[Any]:
     """A real PostgreSQL with an empty database."""
     from postgres import PostgreSQL
 
-    if not PostgreSQL.there():
+    if not PostgreSQL.is_installed():
         pytest.skip("initdb and postgres are not on the PATH")
     with PostgreSQL() as server:
         yield server
@@ -121,25 +121,25 @@ def postgres() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def _cluster() -> Iterator[Any]:
-    from cluster import Cluster
+    from cluster import FakeCluster
 
-    made = Cluster()
+    fake = FakeCluster()
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": made.address}}],
+        "clusters": [{"name": "c", "cluster": {"server": fake.address}}],
         "users": [{"name": "u", "user": {"token": "t"}}],
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "x",
     }
     (HOME / "kubeconfig").write_text(yaml.safe_dump(config))
-    yield made
-    made.close()
+    yield fake
+    fake.close()
 
 
 @pytest.fixture
 def cluster(_cluster: Any) -> Any:
-    """Kubernetes' API, as far as the operator needs it; `cluster.plan` says what becomes of a pod."""
+    """The part of Kubernetes' API that the operator needs; `cluster.plan` returns a pod's next states."""
     _cluster.reset()
     return _cluster
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for as long as a test needs it: a folder of its own, a free port, a signal that ends it."""
+"""A real PostgreSQL for tests: its own folder, a free port, and a signal that stops it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SECONDS = 60.0
 
 
 class PostgreSQL:
-    """A server with the user and the database `airflow`, open to whoever asks on loopback. A context manager."""
+    """A server with the user and the database `airflow`, without authentication on loopback. A context manager."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="orchard-postgres-"))
-        # it refuses to be root's
+        # it refuses to run as root
         self._as: dict[str, Any] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
         if self._as:
             os.chown(self.folder, _NOBODY, _NOBODY)
@@ -33,15 +33,15 @@ class PostgreSQL:
         self._process: subprocess.Popen[bytes] | None = None
 
     @staticmethod
-    def there() -> bool:
+    def is_installed() -> bool:
         """Whether its programs are on the PATH."""
         return all(shutil.which(name) for name in ("initdb", "postgres"))
 
     def address(self, database: str = "airflow", driver: str = "+psycopg2") -> str:
-        """Where it is, as Airflow's setting says it."""
+        """Return its address, as in Airflow's setting."""
         return f"postgresql{driver}://airflow:any@127.0.0.1:{self.port}/{database}"
 
-    def ask(self, query: str, *values: Any, database: str = "airflow") -> list[tuple[Any, ...]]:
+    def execute(self, query: str, *values: Any, database: str = "airflow") -> list[tuple[Any, ...]]:
         """Run one statement; returns its rows, if it has any."""
         connection = psycopg2.connect(self.address(database, driver=""))
         connection.autocommit = True
@@ -68,7 +68,7 @@ class PostgreSQL:
         except BaseException:
             self.__exit__()
             raise
-        self.ask("CREATE DATABASE airflow", database="postgres")
+        self.execute("CREATE DATABASE airflow", database="postgres")
         return self
 
     def _await(self) -> None:
@@ -84,7 +84,7 @@ class PostgreSQL:
                 time.sleep(0.02)
 
     def stop(self) -> None:
-        """End it at once."""
+        """Stop it at once."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()

@@ -1,4 +1,4 @@
-"""The pod templates that the chart renders, made pods by the operator."""
+"""The pods that the operator builds from the chart's own templates."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def test_the_charts_own_templates_become_pods(build, tmp_path):
         check=True,
     ).stdout
     documents = [document for document in yaml.safe_load_all(rendered) if document]
-    (found,) = (d for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"].endswith("-pods"))
-    for name, text in found["data"].items():
+    (config_map,) = (d for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"].endswith("-pods"))
+    for name, text in config_map["data"].items():
         (tmp_path / name).write_text(text)
 
-    assert sorted(found["data"]) == sorted(f"{verb}.yaml" for verb in VERBS)
+    assert sorted(config_map["data"]) == sorted(f"{verb}.yaml" for verb in VERBS)
     for verb in VERBS:
         spec = build(verb, folder=tmp_path, context=context())["spec"]
         (base,) = spec["containers"]

@@ -27,15 +27,15 @@ def container():
         ["helm", "template", "orchard", CHART, "--kube-version", "1.34", "--set", ",".join(values)],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    (found,) = (item for item in yaml.safe_load_all(rendered) if item and item["kind"] == "CronJob")
-    (base,) = found["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    (cron_job,) = (item for item in yaml.safe_load_all(rendered) if item and item["kind"] == "CronJob")
+    (base,) = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     return base
 
 
 @pytest.fixture(scope="module")
 def airflow_environment(postgres):
     """Airflow's command on a database of its own, with its tables."""
-    postgres.ask("CREATE DATABASE cleanup")
+    postgres.execute("CREATE DATABASE cleanup")
     environment = os.environ | {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgres.address("cleanup"),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
@@ -45,7 +45,7 @@ def airflow_environment(postgres):
 
 
 def fill(postgres):
-    """Runs of two DAGs with a task each, young and old, and what was logged of them."""
+    """Insert runs of two DAGs, young and old, and rows of the event log."""
     run = (
         "INSERT INTO dag_run (dag_id, run_id, run_type, state, start_date, run_after, logical_date, clear_number,"
         " backfill_id) VALUES (%s, %s, %s, 'success', %s, %s, %s, 0, NULL)"
@@ -53,7 +53,7 @@ def fill(postgres):
     for days in (200, 61, 59, 1):
         when = NOW - timedelta(days=days)
         for kind in ("scheduled", "manual"):
-            postgres.ask(
+            postgres.execute(
                 run,
                 "retrain",
                 f"{kind}-{days}",
@@ -63,37 +63,35 @@ def fill(postgres):
                 when if kind == "scheduled" else None,
                 database="cleanup",
             )
-        postgres.ask(
+        postgres.execute(
             "INSERT INTO log (dttm, dag_id, event, owner) VALUES (%s, 'retrain', 'trigger', 'anna')",
             when,
             database="cleanup",
         )
     when = NOW - timedelta(days=300)
-    postgres.ask(run, "ingest", "scheduled-300", "scheduled", when, when, when, database="cleanup")
+    postgres.execute(run, "ingest", "scheduled-300", "scheduled", when, when, when, database="cleanup")
 
 
-def test_what_is_older_than_the_days_that_are_kept_goes_and_the_last_scheduled_run_stays(
-    postgres, container, airflow_environment
-):
+def test_older_rows_are_deleted_and_the_last_scheduled_run_stays(postgres, container, airflow_environment):
     fill(postgres)
-    given = {item["name"]: item["value"] for item in container["env"] if item["name"] == "KEEP_DAYS"}
-    assert given == {"KEEP_DAYS": "60"}
+    variables = {item["name"]: item["value"] for item in container["env"] if item["name"] == "KEEP_DAYS"}
+    assert variables == {"KEEP_DAYS": "60"}
     assert container["command"] == ["tini", "--", "sh", "-euc"]
 
     done = subprocess.run(
         ["sh", "-euc", *container["args"]],
-        env=airflow_environment | given, capture_output=True, text=True, check=False, cwd=HOME, timeout=300,
+        env=airflow_environment | variables, capture_output=True, text=True, check=False, cwd=HOME, timeout=300,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout + done.stderr
-    runs = {name for (name,) in postgres.ask("SELECT run_id FROM dag_run", database="cleanup")}
+    runs = {name for (name,) in postgres.execute("SELECT run_id FROM dag_run", database="cleanup")}
     assert runs == {"scheduled-300", "scheduled-59", "scheduled-1", "manual-59", "manual-1"}
-    assert postgres.ask("SELECT count(*) FROM log WHERE event = 'trigger'", database="cleanup") == [(2,)]
+    assert postgres.execute("SELECT count(*) FROM log WHERE event = 'trigger'", database="cleanup") == [(2,)]
     left = "SELECT table_name FROM information_schema.tables WHERE table_name LIKE '\\_airflow\\_deleted%%'"
-    assert postgres.ask(left, database="cleanup") == [], "no copies stay"
+    assert postgres.execute(left, database="cleanup") == [], "no copies stay"
 
 
-def test_a_database_that_is_away_is_a_failure(container, airflow_environment, postgres):
+def test_an_unreachable_database_is_a_failure(container, airflow_environment, postgres):
     nowhere = postgres.address("cleanup").replace(str(postgres.port), "1")
 
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Runs of the DAGs with Airflow's own machinery: its API, its triggers, its database; pods that end as planned."""
+"""Runs of the DAGs in a real Airflow, with its API, its triggers and its database; pods end as planned."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conftest import HOME
 def run(bag, database, cluster, capsys):
     """Run a DAG to its end; returns the states of its tasks and what the run printed."""
 
-    def to_its_end(name, **options):
+    def run_to_end(name, **options):
         from airflow.dag_processing.dagbag import DagBag
 
         dag = DagBag(dag_folder=bag.dag_folder / f"{name}_dag.py").dags[name]
@@ -26,7 +26,7 @@ def run(bag, database, cluster, capsys):
         result = dag.test(**options)
         return {task.task_id: str(task.state) for task in result.get_task_instances()}, capsys.readouterr().out
 
-    return to_its_end
+    return run_to_end
 
 
 def verbs(cluster):
@@ -55,7 +55,7 @@ def test_a_retraining_is_six_pods_of_one_run_which_are_deleted_when_done(run, cl
 
 
 def test_a_refused_gate_is_skipped_with_its_reason_and_nothing_after_it_runs(run, cluster):
-    reason = "refused: turntable accuracy 0.91 is under the bar of 0.97"
+    reason = "refused: turntable accuracy 0.91 is under the threshold of 0.97"
     plans = {"gate": [running(), ended(99, f"asked 2428 photos\n{reason}\n")]}
     cluster.plan = lambda pod: plans.get(pod["metadata"]["labels"]["orchard.run/verb"], [running(), ended(0)])
 
@@ -71,15 +71,15 @@ def test_a_refused_gate_is_skipped_with_its_reason_and_nothing_after_it_runs(run
 
 def test_a_day_before_the_first_version_is_skipped_with_the_reason(run, cluster):
     reason = "no version of fruits is on stable yet: run retrain first; the day is not marked done, run it again then"
-    word = {"verb": "batch", "exit_code": 99, "said": reason, "links": {}}
-    cluster.plan = lambda pod: [running(), ended(99, json.dumps(word))]
+    summary = {"verb": "batch", "exit_code": 99, "said": reason, "links": {}}
+    cluster.plan = lambda pod: [running(), ended(99, json.dumps(summary))]
 
     states, printed = run("batch_predict")
 
     assert states == {"batch": "skipped"}
     assert f"batch: {reason}" in printed.partition("Skipping task")[2]
     assert "failing the task" not in printed
-    assert len(cluster.created) == 1, "it is not tried again"
+    assert len(cluster.created) == 1, "it is not retried"
     assert cluster.pods == {}
 
 
@@ -89,7 +89,7 @@ FAILURES = {
         "batch: refused: 0.91 is under 0.97 (exit code 5)\nwhat to do: look at gate/page.html",
         1,
     ),
-    "a last word": (
+    "a summary": (
         [running(), ended(4, json.dumps({"said": "3 of 9 photos refused → correct the folder", "links": {}}))],
         "batch: 3 of 9 photos refused (exit code 4)\nwhat to do: correct the folder",
         1,
@@ -103,7 +103,7 @@ FAILURES = {
     ),
     "no image": (
         [pending("ErrImagePull", "manifest unknown")] * 9,
-        "its pod did not begin: base: ErrImagePull: manifest unknown",
+        "its pod did not start: base: ErrImagePull: manifest unknown",
         2,
     ),
     "no node": ([unschedulable("0/1 nodes are available: insufficient memory")] * 9, "no node has room for it", 1),
@@ -113,7 +113,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failing_task_ends_in_time_and_its_log_with_the_reason_and_what_to_do(run, cluster, name):
-    plan, said, tries = FAILURES[name]
+    plan, message, tries = FAILURES[name]
     cluster.plan = lambda pod: plan
     if name == "no Secret":
         warning = 'MountVolume.SetUp failed for volume "key-batch" : secret "orchard-store-batch" not found'
@@ -123,11 +123,11 @@ def test_a_failing_task_ends_in_time_and_its_log_with_the_reason_and_what_to_do(
 
     assert states == {"batch": "failed"}
     *_, end = printed.partition("Task failed with exception")
-    assert said in printed
+    assert message in printed
     assert "what to do: " in end or "what to do: " in printed
     assert len(cluster.created) == tries
     kept = {pod["status"]["phase"] for pod in cluster.pods.values()}
-    assert kept <= {"Failed"}, "what never began would begin when nobody waits for it"
+    assert kept <= {"Failed"}, "a pod that never started could start later without a task"
 
 
 def event(reason, message):
@@ -147,7 +147,7 @@ def event(reason, message):
         ({"run_conf": {"day": "2025-02-28"}}, "2025-02-28"),
     ],
 )
-def test_a_day_is_the_last_whole_one_or_that_which_was_asked_for(run, cluster, options, day):
+def test_a_day_is_the_last_whole_one_or_the_requested_one(run, cluster, options, day):
     run("batch_predict", **options)
 
     (pod,) = cluster.created

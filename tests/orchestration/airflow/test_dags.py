@@ -1,4 +1,4 @@
-"""The DAGs as documents: what the dag-processor reads, what the form asks, what the rules of the house say."""
+"""The DAGs as documents: parsing, schedules, the values of their forms, and our rules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_reading_all_dags_imports_nothing_heavy():
         "bag = DagBag(dag_folder=sys.argv[1])\n"
         "print(f'{len(bag.dags)} DAGs parsed in {time.monotonic() - begin:.2f} s', file=sys.stderr)\n"
         "heavy = {'tensorflow', 'keras', 'dvc', 'pandas', 'numpy', 'pyarrow', 'training', 'serving'}\n"
-        "light = {'orchard', 'orchard.runs.steps'}\n"
+        "light = {'orchard', 'orchard.runs', 'orchard.runs.steps'}\n"
         "orchard = {name for name in sys.modules if name.partition('.')[0] == 'orchard'}\n"
         "print(len(bag.dags), sorted(heavy & set(sys.modules) | orchard - light))"
     )
@@ -54,7 +54,7 @@ def test_a_dag_file_is_short_and_holds_no_logic(path):
     assert not nodes & {ast.FunctionDef, ast.ClassDef, ast.If, ast.For, ast.While, ast.Lambda, ast.ListComp, ast.Try}
 
 
-def test_a_dag_tells_what_it_is_for_and_what_to_do_when_it_fails(dag):
+def test_a_dag_documents_its_purpose_and_what_to_do_when_it_fails(dag):
     for heading in ("Purpose", "Triage", "Owner", "Rollback"):
         assert f"\n## {heading}\n" in dag.doc_md
     assert dag.description
@@ -75,7 +75,7 @@ def test_a_new_row_in_the_table_of_steps_is_a_task_with_its_options_and_links(tm
         "print(*(link.name for link in LINKS['calibrate']))"
     )
     environment = os.environ | {"ORCHARD_PODS_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", code, str(DAGS / "retrain.py")]
+    command = [sys.executable, "-c", code, str(DAGS / "retrain_dag.py")]
     ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert ran.stdout.splitlines()[-2:] == [
@@ -84,25 +84,25 @@ def test_a_new_row_in_the_table_of_steps_is_a_task_with_its_options_and_links(tm
     ]
 
 
-def test_tags_are_those_of_the_house(dag):
+def test_tags_are_ours(dag):
     from orchestration.airflow.config import DagTag
 
     assert DagTag.ORCHARD in dag.tags
     assert set(dag.tags) <= set(DagTag)
 
 
-def test_a_run_waits_for_the_one_before_and_none_is_made_up_for(dag):
+def test_a_run_waits_for_the_one_before_and_missed_runs_are_not_started(dag):
     assert dag.max_active_runs == 1
     assert dag.catchup is False
     assert dag.dagrun_timeout is not None
 
 
-def test_every_task_is_tried_again_and_has_an_end(dag):
+def test_every_task_is_retried_and_has_a_time_limit(dag):
     for task in dag.tasks:
         assert task.retries == 5
         assert task.retry_exponential_backoff == 2.0
     for task in dag.tasks:
-        if task.task_type == "OrchardVerb":
+        if task.task_type == "OrchardStepOperator":
             assert task.deferrable
             assert task.execution_timeout.total_seconds() > 600, "the pod's own deadline comes first"
 
@@ -139,9 +139,9 @@ def test_without_a_cron_nothing_is_started_by_the_clock(cron, kind):
 
     release = AirflowConfig.read({"ORCHARD_SCHEDULE_RETRAIN": cron, "ORCHARD_SCHEDULE_INGEST": cron})
 
-    assert type(release.when_or_new("retrain")).__name__ == kind
-    assert (release.after_each_day("ingest") is None) is (cron == "")
-    assert release.when("housekeeping") is None
+    assert type(release.schedule_or_photos("retrain")).__name__ == kind
+    assert (release.daily_schedule("ingest") is None) is (cron == "")
+    assert release.schedule("housekeeping") is None
 
 
 def test_a_backfill_of_three_days_is_a_run_for_each_of_them(bag):
@@ -155,16 +155,16 @@ def test_a_backfill_of_three_days_is_a_run_for_each_of_them(bag):
     assert days == ["2026-11-18", "2026-11-19", "2026-11-20"]
 
 
-def checked(dag, **given):
-    """What a form's values become; ParamValidationError if they are refused."""
-    params = dag.params.deep_merge(given) if hasattr(dag.params, "deep_merge") else dag.params
-    for name, value in given.items():
+def checked(dag, **values):
+    """Return a form's validated values; raises ParamValidationError for invalid ones."""
+    params = dag.params.deep_merge(values) if hasattr(dag.params, "deep_merge") else dag.params
+    for name, value in values.items():
         params[name] = value
     return params.validate()
 
 
 @pytest.mark.parametrize(
-    ("name", "given"),
+    ("name", "values"),
     [
         ("retrain", {"dataset_version": "newest"}),
         ("retrain", {"dataset_version": "0"}),
@@ -184,15 +184,15 @@ def checked(dag, **given):
         ("housekeeping", {"keep_hours": -1}),
     ],
 )
-def test_what_the_form_must_not_say_is_refused(bag, name, given):
+def test_invalid_values_of_the_form_are_refused(bag, name, values):
     from airflow.sdk.exceptions import ParamValidationError
 
     with pytest.raises(ParamValidationError):
-        checked(bag.dags[name], **given)
+        checked(bag.dags[name], **values)
 
 
 @pytest.mark.parametrize(
-    ("name", "given"),
+    ("name", "values"),
     [
         ("retrain", {"dataset_version": "latest", "profile": "full", "force": None}),
         ("retrain", {"dataset_version": "12", "profile": "short"}),
@@ -202,5 +202,5 @@ def test_what_the_form_must_not_say_is_refused(bag, name, given):
         ("housekeeping", {"dry_run": True, "keep_hours": 0}),
     ],
 )
-def test_what_the_form_may_say_is_taken(bag, name, given):
-    assert given.items() <= checked(bag.dags[name], **given).items()
+def test_valid_values_of_the_form_are_accepted(bag, name, values):
+    assert values.items() <= checked(bag.dags[name], **values).items()

@@ -13,12 +13,12 @@ PLUGIN = ROOT / "orchestration" / "airflow" / "home" / "plugins" / "orchard_page
 
 @pytest.fixture
 def plugin(monkeypatch):
-    """What the API server makes of the file."""
+    """The plugin, as the API server loads it."""
     monkeypatch.setattr(sys, "argv", ["airflow", "api-server"])
     return runpy.run_path(str(PLUGIN))["OrchardPages"]
 
 
-def test_a_run_has_a_tab_that_leads_to_what_it_left(plugin):
+def test_a_run_has_a_tab_with_links_to_its_results(plugin):
     from airflow.api_fastapi.core_api.datamodels.plugins import ExternalViewResponse
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
@@ -48,7 +48,7 @@ def test_without_an_address_objects_are_named():
     assert "airflow.pagesUrl" in text
 
 
-def test_what_is_asked_for_is_never_run():
+def test_a_run_id_is_escaped():
     from orchestration.airflow.links import page
 
     assert "<script" not in page("<script>alert(1)</script>", "<script>", "https://pages.example/<script>")

@@ -1,4 +1,4 @@
-"""The pods that the operator asks for, as documents: the template, and what is added to it."""
+"""The pods that the operator creates, as documents: the template and the additions."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ def test_a_pod_is_its_template_with_a_command_line(build, verb):
     pod, expected = build(verb), template(verb)
     (base,), (before,) = pod["spec"].pop("containers"), expected["spec"].pop("containers")
 
-    assert said(base) == said(before) | {
+    assert without_empty(base) == without_empty(before) | {
         "args": ["step", verb],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    assert said(pod["spec"]) == said(expected["spec"])
+    assert without_empty(pod["spec"]) == without_empty(expected["spec"])
     assert pod["spec"]["automountServiceAccountToken"] is False
     assert expected["metadata"]["labels"].items() <= pod["metadata"]["labels"].items()
     assert pod["metadata"]["namespace"] == "orchard"
 
 
-def said(document):
-    """What of a document says something: the client writes out what is empty."""
+def without_empty(document):
+    """Return a document without empty values, which the client writes too."""
     return {name: value for name, value in document.items() if value not in ([], {}, False)}
 
 
-def test_a_run_has_the_same_name_in_every_try_and_everything_that_quotes_it_knows_it(build):
+def test_a_run_has_the_same_name_in_every_try_and_before_variables_that_quote_it(build):
     first, second = (build("train", context=context(tries=tries))["spec"]["containers"][0]["env"] for tries in (1, 2))
 
     assert first == second
@@ -42,7 +42,7 @@ def test_a_run_has_the_same_name_in_every_try_and_everything_that_quotes_it_know
     assert first[0]["value"].startswith("retrain-scheduled-2026-11-24t03-00-00-")
 
 
-def test_who_started_a_run_is_told(build):
+def test_the_actor_of_a_run_is_recorded(build):
     (actor,) = (
         item["value"]
         for item in build("promote", context=context(user="mara"))["spec"]["containers"][0]["env"]
@@ -74,18 +74,18 @@ def test_what_a_person_wrote_is_one_argument_in_which_nothing_is_replaced(build)
     assert args == ["step", "gate", f"--force={reason.replace('$(', '$$(')}"]
 
 
-def test_a_verb_without_a_template_is_refused_with_where_it_was_looked_for(build):
+def test_a_verb_without_a_template_is_refused_with_the_path(build):
     with pytest.raises(ValueError, match=r"no pod template .*/pods/deploy\.yaml"):
         build("deploy")
 
 
-def test_links_lead_to_what_the_run_left():
+def test_links_lead_to_the_results_of_the_run():
     from orchestration.airflow.operator import LINKS
     from orchestration.pod_status import PodResult
 
     key = SimpleNamespace(dag_id="retrain", run_id="manual__x")
     operator = SimpleNamespace(
-        verb="gate", ending=PodResult("refused", "", 99, links={"gate": "runs/r/pages/gate.html"})
+        verb="gate", pod_result=PodResult("refused", "", 99, links={"gate": "runs/r/pages/gate.html"})
     )
     addresses = {link.name: link.get_link(operator, ti_key=key) for link in LINKS["gate"]}
 
@@ -94,9 +94,9 @@ def test_links_lead_to_what_the_run_left():
     assert addresses["evaluation"].endswith("/pages/evaluate.html")
 
 
-def test_a_step_that_left_nothing_links_to_nothing():
+def test_a_step_without_a_result_links_to_nothing():
     from orchestration.airflow.operator import LINKS
 
-    operator = SimpleNamespace(verb="batch", ending=None)
+    operator = SimpleNamespace(verb="batch", pod_result=None)
 
     assert [link.get_link(operator, ti_key=None) for link in LINKS["batch"]] == [""]

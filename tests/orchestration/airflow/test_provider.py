@@ -1,4 +1,4 @@
-"""What the operator overrides of the Kubernetes provider, private methods among it: there, as expected, and with our effect."""
+"""The methods of the Kubernetes provider that the operator overrides, private ones too: they exist, and ours have their effect."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def pod(cluster, operator):
 
 @pytest.fixture
 def passed_on(monkeypatch):
-    """Record the event that a method of the provider is given."""
+    """Record the events that a method of the provider gets."""
     events = []
 
     def record(name, position):
@@ -120,23 +120,23 @@ def test_nobody_waits_for_the_end_of_a_pod_that_cannot_begin(operator, pod, pass
     ],
 )
 def test_cleaning_up_raises_what_the_verb_ended_with(operator, pod, code, error, words):
-    found = pod(ended(code, "nothing to do"))
+    ended_pod = pod(ended(code, "nothing to do"))
 
     with pytest.raises(error, match=words) as raised:
-        operator.cleanup(found, found)
+        operator.cleanup(ended_pod, ended_pod)
 
     assert type(raised.value) is error
 
 
 def test_a_killed_task_is_not_cleaned_up_again(operator, pod, cluster):
-    found = pod(ended(5))
+    ended_pod = pod(ended(5))
     assert operator._killed is False
     operator.on_kill()
     assert operator._killed is True
 
-    operator.cleanup(found, found)
+    operator.cleanup(ended_pod, ended_pod)
 
-    assert operator.ending is None
+    assert operator.pod_result is None
     assert cluster.deleted == []
 
 
@@ -144,10 +144,10 @@ def test_a_killed_task_is_not_cleaned_up_again(operator, pod, cluster):
     ("state", "deleted"), [(pending(), True), (running(), True), (ended(0), True), (ended(5), False), (ended(99), True)]
 )
 def test_only_a_pod_that_failed_is_kept(operator, pod, cluster, state, deleted):
-    found = pod(state)
-    operator.ending = operator._read(found)
+    document = pod(state)
+    operator.pod_result = operator._read(document)
 
-    assert operator.process_pod_deletion(found) is deleted
+    assert operator.process_pod_deletion(document) is deleted
     assert cluster.deleted == ["train"] * deleted
 
 
@@ -155,7 +155,7 @@ CALLS = {
     "the operator": lambda operator: operator.hook.get_pod("train", "orchard"),
     "its log": lambda operator: operator.pod_manager.read_pod_events(operator.pod),
     "the cleanup of pods": lambda operator: pod_cleanup.PodCleanupOperator(
-        task_id="sweep", hours="1", pretend="", in_cluster=None, config_file=operator.config_file
+        task_id="cleanup", hours="1", log_only="", in_cluster=None, config_file=operator.config_file
     ).execute(context()),
 }
 

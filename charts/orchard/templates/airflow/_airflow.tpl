@@ -1,4 +1,4 @@
-{{/* What all parts of Airflow have. */}}
+{{/* What all parts of Airflow share. */}}
 
 {{- define "orchard.airflowSecret" -}}
 {{- default (printf "%s-airflow" (include "orchard.fullname" .)) .Values.airflow.existingSecret -}}
@@ -8,13 +8,13 @@
 {{- default (printf "%s-database" (include "orchard.fullname" .)) .Values.airflow.database.existingSecret -}}
 {{- end -}}
 
-{{/* The account of a part: what may start pods has one of its own, the rest share one that may nothing. */}}
+{{/* The account of a part: parts that start pods have their own, the others share one without rights. */}}
 {{- define "orchard.airflowAccount" -}}
 {{- $part := index . 1 -}}
 {{- if has $part (list "scheduler" "triggerer") -}}airflow-{{ $part }}{{- else -}}airflow{{- end -}}
 {{- end -}}
 
-{{/* What Airflow's own settings are is in orchestration/airflow.cfg; here is what a release decides.
+{{/* The settings of a release; those of every release are in orchestration/airflow/home/airflow.cfg.
      Usage: include "orchard.airflowEnv" $ */}}
 {{- define "orchard.airflowEnv" -}}
 {{- $keys := include "orchard.airflowSecret" . -}}
@@ -79,7 +79,7 @@ metadata:
 spec:
   {{- include "orchard.pod" (list $root (include "orchard.airflowAccount" (list $root .part)) (ne (include "orchard.airflowAccount" (list $root .part)) "airflow")) | nindent 2 }}
   terminationGracePeriodSeconds: 60
-  {{- with include "orchard.place" $root.Values.airflow }}{{ . | trim | nindent 2 }}{{ end }}
+  {{- with include "orchard.scheduling" $root.Values.airflow }}{{ . | trim | nindent 2 }}{{ end }}
   initContainers:
     - name: tables
       {{- include "orchard.container" (list $root "airflow") | nindent 6 }}
@@ -112,21 +112,21 @@ spec:
     {{- include "orchard.storeVolume" (list $root "airflow") | nindent 4 }}
 {{- end -}}
 
-{{/* A part's probes, all of them the same question. Usage: include "orchard.probes" (dict "ask" "httpGet: {…}" "ready" true) */}}
+{{/* A part's probes, all with the same check. Usage: include "orchard.probes" (dict "check" "httpGet: {…}" "ready" true) */}}
 {{- define "orchard.probes" -}}
 startupProbe:
-  {{ .ask }}
+  {{ .check }}
   periodSeconds: 3
   timeoutSeconds: 20
   failureThreshold: 200
 {{- if .ready }}
 readinessProbe:
-  {{ .ask }}
+  {{ .check }}
   periodSeconds: 5
   timeoutSeconds: 10
 {{- end }}
 livenessProbe:
-  {{ .ask }}
+  {{ .check }}
   periodSeconds: 30
   timeoutSeconds: 20
   failureThreshold: 4

@@ -1,4 +1,4 @@
-{{/* The pods of Airflow's tasks, one for each verb. A row of files/steps.yaml says what it may and needs. */}}
+{{/* The pods of Airflow's tasks, one for each verb. A row of files/steps.yaml gives its rights and resources. */}}
 {{- define "orchard.verbPod" -}}
 {{- $root := .root -}}
 apiVersion: v1
@@ -13,7 +13,7 @@ spec:
   restartPolicy: Never
   activeDeadlineSeconds: {{ eq .weight "heavy" | ternary $root.Values.training.deadlineSeconds $root.Values.airflow.lightDeadlineSeconds | int }}
   terminationGracePeriodSeconds: {{ eq .weight "heavy" | ternary 120 30 }} # a checkpoint reaches the store in it
-  {{- with include "orchard.place" $root.Values.training }}{{ . | trim | nindent 2 }}{{ end }}
+  {{- with include "orchard.scheduling" $root.Values.training }}{{ . | trim | nindent 2 }}{{ end }}
   containers:
     - name: base
       {{- include "orchard.container" (list $root "training") | nindent 6 }}

@@ -1,4 +1,4 @@
-{{/* Names are asked of the cluster's DNS, wherever it runs. */}}
+{{/* The cluster's DNS, wherever it runs. */}}
 {{- define "orchard.egressDns" -}}
 - ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 {{- end -}}

@@ -1,4 +1,4 @@
-{{/* The two engines. They read the same folder and file, listen on the same ports and are probed alike. */}}
+{{/* The two engines. They read the same folder and file, listen on the same ports and have the same probes. */}}
 
 {{- define "orchard.engine.orchard" -}}
 {{- include "orchard.container" (list . "serving") }}
@@ -17,8 +17,8 @@ env:
   - {name: ORCHARD_LOG_FORMAT, value: json}
 {{- end -}}
 
-{{/* Not the image's entrypoint: that is a shell which keeps signals to itself. Labels may name what is not loaded yet,
-     else a restart with labels in models.config ends at once; a broken version is given up after seconds, not minutes. */}}
+{{/* Not the image's entrypoint, which is a shell that does not forward signals. Labels may name versions that are not loaded
+     yet, else a restart with labels in models.config fails; loading a broken version is abandoned after seconds, not minutes. */}}
 {{- define "orchard.engine.tensorflow-serving" -}}
 {{- include "orchard.container" (list . "tensorflowServing") }}
 command: [/usr/bin/tensorflow_model_server]
@@ -37,8 +37,8 @@ args:
   {{- with .Values.serving.engineArgs }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end -}}
 
-{{/* How long a pod may take to end: it is let alone while everybody learns of it; our engine then answers what is under
-     way (25 s at most), TensorFlow's does not know SIGTERM and is killed. */}}
+{{/* The time for a pod to end: first it still answers while clients learn of its end; then our engine answers in-flight
+     requests (25 s at most), while TensorFlow's ignores SIGTERM and is killed. */}}
 {{- define "orchard.graceSeconds" -}}
 {{- add .Values.serving.drainSeconds (eq .Values.serving.engine "orchard" | ternary 30 2) -}}
 {{- end -}}

@@ -1,5 +1,5 @@
-{{/* A step of a Job: one verb, in a container of its own with the rights that the verb needs and no others. What a
-     former pod of the same Job has done is not done again: it stands in .done/ on the Job's volume.
+{{/* A step of a Job: one verb, in its own container with only the verb's rights. A
+     step that an earlier pod of the same Job finished is not repeated: .done/ on the Job's volume records it.
      Usage: include "orchard.step" (dict "root" $ "name" "train" "weight" "heavy" "run" (list "orchard" "train")
        "keys" (list "trainer") "every_pod" true) */}}
 {{- define "orchard.step" -}}
@@ -33,7 +33,7 @@
     {{- include "orchard.keysMounts" (list $root .keys .trusts .signs) | nindent 4 }}
 {{- end -}}
 
-{{/* A step of a run, as a row of files/steps.yaml says. What needs no trusted keys works on the Job's volume alone and holds
+{{/* A step of a run, from a row of files/steps.yaml. A step without trusted keys works on the Job's volume alone and has
      no key: docs/adr/0007-job-steps-hold-no-key.md. Usage: include "orchard.runStep" (list $ ROW) */}}
 {{- define "orchard.runStep" -}}
 {{- $row := index . 1 -}}
@@ -41,7 +41,7 @@
 {{- include "orchard.step" (merge (dict "root" (index . 0) "name" $row.verb "run" (list "orchard" $row.verb) "keys" $keys) $row) -}}
 {{- end -}}
 
-{{/* The keys that a verb works with. Usage: include "orchard.keysEnv" (list $ (list "trainer") TRUSTS SIGNS) */}}
+{{/* The keys of a verb. Usage: include "orchard.keysEnv" (list $ (list "trainer") TRUSTS SIGNS) */}}
 {{- define "orchard.keysEnv" -}}
 {{- $root := index . 0 -}}
 {{- range index . 1 }}
@@ -76,7 +76,7 @@
     items: [{key: signing-key.pem, path: signing-key.pem}]
 {{- end -}}
 
-{{/* The project's files, from the image or from the Job's own. */}}
+{{/* The project's files, from the image or from the Job's ConfigMap. */}}
 {{- define "orchard.prepare" -}}
 cp -r /opt/orchard/project/. . && for file in /project/*; do case $file in */params.yaml) cp "$file" params.yaml;; */schema.yaml) cp "$file" data/schema.yaml;; esac; done
 {{- end -}}

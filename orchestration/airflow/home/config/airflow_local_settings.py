@@ -1,7 +1,7 @@
-"""Run when a part of Airflow starts: what the scheduler's tasks need is loaded once, before it forks their processes.
+"""Loads what the scheduler's tasks import, once, before it forks their processes. Airflow runs this at each part's start.
 
-It takes one to three seconds, which each task would pay when it starts and again when its pod has ended. The triggerer is
-one process that loads it once anyway, and the other parts never need it.
+The import takes one to three seconds; each task would need it at its start and again after its pod's end. The triggerer is
+one process that imports it once anyway, and the other parts never need it.
 """
 
 import sys

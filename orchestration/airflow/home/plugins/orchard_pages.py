@@ -1,4 +1,4 @@
-"""Airflow's page of a run gets a tab with what the run left. Only the API server has a page, so only it loads this."""
+"""A tab on Airflow's page of a run, with links to the run's results. Only the API server has pages, so only it loads this."""
 
 import sys
 
@@ -13,20 +13,20 @@ if "api-server" in sys.argv:
 
     app = FastAPI(openapi_url=None)
 
-    # It says nothing that is not computed from its own address, so whoever reaches it may read it.
+    # The page is computed from its own address alone, so it needs no log-in.
     @app.get("/runs/{dag_id}/{dag_run_id}")
-    def left(dag_id: str, dag_run_id: str) -> HTMLResponse:
-        """The page of a run."""
+    def run_page(dag_id: str, dag_run_id: str) -> HTMLResponse:
+        """Return the page of a run."""
         return HTMLResponse(page(dag_id, dag_run_id, RELEASE.pages))
 
     class OrchardPages(AirflowPlugin):
-        """The tab, and what is in it."""
+        """The tab and its page."""
 
         name = "orchard_pages"
         fastapi_apps = [{"name": "orchard", "app": app, "url_prefix": "/orchard"}]  # noqa: RUF012 (Airflow's way)
         external_views = [  # noqa: RUF012 (Airflow's way)
             {
-                "name": "Left behind",
+                "name": "Results",
                 "href": "orchard/runs/{DAG_ID}/{RUN_ID}",
                 "destination": "dag_run",
                 "url_route": "orchard",
