@@ -11,15 +11,12 @@ import re
 from functools import cache
 from pathlib import Path
 
-__all__ = ["ROOT", "STAGES", "stage_files"]
+__all__ = ["PACKAGES", "ROOT", "stage_files"]
 
 ROOT = Path(__file__).resolve().parents[1]
 """The folder that holds the packages."""
 
 PACKAGES = ("orchard", "training")
-
-STAGES = {"validate": "training.cli.validate", "train": "training.cli.train", "evaluate": "training.cli.evaluate"}
-"""The module that each stage of dvc.yaml starts."""
 
 _TEMPLATES = Path("training", "templates")
 _INCLUDED = re.compile(r'{%-? (?:extends|import|from|include) "([^"]+)"')
@@ -59,9 +56,9 @@ def _template_files(tree: ast.Module) -> set[Path]:
 
 @cache
 def stage_files(stage: str) -> tuple[str, ...]:
-    """Return the source files that a stage (a key of `STAGES`) runs, relative to `ROOT`, sorted."""
+    """Return the source files that a stage runs, relative to `ROOT`, sorted. A stage has the name of its verb."""
     files: set[Path] = set()
-    pending = [STAGES[stage], *(".".join(STAGES[stage].split(".")[:end]) for end in (1, 2))]
+    pending = ["training", "training.cli", f"training.cli.{stage}"]
     while pending:
         file = _module_file(pending.pop())
         if file is None or file in files:

@@ -104,8 +104,8 @@ def synthetic(reporter: Reporter, *, classes: int, photos: int, **target: Any) -
 
 def _run(reporter: Reporter, component: str, target: dict[str, Any], parts: dict[str, Any]) -> None:
     from orchard import settings
-    from orchestration.cluster.access import connect
     from orchestration.cluster.jobs import find_template, follow, start
+    from orchestration.cluster.kube_client import connect
     from orchestration.cluster.manifests import JobPlan, job_name
 
     configured = settings.load()
@@ -167,15 +167,15 @@ def keys(reporter: Reporter, *, bucket: str, owner: str | None, labels: tuple[st
 
     The rights of the store's keys are updated to this version; the store reads them when it starts.
     """
-    from orchestration.cluster import secrets
-    from orchestration.cluster.access import connect
+    from orchestration.cluster import identities
+    from orchestration.cluster.kube_client import connect
 
-    client = secrets.SecretsClient(connect(), dict(label.split("=", 1) for label in labels), owner)
+    client = identities.SecretsClient(connect(), dict(label.split("=", 1) for label in labels), owner)
     makers: dict[str, Callable[..., list[str]]] = {
-        "store": partial(secrets.make_store, bucket=bucket),
-        "signing": secrets.make_signing,
-        "airflow": secrets.make_airflow,
-        "database": secrets.make_database,
+        "store": partial(identities.make_store, bucket=bucket),
+        "signing": identities.make_signing,
+        "airflow": identities.make_airflow,
+        "database": identities.make_database,
     }
     changed = [secret for kind, make in makers.items() if (name := names[kind]) for secret in make(client, name)]
     text = f"created or changed: {', '.join(changed)}" if changed else "all keys exist already"

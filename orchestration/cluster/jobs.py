@@ -11,7 +11,7 @@ from typing import Any
 
 from orchard.errors import ConflictError, OrchardError
 from orchard.reporter import Reporter
-from orchestration.cluster.access import (
+from orchestration.cluster.kube_client import (
     CONNECT_SECONDS,
     STREAM_SECONDS,
     ClusterConnection,

@@ -12,10 +12,11 @@ import yaml
 from training import stage_code
 
 ROOT = Path(__file__).resolve().parents[2]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 def dependencies(stage: str) -> list[str]:
-    return yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    return STAGES[stage]["deps"]
 
 
 def test_dvc_yaml_lists_what_the_imports_say(tmp_path):
@@ -24,7 +25,7 @@ def test_dvc_yaml_lists_what_the_imports_say(tmp_path):
     assert (tmp_path / "dvc.yaml").read_text() == (ROOT / "dvc.yaml").read_text(), "run `make docs`"
 
 
-@pytest.mark.parametrize("stage", stage_code.STAGES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_no_dependency_on_code_is_a_folder(stage):
     code = [path for path in dependencies(stage) if path.split("/")[0] in stage_code.PACKAGES]
 
@@ -32,7 +33,7 @@ def test_no_dependency_on_code_is_a_folder(stage):
     assert all((ROOT / path).is_file() for path in code)  # a folder would hold __pycache__
 
 
-@pytest.mark.parametrize("stage", stage_code.STAGES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_whatever_the_stage_loads_is_a_dependency(stage):
     modules = [
         file.removesuffix(".py").replace("/", ".") for file in stage_code.stage_files(stage) if file[-3:] == ".py"

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = [f"{folder}/*.py" for folder in ("orchard", "training", "serving", "orchestration", "bench", "scripts")]
 BOUNDED = "orchestration/cluster"
-"""Its APIs come from `connect`, whose client gives every request a timeout (tests/orchestration/test_cluster_access.py)."""
+"""Its APIs come from `connect`, whose client gives every request a timeout (tests/orchestration/test_kube_client.py)."""
 
 _API_CLASS = re.compile(r"(Api|[A-Z][A-Za-z]*V\d[A-Za-z0-9]*Api|Watch)")
 _API_METHOD = re.compile(
@@ -41,7 +41,7 @@ def without(keyword: str, node: ast.Call) -> bool:
 def test_only_the_bounded_client_is_given_to_an_api():
     found = [(name, node) for name, last, node in calls(*PROGRAMS) if _API_CLASS.fullmatch(last)]
 
-    assert {name for name, _ in found} == {f"{BOUNDED}/access.py"}
+    assert {name for name, _ in found} == {f"{BOUNDED}/kube_client.py"}
     for name, node in found:
         assert [ast.unparse(argument) for argument in node.args] == ["api"], f"{name}:{node.lineno}"
 

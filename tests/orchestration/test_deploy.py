@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.doctor import examine
 from orchestration.cluster.deploy.release import Release, run
+from orchestration.cluster.kube_client import ClusterError
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = Release(context="kind-orchard", namespace="fruit", name="shop")

@@ -11,9 +11,9 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy import airflow_client as module
 from orchestration.cluster.deploy.airflow_client import AirflowRefused, follow, password_command, reach_airflow
+from orchestration.cluster.kube_client import ClusterError
 from tests.orchestration.release_fixture import RELEASE, FakeAirflow, ReleaseFixture, task
 
 JSON = st.recursive(

@@ -15,7 +15,7 @@ from orchard.processes import ChildProcess
 from orchard.settings import Settings
 from orchard.store import open_store, ports
 from orchestration.cluster.bucket import PROBE, prepare
-from orchestration.cluster.secrets import IDENTITIES, actions, credentials, server_files, with_current_rights
+from orchestration.cluster.identities import IDENTITIES, actions, credentials, server_files, with_current_rights
 from tests.charts.conftest import find, template
 
 BUCKET = "orchard"

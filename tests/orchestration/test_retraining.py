@@ -11,10 +11,10 @@ from orchard.reporter import Reporter
 from orchard.runs import records
 from orchard.runs.records import StepRecord
 from orchard.signing import create_pair
-from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy import airflow_client
 from orchestration.cluster.deploy.airflow_client import AirflowRefused
 from orchestration.cluster.deploy.retrain_run import ended_steps, retrain
+from orchestration.cluster.kube_client import ClusterError
 from orchestration.names import run_id
 from tests.orchestration.release_fixture import RELEASE, FakeAirflowServer, ReleaseFixture, task
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import requests
 
-from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.port_forward import forward
 from orchestration.cluster.deploy.release import Release
+from orchestration.cluster.kube_client import ClusterError
 
 __all__ = ["FINISHED", "AirflowClient", "AirflowRefused", "follow", "password_command", "reach_airflow"]
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy import images
 from orchestration.cluster.deploy.install import install
 from orchestration.cluster.deploy.port_forward import forward, status
 from orchestration.cluster.deploy.release import CHECKOUT, Release, run
 from orchestration.cluster.deploy.store_access import reach
+from orchestration.cluster.kube_client import ClusterError
 from orchestration.local.commands import CommandRunner
 from orchestration.local.demo_workspace import prepare
 from orchestration.local.photo_steps import CHANNEL, MODEL, ingest, photo_paths, predict_unseen, step_environment

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchard.store.ports import is_listening
-from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.port_forward import status
 from orchestration.cluster.deploy.release import Release, run
+from orchestration.cluster.kube_client import ClusterError
 from orchestration.pod_status import statuses
 
 __all__ = ["Diagnosis", "examine"]

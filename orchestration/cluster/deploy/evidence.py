@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.port_forward import status
 from orchestration.cluster.deploy.release import Release
+from orchestration.cluster.kube_client import ClusterError
 from orchestration.pod_status import statuses
 
 __all__ = ["collect"]

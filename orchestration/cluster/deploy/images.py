@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import requests
 
-from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.release import CHECKOUT, run
+from orchestration.cluster.kube_client import ClusterError
 
 __all__ = ["image_versions", "references"]
 

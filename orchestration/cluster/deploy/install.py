@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.release import CHECKOUT, Release
+from orchestration.cluster.kube_client import ClusterError
 
 __all__ = ["await_installed", "install", "make_namespace", "remove"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from orchard.processes import ChildProcess
-from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.release import Release
+from orchestration.cluster.kube_client import ClusterError
 
 __all__ = ["forward", "keep_forwarding", "status"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestration.cluster.access import ClusterError
+from orchestration.cluster.kube_client import ClusterError
 
 __all__ = ["CHECKOUT", "Release", "run"]
 

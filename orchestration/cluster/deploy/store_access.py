@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchard.files import atomic_write
-from orchestration.cluster.access import ClusterError
 from orchestration.cluster.deploy.port_forward import forward
 from orchestration.cluster.deploy.release import Release
+from orchestration.cluster.kube_client import ClusterError
 
 __all__ = ["reach"]
 

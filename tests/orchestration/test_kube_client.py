@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestration.cluster import access, jobs
-from orchestration.cluster.access import ClusterConnection, ClusterError, connect, translate_errors
+from orchestration.cluster import jobs
 from orchestration.cluster.deploy.release import run
+from orchestration.cluster.kube_client import ClusterConnection, ClusterError, connect, translate_errors
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr(access, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(kube_client, "READ_SECONDS", 0.3)
     monkeypatch.setattr(jobs, "STREAM_SECONDS", 0.3)
 
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from orchard.errors import ConflictError, DataError
 from orchard.signing import PRIVATE_NAME, PUBLIC_NAME, create_pair
-from orchestration.cluster.access import ClusterConnection, ObjectMissing, translate_errors
+from orchestration.cluster.kube_client import ClusterConnection, ObjectMissing, translate_errors
 
 __all__ = ["IDENTITIES", "SecretsClient", "make_airflow", "make_database", "make_signing", "make_store"]
 
