@@ -101,7 +101,7 @@ def test_logs_of_tasks_go_after_their_days_and_what_else_lies_there_stays(grown)
 
 
 def test_more_logs_than_go_at_one_time_go_one_time_after_the_other(grown, monkeypatch):
-    monkeypatch.setattr("orchard.housekeeping.MOST_LOGS", 1)
+    monkeypatch.setattr("orchard.housekeeping.MAX_LOGS", 1)
 
     assert [swept(grown, LATER, logs=39).logs.objects for _ in range(3)] == [1, 1, 0]
 
@@ -109,7 +109,7 @@ def test_more_logs_than_go_at_one_time_go_one_time_after_the_other(grown, monkey
 def test_a_killed_prune_is_gone_on_with_once_it_is_old_and_left_alone_before(grown):
     manifest = registry_of(grown).manifest(1)
     mark = PruneMarker(FORMAT, MODEL, 1, tuple(sorted(file.sha256 for file in manifest.files)))
-    grown.put(layout.pruning(MODEL), canonical_json(encode(mark)))
+    grown.put(layout.prune_marker(MODEL), canonical_json(encode(mark)))
 
     with pytest.raises(ConflictError, match="another prune"):
         swept(grown, datetime.now(UTC), versions=1)

@@ -11,7 +11,7 @@ from orchard.cli import main
 from orchard.errors import ConflictError, DataError, IntegrityError
 from orchard.registry import pruning
 from orchard.registry.channels import ChangeIntent
-from orchard.registry.leases import hold_publish
+from orchard.registry.leases import lease_publish
 from orchard.registry.pruning import PruneOptions
 from orchard.signing import create_pair, load_key
 from tests.orchard.version_fixtures import MODEL, facts, registry_of, saved_model
@@ -83,7 +83,7 @@ def test_rounds_are_bounded_and_add_up(grown, monkeypatch):
 
     assert done.blobs == 4
     assert whole(grown) == [1, 2, 4, 8]
-    assert json.loads(grown.get(layout.pruning(MODEL)).body)["turn"] == 4, (
+    assert json.loads(grown.get(layout.prune_marker(MODEL)).body)["turn"] == 4, (
         "two rounds, each a mark written and taken away"
     )
 
@@ -109,7 +109,7 @@ def test_a_pruned_version_is_not_promoted_and_comes_back_by_publishing_it(grown,
 
 def test_what_a_killed_publish_sent_stays_until_nobody_publishes(grown):
     sent = "f" * 64
-    hold_publish(grown, MODEL, "e" * 64, [sent])
+    lease_publish(grown, MODEL, "e" * 64, [sent])
     grown.put(layout.blob(MODEL, sent), b"half a publish")
 
     done = registry_of(grown).prune(PruneOptions(keep=COUNT, delete=True))
@@ -132,7 +132,7 @@ def test_nothing_is_deleted_when_something_that_is_needed_cannot_be_believed(gro
 
 def test_a_killed_prune_is_gone_on_with_only_when_somebody_says_so(grown):
     grown.put(
-        layout.pruning(MODEL),
+        layout.prune_marker(MODEL),
         b'{"doomed":["' + b"a" * 64 + b'"],"format":1,"model":"fruits","turn":1}',
     )
     with pytest.raises(ConflictError, match="or was killed"):
