@@ -164,9 +164,7 @@ def _missing(name: str, what: str, threshold: float) -> GateCheck:
 
 def _check_accuracy(name: str, what: str, count: _CorrectCount, threshold: float) -> GateCheck:
     passed = count.accuracy >= threshold - ROUNDING
-    sentence = (
-        f"{what}: {percent(count.accuracy, 1)} of {count.n} right, the threshold is {_threshold_text(threshold)}"
-    )
+    sentence = f"{what}: {percent(count.accuracy, 1)} of {count.n} right, the threshold is {_threshold_text(threshold)}"
     return GateCheck(name, count.accuracy, threshold, passed, sentence)
 
 

@@ -211,9 +211,7 @@ class Registry(ModelVersions):
         try:
             swap_once(self.store, layout.publish_claim(self.model, claim.publish_id), body, etag)
         except ObjectChanged as error:
-            raise OrchardError(
-                f"the claim of {claim.publish_id} was changed, but not by a publisher"
-            ) from error
+            raise OrchardError(f"the claim of {claim.publish_id} was changed, but not by a publisher") from error
 
 
 def _manifest(model: str, files: tuple[ManifestFile, ...], identity: str, metadata: PublishMetadata) -> Manifest:

@@ -87,8 +87,8 @@ def test_metadata_is_given_as_it_is():
         (200, {"predictions": [PLUM, PLUM]}, "one prediction for each of 1 photos", ""),
         (200, {"predictions": [3.5]}, "without label, probability", "exported"),
         (200, {"predictions": [{**PLUM, "probability": None}]}, "without label, probability", "exported"),
-        (200, {"predictions": [{**PLUM, "probability": float("nan")}]}, "a label or a probability that is none", ""),
-        (200, {"predictions": [{**PLUM, "label": 3}]}, "a label or a probability that is none", ""),
+        (200, {"predictions": [{**PLUM, "probability": float("nan")}]}, "an invalid label or probability", ""),
+        (200, {"predictions": [{**PLUM, "label": 3}]}, "an invalid label or probability", ""),
     ],
 )
 def test_every_answer_that_is_none_is_an_error_with_advice(status, answer, sentence, advice):
@@ -213,7 +213,7 @@ def test_predict_reads_standard_input(photos, capsys, monkeypatch):
     ("args", "code", "sentence"),
     [
         (["banana.jpg", "nowhere.jpg"], 4, "nowhere.jpg cannot be read: No such file"),
-        (["banana.jpg", "notes.txt"], 4, "notes.txt is no photo: expected a JPEG or PNG file"),
+        (["banana.jpg", "notes.txt"], 4, "notes.txt is not a photo: expected a JPEG or PNG file"),
         (["empty.jpg"], 4, "empty.jpg is no photo"),
         (["large.jpg"], 4, "large.jpg has more than 32 MiB"),
         (["."], 4, ". cannot be read: Is a directory"),

@@ -58,7 +58,7 @@ def test_work_on_an_outdated_version_is_refused_and_nothing_is_written(memory):
     commit(memory, 2, 1)
 
     for parent in (None, 1):
-        with pytest.raises(ConflictError, match="version 2 is current, this work started from version") as caught:
+        with pytest.raises(ConflictError, match="version 2 is current, this change started from version") as caught:
             commit(memory, 3, parent)
         assert "again" in caught.value.hint
     assert Dataset(memory, "fruits").versions() == [1, 2]
@@ -79,8 +79,8 @@ def test_every_version_is_found_by_number_and_by_digest(memory):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"index": {"number": 9}}, "its index has not the digest"),
-        ({"version": 2}, "says that it is version 2"),
+        ({"index": {"number": 9}}, "the digest of its index is not"),
+        ({"version": 2}, "is the document of version 2"),
         ({"format": 3}, "has format 3"),
         ({"surprise": 1}, "surprise"),
     ],

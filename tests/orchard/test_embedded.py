@@ -102,7 +102,7 @@ def test_the_clients_key_makes_no_buckets(embedded_store, monkeypatch):
 
     with pytest.raises(StoreError):
         store.put("a", b"1")
-    with pytest.raises(StoreError, match="no bucket"):
+    with pytest.raises(StoreError, match="the bucket does not exist"):
         store.get("a")
 
 
@@ -123,7 +123,7 @@ def test_buckets_are_made_once(embedded_store, monkeypatch):
     embedded_store.create_bucket("twice")
 
     assert store.get("a").body == b"1"
-    with pytest.raises(StoreError, match="no bucket name"):
+    with pytest.raises(StoreError, match="not a valid bucket name"):
         embedded_store.create_bucket("../etc")
 
 

@@ -95,7 +95,7 @@ def test_what_a_run_is_about_is_fixed_once(memory):
     with pytest.raises(ConflictError, match="another kind: retrain"):
         records.begin(memory, replace(RUN, kind="batch", day="2026-11-24"))
     memory.put(layout.run("r5"), memory.get(layout.run("r1")).body)
-    with pytest.raises(IntegrityError, match="is about the run r1"):
+    with pytest.raises(IntegrityError, match="is the record of the run r1"):
         records.read(memory, "r5")
 
 

@@ -44,7 +44,7 @@ def test_promote_history_rollback_versions(published, run):
     code, out, _ = run("rollback", "--why", "takes plums for apples")
     assert (code, out) == (0, "stable of fruits: version 3 → version 1 (generation 3)\n")
     code, out, _ = run("rollback", "--why", "takes plums for apples")
-    assert (code, out) == (0, "stable of fruits: version 1 already (generation 3, rollback by anna@bench)\n")
+    assert (code, out) == (0, "stable of fruits: already version 1 (generation 3, rollback by anna@bench)\n")
 
     _, out, _ = run("history")
     rows = [line.split() for line in out.splitlines()]
@@ -121,7 +121,7 @@ def test_json_is_for_programs(published, run, monkeypatch):
         (["promote", "1"], 2, "Missing option '--why'"),
         (["promote", "1", "--why", " "], 4, "needs a reason"),
         (["promote", "1", "--channel", "beta", "--why", "x"], 2, "'beta' is not one of"),
-        (["rollback", "--why", "x"], 4, "has meant no other version before"),
+        (["rollback", "--why", "x"], 4, "has pointed to no other version before"),
     ],
 )
 def test_mistake_is_named_and_changes_nothing(published, run, args, code, sentence):
@@ -140,7 +140,7 @@ def test_version_that_cannot_be_believed_is_shown_as_such(published, run):
     assert code == 0
     assert "manifest.json is unsigned" in err
     assert [line.split()[0] for line in out.splitlines()] == ["version", "1", "2", "3"]
-    assert "2        -         not to be believed" in out
+    assert "2        -         not trusted" in out
     assert "is unsigned" in json.loads(run("versions", "--json")[1])["versions"][1]["error"]
 
 

@@ -75,8 +75,8 @@ def pem(key, encryption=None):
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        (b"", "no private key that can be read"),
-        (pem(KEY.private, BestAvailableEncryption(b"secret")), "no private key that can be read"),
+        (b"", "not a valid private key"),
+        (pem(KEY.private, BestAvailableEncryption(b"secret")), "not a valid private key"),
         (pem(rsa.generate_private_key(65537, 2048)), "another kind of key"),
     ],
     ids=["empty", "encrypted", "rsa"],
@@ -98,7 +98,7 @@ def test_trusted_keys_file_that_is_none_is_named(tmp_path):
     with pytest.raises(SettingsError, match="expected PUBLIC KEY blocks only"):
         load_trusted(path)
     path.write_bytes(b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
-    with pytest.raises(SettingsError, match="no public key"):
+    with pytest.raises(SettingsError, match="not a valid public key"):
         load_trusted(path)
     with pytest.raises(SettingsError, match="cannot be read"):
         load_trusted(tmp_path / "nowhere")
