@@ -62,7 +62,7 @@ def test_the_newest_runs_stand_first_and_say_how_far_they_got(journal):
     assert [entry.run.run_id for entry in read_entries(journal, 1)] == ["r4"]
     assert [entry.run.run_id for entry in read_entries(journal, 9, kind="batch")] == ["r3"]
     assert read_entries(journal, 1, "r1")[0].state == "refused at gate"
-    with pytest.raises(DataError, match="knows no run r9"):
+    with pytest.raises(DataError, match="has no run r9"):
         read_entries(journal, 1, "r9")
 
 

@@ -51,5 +51,7 @@ def test_merge_replaces_values_and_lists_and_changes_neither_side():
 
 
 def test_repeated_key_is_refused_with_its_place():
-    with pytest.raises(ParamsError, match=r"^params\.yaml is not valid YAML, line 2, column 1: the key 'a' is repeated$"):
+    with pytest.raises(
+        ParamsError, match=r"^params\.yaml is not valid YAML, line 2, column 1: the key 'a' is repeated$"
+    ):
         read_yaml("a: 1\na: 2\n", "params.yaml")

@@ -40,8 +40,8 @@ def test_child_that_ignores_sigterm_is_ended_with_all_it_started(tmp_path):
 
 def test_child_dies_with_a_parent_that_is_killed(tmp_path):
     code = (
-        "import sys,time\nfrom orchard.processes import Child\n"
-        "print(Child(['sleep', '60']).pid, flush=True)\ntime.sleep(60)\n"
+        "import sys,time\nfrom orchard.processes import ChildProcess\n"
+        "print(ChildProcess(['sleep', '60']).pid, flush=True)\ntime.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path.cwd())
     assert parent.stdout is not None

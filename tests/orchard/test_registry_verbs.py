@@ -168,7 +168,7 @@ def test_keys_create_makes_a_pair_once(workspace, run):
     private, public = workspace / "keys/signing-key.pem", workspace / "keys/trusted-keys.pem"
     assert code == 0
     assert out == f"export ORCHARD_SIGNING_KEY_FILE={private}\nexport ORCHARD_TRUSTED_KEYS_FILE={public}\n"
-    assert "made in keys" in err
+    assert "was created in keys" in err
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
     said = json.loads(run("keys", "create", "keys", "--json")[1])
     assert (said["created"], said["key_id"]) == (False, load_key(private).key_id)
