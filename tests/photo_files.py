@@ -1,4 +1,4 @@
-"""Photos for tests: good ones drawn as `orchard synthetic` draws them, and every kind of bad one. Seeded, so always the same bytes."""
+"""Photos for tests: valid ones as `orchard synthetic` draws them, and every kind of invalid one. Seeded: always the same bytes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def fill(
 
 
 def truncated() -> bytes:
-    """A JPEG that ends in its middle, as an interrupted copy does."""
+    """Return a JPEG that ends in the middle, like an interrupted copy."""
     whole = jpeg(number=77)
     return whole[: len(whole) // 2]
 
@@ -72,7 +72,7 @@ def animated() -> bytes:
 
 
 def rotated(number: int = 55, orientation: int = 6) -> bytes:
-    """A JPEG whose EXIF says that it lies on its side, as phones write it."""
+    """Return a JPEG whose EXIF orientation is sideways, as phones write it."""
     tags = Image.Exif()
     tags[0x0112] = orientation
     return encoded(photo(number=number).crop((0, 0, 100, 80)), exif=tags, quality=90)
@@ -87,7 +87,7 @@ def _png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes
 
 
 def bomb(side: int = 30_000) -> bytes:
-    """A small PNG that unpacks to `side` × `side` pixels: 900 million by default, from a few hundred bytes of rows that never come."""
+    """A small PNG that unpacks to `side` × `side` pixels: 900 million by default, from a few hundred bytes of truncated rows."""
     return _png(side, side, 8, 2, b"\0" * 1000)
 
 

@@ -17,7 +17,7 @@ from tests.charts.conftest import run_helm, scenario_options
 from tests.contract.test_house import PROGRAMS, ROOT, tracked
 
 ROW = """
-from orchard import steps
+from orchard.runs import steps
 rows = list(steps.STEPS.values())
 page = steps.StepPage("calibration", "runs/{run}/pages/calibrate.html", "artifacts/calibration/page.html")
 rows.insert(3, steps.StepSpec("calibrate", "retrain", "Calibrate it.", identity="trainer", weight="light",
@@ -25,11 +25,11 @@ rows.insert(3, steps.StepSpec("calibrate", "retrain", "Calibrate it.", identity=
 steps.STEPS.clear()
 steps.STEPS.update({spec.verb: spec for spec in rows})
 """
-"""A table with one more row, before anything derives from it."""
+"""The table with one more row, before other modules derive from it."""
 
 
 def with_row(code: str, *, python: str = sys.executable) -> str:
-    """Run code where the table has one more row; returns what it prints."""
+    """Run code with one more row in the table; return its output."""
     return subprocess.run([python, "-c", ROW + code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
@@ -37,10 +37,10 @@ def test_a_row_reaches_the_runner_and_its_commands():
     printed = with_row(
         "from training.pipeline.run_step import STEPS\n"
         "from training.cli.step import step\n"
-        "from orchard.runs.summary import Entry\n"
+        "from orchard.runs.summary import RunSummary\n"
         "from types import SimpleNamespace as Any\n"
         "done = Any(outcome='done', reason='')\n"
-        "entry = Entry(Any(kind='retrain'), {name: done for name in ('validate', 'train', 'evaluate')}, {})\n"
+        "entry = RunSummary(Any(kind='retrain'), {name: done for name in ('validate', 'train', 'evaluate')}, {})\n"
         "command = step.commands['calibrate']\n"
         "print(command.help, [option.name for option in command.params][:3], STEPS['calibrate'].outputs, entry.state)"
     )
@@ -65,9 +65,9 @@ def test_a_row_reaches_the_summary_and_the_page_of_the_run():
 def test_a_row_reaches_luigi_and_make_retrain():
     printed = with_row(
         "from orchestration.luigi.pipeline import Retrain\n"
-        "from orchestration.cluster.deploy import retraining\n"
+        "from orchestration.cluster.deploy import retrain_run\n"
         "print(*(Retrain(name='r', verb=verb).requires()[0].verb for verb in ('calibrate', 'gate')))\n"
-        "print('calibrate' in retraining.STEPS)"
+        "print('calibrate' in retrain_run.STEPS)"
     )
 
     assert printed.split() == ["evaluate", "calibrate", "True"]
@@ -91,7 +91,7 @@ def test_a_row_reaches_the_chart(tmp_path):
 def test_no_other_source_lists_the_steps_of_a_retraining():
     """No literal of Python, and no file of the chart, the scripts or the DAGs, names more than two of them.
 
-    Sections of params.yaml that have the name of a verb are no list of steps.
+    Sections of params.yaml that have the name of a verb are not a list of steps.
     """
     verbs, sections = set(steps_of("retrain")), set(yaml.safe_load((ROOT / "params.yaml").read_text()))
     for path in tracked(*(f"{program}/*.py" for program in (*PROGRAMS, "scripts"))):

@@ -75,7 +75,7 @@ def test_missing_file_is_refused(tmp_path):
 def test_answer_that_differs_is_refused(tmp_path, answers):
     write(tmp_path, document())
 
-    with pytest.raises(IntegrityError, match="version 3 predicts .* for golden photo 1"):
+    with pytest.raises(IntegrityError, match=r"version 3 predicts .* for golden photo 1"):
         check_golden(tmp_path, lambda photos: answers, "version 3")
 
 
