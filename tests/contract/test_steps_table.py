@@ -131,7 +131,8 @@ def test_airflows_image_can_import_what_it_copies_of_the_library(tmp_path):
         shutil.copyfile(ROOT / source, tmp_path / target)
     imported = {
         node.module
-        for path in (*(ROOT / "orchestration").glob("*.py"), *(ROOT / "orchestration/airflow/dags").glob("*.py"))
+        for folder in ("orchestration", "orchestration/airflow", "orchestration/airflow/dags")
+        for path in (ROOT / folder).glob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "orchard"
     }
