@@ -30,7 +30,7 @@ def test_flipped_byte_in_a_blob_stops_promotion_and_rollback(store):
     body[3] ^= 1
     store.put(key, bytes(body))
 
-    with pytest.raises(IntegrityError, match=r"does not hold saved_model\.pb any more"):
+    with pytest.raises(IntegrityError, match=r"no longer holds saved_model\.pb"):
         registry_of(store).channel("stable").rollback(BECAUSE)
     with pytest.raises(IntegrityError, match="damaged"):
         registry_of(store).channel("canary").promote(1, BECAUSE)
@@ -74,7 +74,7 @@ def forged_manifest(store, change):
             lambda found: canonical_json({**found, "payload": {**found["payload"], "created_by": "eve"}}),
             "has a wrong signature",
         ),
-        (lambda found: b"{", "is not JSON"),
+        (lambda found: b"{", "is not valid JSON"),
         (lambda found: resigned({**found["payload"], "format": 2}), "has format 2"),
         (lambda found: resigned({**found["payload"], "surprise": 1}), "surprise"),
         (lambda found: resigned({**found["payload"], "params_digest": "f" * 64}), "publish_id that does not match"),

@@ -130,7 +130,7 @@ def test_forged_and_replayed_pointers_are_not_believed(served, tmp_path):
             {**document, "payload": {**document["payload"], "generation": 9, "version": 1}}
         ),
         "is unsigned": canonical_json(document["payload"]),
-        "is not JSON": b"\xff{",
+        "is not valid JSON": b"\xff{",
         "says two things at generation": resigned(registry, version=1, manifest_sha256="0" * 64),
         "is the pointer of channel 'canary'": resigned(registry, generation=9, channel="canary"),
     }
