@@ -30,7 +30,7 @@ def meant(store, channel="stable"):
     return [entry.version for entry in registry_of(store).channel(channel).history()]
 
 
-def test_channel_means_nothing_before_its_first_promotion(store):
+def test_channel_points_to_nothing_before_its_first_promotion(store):
     assert registry_of(store).channel("stable").read() is None
     assert registry_of(store).channel("stable").history() == []
 

@@ -85,7 +85,7 @@ def test_every_version_is_found_by_number_and_by_digest(memory):
         ({"surprise": 1}, "surprise"),
     ],
 )
-def test_version_that_was_changed_is_not_believed(memory, change, sentence):
+def test_changed_version_is_refused(memory, change, sentence):
     commit(memory, 1, None)
     key = layout.dataset_version("fruits", 1)
     memory.put(key, canonical_json({**parse(memory.get(key).body, key), **change}))
@@ -94,7 +94,7 @@ def test_version_that_was_changed_is_not_believed(memory, change, sentence):
         Dataset(memory, "fruits").current()
 
 
-def test_pointer_with_another_digest_is_not_believed(memory):
+def test_pointer_with_another_digest_is_refused(memory):
     commit(memory, 1, None)
     memory.put(layout.dataset_current("fruits"), canonical_json({"version": 1, "digest": "0" * 64}))
 

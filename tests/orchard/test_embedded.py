@@ -127,7 +127,7 @@ def test_buckets_are_made_once(embedded_store, monkeypatch):
         embedded_store.create_bucket("../etc")
 
 
-def test_second_supervisor_is_told_who_the_first_is(embedded_store):
+def test_second_supervisor_gets_an_error_that_names_the_first(embedded_store):
     with pytest.raises(ConflictError, match=f"pid {os.getpid()}"):
         EmbeddedStore(embedded_store.directory).start()
 

@@ -57,7 +57,7 @@ def test_new_versions_channels_and_their_ways_back_stay_and_the_rest_goes(grown)
     assert registry_of(grown).versions() == list(range(1, COUNT + 1)), "manifests stay"
 
 
-def test_what_would_go_is_told_and_nothing_is_touched(grown):
+def test_without_delete_the_blobs_are_reported_and_nothing_is_changed(grown):
     before = [*grown.list("")]
 
     done = registry_of(grown).prune(PruneOptions(keep=1))
@@ -120,7 +120,7 @@ def test_what_a_killed_publish_sent_stays_until_nobody_publishes(grown):
     assert layout.blob(MODEL, sent) not in blobs(grown)
 
 
-def test_nothing_is_deleted_when_something_that_is_needed_cannot_be_believed(grown):
+def test_nothing_is_deleted_when_a_needed_document_is_invalid(grown):
     grown.put(layout.manifest(MODEL, 2), b"{}")
     there = blobs(grown)
 
@@ -130,7 +130,7 @@ def test_nothing_is_deleted_when_something_that_is_needed_cannot_be_believed(gro
     assert blobs(grown) == there
 
 
-def test_a_killed_prune_is_gone_on_with_only_when_somebody_says_so(grown):
+def test_a_killed_prune_is_resumed_only_with_the_option(grown):
     grown.put(
         layout.prune_marker(MODEL),
         b'{"doomed":["' + b"a" * 64 + b'"],"format":1,"model":"fruits","turn":1}',

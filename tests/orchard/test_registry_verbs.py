@@ -132,7 +132,7 @@ def test_mistake_is_named_and_changes_nothing(published, run, args, code, senten
     assert run("history")[1] == f"nothing was ever promoted for fruits in {published.name}\n"
 
 
-def test_version_that_cannot_be_believed_is_shown_as_such(published, run):
+def test_version_that_cannot_be_trusted_is_shown_as_such(published, run):
     published.put("models/fruits/versions/000000000002/manifest.json", b"{}")
 
     code, out, err = run("versions")
@@ -151,7 +151,7 @@ def test_missing_settings_are_all_named(run, monkeypatch):
     assert "ORCHARD_TRUSTED_KEYS_FILE" in err
 
 
-def test_nothing_to_show_is_said(seaweed, workspace, run, monkeypatch):
+def test_empty_registry_is_reported(seaweed, workspace, run, monkeypatch):
     pair = create_pair(workspace / "keys")
     monkeypatch.setenv("ORCHARD_SIGNING_KEY_FILE", str(pair.private))
     monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(pair.public))
