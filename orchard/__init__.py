@@ -1,6 +1,6 @@
-"""Orchard's library: what every program shares. It imports no TensorFlow, no Airflow and no Kubernetes.
+"""Orchard's library, which every program uses. It imports no TensorFlow, no Airflow and no Kubernetes.
 
-Read what is in the store, and predict::
+Read the store, and predict::
 
     from pathlib import Path
 
@@ -11,7 +11,7 @@ Read what is in the store, and predict::
     registry = Registry.open(settings)
     for version in registry.versions():
         print(version, registry.manifest(version).metrics)
-    pointer = registry.channel("stable").read()  # verified; None: nothing was ever promoted
+    pointer = registry.channel("stable").read()  # verified; None: nothing was promoted yet
     data = Dataset(open_store(settings), settings.dataset).current()
     with ModelServer(settings.server_url) as server:
         print(server.predict([photo], settings.model, label="stable"))

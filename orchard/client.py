@@ -1,4 +1,4 @@
-"""A client of the model server: TF Serving's REST paths, and errors that say what to do."""
+"""A client of the model server: TF Serving's REST API, and errors with hints."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ CONNECT_RETRIES = 2
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model says of one photo.
+    """The prediction for one photo.
 
     Attributes:
-        label: the class it takes it for.
+        label: the predicted class.
         probability: of that class, 0 to 1.
         probabilities: of every class, in the order of the model's classes; sum 1.
     """
@@ -40,7 +40,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """A version at the server: its number, its state (`AVAILABLE`, `LOADING`, `END` …) and the error that ended it, if one did."""
+    """A version at the server: its number, its state (`AVAILABLE`, `LOADING`, `END` …) and its error or an empty text."""
 
     version: int
     state: str
@@ -51,11 +51,11 @@ class ModelServer:
     """The REST API of one model server; a context manager that closes its connections.
 
     Args:
-        url: as ORCHARD_SERVER_URL, for example ``http://127.0.0.1:8501``.
-        read_seconds: how long an answer may take.
-        token: the bearer token to send, where the server wants one.
+        url: for example ``http://127.0.0.1:8501``.
+        read_seconds: the longest time for an answer.
+        token: the bearer token, if the server needs one.
 
-    Connecting is retried, a request that was sent is not. Every method raises `ServerError`.
+    A connection is retried; a request that was sent is not. Every method raises `ServerError`.
     """
 
     def __init__(self, url: str, *, read_seconds: float = READ_SECONDS, token: str | None = None) -> None:
@@ -69,7 +69,7 @@ class ModelServer:
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
 
     def __enter__(self) -> Self:
-        """Nothing is connected before the first request."""
+        """Return the client; it connects with the first request."""
         return self
 
     def __exit__(
@@ -111,9 +111,9 @@ class ModelServer:
         """Predict the labels of photos, in one request.
 
         Args:
-            photos: files' bytes (JPEG or PNG), N of them.
+            photos: N photos, the bytes of JPEG or PNG files.
             model: the model's name at the server.
-            version: predict with this version; unset, with `label` unset too: the newest that is loaded.
+            version: predict with this version; None, without `label`: the newest that is loaded.
             label: predict with the version that has this label (a channel: `stable`, `canary`).
 
         Returns:
@@ -123,60 +123,62 @@ class ModelServer:
             return []
         address = f"{self._address(model, version, label)}:predict"
         body = {"instances": [{"b64": base64.b64encode(photo).decode("ascii")} for photo in photos]}
-        found = self._request("POST", address, body).get("predictions")
-        if not isinstance(found, list) or len(found) != len(photos):
+        items = self._request("POST", address, body).get("predictions")
+        if not isinstance(items, list) or len(items) != len(photos):
             raise ServerError(f"{address} did not answer with one prediction for each of {len(photos)} photos")
-        return [_prediction(item, address) for item in found]
+        return [_prediction(item, address) for item in items]
 
     def status(self, model: str, *, version: int | None = None) -> list[VersionStatus]:
-        """Return the versions that the server knows, newest first, whatever their state."""
+        """Return the versions that the server knows, in any state, newest first."""
         address = self._address(model, version, None)
-        listed = self._request("GET", address).get("model_version_status")
+        items = self._request("GET", address).get("model_version_status")
         try:
-            found = [
+            statuses = [
                 VersionStatus(int(item["version"]), str(item["state"]), str(item["status"]["error_message"]))
-                for item in listed or ()
+                for item in items or ()
             ]
         except (KeyError, TypeError, ValueError) as error:
             raise ServerError(f"{address} did not answer with versions and their states") from error
-        return sorted(found, key=lambda item: -item.version)
+        return sorted(statuses, key=lambda item: -item.version)
 
     def metadata(self, model: str, *, version: int | None = None, label: str | None = None) -> dict[str, Any]:
-        """Return the signatures of a loaded version, as the server says them."""
+        """Return the server's metadata of a loaded version: its signatures."""
         return self._request("GET", f"{self._address(model, version, label)}/metadata")
 
 
 def _document(answer: requests.Response, address: str) -> dict[str, Any]:
     try:
-        found = answer.json()
+        document = answer.json()
     except ValueError:
-        found = None
-    if answer.status_code == requests.codes.ok and isinstance(found, dict):
-        return found
-    text = found.get("error") if isinstance(found, dict) else None
+        document = None
+    if answer.status_code == requests.codes.ok and isinstance(document, dict):
+        return document
+    text = document.get("error") if isinstance(document, dict) else None
     reason = str(text or answer.reason or "no reason").strip().splitlines()[0][:300]
     if answer.status_code == requests.codes.ok:
-        raise ServerError(f"{address} did not answer with a JSON object", hint="is ORCHARD_SERVER_URL a model server?")
-    raise ServerError(f"{address} answered {answer.status_code}: {reason}", hint=_advice(answer.status_code, reason))
+        raise ServerError(
+            f"{address} did not answer with a JSON object", hint="is ORCHARD_SERVER_URL the address of a model server?"
+        )
+    raise ServerError(f"{address} answered {answer.status_code}: {reason}", hint=_hint(answer.status_code, reason))
 
 
-def _advice(status: int, reason: str) -> str:
+def _hint(status: int, reason: str) -> str:
     if "version label" in reason:
         return (
             "no loaded version has that label: `orchard history` shows what the channel points to, `orchard sync` writes "
-            "the label, and `orchard predict --version N` needs none"
+            "the label, and `orchard predict --version N` needs no label"
         )
     if status == requests.codes.not_found:
         return "is that model or version loaded? `orchard history` shows what the channel points to"
     if status == requests.codes.unauthorized:
-        return "the server wants a token: `orchard predict --token-file FILE`"
+        return "the server needs a token: `orchard predict --token-file FILE`"
     if status == requests.codes.request_entity_too_large:
-        return "the photo is larger than the server takes; make it smaller"
+        return "the photo is larger than the server accepts; make it smaller"
     if status in {requests.codes.too_many_requests, requests.codes.service_unavailable}:
         return "the server is busy or has no version yet; try again in a moment"
     if status == requests.codes.bad_request:
         return "is the file a whole JPEG or PNG photo?"
-    return "the server's log says more"
+    return "see the server's log"
 
 
 def _prediction(item: Any, address: str) -> Prediction:
@@ -186,8 +188,8 @@ def _prediction(item: Any, address: str) -> Prediction:
     except (KeyError, TypeError, ValueError) as error:
         raise ServerError(
             f"{address} answered without label, probability and probabilities",
-            hint="is that model one that Orchard exported?",
+            hint="did Orchard export that model?",
         ) from error
     if not isinstance(label, str) or not all(map(math.isfinite, (probability, *probabilities))):
-        raise ServerError(f"{address} answered with a label or a probability that is none")
+        raise ServerError(f"{address} answered with an invalid label or probability")
     return Prediction(label, probability, probabilities)

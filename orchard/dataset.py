@@ -1,8 +1,7 @@
-"""Versions of a dataset: which shards, which classes, how many photos, and the text with which DVC pulls exactly those.
+"""Versions of a dataset: shards, classes, number of photos, and the text with which DVC pulls exactly these shards.
 
-The commit point is the creation of ``versions/<n>.json``, once for each number; ``current.json`` follows it. Whoever
-finds a version that the pointer has not reached (its writer was killed in between) moves the pointer on, so a crash
-never blocks the next writer.
+The commit is the creation of ``versions/<n>.json``, once for each number; ``current.json`` follows it. If a writer was
+killed between the two, the next writer moves the pointer to that version first: a crash never blocks a commit.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from orchard.store.objects import ObjectStore
 __all__ = ["CommitResult", "Dataset", "DatasetVersion"]
 
 RECENT = 20
-"""Among how many versions a retry looks for the one that its run has made."""
+"""How many of the newest versions a retry searches for the one that its run has made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +36,8 @@ class DatasetVersion:
         parent: the version that this one was made from, None for the first.
         dvc: the text of ``data/<name>.dvc``.
         validation: SHA-256 of the validation report, None if there was none.
-        created: when, for people (RFC 3339, UTC).
-        created_by: who.
+        created: the time, for people (RFC 3339, UTC).
+        created_by: the actor.
         run_id: the run that made it, None outside a run.
     """
 
@@ -74,12 +73,12 @@ class _Pointer:
 
 
 def _decode(body: bytes, name: str, version: int, key: str) -> DatasetVersion:
-    found = decode(DatasetVersion, parse(body, key), key)
-    if (found.name, found.version) != (name, version):
-        raise IntegrityError(f"{key} says that it is version {found.version} of {found.name!r}")
-    if digest(found.index) != found.digest:
-        raise IntegrityError(f"{key} was changed: its index has not the digest {found.digest}")
-    return found
+    document = decode(DatasetVersion, parse(body, key), key)
+    if (document.name, document.version) != (name, version):
+        raise IntegrityError(f"{key} is the document of version {document.version} of {document.name!r}")
+    if digest(document.index) != document.digest:
+        raise IntegrityError(f"{key} was changed: the digest of its index is not {document.digest}")
+    return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +111,11 @@ class Dataset:
         pointer, _ = self._pointer()
         if pointer is None:
             return None
-        found = self.version(pointer.version)
-        if found.digest != pointer.digest:
+        version = self.version(pointer.version)
+        if version.digest != pointer.digest:
             key = layout.dataset_current(self.name)
-            raise IntegrityError(f"{key} names another digest than version {found.version} has")
-        return found
+            raise IntegrityError(f"{key} has another digest than version {version.version}")
+        return version
 
     def require(self, number: int | None = None) -> DatasetVersion:
         """Return one version; None: the current one.
@@ -125,13 +124,13 @@ class Dataset:
             DataError: there is no such version, or nothing has been ingested yet.
             IntegrityError: its document is invalid.
         """
-        found = self.current() if number is None else self.version(number)
-        if found is None:
+        version = self.current() if number is None else self.version(number)
+        if version is None:
             raise DataError(
                 f"{self.store.name} has no dataset {self.name!r}",
-                hint="`orchard ingest SOURCE…` makes its first version; ORCHARD_DATASET names another",
+                hint="`orchard ingest SOURCE…` makes its first version; ORCHARD_DATASET selects another dataset",
             )
-        return found
+        return version
 
     def versions(self) -> list[int]:
         """Return the numbers of all versions, ascending."""
@@ -142,7 +141,7 @@ class Dataset:
     def find(self, digest: str) -> DatasetVersion | None:
         """Return the newest version that has this digest, or None.
 
-        The current version costs two requests, others a search.
+        The current version needs two requests, another one needs a search.
         """
         pointer, _ = self._pointer()
         if pointer is not None and pointer.digest == digest:
@@ -170,9 +169,9 @@ class Dataset:
         Args:
             index: the document ``index.json``; its digest is the version's identity.
             dvc_text: the text of the `.dvc` file.
-            parent: the version that was current when `index` was made (None: there was none). If another one is current
-                by now, nothing is written: a commit never undoes another.
-            created_by: who.
+            parent: the version that was current when `index` was made (None: there was none). If another version is
+                current now, nothing is written: a commit never undoes another.
+            created_by: the actor.
             validation: SHA-256 of the validation report.
             run_id: the run that this belongs to.
 
@@ -180,7 +179,7 @@ class Dataset:
             ConflictError: another commit came after `parent`.
             DataError: the documents are too large.
         """
-        made = DatasetVersion(
+        new = DatasetVersion(
             format=FORMAT,
             name=self.name,
             version=(parent or 0) + 1,
@@ -194,29 +193,29 @@ class Dataset:
             run_id=run_id,
         )
         pointer, etag = self._pointer()
-        if pointer is not None and pointer.digest == made.digest:
+        if pointer is not None and pointer.digest == new.digest:
             return CommitResult(self.version(pointer.version), created=False)
         current = pointer.version if pointer else None
         if current != parent:
             raise self._outdated(parent, current)
-        return self._commit(made, etag)
+        return self._commit(new, etag)
 
-    def _commit(self, made: DatasetVersion, etag: str | None) -> CommitResult:
-        body = canonical_json(encode(made))
+    def _commit(self, new: DatasetVersion, etag: str | None) -> CommitResult:
+        body = canonical_json(encode(new))
         if len(body) > MAX_BYTES:
             raise DataError(
                 f"the index of {self.name!r} has {len(body)} bytes; at most {MAX_BYTES} fit into one version"
             )
-        key = layout.dataset_version(self.name, made.version)
-        found = create_once(self.store, key, body).body
-        there = made if found == body else _decode(found, self.name, made.version, key)
-        self._advance(there, etag)
-        if there.digest != made.digest:
-            raise self._outdated(made.parent, there.version)
-        return CommitResult(there, created=found == body)
+        key = layout.dataset_version(self.name, new.version)
+        stored = create_once(self.store, key, body).body
+        version = new if stored == body else _decode(stored, self.name, new.version, key)
+        self._advance(version, etag)
+        if version.digest != new.digest:
+            raise self._outdated(new.parent, version.version)
+        return CommitResult(version, created=stored == body)
 
     def _advance(self, to: DatasetVersion, etag: str | None) -> None:
-        """Move the pointer to a version that follows the one that was read; nothing to do if another writer did."""
+        """Move the pointer to the version after the one that was read, unless another writer has moved it."""
         body = canonical_json({"version": to.version, "digest": to.digest})
         try:
             swap_once(self.store, layout.dataset_current(self.name), body, etag)
@@ -227,15 +226,15 @@ class Dataset:
 
     def _pointer(self) -> tuple[_Pointer | None, str | None]:
         key = layout.dataset_current(self.name)
-        found = get_or_none(self.store, key)
-        return (None, None) if found is None else (decode(_Pointer, parse(found.body, key), key), found.etag)
+        stored = get_or_none(self.store, key)
+        return (None, None) if stored is None else (decode(_Pointer, parse(stored.body, key), key), stored.etag)
 
     def _newest(self, numbers: list[int], accept: Callable[[DatasetVersion], bool]) -> DatasetVersion | None:
-        return next((found for number in reversed(numbers) if accept(found := self.version(number))), None)
+        return next((version for number in reversed(numbers) if accept(version := self.version(number))), None)
 
     def _outdated(self, parent: int | None, current: int | None) -> ConflictError:
         return ConflictError(
             f"somebody else committed to the dataset {self.name!r}: version {current or 'none'} is current, "
-            f"this work started from version {parent or 'none'}; nothing was written",
+            f"this change started from version {parent or 'none'}; nothing was written",
             hint="`orchard pull` the current version and run the same command again",
         )

@@ -1,7 +1,7 @@
-"""JSON that means the same to everyone: one canonical form to hash and sign, and a strict way to read it back.
+"""JSON documents: one canonical form to hash and sign, and a strict parser.
 
-What comes out of the store was written by somebody else, perhaps by nobody we trust: it is bounded in size, has no
-NaN, no doubled name and no field that its dataclass does not have.
+The writer of a document in the store may not be trusted. So documents are limited in size, and NaN, repeated names and
+fields that the dataclass does not have are errors.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "MAX_BYTES", "STRICT", "canonical_json", "decode", "digest", "encode", "parse", "sha256_hex"]
 
 FORMAT = 1
-"""The version of every document's form. A reader refuses any other."""
+"""The version of every document's format. Readers refuse any other."""
 
 MAX_BYTES = 1 << 20
-"""No document is larger: a commit is one small request."""
+"""The largest document: a commit is one small request."""
 
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 """What a dataclass that `decode` reads sets as its ``__pydantic_config__``."""
@@ -53,18 +53,18 @@ def sha256_hex(body: bytes) -> str:
 
 
 def digest(document: Any) -> str:
-    """Return the SHA-256 of the document's canonical JSON: it names the content exactly."""
+    """Return the SHA-256 of the document's canonical JSON."""
     return sha256_hex(canonical_json(document))
 
 
-def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return found
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("an object has the same name twice")
+    return result
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
@@ -80,44 +80,44 @@ def parse(body: bytes, what: str, *, limit: int = MAX_BYTES) -> dict[str, Any]:
 
     Args:
         body: UTF-8 bytes.
-        what: what the document is and where it lies, for messages.
-        limit: more bytes than this are refused unread.
+        what: the document's name or key, for messages.
+        limit: the largest size in bytes.
 
     Raises:
-        IntegrityError: too large, not UTF-8, not JSON, a NaN, a doubled name, or not an object.
+        IntegrityError: too large, not UTF-8, not JSON, a NaN, a repeated name, or not an object.
     """
     if len(body) > limit:
         raise IntegrityError(f"{what} has {len(body)} bytes; at most {limit} are read")
     try:
-        found = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_no_doubles, parse_constant=_no_constant, parse_float=_finite
+        document = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_unique_names, parse_constant=_refuse_constant, parse_float=_finite
         )
-        if isinstance(found, dict):
-            canonical_json(found)  # lone surrogates can be written as \ud800 and are no text
+        if isinstance(document, dict):
+            canonical_json(document)  # refuses lone surrogates, which JSON can write as \ud800
     except (ValueError, RecursionError, DataError) as error:
-        raise IntegrityError(f"{what} is not JSON as it must be: {error}") from error
-    if not isinstance(found, dict):
-        raise IntegrityError(f"{what} is a JSON {type(found).__name__}; expected an object")
-    return found
+        raise IntegrityError(f"{what} is not valid JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise IntegrityError(f"{what} is a JSON {type(document).__name__}; expected an object")
+    return document
 
 
 @lru_cache(maxsize=32)
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    from pydantic import TypeAdapter  # takes 100 ms; only who reads documents waits for it
+    from pydantic import TypeAdapter  # takes 100 ms to import
 
     return TypeAdapter(kind)
 
 
 def decode(kind: type[T], document: Mapping[str, Any], what: str) -> T:
-    """Make a frozen dataclass of a parsed document.
+    """Convert a parsed document to a frozen dataclass.
 
     Args:
         kind: a dataclass whose ``__pydantic_config__`` is `STRICT`, as are those inside it.
-        document: what `parse` or `orchard.signing.verify` gave.
-        what: what it is, for messages.
+        document: the result of `parse` or `orchard.signing.verify`.
+        what: the document's name or key, for messages.
 
     Raises:
-        IntegrityError: naming every field that is missing, unknown or of the wrong type; an unknown format before all.
+        IntegrityError: the format is unknown, or fields are missing, unknown or of the wrong type; with their names.
     """
     from pydantic import ValidationError
 
@@ -128,11 +128,11 @@ def decode(kind: type[T], document: Mapping[str, Any], what: str) -> T:
             hint="was it written by a newer Orchard? upgrade this one",
         )
     try:
-        found: T = _adapter(cast("Any", kind)).validate_json(canonical_json(document))
+        result: T = _adapter(cast("Any", kind)).validate_json(canonical_json(document))
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, item['loc'])) or 'document'}: {item['msg']}" for item in error.errors()[:8]]
-        raise IntegrityError(f"{what} is not what it must be: {'; '.join(lines)}") from error
-    return found
+        raise IntegrityError(f"{what} is invalid: {'; '.join(lines)}") from error
+    return result
 
 
 def encode(value: Any) -> dict[str, Any]:

@@ -1,22 +1,22 @@
 """Every error that Orchard raises on purpose.
 
-Each says what happened, what was expected and what to do, and carries the exit code of the command that ends with it::
+Each names what happened, what was expected and what to do, and has the exit code of the command::
 
     OrchardError                 1   something failed; the base of all
     ├── SettingsError            3   an ORCHARD_* variable is missing, unknown, malformed or contradicts another
     ├── ParamsError              3   params.yaml or data/schema.yaml has a typo, a wrong type or an impossible value
-    ├── DataError                4   photos or a dataset were refused; nothing was written
+    ├── DataError                4   photos, a dataset or an argument is invalid; nothing was written
     ├── GateRefused              5   the gate refused a model; its page says why
-    ├── StoreError               6   the object store did not do what was asked
-    │   ├── StoreUnavailable     6   it could not be reached, or kept failing after bounded retries
+    ├── StoreError               6   the object store refused or failed a request
+    │   ├── StoreUnavailable     6   it was not reachable, or failed after bounded retries
     │   ├── StoreDenied          6   it refused the credentials
-    │   ├── ObjectNotFound       6   there is no such object
-    │   ├── ObjectExists         7   `create` found an object there already
-    │   └── ObjectChanged        7   `swap` found another object than the one that was read
-    ├── ConflictError            7   somebody else changed the same thing first
-    ├── IntegrityError           8   bytes, a signature or a digest are not what they must be
+    │   ├── ObjectNotFound       6   the object does not exist
+    │   ├── ObjectExists         7   `create`: the object exists already
+    │   └── ObjectChanged        7   `swap`: the object is not the one that was read
+    ├── ConflictError            7   another program changed the same thing first
+    ├── IntegrityError           8   bytes, a document, a signature or a digest is invalid
     ├── ServerError              9   the model server refused or did not answer
-    └── MissingExtra            10   the program that the verb belongs to is not installed
+    └── MissingExtra            10   the program of the verb is not installed
 
 Exit codes 2 (wrong command line) and 130 (interrupted) are the shell's usual ones.
 """
@@ -44,20 +44,20 @@ __all__ = [
 ]
 
 DISTRIBUTION = "orchard-loop"
-"""The name on the package index: `orchard` is somebody else's there."""
+"""The name on the package index: there `orchard` belongs to another project."""
 
 
 def install_hint(extra: str) -> str:
-    """Return how the program of an extra is installed."""
+    """Return the hint that tells how to install the program of an extra."""
     return f"install the program: pip install '{DISTRIBUTION}[{extra}]', or `make setup` in a checkout"
 
 
 class OrchardError(Exception):
-    """Something failed in a way that Orchard foresaw.
+    """An expected failure.
 
     Args:
         message: what happened and what was expected, in one or two sentences.
-        hint: what to do about it, if there is one thing to do; often a command.
+        hint: what to do, often a command; empty: unknown.
     """
 
     exit_code = 1
@@ -69,7 +69,7 @@ class OrchardError(Exception):
 
     @property
     def kind(self) -> str:
-        """The error's name for programs, as `--json` prints it."""
+        """The error's name in the JSON output."""
         return type(self).__name__
 
 
@@ -86,7 +86,7 @@ class ParamsError(OrchardError):
 
 
 class DataError(OrchardError):
-    """Photos or a dataset were refused; nothing was written."""
+    """Photos, a dataset or an argument is invalid; nothing was written."""
 
     exit_code = 4
 
@@ -98,13 +98,13 @@ class GateRefused(OrchardError):
 
 
 class StoreError(OrchardError):
-    """The object store did not do what was asked."""
+    """The object store refused or failed a request."""
 
     exit_code = 6
 
 
 class StoreUnavailable(StoreError):
-    """The store could not be reached, or kept failing after bounded retries."""
+    """The store was not reachable, or failed after bounded retries."""
 
 
 class StoreDenied(StoreError):
@@ -112,29 +112,29 @@ class StoreDenied(StoreError):
 
 
 class ObjectNotFound(StoreError):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class ObjectExists(StoreError):
-    """`create` found an object there already."""
+    """`create`: the object exists already."""
 
     exit_code = 7
 
 
 class ObjectChanged(StoreError):
-    """`swap` found another object than the one that was read."""
+    """`swap`: the object is not the one that was read."""
 
     exit_code = 7
 
 
 class ConflictError(OrchardError):
-    """Somebody else changed the same thing first."""
+    """Another program changed the same thing first."""
 
     exit_code = 7
 
 
 class IntegrityError(OrchardError):
-    """Bytes, a signature or a digest are not what they must be."""
+    """Bytes, a document, a signature or a digest is invalid."""
 
     exit_code = 8
 
@@ -146,6 +146,6 @@ class ServerError(OrchardError):
 
 
 class MissingExtra(OrchardError):
-    """The program that a verb belongs to is not installed."""
+    """The program of a verb is not installed."""
 
     exit_code = 10

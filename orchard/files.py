@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,7 @@ T = TypeVar("T")
 Stamp = tuple[int, int, int]
 
 _LOCK_POLL_S = 0.1
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 
 
 def fsync_directory(folder: Path) -> None:
@@ -46,29 +48,68 @@ def fsync_directory(folder: Path) -> None:
 def atomic_file(path: Path, *, fsync: bool = False, mode: int | None = None) -> Iterator[IO[bytes]]:
     """Open a new file that replaces `path` at the end of the block; readers see the old file or the new one, never a part.
 
-    If the block raises, `path` is unchanged and nothing else is left.
+    If the block raises, `path` is unchanged and nothing else is left. A killed writer leaves a temporary file; the next
+    write of the same file removes it.
 
     Args:
         path: the file; its folder must exist.
         fsync: flush the bytes and the folder to the disk, so that the new file survives a power cut.
         mode: the permissions of the new file, from its first byte on; None: the process's default.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    _remove_leftovers(path)
+    descriptor, temporary = _create_temporary(path, 0o666 if mode is None else 0o600)
     try:
-        with os.fdopen(os.open(temporary, flags, 0o666 if mode is None else 0o600), "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:  # the lock is held until the file has its final name
             yield file
             file.flush()
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
             if fsync:
                 os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     if fsync:
         fsync_directory(path.parent)
+
+
+def _create_temporary(path: Path, mode: int) -> tuple[int, Path]:
+    """Create a temporary file beside `path` and lock it: the kernel releases the lock when its writer ends."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with suppress(OSError):  # a file system without locks: then nobody can lock the file and remove it either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, temporary
+        os.close(descriptor)  # another writer removed the file before the lock was taken
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of killed writers of `path`. Those of living writers are locked.
+
+    A lock and not a process id decides: processes in two containers may share a folder and not their ids.
+    """
+    with suppress(OSError):  # a folder that cannot be listed
+        for other in list(path.parent.iterdir()):
+            match = _TEMPORARY.fullmatch(other.name)
+            if match and match[1] == path.name:
+                _remove_unlocked(other)
+
+
+def _remove_unlocked(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # its writer has finished
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except OSError:  # its writer lives, or the file system has no locks
+        return
+    finally:
+        os.close(descriptor)
 
 
 def atomic_write(path: Path, body: bytes | str, *, fsync: bool = False, mode: int | None = None) -> None:
@@ -170,13 +211,13 @@ class WatchedFile(Generic[T]):
 
     Args:
         path: the file.
-        read: reads the file; its errors pass at the first read.
+        read: reads the file. Its errors are raised by the first read; later `OrchardError`s keep the content before.
     """
 
     def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
         self.path = path
         self._read = read
-        self._stamp = file_stamp(path)  # before the read: a change during the read is seen at the next look
+        self._stamp = file_stamp(path)  # before the read: a change during the read is seen by the next `current`
         self._content = read(path)
 
     def current(self) -> T:

@@ -1,4 +1,4 @@
-"""Figures as people read them, written in one way wherever they appear."""
+"""How figures are written for people, the same everywhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["percent"]
 
 
 def percent(share: float | None, digits: int = 2) -> str:
-    """Write a share as a percentage, cut and not rounded: a share below a threshold never looks as if it reached it.
+    """Write a share as a percentage, truncated: a share below a threshold never looks as if it reached it.
 
     Args:
         share: a fraction, 0 to 1; None: there is no figure.

@@ -1,7 +1,7 @@
-"""The gate: whether a candidate may be published, said in sentences.
+"""The gate: decide whether a candidate may be published, with the reasons as sentences.
 
-Pure: it reads two evaluations and the bars, and decides. It refuses by default; a figure that is missing, no number or
-contradicts its own counts is a failed check, never a passed one.
+Without I/O: the inputs are two evaluations and the thresholds. The gate refuses by default: a figure that is missing, is
+not a number or contradicts its own counts is a failed check.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from orchard.formatting import percent
 
 __all__ = ["GateCheck", "GateThresholds", "GateVerdict", "decide", "summary"]
 
-SAME = 1e-6
-"""How far an accuracy may be from its own counts."""
+COUNT_TOLERANCE = 1e-6
+"""The largest difference between an accuracy and its counts."""
 
-SHOWN = 3
-"""Failed checks that a reason spells out; the page shows all."""
+MAX_REASONS = 3
+"""How many failed checks the reason names; the page shows all."""
 
 ROUNDING = 1e-9
-"""What binary fractions may do to a comparison: 0.95 - 0.94 is a little more than 0.01."""
+"""The tolerance of a comparison, for binary fractions: 0.95 - 0.94 is a little more than 0.01."""
 
 
 def _fraction(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """Check a fraction. It stays a whole number if it is written as one: the digest of the params depends on it."""
+    """Check a fraction. A value that is written as an integer stays one: the digest of the params depends on it."""
     if not 0 <= validate(value) <= 1:
         raise ValueError("expected a fraction from 0 to 1, not per cent")
     return value
@@ -41,17 +41,17 @@ Photos = Annotated[int, Field(ge=1)]
 
 
 class GateThresholds(BaseModel):
-    """What a candidate must reach: the section `gate` of params.yaml. What is left out is not checked.
+    """The thresholds for a candidate: the section `gate` of params.yaml. What is left out is not checked.
 
     Accuracies and drops are fractions, 0 to 1, by slice (`turntable`, `shop`, `all`).
 
     Attributes:
-        accuracy: the least accuracy.
-        worst_class: the least accuracy of every class that has photos.
-        photos: the least number of photos, so that a figure means something.
-        drop: the largest loss of accuracy against the version that the channel means.
-        class_drop: the largest loss of accuracy of one class against it.
-        class_drop_photos: a class has dropped only if at least so many more of its photos are wrong: with few photos,
+        accuracy: the lowest accuracy.
+        worst_class: the lowest accuracy of every class that has photos.
+        photos: the lowest number of photos for which a figure is meaningful.
+        drop: the largest loss of accuracy compared with the version that the channel points to.
+        class_drop: the largest loss of accuracy of one class compared with it.
+        class_drop_photos: a class has dropped only if at least this many more of its photos are wrong: with few photos,
             one of them is many per cent.
     """
 
@@ -67,13 +67,13 @@ class GateThresholds(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class GateCheck:
-    """One thing that was looked at.
+    """One check of the gate.
 
     Attributes:
-        name: for programs, as ``shop.worst_class.Nectarine``.
-        value: the figure; None if it is missing, or if there was nothing to judge.
-        bar: what it is held against.
-        passed: None if it was shown and not judged (a class without photos).
+        name: for programs, for example ``shop.worst_class.Nectarine``.
+        value: the figure; None: it is missing, or there is nothing to check.
+        bar: the threshold.
+        passed: None: shown and not checked (a class without photos).
         sentence: for people.
     """
 
@@ -86,7 +86,7 @@ class GateCheck:
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """What the gate says: the verdict, every check, the reason, and what was compared with what."""
+    """The gate's decision: the verdict, the reason, every check, and the dataset and the models that were compared."""
 
     verdict: Literal["accepted", "refused", "overridden"]
     reason: str
@@ -97,7 +97,7 @@ class GateVerdict:
 
     @property
     def failed(self) -> tuple[GateCheck, ...]:
-        """The checks that were not passed."""
+        """The checks that failed."""
         return tuple(check for check in self.checks if check.passed is False)
 
     def document(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class GateVerdict:
 
 @dataclass(frozen=True, slots=True)
 class _CorrectCount:
-    """Photos and right answers of a slice or of one class in it."""
+    """Photos and correct predictions of a slice or of one class in it."""
 
     n: int
     correct: int
@@ -117,135 +117,141 @@ class _CorrectCount:
         return self.correct / self.n
 
 
-def _bar(value: float) -> str:
+def _threshold_text(value: float) -> str:
     return f"{100 * value:.4g} %"
 
 
-def _count(found: object) -> _CorrectCount | None:
-    """Counts as an evaluation gives them, or None if they are missing or no counts."""
-    if not isinstance(found, Mapping):
+def _count(item: object) -> _CorrectCount | None:
+    """The counts of a slice or a class, or None if they are missing or invalid."""
+    if not isinstance(item, Mapping):
         return None
-    n, correct = found.get("n"), found.get("correct")
+    n, correct = item.get("n"), item.get("correct")
     if type(n) is not int or type(correct) is not int or not 0 <= correct <= n:
         return None
     return _CorrectCount(n, correct)
 
 
 def _slices(evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = evaluation.get("slices")
-    return found if isinstance(found, Mapping) else {}
+    slices = evaluation.get("slices")
+    return slices if isinstance(slices, Mapping) else {}
 
 
 def _slice(evaluation: Mapping[str, Any], name: str) -> _CorrectCount | None:
-    """A slice's counts, or None if they are missing or contradict the accuracy or the classes beside them."""
-    found = _slices(evaluation).get(name)
-    count = _count(found)
-    if found is None or count is None or count.n == 0:
+    """A slice's counts, or None if they are missing or contradict its accuracy or its classes."""
+    item = _slices(evaluation).get(name)
+    count = _count(item)
+    if item is None or count is None or count.n == 0:
         return None
-    accuracy = found.get("accuracy")
-    if type(accuracy) not in {int, float} or not math.isfinite(accuracy) or abs(accuracy - count.accuracy) > SAME:
+    accuracy = item.get("accuracy")
+    if type(accuracy) not in {int, float} or not math.isfinite(accuracy):
         return None
     classes = _classes(evaluation, name)
-    if not classes or None in classes.values():
+    if abs(accuracy - count.accuracy) > COUNT_TOLERANCE or not classes or None in classes.values():
         return None
-    both = [(item.n, item.correct) for item in classes.values() if item]
-    return count if (sum(n for n, _ in both), sum(c for _, c in both)) == (count.n, count.correct) else None
+    sums = [sum(values) for values in zip(*((part.n, part.correct) for part in classes.values() if part), strict=True)]
+    return count if sums == [count.n, count.correct] else None
 
 
 def _classes(evaluation: Mapping[str, Any], name: str) -> dict[str, _CorrectCount | None]:
     part = _slices(evaluation).get(name)
-    found = part.get("classes") if isinstance(part, Mapping) else None
-    return {label: _count(item) for label, item in sorted(found.items())} if isinstance(found, Mapping) else {}
+    classes = part.get("classes") if isinstance(part, Mapping) else None
+    return {label: _count(item) for label, item in sorted(classes.items())} if isinstance(classes, Mapping) else {}
 
 
-def _missing(name: str, what: str, bar: float) -> GateCheck:
-    return GateCheck(name, None, bar, False, f"{what}: there is no figure that can be believed, so the check fails")
+def _missing(name: str, what: str, threshold: float) -> GateCheck:
+    return GateCheck(name, None, threshold, False, f"{what}: there is no valid figure, so the check fails")
 
 
-def _least(name: str, what: str, count: _CorrectCount, bar: float) -> GateCheck:
-    passed = count.accuracy >= bar - ROUNDING
-    sentence = f"{what}: {percent(count.accuracy, 1)} of {count.n} right, the bar is {_bar(bar)}"
-    return GateCheck(name, count.accuracy, bar, passed, sentence)
+def _check_accuracy(name: str, what: str, count: _CorrectCount, threshold: float) -> GateCheck:
+    passed = count.accuracy >= threshold - ROUNDING
+    sentence = f"{what}: {percent(count.accuracy, 1)} of {count.n} right, the threshold is {_threshold_text(threshold)}"
+    return GateCheck(name, count.accuracy, threshold, passed, sentence)
 
 
-def _absolute(candidate: Mapping[str, Any], bars: GateThresholds) -> Iterator[GateCheck]:
-    for name, least in bars.photos.items():
+def _absolute(candidate: Mapping[str, Any], thresholds: GateThresholds) -> Iterator[GateCheck]:
+    for name, least in thresholds.photos.items():
         count = _slice(candidate, name)
         if count is None:
             yield _missing(f"{name}.photos", f"Photos of {name}", least)
         else:
             sentence = f"Photos of {name}: {count.n}, at least {least} are needed"
             yield GateCheck(f"{name}.photos", count.n, least, count.n >= least, sentence)
-    for name, bar in bars.accuracy.items():
+    for name, threshold in thresholds.accuracy.items():
         count = _slice(candidate, name)
         key, what = f"{name}.accuracy", f"All classes, {name}"
-        yield _missing(key, what, bar) if count is None else _least(key, what, count, bar)
-    for name, bar in bars.worst_class.items():
+        yield _missing(key, what, threshold) if count is None else _check_accuracy(key, what, count, threshold)
+    for name, threshold in thresholds.worst_class.items():
         if _slice(candidate, name) is None:
-            yield _missing(f"{name}.worst_class", f"Every class, {name}", bar)
+            yield _missing(f"{name}.worst_class", f"Every class, {name}", threshold)
             continue
         for label, item in _classes(candidate, name).items():
             key, what = f"{name}.worst_class.{label}", f"{label}, {name}"
             if item is None or item.n == 0:
-                yield GateCheck(key, None, bar, None, f"{what}: no photos, so it is not judged")
+                yield GateCheck(key, None, threshold, None, f"{what}: no photos, so it is not checked")
             else:
-                yield _least(key, what, item, bar)
+                yield _check_accuracy(key, what, item, threshold)
 
 
-def _against(name: str, what: str, now: _CorrectCount, then: _CorrectCount, bar: float, least_photos: int) -> GateCheck:
-    drop, lost = then.accuracy - now.accuracy, then.correct - now.correct
-    passed = drop <= bar + ROUNDING or lost < least_photos
+def _check_drop(
+    name: str, what: str, candidate: _CorrectCount, served: _CorrectCount, threshold: float, least_photos: int
+) -> GateCheck:
+    drop, lost = served.accuracy - candidate.accuracy, served.correct - candidate.correct
+    passed = drop <= threshold + ROUNDING or lost < least_photos
     sentence = (
-        f"{what}: {now.correct} of {now.n} right ({percent(now.accuracy, 1)}), the served version {then.correct} "
-        f"({percent(then.accuracy, 1)}); at most {_bar(bar)} may be lost"
+        f"{what}: {candidate.correct} of {candidate.n} right ({percent(candidate.accuracy, 1)}), the served version "
+        f"{served.correct} ({percent(served.accuracy, 1)}); at most {_threshold_text(threshold)} may be lost"
     )
-    if passed and drop > bar + ROUNDING:
-        sentence += f", and fewer than {least_photos} photos are no drop"
-    return GateCheck(name, drop, bar, passed, sentence)
+    if passed and drop > threshold + ROUNDING:
+        sentence += f", and fewer than {least_photos} photos are not a drop"
+    return GateCheck(name, drop, threshold, passed, sentence)
 
 
-def _relative(candidate: Mapping[str, Any], incumbent: Mapping[str, Any], bars: GateThresholds) -> Iterator[GateCheck]:
-    for name, bar in bars.drop.items():
+def _relative(
+    candidate: Mapping[str, Any], incumbent: Mapping[str, Any], thresholds: GateThresholds
+) -> Iterator[GateCheck]:
+    for name, threshold in thresholds.drop.items():
         key, what = f"{name}.drop", f"All classes, {name}"
-        now, then = _slice(candidate, name), _slice(incumbent, name)
-        if now is None or then is None or now.n != then.n:
-            yield _missing(key, f"{what}, against the served version", bar)
+        new, served = _slice(candidate, name), _slice(incumbent, name)
+        if new is None or served is None or new.n != served.n:
+            yield _missing(key, f"{what}, against the served version", threshold)
         else:
-            yield _against(key, what, now, then, bar, 1)
-    for name, bar in bars.class_drop.items():
+            yield _check_drop(key, what, new, served, threshold, 1)
+    for name, threshold in thresholds.class_drop.items():
         after, before = _classes(candidate, name), _classes(incumbent, name)
         if _slice(candidate, name) is None or _slice(incumbent, name) is None:
-            yield _missing(f"{name}.class_drop", f"Every class, {name}, against the served version", bar)
+            yield _missing(f"{name}.class_drop", f"Every class, {name}, against the served version", threshold)
             continue
         for label in sorted({*after, *before}):
             key, what = f"{name}.class_drop.{label}", f"{label}, {name}"
-            now, then = after.get(label), before.get(label)
-            if then is None or then.n == 0:
-                yield GateCheck(key, None, bar, None, f"{what}: the served version was not asked, so there is no drop")
-            elif now is None or now.n != then.n:
-                yield _missing(key, f"{what}, against the served version", bar)
+            new, served = after.get(label), before.get(label)
+            if served is None or served.n == 0:
+                sentence = f"{what}: the served version has no photos of it, so it is not checked"
+                yield GateCheck(key, None, threshold, None, sentence)
+            elif new is None or new.n != served.n:
+                yield _missing(key, f"{what}, against the served version", threshold)
             else:
-                yield _against(key, what, now, then, bar, bars.class_drop_photos)
+                yield _check_drop(key, what, new, served, threshold, thresholds.class_drop_photos)
 
 
 def _identity(evaluation: Mapping[str, Any], who: str) -> tuple[Mapping[str, Any], str]:
+    """The dataset and the model's SHA-256 that an evaluation names. Raises `DataError`."""
     dataset, model = evaluation.get("dataset"), evaluation.get("model")
     if evaluation.get("format") != FORMAT:
         raise DataError(f"the evaluation of the {who} has format {evaluation.get('format')!r}; expected {FORMAT}")
     if not isinstance(dataset, Mapping) or not isinstance(dataset.get("digest"), str) or not dataset["digest"]:
-        raise DataError(f"the evaluation of the {who} does not say on which dataset it was made")
+        raise DataError(f"the evaluation of the {who} does not name its dataset")
     if not isinstance(model, Mapping) or not isinstance(model.get("sha256"), str) or not model["sha256"]:
-        raise DataError(f"the evaluation of the {who} does not say which model it is of")
+        raise DataError(f"the evaluation of the {who} does not name its model")
     return dataset, model["sha256"]
 
 
 def _comparable(dataset: Mapping[str, Any], incumbent: Mapping[str, Any]) -> str:
-    """Which model the served version is, if its evaluation is of the same data."""
+    """The served version's model, if its evaluation is of the same data. Raises `DataError`."""
     other, served = _identity(incumbent, "served version")
     if other["digest"] != dataset["digest"]:
         raise DataError(
             f"the evaluations are of different data: the candidate's dataset is {dataset['digest'][:12]}, "
-            f"the served version's {other['digest'][:12]}; no figure of one says anything about the other",
+            f"the served version's {other['digest'][:12]}; their figures cannot be compared",
             hint="evaluate both on the same dataset version",
         )
     return served
@@ -254,7 +260,7 @@ def _comparable(dataset: Mapping[str, Any], incumbent: Mapping[str, Any]) -> str
 def decide(
     candidate: Mapping[str, Any],
     incumbent: Mapping[str, Any] | None,
-    bars: GateThresholds,
+    thresholds: GateThresholds,
     *,
     override_reason: str | None = None,
     also: Iterable[GateCheck] = (),
@@ -263,48 +269,49 @@ def decide(
 
     Args:
         candidate: its evaluation, the document ``evaluation.json``.
-        incumbent: the evaluation, on the same data, of the version that the channel means; None if there is none, and
-            then the bars on drops do not apply.
-        bars: what must be reached.
+        incumbent: the evaluation, on the same data, of the version that the channel points to; None: there is none, and
+            the thresholds on drops do not apply.
+        thresholds: the thresholds.
         override_reason: accept a refused candidate for this written reason.
-        also: checks that were made elsewhere and count like the others.
+        also: results of further checks, which count like the others.
 
     Raises:
-        DataError: different datasets, none named, no bar set, or an override without a reason.
+        DataError: different or unnamed datasets, no threshold set, or an override without a reason.
     """
     dataset, model = _identity(candidate, "candidate")
     served = None if incumbent is None else _comparable(dataset, incumbent)
     if override_reason is not None and not override_reason.strip():
-        raise DataError("an override needs a written reason; it is kept for ever")
-    drops = () if incumbent is None else _relative(candidate, incumbent, bars)
-    own = (*_absolute(candidate, bars), *drops)
+        raise DataError("an override needs a written reason; it is kept permanently")
+    drops = () if incumbent is None else _relative(candidate, incumbent, thresholds)
+    own = (*_absolute(candidate, thresholds), *drops)
     if all(check.passed is None for check in own):
-        raise DataError("no bar is set, so nothing would ever be refused", hint="params.yaml, section gate")
+        raise DataError("no threshold is set, so nothing would ever be refused", hint="params.yaml, section gate")
     checks = (*own, *also)
-    judged = [check for check in checks if check.passed is not None]
-    failed = [check for check in judged if not check.passed]
+    counted = [check for check in checks if check.passed is not None]
+    failed = [check for check in counted if not check.passed]
     if not failed:
-        return GateVerdict("accepted", f"all {len(judged)} checks passed", checks, dataset, model, served)
+        return GateVerdict("accepted", f"all {len(counted)} checks passed", checks, dataset, model, served)
     if override_reason is not None:
         return GateVerdict("overridden", override_reason.strip(), checks, dataset, model, served)
-    return GateVerdict("refused", _why_refused(failed, len(judged)), checks, dataset, model, served)
+    return GateVerdict("refused", _refusal(failed, len(counted)), checks, dataset, model, served)
 
 
-def _why_refused(failed: list[GateCheck], judged: int) -> str:
-    more = f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
-    return f"{len(failed)} of {judged} checks failed: " + "; ".join(check.sentence for check in failed[:SHOWN]) + more
+def _refusal(failed: list[GateCheck], count: int) -> str:
+    sentences = "; ".join(check.sentence for check in failed[:MAX_REASONS])
+    more = f"; and {len(failed) - MAX_REASONS} more" if len(failed) > MAX_REASONS else ""
+    return f"{len(failed)} of {count} checks failed: {sentences}{more}"
 
 
 def summary(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """Return the figures that a manifest keeps: photos, accuracy and the worst class's accuracy, by slice.
+    """Return the figures that a manifest records: photos, accuracy and the worst class's accuracy, by slice.
 
     A slice without photos or with figures that contradict each other is left out.
     """
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for name in sorted(_slices(evaluation)):
         count = _slice(evaluation, name)
         if count is None:
             continue
         worst = min(item.accuracy for item in _classes(evaluation, name).values() if item and item.n)
-        found |= {f"{name}.n": count.n, f"{name}.accuracy": count.accuracy, f"{name}.worst": worst}
-    return found
+        figures |= {f"{name}.n": count.n, f"{name}.accuracy": count.accuracy, f"{name}.worst": worst}
+    return figures

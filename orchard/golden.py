@@ -1,6 +1,6 @@
-"""Golden photos: photos inside a SavedModel, with the answers that it was exported with.
+"""Golden photos: photos inside a SavedModel, with the predictions at its export.
 
-A loaded version that answers them otherwise is damaged, decodes with another library, or was loaded wrongly.
+If a loaded version predicts otherwise, it is damaged, decodes with another library, or was loaded wrongly.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MAX_BYTES = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class GoldenPhoto:
-    """Photos whose answers are known.
+    """Photos with the expected predictions.
 
     Attributes:
         photos: the files' bytes.
-        answers: label and probability of each.
-        tolerance: the largest difference of a probability.
+        answers: the expected label and probability of each.
+        tolerance: the largest allowed difference of a probability.
     """
 
     photos: tuple[bytes, ...]
@@ -57,13 +57,13 @@ def read_golden(folder: Path) -> GoldenPhoto:
             raise ValueError("an answer without a label or a probability between 0 and 1")
     except (OSError, KeyError, TypeError, ValueError, binascii.Error) as error:
         raise IntegrityError(
-            f"{path} holds no golden photos: {error}", hint="`orchard train` exports a model with them"
+            f"{path} has no valid golden photos: {error}", hint="`orchard train` exports a model with them"
         ) from error
     return GoldenPhoto(photos, answers, tolerance)
 
 
 def check_golden(folder: Path, predict: Callable[[Sequence[bytes]], Iterable[tuple[str, float]]], what: str) -> int:
-    """Compare a loaded model's predictions on its golden photos with those that it was exported with.
+    """Compare a loaded model's predictions for its golden photos with those at its export.
 
     Args:
         folder: the SavedModel.
@@ -71,18 +71,18 @@ def check_golden(folder: Path, predict: Callable[[Sequence[bytes]], Iterable[tup
         what: the model's name in messages.
 
     Returns:
-        How many photos there are.
+        The number of golden photos.
 
     Raises:
-        IntegrityError: there are no golden photos, or an answer differs.
+        IntegrityError: there are no golden photos, or a prediction differs.
     """
     golden = read_golden(folder)
     pairs = zip(golden.answers, predict(golden.photos), strict=True)
     for number, ((label, probability), (found, certainty)) in enumerate(pairs, start=1):
         if found != label or not abs(certainty - probability) <= golden.tolerance:  # NaN is not within any tolerance
             raise IntegrityError(
-                f"{what} answers golden photo {number} with {found!r} at {certainty:.6f}; "
-                f"it was exported answering {label!r} at {probability:.6f}",
-                hint="the files are not what was exported: `orchard train` exports the model again",
+                f"{what} predicts {found!r} at {certainty:.6f} for golden photo {number}; "
+                f"at its export it predicted {label!r} at {probability:.6f}",
+                hint="the files differ from the export: `orchard train` exports the model again",
             )
     return len(golden.photos)

@@ -1,6 +1,6 @@
-"""What is deleted by itself, day after day: bytes of old versions, files of old runs, old captures and logs; never what is served.
+"""Housekeeping: delete blobs of old versions, files of old runs, old captures and old logs; never what is served.
 
-Deleting is safe to repeat and to kill: what is gone is gone, and what is left goes the next time.
+A sweep may be killed and repeated: the next one deletes what is left.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from orchard.store.objects import ObjectStat, ObjectStore
 __all__ = ["ExpiredObjects", "RetentionPolicy", "SweepResult", "sweep"]
 
 STALE = timedelta(hours=1)
-"""The mark of a prune that is so old was left by one that was killed: a living one changes it after every few thousand blobs."""
+"""The age from which a prune marker belongs to a prune that was killed: a running one writes it after every few thousand blobs."""
 
-MOST_LOGS = 50_000
-"""Logs of tasks that go at one time: their number grows with tasks and attempts, not with runs. The rest goes the next time."""
+MAX_LOGS = 50_000
+"""The largest number of task logs that one sweep deletes: it grows with tasks and attempts, not with runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """For how long things are kept.
+    """How long each kind of object is kept.
 
     Attributes:
         versions: how many of the newest versions, and steps back on each channel.
-        files: days for what steps of a run leave for each other.
+        files: days for the artifacts of runs.
         pages: days for the pages of runs.
         captures: days for captured requests.
         logs: days for the logs of Airflow's tasks.
@@ -49,7 +49,7 @@ class RetentionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredObjects:
-    """How many objects are gone, or would go, and their bytes."""
+    """How many objects were deleted, or would be, and their bytes."""
 
     objects: int
     bytes: int
@@ -57,7 +57,7 @@ class ExpiredObjects:
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What housekeeping did, or would do: bytes of versions, runs' files, runs' pages, captures, logs of tasks."""
+    """What a sweep deleted, or would delete: blobs of versions, runs' files, runs' pages, captures, task logs."""
 
     pruned: PruneResult
     files: ExpiredObjects
@@ -66,52 +66,53 @@ class SweepResult:
     logs: ExpiredObjects
 
 
-def sweep(registry: Registry, kept: RetentionPolicy, now: datetime, *, delete: bool) -> SweepResult:
-    """Delete what nobody needs any more, or report how much that is. Records of runs, manifests and histories stay.
+def sweep(registry: Registry, policy: RetentionPolicy, now: datetime, *, delete: bool) -> SweepResult:
+    """Delete expired objects, or report how many there are. Records of runs, manifests and histories stay.
 
     Args:
-        registry: whose versions and captures are looked at; runs and logs are those of all models in its store.
-        kept: for how long things are kept.
+        registry: the registry; runs and logs are those of all models in its store.
+        policy: how long each kind of object is kept.
         now: the time, UTC.
-        delete: False: only look.
+        delete: False: only report.
 
     Raises:
-        ConflictError: another prune is at work.
+        ConflictError: another prune is running.
         IntegrityError: a manifest, a channel, a history or a run is invalid: nothing more is deleted.
         StoreError: the store did not answer or refused.
     """
     store, model = registry.store, registry.model
-    wish = PruneOptions(kept.versions, kept.served, delete, resume=_is_stale(store, model, now))
-    pruned = registry.prune(wish)
+    pruned = registry.prune(
+        PruneOptions(policy.versions, policy.served, delete, resume=_has_stale_marker(store, model, now))
+    )
     objects = objects_by_run(store)
     started = {run.run_id: datetime.fromisoformat(run.started) for run in read_runs(store, objects)}
 
-    def old(folder: str, days: int) -> list[ObjectStat]:
-        edge = now - timedelta(days=days)
+    def expired(folder: str, days: int) -> list[ObjectStat]:
+        limit = now - timedelta(days=days)
         return [
             stat
             for name, stats in objects.items()
-            if name in started and started[name] < edge
+            if name in started and started[name] < limit
             for stat in stats
-            if stat.modified < edge and stat.key.startswith(f"{layout.runs()}/{name}/{folder}/")
+            if stat.modified < limit and stat.key.startswith(f"{layout.runs()}/{name}/{folder}/")
         ]
 
-    files = _expire(store, old("files", kept.files), delete)
-    pages = _expire(store, old("pages", kept.pages), delete)
-    captures = _expire(store, _old_captures(store, model, now, kept.captures), delete)
-    return SweepResult(pruned, files, pages, captures, _expire(store, _old_logs(store, now, kept.logs), delete))
+    files = _expire(store, expired("files", policy.files), delete)
+    pages = _expire(store, expired("pages", policy.pages), delete)
+    captures = _expire(store, _expired_captures(store, model, now, policy.captures), delete)
+    return SweepResult(pruned, files, pages, captures, _expire(store, _expired_logs(store, now, policy.logs), delete))
 
 
-def _old_captures(store: ObjectStore, model: str, now: datetime, days: int) -> list[ObjectStat]:
-    edge = (now - timedelta(days=days)).date().isoformat()
-    found = ((layout.day_of_capture_key(stat.key), stat) for stat in store.list(layout.captures(model)))
-    return [stat for day, stat in found if day is not None and day < edge]
+def _expired_captures(store: ObjectStore, model: str, now: datetime, days: int) -> list[ObjectStat]:
+    limit = (now - timedelta(days=days)).date().isoformat()
+    captures = ((layout.day_of_capture_key(stat.key), stat) for stat in store.list(layout.captures(model)))
+    return [stat for day, stat in captures if day is not None and day < limit]
 
 
-def _old_logs(store: ObjectStore, now: datetime, days: int) -> list[ObjectStat]:
-    edge = now - timedelta(days=days)
-    found = store.list(layout.task_logs())
-    return list(islice((stat for stat in found if stat.modified < edge and layout.is_task_log(stat.key)), MOST_LOGS))
+def _expired_logs(store: ObjectStore, now: datetime, days: int) -> list[ObjectStat]:
+    limit = now - timedelta(days=days)
+    logs = store.list(layout.task_logs())
+    return list(islice((stat for stat in logs if stat.modified < limit and layout.is_task_log(stat.key)), MAX_LOGS))
 
 
 def _expire(store: ObjectStore, stats: Iterable[ObjectStat], delete: bool) -> ExpiredObjects:
@@ -124,8 +125,8 @@ def _expire(store: ObjectStore, stats: Iterable[ObjectStat], delete: bool) -> Ex
     return ExpiredObjects(count, size)
 
 
-def _is_stale(store: ObjectStore, model: str, now: datetime) -> bool:
+def _has_stale_marker(store: ObjectStore, model: str, now: datetime) -> bool:
     try:
-        return now - store.head(layout.pruning(model)).modified.astimezone(UTC) > STALE
+        return now - store.head(layout.prune_marker(model)).modified.astimezone(UTC) > STALE
     except ObjectNotFound:
         return False

@@ -1,7 +1,7 @@
 """A process that ends with its parent.
 
-`orchard.processes.Child` runs this file as a program, in an interpreter without packages: it becomes the command that
-its arguments name. It imports little, because every child waits for it.
+`orchard.processes.ChildProcess` runs this file as a program, in an interpreter without packages. It replaces itself by the
+command that its arguments name. It imports little, because every child waits for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def end_with_parent(parent: int) -> None:
     """Have the kernel end this process when its parent thread ends (Linux only).
 
     Args:
-        parent: the parent's process id. If it is gone already, this process ends at once.
+        parent: the parent's process id. If the parent has ended, this process ends at once.
     """
     if sys.platform == "linux":
         import ctypes
@@ -28,8 +28,8 @@ def end_with_parent(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    # A shell starts its background jobs with SIGINT ignored, which children inherit: a child in a session of its own
-    # listens to it again.
+    # A shell starts its background jobs with SIGINT ignored, and children inherit that: a child in its own session
+    # needs the default again.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent(int(sys.argv[1]))
     os.execvpe(sys.argv[2], sys.argv[2:], os.environ)  # noqa: S606  the command comes from our own code

@@ -1,7 +1,7 @@
-"""Where every object lies in the bucket: the one place where a key is put together or taken apart.
+"""The key of every object in the bucket: the one module that builds and parses keys.
 
-docs/architecture.md draws the same tree. Names of models, datasets and channels come from settings that allow only
-lower-case letters, digits and hyphens, so no key can leave its folder; `require_name` holds callers of the library to it.
+docs/architecture.md draws the same tree. Names of models, datasets and channels are lower-case letters, digits and
+hyphens, so no key can leave its folder: the settings allow nothing else, and `require_name` checks what callers pass.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "blob",
     "blobs",
     "captures",
-    "change_hold",
+    "change_lease",
     "channel",
     "dataset_current",
     "dataset_version",
@@ -30,16 +30,16 @@ __all__ = [
     "day_of_capture_key",
     "history",
     "history_entry",
-    "holds",
     "incoming",
     "is_task_log",
+    "leases",
     "manifest",
     "parts_of_history_key",
     "parts_of_run_key",
     "probe",
-    "pruning",
+    "prune_marker",
     "publish_claim",
-    "publish_hold",
+    "publish_lease",
     "require_day",
     "require_name",
     "run",
@@ -79,28 +79,28 @@ _HISTORY = re.compile(r"models/[^/]+/history/(\d{12})-([a-z0-9-]+)-([a-z]+)\.jso
 
 
 def require_name(name: str) -> str:
-    """Return `name` if it may stand in a key. Raises `DataError` otherwise."""
+    """Return `name` if it is valid in a key. Raises `DataError` otherwise."""
     if not _NAME.fullmatch(name):
         raise DataError(
-            f"{name!r} is no name: expected 1 to 63 lower-case letters, digits and hyphens, a letter or digit at both ends"
+            f"{name!r} is not a valid name: expected 1 to 63 lower-case letters, digits and hyphens, a letter or digit at both ends"
         )
     return name
 
 
 def _require_hex(value: str) -> str:
     if not _HEX.fullmatch(value):
-        raise DataError(f"{value!r} is no SHA-256: expected 64 lower-case hexadecimal digits")
+        raise DataError(f"{value!r} is not a valid SHA-256: expected 64 lower-case hexadecimal digits")
     return value
 
 
 def require_day(day: str) -> str:
-    """Return `day` if it is a date that may stand in a key, ``YYYY-MM-DD``. Raises `DataError` otherwise."""
+    """Return `day` if it is a date, ``YYYY-MM-DD``. Raises `DataError` otherwise."""
     try:
         if date.fromisoformat(day).isoformat() == day:
             return day
     except ValueError:
         pass
-    raise DataError(f"{day!r} is no day: expected YYYY-MM-DD")
+    raise DataError(f"{day!r} is not a valid day: expected YYYY-MM-DD")
 
 
 def dataset_versions(name: str) -> str:
@@ -115,8 +115,8 @@ def dataset_version(name: str, version: int) -> str:
 
 def version_of_dataset_key(key: str) -> int | None:
     """The version that a key of `dataset_versions` names, or None for any other key."""
-    found = _DATASET.fullmatch(key)
-    return int(found[1]) if found else None
+    match = _DATASET.fullmatch(key)
+    return int(match[1]) if match else None
 
 
 def dataset_current(name: str) -> str:
@@ -146,8 +146,8 @@ def captures(model: str) -> str:
 
 def day_of_capture_key(key: str) -> str | None:
     """The day that a key of `captures` names, or None for any other key."""
-    found = _CAPTURE.fullmatch(key)
-    return found[1] if found else None
+    match = _CAPTURE.fullmatch(key)
+    return match[1] if match else None
 
 
 def runs() -> str:
@@ -157,17 +157,17 @@ def runs() -> str:
 
 def _of_run(run_id: str, rest: str) -> str:
     if not _RUN.fullmatch(run_id):
-        raise DataError(f"{run_id!r} is no run id: expected up to 200 letters, digits and . _ : + -")
+        raise DataError(f"{run_id!r} is not a valid run id: expected up to 200 letters, digits and . _ : + -")
     return f"{runs()}/{run_id}/{rest}"
 
 
 def run(run_id: str) -> str:
-    """What a run is about: created once, by its first step."""
+    """The kind, dataset, channel and day of a run: created once, by its first step."""
     return _of_run(run_id, "run.json")
 
 
 def run_result(run_id: str, verb: str) -> str:
-    """What `verb` said in the run `run_id`, kept by the verb itself: created once."""
+    """The result of `verb` in a run, written by the verb itself: created once."""
     return _of_run(run_id, f"{require_name(verb)}.json")
 
 
@@ -182,12 +182,12 @@ def run_failure(run_id: str, verb: str) -> str:
 
 
 def run_file(run_id: str, verb: str, sha256: str) -> str:
-    """What a step left for the steps after it: an archive, by its SHA-256."""
+    """The artifact of a step for the steps after it: an archive, by its SHA-256."""
     return _of_run(run_id, f"files/{require_name(verb)}-{_require_hex(sha256)}.tar")
 
 
 def run_checkpoint(run_id: str) -> str:
-    """Where a run's training got to, replaced after every epoch."""
+    """The checkpoint of a run's training, replaced after every epoch."""
     return _of_run(run_id, "files/checkpoint.tar")
 
 
@@ -198,8 +198,8 @@ def run_page(run_id: str, verb: str, suffix: str = ".html") -> str:
 
 def parts_of_run_key(key: str) -> tuple[str, str] | None:
     """The run and the rest that a key of `runs` names, such as ``steps/train.json``; None for any other key."""
-    found = _RUN_KEY.fullmatch(key)
-    return (found[1], found[2]) if found and _RUN.fullmatch(found[1]) else None
+    match = _RUN_KEY.fullmatch(key)
+    return (match[1], match[2]) if match and _RUN.fullmatch(match[1]) else None
 
 
 def _model(model: str) -> str:
@@ -218,8 +218,8 @@ def blob(model: str, sha256: str) -> str:
 
 def sha256_of_blob_key(key: str) -> str | None:
     """The SHA-256 that a key of `blobs` names, or None for any other key."""
-    found = _BLOB.fullmatch(key)
-    return found[1] if found else None
+    match = _BLOB.fullmatch(key)
+    return match[1] if match else None
 
 
 def publish_claim(model: str, publish_id: str) -> str:
@@ -239,8 +239,8 @@ def manifest(model: str, version: int) -> str:
 
 def version_of_manifest_key(key: str) -> int | None:
     """The version that a manifest's key names, or None for any other key."""
-    found = _MANIFEST.fullmatch(key)
-    return int(found[1]) if found else None
+    match = _MANIFEST.fullmatch(key)
+    return int(match[1]) if match else None
 
 
 def channel(model: str, name: str) -> str:
@@ -249,51 +249,51 @@ def channel(model: str, name: str) -> str:
 
 
 def history(model: str) -> str:
-    """The folder of everything that channels ever pointed to."""
+    """The folder of all history entries of a model's channels."""
     return f"{_model(model)}/history"
 
 
 def history_entry(model: str, generation: int, name: str, action: str) -> str:
-    """What a channel said at one generation: created once."""
+    """The pointer of a channel at one generation: created once."""
     return f"{history(model)}/{generation:012d}-{require_name(name)}-{action}.json"
 
 
 def parts_of_history_key(key: str) -> tuple[int, str, str] | None:
     """Generation, channel and action that a key of `history` names, or None for any other key."""
-    found = _HISTORY.fullmatch(key)
-    return (int(found[1]), found[2], found[3]) if found else None
+    match = _HISTORY.fullmatch(key)
+    return (int(match[1]), match[2], match[3]) if match else None
 
 
 def probe(model: str, number: int = 0) -> str:
-    """One of the objects on which publishers prove that the store's conditional writes are what they claim."""
+    """One of the objects on which publishers check the store's conditional writes."""
     return f"{_model(model)}/probes/{number:02d}.json"
 
 
-def holds(model: str) -> str:
-    """The folder of what publishes and changes of channels rely on while they are at work."""
+def leases(model: str) -> str:
+    """The folder of the leases of publishes and channel changes."""
     return f"{_model(model)}/holds"
 
 
-def publish_hold(model: str, publish_id: str) -> str:
-    """What the publish of a content relies on; empty once it is committed."""
-    return f"{holds(model)}/publish-{_require_hex(publish_id)}.json"
+def publish_lease(model: str, publish_id: str) -> str:
+    """The lease of a publish; empty after the commit."""
+    return f"{leases(model)}/publish-{_require_hex(publish_id)}.json"
 
 
-def change_hold(model: str, channel: str, generation: int, version: int) -> str:
-    """What a change of a channel relies on; over once the channel is at that generation."""
-    return f"{holds(model)}/{require_name(channel)}-{generation:012d}-{version:012d}.json"
+def change_lease(model: str, channel: str, generation: int, version: int) -> str:
+    """The lease of a channel change; expired when the channel is at that generation."""
+    return f"{leases(model)}/{require_name(channel)}-{generation:012d}-{version:012d}.json"
 
 
 def task_logs() -> str:
-    """The folder in which Airflow keeps the logs of its tasks."""
+    """The folder of the logs of Airflow's tasks."""
     return "logs"
 
 
 def is_task_log(key: str) -> bool:
-    """Whether a key is one that Airflow gives to the log of a task's attempt."""
+    """Whether a key is one of Airflow's task logs."""
     return _TASK_LOG.fullmatch(key) is not None
 
 
-def pruning(model: str) -> str:
-    """The mark of a prune, naming the blobs that it is deleting: swapped."""
+def prune_marker(model: str) -> str:
+    """The marker of a prune, which names the blobs that it is deleting: swapped."""
     return f"{_model(model)}/pruning.json"

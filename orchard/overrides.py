@@ -1,4 +1,4 @@
-"""YAML files of a project: read strictly, merged, and changed one key at a time."""
+"""YAML files of a project: strict parsing, merging, and changes of single keys."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class _StrictLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is repeated", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
 def read_yaml(text: str, name: str) -> Any:
-    """Read a YAML text strictly.
+    """Parse a YAML text strictly.
 
     Args:
         text: the text.
         name: the text's name in messages.
 
     Raises:
-        ParamsError: the text is not YAML, or repeats a key; with line and column.
+        ParamsError: the text is not valid YAML, or repeats a key; with line and column.
     """
     try:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506  # a SafeLoader
@@ -41,7 +41,7 @@ def read_yaml(text: str, name: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ParamsError(f"{name} is not YAML{where}: {what}") from None
+        raise ParamsError(f"{name} is not valid YAML{where}: {what}") from None
 
 
 def deep_merge(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -54,30 +54,30 @@ def deep_merge(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, An
 
 
 def set_by_path(document: dict[str, Any], override: str) -> None:
-    """Change one value of a document that is already there.
+    """Change one existing value of a document.
 
     Args:
         document: sections of keys; it is changed.
         override: ``KEY=VALUE``: the key with dots between its sections, the value as YAML.
 
     Raises:
-        ParamsError: the override has another form, or its key is unknown; with the nearest known key.
+        ParamsError: the override is malformed, or its key is unknown; with the nearest known key.
     """
     path, equals, text = override.partition("=")
     *sections, last = keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ParamsError(f"{override!r} is no KEY=VALUE", hint="for example --set train.epochs=3")
-    here: Any = document
+        raise ParamsError(f"{override!r} is not KEY=VALUE", hint="for example --set train.epochs=3")
+    value: Any = document
     for depth, key in enumerate(keys):
         where = ".".join(keys[:depth])
-        if not isinstance(here, dict):
+        if not isinstance(value, dict):
             raise ParamsError(
                 f"{override!r}: there is no parameter {path.strip()}: {where} is a value, not a section with keys"
             )
-        if key not in here:
-            near = difflib.get_close_matches(key, [str(name) for name in here], n=1)
+        if key not in value:
+            near = difflib.get_close_matches(key, [str(name) for name in value], n=1)
             suggestion = f"; did you mean {near[0]}?" if near else ""
             raise ParamsError(f"{'.'.join(keys[: depth + 1])}: no such key{suggestion}")
         if depth < len(sections):
-            here = here[key]
-    here[last] = read_yaml(text, f"the value of {path.strip()}")
+            value = value[key]
+    value[last] = read_yaml(text, f"the value of {path.strip()}")

@@ -1,4 +1,4 @@
-"""Child processes that never outlive their parent and are stopped by their own handle."""
+"""Child processes that end with their parent at the latest."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ __all__ = ["ChildProcess", "stderr_held_back"]
 
 @contextlib.contextmanager
 def stderr_held_back() -> Iterator[None]:
-    """Keep what native code writes to file descriptor 2, and write it there after all if an exception passes."""
+    """Collect what native code writes to file descriptor 2, and write it there only if an exception is raised."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    # in memory where it can be: a pod may have no folder for temporary files
-    memory = os.fdopen(os.memfd_create("stderr"), "w+b") if sys.platform == "linux" else tempfile.TemporaryFile()  # noqa: SIM115
-    with memory as held:
-        os.dup2(held.fileno(), 2)
+    original = os.dup(2)
+    # in memory if possible: a pod may have no folder for temporary files
+    buffer = os.fdopen(os.memfd_create("stderr"), "w+b") if sys.platform == "linux" else tempfile.TemporaryFile()  # noqa: SIM115
+    with buffer as collected:
+        os.dup2(collected.fileno(), 2)
         try:
             yield
         except BaseException:
-            os.dup2(kept, 2)
-            held.seek(0)
-            os.write(2, held.read())
+            os.dup2(original, 2)
+            collected.seek(0)
+            os.write(2, collected.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(original, 2)
+            os.close(original)
 
 
 class ChildProcess:
-    """A program in a session of its own: Ctrl-C in the terminal reaches it only through its parent.
+    """A program in its own session: Ctrl-C in the terminal reaches it only through its parent.
 
     Args:
         command: the program and its arguments.
-        environment: its whole environment.
-        log: the file that its output is appended to; None: it writes where the parent does.
-        stdout: where its standard output goes instead (a file object or `subprocess.PIPE`).
-        stderr: where its standard error goes instead (likewise, or `subprocess.STDOUT`).
-        cwd: the folder that it starts in.
+        environment: its whole environment; None: the parent's.
+        log: the file to which its output is appended; None: the parent's output.
+        stdout: the target of its standard output instead (a file object or `subprocess.PIPE`).
+        stderr: the target of its standard error instead (likewise, or `subprocess.STDOUT`).
+        cwd: its working directory.
 
-    The thread that starts a child must live as long as the child: the kernel ends the child with it.
+    The thread that starts a child must live as long as the child: the kernel ends the child with the thread.
     """
 
     def __init__(
@@ -81,37 +81,37 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """The process id, which is its group's id too."""
+        """The process id, which is also the id of its process group."""
         return self.process.pid
 
     def running(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process runs."""
         return self.process.poll() is None
 
     def tail(self, lines: int = 15) -> str:
-        """The last lines of its log."""
+        """Return the last lines of its log."""
         if self.log is None or not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
     def wait(self) -> int:
-        """Wait for its end; returns the exit code (negative: the signal that ended it)."""
+        """Wait for its end; return the exit code (negative: the signal that ended it)."""
         return self.process.wait()
 
     def terminate(self) -> None:
-        """Ask its whole group to end, and do not wait for it."""
+        """Send SIGTERM to its process group; do not wait."""
         self.signal(signal.SIGTERM)
 
     def stop(self, grace: float = 5.0) -> int:
-        """Ask its whole group to end, and end it after `grace` seconds; returns the exit code."""
+        """Send SIGTERM to its process group, and SIGKILL after at most `grace` seconds; return the exit code."""
         self.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(grace)
-        self.signal(signal.SIGKILL)  # also what the program itself started and left behind
+        self.signal(signal.SIGKILL)  # also children that the program has left
         return self.process.wait()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send its whole group a signal, if it still runs."""
+        """Send a signal to its process group, if there is one."""
         try:
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):

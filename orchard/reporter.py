@@ -1,4 +1,4 @@
-"""What a program prints: one result on stdout (text for people, JSON for programs), progress and notes on stderr."""
+"""The output of a program: one result on stdout (text for people, JSON for programs), progress and notes on stderr."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Reporter:
 
     Args:
         as_json: print the result as one JSON document; notes and progress then only on a terminal.
-        json_file: a file that gets the JSON document too, whatever is printed.
+        json_file: a file to which the JSON document is written too.
     """
 
     def __init__(self, *, as_json: bool = False, json_file: Path | None = None) -> None:
@@ -43,18 +43,18 @@ class Reporter:
 
     @classmethod
     def silent(cls) -> Self:
-        """Return a reporter that prints no notes and no progress, for callers that want none."""
-        made = cls()
-        made.quiet = True
-        return made
+        """Return a reporter that prints no notes and no progress."""
+        reporter = cls()
+        reporter.quiet = True
+        return reporter
 
     def _is_animated(self) -> bool:
         return not self.quiet and is_interactive(sys.stderr)
 
     def _console(self) -> Console:
-        from rich.console import Console  # rich takes 50 ms to import and many calls print nothing through it
+        from rich.console import Console  # takes 50 ms to import, and most calls do not need it
 
-        return Console(stderr=True, highlight=False, soft_wrap=True)  # and heeds NO_COLOR
+        return Console(stderr=True, highlight=False, soft_wrap=True)  # rich respects NO_COLOR
 
     def note(self, text: str) -> None:
         """Print a line about progress, for a person."""

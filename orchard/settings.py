@@ -1,6 +1,6 @@
-"""Where things are: the ORCHARD_* environment variables, read once at a program's start.
+"""Settings: the ORCHARD_* environment variables, read once at a program's start.
 
-What the model *is* stands in params.yaml, how it is *deployed* in the chart's values; neither is read here.
+The parameters of the model are in params.yaml, those of a deployment in the chart's values; neither is read here.
 """
 
 from __future__ import annotations
@@ -42,22 +42,20 @@ class Settings(BaseSettings):
     signing_key_file: Path | None = Field(
         None, description="the Ed25519 private key (PEM) that signs what is published"
     )
-    trusted_keys_file: Path | None = Field(
-        None, description="the Ed25519 public keys (PEM, one or more) that sync believes"
-    )
+    trusted_keys_file: Path | None = Field(None, description="the trusted Ed25519 public keys (PEM, one or more)")
     serving_dir: Path = Field(
-        Path(".orchard/serving"), description="where sync puts verified versions and the engine reads them"
+        Path(".orchard/serving"), description="the folder of verified versions: sync writes it, the engine reads it"
     )
     server_url: str = Field("http://127.0.0.1:8501", description="the model server's REST address")
     run_id: str | None = Field(
         None,
         pattern=RUN_ID,
-        description="the run that a verb belongs to; a retry with it finds its result",
+        description="the run that a verb belongs to; a retry with the same id finds its result",
     )
     step_summary: Path | None = Field(
-        None, description="a file that `orchard step` writes its last word to, one line of JSON, for a scheduler"
+        None, description="the file for the summary of `orchard step`, one line of JSON, for a scheduler"
     )
-    actor: str | None = Field(None, description="who acts, for the history; unset: user@host")
+    actor: str | None = Field(None, description="the actor in manifests and histories; unset: user@host")
     log_format: Literal["text", "json"] = Field("text", description="how long-running programs log")
 
     @field_validator("store_url")
@@ -90,20 +88,20 @@ class Settings(BaseSettings):
         return self
 
     def require(self, *names: str) -> None:
-        """Check that settings without a default have been given.
+        """Check that settings without a default are set.
 
         Args:
             names: field names, for example ``"store_url"``.
 
         Raises:
-            SettingsError: naming every one that is missing, at once.
+            SettingsError: settings are missing; the message names all of them.
         """
         missing = [name for name in names if getattr(self, name) is None]
         if missing:
             lines = [f"  {PREFIX}{name.upper()}: {type(self).model_fields[name].description}" for name in missing]
             raise SettingsError(
                 "not set:\n" + "\n".join(lines),
-                hint='with the embedded store running, `eval "$(orchard store env)"` sets them all; `orchard settings` shows what is set',
+                hint='if the embedded store runs, `eval "$(orchard store env)"` sets all of them; `orchard settings` shows all settings',
             )
 
 
@@ -120,7 +118,7 @@ def load() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: listing every unknown, malformed and contradictory variable at once.
+        SettingsError: variables are unknown, malformed or contradictory; the message names all of them.
     """
     problems = _unknown(dict(os.environ))
     settings = None
@@ -134,7 +132,7 @@ def load() -> Settings:
             problems.append(f"  {where}: {text}{value}" if item["loc"] else f"  {text}")
     if problems or settings is None:
         raise SettingsError(
-            "the environment does not fit:\n" + "\n".join(problems),
-            hint="`orchard settings` lists every setting and what it is for",
+            "the environment is invalid:\n" + "\n".join(problems),
+            hint="`orchard settings` lists every setting and its meaning",
         )
     return settings

@@ -1,7 +1,7 @@
-"""Ed25519 signatures over documents: who may publish and promote is who holds a key that readers trust.
+"""Ed25519 signatures over documents: whoever has a key that readers trust may publish and promote.
 
-A signed document is ``{"payload": {…}, "signature": {"key_id", "ed25519"}}``; the signature is over the payload's
-canonical JSON, so that it survives any re-formatting of the file around it.
+A signed document is ``{"payload": {…}, "signature": {"key_id", "ed25519"}}``. The signature is over the payload's
+canonical JSON, so it stays valid when the file is formatted in another way.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _key_id(public: Ed25519PublicKey) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TrustedKeys:
-    """Public keys that are believed, by key id."""
+    """Public keys whose signatures are accepted, by key id."""
 
     keys: Mapping[str, Ed25519PublicKey]
 
@@ -66,13 +66,13 @@ class SigningKey:
 
     @property
     def trusted(self) -> TrustedKeys:
-        """Trust in this key alone."""
+        """Only this key, as trusted keys."""
         return TrustedKeys({self.key_id: self.private.public_key()})
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """Where a pair of keys lies, its id, and whether it was made just now."""
+    """The files of a key pair, its id, and whether this call created it."""
 
     private: Path
     public: Path
@@ -81,20 +81,20 @@ class KeyPair:
 
 
 def create_pair(folder: Path) -> KeyPair:
-    """Make a key pair in `folder` unless there is one: `PRIVATE_NAME` (only its owner may read it) and `PUBLIC_NAME`.
+    """Create a key pair in `folder` unless there is one: `PRIVATE_NAME` (only its owner may read it) and `PUBLIC_NAME`.
 
     Raises:
-        DataError: only half of a pair is there, or two halves that do not belong together; nothing was changed.
-        SettingsError: a file is there that is no key.
+        DataError: one of the two files is missing, or they do not belong together; nothing was changed.
+        SettingsError: a file is not a valid key.
     """
     private, public = folder / PRIVATE_NAME, folder / PUBLIC_NAME
-    there = [path for path in (private, public) if path.exists()]
-    if len(there) == 1:
+    existing = [path for path in (private, public) if path.exists()]
+    if len(existing) == 1:
         raise DataError(
-            f"{there[0]} is half of a key pair; the other half is missing",
+            f"{existing[0]} is half of a key pair; the other half is missing",
             hint="restore it from the backup, or move this half away and run again for a new pair",
         )
-    if there:
+    if existing:
         key = load_key(private)
         if key.key_id not in load_trusted(public).keys:
             raise DataError(
@@ -103,16 +103,16 @@ def create_pair(folder: Path) -> KeyPair:
             )
         return KeyPair(private, public, key.key_id, created=False)
     folder.mkdir(parents=True, exist_ok=True)
-    key_new = Ed25519PrivateKey.generate()
-    secret = key_new.private_bytes(
+    new_key = Ed25519PrivateKey.generate()
+    private_pem = new_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    shown = key_new.public_key().public_bytes(
+    public_pem = new_key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    _write_new(private, secret, 0o600)
-    _write_new(public, shown, 0o644)
-    return KeyPair(private, public, _key_id(key_new.public_key()), created=True)
+    _write_new(private, private_pem, 0o600)
+    _write_new(public, public_pem, 0o644)
+    return KeyPair(private, public, _key_id(new_key.public_key()), created=True)
 
 
 def _write_new(path: Path, body: bytes, mode: int) -> None:
@@ -125,7 +125,7 @@ def _read(path: Path, variable: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SettingsError(
-            f"{variable} cannot be read: {error}", hint="`orchard keys create DIR` makes a pair of keys"
+            f"{variable} cannot be read: {error}", hint="`orchard keys create DIR` creates a key pair"
         ) from error
 
 
@@ -133,41 +133,41 @@ def load_key(path: Path) -> SigningKey:
     """Load the private key (PEM) that signs.
 
     Raises:
-        SettingsError: the file cannot be read or holds no unencrypted Ed25519 private key.
+        SettingsError: the file cannot be read, or is not an unencrypted Ed25519 private key.
     """
     body = _read(path, "ORCHARD_SIGNING_KEY_FILE")
     try:
         key = serialization.load_pem_private_key(body, password=None)
     except (ValueError, TypeError) as error:  # TypeError: it is encrypted
-        raise SettingsError(f"{path} holds no private key that can be read: {error}") from error
+        raise SettingsError(f"{path} is not a valid private key: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise SettingsError(f"{path} holds another kind of key; expected an Ed25519 private key")
+        raise SettingsError(f"{path} has another kind of key; expected an Ed25519 private key")
     return SigningKey(key)
 
 
 def load_trusted(path: Path) -> TrustedKeys:
-    """Load the public keys (one file, one or more PEM blocks) that are believed.
+    """Load the trusted public keys: one file, one or more PEM blocks.
 
     Raises:
-        SettingsError: the file cannot be read, is empty, or a block in it is no Ed25519 public key.
+        SettingsError: the file cannot be read, is empty, or a block in it is not an Ed25519 public key.
     """
     body = _read(path, "ORCHARD_TRUSTED_KEYS_FILE")
     keys: dict[str, Ed25519PublicKey] = {}
     for block in _PEM.finditer(body):
         if block[1] != b"PUBLIC KEY":
             raise SettingsError(
-                f"{path} holds a {block[1].decode()}; expected PUBLIC KEY blocks only",
+                f"{path} has a {block[1].decode()} block; expected PUBLIC KEY blocks only",
                 hint=f"the file to trust is {PUBLIC_NAME}, not {PRIVATE_NAME}",
             )
         try:
             key = serialization.load_pem_public_key(block[0])
         except ValueError as error:
-            raise SettingsError(f"{path} holds a block that is no public key: {error}") from error
+            raise SettingsError(f"{path} has a block that is not a valid public key: {error}") from error
         if not isinstance(key, Ed25519PublicKey):
-            raise SettingsError(f"{path} holds another kind of key; expected Ed25519 public keys")
+            raise SettingsError(f"{path} has another kind of key; expected Ed25519 public keys")
         keys[_key_id(key)] = key
     if not keys:
-        raise SettingsError(f"{path} holds no PEM public key", hint="`orchard keys create DIR` makes a pair of keys")
+        raise SettingsError(f"{path} has no PEM public key", hint="`orchard keys create DIR` creates a key pair")
     return TrustedKeys(keys)
 
 
@@ -184,24 +184,24 @@ def verify(document: Mapping[str, Any], trusted: TrustedKeys, what: str) -> dict
     """Return the payload of a signed document.
 
     Args:
-        document: as `sign` made it, or anything else that the store gave.
-        trusted: the keys that are believed.
-        what: what the document is and where it lies, for messages.
+        document: a parsed document, not trusted yet.
+        trusted: the trusted keys.
+        what: the document's name or key, for messages.
 
     Raises:
-        IntegrityError: it is unsigned, signed by a key that is not trusted, or the signature does not fit.
+        IntegrityError: it is unsigned, signed by a key that is not trusted, or the signature is wrong.
     """
     payload, signature = document.get("payload"), document.get("signature")
     if not isinstance(payload, dict) or not isinstance(signature, dict) or set(document) != {"payload", "signature"}:
-        raise IntegrityError(f"{what} is unsigned; only signed documents are believed")
+        raise IntegrityError(f"{what} is unsigned; only signed documents are trusted")
     key_id, encoded = signature.get("key_id"), signature.get("ed25519")
     if not isinstance(key_id, str) or not isinstance(encoded, str) or set(signature) != {"key_id", "ed25519"}:
-        raise IntegrityError(f"{what} is unsigned: its signature has not the fields key_id and ed25519")
+        raise IntegrityError(f"{what} is unsigned: its signature needs the fields key_id and ed25519, and no others")
     key = trusted.keys.get(key_id)
     if key is None:
         raise IntegrityError(
             f"{what} is signed by the unknown key {key_id!r}; trusted are {', '.join(sorted(trusted.keys)) or 'none'}",
-            hint="if that key is yours, add its public half to ORCHARD_TRUSTED_KEYS_FILE",
+            hint="if that key is yours, add its public key to ORCHARD_TRUSTED_KEYS_FILE",
         )
     try:
         key.verify(base64.b64decode(encoded, validate=True), canonical_json(payload))

@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: a clean environment, and object stores in memory and for real."""
+"""Fixtures for all tests: a clean environment, and object stores in memory and on SeaweedFS."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
 from orchard.store.embedded import EmbeddedStore
 
-hypothesis.settings.register_profile("orchard", deadline=None, print_blob=True)  # a busy machine is no failure
+hypothesis.settings.register_profile("orchard", deadline=None, print_blob=True)  # a slow machine is not a failure
 hypothesis.settings.load_profile("orchard")
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No ORCHARD_*, AWS_* or proxy variable of the machine reaches a test."""
+    """Remove the machine's ORCHARD_*, AWS_* and proxy variables."""
     for name in list(os.environ):
         if name.startswith(("ORCHARD_", "AWS_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -35,7 +35,7 @@ def embedded_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedde
 
 @pytest.fixture
 def seaweed_environment(embedded_store: EmbeddedStore) -> dict[str, str]:
-    """The ORCHARD_STORE_* variables of an empty bucket of its own on the real store."""
+    """The ORCHARD_STORE_* variables of an empty bucket on the real store."""
     bucket = f"t{uuid.uuid4().hex[:16]}"
     embedded_store.create_bucket(bucket)
     return {**embedded_store.environment, "ORCHARD_STORE_URL": f"s3://{bucket}"}
@@ -59,6 +59,6 @@ def memory() -> ObjectStore:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that the test stands in."""
+    """An empty folder, the working directory of the test."""
     monkeypatch.chdir(tmp_path)
     return tmp_path

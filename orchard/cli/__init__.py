@@ -1,4 +1,4 @@
-"""The `orchard` command: `command` finds the verbs, `verb` is how one is written, `output` what it may print."""
+"""The `orchard` command: `command` finds the verbs, `verb` makes one, and the other modules are the library's verbs."""
 
 from orchard.cli.command import main
 

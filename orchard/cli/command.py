@@ -1,4 +1,4 @@
-"""The `orchard` command itself: verbs found as entry points, errors turned into sentences and exit codes."""
+"""The `orchard` command: it finds verbs as entry points and prints errors with hints and exit codes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ GROUP = "orchard.verbs"
 class Verbs(click.Group):
     """The verbs that the installed programs register under the entry point group `orchard.verbs`."""
 
-    def _found(self) -> dict[str, EntryPoint]:
+    def _entry_points(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=GROUP)}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name every verb."""
-        return sorted(self._found())
+        """Return the name of every verb."""
+        return sorted(self._entry_points())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the verb's module and return its command."""
-        point = self._found().get(cmd_name)
+        point = self._entry_points().get(cmd_name)
         if point is None:
             return None
         command = point.load()
@@ -41,7 +41,7 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest verbs named when there is none of that name."""
+        """Find the verb; the error for an unknown one names the nearest verbs."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -57,7 +57,7 @@ class Verbs(click.Group):
     epilog=(
         "\b\nExit codes:\n"
         "  0 done · 1 failed · 2 wrong command line · 3 settings or params.yaml · 4 data refused · 5 gate refused\n"
-        "  6 object store · 7 somebody else was first · 8 bytes or signature wrong · 9 model server · 10 extra missing\n"
+        "  6 object store · 7 conflict with another program · 8 invalid bytes or signature · 9 model server · 10 extra missing\n"
         "  130 interrupted\n\n"
         "\b\nShell completion:\n"
         '  eval "$(_ORCHARD_COMPLETE=bash_source orchard)"     (also zsh_source, fish_source)'
@@ -65,10 +65,10 @@ class Verbs(click.Group):
 )
 @click.version_option(__version__, prog_name="orchard")
 def orchard() -> None:
-    """From Keras to production: photos in, a served model out, and true for ever after.
+    """From Keras to production: train, publish and serve a model of photos.
 
-    Every verb reads where things are from ORCHARD_* (see `orchard settings`), prints one result on stdout and
-    everything else on stderr, and takes --json.
+    Every verb reads its settings from ORCHARD_* (see `orchard settings`), prints one result on stdout and everything
+    else on stderr, and has the option --json.
     """
 
 
@@ -109,22 +109,22 @@ def _missing(error: ModuleNotFoundError, args: list[str]) -> MissingExtra:
 
 
 def main(args: list[str] | None = None, command: click.Command | None = None) -> int:
-    """Run the command line; returns the exit code (and ends the process with it when called as a script).
+    """Run the command line; return the exit code (as a script: end the process with it).
 
     Args:
-        args: None: the process's.
-        command: None: `orchard`; another one gets the same words for errors and the same exit codes.
+        args: the arguments; None: the process's.
+        command: None: `orchard`; another command gets the same error messages and exit codes.
     """
-    given = sys.argv[1:] if args is None else args
-    as_json = "--json" in given
+    arguments = sys.argv[1:] if args is None else args
+    as_json = "--json" in arguments
     try:
-        code = (command or orchard).main(args=given, standalone_mode=False) or 0
+        code = (command or orchard).main(args=arguments, standalone_mode=False) or 0
     except OrchardError as error:
         code = _report(error, as_json=as_json)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in {"orchard", "training", "serving", "orchestration"}:
             raise
-        code = _report(_missing(error, given), as_json=as_json)
+        code = _report(_missing(error, arguments), as_json=as_json)
     except click.ClickException as error:
         code = _report_usage(error, as_json=as_json)
     except (KeyboardInterrupt, click.Abort):

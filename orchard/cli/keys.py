@@ -12,17 +12,16 @@ from orchard.reporter import Reporter
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def keys() -> None:
-    """Keys that sign what is published, and keys that readers believe."""
+    """Signing keys and trusted keys."""
 
 
 @verb(examples='orchard keys create .orchard/keys\neval "$(orchard keys create .orchard/keys)"')
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def create(reporter: Reporter, folder: Path) -> None:
-    """Make a pair of Ed25519 keys in FOLDER, unless there is one already.
+    """Create a pair of Ed25519 keys in FOLDER, unless there is one already.
 
-    The private half signs manifests and channels: give it to whoever publishes and promotes, and to nobody else. The
-    public half is what sync believes; several may stand in one file, one after the other. Prints the two settings as
-    lines for a shell.
+    The private key signs manifests and channels: only those who publish and promote may have it. The public key is the
+    one that sync trusts; a file may contain several. Prints the two settings as lines for a shell.
     """
     import shlex
 
@@ -33,7 +32,7 @@ def create(reporter: Reporter, folder: Path) -> None:
         "ORCHARD_SIGNING_KEY_FILE": str(pair.private.resolve()),
         "ORCHARD_TRUSTED_KEYS_FILE": str(pair.public.resolve()),
     }
-    reporter.note(f"key {pair.key_id} {'made' if pair.created else 'was there already'} in {folder}")
+    reporter.note(f"key {pair.key_id} {'was created' if pair.created else 'exists already'} in {folder}")
     lines = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in settings.items())
     reporter.result({"key_id": pair.key_id, "created": pair.created, "settings": settings}, lines)
 

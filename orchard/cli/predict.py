@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 MAX_PHOTO = 32 << 20
 HEAD = 16
-"""Bytes that show the form of a file."""
+"""How many bytes show the format of a file."""
 
-_FORMS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 
 
 def _token(path: Path | None) -> str | None:
@@ -33,21 +33,21 @@ def _token(path: Path | None) -> str | None:
         raise DataError(f"the token cannot be read: {error}") from error
     tokens = [line for line in lines if line and not line.startswith("#")]
     if not tokens:
-        raise DataError(f"{path} holds no token")
+        raise DataError(f"{path} has no token")
     return tokens[0]
 
 
-def _read(name: str, most: int = MAX_PHOTO + 1) -> bytes:
-    """Read at most so many bytes of a photo; `-` is standard input."""
+def _read(name: str, limit: int = MAX_PHOTO + 1) -> bytes:
+    """Read at most `limit` bytes of a photo; `-` is standard input."""
     try:
         with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as file:
-            body = file.read(most)
+            body = file.read(limit)
     except OSError as error:
         raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
     if len(body) > MAX_PHOTO:
-        raise DataError(f"{name} has more than {MAX_PHOTO >> 20} MiB; no photo to predict is that large")
-    if not body.startswith(_FORMS):
-        raise DataError(f"{name} is no photo: expected a JPEG or PNG file", hint="convert it, for example to JPEG")
+        raise DataError(f"{name} has more than {MAX_PHOTO >> 20} MiB; that is too large for a photo")
+    if not body.startswith(_SIGNATURES):
+        raise DataError(f"{name} is not a photo: expected a JPEG or PNG file", hint="convert it, for example to JPEG")
     return body
 
 
@@ -71,16 +71,16 @@ def _predict_one(server: ModelServer, name: str, model: str, version: int | None
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A file whose first line is the token that the server wants.",
+    help="A file whose first line is the server's token.",
 )
 def predict(
     reporter: Reporter, photos: tuple[str, ...], version: int | None, channel: str | None, token_file: Path | None
 ) -> None:
     """Predict the labels of photos with the model server; `-` reads a photo from standard input.
 
-    The version is the one that the channel points to, as the server's version label of that name. Prints each photo's
-    name, its label and the label's probability. Every file is checked before the first is sent: a missing file, or one
-    that is not a photo, ends the command and sends nothing.
+    The version is the one that the channel points to: the request has the channel's name as version label. Prints each
+    photo's name, its label and the label's probability. Every file is checked before the first is sent: if a file is
+    missing or is not a photo, nothing is sent.
     """
     from orchard import settings
     from orchard.client import ModelServer
@@ -92,12 +92,12 @@ def predict(
     for name in photos:
         if name != "-":
             _read(name, HEAD)
-    found = settings.load()
-    label = channel or (found.channel if version is None else None)
-    with ModelServer(found.server_url, token=_token(token_file)) as server:
-        predictions = [(name, _predict_one(server, name, found.model, version, label)) for name in photos]
+    config = settings.load()
+    label = channel or (config.channel if version is None else None)
+    with ModelServer(config.server_url, token=_token(token_file)) as server:
+        predictions = [(name, _predict_one(server, name, config.model, version, label)) for name in photos]
     items = [{"photo": name, "label": one.label, "probability": one.probability} for name, one in predictions]
     shares = [f"{100 * one.probability:.1f} %" for _, one in predictions]
     width = max(map(len, shares))
     rows = [[name, one.label, share.rjust(width)] for (name, one), share in zip(predictions, shares, strict=True)]
-    reporter.result({"model": found.model, "predictions": items}, reporter.table(rows[0], rows[1:]))
+    reporter.result({"model": config.model, "predictions": items}, reporter.table(rows[0], rows[1:]))

@@ -47,18 +47,17 @@ def _open_to_change(channel: str | None, why: str | None) -> tuple[Channel, Chan
     from orchard.registry.registry import Registry
     from orchard.runs.records import actor
 
-    found = settings.load()
-    found.require("store_url", "trusted_keys_file", "signing_key_file")
-    registry = Registry.open(found, sign=True)
-    if why is None and found.run_id is None:
+    config = settings.load()
+    config.require("store_url", "trusted_keys_file", "signing_key_file")
+    registry = Registry.open(config, sign=True)
+    if why is None and config.run_id is None:
         raise click.UsageError("Missing option '--why'.")
-    return registry.channel(channel or found.channel), ChangeIntent(
-        actor(found), why or f"run {found.run_id}", found.run_id
-    )
+    intent = ChangeIntent(actor(config), why or f"run {config.run_id}", config.run_id)
+    return registry.channel(channel or config.channel), intent
 
 
 def _second(created: str) -> str:
-    """A time for people: without the fraction that tells two writes of one second apart."""
+    """A time for people, without fractions of a second."""
     return f"{created[:19]}Z"
 
 
@@ -70,11 +69,11 @@ def _print_change(reporter: Reporter, change: ChannelChange, action: str) -> Non
     before = f"version {now.previous}" if now.previous else "nothing"
     text = f"{place}: {before} → version {now.version} (generation {now.generation})"
     if not change.changed:
-        text = f"{place}: version {now.version} already (generation {now.generation}, {now.action} by {now.who})"
+        text = f"{place}: already version {now.version} (generation {now.generation}, {now.action} by {now.who})"
     reporter.result({"action": action, "changed": change.changed, **encode(now)}, text)
 
 
-def _row(item: Manifest, meant: list[str]) -> list[object]:
+def _row(item: Manifest, channels: list[str]) -> list[object]:
     figures = [
         f"{name.removesuffix('.accuracy')} {percent(value, 1)}"
         for name, value in item.metrics.items()
@@ -83,15 +82,15 @@ def _row(item: Manifest, meant: list[str]) -> list[object]:
     data = f"{item.dataset.name} {item.dataset.version or item.dataset.digest[:12]}"
     size = f"{item.size / 1e6:.1f} MB"
     accuracy = ", ".join(figures) or "-"
-    where = " ".join(meant) or "-"
+    where = " ".join(channels) or "-"
     return [item.version, where, data, item.gate.verdict, size, accuracy, _second(item.created), item.created_by]
 
 
 @verb(examples="orchard versions\norchard versions --json | jq '.versions[-1].metrics'")
 def versions(reporter: Reporter) -> None:
-    """List the model's versions: what they were made from, how good they are, and which channel means them.
+    """List the model's versions: dataset, gate verdict, accuracy, and the channels that point to them.
 
-    Every manifest's signature is checked; one that cannot be believed is shown with the reason.
+    Every manifest's signature is checked; one that cannot be trusted is shown with the reason.
     """
     from orchard.documents import encode
     from orchard.errors import IntegrityError
@@ -101,16 +100,16 @@ def versions(reporter: Reporter) -> None:
     rows: list[list[object]] = []
     documents: list[dict[str, Any]] = []
     for number in registry.versions():
-        meant = [pointer.channel for pointer in pointers if pointer.version == number]
+        channels = [pointer.channel for pointer in pointers if pointer.version == number]
         try:
             item = registry.manifest(number)
         except IntegrityError as error:
             reporter.note(error.message)
-            rows.append([number, " ".join(meant) or "-", "not to be believed", "-", "-", "-", "-", "-"])
-            documents.append({"version": number, "channels": meant, "error": error.message})
+            rows.append([number, " ".join(channels) or "-", "not trusted", "-", "-", "-", "-", "-"])
+            documents.append({"version": number, "channels": channels, "error": error.message})
             continue
-        rows.append(_row(item, meant))
-        documents.append({**item.payload(), "channels": meant})
+        rows.append(_row(item, channels))
+        documents.append({**item.payload(), "channels": channels})
     columns = ["version", "channels", "dataset", "gate", "size", "accuracy", "created", "by"]
     empty = f"no version of {registry.model} has been published to {registry.store.name}"
     reporter.result(
@@ -122,9 +121,9 @@ def versions(reporter: Reporter) -> None:
 @verb(examples="orchard history\norchard history --channel canary --json")
 @click.option("--channel", type=_CHANNEL, help="Only this channel.  [default: all]")
 def history(reporter: Reporter, channel: str | None) -> None:
-    """Show what every channel ever meant: who changed it, when, from what to what, and why.
+    """Show all changes of the channels: the time, the versions, the actor and the reason.
 
-    Every entry's signature is checked, and that none is missing.
+    The command checks every entry's signature, and that no entry is missing.
     """
     from orchard.documents import encode
 
@@ -153,7 +152,7 @@ def history(reporter: Reporter, channel: str | None) -> None:
 
 
 def _published_version(store: ObjectStore, run_id: str | None) -> int:
-    """Return the version that a run published."""
+    """Return the version that a run published. Raises `DataError`."""
     from orchard.runs import records
 
     if run_id is None:
@@ -166,10 +165,10 @@ def _published_version(store: ObjectStore, run_id: str | None) -> int:
 
 @verb(examples="orchard promote latest --channel canary --why 'nightly run'\norchard promote 7 --why 'canary was fine'")
 @click.argument("version", type=_Number(), required=False)
-@click.option("--channel", type=_CHANNEL, help="The channel that shall mean it.  [default: ORCHARD_CHANNEL]")
+@click.option("--channel", type=_CHANNEL, help="The channel to change.  [default: ORCHARD_CHANNEL]")
 @click.option("--why", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]")
 @click.option("--override-reason", help="Promote a version that the gate has not accepted, for this reason.")
-@click.option("--forward", is_flag=True, help="Leave a channel alone that means a newer version already; exit code 7.")
+@click.option("--forward", is_flag=True, help="Change nothing if the channel points to a newer version; exit code 7.")
 def promote(
     reporter: Reporter,
     version: int | str | None,
@@ -178,12 +177,12 @@ def promote(
     override_reason: str | None,
     forward: bool,
 ) -> None:
-    """Make a channel mean VERSION (a number, or `latest`), after proving its manifest and every byte of it.
+    """Let a channel point to VERSION (a number, or `latest`), after verifying its manifest and all its files.
 
     Without VERSION it is the version that the run ORCHARD_RUN_ID published.
 
-    Somebody else's change in between ends it with exit code 7 and changes nothing; the same command again after a
-    crash finds its own work.
+    If somebody else changes the channel at the same time, the command ends with exit code 7 and changes nothing. It may
+    be repeated after a crash.
     """
     target, intent = _open_to_change(channel, why)
     registry = target.registry
@@ -196,7 +195,7 @@ def promote(
                 f"{registry.model!r} has no version in {registry.store.name}", hint="`orchard publish` makes one"
             )
         version = known[-1]
-    with reporter.status(f"proving version {version} of {registry.model}"):
+    with reporter.status(f"verifying version {version} of {registry.model}"):
         change = target.promote(version, intent, override_reason=override_reason, forward=forward)
     _print_change(reporter, change, "promote")
 
@@ -208,12 +207,12 @@ def promote(
 @click.option("--channel", type=_CHANNEL, help="The channel to change.  [default: ORCHARD_CHANNEL]")
 @click.option("--why", required=True, help="The reason; the history keeps it.")
 def rollback(reporter: Reporter, to: int | None, channel: str | None, why: str) -> None:
-    """Make a channel mean an earlier version again, after proving that every byte of it is there.
+    """Let a channel point to an earlier version again, after verifying all its files.
 
-    Without --to it is the version before the current one, and never one that was rolled back from. The same command
-    again changes nothing, so it may be repeated after a crash; another reason goes one further back.
+    Without --to it is the version before the current one, and never one that was rolled back. The same command again
+    changes nothing, so it may be repeated after a crash; with another reason it goes one version further back.
     """
     target, intent = _open_to_change(channel, why)
-    with reporter.status(f"proving the version that {target.name} of {target.registry.model} goes back to"):
+    with reporter.status(f"verifying the version that {target.name} of {target.registry.model} goes back to"):
         change = target.rollback(intent, to=to)
     _print_change(reporter, change, "rollback")

@@ -1,4 +1,4 @@
-"""`orchard prune` and `orchard housekeeping`: what is deleted from the store, and which versions stay whole."""
+"""`orchard prune` and `orchard housekeeping`: delete from the store what is no longer needed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _keep = click.option(
 )
 
 _serving = click.option(
-    "--serving", multiple=True, metavar="URL", help="A model server whose versions stay too; may be repeated."
+    "--serving", multiple=True, metavar="URL", help="A model server whose versions are kept too; may be repeated."
 )
 
 
 def _loaded_versions(servers: Iterable[str], model: str) -> frozenset[int]:
-    """The versions of a model that servers have, by their URLs."""
+    """Return the versions of a model that servers have loaded, by the servers' URLs."""
     from orchard.client import ModelServer
 
     return frozenset(status.version for url in servers for status in ModelServer(url).status(model))
@@ -40,7 +40,7 @@ def _loaded_versions(servers: Iterable[str], model: str) -> frozenset[int]:
 
 @verb(
     examples=(
-        "orchard prune                            # what would go, and what stays and why\n"
+        "orchard prune                            # what would be deleted, and what is kept and why\n"
         "orchard prune --delete\n"
         "orchard prune --delete --keep 30 --serving http://127.0.0.1:8501\n"
         "orchard prune --json | jq .size"
@@ -49,27 +49,27 @@ def _loaded_versions(servers: Iterable[str], model: str) -> frozenset[int]:
 @click.option("--delete", is_flag=True, help="Delete; without it nothing is changed.")
 @_keep
 @_serving
-@click.option("--resume", is_flag=True, help="Go on with a prune that was killed. Only while no other prune runs.")
+@click.option("--resume", is_flag=True, help="Resume a prune that was killed. Only while no other prune runs.")
 @click.option(
-    "--unfinished", is_flag=True, help="Also what publishes that never ended have sent. Only while nobody publishes."
+    "--unfinished", is_flag=True, help="Also delete the files of killed publishes. Only while nobody publishes."
 )
 def prune(
     reporter: Reporter, *, delete: bool, keep: int, serving: tuple[str, ...], resume: bool, unfinished: bool
 ) -> None:
-    """Delete the files of old versions from the store; nothing else ever deletes anything there.
+    """Delete the files of old versions from the store.
 
-    What stays whole: the newest versions, what a channel means, what it can be rolled back to, what a model server
-    named with --serving has loaded, and what somebody publishes or promotes at this moment. Manifests and histories
-    stay for ever. A pruned version cannot be promoted; publishing the same files again brings it back.
+    Kept are the newest versions, the versions that a channel points to or can be rolled back to, those that a model
+    server named with --serving has loaded, and those that somebody publishes or promotes at this moment. Manifests and
+    histories are never deleted. A pruned version cannot be promoted; publish the same files again to restore it.
     """
     from orchard import settings
     from orchard.registry.pruning import PruneOptions
     from orchard.registry.registry import Registry
 
     registry = Registry.open(settings.load())
-    wish = PruneOptions(keep, _loaded_versions(serving, registry.model), delete, resume, unfinished)
-    with reporter.status(f"looking for what nobody needs of {registry.model}"):
-        done = registry.prune(wish)
+    options = PruneOptions(keep, _loaded_versions(serving, registry.model), delete, resume, unfinished)
+    with reporter.status(f"searching for files that no version of {registry.model} needs"):
+        done = registry.prune(options)
     document = {
         "model": registry.model,
         "deleted": done.deleted,
@@ -84,8 +84,8 @@ def prune(
 def _describe(reporter: Reporter, model: str, done: PruneResult) -> str:
     rows = [[version, "; ".join(why)] for version, why in done.kept.items()]
     verdict = "were deleted" if done.deleted else "would be deleted (--delete does it)"
-    held = f"\n{done.held} publishes or promotions at work, or killed, hold blobs" if done.held else ""
-    table = reporter.table(["kept", "why"], rows) if rows else f"no version of {model} is kept: there is none"
+    held = f"\n{done.held} running or killed publishes or promotions have leases on blobs" if done.held else ""
+    table = reporter.table(["kept", "why"], rows) if rows else f"{model} has no versions"
     return f"{table}{held}\n{done.blobs} blobs, {done.size / 1e6:.1f} MB, {verdict}"
 
 
@@ -96,7 +96,7 @@ def _describe(reporter: Reporter, model: str, done: PruneResult) -> str:
         "orchard housekeeping --files-days 7 --json | jq .files"
     )
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("--dry-run", is_flag=True, help="Only report what would be deleted.")
 @_keep
 @click.option("--files-days", type=_DAYS, default=30, show_default=True, help="Days to keep the files of runs.")
 @click.option("--pages-days", type=_DAYS, default=180, show_default=True, help="Days to keep the pages of runs.")
@@ -116,22 +116,22 @@ def housekeeping(
     logs_days: int,
     serving: tuple[str, ...],
 ) -> None:
-    """Delete what nobody needs any more: bytes of old versions, files and pages of old runs, old captures, old logs.
+    """Delete what is no longer needed: files of old versions, files and pages of old runs, old captures, old logs.
 
-    Versions go as `orchard prune` says, so what a channel means, can be rolled back to, or a server named with --serving
-    has loaded stays; a prune that was killed more than an hour ago is gone on with. What runs said, manifests and
-    histories stay for ever. Killed anywhere, the next one does the rest.
+    Versions are pruned as by `orchard prune`: those that a channel points to or can be rolled back to, and those that a
+    server named with --serving has loaded, are kept. A prune that was killed more than an hour ago is resumed. Records
+    of runs, manifests and histories are never deleted. If the command is killed, the next one does the rest.
     """
     from orchard import settings
     from orchard.housekeeping import RetentionPolicy, sweep
     from orchard.registry.registry import Registry
 
     registry = Registry.open(settings.load())
-    kept = RetentionPolicy(
+    policy = RetentionPolicy(
         keep, files_days, pages_days, capture_days, logs_days, _loaded_versions(serving, registry.model)
     )
-    with reporter.status("looking for what nobody needs"):
-        done = sweep(registry, kept, datetime.now(UTC), delete=not dry_run)
+    with reporter.status("searching for what is no longer needed"):
+        done = sweep(registry, policy, datetime.now(UTC), delete=not dry_run)
     parts = (
         ("versions", "old versions", done.pruned.blobs, done.pruned.size),
         ("files", "files of runs", done.files.objects, done.files.bytes),

@@ -22,26 +22,28 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("run_id", required=False)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many, the newest first.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="The number of runs, the newest first."
+)
 @click.option(
     "--kind", type=click.Choice(["retrain", "ingest", "batch", "housekeeping"]), help="Only these.  [default: all]"
 )
 def runs(reporter: Reporter, *, run_id: str | None, limit: int, kind: str | None) -> None:
-    """List runs with their verdicts, or show the steps of one.
+    """List runs with their gate verdicts, or show the steps of one run.
 
-    Everything comes from the store: it does not matter what started a run or whether that is still there. A run that
-    stands at a step is working on it, waits for its next try, or was given up.
+    All data is read from the store, whatever program started a run. A run that is at a step works on it, waits for its
+    next attempt, or was abandoned.
     """
     from orchard import settings
     from orchard.runs.summary import read_entries
     from orchard.store import open_store
 
     store = open_store(settings.load())
-    found = read_entries(store, limit, run_id, kind)
-    text = (
-        _one(reporter, found[0]) if run_id else _all(reporter, found) if found else f"no run is known to {store.name}"
-    )
-    reporter.result({"runs": [_document(entry) for entry in found]}, text)
+    entries = read_entries(store, limit, run_id, kind)
+    text = f"{store.name} has no runs"
+    if entries:
+        text = _one(reporter, entries[0]) if run_id else _all(reporter, entries)
+    reporter.result({"runs": [_document(entry) for entry in entries]}, text)
 
 
 def _document(entry: RunSummary) -> dict[str, Any]:
@@ -57,7 +59,7 @@ def _about(entry: RunSummary) -> str:
     return run.day or (f"{run.dataset.name} {run.dataset.version}" if run.dataset else "-")
 
 
-def _all(reporter: Reporter, found: list[RunSummary]) -> str:
+def _all(reporter: Reporter, entries: list[RunSummary]) -> str:
     rows = [
         [
             entry.run.run_id,
@@ -69,7 +71,7 @@ def _all(reporter: Reporter, found: list[RunSummary]) -> str:
             entry.version or "-",
             f"{entry.seconds:.0f} s",
         ]
-        for entry in found
+        for entry in entries
     ]
     return reporter.table(["run", "kind", "began", "about", "state", "gate", "version", "verbs"], rows)
 

@@ -1,4 +1,4 @@
-"""`orchard store`: the embedded store, and what a store can do."""
+"""`orchard store`: run the embedded store, and check a store."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _directory = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=DIRECTORY,
     show_default=True,
-    help="Where the embedded store keeps data and keys.",
+    help="The folder of the embedded store's data and keys.",
 )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def store() -> None:
-    """An S3 store on this machine, and what a store can do."""
+    """Run an S3 store on this machine, and check a store."""
 
 
 def _exports(environment: Mapping[str, str]) -> str:
@@ -45,14 +45,14 @@ def _exports(environment: Mapping[str, str]) -> str:
     ),
 )
 @_directory
-@click.option("--port", type=click.IntRange(1, 65535), default=8333, show_default=True, help="Where S3 listens.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8333, show_default=True, help="The port of S3.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(reporter: Reporter, *, directory: Path, port: int, command: tuple[str, ...]) -> None:
     """Run an S3 store on this machine: SeaweedFS, on 127.0.0.1 only.
 
-    With a COMMAND, the store lives as long as the command, which finds ORCHARD_STORE_* and a pair of signing keys in
-    its environment; its exit code is returned. Without, the store serves until Ctrl-C or SIGTERM. Data and keys stay
-    in the folder. For one machine: elsewhere use a store with an operator.
+    With a COMMAND, the store runs as long as the command. The command gets ORCHARD_STORE_* and a pair of keys in its
+    environment, and its exit code is returned. Without a COMMAND, the store runs until Ctrl-C or SIGTERM. Data and keys
+    stay in the folder. This store is for one machine: for more, use a store with an operator.
     """
     import shutil
 
@@ -87,7 +87,7 @@ def _welcome(embedded: EmbeddedStore) -> str:
 @verb(examples='eval "$(orchard store env)"\norchard store env --json')
 @_directory
 def env(reporter: Reporter, *, directory: Path) -> None:
-    """Print what a shell needs to use the embedded store that runs in a folder: `eval "$(orchard store env)"`."""
+    """Print the settings of the running embedded store as lines for a shell: `eval "$(orchard store env)"`."""
     from orchard.store.embedded import environment_of
 
     environment = environment_of(directory)
@@ -96,7 +96,7 @@ def env(reporter: Reporter, *, directory: Path) -> None:
 
 @verb(examples="orchard store status\norchard store status --json")
 def status(reporter: Reporter) -> None:
-    """Ask the store that ORCHARD_STORE_* name whether it answers, and prove its conditional writes.
+    """Check that the store of ORCHARD_STORE_* answers, and that its conditional writes work.
 
     Writes one small object, models/NAME/probes/00.json, as every publish does. Exit code 6 if the store cannot be used.
     """
@@ -105,15 +105,15 @@ def status(reporter: Reporter) -> None:
     from orchard import layout, settings
     from orchard.errors import StoreDenied
     from orchard.store import open_store
-    from orchard.store.probe import prove
+    from orchard.store.probe import check_conditional_writes
 
-    found = settings.load()
-    opened = open_store(found)
+    config = settings.load()
+    opened = open_store(config)
     begin = time.perf_counter()
-    opened.exists(layout.probe(found.model))
+    opened.exists(layout.probe(config.model))
     answered = time.perf_counter()
     try:
-        prove(opened, found.model)
+        check_conditional_writes(opened, config.model)
         writes = "honoured"
     except StoreDenied:
         writes = "not allowed with these credentials"

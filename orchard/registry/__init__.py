@@ -1,1 +1,1 @@
-"""The registry of models: versions, channels and their history, leases, prune."""
+"""The registry of models: versions, channels with their history, leases and pruning."""

@@ -1,4 +1,4 @@
-"""A version's files on their way between a disk and the store; size and SHA-256 are checked on every way."""
+"""Upload and download of a version's files; every transfer checks size and SHA-256."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchard.store.objects import ObjectStore
 
 __all__ = ["find_problem", "read_files", "receive", "upload"]
 
-AGAIN = "publishing the same files again mends it"
+REPAIR = "publish the same files again to repair it"
 
 
 def read_files(folder: Path) -> tuple[ManifestFile, ...]:
@@ -26,15 +26,15 @@ def read_files(folder: Path) -> tuple[ManifestFile, ...]:
         IntegrityError: paths or sizes break a rule of `orchard.registry.manifest.check_files`.
     """
     if not (folder / "saved_model.pb").is_file():
-        raise DataError(f"{folder} is no SavedModel: there is no saved_model.pb in it")
-    found = []
+        raise DataError(f"{folder} is not a SavedModel: it has no saved_model.pb")
+    files = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise DataError(f"{path} is a link or a special file; only plain files are published")
         if path.is_file():
-            found.append(ManifestFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path)))
-    check_files(found, str(folder))
-    return tuple(found)
+            files.append(ManifestFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path)))
+    check_files(files, str(folder))
+    return tuple(files)
 
 
 def _pieces(store: ObjectStore, model: str, file: ManifestFile) -> Iterator[bytes]:
@@ -44,15 +44,15 @@ def _pieces(store: ObjectStore, model: str, file: ManifestFile) -> Iterator[byte
         for piece in store.stream(key):
             size += len(piece)
             if size > file.size:
-                raise IntegrityError(f"{key} is longer than the {file.size} bytes that {file.path} has", hint=AGAIN)
+                raise IntegrityError(f"{key} is longer than the {file.size} bytes that {file.path} has", hint=REPAIR)
             digest.update(piece)
             yield piece
     except ObjectNotFound as error:
-        raise IntegrityError(f"{key}, which holds {file.path}, is missing", hint=AGAIN) from error
+        raise IntegrityError(f"{key}, which holds {file.path}, is missing", hint=REPAIR) from error
     if size != file.size:
-        raise IntegrityError(f"{key} ends after {size} bytes; {file.path} has {file.size}", hint=AGAIN)
+        raise IntegrityError(f"{key} ends after {size} bytes; {file.path} has {file.size}", hint=REPAIR)
     if digest.hexdigest() != file.sha256:
-        raise IntegrityError(f"{key} does not hold {file.path} any more: its bytes have another SHA-256", hint=AGAIN)
+        raise IntegrityError(f"{key} no longer holds {file.path}: its bytes have another SHA-256", hint=REPAIR)
 
 
 def find_problem(store: ObjectStore, model: str, file: ManifestFile) -> str | None:
@@ -72,7 +72,7 @@ def find_problem(store: ObjectStore, model: str, file: ManifestFile) -> str | No
 
 
 def upload(store: ObjectStore, model: str, folder: Path, files: Iterable[ManifestFile]) -> None:
-    """Bring every file into the store and read it back; one that is there and right is not sent again."""
+    """Upload every file and read it back; a blob that is in the store and valid is not sent again."""
     for file in {file.sha256: file for file in files}.values():
         if find_problem(store, model, file) is None:
             continue
@@ -87,17 +87,17 @@ def upload(store: ObjectStore, model: str, folder: Path, files: Iterable[Manifes
 def receive(
     store: ObjectStore, model: str, file: ManifestFile, path: Path, count: Callable[[int], None] = lambda size: None
 ) -> None:
-    """Stream one file of a version to disk, hashing and counting, and flush it; stop at the declared size.
+    """Download one file of a version, check it, and flush it to the disk; stop at the declared size.
 
     Args:
-        store: where it comes from.
-        model: whose it is.
-        file: what its verified manifest says of it.
-        path: where it goes; must not exist. What is there after an error is not the file.
-        count: called with the number of each piece's bytes.
+        store: the store.
+        model: the model's name.
+        file: the file's entry in the verified manifest.
+        path: the target; must not exist. After an error its content is invalid.
+        count: called with the number of bytes of each piece.
 
     Raises:
-        IntegrityError: it is missing in the store, or is not what was published.
+        IntegrityError: the blob is missing in the store, or is not what was published.
         StoreError: the store did not answer.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

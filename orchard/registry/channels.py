@@ -1,6 +1,6 @@
-"""Channels: which version `stable`, `canary` and `shadow` point to, and the two ways to change it.
+"""Channels: which version `stable`, `canary` and `shadow` point to; promote and rollback.
 
-`orchard.registry.pointers` explains how a channel and its history are stored and why nothing is ever missing there.
+`orchard.registry.pointers` explains how a channel and its history are stored, and why the history is complete.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from orchard import layout
 from orchard.documents import FORMAT, canonical_json, encode
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, ObjectChanged
-from orchard.registry.leases import hold_change
+from orchard.registry.leases import lease_change
 from orchard.registry.manifest import Manifest
 from orchard.registry.pointers import (
     CHANNELS,
@@ -31,13 +31,13 @@ __all__ = ["ChangeIntent", "Channel", "ChannelChange", "ways_back"]
 
 @dataclass(frozen=True, slots=True)
 class ChangeIntent:
-    """Who wants a change and why; the history keeps both permanently.
+    """The actor and the reason of a change; the history keeps both permanently.
 
     Attributes:
         who: the person or program.
         why: the reason, in words.
-        run_id: the run that the change belongs to: the same step of the same run is done once, however often it is
-            tried. None outside a run.
+        run_id: the run that the change belongs to, None outside a run. A step of a run makes its change once, however
+            often it is retried.
     """
 
     who: str
@@ -55,7 +55,7 @@ class ChannelChange:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel of a model: what it points to now, what it ever pointed to, and the two ways to change it.
+    """A channel of a model: its pointer, its history, promote and rollback.
 
     Attributes:
         registry: the model in its store, and the keys.
@@ -67,7 +67,7 @@ class Channel:
 
     def __post_init__(self) -> None:
         if self.name not in CHANNELS:
-            raise DataError(f"{self.name!r} is no channel; there are {', '.join(CHANNELS)}")
+            raise DataError(f"{self.name!r} is not a channel; expected one of {', '.join(CHANNELS)}")
 
     @property
     def _label(self) -> str:
@@ -77,7 +77,7 @@ class Channel:
         """Return the channel's pointer, or None if nothing was ever promoted to it.
 
         Args:
-            seen: the highest generation that the caller has seen; an older one is a replay and refused.
+            seen: the highest generation that the caller has seen; an older one is a replay and is refused.
 
         Raises:
             IntegrityError: it is unsigned, signed by a key that is not trusted, changed, of another channel, or older
@@ -89,20 +89,20 @@ class Channel:
         """Return all pointers that the channel ever had, oldest first; the current one is the last.
 
         Raises:
-            IntegrityError: an entry is missing, unsigned, changed or in the wrong place.
+            IntegrityError: an entry is missing, unsigned, changed or under the wrong key.
         """
         return self._history_of(self.snapshot())
 
     def promote(
         self, version: int, intent: ChangeIntent, *, override_reason: str | None = None, forward: bool = False
     ) -> ChannelChange:
-        """Point the channel to `version`, after proving that version's manifest, verdict and blobs.
+        """Let the channel point to `version`, after verifying that version's manifest, verdict and blobs.
 
         Args:
             version: the version.
-            intent: who wants it and why.
-            override_reason: why a version is promoted though the gate has not accepted it.
-            forward: leave a channel alone that points to a newer version already: another run was quicker.
+            intent: the actor and the reason.
+            override_reason: why a version is promoted that the gate has not accepted.
+            forward: refuse the change if the channel points to a newer version (another run was quicker).
 
         Raises:
             DataError: no such version, or no reason.
@@ -113,26 +113,26 @@ class Channel:
         """
         intent = self._check(intent, "promote")
         at = self._catch_up()
-        before = self._done_before(at, "promote", intent, version)
-        if before is not None:
-            return ChannelChange(before, changed=False)
+        earlier = self._earlier_change(at, "promote", intent, version)
+        if earlier is not None:
+            return ChannelChange(earlier, changed=False)
         if forward and at.pointer is not None and at.pointer.version > version:
             raise ConflictError(
-                f"{self.name} of {self.registry.model!r} means version {at.pointer.version} already, "
+                f"{self.name} of {self.registry.model!r} already points to version {at.pointer.version}, "
                 f"which is newer than {version}",
-                hint="without --forward it goes back to the older one",
+                hint="without --forward the older version is promoted",
             )
         return self._change(at, version, "promote", intent, override_reason)
 
     def rollback(self, intent: ChangeIntent, *, to: int | None = None) -> ChannelChange:
-        """Point the channel to an earlier version again, after proving that all its blobs are there and right.
+        """Let the channel point to an earlier version again, after verifying all its blobs.
 
-        The same rollback again (same run id; without one, the same person and reason) changes nothing, so that it can be
+        The same rollback again (same run id; without one, the same actor and reason) changes nothing, so that it can be
         repeated after a crash. To go further back, give another reason or name the version.
 
         Args:
-            intent: who wants it and why.
-            to: the version; unset: the one before the current one was promoted.
+            intent: the actor and the reason.
+            to: the version; None: the one that the channel pointed to before the current one was promoted.
 
         Raises:
             DataError: there is no earlier version, no such version, or no reason.
@@ -142,31 +142,31 @@ class Channel:
         """
         intent = self._check(intent, "rollback")
         at = self._catch_up()
-        before = self._done_before(at, "rollback", intent, to)
-        if before is not None:
-            return ChannelChange(before, changed=False)
+        earlier = self._earlier_change(at, "rollback", intent, to)
+        if earlier is not None:
+            return ChannelChange(earlier, changed=False)
         return self._change(at, to if to is not None else self._previous(at, intent), "rollback", intent)
 
     def snapshot(self) -> ChannelSnapshot:
-        """Read the channel and check it against its history: it is never behind an entry that was written before."""
-        newest = max(self._entries(), default=0)  # read first: an entry follows its pointer
+        """Read the channel and check its generation against its history. Raises `IntegrityError`."""
+        newest = max(self._entries(), default=0)  # read first: an entry is written after its pointer
         at = self._read(newest)
         if at.pointer is None and newest:
             raise IntegrityError(
-                f"the channel {self.name!r} is gone, though its history reaches generation {newest}",
-                hint="restore models/ from the backup: channels last",
+                f"the channel {self.name!r} is missing, but its history reaches generation {newest}",
+                hint="restore models/ from the backup, the channels last",
             )
         return at
 
     def _read(self, seen: int) -> ChannelSnapshot:
-        found = get_or_none(self.registry.store, layout.channel(self.registry.model, self.name))
-        if found is None:
+        stored = get_or_none(self.registry.store, layout.channel(self.registry.model, self.name))
+        if stored is None:
             return ChannelSnapshot()
-        pointer = read_bytes(found.body, self.registry.model, self.name, self.registry.trusted, seen=seen)
-        return ChannelSnapshot(pointer, found.body, found.etag)
+        pointer = read_bytes(stored.body, self.registry.model, self.name, self.registry.trusted, seen=seen)
+        return ChannelSnapshot(pointer, stored.body, stored.etag)
 
     def _entries(self) -> dict[int, str]:
-        """The keys of the history by generation."""
+        """The keys of the channel's history by generation."""
         keys: dict[int, str] = {}
         for stat in self.registry.store.list(layout.history(self.registry.model)):
             parts = layout.parts_of_history_key(stat.key)
@@ -195,23 +195,23 @@ class Channel:
         return [*entries, at.pointer]
 
     def _check(self, intent: ChangeIntent, action: Action) -> ChangeIntent:
-        """Return the intent as the history keeps it. Nothing is written without a reason and a signing key."""
+        """Return the intent as the history keeps it. A change needs a reason and a signing key."""
         self.registry.signing_key()
         if not intent.why.strip() or not intent.who.strip():
-            raise DataError(f"a {action} needs a reason; the history keeps it", hint="say it with --why …")
+            raise DataError(f"a {action} needs a reason; the history keeps it", hint="give it with --why …")
         return replace(intent, why=intent.why.strip())
 
     def _catch_up(self) -> ChannelSnapshot:
-        """Read the channel to change it, and write the newest entry of its history if its writer was killed before."""
+        """Read the channel, and write the newest entry of its history if the last writer was killed before it."""
         at = self.snapshot()
         if at.pointer is not None and at.body is not None:
             append(self.registry.store, at.pointer, at.body)
         return at
 
-    def _done_before(
+    def _earlier_change(
         self, at: ChannelSnapshot, action: Action, intent: ChangeIntent, version: int | None
     ) -> ChannelPointer | None:
-        """What the same step of the same run did before it was killed or its reply was lost, or None."""
+        """The change that the same step of the same run made before it was killed or its reply was lost, or None."""
         if intent.run_id is None:
             return None
         for entry in reversed(self._history_of(at)):
@@ -220,14 +220,14 @@ class Channel:
         return None
 
     def _previous(self, at: ChannelSnapshot, intent: ChangeIntent) -> int:
-        """The version that a rollback goes to that names none."""
+        """The target of a rollback that names no version."""
         now = at.pointer
         if now and not intent.run_id and (now.action, now.who, now.why) == ("rollback", intent.who, intent.why):
-            return now.version  # the same command again: it was done, its end was not seen
+            return now.version  # the same command again, after a crash
         back = ways_back(self._history_of(at))
         if len(back) < 2:
             raise DataError(
-                f"the channel {self._label} has meant no other version before",
+                f"the channel {self._label} has pointed to no other version before",
                 hint="`orchard rollback --to VERSION` goes to any version; `orchard versions` lists them",
             )
         return back[-2]
@@ -240,7 +240,7 @@ class Channel:
         intent: ChangeIntent,
         override_reason: str | None = None,
     ) -> ChannelChange:
-        """Swap the channel from what was read to `version`, after proving that version."""
+        """Swap the channel from the pointer that was read to `version`, after verifying that version."""
         manifest = self.registry.manifest(version)
         _require_verdict(manifest, override_reason)
         before = at.pointer
@@ -249,7 +249,7 @@ class Channel:
             return ChannelChange(before, changed=False)
         pointer = self._pointer(manifest, before, action, intent, override_reason)
         blobs = [file.sha256 for file in manifest.files]
-        hold_change(self.registry.store, self.registry.model, self.name, pointer.generation, version, blobs)
+        lease_change(self.registry.store, self.registry.model, self.name, pointer.generation, version, blobs)
         self.registry.verify(manifest)
         body = canonical_json(sign(encode(pointer), self.registry.signing_key()))
         try:
@@ -257,7 +257,7 @@ class Channel:
         except ObjectChanged as error:
             raise ConflictError(
                 f"somebody else changed the channel {self._label} meanwhile; nothing was changed",
-                hint="`orchard history` shows what it says now; run the same command again if it is still right",
+                hint="`orchard history` shows its version; run the same command again if it is still right",
             ) from error
         append(self.registry.store, pointer, body)
         return ChannelChange(pointer, changed=True)
@@ -293,15 +293,15 @@ def _require_verdict(manifest: Manifest, override_reason: str | None) -> None:
     if not manifest.gate.passes and not (override_reason and override_reason.strip()):
         raise GateRefused(
             f"the gate's verdict on version {manifest.version} is {manifest.gate.verdict!r}: {manifest.gate.reason}",
-            hint="`--override-reason …` promotes it all the same; the history keeps the reason permanently",
+            hint="`--override-reason …` promotes it anyway; the history keeps the reason permanently",
         )
 
 
 def ways_back(entries: list[ChannelPointer]) -> list[int]:
-    """The versions that rollbacks go to, from the last one on: the current version, the one before it, and so on.
+    """Return the stack of versions that rollbacks go down: the current version is the last, before it the one before.
 
-    A version that a rollback left is not among them. Versions form a stack, and a rollback to one in the stack removes
-    those above it: after 1, 2, 3 and a rollback to 2, the next rollback goes to 1, not to the 3 that was found bad.
+    A version that was rolled back is not in the stack, because a rollback removes the versions above its target: after
+    1, 2, 3 and a rollback to 2, the next rollback goes to 1, not to the bad 3.
     """
     stack: list[int] = []
     for entry in entries:

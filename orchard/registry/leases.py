@@ -1,14 +1,17 @@
-"""Who is about to rely on blobs, and what a prune is about to delete: neither ever misses the other.
+"""Leases on blobs, and the marker of a prune: a publish or a promotion and a prune never miss each other.
 
-A publisher that finds a blob in the store does not send it again, and a promoter proves blobs before the channel moves.
-A prune between the look and the commit would take away what was just found. So each side writes before it looks: who
-relies on blobs puts a *hold* there and then reads the prune's *mark*; a prune writes its mark and then reads the holds,
-and after them the channels and versions. Whatever the order, at least one of the two sees the other: the prune spares
-what is held, and who needs a marked blob is told to come back. No clock decides.
+A publish does not send a blob again that is in the store, and a promotion verifies blobs before the channel moves. A
+prune between the check and the commit would delete what was just found. So each side writes before it reads:
 
-A hold of a change of channel is over as soon as the channel has reached the generation that it names, for then no swap
-of it can succeed any more. The hold of a publish is emptied after its commit. One that was killed holds on until the
-same publish is run again.
+- A publish or a promotion writes a *lease* that names its blobs, and then reads the prune marker.
+- A prune writes its *marker*, and then reads the leases, and after them the channels and versions.
+
+Whatever the order, at least one of the two sees the other. The prune keeps blobs that have a lease; whoever needs a
+marked blob gets a `ConflictError` and has to repeat the command. No clock is involved.
+
+The lease of a channel change expires when the channel has reached the generation that the lease names: no swap of that
+change can succeed any more. The lease of a publish is emptied after the commit. If the publish was killed, its lease
+stays until the same publish is run again.
 """
 
 from __future__ import annotations
@@ -23,12 +26,20 @@ from orchard.errors import ConflictError
 from orchard.store.conditional import get_or_none
 from orchard.store.objects import ObjectStore
 
-__all__ = ["Lease", "PruneMarker", "hold_change", "hold_publish", "holds", "read_mark", "release_publish"]
+__all__ = [
+    "Lease",
+    "PruneMarker",
+    "lease_change",
+    "lease_publish",
+    "read_leases",
+    "read_prune_marker",
+    "release_publish",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What somebody relies on.
+    """Blobs that a publish or a channel change relies on.
 
     Attributes:
         format: of the document, 1.
@@ -49,13 +60,13 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class PruneMarker:
-    """What a prune is deleting.
+    """Blobs that a prune is deleting.
 
     Attributes:
         format: of the document, 1.
         model: the model's name.
         turn: 1, 2, 3 …: how often it was written.
-        doomed: SHA-256 of the blobs; empty: no prune is at work.
+        doomed: SHA-256 of the blobs; empty: no prune is running.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -66,56 +77,56 @@ class PruneMarker:
     doomed: tuple[str, ...]
 
 
-def read_mark(store: ObjectStore, model: str) -> tuple[PruneMarker, str | None]:
-    """Return what a prune is deleting now, and the mark's ETag (None: there was never one)."""
-    key = layout.pruning(model)
-    found = get_or_none(store, key)
-    if found is None:
+def read_prune_marker(store: ObjectStore, model: str) -> tuple[PruneMarker, str | None]:
+    """Return the prune marker and its ETag (None: no prune has ever run)."""
+    key = layout.prune_marker(model)
+    stored = get_or_none(store, key)
+    if stored is None:
         return PruneMarker(FORMAT, model, 0, ()), None
-    return decode(PruneMarker, parse(found.body, key), key), found.etag
+    return decode(PruneMarker, parse(stored.body, key), key), stored.etag
 
 
-def _hold(store: ObjectStore, key: str, hold: Lease) -> None:
-    store.put(key, canonical_json(encode(hold)))
-    mark, _ = read_mark(store, hold.model)
-    marked = set(mark.doomed) & set(hold.blobs)
-    if marked:
+def _write_lease(store: ObjectStore, key: str, lease: Lease) -> None:
+    store.put(key, canonical_json(encode(lease)))
+    marker, _ = read_prune_marker(store, lease.model)
+    doomed = set(marker.doomed) & set(lease.blobs)
+    if doomed:
         raise ConflictError(
-            f"a prune of {hold.model!r} is deleting {len(marked)} of the {len(hold.blobs)} blobs that this needs",
-            hint="run the same command again when it has ended; `orchard prune --delete --resume` ends one that was killed",
+            f"a prune of {lease.model!r} is deleting {len(doomed)} of the {len(lease.blobs)} blobs that this needs",
+            hint="run the same command again after the prune; `orchard prune --delete --resume` ends one that was killed",
         )
 
 
-def hold_publish(store: ObjectStore, model: str, identity: str, blobs: Iterable[str]) -> None:
-    """Say that the publish of a content relies on blobs, before looking whether they are there.
+def lease_publish(store: ObjectStore, model: str, identity: str, blobs: Iterable[str]) -> None:
+    """Write the lease of a publish, before it is checked which blobs are in the store.
 
     Raises:
         ConflictError: a prune is deleting some of them.
     """
-    hold = Lease(FORMAT, model, None, None, tuple(sorted(set(blobs))))
-    _hold(store, layout.publish_hold(model, identity), hold)
+    lease = Lease(FORMAT, model, None, None, tuple(sorted(set(blobs))))
+    _write_lease(store, layout.publish_lease(model, identity), lease)
 
 
 def release_publish(store: ObjectStore, model: str, identity: str) -> None:
-    """Say that the content's version is committed: from now on it is kept for being a version, or not at all."""
-    store.put(layout.publish_hold(model, identity), b"")
+    """Empty the lease of a publish after its commit: from now on the version decides whether its blobs are kept."""
+    store.put(layout.publish_lease(model, identity), b"")
 
 
-def hold_change(
+def lease_change(
     store: ObjectStore, model: str, channel: str, generation: int, version: int, blobs: Iterable[str]
 ) -> None:
-    """Say that a channel is about to mean a version, before that version's blobs are proved.
+    """Write the lease of a channel change, before the version's blobs are verified.
 
     Raises:
         ConflictError: a prune is deleting some of them.
     """
-    hold = Lease(FORMAT, model, channel, generation, tuple(sorted(set(blobs))))
-    _hold(store, layout.change_hold(model, channel, generation, version), hold)
+    lease = Lease(FORMAT, model, channel, generation, tuple(sorted(set(blobs))))
+    _write_lease(store, layout.change_lease(model, channel, generation, version), lease)
 
 
-def holds(store: ObjectStore, model: str) -> Iterator[tuple[str, Lease]]:
-    """Yield every hold that is not released, with its key."""
-    for stat in store.list(layout.holds(model)):
-        found = get_or_none(store, stat.key) if stat.size else None
-        if found is not None and found.body:
-            yield stat.key, decode(Lease, parse(found.body, stat.key), stat.key)
+def read_leases(store: ObjectStore, model: str) -> Iterator[tuple[str, Lease]]:
+    """Yield every lease that is not released, with its key."""
+    for stat in store.list(layout.leases(model)):
+        stored = get_or_none(store, stat.key) if stat.size else None
+        if stored is not None and stored.body:
+            yield stat.key, decode(Lease, parse(stored.body, stat.key), stat.key)

@@ -1,4 +1,4 @@
-"""A version of a model, said in one signed document: which files, from which data, judged how, by whom."""
+"""The manifest: one signed document that describes a version of a model, its files, data, parameters and gate result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 MAX_FILES = 256
 MAX_TOTAL = 2 << 30
-"""Bytes of all files of a version together."""
+"""The largest total size of a version's files, in bytes."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -67,7 +67,7 @@ class DatasetRef:
 
 @dataclass(frozen=True, slots=True)
 class GateRecord:
-    """What the gate said: verdict, reason, and the SHA-256 of `verdict.json`."""
+    """The gate's verdict and reason, and the SHA-256 of `verdict.json`."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -77,13 +77,13 @@ class GateRecord:
 
     @property
     def passes(self) -> bool:
-        """Accepted, or overridden with a written reason."""
+        """Whether the version was accepted, or overridden with a written reason."""
         return self.verdict == "accepted" or (self.verdict == "overridden" and bool(self.reason.strip()))
 
 
 @dataclass(frozen=True, slots=True)
 class PublishMetadata:
-    """What a publisher knows of a model beside its files; the fields are those of `Manifest`."""
+    """What the manifest records beside the files; the fields are those of `Manifest`."""
 
     signatures: Mapping[str, ModelSignature]
     ops: tuple[str, ...]
@@ -115,10 +115,10 @@ class Manifest:
         code: the program's version and commit.
         run_id: the run that made it, None outside a run.
         metrics: figures of the evaluation, such as ``shop.accuracy`` (0 to 1).
-        gate: what the gate said.
-        created: when, for people (RFC 3339, UTC).
-        created_by: who.
-        document_sha256: of the signed document's bytes as they lie in the store; set by the reader, no part of them.
+        gate: the gate's verdict.
+        created: the time, for people (RFC 3339, UTC).
+        created_by: the actor.
+        document_sha256: SHA-256 of the signed document's bytes in the store; set by the reader, not part of the document.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -147,23 +147,23 @@ class Manifest:
         return sum(file.size for file in self.files)
 
     def payload(self) -> dict[str, Any]:
-        """What is signed."""
+        """The signed payload."""
         document = encode(self)
         del document["document_sha256"]
         return document
 
 
 def publish_id(model: str, files: Iterable[ManifestFile], dataset_digest: str, params_digest: str) -> str:
-    """Return the SHA-256 that names what is published: content only, so that the same bytes are the same version.
+    """Return the SHA-256 of a version's content: the same content is the same version.
 
-    Neither the run, the time, the person nor the gate's report is part of it: publishing again what is there already
-    makes no new version, whoever does it and whatever was published in between.
+    The run, the time, the actor and the gate's report are not part of it. So publishing the same content again makes no
+    new version, whoever publishes it and whatever was published in between.
     """
     listed = sorted(([file.path, file.size, file.sha256] for file in files), key=lambda item: str(item[0]))
     return digest({"model": model, "files": listed, "dataset": dataset_digest, "params": params_digest})
 
 
-def _bad_path(path: str) -> str | None:
+def _path_problem(path: str) -> str | None:
     parts = path.split("/")
     if any(unicodedata.category(char) in {"Cf", "Cs", "Co", "Zl", "Zp"} for char in path):
         return "has an invisible character"
@@ -179,11 +179,12 @@ def _bad_path(path: str) -> str | None:
 
 
 def check_files(files: Iterable[ManifestFile], what: str) -> None:
-    """Hold a version's files to the rules under which they may be written to a disk.
+    """Check that a version's files may be written to a disk.
 
-    At most `MAX_FILES` files and `MAX_TOTAL` bytes; paths relative, without ``..``, backslash, control or invisible
-    characters; no two that a file system might take for one (upper and lower case, Unicode forms), and no file where
-    another needs a folder.
+    - At most `MAX_FILES` files and `MAX_TOTAL` bytes.
+    - Paths are relative, without ``..``, backslash, control or invisible characters.
+    - No two paths are equal to a file system (upper and lower case, Unicode forms).
+    - No file has the path of a folder that another file needs.
 
     Raises:
         IntegrityError: naming the first file that breaks a rule.
@@ -193,11 +194,11 @@ def check_files(files: Iterable[ManifestFile], what: str) -> None:
         raise IntegrityError(f"{what} has {len(listed)} files; expected 1 to {MAX_FILES}")
     seen: dict[str, tuple[str, bool]] = {}
     for file in listed:
-        problem = _bad_path(file.path)
+        problem = _path_problem(file.path)
         if problem:
             raise IntegrityError(f"{what}: the path {file.path!r} {problem}")
         if file.size < 0 or not _SHA256.fullmatch(file.sha256):
-            raise IntegrityError(f"{what}: {file.path!r} has no proper size and SHA-256")
+            raise IntegrityError(f"{what}: {file.path!r} has no valid size and SHA-256")
         parts = file.path.split("/")
         for depth in range(1, len(parts) + 1):
             here = ("/".join(parts[:depth]), depth == len(parts))
@@ -213,14 +214,13 @@ def read_manifest_bytes(body: bytes, trusted: TrustedKeys, model: str, version: 
     """Verify and read a manifest's signed bytes.
 
     Raises:
-        IntegrityError: unsigned, signed by a key that is not trusted, changed, of another model or version (a true
-            manifest in the wrong place), or its files break a rule of `check_files`.
+        IntegrityError: unsigned, signed by a key that is not trusted, changed, of another model or version (a valid
+            manifest under the wrong key), or its files break a rule of `check_files`.
     """
-    found = decode(Manifest, read_signed(body, trusted, what), what)
-    if (found.model, found.version) != (model, version):
-        raise IntegrityError(f"{what} is the manifest of version {found.version} of {found.model!r}")
-    check_files(found.files, what)
-    expected = publish_id(model, found.files, found.dataset.digest, found.params_digest)
-    if found.publish_id != expected:
-        raise IntegrityError(f"{what} has a publish_id that does not fit its content")
-    return replace(found, document_sha256=sha256_hex(body))
+    manifest = decode(Manifest, read_signed(body, trusted, what), what)
+    if (manifest.model, manifest.version) != (model, version):
+        raise IntegrityError(f"{what} is the manifest of version {manifest.version} of {manifest.model!r}")
+    check_files(manifest.files, what)
+    if manifest.publish_id != publish_id(model, manifest.files, manifest.dataset.digest, manifest.params_digest):
+        raise IntegrityError(f"{what} has a publish_id that does not match its content")
+    return replace(manifest, document_sha256=sha256_hex(body))

@@ -1,9 +1,11 @@
-"""Signed pointers, the documents of which channels and their history consist: read, verified, kept.
+"""Signed pointers: the documents of channels and their history.
 
 A channel is one signed object that is swapped, with a generation that counts every change; the swap is the commit. The
-object itself says who, why and from where, and the history keeps its very bytes, entry by entry. Before a channel is
-changed, the entry of what it said until now is written if it is missing (its writer was killed in between), so the
-history lacks at most the newest entry, and that one is still in the channel. No clock decides anything.
+object names the actor, the reason and the version before. The history keeps the bytes of every pointer.
+
+Before a channel is changed, the history entry of its current pointer is written if it is missing (the last writer was
+killed before it). So the history lacks at most the newest entry, and that pointer is still in the channel. No clock is
+involved.
 """
 
 from __future__ import annotations
@@ -26,23 +28,23 @@ Action = Literal["promote", "rollback"]
 
 @dataclass(frozen=True, slots=True)
 class ChannelPointer:
-    """What a channel says, and said at one generation of its history.
+    """The pointer of a channel at one generation.
 
     Attributes:
         format: of the document, 1.
         model: the model's name.
         channel: the channel's name.
-        version: the version it means.
+        version: the version that the channel points to.
         generation: 1, 2, 3 …: how often the channel has changed.
         manifest_sha256: SHA-256 of the bytes of that version's manifest.
-        action: how it came to that.
-        previous: the version it meant before, None at first.
-        who: who changed it.
-        why: the reason that was given.
+        action: the change that led to it.
+        previous: the version before the change, None at first.
+        who: the actor.
+        why: the reason.
         verdict: the gate's verdict on the version.
         override_reason: why a version was promoted that the gate had not accepted, else None.
         run_id: the run that changed it, None outside a run.
-        created: when, for people (RFC 3339, UTC).
+        created: the time, for people (RFC 3339, UTC).
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -74,12 +76,12 @@ class ChannelSnapshot:
 
 def decode_pointer(body: bytes, trusted: TrustedKeys, model: str, channel: str, key: str) -> ChannelPointer:
     """Verify and read a signed pointer of a channel. Raises `IntegrityError`."""
-    found = decode(ChannelPointer, read_signed(body, trusted, key), key)
-    if (found.model, found.channel) != (model, channel):
-        raise IntegrityError(f"{key} is the pointer of channel {found.channel!r} of {found.model!r}")
-    if found.version < 1 or found.generation < 1:
-        raise IntegrityError(f"{key} points to version {found.version} at generation {found.generation}")
-    return found
+    pointer = decode(ChannelPointer, read_signed(body, trusted, key), key)
+    if (pointer.model, pointer.channel) != (model, channel):
+        raise IntegrityError(f"{key} is the pointer of channel {pointer.channel!r} of {pointer.model!r}")
+    if pointer.version < 1 or pointer.generation < 1:
+        raise IntegrityError(f"{key} points to version {pointer.version} at generation {pointer.generation}")
+    return pointer
 
 
 def read_bytes(body: bytes, model: str, channel: str, trusted: TrustedKeys, *, seen: int = 0) -> ChannelPointer:
@@ -90,24 +92,24 @@ def read_bytes(body: bytes, model: str, channel: str, trusted: TrustedKeys, *, s
         model: the model's name.
         channel: the channel's name.
         trusted: the keys whose signatures are trusted.
-        seen: the highest generation that the caller has seen; an older one is a replay and refused.
+        seen: the highest generation that the caller has seen; an older one is a replay and is refused.
 
     Raises:
         IntegrityError: unsigned, signed by a key that is not trusted, changed, of another channel, or older than `seen`.
     """
     key = layout.channel(model, channel)
-    found = decode_pointer(body, trusted, model, channel, key)
-    if found.generation < seen:
+    pointer = decode_pointer(body, trusted, model, channel, key)
+    if pointer.generation < seen:
         raise IntegrityError(
-            f"{key} is at generation {found.generation}, but generation {seen} has been seen: "
+            f"{key} is at generation {pointer.generation}, but generation {seen} has been seen: "
             "an older pointer was put back",
-            hint="`orchard history` shows what the channel said; `orchard promote` sets it anew",
+            hint="`orchard history` shows all pointers of the channel; `orchard promote` writes a new one",
         )
-    return found
+    return pointer
 
 
 def append(store: ObjectStore, pointer: ChannelPointer, body: bytes) -> None:
-    """Keep a pointer's bytes in the history, once."""
+    """Write a pointer's bytes into the history, once."""
     key = layout.history_entry(pointer.model, pointer.generation, pointer.channel, pointer.action)
     if create_once(store, key, body).body != body:
-        raise IntegrityError(f"{key} is not what the channel said at generation {pointer.generation}")
+        raise IntegrityError(f"{key} is not the pointer that the channel had at generation {pointer.generation}")

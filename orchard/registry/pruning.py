@@ -1,13 +1,18 @@
-"""The one place where something is deleted: bytes of versions that nobody can need any more.
+"""Prune: delete the blobs of versions that nothing can need any more.
 
-Manifests, claims and histories stay permanently: they are small, and numbers, rollbacks and proofs rest on them. A prune
-deletes the blobs that no kept version needs. Kept are the newest versions, those that channels point to or can be rolled
-back to, those that are served, and those that a publish or promote needs at this moment (see `orchard.registry.leases`). A version
-whose bytes are gone cannot be promoted, for promoting proves them; publishing the same files again brings it back under
-its number.
+Manifests, claims and histories stay permanently: they are small, and version numbers, rollbacks and audits depend on
+them. A prune deletes the blobs that no kept version needs. It keeps:
 
-A prune goes in rounds: it marks what it will delete, reads once more what is needed, deletes the rest, and takes the
-mark away. Killed anywhere, it leaves the mark, which names what a resumed prune deletes.
+- the newest versions,
+- the versions that channels point to or can be rolled back to,
+- the versions that are served,
+- the blobs that have a lease of a publish or a promotion (see `orchard.registry.leases`).
+
+A version without its blobs cannot be promoted, because promoting verifies them. Publishing the same files again restores
+the version under its number.
+
+A prune works in rounds: it writes the blobs to delete into its marker, reads again what is needed, deletes the rest, and
+empties the marker. If it is killed, the marker stays and names what a resumed prune deletes.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from orchard import layout
 from orchard.documents import FORMAT, canonical_json, encode
 from orchard.errors import ConflictError, DataError, ObjectChanged
 from orchard.registry.channels import Channel, ways_back
-from orchard.registry.leases import Lease, PruneMarker, holds, read_mark
+from orchard.registry.leases import Lease, PruneMarker, read_leases, read_prune_marker
 from orchard.registry.pointers import CHANNELS, ChannelPointer
 from orchard.registry.versions import ModelVersions
 from orchard.store.conditional import swap_once
@@ -29,19 +34,19 @@ __all__ = ["KEEP", "ROUND", "PruneOptions", "PruneResult", "prune"]
 
 KEEP = 10
 ROUND = 4096
-"""Blobs that are deleted under one mark, which is one small document."""
+"""The largest number of blobs in one marker, which is one small document."""
 
 
 @dataclass(frozen=True, slots=True)
 class PruneOptions:
-    """What shall stay, and how.
+    """What a prune keeps, and whether it deletes.
 
     Attributes:
         keep: how many of the newest versions, and how many steps back on each channel.
         served: versions that are served somewhere.
-        delete: False: only say what would go.
-        resume: go on with a prune that was killed; nobody else prunes now.
-        unfinished: nobody publishes now: also let go of what killed publishes hold.
+        delete: False: only report what would be deleted.
+        resume: resume a prune that was killed. Only valid while no other prune runs.
+        unfinished: ignore the leases of publishes. Only valid while nobody publishes.
     """
 
     keep: int = KEEP
@@ -56,11 +61,11 @@ class PruneResult:
     """What a prune did, or would do.
 
     Attributes:
-        kept: the versions that stay whole, each with the reasons.
-        held: how many publishes and promotions hold blobs.
-        blobs: how many blobs are gone, or would go.
+        kept: the versions whose blobs are kept, each with the reasons.
+        held: how many publishes and promotions have a lease on blobs.
+        blobs: how many blobs were deleted, or would be.
         size: their bytes.
-        deleted: whether they are gone.
+        deleted: whether they were deleted.
     """
 
     kept: dict[int, tuple[str, ...]]
@@ -78,114 +83,115 @@ class _RequiredBlobs:
 
 
 def _reasons(
-    histories: dict[str, list[ChannelPointer]], numbers: list[int], wish: PruneOptions
+    histories: dict[str, list[ChannelPointer]], numbers: list[int], options: PruneOptions
 ) -> dict[int, tuple[str, ...]]:
-    """The versions that stay, with the reasons."""
+    """The versions that are kept, with the reasons."""
     reasons: dict[int, list[str]] = {}
     for channel, entries in histories.items():
-        for steps, version in enumerate(reversed(ways_back(entries)[-wish.keep - 1 :])):
+        for steps, version in enumerate(reversed(ways_back(entries)[-options.keep - 1 :])):
             reasons.setdefault(version, []).append(f"{channel}, {steps} back" if steps else channel)
-    for number in numbers[-wish.keep :]:
+    for number in numbers[-options.keep :]:
         reasons.setdefault(number, []).append("new")
-    for number in wish.served & set(numbers):
+    for number in options.served & set(numbers):
         reasons.setdefault(number, []).append("served")
     return {number: tuple(reasons[number]) for number in sorted(reasons)}
 
 
-def _needs(registry: ModelVersions, wish: PruneOptions) -> _RequiredBlobs:
-    """What must stay. Holds are read before channels and versions: who released one has committed by then."""
-    held = list(holds(registry.store, registry.model))
+def _required(registry: ModelVersions, options: PruneOptions) -> _RequiredBlobs:
+    """Read which blobs are needed. Leases are read before channels and versions: a released lease was committed by then."""
+    leases = list(read_leases(registry.store, registry.model))
     histories = {name: Channel(registry, name).history() for name in CHANNELS}
-    kept = _reasons(histories, registry.versions(), wish)
+    kept = _reasons(histories, registry.versions(), options)
     blobs: set[str] = set()
     count = 0
-    for key, hold in held:
-        if _is_over(hold, histories):
-            if wish.delete:
-                registry.store.delete(key)  # what comes under this key again is over too
-        elif hold.channel is not None or not wish.unfinished:
-            blobs.update(hold.blobs)
+    for key, lease in leases:
+        if _is_expired(lease, histories):
+            if options.delete:
+                registry.store.delete(key)  # a later lease under this key is expired too
+        elif lease.channel is not None or not options.unfinished:
+            blobs.update(lease.blobs)
             count += 1
     for number in kept:
         blobs.update(file.sha256 for file in registry.manifest(number).files)
     return _RequiredBlobs(kept, count, frozenset(blobs))
 
 
-def _is_over(hold: Lease, histories: dict[str, list[ChannelPointer]]) -> bool:
-    """Whether the change that holds can happen no more: the channel, as it was read here, is past it."""
-    if hold.channel is None or hold.generation is None:
+def _is_expired(lease: Lease, histories: dict[str, list[ChannelPointer]]) -> bool:
+    """Whether the change can no longer succeed: the channel, as it was read here, is past its generation."""
+    if lease.channel is None or lease.generation is None:
         return False
-    return hold.generation <= len(histories.get(hold.channel, ()))  # a history has every generation from 1 on
+    return lease.generation <= len(histories.get(lease.channel, ()))  # a history has every generation from 1 on
 
 
-def _surplus(store: ObjectStore, model: str, needs: _RequiredBlobs) -> list[tuple[str, ObjectStat]]:
-    """The blobs that nobody needs."""
-    found = []
+def _surplus(store: ObjectStore, model: str, required: _RequiredBlobs) -> list[tuple[str, ObjectStat]]:
+    """The blobs that nothing needs, by SHA-256."""
+    surplus = []
     for stat in store.list(layout.blobs(model)):
         name = layout.sha256_of_blob_key(stat.key)
-        if name is not None and name not in needs.blobs:
-            found.append((name, stat))
-    return found
+        if name is not None and name not in required.blobs:
+            surplus.append((name, stat))
+    return surplus
 
 
-def _write_mark(
+def _write_marker(
     store: ObjectStore, before: PruneMarker, etag: str | None, doomed: Iterable[str]
 ) -> tuple[PruneMarker, str]:
-    mark = PruneMarker(FORMAT, before.model, before.turn + 1, tuple(doomed))
+    marker = PruneMarker(FORMAT, before.model, before.turn + 1, tuple(doomed))
     try:
-        return mark, swap_once(store, layout.pruning(before.model), canonical_json(encode(mark)), etag).etag
+        return marker, swap_once(store, layout.prune_marker(before.model), canonical_json(encode(marker)), etag).etag
     except ObjectChanged as error:
         raise ConflictError(
-            f"another prune of {before.model!r} is at work", hint="let it end; `orchard prune` shows what is left"
+            f"another prune of {before.model!r} is running", hint="wait for its end; `orchard prune` shows what is left"
         ) from error
 
 
 def _delete_marked(
-    store: ObjectStore, mark: PruneMarker, etag: str | None, needs: Callable[[], _RequiredBlobs]
+    store: ObjectStore, marker: PruneMarker, etag: str | None, required: Callable[[], _RequiredBlobs]
 ) -> set[str]:
-    """Delete what is marked and still not needed, and take the mark away; returns what was deleted."""
-    gone = set(mark.doomed) - needs().blobs
-    for name in sorted(gone):
-        store.delete(layout.blob(mark.model, name))
-    _write_mark(store, mark, etag, ())
-    return gone
+    """Delete the marked blobs that are still not needed, and empty the marker; returns the deleted ones."""
+    deleted = set(marker.doomed) - required().blobs
+    for name in sorted(deleted):
+        store.delete(layout.blob(marker.model, name))
+    _write_marker(store, marker, etag, ())
+    return deleted
 
 
-def prune(registry: ModelVersions, wish: PruneOptions) -> PruneResult:
-    """Delete the blobs that nobody can need any more, or report which they are.
+def prune(registry: ModelVersions, options: PruneOptions) -> PruneResult:
+    """Delete the blobs that nothing can need any more, or report which they are.
 
     Raises:
-        DataError: fewer than one version shall be kept.
-        ConflictError: another prune is at work, or was killed and `wish.resume` is not set.
+        DataError: `options.keep` is less than 1.
+        ConflictError: another prune is running, or was killed and `options.resume` is not set.
         IntegrityError: a manifest, a channel or a history that is needed is invalid: nothing more is deleted.
         StoreError: the store did not answer or refused.
     """
-    if wish.keep < 1:
-        raise DataError(f"{wish.keep} versions cannot be kept; expected at least 1")
+    if options.keep < 1:
+        raise DataError(f"{options.keep} versions cannot be kept; expected at least 1")
     store, model = registry.store, registry.model
 
-    def needed() -> _RequiredBlobs:
-        return _needs(registry, wish)
+    def required() -> _RequiredBlobs:
+        return _required(registry, options)
 
-    mark, etag = read_mark(store, model)
-    if mark.doomed and wish.delete:
-        if not wish.resume:
+    marker, etag = read_prune_marker(store, model)
+    if marker.doomed and options.delete:
+        if not options.resume:
             raise ConflictError(
-                f"another prune of {model!r} is deleting {len(mark.doomed)} blobs, or was killed while it did",
+                f"another prune of {model!r} is deleting {len(marker.doomed)} blobs, or was killed while it did",
                 hint="if no other prune runs: `orchard prune --delete --resume`",
             )
-        _delete_marked(store, mark, etag, needed)
+        _delete_marked(store, marker, etag, required)
     blobs = size = 0
     while True:
-        needs = needed()
-        surplus = _surplus(store, model, needs)
-        if not surplus or not wish.delete:
-            extent = (len(surplus), sum(stat.size for _, stat in surplus))
-            return PruneResult(needs.kept, needs.held, blobs + extent[0], size + extent[1], deleted=wish.delete)
-        mark, etag = read_mark(store, model)
-        if mark.doomed:
-            raise ConflictError(f"another prune of {model!r} began meanwhile", hint="let it end")
+        current = required()
+        surplus = _surplus(store, model, current)
+        if not surplus or not options.delete:
+            blobs += len(surplus)
+            size += sum(stat.size for _, stat in surplus)
+            return PruneResult(current.kept, current.held, blobs, size, deleted=options.delete)
+        marker, etag = read_prune_marker(store, model)
+        if marker.doomed:
+            raise ConflictError(f"another prune of {model!r} began meanwhile", hint="wait for its end")
         batch = dict(surplus[:ROUND])
-        gone = _delete_marked(store, *_write_mark(store, mark, etag, sorted(batch)), needed)
-        blobs += len(gone)
-        size += sum(batch[name].size for name in gone)
+        deleted = _delete_marked(store, *_write_marker(store, marker, etag, sorted(batch)), required)
+        blobs += len(deleted)
+        size += sum(batch[name].size for name in deleted)

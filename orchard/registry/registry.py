@@ -2,16 +2,16 @@
 
 How a version is published:
 
-1. The bodies of its files go up first, each named by its SHA-256.
-2. A *claim* named by the content's own hash (`publish_id`) records below which number this content cannot be.
-3. The signed manifest is created under the next free number. That creation is the commit: whoever lists or reads sees
-   all of a version or nothing.
+1. The blobs of its files are uploaded, each named by its SHA-256.
+2. A *claim*, named by the content's hash (`publish_id`), records up to which number no version has this content.
+3. The signed manifest is created under the next free number. That creation is the commit: readers see all of a version
+   or nothing.
 
-One content is one version. Every commit of a content is preceded by its claim, and a claim is created once. So no
-version up to the number that it names has this content, and every number above it is looked at, in order, before the
-first free one is taken. Two publishers of the same bytes meet at the same number, where put-if-absent lets one win and
-shows the other its own content. A publisher that was killed leaves at most a claim and blobs, and running it again
-continues from there. Manifests and claims are never deleted; both statements rest on it.
+One content is one version. The claim of a content is created once, before its commit. So no version up to the number in
+the claim has this content, and every number above it is checked, in order, before the first free one is taken. Two
+publishers of the same content meet at the same number: put-if-absent accepts one, and the other finds its own content
+there. A publisher that was killed leaves at most a claim and blobs; publishing again continues from there. Manifests and
+claims are never deleted: both statements depend on it.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from orchard.errors import (
 )
 from orchard.registry.blobs import read_files, upload
 from orchard.registry.channels import Channel
-from orchard.registry.leases import hold_publish, release_publish
+from orchard.registry.leases import lease_publish, release_publish
 from orchard.registry.manifest import Manifest, ManifestFile, PublishMetadata, publish_id, read_manifest_bytes
 from orchard.registry.pruning import PruneOptions, PruneResult, prune
 from orchard.registry.versions import ModelVersions
 from orchard.settings import Settings
 from orchard.signing import TrustedKeys, load_key, load_trusted, sign
-from orchard.store import probe
 from orchard.store.conditional import create_once, get_or_none, swap_once
 from orchard.store.objects import open_store
+from orchard.store.probe import check_conditional_writes
 
 __all__ = ["PublishResult", "Registry"]
 
-LOST_RACES = 64
-"""Numbers in a row that other publishers may take before this one gives up."""
+MAX_LOST_RACES = 64
+"""How many numbers in a row other publishers may take before this one gives up."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """The version that holds what was published, its publish_id, and whether this call made it."""
+    """The version of the published content, its publish_id, and whether this call created it."""
 
     version: int
     publish_id: str
@@ -62,7 +62,7 @@ class PublishResult:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """`after`: no version up to this one has the content; `version`: the one that has it, once that is known."""
+    """`after`: no version up to this one has the content; `version`: the version that has it, None until it is known."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -97,7 +97,7 @@ class Registry(ModelVersions):
             raise SettingsError(
                 f"{settings.signing_key_file} signs as {key.key_id}, which {settings.trusted_keys_file} does not trust "
                 f"({', '.join(sorted(trusted.keys))}): no reader would trust what it signs",
-                hint="name the two halves of one pair, or add the public half to ORCHARD_TRUSTED_KEYS_FILE",
+                hint="name both files of one key pair, or add the public half to ORCHARD_TRUSTED_KEYS_FILE",
             )
         return cls(open_store(settings), settings.model, trusted, key)
 
@@ -105,15 +105,15 @@ class Registry(ModelVersions):
         """Return a channel: `stable`, `canary` or `shadow`. Raises `DataError`."""
         return Channel(self, name)
 
-    def prune(self, wish: PruneOptions) -> PruneResult:
-        """Delete the blobs that nobody can need any more, or report which they are; see `orchard.registry.pruning.prune`."""
-        return prune(self, wish)
+    def prune(self, options: PruneOptions) -> PruneResult:
+        """Delete the blobs that nothing can need any more, or report which they are; see `orchard.registry.pruning.prune`."""
+        return prune(self, options)
 
     def publish(self, folder: Path, metadata: PublishMetadata) -> PublishResult:
         """Publish a SavedModel folder as the model's next version.
 
-        Killed anywhere, it leaves nothing that a reader takes for a version; the same call again finishes the work. The
-        same content again is the same version, whoever publishes it and whatever came in between.
+        If it is killed, readers see no part of a version, and the same call again finishes the work. The same content
+        again is the same version, whoever publishes it and whatever was published in between.
 
         Args:
             folder: the SavedModel.
@@ -122,7 +122,7 @@ class Registry(ModelVersions):
         Raises:
             GateRefused: the gate's verdict is neither accepted nor overridden with a reason; nothing was written.
             DataError: the folder is not a SavedModel or the metadata is invalid; nothing was written.
-            IntegrityError: a path breaks the rules, a blob is not what was sent, or this content is there with a
+            IntegrityError: a path breaks the rules, a blob is not what was sent, or the version of this content has a
                 signature that is not trusted.
             ConflictError: too many others published at the same time, or a prune is deleting one of the blobs.
             StoreError: the store's conditional writes do not work, or it failed.
@@ -133,37 +133,39 @@ class Registry(ModelVersions):
         identity = publish_id(self.model, files, metadata.dataset.digest, metadata.params_digest)
         manifest = _manifest(self.model, files, identity, metadata)
         _require_readable(manifest)
-        probe.prove(self.store, self.model, identity)
-        hold_publish(self.store, self.model, identity, (file.sha256 for file in files))
+        check_conditional_writes(self.store, self.model, identity)
+        lease_publish(self.store, self.model, identity, (file.sha256 for file in files))
         upload(self.store, self.model, folder, files)
-        published = self._number(manifest)
+        result = self._claim_and_commit(manifest)
         release_publish(self.store, self.model, identity)
-        return published
+        return result
 
-    def _number(self, manifest: Manifest) -> PublishResult:
+    def _claim_and_commit(self, manifest: Manifest) -> PublishResult:
         """Claim, commit, and write the number into the claim."""
         identity = manifest.publish_id
         claim, etag = self._claim(identity)
         if claim.version is not None:
             if self._existing(claim, [claim.version]) is None:
-                raise IntegrityError(f"the claim of {identity} names version {claim.version}, which is another")
+                raise IntegrityError(f"the claim of {identity} names version {claim.version}, which has other content")
             return PublishResult(claim.version, identity, created=False)
         version, created = self._commit(claim, manifest)
         self._settle(claim, etag, version)
         return PublishResult(version, identity, created)
 
     def _claim(self, identity: str) -> tuple[_Claim, str]:
-        """Create the claim of a content, or read the one that is there; returns its ETag too."""
-        newest = max(self.versions(), default=0)  # before the claim: nothing of ours can be at or below it
+        """Create the claim of a content, or read the existing one; returns the claim and its ETag."""
+        newest = max(self.versions(), default=0)  # read before the claim is written: no version up to it is ours
         key = layout.publish_claim(self.model, identity)
-        found = create_once(self.store, key, canonical_json(encode(_Claim(FORMAT, self.model, identity, newest, None))))
-        claim = decode(_Claim, parse(found.body, key), key)
+        stored = create_once(
+            self.store, key, canonical_json(encode(_Claim(FORMAT, self.model, identity, newest, None)))
+        )
+        claim = decode(_Claim, parse(stored.body, key), key)
         if (claim.model, claim.publish_id) != (self.model, identity) or claim.after < 0:
-            raise IntegrityError(f"{key} is the claim of something else")
-        return claim, found.etag
+            raise IntegrityError(f"{key} is the claim of another content")
+        return claim, stored.etag
 
     def _is_ours(self, body: bytes, identity: str, version: int) -> bool:
-        """Whether a manifest has our content. One that cannot be read has not: its number is spent, no more."""
+        """Whether a manifest has our content. One that cannot be read only occupies its number."""
         key = layout.manifest(self.model, version)
         try:
             payload = parse(body, key).get("payload")
@@ -176,30 +178,30 @@ class Registry(ModelVersions):
 
     def _existing(self, claim: _Claim, numbers: Iterable[int]) -> int | None:
         for number in numbers:
-            found = get_or_none(self.store, layout.manifest(self.model, number))
-            if found and self._is_ours(found.body, claim.publish_id, number):
+            stored = get_or_none(self.store, layout.manifest(self.model, number))
+            if stored and self._is_ours(stored.body, claim.publish_id, number):
                 return number
         return None
 
     def _commit(self, claim: _Claim, manifest: Manifest) -> tuple[int, bool]:
-        """Create the manifest under the first free number above the claim's, unless one of those has our content."""
+        """Create the manifest under the first free number above the claim's, unless a version there has our content."""
         if claim.after and not self.store.exists(layout.manifest(self.model, claim.after)):
-            raise IntegrityError(f"the claim of {claim.publish_id} follows version {claim.after}, which is not there")
+            raise IntegrityError(f"the claim of {claim.publish_id} follows version {claim.after}, which does not exist")
         first = max(self.versions(claim.after), default=claim.after) + 1
         existing = self._existing(claim, range(claim.after + 1, first))
         if existing is not None:
             return existing, False
-        for number in range(first, first + LOST_RACES):
+        for number in range(first, first + MAX_LOST_RACES):
             body = canonical_json(sign({**manifest.payload(), "version": number}, self.signing_key()))
             if len(body) > MAX_BYTES:
                 raise DataError(f"the manifest has {len(body)} bytes; at most {MAX_BYTES} are allowed")
-            found = create_once(self.store, layout.manifest(self.model, number), body).body
-            if found == body:
+            stored = create_once(self.store, layout.manifest(self.model, number), body).body
+            if stored == body:
                 return number, True
-            if self._is_ours(found, claim.publish_id, number):
+            if self._is_ours(stored, claim.publish_id, number):
                 return number, False
         raise ConflictError(
-            f"{LOST_RACES} other versions of {self.model!r} were published first, one after the other",
+            f"{MAX_LOST_RACES} other versions of {self.model!r} were published first, one after the other",
             hint="run the same command again",
         )
 
@@ -209,9 +211,7 @@ class Registry(ModelVersions):
         try:
             swap_once(self.store, layout.publish_claim(self.model, claim.publish_id), body, etag)
         except ObjectChanged as error:
-            raise OrchardError(
-                f"the claim of {claim.publish_id} changed in a way that no publisher changes it"
-            ) from error
+            raise OrchardError(f"the claim of {claim.publish_id} was changed, but not by a publisher") from error
 
 
 def _manifest(model: str, files: tuple[ManifestFile, ...], identity: str, metadata: PublishMetadata) -> Manifest:
@@ -247,7 +247,7 @@ def _require_accepted(metadata: PublishMetadata) -> None:
 
 
 def _require_readable(manifest: Manifest) -> None:
-    """Refuse to write what no reader would accept."""
+    """Check that readers will accept the manifest, before it is written."""
     try:
         decode(Manifest, manifest.payload(), "the manifest")
     except IntegrityError as error:

@@ -1,4 +1,4 @@
-"""The versions of a model as a store holds them: listed, verified, downloaded."""
+"""The versions of a model in a store: list, verify, download."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["ModelVersions"]
 
 @dataclass(frozen=True, slots=True)
 class ModelVersions:
-    """A model in a store and the keys that apply there; the reading half of `orchard.registry.registry.Registry`.
+    """A model in a store and the keys of its documents; the reading half of `orchard.registry.registry.Registry`.
 
     Attributes:
         store: the store.
         model: the model's name.
         trusted: the keys whose signatures are trusted.
-        key: the key that signs; None: nothing can be published or promoted.
+        key: the signing key; None: nothing can be published or promoted.
     """
 
     store: ObjectStore
@@ -34,7 +34,7 @@ class ModelVersions:
     key: SigningKey | None = None
 
     def signing_key(self) -> SigningKey:
-        """Return the key that signs. Raises `SettingsError` if there is none."""
+        """Return the signing key. Raises `SettingsError` if there is none."""
         if self.key is None:
             raise SettingsError(
                 "this registry has no signing key", hint="`Registry.open(settings, sign=True)` reads the key"
@@ -55,23 +55,22 @@ class ModelVersions:
 
         Args:
             version: its number.
-            sha256: what the document's bytes must hash to, if a channel's pointer names it.
+            sha256: the expected SHA-256 of the document's bytes, as a channel's pointer names it; None: not checked.
 
         Raises:
             DataError: there is no such version.
-            IntegrityError: the manifest is invalid (see `orchard.registry.manifest.read_manifest_bytes`), or is not the one that
-                the pointer names.
+            IntegrityError: the manifest is invalid (see `read_manifest_bytes`), or has another SHA-256.
         """
         key = layout.manifest(self.model, version)
-        found = get_or_none(self.store, key)
-        if found is None:
+        stored = get_or_none(self.store, key)
+        if stored is None:
             raise DataError(
                 f"{self.model!r} has no version {version} in {self.store.name}",
-                hint="`orchard versions` lists what there is",
+                hint="`orchard versions` lists all versions",
             )
-        if sha256 is not None and sha256_hex(found.body) != sha256:
-            raise IntegrityError(f"{key} is not the manifest that the channel points to: its SHA-256 is another")
-        return read_manifest_bytes(found.body, self.trusted, self.model, version, key)
+        if sha256 is not None and sha256_hex(stored.body) != sha256:
+            raise IntegrityError(f"{key} is not the manifest that the channel points to: its SHA-256 differs")
+        return read_manifest_bytes(stored.body, self.trusted, self.model, version, key)
 
     def verify(self, manifest: Manifest) -> None:
         """Read every file of a version and compare its size and SHA-256.
@@ -83,15 +82,15 @@ class ModelVersions:
         if problems:
             raise IntegrityError(
                 f"version {manifest.version} of {self.model!r} is damaged:\n  " + "\n  ".join(problems),
-                hint="publishing the same files again mends it (`orchard prune` deletes the bytes of old versions)",
+                hint="publish the same files again to repair it (`orchard prune` deletes the blobs of old versions)",
             )
 
     def download(self, manifest: Manifest, folder: Path) -> None:
-        """Bring a version's files into a folder, each checked against its size and SHA-256.
+        """Download a version's files into a folder; check the size and SHA-256 of each.
 
         Args:
-            manifest: the version's, verified: its paths stay inside the folder.
-            folder: where to; only a call that returns has filled it.
+            manifest: the verified manifest: its paths stay inside the folder.
+            folder: the target; after an error its content is incomplete.
 
         Raises:
             IntegrityError: a file is missing in the store, or is not what was published.

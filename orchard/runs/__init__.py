@@ -1,1 +1,1 @@
-"""Runs: the table of steps, what each run is about and how its steps ended, and summaries of all runs."""
+"""Runs: the table of steps, the records of runs and steps, and summaries of all runs."""

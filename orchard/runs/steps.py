@@ -1,9 +1,9 @@
-"""The one table of steps: what each step of a run needs, leaves and shows, and with which rights and resources it runs.
+"""The table of steps: inputs, outputs, pages, rights and resources of each step of a run.
 
 `orchard step`, its summaries, the DAGs, their links, Luigi, `make retrain` and the chart are derived from this table. A new
 step is a row here and a function in `training/pipeline/actions.py`. A step comes after the row above it of the same kind.
 
-Standard library only: Airflow's image has this file, and nothing else of the library.
+It imports the standard library only: Airflow's image has this file and nothing else of the library.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GATE_PAGE = "artifacts/gate/page.html"
 
 @dataclass(frozen=True, slots=True)
 class StepPage:
-    """An object that a person may want to see after a step.
+    """An object that a step shows to people.
 
     Attributes:
         name: the text of its link.
@@ -43,19 +43,19 @@ class StepSpec:
     Attributes:
         verb: the verb that it runs, and its name.
         kind: the kind of run that it belongs to.
-        help: what it does, for ``orchard step VERB --help``.
+        help: the text of ``orchard step VERB --help``.
         identity: the identity of the store's credentials that its pod holds.
         weight: the class of the pod's resources.
         dataset: whether it reads the dataset, which the runner downloads.
         inputs: the earlier steps whose outputs the runner downloads.
-        outputs: the files and folders that it leaves for later steps.
-        pages: what a person may want to see after it.
+        outputs: its files and folders for later steps.
+        pages: what it shows to people.
         trusts: whether it needs the trusted public keys.
         signs: whether it needs the signing key.
-        options: its options, by the names of `StepOptions`. A scheduler passes those that it has a parameter for.
-        skips: whether it may end without an error and without a result: it has the option ``--skip-code``.
+        options: its options, by the names of `StepOptions`. A scheduler passes those for which it has a parameter.
+        skips: whether it can end without an error and without a result: it has the option ``--skip-code``.
         retry_if_skipped: whether a skipped step runs again when it is started again.
-        every_pod: whether each pod of a Job runs it again, because its result depends on what is live.
+        every_pod: whether each pod of a Job runs it again, because its result depends on what is served.
         examples: options for the examples of its help.
     """
 
@@ -83,7 +83,7 @@ class StepSpec:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """The settings without which its verb cannot work."""
+        """The settings that its verb needs."""
         return ("trusted_keys_file",) * self.trusts + ("signing_key_file",) * self.signs
 
 
@@ -93,7 +93,7 @@ STEPS: dict[str, StepSpec] = {
         StepSpec(
             "validate",
             "retrain",
-            "Begin a run: fix the dataset's version, download it and check it against its schema.",
+            "Begin a run: record the dataset version, download it and check it against its schema.",
             identity="trainer",
             weight="light",
             dataset=True,
@@ -105,7 +105,7 @@ STEPS: dict[str, StepSpec] = {
         StepSpec(
             "train",
             "retrain",
-            "Train on the run's dataset; resume where an earlier attempt ended, on whatever machine that was.",
+            "Train on the run's dataset; resume where an earlier attempt ended, even on another machine.",
             identity="trainer",
             weight="heavy",
             dataset=True,
@@ -143,7 +143,7 @@ STEPS: dict[str, StepSpec] = {
         StepSpec(
             "publish",
             "retrain",
-            "Publish the run's candidate; gate it again first where the channel has moved since.",
+            "Publish the run's candidate; run the gate again first if the channel has changed since.",
             identity="publisher",
             weight="heavy",
             inputs=("train", "evaluate", "gate"),
@@ -159,7 +159,7 @@ STEPS: dict[str, StepSpec] = {
         StepSpec(
             "promote",
             "retrain",
-            "Promote the run's version on the channel, unless a newer one is live: that one stays.",
+            "Promote the run's version on the channel, unless the channel points to a newer one.",
             identity="publisher",
             weight="light",
             inputs=("publish",),
@@ -185,7 +185,7 @@ STEPS: dict[str, StepSpec] = {
         StepSpec(
             "batch",
             "batch",
-            "Predict a day's photos. No version on the channel yet: exit code 0, or the one of --skip-code; it may be run again.",
+            "Predict a day's photos. No version on the channel yet: exit code 0, or the one of --skip-code; it can be run again.",
             identity="batch",
             weight="heavy",
             pages=(StepPage("predictions", "batch/out/{day}/index.html"),),

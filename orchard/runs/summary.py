@@ -1,4 +1,4 @@
-"""All runs, as the store knows them: what each was about, how far it got, what the gate said, what came of it."""
+"""Summaries of the runs in the store: inputs, progress, gate verdict and result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchard.store.objects import ObjectStat, ObjectStore
 
 __all__ = ["RunSummary", "objects_by_run", "read_entries", "read_entry", "read_runs"]
 
-AT_A_TIME = 8
+THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class RunSummary:
     """One run.
 
     Attributes:
-        run: what it is about.
-        steps: how its steps ended, in their order.
-        failures: why steps that have not ended failed the last time: ``exit_code``, ``message``, ``when``.
+        run: its inputs.
+        steps: the records of its steps, in their order.
+        failures: the last failure of steps that have not ended: ``exit_code``, ``message``, ``when``.
     """
 
     run: Run
@@ -38,7 +38,7 @@ class RunSummary:
 
     @property
     def state(self) -> str:
-        """How far it got, in a few words."""
+        """Its progress, in a few words."""
         for name, ended in self.steps.items():
             if ended.outcome != "done":
                 return ended.outcome if name == self.run.kind else f"{ended.outcome} at {name}"
@@ -52,19 +52,19 @@ class RunSummary:
     @property
     def reason(self) -> str:
         """Why it is not done, if that is known; else empty."""
-        told = [ended.reason for ended in self.steps.values() if ended.reason]
-        failed = [str(item.get("message", "")) for item in self.failures.values()]
-        return (told or failed or [""])[0]
+        reasons = [ended.reason for ended in self.steps.values() if ended.reason]
+        messages = [str(item.get("message", "")) for item in self.failures.values()]
+        return (reasons or messages or [""])[0]
 
     @property
     def verdict(self) -> str:
-        """What the gate said, or empty."""
+        """The gate's verdict, or empty."""
         gate = self.steps.get("gate")
         return str(gate.result.get("verdict", "")) if gate else ""
 
     @property
     def version(self) -> int | None:
-        """The version of the model that it published, or with which it predicted; of the dataset that it made."""
+        """The model version that it published or predicted with, or the dataset version that it made."""
         for name in ("publish", "batch", "ingest"):
             ended = self.steps.get(name)
             if ended is not None and isinstance(ended.result.get("version"), int):
@@ -73,29 +73,29 @@ class RunSummary:
 
     @property
     def seconds(self) -> float:
-        """How long its verbs took together."""
+        """The total duration of its verbs."""
         return round(sum(ended.seconds for ended in self.steps.values()), 1)
 
 
 def objects_by_run(store: ObjectStore) -> dict[str, list[ObjectStat]]:
-    """Everything that lies in the store for runs, by run."""
-    found: dict[str, list[ObjectStat]] = defaultdict(list)
+    """Return all objects of runs in the store, by run id."""
+    objects: dict[str, list[ObjectStat]] = defaultdict(list)
     for stat in store.list(layout.runs()):
         parts = layout.parts_of_run_key(stat.key)
         if parts is not None:
-            found[parts[0]].append(stat)
-    return found
+            objects[parts[0]].append(stat)
+    return objects
 
 
 def read_runs(store: ObjectStore, names: Iterable[str]) -> list[Run]:
-    """What runs are about, the newest first; those that no step has begun are left out."""
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        found = [run for run in pool.map(partial(records.read, store), names) if run is not None]
-    return sorted(found, key=lambda run: run.started, reverse=True)
+    """Return the records of runs, the newest first; runs without a record are left out."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        runs = [run for run in pool.map(partial(records.read, store), names) if run is not None]
+    return sorted(runs, key=lambda run: run.started, reverse=True)
 
 
 def read_entry(store: ObjectStore, run: Run) -> RunSummary:
-    """Everything about one run. Raises `IntegrityError` if a document of it is not what it must be."""
+    """Return the summary of one run. Raises `IntegrityError` if one of its documents is invalid."""
     steps: dict[str, StepRecord] = {}
     failures: dict[str, dict[str, Any]] = {}
     for name in steps_of(run.kind):
@@ -113,24 +113,17 @@ def read_entry(store: ObjectStore, run: Run) -> RunSummary:
 def read_entries(
     store: ObjectStore, limit: int, run_id: str | None = None, kind: str | None = None
 ) -> list[RunSummary]:
-    """Read the newest runs.
-
-    Args:
-        store: where.
-        limit: how many.
-        run_id: only this one.
-        kind: only runs of this kind.
+    """Return the summaries of the newest `limit` runs (of one kind), or of the run `run_id` alone.
 
     Raises:
         DataError: there is no such run.
-        IntegrityError: a document is not what it must be.
+        IntegrityError: a document is invalid.
     """
     if run_id is not None:
         run = records.read(store, run_id)
         if run is None:
-            raise DataError(f"{store.name} knows no run {run_id}", hint="`orchard runs` lists those that it knows")
+            raise DataError(f"{store.name} has no run {run_id}", hint="`orchard runs` lists all runs")
         return [read_entry(store, run)]
-    known = read_runs(store, objects_by_run(store))
-    chosen = [run for run in known if kind in (None, run.kind)][:limit]
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        return list(pool.map(partial(read_entry, store), chosen))
+    runs = [run for run in read_runs(store, objects_by_run(store)) if kind in (None, run.kind)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(partial(read_entry, store), runs[:limit]))

@@ -1,16 +1,16 @@
-"""Which operations a `saved_model.pb` holds, which of them a request or the loader can reach, and how much it unfolds to.
+"""The operations of a `saved_model.pb`, those that a request or the loader can reach, and the size of its constants.
 
-A SavedModel is a program: an operation may read or write any file. The walk covers every meta graph and every function
-of every library, because a forbidden operation hides best where nobody looks.
+A SavedModel is a program: an operation may read or write any file. So the walk covers every meta graph and every
+function of every library.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from orchard.savedmodel.signatures import meta_graphs
+from orchard.savedmodel.signatures import decode_text, map_entry, meta_graphs
 from orchard.savedmodel.types import data_type
 from orchard.savedmodel.wire import WireError, fields, signed
 
@@ -23,12 +23,12 @@ _MAX_NODES = 200_000
 
 @dataclass(frozen=True, slots=True)
 class GraphOperations:
-    """What a SavedModel can do.
+    """The operations and constants of a SavedModel.
 
     Attributes:
         all: every operation anywhere in it.
-        reachable: those that run when a signature is asked, variables are restored or the model is initialised.
-        tensor_bytes: what its constants take in memory, however small they are in the file.
+        reachable: those that run when a signature is called, variables are restored or the model is initialised.
+        tensor_bytes: the size of its constants in memory, which may be much smaller in the file.
     """
 
     all: frozenset[str]
@@ -54,18 +54,14 @@ class _Graph:
     tensor_bytes: int = 0
 
     def add(self, body: memoryview) -> tuple[str, _Node]:
-        name, node, found = _node(body)
-        self.ops.add(node.op)  # here, not from `nodes`: of two nodes with one name both count
-        self.tensor_bytes += found
+        name, node, size = _node(body)
+        self.ops.add(node.op)  # here, not from `nodes`: two nodes may have the same name
+        self.tensor_bytes += size
         return name, node
 
 
-def _text(body: memoryview) -> str:
-    return bytes(body).decode("utf-8", "surrogateescape")
-
-
 def _node_name(tensor: str) -> str:
-    """The node that ``name:0``, ``name:output:0`` or ``^name`` belongs to."""
+    """The node of the input ``name:0``, ``name:output:0`` or ``^name``."""
     return tensor.removeprefix("^").split(":", 1)[0]
 
 
@@ -87,34 +83,34 @@ def _tensor_bytes(body: memoryview) -> int:
 
 
 def _attribute(body: memoryview, node: _Node) -> int:
-    """Note the functions that an attribute calls; returns the bytes of a tensor in it."""
-    found = 0
+    """Add the functions that an attribute calls to the node; return the bytes of the tensors in it."""
+    size = 0
     for number, _, _, inner in fields(body):
         if number == 8:
-            found += _tensor_bytes(inner)
+            size += _tensor_bytes(inner)
         elif number == 10:
-            node.functions += [_text(name) for part, _, _, name in fields(inner) if part == 1]
+            node.functions += [decode_text(name) for part, _, _, name in fields(inner) if part == 1]
         elif number == 1:
             for part, _, _, item in fields(inner):
                 if part == 8:
-                    found += _tensor_bytes(item)
+                    size += _tensor_bytes(item)
                 elif part == 9:
-                    node.functions += [_text(name) for at, _, _, name in fields(item) if at == 1]
-    return found
+                    node.functions += [decode_text(name) for at, _, _, name in fields(item) if at == 1]
+    return size
 
 
 def _node(body: memoryview) -> tuple[str, _Node, int]:
-    name, node, found = "", _Node(), 0
+    name, node, size = "", _Node(), 0
     for number, _, _, inner in fields(body):
         if number == 1:
-            name = _text(inner)
+            name = decode_text(inner)
         elif number == 2:
-            node.op = _text(inner)
+            node.op = decode_text(inner)
         elif number == 3:
-            node.inputs.append(_node_name(_text(inner)))
+            node.inputs.append(_node_name(decode_text(inner)))
         elif number == 5:
-            found += sum(_attribute(value, node) for part, _, _, value in fields(inner) if part == 2)
-    return name, node, found
+            size += sum(_attribute(value, node) for part, _, _, value in fields(inner) if part == 2)
+    return name, node, size
 
 
 def _library(body: memoryview, graph: _Graph) -> None:
@@ -124,7 +120,7 @@ def _library(body: memoryview, graph: _Graph) -> None:
         name, nodes = "", []
         for part, _, _, inner in fields(function):
             if part == 1:
-                name = next((_text(text) for at, _, _, text in fields(inner) if at == 1), "")
+                name = next((decode_text(text) for at, _, _, text in fields(inner) if at == 1), "")
             elif part == 3:
                 nodes.append(graph.add(inner)[1])
         graph.functions.setdefault(name, []).extend(nodes)
@@ -141,29 +137,22 @@ def _graph_def(body: memoryview, graph: _Graph) -> None:
             _library(inner, graph)
 
 
-def _map_entry(body: memoryview) -> tuple[str, memoryview]:
-    key, value = "", memoryview(b"")
-    for number, _, _, inner in fields(body):
-        key, value = (_text(inner), value) if number == 1 else (key, inner)
-    return key, value
-
-
 def _signature_roots(body: memoryview) -> Iterator[str]:
-    """The nodes of a signature's outputs; "" stands for one that has no name and so might be any."""
+    """The nodes of a signature's outputs; "" for an output without a name, which might be any node."""
     for number, _, _, entry in fields(body):
         if number == 2:
-            names = [_text(inner) for part, _, _, inner in fields(_map_entry(entry)[1]) if part == 1]
+            names = [decode_text(inner) for part, _, _, inner in fields(map_entry(entry)[1]) if part == 1]
             yield _node_name(names[-1]) if names else ""
 
 
 def _roots(number: int, body: memoryview) -> Iterable[str]:
     if number == _SAVER:
-        return [_node_name(_text(inner)) for part, _, _, inner in fields(body) if part == 3]
+        return [_node_name(decode_text(inner)) for part, _, _, inner in fields(body) if part == 3]
     if number == _COLLECTION:
-        key, value = _map_entry(body)
+        key, value = map_entry(body)
         lists = (inner for part, _, _, inner in fields(value) if part == 1) if key in _RUN_BY_LOADER else ()
-        return [_node_name(_text(name)) for nodes in lists for part, _, _, name in fields(nodes) if part == 1]
-    return _signature_roots(_map_entry(body)[1]) if number == _SIGNATURE else ()
+        return [_node_name(decode_text(name)) for nodes in lists for part, _, _, name in fields(nodes) if part == 1]
+    return _signature_roots(map_entry(body)[1]) if number == _SIGNATURE else ()
 
 
 def _read_graph(meta_graph: memoryview) -> _Graph:
@@ -192,21 +181,12 @@ def _reachable(graph: _Graph) -> set[str]:
         waiting += [graph.nodes[name] for name in node.inputs if name in graph.nodes]
         for name in {*node.functions, node.op} - called:  # TensorFlow 1 calls a function by an operation of its name
             called.add(name)
-            waiting += _body(graph.functions, name)
+            waiting += graph.functions.get(name, [])  # all nodes of a function count as reached
     return ops
 
 
-def _body(functions: Mapping[str, list[_Node]], name: str) -> list[_Node]:
-    # inside a function inputs name other nodes of the function: all of it counts as reached
-    return functions.get(name, [])
-
-
 def read_operations(document: memoryview | bytes) -> GraphOperations:
-    """Walk a SavedModel.
-
-    Raises:
-        WireError: it cannot be read to its end.
-    """
+    """Return the operations of a SavedModel. Raises `WireError` if it is malformed."""
     graphs = [_read_graph(meta_graph) for meta_graph in meta_graphs(document)]
     if not graphs:
         raise WireError("it holds no graph")

@@ -1,9 +1,9 @@
-"""Which TensorFlow operations a served model may hold.
+"""The TensorFlow operations that a served model may have.
 
-A list of what is allowed, not of what is forbidden: TensorFlow has some 1,500 operations, more with every release, and
-among them are many that read and write files, call Python or open sockets. This list has what image models need to
-decode, resize and answer, and what the loader needs to restore variables. It was begun from the operations of exported
-models (tests/serving/sync compare it with a real one) and is kept by hand.
+It lists allowed operations, not forbidden ones: TensorFlow has some 1,500 operations, more with every release, and many
+of them read and write files, call Python or open sockets. Allowed are the operations that image models need to decode,
+resize and predict, and those that the loader needs to restore variables. The list is maintained by hand and started with
+the operations of exported models (tests/serving/sync compare it with a real one).
 """
 
 from __future__ import annotations
@@ -47,37 +47,37 @@ _CHECKS = "Assert CheckNumerics CheckNumericsV2"
 _GROUPS = (_GRAPH, _CALLS, _DECODE, _RESIZE, _ARITHMETIC, _IMAGE_NETS, _COMPARE, _SHAPES, _LISTS, _STRINGS, _EXAMPLES)
 
 ALLOWED = frozenset(" ".join((*_GROUPS, _TABLES, _VARIABLES, _CHECKS)).split())
-"""What may run when somebody asks, and while the model is loaded."""
+"""Operations that may run in a prediction and while the model is loaded."""
 
 SAVER_ONLY = frozenset({"SaveV2", "MergeV2Checkpoints", "ShardedFilename"})
-"""What saves a checkpoint. Every model with variables carries it; nothing that runs may lead to it: it writes files."""
+"""Operations that save a checkpoint. Every model with variables has them, but they write files: none may be reachable."""
 
 
 def check_names(names: Iterable[str], what: str) -> None:
-    """Hold a list of operations against the rule. Raises `IntegrityError` naming those that are not allowed."""
-    found = sorted(set(names) - ALLOWED - SAVER_ONLY)
-    if found:
+    """Check that operations are allowed. Raises `IntegrityError` with the names of those that are not."""
+    forbidden = sorted(set(names) - ALLOWED - SAVER_ONLY)
+    if forbidden:
         raise IntegrityError(
-            f"{what} holds operations that no served model may hold: {', '.join(found[:8])}",
-            hint="orchard/savedmodel/operations.py lists what is allowed and why",
+            f"{what} has operations that are not allowed in a served model: {', '.join(forbidden[:8])}",
+            hint="orchard/savedmodel/operations.py lists the allowed operations and the reason",
         )
 
 
-def check_operations(found: GraphOperations, declared: Iterable[str], what: str) -> None:
-    """Hold a model's graph against the rule and against what its manifest declares.
+def check_operations(operations: GraphOperations, declared: Iterable[str], what: str) -> None:
+    """Check that a graph's operations are allowed and declared.
 
     Args:
-        found: the graph's operations.
+        operations: the graph's operations.
         declared: the operations that the manifest names.
         what: the file, for messages.
 
     Raises:
         IntegrityError: an operation is not allowed, not declared, or saves files and can be reached.
     """
-    check_names(found.all, what)
-    writing = sorted(found.reachable & SAVER_ONLY)
+    check_names(operations.all, what)
+    writing = sorted(operations.reachable & SAVER_ONLY)
     if writing:
         raise IntegrityError(f"{what}: a signature or the loader would run {', '.join(writing)}, which write files")
-    hidden = sorted(found.all - set(declared))
+    hidden = sorted(operations.all - set(declared))
     if hidden:
-        raise IntegrityError(f"{what} holds operations that its manifest does not name: {', '.join(hidden[:8])}")
+        raise IntegrityError(f"{what} has operations that its manifest does not name: {', '.join(hidden[:8])}")

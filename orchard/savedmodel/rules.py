@@ -1,4 +1,4 @@
-"""What a version must be to be served: rules on its manifest before anything is downloaded, and on its files after."""
+"""Rules for a version to be served: on its manifest before anything is downloaded, and on its files afterwards."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _CODE = re.compile(r"\.(?:so(?:\.\d+)*|py|pyc|dylib|dll|pkl|pickle|joblib)$", re
 
 
 def check_manifest(manifest: Manifest, override_reason: str | None) -> None:
-    """Hold a verified manifest against the rules, before a byte of its files is fetched.
+    """Check a verified manifest, before its files are downloaded.
 
     Args:
-        manifest: the version's.
-        override_reason: why it was promoted though no gate had accepted it; None: it was not.
+        manifest: the verified manifest.
+        override_reason: why the version was promoted though the gate had not accepted it; None: the gate had.
 
     Raises:
-        IntegrityError: a file that no engine needs, an operation that is not allowed, no golden photos, or a version that
-            no gate accepted and nobody overrode.
+        IntegrityError: a file is not needed, an operation is not allowed, there are no golden photos, or the gate did
+            not accept the version and nobody overrode it.
     """
     what = f"version {manifest.version} of {manifest.model!r}"
     paths = {file.path for file in manifest.files}
     for path in sorted(paths):
         if not _SERVED.fullmatch(path) or _CODE.search(path):
-            raise IntegrityError(f"{what}: the file {path!r} has no place in a served model")
+            raise IntegrityError(f"{what}: the file {path!r} is not allowed in a served model")
     for needed in (FILE_NAME, GOLDEN):
         if needed not in paths:
             raise IntegrityError(f"{what} has no {needed}")
@@ -60,7 +60,7 @@ def _describe(info: TensorInfo) -> str:
 
 
 def _check_signatures(document: memoryview, declared: Mapping[str, Declared], what: str) -> None:
-    found = {
+    actual = {
         name: Declared(
             {alias: _describe(info) for alias, info in signature.inputs.items()},
             {alias: _describe(info) for alias, info in signature.outputs.items()},
@@ -68,31 +68,33 @@ def _check_signatures(document: memoryview, declared: Mapping[str, Declared], wh
         for name, signature in signatures_of(document).items()
         if not name.startswith("__saved_model")
     }
-    if found != dict(declared):
-        names = sorted(name for name in {*found, *declared} if found.get(name) != declared.get(name))
-        raise IntegrityError(f"{what}: the signatures {', '.join(names)} are not what the manifest says")
+    if actual != dict(declared):
+        names = sorted(name for name in {*actual, *declared} if actual.get(name) != declared.get(name))
+        raise IntegrityError(f"{what}: the signatures {', '.join(names)} differ from the manifest")
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
-    """Hold a version's files, whose bytes are right, against the rules: what they say, not only what they are.
+    """Check the content of a version's files, whose digests are verified.
 
     Raises:
-        IntegrityError: the graph cannot be read, holds an operation that is not allowed or not declared, unfolds to too
-            much memory, has other signatures or classes than the manifest, or the golden photos are none.
+        IntegrityError: the graph is malformed, has an operation that is not allowed or not declared, needs too much
+            memory, has other signatures or classes than the manifest, or the golden photos are invalid.
     """
     what = f"{FILE_NAME} of version {manifest.version} of {manifest.model!r}"
     body = map_document(folder)
     try:
         if sum(1 for _ in meta_graphs(body)) != 1:
-            raise WireError("it must hold one graph")
+            raise WireError("it must have exactly one graph")
         operations = read_operations(body)
         check_operations(operations, manifest.ops, what)
         _check_signatures(body, manifest.signatures, what)
     except WireError as error:
         raise IntegrityError(f"{what} cannot be read: {error}") from error
     if operations.tensor_bytes > MAX_TENSOR_BYTES:
-        raise IntegrityError(f"{what} unfolds to {operations.tensor_bytes} bytes of constants")
+        raise IntegrityError(
+            f"{what} has {operations.tensor_bytes} bytes of constants; at most {MAX_TENSOR_BYTES} are allowed"
+        )
     classes = folder / CLASSES
     if classes.exists() and classes.read_text(encoding="utf-8").splitlines() != list(manifest.classes):
-        raise IntegrityError(f"{CLASSES} of version {manifest.version} names other classes than the manifest")
+        raise IntegrityError(f"{CLASSES} of version {manifest.version} has other classes than the manifest")
     read_golden(folder)

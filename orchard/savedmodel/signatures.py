@@ -1,4 +1,4 @@
-"""What a `saved_model.pb` says of its signatures."""
+"""The signatures of a `saved_model.pb`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ __all__ = [
     "SignatureDef",
     "TensorDim",
     "TensorInfo",
+    "decode_text",
     "map_document",
+    "map_entry",
     "meta_graphs",
     "read_signatures",
     "served_meta_graph",
@@ -28,7 +30,7 @@ SERVE_TAG = "serve"
 
 @dataclass(frozen=True, slots=True)
 class TensorDim:
-    """One dimension as the signature declares it: its size (-1: any) and its name, nearly always empty."""
+    """One declared dimension: its size (-1: any) and its name, which is nearly always empty."""
 
     size: int
     name: str = ""
@@ -41,7 +43,7 @@ class TensorInfo:
     Attributes:
         name: ``operation:index`` in the graph.
         dtype: its element type.
-        shape: its declared dimensions; None: not even their number is declared.
+        shape: its declared dimensions; None: their number is not declared.
     """
 
     name: str
@@ -51,23 +53,24 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class SignatureDef:
-    """A function that the model offers: inputs and outputs by alias, sorted by alias, and its method name."""
+    """A callable function of the model: inputs and outputs by alias, sorted by alias, and its method name."""
 
     inputs: dict[str, TensorInfo]
     outputs: dict[str, TensorInfo]
     method_name: str
 
 
-def _text(body: memoryview) -> str:
+def decode_text(body: memoryview) -> str:
+    """Decode a string field; invalid UTF-8 becomes surrogates."""
     return bytes(body).decode("utf-8", "surrogateescape")
 
 
-def _entry(body: memoryview) -> tuple[str, memoryview]:
-    """A map's entry: its key and the bytes of its value."""
+def map_entry(body: memoryview) -> tuple[str, memoryview]:
+    """Return the key and the value's bytes of a map's entry."""
     name, value = "", memoryview(b"")
     for number, _, _, inner in fields(body):
         if number == 1:
-            name = _text(inner)
+            name = decode_text(inner)
         elif number == 2:
             value = inner
     return name, value
@@ -79,7 +82,7 @@ def _shape(body: memoryview) -> tuple[TensorDim, ...] | None:
         if number == 2:
             size, name = 0, ""
             for part, _, size_value, text in fields(inner):
-                size, name = (signed(size_value), name) if part == 1 else (size, _text(text))
+                size, name = (signed(size_value), name) if part == 1 else (size, decode_text(text))
             dims.append(TensorDim(size, name))
         elif number == 3 and value:
             return None
@@ -90,7 +93,7 @@ def _tensor_info(body: memoryview) -> TensorInfo:
     name, dtype, shape = "", 0, _shape(memoryview(b""))
     for number, _, value, inner in fields(body):
         if number == 1:
-            name = _text(inner)
+            name = decode_text(inner)
         elif number == 2:
             dtype = value
         elif number == 3:
@@ -104,10 +107,10 @@ def _signature(body: memoryview) -> SignatureDef:
     method = ""
     for number, _, _, inner in fields(body):
         if number in (1, 2):
-            alias, value = _entry(inner)
+            alias, value = map_entry(inner)
             (inputs if number == 1 else outputs)[alias] = _tensor_info(value)
         elif number == 3:
-            method = _text(inner)
+            method = decode_text(inner)
     return SignatureDef(dict(sorted(inputs.items())), dict(sorted(outputs.items())), method)
 
 
@@ -120,7 +123,7 @@ def meta_graphs(document: memoryview | bytes) -> Iterator[memoryview]:
 
 def _tags(meta_graph: memoryview) -> set[str]:
     return {
-        _text(tag)
+        decode_text(tag)
         for number, _, _, info in fields(meta_graph)
         if number == 1
         for part, _, _, tag in fields(info)
@@ -134,9 +137,9 @@ def served_meta_graph(document: memoryview | bytes) -> memoryview | None:
 
 
 def map_document(folder: Path) -> memoryview:
-    """Return the bytes of a SavedModel's `saved_model.pb` without reading them: what is skipped takes no memory.
+    """Map the bytes of a SavedModel's `saved_model.pb`: bytes that are skipped take no memory.
 
-    Nobody may shorten the file meanwhile: the kernel would end this process.
+    The file must not be truncated meanwhile: the kernel would end this process.
 
     Raises:
         OSError: there is no readable `saved_model.pb`.
@@ -151,13 +154,13 @@ def signatures_of(document: memoryview | bytes) -> dict[str, SignatureDef]:
     """Return the signatures that an engine would serve from a SavedModel, sorted by name.
 
     Raises:
-        WireError: it is not one, or it holds no graph for serving.
+        WireError: it is not a SavedModel, or has no graph for serving.
     """
     graph = served_meta_graph(document)
     if graph is None:
         raise WireError("Could not find meta graph def matching supplied tags: { serve }")
-    found = (_entry(body) for number, _, _, body in fields(graph) if number == 5)
-    return dict(sorted((name, _signature(value)) for name, value in found))
+    entries = (map_entry(body) for number, _, _, body in fields(graph) if number == 5)
+    return dict(sorted((name, _signature(value)) for name, value in entries))
 
 
 def read_signatures(folder: Path) -> dict[str, SignatureDef]:
@@ -165,6 +168,6 @@ def read_signatures(folder: Path) -> dict[str, SignatureDef]:
 
     Raises:
         OSError: there is no readable `saved_model.pb`.
-        WireError: it is not one, or it holds no graph for serving.
+        WireError: it is not a SavedModel, or has no graph for serving.
     """
     return signatures_of((folder / FILE_NAME).read_bytes())

@@ -1,4 +1,4 @@
-"""TensorFlow's element types: their numbers in files and in the C API, their names, their size."""
+"""TensorFlow's element types: numbers in files and in the C API, names, sizes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class DataType:
 
     Attributes:
         number: its number in `DataType` of TensorFlow's protocol and in the C API.
-        name: as TensorFlow's messages write it, for example ``float``.
-        proto: as metadata writes it, for example ``DT_FLOAT``.
+        name: the name in TensorFlow's messages, for example ``float``.
+        proto: the name in metadata, for example ``DT_FLOAT``.
         numpy: the NumPy type of the same bytes, or "" (string, resource, variant, bfloat16 …).
-        size: bytes of one element; of a string its descriptor.
+        size: bytes of one element; for a string, of its descriptor.
     """
 
     number: int
@@ -59,16 +59,16 @@ STRING = _TYPES[7]
 
 
 def data_type(number: int) -> DataType:
-    """Return the type of that number; a reference (number + 100) is the type that it refers to, an unknown one INVALID."""
+    """Return the type of a number; for a reference (number + 100) the referenced type, for an unknown number INVALID."""
     return _TYPES.get(number - _REFERENCE if number > _REFERENCE else number, _TYPES[0])
 
 
 def tensor_type(name: str, shape: Sequence[int]) -> str:
-    """Write a tensor's type as manifests do, such as ``float32[N,100,100,3]``.
+    """Format a tensor's type as in manifests, for example ``float32[N,100,100,3]``.
 
     Args:
-        name: the element type's.
-        shape: the axes; a negative one is of any length (``N`` if it is the first, else ``?``).
+        name: the name of the element type.
+        shape: the sizes of the axes; negative: any size (``N`` for the first axis, else ``?``).
     """
     axes = ["?" if size < 0 else str(size) for size in shape]
     if axes and shape[0] < 0:

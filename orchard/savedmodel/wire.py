@@ -1,8 +1,8 @@
-"""Protocol buffers as bytes on the wire, read and written without generated code.
+"""Protocol buffers on the wire, read and written without generated code.
 
-sync must start in a moment and the server must not wait three seconds for TensorFlow's Python half, so neither can use
-TensorFlow's message classes for the little that they need of them. What is read here may be hostile: every length is
-checked against the bytes that are there, nothing recurses, nothing is allocated from a number in the file.
+TensorFlow's message classes take three seconds to import, which is too slow for sync and the server, and they need only a
+few fields. The input may be hostile: every length is checked against the available bytes, there is no recursion, and no
+memory is allocated from a number in the file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _VARINT_BYTES = 10
 
 
 class WireError(ValueError):
-    """The bytes are no protocol buffer."""
+    """The bytes are not a valid protocol buffer."""
 
 
 def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -43,15 +43,11 @@ def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value & 0xFFFFFFFFFFFFFFFF, index + 1
         shift += 7
-    raise WireError(f"a number that begins at byte {at} has no end")
+    raise WireError(f"the number at byte {at} has no end")
 
 
 def fields(data: memoryview | bytes) -> Iterator[Field]:
-    """Yield the fields of one message in the order in which they stand.
-
-    Raises:
-        WireError: the message is cut off or no message at all.
-    """
+    """Yield the fields of one message in their order. Raises `WireError` if it is truncated or malformed."""
     data = memoryview(data)
     at, end = 0, len(data)
     while at < end:
@@ -68,19 +64,19 @@ def fields(data: memoryview | bytes) -> Iterator[Field]:
         else:
             raise WireError(f"field {number} has wire type {kind}")
         if number == 0 or at + size > end:
-            raise WireError(f"field {number} is cut off: {size} bytes announced, {end - at} there")
+            raise WireError(f"field {number} is truncated: it needs {size} bytes, {end - at} are left")
         body = data[at : at + size]
         at += size
         yield number, kind, 0 if kind == LENGTH else int.from_bytes(body, "little"), body
 
 
 def signed(value: int) -> int:
-    """Read a varint as the int64 that it holds."""
+    """Return the value of a varint as int64."""
     return value - (1 << 64) if value >> 63 else value
 
 
 def varint(value: int) -> bytes:
-    """Write a number (negative: as int64 does, in ten bytes)."""
+    """Encode a number (negative: like an int64, in ten bytes)."""
     value &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
     while value > 0x7F:
@@ -91,10 +87,10 @@ def varint(value: int) -> bytes:
 
 
 def key(number: int, kind: int) -> bytes:
-    """Write a field's tag."""
+    """Encode a field's tag."""
     return varint(number << 3 | kind)
 
 
 def delimited(number: int, body: bytes) -> bytes:
-    """Write a length-delimited field: a string, bytes or a message."""
+    """Encode a length-delimited field: a string, bytes or a message."""
     return key(number, LENGTH) + varint(len(body)) + body

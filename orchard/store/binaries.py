@@ -1,13 +1,13 @@
-"""Programs that reach us inside a package of somebody other than their makers: their bytes are checked before they run."""
+"""Programs in packages that their makers do not maintain: the digest is checked before a program runs."""
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 
 from orchard.errors import IntegrityError
+from orchard.files import sha256_of
 
 __all__ = ["WEED_DIGESTS", "check_binary"]
 
@@ -25,10 +25,10 @@ def check_binary(path: Path, digests: Mapping[str, str], *, checked: Path | None
     Args:
         path: the program.
         digests: SHA-256 by platform.
-        checked: a file that remembers which state of the program was checked, so that only its first use is slow.
+        checked: a file that records the state of the program that was checked, so that only the first use is slow.
 
     Raises:
-        IntegrityError: no digest is recorded for this platform, or the program has another one.
+        IntegrityError: no digest is recorded for this platform, or the program has another digest.
     """
     place = f"{platform.system()} {platform.machine()}"
     expected = digests.get(place)
@@ -36,16 +36,15 @@ def check_binary(path: Path, digests: Mapping[str, str], *, checked: Path | None
         raise IntegrityError(
             f"no digest of {path.name} is recorded for {place}", hint="docs/dependencies.md says how to add it"
         )
-    found = path.stat()
-    state = f"{path} {found.st_ino} {found.st_size} {found.st_mtime_ns} {expected}"
+    stat = path.stat()
+    state = f"{path} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {expected}"
     if checked is not None and checked.exists() and checked.read_text(encoding="utf-8") == state:
         return
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(path)
     if digest != expected:
         raise IntegrityError(
             f"{path} has the SHA-256 {digest}, expected {expected}",
-            hint="`make setup` installs the locked one; do not run this program before you know where it comes from",
+            hint="`make setup` installs the locked program; do not run this one before you know its origin",
         )
     if checked is not None:
         checked.write_text(state, encoding="utf-8")

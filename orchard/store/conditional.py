@@ -1,7 +1,7 @@
-"""Conditional writes whose outcome is known afterwards, whatever happened to the reply.
+"""Conditional writes with a known outcome, even if the reply is lost.
 
-A client that retries may be told that somebody else was first when it was its own first try that won, and a timeout
-says nothing at all. So after every conflict and every silence the object is read back: what stands there decides.
+When a client retries a write, the store may report a conflict with the client's own first attempt, and after a timeout
+the outcome is unknown. So the object is read back after every conflict and every timeout: its content decides.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from orchard.store.objects import ObjectBody, ObjectStore
 
 __all__ = ["create_once", "get_or_none", "swap_once"]
 
-TRIES = 3
-"""How often a write is sent that the store did not answer and that did not arrive (each send retries by itself too)."""
+ATTEMPTS = 3
+"""How often a write is sent if the store does not answer and the write did not arrive (each send also retries itself)."""
 
 
 def get_or_none(store: ObjectStore, key: str) -> ObjectBody | None:
@@ -24,48 +24,48 @@ def get_or_none(store: ObjectStore, key: str) -> ObjectBody | None:
 
 
 def create_once(store: ObjectStore, key: str, body: bytes) -> ObjectBody:
-    """Write `body` under `key` unless something is there, and return what stands there afterwards.
+    """Write `body` under `key` unless an object exists there, and return the object that is there afterwards.
 
-    The caller compares: an equal body (or an equal identity inside it) means that its own write won, or that somebody
-    wrote the same.
+    The caller compares: an equal body (or an equal identity in it) is its own write, or the same write of another
+    program.
 
     Raises:
-        StoreUnavailable: the store answers neither writes nor reads; whether `body` was written is unknown, and the
-            same call again finds out.
+        StoreUnavailable: the store answers neither writes nor reads. Whether `body` was written is unknown; repeat the
+            call.
     """
-    for attempt in range(TRIES):
+    for attempt in range(ATTEMPTS):
         try:
             return ObjectBody(body, store.create(key, body))
         except ObjectExists:
             return store.get(key)
         except StoreUnavailable:
-            found = get_or_none(store, key)
-            if found is not None:
-                return found
-            if attempt == TRIES - 1:
+            stored = get_or_none(store, key)
+            if stored is not None:
+                return stored
+            if attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
 
 
 def swap_once(store: ObjectStore, key: str, body: bytes, etag: str | None) -> ObjectBody:
-    """Replace the object that had `etag` (None: none) under `key` by `body`, and return what was written.
+    """Replace the object under `key` that has `etag` (None: no object) by `body`, and return what was written.
 
-    `body` must name its place in the order of changes (a generation, a version), so that equal bytes mean the same
+    `body` must contain its position in the order of changes (a generation, a version), so that equal bytes are the same
     change and never an older one.
 
     Raises:
-        ObjectChanged: something else stands there than the caller read, and it is not `body`.
+        ObjectChanged: the object is not the one that the caller read, and not `body`.
         StoreUnavailable: as in `create_once`.
     """
-    for attempt in range(TRIES):
+    for attempt in range(ATTEMPTS):
         try:
             return ObjectBody(body, store.swap(key, body, etag))
         except (ObjectChanged, StoreUnavailable) as error:
-            found = get_or_none(store, key)
-            if found is not None and found.body == body:
-                return found
-            if isinstance(error, ObjectChanged) or attempt == TRIES - 1:
+            stored = get_or_none(store, key)
+            if stored is not None and stored.body == body:
+                return stored
+            if isinstance(error, ObjectChanged) or attempt == ATTEMPTS - 1:
                 raise
-            if (found.etag if found else None) != etag:
+            if (stored.etag if stored else None) != etag:
                 raise ObjectChanged(f"{key!r} in {store.name} was changed by somebody else meanwhile") from error
     raise AssertionError("unreachable")

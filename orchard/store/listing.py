@@ -1,7 +1,7 @@
-"""Folders that others write into: all that lies there is listed, also under keys that no request of ours can hold.
+"""Lists of folders that other programs write to, including keys that the store's client cannot request.
 
-The store's client refuses a whole listing for one key with a newline in it. Such a listing is asked for again with Amazon's
-client, so that one bad key can be named, and the others be read.
+The store's client refuses a whole list if one key has a newline. Such a list is requested again with Amazon's client, so
+that the invalid key can be named and the other objects can be read.
 """
 
 from __future__ import annotations
@@ -21,21 +21,17 @@ ATTEMPTS = 5
 
 
 def flaw(key: str) -> str:
-    """Say what in a key keeps the store's client from asking for it, as the end of "its name has …"; empty if nothing does."""
+    """Return why the store's client cannot request a key, as the end of "its name has …"; empty if it can."""
     controls = sorted({letter for letter in key if letter < " " or letter == "\x7f"})
     if controls:
         return f"a control character (U+{ord(controls[0]):04X})"
     if any(part in ("", ".", "..") for part in key.split("/")):
-        return "a folder without a name, or one that is called . or .."
+        return "a folder without a name, or a folder named . or .."
     return ""
 
 
 def list_foreign(store: ObjectStore, folder: str) -> list[ObjectStat]:
-    """List a folder as `ObjectStore.list` does, and also what lies there under a key with a `flaw`.
-
-    Args:
-        store: where.
-        folder: without its closing slash.
+    """List a folder (without its closing slash) as `ObjectStore.list` does, including keys with a `flaw`.
 
     Raises:
         StoreError: the store did not answer or refused.
@@ -49,14 +45,14 @@ def list_foreign(store: ObjectStore, folder: str) -> list[ObjectStat]:
 
 
 def _list_with_botocore(settings: Settings, folder: str) -> list[ObjectStat]:
-    found: list[ObjectStat] = []
+    stats: list[ObjectStat] = []
 
     def collect(client: Any) -> None:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket_of(settings), Prefix=f"{folder}/")
         for page in pages:
             for item in page.get("Contents", ()):
-                key = str(item["Key"]).removesuffix("/")  # the empty object that stands for a folder
-                found.append(ObjectStat(key, int(item["Size"]), str(item["ETag"]), item["LastModified"]))
+                key = str(item["Key"]).removesuffix("/")  # some clients write an empty object for a folder
+                stats.append(ObjectStat(key, int(item["Size"]), str(item["ETag"]), item["LastModified"]))
 
     send_request(settings, f"list {folder}/", collect, attempts=ATTEMPTS)
-    return sorted(found, key=lambda stat: stat.key)
+    return sorted(stats, key=lambda stat: stat.key)

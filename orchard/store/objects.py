@@ -1,9 +1,8 @@
-"""The one seam between Orchard and an object store: S3 (any), or memory for unit tests.
+"""The interface to the object store: any S3, or memory for unit tests.
 
-Conditional writes are what the registry's promises rest on: `create` is put-if-absent, `swap` is compare-and-swap
-on the ETag (S3: `If-None-Match: *` and `If-Match`). A client that retries may see its *own* successful conditional
-write reported as a conflict (the first reply was lost), so callers re-read and compare identities; see
-`orchard.registry.registry` and `orchard.registry.channels`.
+The registry depends on conditional writes: `create` is put-if-absent, `swap` is compare-and-swap on the ETag (S3:
+`If-None-Match: *` and `If-Match`). After a retry, the store may report a conflict with the client's *own* successful
+write, because the first reply was lost. So callers use `orchard.store.conditional`, which reads the object back.
 """
 
 from __future__ import annotations
@@ -34,27 +33,27 @@ from orchard.settings import Settings
 __all__ = ["ObjectBody", "ObjectStat", "ObjectStore", "bucket_of", "open_store", "read_credentials"]
 
 CREDENTIALS_TTL = timedelta(seconds=20)
-"""How long a credentials file is believed before it is read again: a rotated key is in use within this time."""
+"""How long credentials are used before their file is read again: a rotated key is in use after this time."""
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
-"""The longest silence. SeaweedFS lets the losers of a race for one key wait for some seconds, so it is no less."""
+"""The longest time without a byte. SeaweedFS lets the losers of a race for one key wait for some seconds."""
 
 RETRY_SECONDS = 35
-"""No retry begins after this time: a call for a document ends within a minute, whatever the store does."""
+"""No retry begins after this time, so that a call for a document ends within a minute."""
 
 DOCUMENT_SECONDS = 25
-"""For one request of a document, however slowly it trickles."""
+"""The longest time of one request for a document, even if bytes arrive."""
 
 BODY_SECONDS = 600
-"""The same for `stream` and for a part of `put_file`, which may be long because they are large."""
+"""The longest time of one request of `stream` and of `put_file`, whose bodies may be large."""
 
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectStat:
-    """What the store says of an object: its key, its size in bytes, its ETag and when it was written, by its clock."""
+    """An object's key, size in bytes, ETag, and time of its last write by the store's clock."""
 
     key: str
     size: int
@@ -64,7 +63,7 @@ class ObjectStat:
 
 @dataclass(frozen=True, slots=True)
 class ObjectBody:
-    """An object's bytes and the ETag that they had."""
+    """An object's bytes and their ETag."""
 
     body: bytes
     etag: str
@@ -85,7 +84,7 @@ def _translated(key: str, store: str) -> Iterator[None]:
     except (ob.PermissionDeniedError, ob.UnauthenticatedError) as error:
         raise _denied(key, store) from error
     except (ob.GenericError, ob.JoinError, TimeoutError, ConnectionError) as error:
-        text = str(error)  # lists have no error classes of their own for these
+        text = str(error)  # obstore has no error classes for these in lists
         if "status code: 403" in text or "status code: 401" in text:
             raise _denied(key, store) from error
         if "NoSuchBucket" in text:
@@ -93,11 +92,11 @@ def _translated(key: str, store: str) -> Iterator[None]:
         if "status code: 5" in text:
             raise StoreUnavailable(
                 f"{store} answers, but fails at {key!r}: {_first_line(error)}",
-                hint="is its disk full? its log says more (the embedded store's: .orchard/store/log)",
+                hint="is its disk full? see its log (the embedded store's: .orchard/store/log)",
             ) from error
         raise StoreUnavailable(
             f"{store} did not answer for {key!r}: {_first_line(error)}",
-            hint="is the store running and ORCHARD_STORE_ENDPOINT right? `orchard store status` tells",
+            hint="is the store running and ORCHARD_STORE_ENDPOINT right? check with `orchard store status`",
         ) from error
     except ob.BaseError as error:
         raise StoreError(f"{store} refused {key!r}: {_first_line(error)}") from error
@@ -106,12 +105,12 @@ def _translated(key: str, store: str) -> Iterator[None]:
 def _denied(key: str, store: str) -> StoreDenied:
     return StoreDenied(
         f"{store} refused the credentials for {key!r}",
-        hint="check ORCHARD_STORE_CREDENTIALS_FILE, its profile, and what that key may do",
+        hint="check ORCHARD_STORE_CREDENTIALS_FILE, its profile, and the rights of that key",
     )
 
 
 def _no_bucket(store: str) -> StoreError:
-    return StoreError(f"there is no bucket: {store}", hint="make it, or put the right one into ORCHARD_STORE_URL")
+    return StoreError(f"the bucket does not exist: {store}", hint="create it, or set ORCHARD_STORE_URL to another one")
 
 
 def _first_line(error: BaseException) -> str:
@@ -123,12 +122,12 @@ class ObjectStore:
 
     Args:
         backend: an obstore store.
-        name: what the store is called in messages, for example ``s3://orchard at http://127.0.0.1:8333``.
-        bulk: the same store with time for large bodies; None: `backend`.
-        settings: what led to the store; None: it is in memory.
+        name: the store's name in messages, for example ``s3://orchard at http://127.0.0.1:8333``.
+        bulk: the same store with longer timeouts, for large bodies; None: `backend`.
+        settings: the settings that name the store; None: it is in memory.
 
-    Every method raises `StoreUnavailable` when the store cannot be reached after bounded retries and `StoreDenied`
-    when it refuses the credentials.
+    Every method raises `StoreUnavailable` if the store cannot be reached after bounded retries, and `StoreDenied` if it
+    refuses the credentials.
     """
 
     settings: Settings | None = None
@@ -152,7 +151,7 @@ class ObjectStore:
             return ObjectBody(bytes(result.bytes()), str(result.meta["e_tag"]))
 
     def get_if_changed(self, key: str, etag: str | None) -> ObjectBody | None:
-        """Return the object under `key`, or None if its ETag is still `etag` (no body travels then). Raises `ObjectNotFound`."""
+        """Return the object under `key`, or None if its ETag is still `etag` (then no body is sent). Raises `ObjectNotFound`."""
         if etag is None:
             return self.get(key)
         with _translated(key, self.name):
@@ -169,30 +168,30 @@ class ObjectStore:
                 yield bytes(piece)
 
     def put(self, key: str, body: bytes) -> str:
-        """Write `body` under `key`, whatever was there; return its ETag. For objects that are the same whoever writes them."""
+        """Write `body` under `key`, replacing any object; return its ETag. Only for objects that all writers write alike."""
         with _translated(key, self.name):
             return str(obstore.put(self._backend, key, body, use_multipart=False)["e_tag"])
 
     def put_file(self, key: str, path: Path, kind: str | None = None) -> str:
-        """Write a file's bytes under `key` (large ones in parts); return the ETag. Never for a commit: see `create`.
+        """Write a file's bytes under `key` (large files in parts); return the ETag. Never for a commit: see `create`.
 
         Args:
-            key: where.
+            key: the key.
             path: the file.
-            kind: its media type, for example ``text/html``, for whoever opens the object in a browser.
+            kind: its media type for browsers, for example ``text/html``.
         """
         attributes: dict[str, str] | None = {"Content-Type": kind} if kind else None
         with _translated(key, self.name):
             return str(obstore.put(self._bulk, key, path, attributes=attributes)["e_tag"])
 
     def create(self, key: str, body: bytes) -> str:
-        """Write `body` under `key` if nothing is there: exactly one of many racing callers wins. One request, never in parts.
+        """Write `body` under `key` if no object exists: exactly one of many racing callers wins. One request, never in parts.
 
         Returns:
             The new object's ETag.
 
         Raises:
-            ObjectExists: something is there; it may be this caller's own write whose reply was lost.
+            ObjectExists: an object exists; it may be this caller's own write whose reply was lost.
         """
         with _translated(key, self.name):
             return str(obstore.put(self._backend, key, body, mode="create", use_multipart=False)["e_tag"])
@@ -201,22 +200,22 @@ class ObjectStore:
         """Replace the object under `key` if its ETag is `etag` (None: if it is absent); return the new ETag.
 
         Raises:
-            ObjectChanged: another object is there, or none; it may be this caller's own write whose reply was lost.
+            ObjectChanged: another object exists, or none; it may be this caller's own write whose reply was lost.
         """
         if etag is None:
             try:
                 return self.create(key, body)
             except ObjectExists as error:
-                raise ObjectChanged(f"{key!r} in {self.name} exists already, it was expected to be absent") from error
+                raise ObjectChanged(f"{key!r} in {self.name} exists already; expected no object") from error
         with _translated(key, self.name):
             try:
                 result = obstore.put(self._backend, key, body, mode={"e_tag": etag}, use_multipart=False)
-            except (ob.NotFoundError, FileNotFoundError) as error:  # AWS says 404 where SeaweedFS says 412
-                raise ObjectChanged(f"{key!r} in {self.name} is gone") from error
+            except (ob.NotFoundError, FileNotFoundError) as error:  # AWS answers 404, SeaweedFS 412
+                raise ObjectChanged(f"{key!r} in {self.name} was deleted") from error
             return str(result["e_tag"])
 
     def head(self, key: str) -> ObjectStat:
-        """Return the object's size and ETag. Raises `ObjectNotFound`."""
+        """Return the object's metadata. Raises `ObjectNotFound`."""
         with _translated(key, self.name):
             meta = obstore.head(self._backend, key)
             return ObjectStat(key, int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
@@ -230,14 +229,14 @@ class ObjectStore:
         return True
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[ObjectStat]:
-        """Yield what lies under `prefix` (a folder, without its closing slash), by key; only keys greater than `after` if given."""
+        """Yield the objects under `prefix` (a folder, without its closing slash), by key; only keys greater than `after`."""
         with _translated(prefix, self.name):
             for page in obstore.list(self._backend, prefix, offset=after):
                 for meta in sorted(page, key=lambda item: item["path"]):
                     yield ObjectStat(str(meta["path"]), int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
 
     def delete(self, key: str) -> None:
-        """Remove the object under `key`; nothing happens if there is none."""
+        """Delete the object under `key`, if there is one."""
         try:
             with _translated(key, self.name):
                 obstore.delete(self._backend, key)
@@ -246,7 +245,7 @@ class ObjectStore:
 
 
 def bucket_of(settings: Settings) -> str:
-    """The name of the bucket that the settings mean."""
+    """Return the name of the settings' bucket."""
     return str(settings.store_url).removeprefix("s3://").rstrip("/")
 
 
@@ -255,13 +254,13 @@ def read_credentials(path: Path, profile: str) -> dict[str, str | None]:
 
     Args:
         path: the file.
-        profile: the section of it that counts.
+        profile: the section to read.
 
     Returns:
         ``access_key_id``, ``secret_access_key`` and ``token``, which may be None.
 
     Raises:
-        SettingsError: the file cannot be read, or has no such section with a pair of keys.
+        SettingsError: the file cannot be read, or has no such section with both keys.
     """
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -281,7 +280,7 @@ def read_credentials(path: Path, profile: str) -> dict[str, str | None]:
 
 
 def _provider(path: Path, profile: str) -> Callable[[], dict[str, Any]]:
-    """A provider that reads the credentials file anew each time, so that a rotated key needs no restart."""
+    """Return a provider that reads the credentials file each time, so that a rotated key needs no restart."""
     return lambda: {**read_credentials(path, profile), "expires_at": datetime.now(UTC) + CREDENTIALS_TTL}
 
 
@@ -289,7 +288,7 @@ def open_store(settings: Settings) -> ObjectStore:
     """Open the store that the settings name; no request is made yet.
 
     Raises:
-        SettingsError: no store is named, or its credentials file is unreadable.
+        SettingsError: ORCHARD_STORE_URL is not set, or the credentials file is invalid.
     """
     settings.require("store_url")
     url = str(settings.store_url)
@@ -315,9 +314,9 @@ def open_store(settings: Settings) -> ObjectStore:
         options["client_options"]["allow_http"] = settings.store_endpoint.startswith("http://")
     if settings.store_credentials_file is not None:
         provider = _provider(settings.store_credentials_file, settings.store_profile)
-        provider()  # a bad file is named at once, not with the first request
+        provider()  # an invalid file is an error now, not at the first request
         options["credential_provider"] = provider
     bucket = bucket_of(settings)
     where = f" at {settings.store_endpoint}" if settings.store_endpoint else ""
-    patient = {**options, "client_options": {**options["client_options"], "timeout": f"{BODY_SECONDS}s"}}
-    return ObjectStore(S3Store(bucket, **options), f"s3://{bucket}{where}", S3Store(bucket, **patient), settings)
+    bulk = {**options, "client_options": {**options["client_options"], "timeout": f"{BODY_SECONDS}s"}}
+    return ObjectStore(S3Store(bucket, **options), f"s3://{bucket}{where}", S3Store(bucket, **bulk), settings)

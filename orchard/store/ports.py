@@ -1,4 +1,4 @@
-"""TCP ports on the loopback: finding free ones, and who listens on one that is not."""
+"""TCP ports on the loopback: free ones, and the process that listens on a taken one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["choose", "is_free", "is_listening", "listener"]
 
 LOOPBACK = "127.0.0.1"
 GRPC_OFFSET = 10_000
-"""From a service's HTTP port to its gRPC port: SeaweedFS's custom."""
+"""The difference between a service's gRPC port and its HTTP port, SeaweedFS's default."""
 
-# Both halves lie below the range (32768 and up on Linux) from which the kernel takes ports for outgoing connections,
-# so that nothing grabs a port between our look and SeaweedFS's bind.
+# Both ports are below the range of outgoing connections (from 32768 on Linux), so that no connection takes a port between
+# the check here and SeaweedFS's bind.
 _LOW, _HIGH = 11_000, 22_000
 _SERVICES = ("master", "volume", "filer", "s3", "admin")
 
@@ -43,18 +43,18 @@ def choose(s3: int | None = None) -> dict[str, int]:
     """Return free ports for every service of `weed mini`, by the name of its option.
 
     Args:
-        s3: the port that S3 must have; None: any.
+        s3: the port of S3; None: any.
     """
-    found: dict[str, int] = {}
+    chosen: dict[str, int] = {}
     for service in _SERVICES:
-        port = _free_port(found.values())
-        found[f"{service}.port"], found[f"{service}.port.grpc"] = port, port + GRPC_OFFSET
-    # The worker dials the admin server at the HTTP port plus the offset, whatever -admin.port.grpc says. Let it dial in
-    # vain: with a worker connected, `weed mini` takes the vacuum away from its master and never ends on SIGTERM (4.48).
-    found["admin.port.grpc"] = _free_port(found.values())
+        port = _free_port(chosen.values())
+        chosen[f"{service}.port"], chosen[f"{service}.port.grpc"] = port, port + GRPC_OFFSET
+    # The worker connects to the admin server at the HTTP port plus the offset, whatever -admin.port.grpc is. It must
+    # fail: with a worker connected, `weed mini` disables its master's vacuum and never ends on SIGTERM (4.48).
+    chosen["admin.port.grpc"] = _free_port(chosen.values())
     if s3 is not None:
-        found["s3.port"] = s3
-    return found
+        chosen["s3.port"] = s3
+    return chosen
 
 
 def _free_port(taken: Iterable[int]) -> int:
@@ -86,6 +86,6 @@ def listener(port: int) -> str:
         try:
             if any(str(link.readlink()) == f"socket:[{inode}]" for link in (process / "fd").iterdir()):
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
-        except OSError:  # it ended meanwhile, or belongs to somebody else
+        except OSError:  # it has ended, or belongs to another user
             continue
     return ""

@@ -1,7 +1,7 @@
-"""A publisher's first question to a store: are your conditional writes what they claim to be?
+"""The check of a store's conditional writes, before each publish.
 
-Some S3 stores ignore the conditions, or did in some version, and then two publishers overwrite each other without a
-word. So nothing is published to a store that does not prove, now and here, that it refuses what it must refuse.
+Some S3 stores ignore the conditions, or did so in some version. Then two publishers would overwrite each other without an
+error. So nothing is published to a store unless it refuses the writes that it must refuse, tested at this moment.
 """
 
 from __future__ import annotations
@@ -14,58 +14,58 @@ from orchard.errors import ObjectChanged, ObjectExists, StoreError
 from orchard.store.conditional import create_once
 from orchard.store.objects import ObjectStore
 
-__all__ = ["prove"]
+__all__ = ["check_conditional_writes"]
 
 OBJECTS = 16
-"""Objects to choose from, so that publishers at the same moment seldom meet; they stay, for publishers may not delete."""
+"""The number of probe objects, so that simultaneous publishers seldom share one. They stay: publishers may not delete."""
 
 RACES = 64
-"""Probers that may swap the same object at the same moment before one of them gives up; each of them swaps it once."""
+"""How many other publishers may swap the same object during one check; each of them swaps it once."""
 
 
-def _refuse(store: ObjectStore, what: str) -> StoreError:
+def _failed(store: ObjectStore, what: str) -> StoreError:
     return StoreError(
-        f"{store.name} {what}, so it cannot tell two publishers apart; nothing was published",
+        f"{store.name} {what}, so two publishers would overwrite each other; nothing was published",
         hint="use a store with working conditional writes (SeaweedFS >= 4.17, AWS S3, R2, Ceph RGW)",
     )
 
 
-def prove(store: ObjectStore, model: str, content: str = "00000000") -> None:
-    """Prove put-if-absent and compare-and-swap on an object of the model that is there for nothing else.
+def check_conditional_writes(store: ObjectStore, model: str, content: str = "00000000") -> None:
+    """Check put-if-absent and compare-and-swap on one of the model's probe objects.
 
     Args:
-        store: the store in question.
+        store: the store.
         model: the model's name.
-        content: eight or more hexadecimal digits that choose one of a few such objects; a publisher gives its publish_id.
+        content: eight or more hexadecimal digits that select a probe object; a publisher passes its publish_id.
 
     Raises:
-        StoreError: the store overwrote where it had to refuse, or refused where it had to write.
+        StoreError: the store accepted a write that it had to refuse, or refused one that it had to accept.
     """
     key = layout.probe(model, int(content[:8], 16) % OBJECTS)
     first = canonical_json({"probe": uuid.uuid4().hex})
-    stood = create_once(store, key, first)
+    current = create_once(store, key, first)
     try:
         store.create(key, canonical_json({"probe": uuid.uuid4().hex}))
     except ObjectExists:
         pass
     else:
-        raise _refuse(store, "overwrote an object that was there (put-if-absent is ignored)")
+        raise _failed(store, "overwrote an existing object (put-if-absent is ignored)")
     for _ in range(RACES):
-        mine = canonical_json({"probe": uuid.uuid4().hex})
+        own = canonical_json({"probe": uuid.uuid4().hex})
         try:
-            store.swap(key, mine, stood.etag)
+            store.swap(key, own, current.etag)
             break
-        except ObjectChanged:  # another publisher probes at this moment, or our own reply was lost
-            now = store.get(key)
-            if now.body == mine:
+        except ObjectChanged:  # another publisher uses the object at this moment, or our own reply was lost
+            found = store.get(key)
+            if found.body == own:
                 break
-            if now == stood:
-                raise _refuse(store, "did not swap an object that nobody had changed") from None
-            stood = now
+            if found == current:
+                raise _failed(store, "did not swap an object that nobody had changed") from None
+            current = found
     else:
-        raise _refuse(store, f"did not swap an object in {RACES} tries")
+        raise _failed(store, f"did not swap an object in {RACES} attempts")
     try:
-        store.swap(key, canonical_json({"probe": uuid.uuid4().hex}), stood.etag)
+        store.swap(key, canonical_json({"probe": uuid.uuid4().hex}), current.etag)
     except ObjectChanged:
         return
-    raise _refuse(store, "overwrote an object that had changed (compare-and-swap is ignored)")
+    raise _failed(store, "overwrote an object that had changed (compare-and-swap is ignored)")

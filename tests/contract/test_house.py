@@ -1,4 +1,4 @@
-"""The rules of the house that a machine can check."""
+"""The rules of the repository that a program can check."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def imported_modules(path: Path, modules: set[str]) -> set[str]:
 
 
 def circle(arrows: dict[str, set[str]]) -> list[str]:
-    """Return the names along one circle, or nothing."""
+    """Return the names along one circle, or an empty list."""
     finished: set[str] = set()
 
     def follow(name: str, way: list[str]) -> list[str]:
@@ -91,7 +91,7 @@ def arrows_between_rooms() -> dict[str, dict[str, set[str]]]:
     modules = {".".join(name.with_suffix("").parts): name for name in paths if name.stem != "__init__"}
     rooms: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for name, path in paths.items():
-        if name.stem == "__init__":  # it only hands names on
+        if name.stem == "__init__":  # it only re-exports names
             continue
         for target in imported_modules(path, set(modules)):
             here, there = name.parts, modules[target].parts
@@ -184,7 +184,7 @@ def test_no_package_index_or_machine_path_is_named():
     for path in tracked():
         text = path.read_text(errors="ignore")
         if path.name == "Dockerfile":
-            text = text.replace(f"target={Path.home()}/.cache/pip", "")  # an image's, no machine's
+            text = text.replace(f"target={Path.home()}/.cache/pip", "")  # the image's path, not this machine's
         assert not pattern.search(text), path.relative_to(ROOT)
 
 

@@ -1,4 +1,4 @@
-"""docs/operating.md names what the programs export: every metric, every field of /status, every state, and no other."""
+"""docs/operating.md names every exported metric, every field of /status and every state, and no others."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_every_metric_is_on_the_operators_page_and_no_other():
 
 
 @pytest.fixture
-def told(tmp_path, memory):
-    """What /status says when there is something to say of everything."""
+def status(tmp_path, memory):
+    """A document of /status in which no field is empty."""
     trust = TrustedKeysFile(create_pair(tmp_path / "keys").public)
     state = SyncState(1, "fruits", channels={"stable": ChannelState(1, 2, "a" * 64, "it is better", "anna")})
     state = state.refuse("b" * 64, 3, "it is worse", final=True, at=1.0)
@@ -44,15 +44,15 @@ def told(tmp_path, memory):
     return describe(sync.status())
 
 
-def test_every_field_of_the_status_page_is_on_the_operators_page(told):
+def test_every_field_of_the_status_page_is_on_the_operators_page(status):
     column = " ".join(line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `"))
     names = {
-        *told,
-        *told["channels"]["stable"],
-        *told["engine"],
-        *told["store"],
-        *told["problems"],
-        *told["refused"][0],
+        *status,
+        *status["channels"]["stable"],
+        *status["engine"],
+        *status["store"],
+        *status["problems"],
+        *status["refused"][0],
     }
 
     missing = {name for name in names if not re.search(rf"\b{name}\b", column)}

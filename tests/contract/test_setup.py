@@ -1,4 +1,4 @@
-"""scripts/setup on machines of every kind: which Python it takes, how uv arrives, what it says where that is impossible."""
+"""scripts/setup on machines of every kind: the Python that it selects, how it gets uv, its errors."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ esac
 
 
 class Machine:
-    """A checkout on a machine that has the programs of one folder, and nothing else."""
+    """A checkout on a machine that has only the programs of one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.checkout, self.bin, self.home = folder / "a check out", folder / "the bin", folder / "home"

@@ -1,4 +1,4 @@
-"""The code that a DVC stage depends on is all code that it runs: a change in any module of it runs the stage again."""
+"""A DVC stage depends on all code that it runs: a change in any of its modules runs the stage again."""
 
 from __future__ import annotations
 

@@ -25,11 +25,11 @@ rows.insert(3, steps.StepSpec("calibrate", "retrain", "Calibrate it.", identity=
 steps.STEPS.clear()
 steps.STEPS.update({spec.verb: spec for spec in rows})
 """
-"""A table with one more row, before anything derives from it."""
+"""The table with one more row, before other modules derive from it."""
 
 
 def with_row(code: str, *, python: str = sys.executable) -> str:
-    """Run code where the table has one more row; returns what it prints."""
+    """Run code with one more row in the table; return its output."""
     return subprocess.run([python, "-c", ROW + code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
@@ -91,7 +91,7 @@ def test_a_row_reaches_the_chart(tmp_path):
 def test_no_other_source_lists_the_steps_of_a_retraining():
     """No literal of Python, and no file of the chart, the scripts or the DAGs, names more than two of them.
 
-    Sections of params.yaml that have the name of a verb are no list of steps.
+    Sections of params.yaml that have the name of a verb are not a list of steps.
     """
     verbs, sections = set(steps_of("retrain")), set(yaml.safe_load((ROOT / "params.yaml").read_text()))
     for path in tracked(*(f"{program}/*.py" for program in (*PROGRAMS, "scripts"))):

@@ -1,4 +1,4 @@
-"""No call of Kubernetes' API, and no program that may hang, is without a timeout."""
+"""Every call of Kubernetes' API, and every program that may hang, has a timeout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WAITING = {"run", "check_output", "check_call", "call", "communicate"}
 
 
 def calls(*patterns: str) -> Iterator[tuple[str, str, ast.Call]]:
-    """Every call in the tracked modules: the module's path, the last part of the function's name, the call."""
+    """Yield every call in the tracked modules: the module's path, the last part of the function's name, the call."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     for name in filter(None, listed):

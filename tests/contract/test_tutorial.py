@@ -1,4 +1,4 @@
-"""Every line of docs/tutorial.md, run in order as a reader would, on drawn photos and with a short training."""
+"""Every line of docs/tutorial.md, run in order, with synthetic photos and a short training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DATASET = "drawn"
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```bash([^\n]*)\n(.*?)^```$", flags=re.M | re.S)
 
-# What a terminal of its own becomes in one script: a background job that ends with the script, and a wait until it is up.
+# A second terminal becomes a background job that ends with the script, and a wait until it is ready.
 TERMINAL = """
 ({setting}exec {command}) > {name}.log 2>&1 &
 jobs_started+=($!)
@@ -34,7 +34,7 @@ READY = {
 
 
 def checkout(folder: Path) -> None:
-    """A clone as a reader has it, with the working tree's files, a short training and the environment of this one."""
+    """Make a clone with the working tree's files, a short training and this environment."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -49,7 +49,7 @@ def checkout(folder: Path) -> None:
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["train"]["epochs"] = 2
     params["model"]["image_size"] = 32
-    params["gate"] = {"photos": {"all": 1}}  # two epochs meet no bar worth having
+    params["gate"] = {"photos": {"all": 1}}  # two epochs reach no useful threshold
     params["evaluate"]["baseline"] = False
     params["data"]["name"] = DATASET  # the schema of `fruits` names its 37 classes
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))

@@ -78,7 +78,7 @@ MUTATIONS = {
     "the number in the claim": (
         (Registry, "_claim", believe_the_newest),
         order("the same bytes"),
-        "changed in a way that no publisher changes it",
+        "was changed, but not by a publisher",
     ),
     "reading blobs back": (
         (registry, "upload", send_only_what_is_missing),
@@ -93,7 +93,7 @@ MUTATIONS = {
     "comparing when a channel is swapped": (
         (channels, "swap_once", overwrite),
         order("two promotions"),
-        "is not what the channel said",
+        "is not the pointer that the channel had",
     ),
     "comparing when the dataset's pointer is swapped": (
         (dataset, "swap_once", overwrite),

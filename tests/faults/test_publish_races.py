@@ -100,4 +100,4 @@ def test_eight_ingests_lose_no_update(seaweed, witness):
 def test_store_proves_its_conditional_writes_to_many_at_once(seaweed):
     from orchard.store import probe
 
-    assert race(lambda number: probe.prove(seaweed, MODEL, f"{number % 4:08x}")) == [None] * RACERS
+    assert race(lambda number: probe.check_conditional_writes(seaweed, MODEL, f"{number % 4:08x}")) == [None] * RACERS

@@ -41,11 +41,11 @@ def still_one(served) -> None:
 
 
 BAD = {
-    "wrong": "answers golden photo",
-    "nan": "label or a probability that is none",
+    "wrong": "for golden photo",
+    "nan": "invalid label or probability",
     "reads": "ReadFile",
     "saves": "SaveV2, which write files",
-    "bomb": "unfolds to",
+    "bomb": "bytes of constants",
 }
 
 
@@ -130,7 +130,7 @@ def test_forged_and_replayed_pointers_are_not_believed(served, tmp_path):
             {**document, "payload": {**document["payload"], "generation": 9, "version": 1}}
         ),
         "is unsigned": canonical_json(document["payload"]),
-        "is not JSON": b"\xff{",
+        "is not valid JSON": b"\xff{",
         "says two things at generation": resigned(registry, version=1, manifest_sha256="0" * 64),
         "is the pointer of channel 'canary'": resigned(registry, generation=9, channel="canary"),
     }
@@ -214,7 +214,7 @@ def test_a_model_that_is_not_what_its_manifest_says_is_refused(registry):  # noq
     with registry.serve(), registry.sync() as sync:
         for changes, reason in (
             ({"ops": tuple(op for op in truth.ops if op != "MatMul")}, "its manifest does not name: MatMul"),
-            ({"classes": ("A", "B", "C", "D")}, "names other classes"),
+            ({"classes": ("A", "B", "C", "D")}, "has other classes"),
             ({"signatures": {"serving_default": truth.signatures["serving_default"]}}, "the signatures pixels"),
         ):
             folder = registry.folder / f"copy-{len(str(changes))}"

@@ -1,4 +1,4 @@
-"""An HTTP server on the loopback that gives one answer after the other and keeps what it was asked."""
+"""An HTTP server on the loopback that sends one answer after the other and records the requests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["ScriptedServer", "answering"]
 
 @dataclass(slots=True)
 class ScriptedServer:
-    """The server's address, what it will answer (status, JSON value or bytes), and what it was asked."""
+    """The server's address, its answers (status, JSON value or bytes), and the requests."""
 
     url: str
     answers: list[tuple[int, Any]]
-    asked: list[tuple[str, str, Any, str | None]] = field(default_factory=list)
+    requests: list[tuple[str, str, Any, str | None]] = field(default_factory=list)
 
 
 @contextmanager
@@ -33,8 +33,8 @@ def answering(*answers: tuple[int, Any]) -> Iterator[ScriptedServer]:
         def answer(self) -> None:
             there = known[0]
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            asked = json.loads(body) if body else None
-            there.asked.append((self.command, self.path, asked, self.headers.get("authorization")))
+            document = json.loads(body) if body else None
+            there.requests.append((self.command, self.path, document, self.headers.get("authorization")))
             status, value = there.answers.pop(0) if len(there.answers) > 1 else there.answers[0]
             sent = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
@@ -45,7 +45,7 @@ def answering(*answers: tuple[int, Any]) -> Iterator[ScriptedServer]:
         do_GET = do_POST = answer  # noqa: N815  # http.server's names
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), ScriptedHandler) as server:
         server.daemon_threads = True

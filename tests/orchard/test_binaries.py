@@ -8,7 +8,7 @@ import platform
 import pytest
 
 from orchard.errors import IntegrityError
-from orchard.store import binaries, embedded
+from orchard.store import embedded
 from orchard.store.binaries import WEED_DIGESTS, check_binary
 
 HERE = f"{platform.system()} {platform.machine()}"
@@ -41,7 +41,7 @@ def test_first_use_is_remembered_until_the_program_changes(program, tmp_path, mo
     digests, checked = digest_of(b"one"), tmp_path / "checked"
     check_binary(program, digests, checked=checked)
     with monkeypatch.context() as patched:
-        patched.setattr(binaries.hashlib, "file_digest", lambda *_: pytest.fail("it was hashed again"))
+        patched.setattr(hashlib, "file_digest", lambda *_: pytest.fail("it was hashed again"))
         check_binary(program, digests, checked=checked)
     program.write_bytes(b"other")
 

@@ -30,7 +30,7 @@ def meant(store, channel="stable"):
     return [entry.version for entry in registry_of(store).channel(channel).history()]
 
 
-def test_channel_means_nothing_before_its_first_promotion(store):
+def test_channel_points_to_nothing_before_its_first_promotion(store):
     assert registry_of(store).channel("stable").read() is None
     assert registry_of(store).channel("stable").history() == []
 
@@ -73,7 +73,7 @@ def test_rollback_goes_back_and_never_to_what_was_found_bad(store):
 
     assert rollback(store, "3 is bad").pointer.version == 2
     assert rollback(store, "2 is bad too").pointer.version == 1
-    with pytest.raises(DataError, match="has meant no other version before"):
+    with pytest.raises(DataError, match="has pointed to no other version before"):
         rollback(store, "1 as well")
     promote(store, 4)
     assert rollback(store, "4 is worse").pointer.version == 1
@@ -129,7 +129,7 @@ def test_change_without_a_reason_is_refused(store, why):
 
 
 def test_unknown_channel_and_version_are_named(store):
-    with pytest.raises(DataError, match="'beta' is no channel; there are stable, canary, shadow"):
+    with pytest.raises(DataError, match="'beta' is not a channel; expected one of stable, canary, shadow"):
         promote(store, 1, "beta")
     with pytest.raises(DataError, match="has no version 9"):
         promote(store, 9)

@@ -18,13 +18,13 @@ BANANA = {"label": "Banana", "probability": 0.998, "probabilities": [0.002, 0.99
 PLUM = {"label": "Plum", "probability": 0.5, "probabilities": [0.5, 0.5]}
 
 
-def test_photos_are_asked_about_in_one_request():
+def test_photos_are_predicted_in_one_request():
     with answering((200, {"predictions": [BANANA, PLUM]})) as there, ModelServer(there.url + "/") as server:
         found = server.predict([JPEG, PNG], "fruits")
 
     assert found == [Prediction("Banana", 0.998, (0.002, 0.998)), Prediction("Plum", 0.5, (0.5, 0.5))]
     instances = [{"b64": base64.b64encode(photo).decode()} for photo in (JPEG, PNG)]
-    assert there.asked == [("POST", "/v1/models/fruits:predict", {"instances": instances}, None)]
+    assert there.requests == [("POST", "/v1/models/fruits:predict", {"instances": instances}, None)]
 
 
 def test_version_label_and_token_go_where_they_belong():
@@ -35,11 +35,11 @@ def test_version_label_and_token_go_where_they_belong():
             server.predict([JPEG], "fruits", version=7, label="x")
         assert server.predict([], "fruits") == []
 
-    assert [asked[1] for asked in there.asked] == [
+    assert [request[1] for request in there.requests] == [
         "/v1/models/fruits/versions/7:predict",
         "/v1/models/fruits/labels/a%2Fb:predict",
     ]
-    assert {asked[3] for asked in there.asked} == {f"Bearer {TOKEN}"}
+    assert {request[3] for request in there.requests} == {f"Bearer {TOKEN}"}
 
 
 def test_status_lists_versions_newest_first():
@@ -53,14 +53,14 @@ def test_status_lists_versions_newest_first():
         found = server.status("fruits")
 
     assert found == [VersionStatus(10, "END", "no variables"), VersionStatus(9, "AVAILABLE", "")]
-    assert there.asked[0][:2] == ("GET", "/v1/models/fruits")
+    assert there.requests[0][:2] == ("GET", "/v1/models/fruits")
 
 
 def test_metadata_is_given_as_it_is():
     with answering((200, {"model_spec": {"version": "3"}})) as there, ModelServer(there.url) as server:
         assert server.metadata("fruits", label="canary") == {"model_spec": {"version": "3"}}
 
-    assert there.asked[0][:2] == ("GET", "/v1/models/fruits/labels/canary/metadata")
+    assert there.requests[0][:2] == ("GET", "/v1/models/fruits/labels/canary/metadata")
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,13 @@ def test_metadata_is_given_as_it_is():
         (200, [1], "did not answer with a JSON object", "ORCHARD_SERVER_URL"),
         (200, {}, "one prediction for each of 1 photos", ""),
         (200, {"predictions": [PLUM, PLUM]}, "one prediction for each of 1 photos", ""),
-        (200, {"predictions": [3.5]}, "without label, probability", "exported"),
-        (200, {"predictions": [{**PLUM, "probability": None}]}, "without label, probability", "exported"),
-        (200, {"predictions": [{**PLUM, "probability": float("nan")}]}, "a label or a probability that is none", ""),
-        (200, {"predictions": [{**PLUM, "label": 3}]}, "a label or a probability that is none", ""),
+        (200, {"predictions": [3.5]}, "without label, probability", "export"),
+        (200, {"predictions": [{**PLUM, "probability": None}]}, "without label, probability", "export"),
+        (200, {"predictions": [{**PLUM, "probability": float("nan")}]}, "an invalid label or probability", ""),
+        (200, {"predictions": [{**PLUM, "label": 3}]}, "an invalid label or probability", ""),
     ],
 )
-def test_every_answer_that_is_none_is_an_error_with_advice(status, answer, sentence, advice):
+def test_every_invalid_answer_is_an_error_with_a_hint(status, answer, sentence, advice):
     with (
         answering((status, answer)) as there,
         ModelServer(there.url) as server,
@@ -101,11 +101,11 @@ def test_every_answer_that_is_none_is_an_error_with_advice(status, answer, sente
 
     assert there.url in caught.value.message
     assert advice in caught.value.hint
-    assert len(there.asked) == 1  # a request that was sent is not sent again
+    assert len(there.requests) == 1  # a request that was sent is not sent again
     assert len(caught.value.message) < 500
 
 
-def test_status_that_is_none_is_an_error():
+def test_invalid_status_is_an_error():
     answer = {"model_version_status": [{"version": "x"}]}
     with (
         answering((200, answer)) as there,
@@ -160,7 +160,7 @@ def test_predict_prints_photo_label_and_probability(photos, capsys, monkeypatch)
 
     assert code == 0
     assert out == "banana.jpg  Banana  99.8 %\np.png       Plum    50.0 %\n"
-    assert there.asked[0][1] == "/v1/models/fruits/labels/canary:predict"
+    assert there.requests[0][1] == "/v1/models/fruits/labels/canary:predict"
 
 
 def test_predict_uses_the_version_that_the_channel_points_to(photos, capsys, monkeypatch):
@@ -171,7 +171,7 @@ def test_predict_uses_the_version_that_the_channel_points_to(photos, capsys, mon
         assert predict(capsys, monkeypatch, there.url, "banana.jpg")[0] == 0
         assert predict(capsys, monkeypatch, there.url, "banana.jpg", "--channel", "shadow")[0] == 0
 
-    assert [asked[1] for asked in there.asked] == [
+    assert [request[1] for request in there.requests] == [
         "/v1/models/fruits/labels/stable:predict",
         "/v1/models/fruits/versions/3:predict",
         "/v1/models/fruits/labels/canary:predict",
@@ -198,7 +198,7 @@ def test_predict_prints_json_and_reads_a_token(photos, capsys, monkeypatch):
         0,
         {"model": "fruits", "predictions": [{"photo": "banana.jpg", "label": "Banana", "probability": 0.998}]},
     )
-    assert there.asked[0][3] == "Bearer secret-token"
+    assert there.requests[0][3] == "Bearer secret-token"
 
 
 def test_predict_reads_standard_input(photos, capsys, monkeypatch):
@@ -213,14 +213,14 @@ def test_predict_reads_standard_input(photos, capsys, monkeypatch):
     ("args", "code", "sentence"),
     [
         (["banana.jpg", "nowhere.jpg"], 4, "nowhere.jpg cannot be read: No such file"),
-        (["banana.jpg", "notes.txt"], 4, "notes.txt is no photo: expected a JPEG or PNG file"),
-        (["empty.jpg"], 4, "empty.jpg is no photo"),
+        (["banana.jpg", "notes.txt"], 4, "notes.txt is not a photo: expected a JPEG or PNG file"),
+        (["empty.jpg"], 4, "empty.jpg is not a photo"),
         (["large.jpg"], 4, "large.jpg has more than 32 MiB"),
         (["."], 4, ". cannot be read: Is a directory"),
         (["banana.jpg", "--version", "1", "--channel", "canary"], 2, "exclude each other"),
         (["-", "-"], 2, "standard input can be read once"),
         ([], 2, "Missing argument"),
-        (["banana.jpg", "--token-file", "empty.jpg"], 4, "holds no token"),
+        (["banana.jpg", "--token-file", "empty.jpg"], 4, "has no token"),
         (["banana.jpg", "--token-file", "nowhere"], 4, "the token cannot be read"),
     ],
 )
@@ -234,7 +234,7 @@ def test_predict_asks_nothing_when_the_command_line_is_wrong(photos, capsys, mon
     with answering((200, {"predictions": [BANANA]})) as there:
         found, out, err = predict(capsys, monkeypatch, there.url, *args)
 
-    assert (found, out, there.asked) == (code, "", [])
+    assert (found, out, there.requests) == (code, "", [])
     assert sentence in err
 
 

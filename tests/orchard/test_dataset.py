@@ -58,7 +58,7 @@ def test_work_on_an_outdated_version_is_refused_and_nothing_is_written(memory):
     commit(memory, 2, 1)
 
     for parent in (None, 1):
-        with pytest.raises(ConflictError, match="version 2 is current, this work started from version") as caught:
+        with pytest.raises(ConflictError, match="version 2 is current, this change started from version") as caught:
             commit(memory, 3, parent)
         assert "again" in caught.value.hint
     assert Dataset(memory, "fruits").versions() == [1, 2]
@@ -79,13 +79,13 @@ def test_every_version_is_found_by_number_and_by_digest(memory):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"index": {"number": 9}}, "its index has not the digest"),
-        ({"version": 2}, "says that it is version 2"),
+        ({"index": {"number": 9}}, "the digest of its index is not"),
+        ({"version": 2}, "is the document of version 2"),
         ({"format": 3}, "has format 3"),
         ({"surprise": 1}, "surprise"),
     ],
 )
-def test_version_that_was_changed_is_not_believed(memory, change, sentence):
+def test_changed_version_is_refused(memory, change, sentence):
     commit(memory, 1, None)
     key = layout.dataset_version("fruits", 1)
     memory.put(key, canonical_json({**parse(memory.get(key).body, key), **change}))
@@ -94,7 +94,7 @@ def test_version_that_was_changed_is_not_believed(memory, change, sentence):
         Dataset(memory, "fruits").current()
 
 
-def test_pointer_with_another_digest_is_not_believed(memory):
+def test_pointer_with_another_digest_is_refused(memory):
     commit(memory, 1, None)
     memory.put(layout.dataset_current("fruits"), canonical_json({"version": 1, "digest": "0" * 64}))
 

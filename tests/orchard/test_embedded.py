@@ -102,7 +102,7 @@ def test_the_clients_key_makes_no_buckets(embedded_store, monkeypatch):
 
     with pytest.raises(StoreError):
         store.put("a", b"1")
-    with pytest.raises(StoreError, match="no bucket"):
+    with pytest.raises(StoreError, match="the bucket does not exist"):
         store.get("a")
 
 
@@ -123,11 +123,11 @@ def test_buckets_are_made_once(embedded_store, monkeypatch):
     embedded_store.create_bucket("twice")
 
     assert store.get("a").body == b"1"
-    with pytest.raises(StoreError, match="no bucket name"):
+    with pytest.raises(StoreError, match="not a valid bucket name"):
         embedded_store.create_bucket("../etc")
 
 
-def test_second_supervisor_is_told_who_the_first_is(embedded_store):
+def test_second_supervisor_gets_an_error_that_names_the_first(embedded_store):
     with pytest.raises(ConflictError, match=f"pid {os.getpid()}"):
         EmbeddedStore(embedded_store.directory).start()
 

@@ -87,6 +87,38 @@ def test_kill_between_write_and_replace_leaves_the_old_file(tmp_path):
     assert path.read_text() == "newer"
 
 
+def test_next_write_removes_what_killed_writers_left_and_nothing_else(tmp_path):
+    path = tmp_path / "state"
+    code = (
+        "import os, pathlib, sys\nfrom orchard.files import atomic_file\n"
+        "with atomic_file(pathlib.Path(sys.argv[1]), mode=0o444) as file:\n"
+        "    os.kill(os.getpid(), 9)"
+    )
+    for target in (path, tmp_path / "state.other"):
+        assert subprocess.run([sys.executable, "-c", code, target], check=False).returncode == -9
+    (tmp_path / ".state.note").write_text("of somebody else")
+    assert len(list(tmp_path.iterdir())) == 3
+
+    atomic_write(path, "new")
+
+    others = {found.name for found in tmp_path.iterdir()} - {"state", ".state.note"}
+    assert path.read_text() == "new"
+    assert len(others) == 1
+    assert others.pop().startswith(".state.other.")
+
+
+def test_next_write_leaves_the_file_of_a_living_writer(tmp_path):
+    path = tmp_path / "state"
+
+    with atomic_file(path) as file:
+        file.write(b"slow")
+        atomic_write(path, "quick")
+        assert path.read_text() == "quick"
+
+    assert path.read_text() == "slow"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_concurrent_writers_never_show_a_part_of_a_file(tmp_path):
     path = tmp_path / "state"
     bodies = [letter * 200_000 for letter in "abcd"]

@@ -10,7 +10,7 @@ from orchard.documents import canonical_json
 from orchard.errors import DataError
 from orchard.gate import GateCheck, GateThresholds, decide, summary
 
-BARS = GateThresholds(
+THRESHOLDS = GateThresholds(
     accuracy={"turntable": 0.98, "shop": 0.9},
     worst_class={"turntable": 0.93},
     photos={"shop": 10},
@@ -48,7 +48,7 @@ def by_name(verdict):
 
 
 def test_good_candidate_without_a_predecessor_is_accepted():
-    verdict = decide(evaluation(), None, BARS)
+    verdict = decide(evaluation(), None, THRESHOLDS)
 
     assert (verdict.verdict, verdict.reason, verdict.incumbent) == ("accepted", "all 6 checks passed", None)
     assert verdict.candidate == "a" * 64
@@ -56,22 +56,22 @@ def test_good_candidate_without_a_predecessor_is_accepted():
 
 
 def test_refusal_says_which_class_and_by_how_much():
-    verdict = decide(evaluation(turntable=part(Apple=(1000, 1000), Nectarine=(164, 111))), None, BARS)
+    verdict = decide(evaluation(turntable=part(Apple=(1000, 1000), Nectarine=(164, 111))), None, THRESHOLDS)
 
     assert verdict.verdict == "refused"
     assert [check.name for check in verdict.failed] == ["turntable.accuracy", "turntable.worst_class.Nectarine"]
-    assert "Nectarine, turntable: 67.6 % of 164 right, the bar is 93 %" in verdict.reason
+    assert "Nectarine, turntable: 67.6 % of 164 right, the threshold is 93 %" in verdict.reason
     assert verdict.reason.startswith("2 of 5 checks failed: All classes, turntable: 95.4 % of 1164 right")
 
 
-def test_class_without_photos_is_shown_and_not_judged():
-    bars = GateThresholds(worst_class={"shop": 0.9})
+def test_class_without_photos_is_shown_and_not_checked():
+    thresholds = GateThresholds(worst_class={"shop": 0.9})
 
-    verdict = decide(evaluation(), None, bars)
+    verdict = decide(evaluation(), None, thresholds)
 
     check = by_name(verdict)["shop.worst_class.Nectarine"]
     assert (verdict.verdict, check.passed, check.value) == ("accepted", None, None)
-    assert check.sentence == "Nectarine, shop: no photos, so it is not judged"
+    assert check.sentence == "Nectarine, shop: no photos, so it is not checked"
 
 
 def test_loss_against_the_served_version_is_refused():
@@ -100,22 +100,22 @@ def test_few_photos_are_no_drop_of_a_class():
 
     assert checks[2]["turntable.class_drop.Apple"].passed is False
     assert checks[3]["turntable.class_drop.Apple"].passed is True
-    assert checks[3]["turntable.class_drop.Apple"].sentence.endswith("and fewer than 3 photos are no drop")
+    assert checks[3]["turntable.class_drop.Apple"].sentence.endswith("and fewer than 3 photos are not a drop")
 
 
-def test_drop_that_is_exactly_the_bar_passes():
+def test_drop_that_is_exactly_the_threshold_passes():
     served, candidate = (evaluation(shop=part(Apple=(100, correct))) for correct in (95, 94))
 
     assert decide(candidate, served, GateThresholds(drop={"shop": 0.01})).verdict == "accepted"
 
 
-def test_figure_below_a_bar_never_looks_as_if_it_were_on_it():
+def test_figure_below_a_threshold_never_looks_as_if_it_reached_it():
     verdict = decide(evaluation(shop=part(Apple=(10_000, 9_299))), None, GateThresholds(accuracy={"shop": 0.93}))
 
-    assert "92.9 % of 10000 right, the bar is 93 %" in verdict.reason
+    assert "92.9 % of 10000 right, the threshold is 93 %" in verdict.reason
 
 
-def test_class_that_the_served_version_was_not_asked_about_is_not_judged():
+def test_class_of_which_the_served_version_has_no_photos_is_not_checked():
     served = evaluation(turntable=part(Apple=(10, 10), Kiwi=(0, 0)))
     candidate = evaluation(turntable=part(Apple=(10, 10), Kiwi=(0, 0)))
 
@@ -165,8 +165,8 @@ def spoil(path, value):
     ids=str,
 )
 @pytest.mark.parametrize("whose", ["candidate", "incumbent"])
-def test_figure_that_cannot_be_believed_fails_closed(path, value, whose):
-    bars = GateThresholds(
+def test_invalid_figure_fails_the_check(path, value, whose):
+    thresholds = GateThresholds(
         accuracy={"shop": 0.1} if whose == "candidate" else {},
         worst_class={"shop": 0.1} if whose == "candidate" else {},
         drop={"shop": 0.9},
@@ -175,11 +175,11 @@ def test_figure_that_cannot_be_believed_fails_closed(path, value, whose):
     spoiled = spoil(path, value)
     pair = (spoiled, evaluation()) if whose == "candidate" else (evaluation(), spoiled)
 
-    verdict = decide(*pair, bars)
+    verdict = decide(*pair, thresholds)
 
     assert verdict.verdict == "refused"
     assert all(check.passed is False for check in verdict.checks)
-    assert "no figure that can be believed" in verdict.reason
+    assert "no valid figure" in verdict.reason
     canonical_json(verdict.document())
 
 
@@ -190,53 +190,53 @@ def test_too_few_photos_fail():
 
 
 def test_override_needs_a_reason_that_is_kept():
-    bars = GateThresholds(accuracy={"shop": 0.99})
+    thresholds = GateThresholds(accuracy={"shop": 0.99})
 
-    verdict = decide(evaluation(), None, bars, override_reason=" the shop asked for it ")
+    verdict = decide(evaluation(), None, thresholds, override_reason=" the shop asked for it ")
 
     assert (verdict.verdict, verdict.reason) == ("overridden", "the shop asked for it")
     assert len(verdict.failed) == 1
     with pytest.raises(DataError, match="needs a written reason"):
-        decide(evaluation(), None, bars, override_reason="  ")
+        decide(evaluation(), None, thresholds, override_reason="  ")
     assert decide(evaluation(), None, GateThresholds(accuracy={"shop": 0.5}), override_reason="x").verdict == "accepted"
 
 
 def test_checks_made_elsewhere_count():
     check = GateCheck("shop.baseline", 0.9, 0.95, False, "a simpler model is better")
 
-    verdict = decide(evaluation(), None, BARS, also=[check])
+    verdict = decide(evaluation(), None, THRESHOLDS, also=[check])
 
     assert verdict.verdict == "refused"
     assert verdict.reason == "1 of 7 checks failed: a simpler model is better"
 
 
-def test_checks_made_elsewhere_are_no_bars():
+def test_checks_made_elsewhere_are_not_thresholds():
     check = GateCheck("shop.baseline", 0.9, 0.8, True, "a simpler model is worse")
 
-    with pytest.raises(DataError, match="no bar is set"):
+    with pytest.raises(DataError, match="no threshold is set"):
         decide(evaluation(), None, GateThresholds(), also=[check])
 
 
 def test_evaluations_of_different_data_are_not_compared():
     with pytest.raises(DataError, match="of different data: the candidate's dataset is dddddddddddd"):
-        decide(evaluation(), evaluation(digest="e" * 64), BARS)
+        decide(evaluation(), evaluation(digest="e" * 64), THRESHOLDS)
 
 
 @pytest.mark.parametrize("missing", ["dataset", "model", "format"])
-def test_evaluation_that_does_not_say_what_it_is_of_is_refused(missing):
+def test_evaluation_without_dataset_model_or_format_is_refused(missing):
     found = evaluation()
     del found[missing]
 
     with pytest.raises(DataError, match="of the candidate"):
-        decide(found, None, BARS)
+        decide(found, None, THRESHOLDS)
     with pytest.raises(DataError, match="of the served version"):
-        decide(evaluation(), found, BARS)
+        decide(evaluation(), found, THRESHOLDS)
 
 
-def test_gate_without_bars_is_an_error():
-    with pytest.raises(DataError, match="no bar is set"):
+def test_gate_without_thresholds_is_an_error():
+    with pytest.raises(DataError, match="no threshold is set"):
         decide(evaluation(), None, GateThresholds())
-    with pytest.raises(DataError, match="no bar is set"):
+    with pytest.raises(DataError, match="no threshold is set"):
         decide(evaluation(), None, GateThresholds(drop={"shop": 0.1}))
 
 
@@ -244,13 +244,13 @@ COUNTS = st.integers(0, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(
 
 
 @given(st.dictionaries(st.sampled_from(["Apple", "Kiwi", "Plum"]), COUNTS, min_size=1), st.floats(0, 1), st.data())
-def test_better_candidate_is_never_judged_worse(counts, bar, data):
-    bars = GateThresholds(accuracy={"shop": bar}, worst_class={"shop": bar})
+def test_better_candidate_never_gets_a_worse_verdict(counts, threshold, data):
+    thresholds = GateThresholds(accuracy={"shop": threshold}, worst_class={"shop": threshold})
     label = data.draw(st.sampled_from(sorted(counts)))
     n, correct = counts[label]
     better = {**counts, label: (n, data.draw(st.integers(correct, n)))}
 
-    before, after = (decide(evaluation(shop=part(**item)), None, bars) for item in (counts, better))
+    before, after = (decide(evaluation(shop=part(**item)), None, thresholds) for item in (counts, better))
 
     assert before.verdict == "refused" or after.verdict == "accepted"
     assert (before.verdict == "accepted") == (not before.failed)
@@ -275,12 +275,12 @@ def test_decision_changes_nothing_that_it_was_given():
     candidate, served = evaluation(), evaluation()
     copies = copy.deepcopy((candidate, served))
 
-    decide(candidate, served, BARS)
+    decide(candidate, served, THRESHOLDS)
 
     assert (candidate, served) == copies
 
 
-def test_summary_keeps_the_figures_that_can_be_believed():
+def test_summary_keeps_only_valid_figures():
     found = evaluation(all={"n": 3}, night=part())
 
     assert summary(found) == {

@@ -65,7 +65,7 @@ def test_young_things_stay(grown):
     assert {key for key in before - keys(grown) if "/holds/" not in key} == set()
 
 
-def test_old_files_and_captures_go_and_what_is_served_or_said_stays(grown):
+def test_old_files_and_captures_are_deleted_and_served_versions_and_records_are_kept(grown):
     before = keys(grown)
     told = swept(grown, LATER, delete=False, versions=1)
     assert keys(grown) == before
@@ -101,15 +101,15 @@ def test_logs_of_tasks_go_after_their_days_and_what_else_lies_there_stays(grown)
 
 
 def test_more_logs_than_go_at_one_time_go_one_time_after_the_other(grown, monkeypatch):
-    monkeypatch.setattr("orchard.housekeeping.MOST_LOGS", 1)
+    monkeypatch.setattr("orchard.housekeeping.MAX_LOGS", 1)
 
     assert [swept(grown, LATER, logs=39).logs.objects for _ in range(3)] == [1, 1, 0]
 
 
-def test_a_killed_prune_is_gone_on_with_once_it_is_old_and_left_alone_before(grown):
+def test_a_killed_prune_is_resumed_once_its_marker_is_old_and_not_before(grown):
     manifest = registry_of(grown).manifest(1)
     mark = PruneMarker(FORMAT, MODEL, 1, tuple(sorted(file.sha256 for file in manifest.files)))
-    grown.put(layout.pruning(MODEL), canonical_json(encode(mark)))
+    grown.put(layout.prune_marker(MODEL), canonical_json(encode(mark)))
 
     with pytest.raises(ConflictError, match="another prune"):
         swept(grown, datetime.now(UTC), versions=1)
@@ -150,7 +150,7 @@ def test_the_verb_says_what_would_go_and_deletes_only_when_it_may(grown, tmp_pat
     assert len([key for key in before - keys(grown) if "/blobs/" in key]) == 2
 
 
-def test_the_verb_keeps_logs_for_the_days_that_it_is_told(grown, tmp_path, monkeypatch, capsys):
+def test_the_verb_keeps_logs_for_the_given_days(grown, tmp_path, monkeypatch, capsys):
     from orchard.housekeeping import sweep as real
 
     monkeypatch.setenv("ORCHARD_STORE_URL", "memory://")

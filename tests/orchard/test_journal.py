@@ -62,7 +62,7 @@ def test_the_newest_runs_stand_first_and_say_how_far_they_got(journal):
     assert [entry.run.run_id for entry in read_entries(journal, 1)] == ["r4"]
     assert [entry.run.run_id for entry in read_entries(journal, 9, kind="batch")] == ["r3"]
     assert read_entries(journal, 1, "r1")[0].state == "refused at gate"
-    with pytest.raises(DataError, match="knows no run r9"):
+    with pytest.raises(DataError, match="has no run r9"):
         read_entries(journal, 1, "r9")
 
 
@@ -95,7 +95,7 @@ def test_what_a_run_is_about_is_fixed_once(memory):
     with pytest.raises(ConflictError, match="another kind: retrain"):
         records.begin(memory, replace(RUN, kind="batch", day="2026-11-24"))
     memory.put(layout.run("r5"), memory.get(layout.run("r1")).body)
-    with pytest.raises(IntegrityError, match="is about the run r1"):
+    with pytest.raises(IntegrityError, match="is the record of the run r1"):
         records.read(memory, "r5")
 
 

@@ -48,7 +48,7 @@ def test_other_keys_name_no_version(key):
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "A", "a b", "-a", "a-", "a" * 64, "ä", "a\n"])
 def test_name_that_could_leave_its_folder_makes_no_key(name):
     for make in (layout.versions, layout.dataset_versions, layout.dataset_current, layout.history):
-        with pytest.raises(DataError, match="is no name"):
+        with pytest.raises(DataError, match="is not a valid name"):
             make(name)
     with pytest.raises(DataError):
         layout.channel("m", name)
@@ -56,11 +56,11 @@ def test_name_that_could_leave_its_folder_makes_no_key(name):
 
 @pytest.mark.parametrize("run_id", ["", "../x", "a/b", "a b", "x" * 201, "a\n"])
 def test_run_id_that_could_leave_its_folder_makes_no_key(run_id):
-    with pytest.raises(DataError, match="is no run id"):
+    with pytest.raises(DataError, match="is not a valid run id"):
         layout.run_result(run_id, "train")
 
 
 @pytest.mark.parametrize("sha256", ["", "0" * 63, "A" * 64, "../" + "0" * 61])
-def test_what_is_no_hash_makes_no_key(sha256):
-    with pytest.raises(DataError, match="is no SHA-256"):
+def test_invalid_hash_makes_no_key(sha256):
+    with pytest.raises(DataError, match="is not a valid SHA-256"):
         layout.blob("m", sha256)

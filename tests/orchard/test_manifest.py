@@ -112,7 +112,7 @@ def test_bytes_of_all_files_are_limited():
     "file", [ManifestFile("a", -1, SHA), ManifestFile("a", 1, SHA.replace("0", "G")), ManifestFile("a", 1, "00")]
 )
 def test_file_without_proper_size_and_hash_is_refused(file):
-    with pytest.raises(IntegrityError, match="no proper size and SHA-256"):
+    with pytest.raises(IntegrityError, match="no valid size and SHA-256"):
         check_files([file], "it")
 
 

@@ -31,10 +31,10 @@ def test_one_value_is_changed_and_the_others_stay():
         ("trains.epochs=3", r"^trains: no such key; did you mean train\?$"),
         ("train.optimizer.zzz=3", r"^train\.optimizer\.zzz: no such key$"),
         ("data.name.first=3", r"data\.name is a value, not a section"),
-        ("train.epochs", "is no KEY=VALUE"),
-        ("=3", "is no KEY=VALUE"),
-        ("train..epochs=3", "is no KEY=VALUE"),
-        ("train.epochs=[", r"^the value of train\.epochs is not YAML, line 1"),
+        ("train.epochs", "is not KEY=VALUE"),
+        ("=3", "is not KEY=VALUE"),
+        ("train..epochs=3", "is not KEY=VALUE"),
+        ("train.epochs=[", r"^the value of train\.epochs is not valid YAML, line 1"),
     ],
 )
 def test_what_changes_no_value_is_refused(override, message):
@@ -51,5 +51,7 @@ def test_merge_replaces_values_and_lists_and_changes_neither_side():
 
 
 def test_repeated_key_is_refused_with_its_place():
-    with pytest.raises(ParamsError, match=r"^params\.yaml is not YAML, line 2, column 1: the key 'a' stands twice$"):
+    with pytest.raises(
+        ParamsError, match=r"^params\.yaml is not valid YAML, line 2, column 1: the key 'a' is repeated$"
+    ):
         read_yaml("a: 1\na: 2\n", "params.yaml")

@@ -11,7 +11,7 @@ from orchard.cli import main
 from orchard.errors import ConflictError, DataError, IntegrityError
 from orchard.registry import pruning
 from orchard.registry.channels import ChangeIntent
-from orchard.registry.leases import hold_publish
+from orchard.registry.leases import lease_publish
 from orchard.registry.pruning import PruneOptions
 from orchard.signing import create_pair, load_key
 from tests.orchard.version_fixtures import MODEL, facts, registry_of, saved_model
@@ -57,7 +57,7 @@ def test_new_versions_channels_and_their_ways_back_stay_and_the_rest_goes(grown)
     assert registry_of(grown).versions() == list(range(1, COUNT + 1)), "manifests stay"
 
 
-def test_what_would_go_is_told_and_nothing_is_touched(grown):
+def test_without_delete_the_blobs_are_reported_and_nothing_is_changed(grown):
     before = [*grown.list("")]
 
     done = registry_of(grown).prune(PruneOptions(keep=1))
@@ -83,7 +83,7 @@ def test_rounds_are_bounded_and_add_up(grown, monkeypatch):
 
     assert done.blobs == 4
     assert whole(grown) == [1, 2, 4, 8]
-    assert json.loads(grown.get(layout.pruning(MODEL)).body)["turn"] == 4, (
+    assert json.loads(grown.get(layout.prune_marker(MODEL)).body)["turn"] == 4, (
         "two rounds, each a mark written and taken away"
     )
 
@@ -109,7 +109,7 @@ def test_a_pruned_version_is_not_promoted_and_comes_back_by_publishing_it(grown,
 
 def test_what_a_killed_publish_sent_stays_until_nobody_publishes(grown):
     sent = "f" * 64
-    hold_publish(grown, MODEL, "e" * 64, [sent])
+    lease_publish(grown, MODEL, "e" * 64, [sent])
     grown.put(layout.blob(MODEL, sent), b"half a publish")
 
     done = registry_of(grown).prune(PruneOptions(keep=COUNT, delete=True))
@@ -120,7 +120,7 @@ def test_what_a_killed_publish_sent_stays_until_nobody_publishes(grown):
     assert layout.blob(MODEL, sent) not in blobs(grown)
 
 
-def test_nothing_is_deleted_when_something_that_is_needed_cannot_be_believed(grown):
+def test_nothing_is_deleted_when_a_needed_document_is_invalid(grown):
     grown.put(layout.manifest(MODEL, 2), b"{}")
     there = blobs(grown)
 
@@ -130,9 +130,9 @@ def test_nothing_is_deleted_when_something_that_is_needed_cannot_be_believed(gro
     assert blobs(grown) == there
 
 
-def test_a_killed_prune_is_gone_on_with_only_when_somebody_says_so(grown):
+def test_a_killed_prune_is_resumed_only_with_the_option(grown):
     grown.put(
-        layout.pruning(MODEL),
+        layout.prune_marker(MODEL),
         b'{"doomed":["' + b"a" * 64 + b'"],"format":1,"model":"fruits","turn":1}',
     )
     with pytest.raises(ConflictError, match="or was killed"):

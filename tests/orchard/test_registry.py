@@ -137,7 +137,7 @@ def no_graph(folder):
         (pipe, "is a link or a special file"),
         (clash, "clashes with"),
         (many, "expected 1 to 256"),
-        (no_graph, r"there is no saved_model\.pb"),
+        (no_graph, r"it has no saved_model\.pb"),
     ],
 )
 def test_folder_that_breaks_a_rule_is_not_published(memory, folder, spoil, sentence):

@@ -44,7 +44,7 @@ def test_promote_history_rollback_versions(published, run):
     code, out, _ = run("rollback", "--why", "takes plums for apples")
     assert (code, out) == (0, "stable of fruits: version 3 → version 1 (generation 3)\n")
     code, out, _ = run("rollback", "--why", "takes plums for apples")
-    assert (code, out) == (0, "stable of fruits: version 1 already (generation 3, rollback by anna@bench)\n")
+    assert (code, out) == (0, "stable of fruits: already version 1 (generation 3, rollback by anna@bench)\n")
 
     _, out, _ = run("history")
     rows = [line.split() for line in out.splitlines()]
@@ -121,7 +121,7 @@ def test_json_is_for_programs(published, run, monkeypatch):
         (["promote", "1"], 2, "Missing option '--why'"),
         (["promote", "1", "--why", " "], 4, "needs a reason"),
         (["promote", "1", "--channel", "beta", "--why", "x"], 2, "'beta' is not one of"),
-        (["rollback", "--why", "x"], 4, "has meant no other version before"),
+        (["rollback", "--why", "x"], 4, "has pointed to no other version before"),
     ],
 )
 def test_mistake_is_named_and_changes_nothing(published, run, args, code, sentence):
@@ -132,7 +132,7 @@ def test_mistake_is_named_and_changes_nothing(published, run, args, code, senten
     assert run("history")[1] == f"nothing was ever promoted for fruits in {published.name}\n"
 
 
-def test_version_that_cannot_be_believed_is_shown_as_such(published, run):
+def test_version_that_cannot_be_trusted_is_shown_as_such(published, run):
     published.put("models/fruits/versions/000000000002/manifest.json", b"{}")
 
     code, out, err = run("versions")
@@ -140,7 +140,7 @@ def test_version_that_cannot_be_believed_is_shown_as_such(published, run):
     assert code == 0
     assert "manifest.json is unsigned" in err
     assert [line.split()[0] for line in out.splitlines()] == ["version", "1", "2", "3"]
-    assert "2        -         not to be believed" in out
+    assert "2        -         not trusted" in out
     assert "is unsigned" in json.loads(run("versions", "--json")[1])["versions"][1]["error"]
 
 
@@ -151,7 +151,7 @@ def test_missing_settings_are_all_named(run, monkeypatch):
     assert "ORCHARD_TRUSTED_KEYS_FILE" in err
 
 
-def test_nothing_to_show_is_said(seaweed, workspace, run, monkeypatch):
+def test_empty_registry_is_reported(seaweed, workspace, run, monkeypatch):
     pair = create_pair(workspace / "keys")
     monkeypatch.setenv("ORCHARD_SIGNING_KEY_FILE", str(pair.private))
     monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(pair.public))
@@ -168,7 +168,7 @@ def test_keys_create_makes_a_pair_once(workspace, run):
     private, public = workspace / "keys/signing-key.pem", workspace / "keys/trusted-keys.pem"
     assert code == 0
     assert out == f"export ORCHARD_SIGNING_KEY_FILE={private}\nexport ORCHARD_TRUSTED_KEYS_FILE={public}\n"
-    assert "made in keys" in err
+    assert "was created in keys" in err
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
     said = json.loads(run("keys", "create", "keys", "--json")[1])
     assert (said["created"], said["key_id"]) == (False, load_key(private).key_id)

@@ -46,7 +46,7 @@ def test_lost_reply_is_no_conflict(memory, fault):
         b'{"format":2,"result":{},"run_id":"run-1","verb":"train"}',
     ],
 )
-def test_what_is_no_result_of_the_step_is_not_believed(memory, body):
+def test_invalid_result_of_a_step_is_refused(memory, body):
     memory.put(layout.run_result("run-1", "train"), body)
 
     with pytest.raises(IntegrityError):

@@ -75,13 +75,13 @@ def pem(key, encryption=None):
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        (b"", "no private key that can be read"),
-        (pem(KEY.private, BestAvailableEncryption(b"secret")), "no private key that can be read"),
+        (b"", "not a valid private key"),
+        (pem(KEY.private, BestAvailableEncryption(b"secret")), "not a valid private key"),
         (pem(rsa.generate_private_key(65537, 2048)), "another kind of key"),
     ],
     ids=["empty", "encrypted", "rsa"],
 )
-def test_private_key_file_that_is_none_is_named(tmp_path, body, sentence):
+def test_invalid_private_key_file_is_named(tmp_path, body, sentence):
     path = tmp_path / "key.pem"
     path.write_bytes(body)
 
@@ -89,7 +89,7 @@ def test_private_key_file_that_is_none_is_named(tmp_path, body, sentence):
         load_key(path)
 
 
-def test_trusted_keys_file_that_is_none_is_named(tmp_path):
+def test_invalid_trusted_keys_file_is_named(tmp_path):
     path = tmp_path / "keys.pem"
     path.write_bytes(b"hello")
     with pytest.raises(SettingsError, match="no PEM public key"):
@@ -98,7 +98,7 @@ def test_trusted_keys_file_that_is_none_is_named(tmp_path):
     with pytest.raises(SettingsError, match="expected PUBLIC KEY blocks only"):
         load_trusted(path)
     path.write_bytes(b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
-    with pytest.raises(SettingsError, match="no public key"):
+    with pytest.raises(SettingsError, match="not a valid public key"):
         load_trusted(path)
     with pytest.raises(SettingsError, match="cannot be read"):
         load_trusted(tmp_path / "nowhere")
@@ -135,7 +135,7 @@ def test_no_key_is_trusted_by_default():
 
 
 @given(st.integers(0, 10_000), st.integers(0, 7))
-def test_no_flipped_bit_changes_what_is_believed(at, bit):
+def test_no_flipped_bit_changes_a_trusted_payload(at, bit):
     body = bytearray(canonical_json(sign(PAYLOAD, KEY)))
     body[at % len(body)] ^= 1 << bit
 

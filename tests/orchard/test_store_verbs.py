@@ -43,7 +43,7 @@ def test_store_lives_as_long_as_the_command(workspace, port):
     assert not ports.is_listening(int(port))
 
 
-def test_store_in_the_foreground_tells_other_shells_and_stops_when_asked(workspace, port, capsys):
+def test_store_in_the_foreground_is_known_to_other_shells_and_stops_at_a_signal(workspace, port, capsys):
     directory = workspace / "with a space"
     command = [*ORCHARD, "store", "run", "--port", port, "--dir", str(directory), "--json"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestration.cluster import jobs
+from orchestration.cluster import jobs, kube_client
 from orchestration.cluster.deploy.release import run
 from orchestration.cluster.kube_client import ClusterConnection, ClusterError, connect, translate_errors
 

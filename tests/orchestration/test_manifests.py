@@ -159,7 +159,7 @@ def test_a_parameter_is_changed_and_the_others_stay():
         ("train.epcohs=3", "did you mean epochs?"),
         ("trains.epochs=3", "did you mean train?"),
         ("train.epochs.more=3", "there is no parameter train.epochs.more"),
-        ("train.epochs", "is no KEY=VALUE"),
+        ("train.epochs", "is not KEY=VALUE"),
     ],
 )
 def test_an_unknown_parameter_is_refused(override, message):

@@ -297,5 +297,5 @@ def test_nothing_is_left_of_a_candidate_that_is_gone(tmp_path: Path):
     workspace = lay(tmp_path)
     shutil.rmtree(workspace.candidate / "saved_model")
 
-    with pytest.raises(DataError, match="no SavedModel"):
+    with pytest.raises(DataError, match="not a SavedModel"):
         judge(workspace)

@@ -233,7 +233,7 @@ def test_figures_that_are_missing_or_contradict_each_other_fail(tmp_path: Path, 
     found = decide(workspace, None, {"accuracy": {"shop": 0.1}})
 
     assert found.verdict.verdict == "refused"
-    assert "no figure that can be believed" in found.verdict.reason
+    assert "no valid figure" in found.verdict.reason
 
 
 def test_an_evaluation_without_classes_is_none(tmp_path: Path):
@@ -292,7 +292,7 @@ def test_a_person_is_told_in_sentences(workspace: Path, capsys: pytest.CaptureFi
     assert main(["gate"]) == 5
 
     printed = capsys.readouterr()
-    assert re.search(r"^✗ Red, turntable: 0(\.0)? % of 6 right, the bar is 80 %$", printed.out, re.MULTILINE)
+    assert re.search(r"^✗ Red, turntable: 0(\.0)? % of 6 right, the threshold is 80 %$", printed.out, re.MULTILINE)
     assert "artifacts/gate/page.html says why" in printed.err
 
 

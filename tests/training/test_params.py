@@ -79,8 +79,8 @@ def test_number_that_yaml_reads_as_text_is_explained():
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("train: [", "params.yaml is not YAML, line 1"),
-        ("data: {}\ndata: {}\n", "line 2, column 1: the key 'data' stands twice"),
+        ("train: [", "params.yaml is not valid YAML, line 1"),
+        ("data: {}\ndata: {}\n", "line 2, column 1: the key 'data' is repeated"),
         ("", "params.yaml holds nothing, not sections of keys"),
         ("- data", "params.yaml holds a list, not sections of keys"),
     ],

@@ -56,8 +56,8 @@ WRONG = {
     "format: 2": "format",
     "sources: [fruits]": "sources",
     "just text": "the file",
-    "defaults: {balance: 3}\ndefaults: {balance: 4}": "stands twice",
-    "defaults: [": "not YAML",
+    "defaults: {balance: 3}\ndefaults: {balance: 4}": "is repeated",
+    "defaults: [": "not valid YAML",
 }
 
 
