@@ -10,12 +10,12 @@ pytestmark = pytest.mark.timeout(3600)
 
 
 def test_a_killed_job_is_retried_from_its_checkpoint(second):
-    assert "goes on after epoch" in second.killed
+    assert "resumes after epoch" in second.killed
     assert second.killed.count("── train (") == 2
 
 
 def test_a_job_beside_it_is_not_disturbed(second):
-    assert "goes on after epoch" not in second.spared
+    assert "resumes after epoch" not in second.spared
     assert second.spared.count("── train (") == 1
 
 

@@ -27,7 +27,7 @@ from orchard.store import s3
 from tests import photo_files
 from tests.faults.crashing_store import CrashingStore, Killed
 from tests.orchard.version_fixtures import registry_of
-from tests.training.candidates import BARS, draw, judge, lay
+from tests.training.candidates import THRESHOLDS, draw, judge, write_workspace
 from training.batch.batch_plan import NoVersion
 from training.batch.daily_batch import predict_day
 from training.release.gate_candidate import gate
@@ -47,9 +47,9 @@ def candidates(tmp_path_factory):
     """Two candidates that were judged: one that knows colours, and one that takes red for blue."""
     made = []
     for wrong in ({}, {"Red": "Blue"}):
-        workspace = lay(tmp_path_factory.mktemp("candidate"), taken_for=wrong)
+        workspace = write_workspace(tmp_path_factory.mktemp("candidate"), taken_for=wrong)
         judge(workspace)
-        gate(workspace, GateThresholds(**BARS), None, REPORTER, override_reason="for a test")
+        gate(workspace, GateThresholds(**THRESHOLDS), None, REPORTER, override_reason="for a test")
         made.append(workspace)
     return made
 
@@ -175,7 +175,7 @@ def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
     monkeypatch.undo()
     opens(monkeypatch, true)
     stable = true.channel("stable")
-    gate(candidates[1], GateThresholds(**BARS), stable, REPORTER, override_reason="for a test")
+    gate(candidates[1], GateThresholds(**THRESHOLDS), stable, REPORTER, override_reason="for a test")
     publish(candidates[1], true, "stable", "tester")
     stable.promote(2, ChangeIntent("tester", "second"), override_reason="for a test")
     served.put(f"{layout.batch_input(DAY)}/late.jpg", draw("Red", 9))

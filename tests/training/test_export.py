@@ -123,7 +123,7 @@ def test_one_bad_photo_fails_the_call_with_a_reason(exported):
 
 
 def test_network_for_another_number_of_classes_is_refused(network, tmp_path):
-    with pytest.raises(OrchardError, match="answers 3 numbers for 2 classes"):
+    with pytest.raises(OrchardError, match="has 3 outputs for 2 classes"):
         export(network, CLASSES[:2], tmp_path / "saved_model")
     assert not (tmp_path / "saved_model").exists()
 

@@ -18,7 +18,7 @@ from orchard.reporter import Reporter
 from orchard.signing import SigningKey, create_pair, load_key
 from orchard.store import ObjectStore
 from tests.orchard.version_fixtures import registry_of
-from tests.training.candidates import BARS, COLOURS, PHOTOS, judge, lay, rows, write_params
+from tests.training.candidates import COLOURS, PHOTOS, THRESHOLDS, judge, rows, write_params, write_workspace
 from training.release.gate_candidate import GateResult, gate
 from training.release.publish_candidate import publish
 from training.workspace import Workspace
@@ -37,22 +37,24 @@ def channel(memory: ObjectStore, key: SigningKey) -> Channel:
     return registry_of(memory, key).channel("stable")
 
 
-def decide(workspace: Workspace, channel: Channel | None, bars: dict[str, Any] = BARS, **options: Any) -> GateResult:
+def decide(
+    workspace: Workspace, channel: Channel | None, bars: dict[str, Any] = THRESHOLDS, **options: Any
+) -> GateResult:
     return gate(workspace, GateThresholds(**bars), channel, Reporter.silent(), **options)
 
 
 def serve(root: Path, channel: Channel, key: SigningKey, **candidate: Any) -> int:
     """Judge, publish and promote a candidate: what is served from then on."""
-    workspace = lay(root, **candidate)
+    workspace = write_workspace(root, **candidate)
     judge(workspace)
     decide(workspace, channel, override_reason="a test needs it served")
-    version = int(publish(workspace, channel.registry, "stable", "tester").said["version"])
+    version = int(publish(workspace, channel.registry, "stable", "tester").record["version"])
     channel.promote(version, ChangeIntent("tester", "served in a test"))
     return version
 
 
 def judged(root: Path, **candidate: Any) -> Workspace:
-    workspace = lay(root, **candidate)
+    workspace = write_workspace(root, **candidate)
     judge(workspace)
     return workspace
 
@@ -70,7 +72,7 @@ def test_a_good_candidate_is_accepted_and_the_page_says_so(tmp_path: Path, chann
     assert json.loads((workspace.gate / "verdict.json").read_text()) == json.loads(json.dumps(found.document))
     page = (workspace.gate / "page.html").read_text()
     assert "Accepted: it may be published" in page
-    assert "means no version yet" in page
+    assert "has none yet" in page
 
 
 def test_without_a_store_the_verdict_says_that_nothing_was_compared(tmp_path: Path):
@@ -262,7 +264,7 @@ def test_an_evaluation_of_another_model_is_refused(tmp_path: Path, channel: Chan
 
 
 def test_a_simpler_model_must_not_be_better(tmp_path: Path):
-    workspace = lay(tmp_path, taken_for={"Red": "Blue"})
+    workspace = write_workspace(tmp_path, taken_for={"Red": "Blue"})
     judge(workspace, baseline=True)
 
     found = decide(workspace, None, {"accuracy": {"turntable": 0.5}})

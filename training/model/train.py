@@ -1,4 +1,4 @@
-"""Training from the dataset folder to the candidate: read, split, fit, export, and put it in place whole."""
+"""Training from the dataset folder to the candidate: read, split, fit, export, replace the candidate atomically."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ __all__ = ["MODEL", "read_curves", "train"]
 
 MODEL = "model.keras"
 AGREEMENT = 1e-5
-"""By how much the export's probabilities may differ from those of the network that it was made from."""
+"""The largest difference allowed between the export's probabilities and the network's."""
 
 VERSIONS = ("keras", "numpy", "orchard")
 
 
 def train(params: Params, workspace: Workspace, reporter: Reporter) -> dict[str, Any]:
-    """Train what the params say on the dataset that they name and put the candidate in its place.
+    """Train the network of the params on their dataset and replace the workspace's candidate.
 
     Args:
         params: all of params.yaml.
-        workspace: where the dataset lies and where the candidate goes, replaced as a whole at the end; a run that was
-            interrupted goes on from its checkpoint there.
+        workspace: has the dataset; gets the candidate, replaced as a whole at the end. An interrupted run resumes from its
+            checkpoint there.
         reporter: reports progress.
 
     Returns:
         The document ``training.json``.
 
     Raises:
-        DataError: no dataset, or too few photos to learn from and to judge by.
-        IntegrityError: a shard is damaged, or the export does not answer as the network does.
+        DataError: there is no dataset, or it has too few photos for training and validation.
+        IntegrityError: a shard is damaged, or export and network predict differently.
         OrchardError: the training diverged.
     """
     begin = time.monotonic()
@@ -64,9 +64,9 @@ def train(params: Params, workspace: Workspace, reporter: Reporter) -> dict[str,
     index = read_index(folder)
     with reporter.status(f"decoding {sum(index.counts['train'].values())} photos"):
         photos = read_photos(folder, index, "train", params.model.image_size)
-    learned, judged = _split(photos, index, params)
+    train_photos, validation = _split(photos, index, params)
     checkpoint = Checkpoint(workspace.root / CHECKPOINTS, name_run(params, index.digest))
-    fitted = fit(params, len(index.classes), learned, judged, checkpoint, reporter)
+    fitted = fit(params, len(index.classes), train_photos, validation, checkpoint, reporter)
     with reporter.status("exporting the model"), _replacing(workspace.candidate) as new:
         _export(fitted, params.model.mirrored, index, folder, new)
         document = _describe(params, index, fitted, time.monotonic() - begin)
@@ -80,15 +80,15 @@ def _split(photos: InMemoryPhotos, index: Index, params: Params) -> tuple[InMemo
     empty = [label for label, count in zip(index.classes, counts, strict=True) if not count]
     if empty:
         raise DataError(
-            f"no training photo of {', '.join(empty)}: nothing can be learned of a class without photos",
-            hint="ingest photos of it, or make the dataset without it",
+            f"no training photo of {', '.join(empty)}: every class needs training photos",
+            hint="ingest photos of it, or make the dataset without this class",
         )
     validation = params.train.validation
     groups = [(index.classes[label], source) for label, source in zip(photos.labels, photos.sources, strict=True)]
     chosen = choose_validation(photos.paths, groups, photos.digests, share=validation.share, seed=params.train.seed)
     if not chosen.any():
         raise DataError(
-            f"{validation.share:.0%} of {len(photos)} photos in {len(set(groups))} groups leaves none to judge epochs by",
+            f"{validation.share:.0%} of {len(photos)} photos in {len(set(groups))} groups leave no validation photo",
             hint="ingest more photos, or raise train.validation.share in params.yaml",
         )
     return photos.select(~chosen), photos.select(chosen)
@@ -121,17 +121,17 @@ def read_curves(candidate: Path) -> list[EpochFigures]:
 
 
 def _compare(fitted: FitResult, mirrored: bool, saved_model: Path, photos: Sequence[bytes]) -> None:
-    """Load the export as a server does and ask it and the plain network about the same photos."""
+    """Load the export as a server does; compare its predictions with the network's on the same photos."""
     pixels = decode_photos(photos, fitted.model.input.shape[1])
-    plain = np.asarray(predict(fitted.model, tf.constant(pixels, tf.float32), mirrored=mirrored))
+    expected = np.asarray(predict(fitted.model, tf.constant(pixels, tf.float32), mirrored=mirrored))
     with open_model(saved_model) as session:
         exported = session.predict(photos).probabilities
-    difference = float(np.abs(plain - exported).max())
-    if difference > AGREEMENT or not np.array_equal(plain.argmax(axis=1), exported.argmax(axis=1)):
+    difference = float(np.abs(expected - exported).max())
+    if difference > AGREEMENT or not np.array_equal(expected.argmax(axis=1), exported.argmax(axis=1)):
         raise IntegrityError(
-            f"the export does not answer as the network does: its probabilities differ by up to {difference:.1e}, "
-            f"at most {AGREEMENT:.0e} was expected; nothing was written",
-            hint="an architecture with a layer that export changes? tests/training/test_export.py shows how to find it",
+            f"export and network predict differently: the probabilities differ by up to {difference:.1e}, "
+            f"expected at most {AGREEMENT:.0e}; nothing was written",
+            hint="the architecture may have a layer that export changes; tests/training/test_export.py shows how to find it",
         )
 
 
@@ -157,7 +157,7 @@ def _describe(params: Params, index: Index, fitted: FitResult, seconds: float) -
 
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `folder` at the end; if something fails, the old one stays."""
+    """Yield an empty folder that replaces `folder` at the end; on an error the old one stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f".{folder.name}.new")
     old = folder.with_name(f".{folder.name}.old")
