@@ -164,12 +164,10 @@ def test_killed_at_any_call_of_the_store_the_next_attempt_leaves_the_same(served
         assert {row["photo"]: row["label"] for row in table(served, day)} == expected
 
 
-def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
-    served, settings, keys, candidates, monkeypatch
-):
+def test_a_retry_uses_the_version_and_the_photos_of_the_first_attempt(served, settings, keys, candidates, monkeypatch):
     fill(served)
     true = Registry.open(settings)
-    monkeypatch.setattr("training.batch.daily_batch.leave", lambda *args: (_ for _ in ()).throw(Killed))
+    monkeypatch.setattr("training.batch.daily_batch.write_outputs", lambda *args: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         predict_day(settings, DAY, REPORTER)
     monkeypatch.undo()
