@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from bench.rounds import Contender, Threshold, judge, machine, measure
+from bench.stack import ROOT, bucket_settings, make_bucket, run_python
 from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.store import open_store
@@ -33,7 +31,6 @@ from orchard.store.embedded import EmbeddedStore
 from training.data import dvc_project, synthetic
 from training.data.shards import iterate, read_index
 
-ROOT = Path(__file__).resolve().parents[1]
 PULL = Threshold("pull of all photos, Orchard against loose photos", 6)
 PUSH = Threshold("push of all photos, Orchard against loose photos", 4)
 GROWTH = Threshold("bytes pushed for 1 % new photos, against their own", 1.3, most=True)
@@ -49,36 +46,19 @@ class DataBench:
     scratch: Path
     store: EmbeddedStore
 
-    def bucket(self) -> str:
-        """Make an empty bucket; returns its name."""
-        name = f"b{uuid.uuid4().hex[:12]}"
-        self.store.create_bucket(name)
-        return name
-
     def settings(self, bucket: str) -> Settings:
         """Return the settings for a bucket."""
-        environment = {**self.store.environment, "ORCHARD_STORE_URL": f"s3://{bucket}"}
-        return Settings(**{name.removeprefix("ORCHARD_").lower(): value for name, value in environment.items()})  # type: ignore[arg-type]
+        return bucket_settings(self.store, bucket)
 
-    def run(self, folder: Path, bucket: str, *command: str) -> str:
-        """Run a Python module's command in a folder, with the store in its environment; returns its output."""
-        environment: Mapping[str, str] = {
-            **os.environ,
+    def run(self, folder: Path, bucket: str, *arguments: str) -> str:
+        """Run Python in a folder, with the store in its environment; returns its output."""
+        environment = {
             **self.store.environment,
             "ORCHARD_STORE_URL": f"s3://{bucket}",
             "ORCHARD_DATASET": NAME,
-            "PYTHONPATH": str(ROOT),
             "DVC_SITE_CACHE_DIR": str(folder / ".site"),
         }
-        process = subprocess.run(
-            [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        if process.returncode:
-            raise SystemExit(
-                f"{' '.join(command)} failed with exit code {process.returncode}:\n"
-                f"{process.stdout[-2000:]}{process.stderr[-4000:]}"
-            )
-        return process.stdout
+        return run_python(*arguments, folder=folder, environment=environment)
 
 
 def unpack(data: Path, folder: Path, limit: int | None) -> list[Path]:
@@ -134,7 +114,7 @@ def push_contenders(bench: DataBench, projects: Mapping[str, Path], last: dict[s
         folder = projects[name]
 
         def prepare() -> None:
-            last[name] = bench.bucket()
+            last[name] = make_bucket(bench.store)[0]
             dvc_project.remote(folder, bench.settings(last[name]))
             for cache in (".site", ".dvc/tmp"):
                 shutil.rmtree(folder / cache, ignore_errors=True)
@@ -207,7 +187,7 @@ def _measure(bench: DataBench, options: argparse.Namespace) -> int:
         target = new / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
-    published = bench.bucket()
+    published = make_bucket(bench.store)[0]
     ingest(bench, workspace, published, source)
     print(f"{machine()}; {len(photos)} photos, {len(photos[50::100])} of them new at the end", flush=True)
     projects = make_projects(bench, source, workspace / "data" / NAME)

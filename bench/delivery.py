@@ -27,10 +27,9 @@ from pathlib import Path
 from bench.bench_models import KINDS, draw_photos
 from bench.rounds import Threshold, judge, machine, spread
 from bench.stack import ROOT, ServingStack, run
+from bench.tally import TOLERANCE, WARM_S
 
 CONNECTIONS, BEFORE_S, AFTER_S = 4, 3.0, 4.0
-WARM_S = 1.0
-TOLERANCE = 1e-4
 WITHIN = {"cnn": 0.5, "mobilenet": 1.2}
 WORST = Threshold("longest request after the call over the longest before it, ms", 60, most=True)
 FAILED = Threshold("requests that failed", 0, most=True)

@@ -31,15 +31,21 @@ MODEL = "fruits"
 READY_S = 120.0
 
 
+def run_python(*arguments: str, folder: Path | None = None, environment: Mapping[str, str]) -> str:
+    """Run Python in another process, with more variables in its environment; returns its output."""
+    process = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if process.returncode:
+        output = f"{process.stdout[-2000:]}{process.stderr[-4000:]}"
+        raise SystemExit(f"{' '.join(arguments)} failed with exit code {process.returncode}:\n{output}")
+    return process.stdout
+
+
 def run(*command: str) -> str:
     """Run a module in another process; returns its output."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.run(
-        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, check=False
-    )
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed with exit code {process.returncode}:\n{process.stderr[-3000:]}")
-    return process.stdout
+    return run_python("-m", *command, environment={"TF_CPP_MIN_LOG_LEVEL": "3"})
 
 
 def free_port() -> int:
@@ -168,9 +174,13 @@ def make_bucket(embedded: EmbeddedStore) -> tuple[str, ObjectStore]:
     """Make an empty bucket; returns its name and its store."""
     bucket = f"b{uuid.uuid4().hex[:12]}"
     embedded.create_bucket(bucket)
+    return bucket, open_store(bucket_settings(embedded, bucket))
+
+
+def bucket_settings(embedded: EmbeddedStore, bucket: str) -> Settings:
+    """Return the settings for a bucket."""
     environment = {**embedded.environment, "ORCHARD_STORE_URL": f"s3://{bucket}"}
-    settings = Settings(**{name.removeprefix("ORCHARD_").lower(): value for name, value in environment.items()})  # type: ignore[arg-type]
-    return bucket, open_store(settings)
+    return Settings(**{name.removeprefix("ORCHARD_").lower(): value for name, value in environment.items()})  # type: ignore[arg-type]
 
 
 def facts_of(model: Path) -> PublishMetadata:

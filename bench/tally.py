@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["WARM_S", "Read", "Tally"]
+__all__ = ["TOLERANCE", "WARM_S", "Read", "Tally"]
 
 WARM_S = 1.0
 TOLERANCE = 1e-4

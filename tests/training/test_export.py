@@ -14,7 +14,7 @@ from orchard.errors import DataError, IntegrityError, OrchardError
 from orchard.golden import GOLDEN
 from tests import photo_files
 from tests.training.candidates import PHOTOS, write_dataset
-from tests.training.test_model import parse, unsettle
+from tests.training.test_model import parse, randomize_norms
 from training.model.architectures import build
 from training.model.golden_photos import LEAST, choose_photos, write_golden
 from training.model.preprocessing import decode_photos
@@ -32,7 +32,7 @@ FILES = [photo_files.jpeg(label, number) for label in photo_files.CLASSES for nu
 def network():
     """A small network with batch norms that do something; what it answers is arbitrary and different for each photo."""
     keras.utils.set_random_seed(3)
-    return unsettle(build(parse().model, len(CLASSES)))
+    return randomize_norms(build(parse().model, len(CLASSES)))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_network_for_another_number_of_classes_is_refused(network, tmp_path):
 def test_golden_photos_carry_the_answers_of_the_export_itself(network, tmp_path):
     index = write_dataset(tmp_path / "fruits", PHOTOS)
     keras.utils.set_random_seed(3)
-    model = unsettle(build(parse().model, len(index.classes)))
+    model = randomize_norms(build(parse().model, len(index.classes)))
     export(model, index.classes, tmp_path / "saved_model")
 
     write_golden(tmp_path / "saved_model", choose_photos(tmp_path / "fruits", index.classes))

@@ -26,7 +26,7 @@ def pictures(n=8, size=20, seed=0):
     return np.random.default_rng(seed).uniform(0, 255, (n, size, size, 3)).astype(np.float32)
 
 
-def unsettle(model, seed=0):
+def randomize_norms(model, seed=0):
     """Give every batch norm statistics that do something; fresh ones do nothing, and any folding would pass."""
     dice = np.random.default_rng(seed)
     for layer in model.layers:
@@ -87,7 +87,7 @@ def test_same_seed_gives_the_same_first_weights():
 
 
 def test_folded_network_answers_as_the_whole_one():
-    model = unsettle(build(parse().model, 5))
+    model = randomize_norms(build(parse().model, 5))
 
     folded = fold(model)
 
@@ -102,7 +102,7 @@ def test_depthwise_dense_and_biased_layers_are_folded_too():
     x = layers.BatchNormalization()(layers.Conv2D(4, 3, bias_initializer="ones")(image))
     x = layers.BatchNormalization(scale=False)(layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False)(x))
     x = layers.BatchNormalization(center=False)(layers.Dense(5)(layers.Flatten()(x)))
-    model = unsettle(keras.Model(image, layers.Softmax()(x)))
+    model = randomize_norms(keras.Model(image, layers.Softmax()(x)))
 
     folded = fold(model)
 
@@ -121,7 +121,7 @@ def test_norm_that_cannot_be_folded_stays():
         image,
         layers.Concatenate()([shared, layers.BatchNormalization()(shared), layers.BatchNormalization()(curved), first]),
     )
-    unsettle(model)
+    randomize_norms(model)
 
     folded = fold(model)
 
