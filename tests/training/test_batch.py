@@ -1,4 +1,4 @@
-"""A day's photos are predicted once, whatever happens on the way, by the version that was proved."""
+"""A day's photos are predicted once, by the verified version, even if attempts are killed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def keys(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def candidates(tmp_path_factory):
-    """Two candidates that were judged: one that knows colours, and one that takes red for blue."""
+    """Two evaluated candidates: one is right, and one takes red for blue."""
     made = []
     for wrong in ({}, {"Red": "Blue"}):
         workspace = write_workspace(tmp_path_factory.mktemp("candidate"), taken_for=wrong)
@@ -88,7 +88,7 @@ def everything(store):
     return {stat.key: store.get(stat.key).body for stat in store.list("batch/out")}
 
 
-def test_every_photo_is_a_row_and_what_is_no_photo_is_one_with_its_reason(served, settings):
+def test_every_photo_is_a_row_and_a_file_that_is_not_a_photo_is_one_with_its_reason(served, settings):
     fill(served)
     bad = {"broken.jpg": photo_files.truncated(), "empty.jpg": b"", "notes.txt": b"bananas", "=cmd.jpg": b"x"}
     for name, body in bad.items():
@@ -142,7 +142,7 @@ def test_a_day_without_photos_is_done_with_no_rows_and_one_without_a_model_is_no
     assert not memory.exists(layout.batch_output("2026-11-25", "plan.json"))
 
 
-def test_killed_at_any_call_of_the_store_the_next_attempt_leaves_the_same(served, settings, monkeypatch):
+def test_after_a_kill_at_any_store_call_the_next_attempt_has_the_same_result(served, settings, monkeypatch):
     fill(served)
     true = Registry.open(settings)
     calm = CrashingStore(served)
@@ -238,7 +238,7 @@ def test_the_verb_on_the_real_store_survives_kill_9(seaweed, keys, candidates, w
     assert main(["batch", "--day", "yesterday"]) == 2
 
 
-def test_before_the_first_version_a_day_is_skipped_with_the_reason_and_done_when_it_is_asked_for_again(
+def test_before_the_first_version_a_day_is_skipped_with_the_reason_and_done_when_it_is_requested_again(
     seaweed, keys, candidates, workspace, monkeypatch, capsys
 ):
     monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(keys.public))
@@ -278,7 +278,7 @@ def test_before_the_first_version_a_day_is_skipped_with_the_reason_and_done_when
     assert step("after")[1]["before"] is True
 
 
-def test_a_photo_whose_name_no_request_can_hold_is_a_row_with_its_reason_and_the_others_are_predicted(
+def test_a_photo_whose_name_fits_no_request_is_a_row_with_its_reason_and_the_others_are_predicted(
     seaweed, keys, candidates, workspace, monkeypatch
 ):
     go_live(seaweed, keys, candidates, workspace, monkeypatch)

@@ -1,4 +1,4 @@
-"""The exported model itself is asked about every test photo, once."""
+"""The exported model predicts every test photo once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from training.workspace import Workspace
 FIGURES = ("slices", "confusion", "misses", "calibration")
 
 
-def test_every_test_photo_is_counted_once_in_whatever_batches(tmp_path: Path):
+def test_every_test_photo_is_counted_once_with_any_batches(tmp_path: Path):
     photos = rows({"Blue": 70, "Green": 61})  # three batches, the last one not full
 
     document = judge(write_workspace(tmp_path, photos))
@@ -56,7 +56,7 @@ def test_answers_stay_with_their_photos_across_batches_and_threads(tmp_path: Pat
     assert answers.labels == tuple(row.label for row in photos)
 
 
-def test_the_missed_photos_are_named_by_what_they_are(tmp_path: Path):
+def test_the_missed_photos_are_listed_with_their_identity(tmp_path: Path):
     document = judge(write_workspace(tmp_path, taken_for={"Red": "Blue"}))
 
     missed = {(miss["sha256"], miss["source"], miss["label"], miss["guess"]) for miss in document["misses"]}
@@ -72,7 +72,7 @@ def test_turntable_and_shop_are_two_numbers(tmp_path: Path):
     assert slices["shop"]["worst"] == {"label": "Red", "accuracy": 0.0, "n": 4}
 
 
-def test_a_class_without_test_photos_has_none_and_is_no_error(tmp_path: Path):
+def test_a_class_without_test_photos_has_no_figure_and_is_not_an_error(tmp_path: Path):
     workspace = write_workspace(tmp_path)
 
     document = judge(workspace)
@@ -81,7 +81,7 @@ def test_a_class_without_test_photos_has_none_and_is_no_error(tmp_path: Path):
     assert ">Yellow<" in (workspace.evaluation / "page.html").read_text()
 
 
-def test_a_photo_that_stands_in_two_shards_is_counted_once(tmp_path: Path):
+def test_a_photo_that_is_in_two_shards_is_counted_once(tmp_path: Path):
     photos = rows({"Blue": 3, "Red": 3})
 
     document = judge(write_workspace(tmp_path, [*photos, photos[0], photos[0]]))
@@ -97,7 +97,7 @@ def test_one_photo_under_two_classes_is_refused(tmp_path: Path):
         judge(workspace)
 
 
-def test_order_of_rows_and_shards_changes_no_figure(tmp_path: Path):
+def test_order_of_rows_and_shards_does_not_change_figures(tmp_path: Path):
     one = judge(write_workspace(tmp_path / "one", taken_for={"Green": "Red"}, sure=2))
     other = tmp_path / "other"
     write_candidate(
@@ -131,7 +131,7 @@ def test_what_dvc_compares_is_the_same_every_time(tmp_path: Path):
     assert first[1].decode().count("\n") == 26
 
 
-def test_the_baseline_knows_training_photos_and_nothing_else(tmp_path: Path):
+def test_the_baseline_uses_only_training_photos(tmp_path: Path):
     training = rows({"Blue": 3, "Red": 3}, split="train", first=50)
     misled = [PhotoSpec(row.image, "Green", "train") for row in rows({"Yellow": 3}, first=60)]
 
@@ -164,12 +164,12 @@ def test_the_page_is_one_file_that_loads_nothing(tmp_path: Path):
     page = (workspace.evaluation / "page.html").read_text()
     assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?(?!data:|#)[a-z/.]""", page)
     assert "66.66 % on the turntable" in page
-    assert "6 like this" in page  # one picture stands for the six turntable photos of Red
+    assert "6 like this" in page  # one picture is shown for the six turntable photos of Red
     assert page.count('src="data:image/jpeg;base64,') == 10
     assert "6 of 6 Red taken for Blue" in page
 
 
-def test_names_from_folders_are_text_on_the_page_and_no_markup(tmp_path: Path):
+def test_names_from_folders_are_text_on_the_page_not_markup(tmp_path: Path):
     photos = [PhotoSpec(draw("Blue", n), "<b>&Blue", "test", "turntable", "<img src=x>.jpg") for n in range(3)]
     index = write_dataset(tmp_path / "data" / "fruits", photos, classes=["<b>&Blue", "Red"])
     write_candidate(tmp_path / "artifacts" / "candidate", index, photos, taken_for={"Blue": "Red"})
@@ -205,7 +205,7 @@ def test_a_candidate_of_another_dataset_is_refused(tmp_path: Path):
         judge(workspace)
 
 
-def test_a_dataset_without_test_photos_says_nothing_of_a_model(tmp_path: Path):
+def test_a_dataset_without_test_photos_cannot_evaluate_a_model(tmp_path: Path):
     workspace = write_workspace(tmp_path, rows({"Blue": 3, "Red": 3}, split="train"))
 
     with pytest.raises(DataError, match="no test photos"):
@@ -243,14 +243,14 @@ def test_a_label_that_is_not_the_most_probable_class_is_refused(tmp_path: Path):
         session.predict([draw("Blue", 1)])
 
 
-def test_numbers_that_are_no_probabilities_are_refused(tmp_path: Path):
+def test_invalid_probabilities_are_refused(tmp_path: Path):
     write_model(tmp_path / "model", sure=float("nan"))
 
     with open_model(tmp_path / "model") as session, pytest.raises(IntegrityError, match="invalid probabilities"):
         session.predict([draw("Blue", 1)])
 
 
-def test_a_photo_that_the_model_cannot_read_is_an_error_and_no_guess(tmp_path: Path):
+def test_a_photo_that_the_model_cannot_read_is_an_error_not_a_guess(tmp_path: Path):
     write_model(tmp_path / "model")
 
     with open_model(tmp_path / "model") as session, pytest.raises(IntegrityError, match="failed on a test photo"):
@@ -258,7 +258,7 @@ def test_a_photo_that_the_model_cannot_read_is_an_error_and_no_guess(tmp_path: P
 
 
 @pytest.mark.parametrize("text", ["", "epoch,loss\n", "epoch,loss\n1,much\n", "epoch,loss\n1\n"])
-def test_curves_that_are_no_table_are_named(tmp_path: Path, text: str):
+def test_invalid_curves_are_named(tmp_path: Path, text: str):
     workspace = write_workspace(tmp_path)
     (workspace.candidate / "curves.csv").write_text(text)
 
@@ -289,11 +289,11 @@ def test_a_typo_in_the_section_evaluate_is_named(workspace: Path, capsys: pytest
     assert not (workspace / "artifacts" / "evaluation").exists()
 
 
-def test_the_bars_of_these_tests_are_bars():
+def test_the_thresholds_of_these_tests_are_valid():
     assert GateThresholds(**THRESHOLDS).worst_class == {"turntable": 0.8}
 
 
-def test_nothing_is_left_of_a_candidate_that_is_gone(tmp_path: Path):
+def test_a_deleted_candidate_is_not_evaluated(tmp_path: Path):
     workspace = write_workspace(tmp_path)
     shutil.rmtree(workspace.candidate / "saved_model")
 

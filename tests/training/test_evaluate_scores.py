@@ -1,4 +1,4 @@
-"""Figures are made of answers alone, whatever their order."""
+"""Figures depend only on the answers, not on their order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ answers_of = st.lists(
 
 
 @given(answers_of, st.randoms(use_true_random=False))
-def test_order_of_answers_changes_no_figure(answers: list[ScoredPhoto], dice: random.Random):
+def test_order_of_answers_does_not_change_figures(answers: list[ScoredPhoto], dice: random.Random):
     shuffled = list(answers)
     dice.shuffle(shuffled)
 
@@ -78,7 +78,7 @@ def test_of_equally_bad_classes_the_one_with_more_photos_is_the_worst():
     assert score(answers, CLASSES)["turntable"]["worst"]["label"] == "Banana"
 
 
-def test_calibration_is_the_gap_between_promise_and_truth():
+def test_calibration_is_the_gap_between_confidence_and_accuracy():
     sure_and_half_right = [answer(n, "Apple", "Apple" if n % 2 else "Date", 0.95) for n in range(100)]
 
     found = calibrate(sure_and_half_right)
@@ -91,7 +91,7 @@ def test_a_certain_answer_falls_into_the_topmost_bin():
     assert calibrate([answer(1, "Apple", "Apple", 1.0)])["bins"][9]["n"] == 1
 
 
-def test_the_surest_misses_are_listed_of_each_source():
+def test_the_most_confident_misses_of_each_source_are_listed():
     answers = [answer(n, "Apple", "Date", n / 100) for n in range(50)]
     answers += [answer(99, "Apple", "Date", 0.01, "shop"), answer(98, "Apple", "Apple", 1.0)]
 

@@ -1,4 +1,4 @@
-"""Only what was judged is published, exactly that, and once."""
+"""Only an evaluated candidate is published, unchanged, and once."""
 
 from __future__ import annotations
 
@@ -71,9 +71,7 @@ def everything(store: ObjectStore) -> list[str]:
     return [stat.key for folder in ("models", "runs") for stat in store.list(folder)]
 
 
-def test_a_version_says_what_it_was_made_from_and_how_good_it_is(
-    accepted: Workspace, memory: ObjectStore, key: SigningKey
-):
+def test_a_version_has_its_origin_and_its_metrics(accepted: Workspace, memory: ObjectStore, key: SigningKey):
     index = read_index(accepted.dataset("fruits"))
     Dataset(memory, "fruits").commit(index.document, "outs: []\n", parent=None, created_by="tester")
 
@@ -136,7 +134,7 @@ def test_a_refused_model_is_not_published(tmp_path: Path, memory: ObjectStore, k
     assert everything(memory) == []
 
 
-def test_an_override_and_its_reason_stand_in_the_manifest(tmp_path: Path, memory: ObjectStore, key: SigningKey):
+def test_an_override_and_its_reason_are_in_the_manifest(tmp_path: Path, memory: ObjectStore, key: SigningKey):
     stable = registry_of(memory, key).channel("stable")
 
     release(other_candidate(tmp_path, stable, override_reason="Red is sold out until May"), memory, key)
@@ -175,7 +173,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(
 
 @pytest.mark.parametrize("path", ["candidate/training.json", "evaluation/evaluation.json", "gate/verdict.json"])
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"format":2}', b"[1]", b"\xff", b'{"format":NaN}'])
-def test_a_report_that_is_none_is_an_error(
+def test_an_invalid_report_is_an_error(
     accepted: Workspace, memory: ObjectStore, key: SigningKey, path: str, body: bytes
 ):
     (accepted.root / "artifacts" / path).write_bytes(body)
@@ -210,7 +208,7 @@ def test_a_verdict_on_something_served_before_does_not_count(
         ({"probability": "high"}, "golden photos"),
     ],
 )
-def test_golden_photos_that_are_answered_differently_stop_it(
+def test_golden_photos_with_other_predictions_stop_it(
     tmp_path: Path, memory: ObjectStore, key: SigningKey, change: dict[str, Any], message: str
 ):
     workspace = write_workspace(tmp_path)
@@ -227,9 +225,9 @@ def test_golden_photos_that_are_answered_differently_stop_it(
     assert everything(memory) == []
 
 
-def test_a_retry_of_a_run_finds_what_it_said(accepted: Workspace, memory: ObjectStore, key: SigningKey):
+def test_a_retry_of_a_run_returns_its_record(accepted: Workspace, memory: ObjectStore, key: SigningKey):
     first = release(accepted, memory, key, "nightly")
-    shutil.rmtree(accepted.evaluation)  # it is not even looked at
+    shutil.rmtree(accepted.evaluation)  # it is not read
 
     second = release(accepted, memory, key, "nightly")
 
@@ -273,7 +271,7 @@ def test_whatever_happens_in_the_middle_the_next_try_makes_one_version(
 
 
 class Killing(CrashingStore):
-    """Kills the real server just before one call; what is asked of it then gets no answer."""
+    """Kills the real server just before one call; later requests get no answer."""
 
     def __init__(self, inner: ObjectStore, server: EmbeddedStore, before: str) -> None:
         super().__init__(inner)
@@ -285,7 +283,7 @@ class Killing(CrashingStore):
         return super()._do(name, call)
 
 
-def test_a_store_that_is_stopped_in_the_middle_of_a_publish_is_no_loss(
+def test_a_store_that_is_stopped_in_the_middle_of_a_publish_loses_nothing(
     accepted: Workspace, tmp_path: Path, key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ):
     def opened(server: EmbeddedStore) -> ObjectStore:
@@ -307,7 +305,7 @@ def test_a_store_that_is_stopped_in_the_middle_of_a_publish_is_no_loss(
 
 
 @pytest.mark.parametrize("kind", ["public", "empty", "missing", "stranger"])
-def test_a_signing_key_that_is_none_is_named_before_anything_is_written(
+def test_an_invalid_signing_key_is_named_before_anything_is_written(
     accepted: Workspace,
     pair: KeyPair,
     seaweed_environment: dict[str, str],

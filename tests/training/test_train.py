@@ -1,4 +1,4 @@
-"""`orchard train`: learns, keeps the best, resumes after a kill, repeats itself, and replaces a candidate only by a whole one."""
+"""`orchard train`: learns, keeps the best, resumes after a kill, repeats itself, and replaces a candidate only by a complete one."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def trained(tmp_path_factory):
     return workspace
 
 
-def test_candidate_says_what_it_is_made_of(trained):
+def test_candidate_names_its_origin(trained):
     candidate = read_candidate(trained.candidate)
     index = read_index(trained.dataset("fruits"))
 
@@ -91,7 +91,7 @@ def test_candidate_says_what_it_is_made_of(trained):
     }
 
 
-def test_curves_tell_every_epoch_and_the_best_one_is_kept(trained):
+def test_curves_have_every_epoch_and_the_best_one_is_kept(trained):
     curves = read_curves(trained.candidate)
     document = read_candidate(trained.candidate).training
     best = curves[document["best_epoch"] - 1]
@@ -116,7 +116,7 @@ def test_every_optimizer_learns(tmp_path, optimizer):
     run(workspace, f"train.optimizer.name={optimizer}", f"train.optimizer.learning_rate={rate}", "train.epochs=8")
 
     curves = read_curves(workspace.candidate)
-    assert curves[-1].val_loss < 0.7 * curves[0].val_loss  # of photos as they are: those learned from vary on purpose
+    assert curves[-1].val_loss < 0.7 * curves[0].val_loss  # of photos without augmentation
     assert max(epoch.val_accuracy for epoch in curves) >= 0.8
 
 
@@ -167,19 +167,19 @@ reporter = Reporter()
 reporter.note = note
 train(params.load(), Workspace(), reporter)
 """
-"""Trains; dies when it says what begins with the argument."""
+"""Trains; dies when it reports a text that begins with the argument."""
 
 
 def train_elsewhere(folder, dies_at="never"):
-    """Train in a process of its own: in one that ran a session with one thread before, TensorFlow has one, and rounds otherwise."""
+    """Train in another process: after a session with one thread, TensorFlow has only one and rounds differently."""
     (folder / "params.yaml").write_text(yaml.safe_dump(parse().model_dump(mode="json")))
     command = [sys.executable, "-c", TRAIN, dies_at]
     return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
 
 
-def test_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
+def test_killed_run_resumes_and_ends_with_the_same_result(tmp_path):
     killed, whole = write_workspace(tmp_path / "killed"), write_workspace(tmp_path / "whole")
-    died = train_elsewhere(killed.root, "epoch   2 of 3")  # learned, and its checkpoint not yet written
+    died = train_elsewhere(killed.root, "epoch   2 of 3")  # trained, but its checkpoint is not yet written
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert not killed.candidate.exists()
 
@@ -194,7 +194,7 @@ def test_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
     assert not list(killed.root.glob(".orchard/checkpoints/*")), "the checkpoint of a run that has ended is gone"
 
 
-def test_checkpoint_that_is_cut_off_or_of_another_form_is_not_believed(tmp_path):
+def test_checkpoint_that_is_truncated_or_of_other_shapes_is_ignored(tmp_path):
     checkpoint = Checkpoint(tmp_path, "run")
     checkpoint.save(TrainingProgress([np.arange(6.0).reshape(2, 3), np.array(7)], [np.ones(2)], {"epochs": []}))
     file = tmp_path / "run" / "epoch.npz"
@@ -212,7 +212,7 @@ def test_checkpoint_that_is_cut_off_or_of_another_form_is_not_believed(tmp_path)
         assert checkpoint.load([(2, 3), ()]) is None
 
 
-def test_run_is_named_by_what_decides_its_outcome_and_nothing_else():
+def test_run_is_named_only_by_what_its_result_depends_on():
     named = name_run(parse(), "d" * 64)
 
     assert name_run(parse("gate.class_drop_photos=9"), "d" * 64) == named
@@ -221,7 +221,7 @@ def test_run_is_named_by_what_decides_its_outcome_and_nothing_else():
     assert name_run(parse(), "e" * 64) != named
 
 
-def test_it_stops_early_when_it_gets_no_better(tmp_path):
+def test_it_stops_early_without_improvement(tmp_path):
     workspace = write_workspace(tmp_path)
 
     document = run(
@@ -231,7 +231,7 @@ def test_it_stops_early_when_it_gets_no_better(tmp_path):
     assert (document["epochs_run"], document["best_epoch"]) == (3, 1)
 
 
-def test_diverging_training_is_told_and_the_old_candidate_stays(tmp_path, monkeypatch):
+def test_diverging_training_is_reported_and_the_old_candidate_stays(tmp_path, monkeypatch):
     workspace = write_workspace(tmp_path)
     run(workspace, "train.epochs=1")
     before = files(workspace.candidate)
@@ -256,7 +256,7 @@ def cli(workspace, capsys):
     return call
 
 
-def test_command_prints_what_came_of_it(workspace, cli):
+def test_command_prints_its_result(workspace, cli):
     write_workspace(workspace)
 
     code, document = cli("--set", "train.epochs=1")
@@ -269,7 +269,7 @@ def test_command_prints_what_came_of_it(workspace, cli):
     assert document["peak_rss_bytes"] > 1e8
 
 
-def test_typo_is_told_before_anything_is_read(cli):
+def test_typo_is_reported_before_anything_is_read(cli):
     code, document = cli("--set", "train.epoch=1")
 
     assert code == 3
@@ -288,7 +288,7 @@ def test_typo_in_the_gates_section_is_refused_before_training(workspace, cli):
     assert not (workspace / "artifacts").exists()
 
 
-def test_missing_dataset_is_told_with_the_verbs_that_bring_one(workspace, cli):
+def test_missing_dataset_is_reported_with_the_verbs_that_make_one(workspace, cli):
     code, document = cli()
 
     assert code == 4
@@ -304,7 +304,7 @@ def test_class_without_training_photos_is_named(tmp_path):
         run(write_workspace(tmp_path, photos))
 
 
-def test_too_few_photos_to_judge_by_is_told(tmp_path):
+def test_too_few_photos_for_validation_is_reported(tmp_path):
     photos = rows(dict.fromkeys(COLOURS, 1), split="train")
 
     with pytest.raises(DataError, match="leave no validation photo"):
