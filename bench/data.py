@@ -33,7 +33,7 @@ from training.data.shards import iterate, read_index
 
 PULL = Threshold("pull of all photos, Orchard against loose photos", 6)
 PUSH = Threshold("push of all photos, Orchard against loose photos", 4)
-GROWTH = Threshold("bytes pushed for 1 % new photos, against their own", 1.3, most=True)
+GROWTH = Threshold("bytes pushed for 1 % new photos, against their own", 1.3, maximum=True)
 NAME = "fruits"
 LOOSE, SHARDS, ORCHARD = "loose, dvc", "shards, dvc", "shards, orchard"
 PUSH_CODE = "import sys; from pathlib import Path; from training.data.dvc_tracking import push; push(Path(sys.argv[1]))"

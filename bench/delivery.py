@@ -31,8 +31,8 @@ from bench.tally import TOLERANCE, WARM_S
 
 CONNECTIONS, BEFORE_S, AFTER_S = 4, 3.0, 4.0
 WITHIN = {"cnn": 0.5, "mobilenet": 1.2}
-WORST = Threshold("longest request after the call over the longest before it, ms", 60, most=True)
-FAILED = Threshold("requests that failed", 0, most=True)
+WORST = Threshold("longest request after the call over the longest before it, ms", 60, maximum=True)
+FAILED = Threshold("requests that failed", 0, maximum=True)
 
 Record = tuple[float, float, int, int, str, float]
 """When a request was sent (monotonic), its seconds, its photo, HTTP status, label, probability."""
@@ -133,8 +133,12 @@ def main() -> int:
         f"rollback {spread([one.seconds for one in rollbacks])} s"
     )
     reached = [
-        judge(Threshold("promote called to first answer, s", within, most=True), [one.seconds for one in promotions]),
-        judge(Threshold("rollback called to first answer, s", within, most=True), [one.seconds for one in rollbacks]),
+        judge(
+            Threshold("promote called to first answer, s", within, maximum=True), [one.seconds for one in promotions]
+        ),
+        judge(
+            Threshold("rollback called to first answer, s", within, maximum=True), [one.seconds for one in rollbacks]
+        ),
         judge(WORST, [one.worse_ms for one in (*promotions, *rollbacks)]),
         judge(FAILED, [float(sum(row[2] for row in rounds))]),
     ]

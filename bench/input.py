@@ -37,7 +37,7 @@ from training.params import Params  # noqa: E402
 FIRST = Threshold("first epoch, images/s against Keras", 2)
 LATER = Threshold("later epochs, images/s against Keras", 15)
 FIT = Threshold("fit, images/s against a resident synthetic batch", 0.95)
-EVEN = Threshold("slowest epoch against the median one", 1.2, most=True)
+EVEN = Threshold("slowest epoch against the median one", 1.2, maximum=True)
 KERAS, ORCHARD, SYNTHETIC = "keras, loose files", "orchard, shards", "one resident batch"
 EPOCHS = 8
 """Epochs of `fit` whose times are compared."""

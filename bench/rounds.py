@@ -47,13 +47,13 @@ class Threshold:
 
     Attributes:
         what: the claim, for example ``"pull, against loose files"``.
-        value: the least value, or with `most` the largest.
-        most: the value is a maximum.
+        value: the least value, or with `maximum` the largest.
+        maximum: the value is a maximum.
     """
 
     what: str
     value: float
-    most: bool = False
+    maximum: bool = False
 
 
 @dataclass
@@ -150,8 +150,8 @@ def measure(
 def judge(threshold: Threshold, values: Sequence[float]) -> bool:
     """Print and return whether the median of `values` reaches the threshold."""
     median = statistics.median(values)
-    reached = median <= threshold.value if threshold.most else median >= threshold.value
-    sign = "≤" if threshold.most else "≥"
+    reached = median <= threshold.value if threshold.maximum else median >= threshold.value
+    sign = "≤" if threshold.maximum else "≥"
     print(
         f"{'reached' if reached else 'MISSED '}  {threshold.what}: {spread(values)}, "
         f"threshold {sign} {threshold.value:g}"

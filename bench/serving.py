@@ -50,9 +50,9 @@ PATHS = {
     RPC: ("grpc", "m"),
     RPC_PEER: ("grpc", "m"),
 }
-OVERHEAD = Threshold("p50 over the model alone, 1 connection, ms", 0.3, most=True)
+OVERHEAD = Threshold("p50 over the model alone, 1 connection, ms", 0.3, maximum=True)
 SHARE = Threshold("requests/s at 32 connections, of the model alone", 0.85)
-TAIL = Threshold("p99 at 32 connections, of the best peer's", 0.5, most=True)
+TAIL = Threshold("p99 at 32 connections, of the best peer's", 0.5, maximum=True)
 GRPC = Threshold("gRPC requests/s at 32 connections, times grpc.aio with threads", 2.2)
 BEST = {
     "cnn": Threshold("requests/s at 32 connections, times the best peer's", 2.5),

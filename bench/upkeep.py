@@ -38,11 +38,11 @@ from orchard.store.embedded import EmbeddedStore
 from serving.models_config import ModelConfig, Specific, render
 from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
 
-START = Threshold("start to first answer, against TensorFlow's import, load and first call", 1.2, most=True)
-IDLE = Threshold("idle, cores", 0.02, most=True)
-MEMORY = Threshold("resident memory after all reloads, of that after the first 50", 1.05, most=True)
-REQUESTS = Threshold("requests of one poll, 10,000 versions against 10", 1, most=True)
-POLL = Threshold("seconds of one poll, 10,000 versions against 10", 1.1, most=True)
+START = Threshold("start to first answer, against TensorFlow's import, load and first call", 1.2, maximum=True)
+IDLE = Threshold("idle, cores", 0.02, maximum=True)
+MEMORY = Threshold("resident memory after all reloads, of that after the first 50", 1.05, maximum=True)
+REQUESTS = Threshold("requests of one poll, 10,000 versions against 10", 1, maximum=True)
+POLL = Threshold("seconds of one poll, 10,000 versions against 10", 1.1, maximum=True)
 IDLE_S, SETTLE_S = 20.0, 5.0
 FIRST, MANY, FEW, LOOKS = 50, 10_000, 10, 100
 BASELINE = """
@@ -147,7 +147,7 @@ def measure_idle(scratch: Path, model: Path, rounds: int) -> bool:
             rows = [list(pool.map(lambda pid: cores(pid, IDLE_S), (server, sync))) for _ in range(rounds)]
     print("\nidle")
     reached = [
-        judge(Threshold(f"{name}, {IDLE.what}", IDLE.value, most=True), [row[column] for row in rows])
+        judge(Threshold(f"{name}, {IDLE.what}", IDLE.value, maximum=True), [row[column] for row in rows])
         for column, name in enumerate(("server", "sync"))
     ]
     return all(reached)

@@ -48,8 +48,8 @@ def test_figures_that_a_contender_returns_are_not_changed():
 def test_thresholds_are_judged_by_the_median(capsys):
     assert judge(Threshold("pull", 6), [1.0, 7.0, 8.0])
     assert not judge(Threshold("pull", 6), [1.0, 5.9, 80.0])
-    assert judge(Threshold("bytes", 1.3, most=True), [1.2])
-    assert not judge(Threshold("bytes", 1.3, most=True), [1.4])
+    assert judge(Threshold("bytes", 1.3, maximum=True), [1.2])
+    assert not judge(Threshold("bytes", 1.3, maximum=True), [1.4])
     assert capsys.readouterr().out.count("MISSED") == 2
 
 

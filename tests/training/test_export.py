@@ -16,7 +16,7 @@ from tests import photo_files
 from tests.training.candidates import PHOTOS, write_dataset
 from tests.training.test_model import parse, randomize_norms
 from training.model.architectures import build
-from training.model.golden_photos import LEAST, choose_photos, write_golden
+from training.model.golden_photos import MIN_PHOTOS, choose_photos, write_golden
 from training.model.preprocessing import decode_photos
 from training.model.savedmodel_export import export
 from training.model.savedmodel_session import open_model
@@ -161,5 +161,5 @@ def test_golden_photos_are_test_photos_of_many_classes_whatever_the_shards(tmp_p
 
 
 def test_export_without_photos_to_compare_with_is_refused(exported):
-    with pytest.raises(DataError, match=f"at least {LEAST} are needed"):
+    with pytest.raises(DataError, match=f"at least {MIN_PHOTOS} are needed"):
         write_golden(exported, FILES[:1])

@@ -131,18 +131,18 @@ def test_on_other_photos_the_served_model_predicts_again(tmp_path: Path, channel
 
 
 def test_recorded_and_measured_figures_are_the_same(tmp_path: Path, channel: Channel, key: SigningKey):
-    from training.evaluation.manifest_metrics import recall
+    from training.evaluation.manifest_metrics import restore_evaluation
     from training.release.served_model import _measure
 
     serve(tmp_path / "served", channel, key, taken_for={"Red": "Blue"}, sure=3)
     manifest = channel.registry.manifest(1)
     digest = manifest.dataset.digest
 
-    recorded = recall(manifest, digest)
+    recorded = restore_evaluation(manifest, digest)
 
     assert recorded is not None
     assert recorded["slices"] == _measure(channel, manifest, tmp_path / "served" / "data" / "fruits", digest)
-    assert recall(manifest, "0" * 64) is None
+    assert restore_evaluation(manifest, "0" * 64) is None
 
 
 def test_a_served_model_that_knows_fewer_classes_is_wrong_about_the_others(

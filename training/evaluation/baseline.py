@@ -20,7 +20,7 @@ from PIL import Image
 from training.evaluation.scores import ScoredPhoto, score
 from training.evaluation.test_photos import TestPhoto, stream_photos
 
-__all__ = ["NAME", "judge_nearest", "shrink"]
+__all__ = ["NAME", "evaluate_baseline", "shrink"]
 
 NAME = "nearest training photo, 20 × 20 pixels"
 SIDE = 20
@@ -64,7 +64,7 @@ def _shrink_all(photos: Iterable[TestPhoto]) -> tuple[list[str], Pixels]:
     return [label for _, label, _ in shrunk], rows - 127.5  # centred: float32 keeps small distances apart
 
 
-def judge_nearest(folder: Path, photos: Sequence[TestPhoto], classes: Sequence[str]) -> dict[str, Any] | None:
+def evaluate_baseline(folder: Path, photos: Sequence[TestPhoto], classes: Sequence[str]) -> dict[str, Any] | None:
     """Evaluate the baseline on test photos.
 
     Args:

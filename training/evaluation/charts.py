@@ -16,7 +16,7 @@ __all__ = ["Cell", "HeatMap", "Line", "Panel", "calibration_bars", "draw_curves"
 WIDTH, HEIGHT = 420, 220
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 30
 TITLES = {"loss": "Loss", "accuracy": "Accuracy"}
-KNOWN = ("accuracy", "loss")
+DRAWN = ("accuracy", "loss")
 """The columns that are drawn; other columns (learning rate, seconds) are only in the file."""
 
 
@@ -79,21 +79,21 @@ def _panel(name: str, epochs: Sequence[float], series: dict[str, list[float]]) -
     first, last = min(epochs), max(epochs)
     breadth, rise = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
-    def across(epoch: float) -> float:
+    def x_of(epoch: float) -> float:
         return round(LEFT + breadth * ((epoch - first) / (last - first) if last > first else 0.5), 1)
 
-    def up(value: float) -> float:
+    def y_of(value: float) -> float:
         return round(TOP + rise * (high - value) / (high - low), 1)
 
     lines = []
     for label, values in series.items():
-        dots = [(across(e), up(v), v) for e, v in zip(epochs, values, strict=True) if math.isfinite(v)]
+        dots = [(x_of(e), y_of(v), v) for e, v in zip(epochs, values, strict=True) if math.isfinite(v)]
         if dots:
             points = " ".join(f"{x},{y}" for x, y, _ in dots)
             lines.append(Line(label, points, (dots[-1][0], dots[-1][1]), dots[-1][2]))
-    rows = tuple((up(tick), f"{tick:.6g}") for tick in _ticks(low, high))
+    rows = tuple((y_of(tick), f"{tick:.6g}") for tick in _ticks(low, high))
     whole = sorted({round(tick) for tick in _ticks(first, last, 8)} if last > first else {round(first)})
-    return Panel(TITLES[name], tuple(lines), rows, tuple((across(e), str(e)) for e in whole if first <= e <= last))
+    return Panel(TITLES[name], tuple(lines), rows, tuple((x_of(e), str(e)) for e in whole if first <= e <= last))
 
 
 def draw_curves(path: Path) -> list[Panel]:
@@ -108,7 +108,7 @@ def draw_curves(path: Path) -> list[Panel]:
     table = {name: [row[index] for row in rows] for index, name in enumerate(header)}
     epochs = table.get("epoch") or [float(index + 1) for index in range(len(rows))]
     panels = []
-    for name in KNOWN:
+    for name in DRAWN:
         pair = {"training": table.get(name), "validation": table.get(f"val_{name}")}
         panel = _panel(name, epochs, {label: values for label, values in pair.items() if values})
         if panel:

@@ -9,9 +9,9 @@ from orchard import documents
 from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
 from training.data.shards import Index, read_index
-from training.evaluation.baseline import judge_nearest
+from training.evaluation.baseline import evaluate_baseline
 from training.evaluation.report import write_report
-from training.evaluation.score_model import judge, measure_latency, predict_photos
+from training.evaluation.score_model import evaluate_answers, measure_latency, predict_photos
 from training.evaluation.scores import ScoredPhoto
 from training.evaluation.test_photos import TestPhoto, read_test_photos
 from training.model.candidate import Candidate, read_candidate
@@ -65,14 +65,14 @@ def evaluate(workspace: Workspace, options: EvaluateParams, reporter: Reporter) 
         "format": documents.FORMAT,
         "dataset": {"name": candidate.dataset_name, "digest": candidate.dataset_digest},
         "model": {"sha256": candidate.digest},
-        **judge(answers, index.classes),
+        **evaluate_answers(answers, index.classes),
         "size_bytes": candidate.size,
         "latency_ms": latency,
         "baseline": None,
     }
     if options.baseline:
         with reporter.status("evaluating the baseline"):
-            document["baseline"] = judge_nearest(folder, photos, index.classes)
+            document["baseline"] = evaluate_baseline(folder, photos, index.classes)
     write_report(workspace.evaluation, document, answers, photos, candidate)
     return document
 

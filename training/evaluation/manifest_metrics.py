@@ -7,15 +7,15 @@ from typing import Any
 
 from orchard import documents, gate
 from orchard.registry.manifest import Manifest
-from training.evaluation.scores import ALL, sum_up
+from training.evaluation.scores import ALL, summarize
 from training.model.candidate import files_digest
 
-__all__ = ["CLASS", "recall", "record"]
+__all__ = ["CLASS", "collect_metrics", "restore_evaluation"]
 
 CLASS = ".class."
 
 
-def record(document: Mapping[str, Any]) -> dict[str, float]:
+def collect_metrics(document: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics of an ``evaluation.json`` for a manifest.
 
     Returns:
@@ -33,7 +33,7 @@ def record(document: Mapping[str, Any]) -> dict[str, float]:
     return figures
 
 
-def recall(manifest: Manifest, dataset_digest: str) -> dict[str, Any] | None:
+def restore_evaluation(manifest: Manifest, dataset_digest: str) -> dict[str, Any] | None:
     """Restore the evaluation that a version was published with.
 
     Args:
@@ -68,5 +68,5 @@ def recall(manifest: Manifest, dataset_digest: str) -> dict[str, Any] | None:
         "format": documents.FORMAT,
         "dataset": {"name": manifest.dataset.name, "digest": manifest.dataset.digest},
         "model": {"sha256": files_digest(manifest.files)},
-        "slices": {name: sum_up(part) for name, part in slices.items()},
+        "slices": {name: summarize(part) for name, part in slices.items()},
     }

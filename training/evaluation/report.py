@@ -14,7 +14,7 @@ from orchard.errors import DataError, IntegrityError
 from orchard.files import atomic_write
 from training import pages
 from training.evaluation.charts import calibration_bars, draw_curves, heat_map
-from training.evaluation.manifest_metrics import CLASS, record
+from training.evaluation.manifest_metrics import CLASS, collect_metrics
 from training.evaluation.scores import ALL, ScoredPhoto
 from training.evaluation.test_photos import TestPhoto
 from training.model.candidate import CURVES, Candidate
@@ -40,7 +40,7 @@ def flatten(document: Mapping[str, Any]) -> dict[str, float]:
         The summary of `orchard.gate.summary` (photos, accuracy, worst class, by slice), ``ece``, ``size_bytes`` and
         ``baseline.<slice>.accuracy``. No latency: it differs from run to run.
     """
-    figures = {name: value for name, value in record(document).items() if CLASS not in name}
+    figures = {name: value for name, value in collect_metrics(document).items() if CLASS not in name}
     baseline = gate.summary(document["baseline"] or {})
     figures |= {f"baseline.{name}": value for name, value in baseline.items() if name.endswith(".accuracy")}
     return figures

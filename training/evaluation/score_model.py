@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from training.evaluation.scores import ScoredPhoto, calibrate, confuse, list_misses, score
+from training.evaluation.scores import ScoredPhoto, count_confusions, list_misses, measure_calibration, score
 from training.evaluation.test_photos import TestPhoto
 from training.model.savedmodel_session import SavedModelSession
 
-__all__ = ["judge", "measure_latency", "predict_photos"]
+__all__ = ["evaluate_answers", "measure_latency", "predict_photos"]
 
 MISSES = 250
 """Misses per source in the report."""
@@ -43,12 +43,12 @@ def predict_photos(session: SavedModelSession, photos: Sequence[TestPhoto]) -> l
     ]
 
 
-def judge(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
+def evaluate_answers(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
     """Return the parts of an evaluation that depend only on the answers (one per test photo) and the dataset's classes."""
     return {
         "slices": score(answers, classes),
-        "confusion": confuse(answers, classes),
-        "calibration": calibrate(answers),
+        "confusion": count_confusions(answers, classes),
+        "calibration": measure_calibration(answers),
         "misses": list_misses(answers, MISSES),
     }
 

@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ALL", "NAMED_SLICES", "ScoredPhoto", "calibrate", "confuse", "list_misses", "score", "sum_up"]
+__all__ = [
+    "ALL",
+    "NAMED_SLICES",
+    "ScoredPhoto",
+    "count_confusions",
+    "list_misses",
+    "measure_calibration",
+    "score",
+    "summarize",
+]
 
 NAMED_SLICES = ("turntable", "shop")
 """Sources that every evaluation lists, with n = 0 if they have no photos: the two are never summed up in one figure."""
@@ -50,7 +59,7 @@ def _share(correct: int, n: int) -> float | None:
     return round(correct / n, DIGITS) if n else None
 
 
-def sum_up(counts: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+def summarize(counts: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
     """Compute a slice's figures from its counts.
 
     Args:
@@ -90,17 +99,17 @@ def score(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, A
         classes: every class, with or without photos.
 
     Returns:
-        The result of `sum_up` for each source and for ``all``.
+        The result of `summarize` for each source and for ``all``.
     """
     scored = {}
     for name, part in _slices(answers).items():
         seen = Counter(answer.label for answer in part)
         right = Counter(answer.label for answer in part if answer.correct)
-        scored[name] = sum_up({label: (seen[label], right[label]) for label in classes})
+        scored[name] = summarize({label: (seen[label], right[label]) for label in classes})
     return scored
 
 
-def confuse(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
+def count_confusions(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
     """Count answers by truth (row) and guess (column), for each source and for all.
 
     Returns:
@@ -118,7 +127,7 @@ def confuse(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str,
     return {"labels": labels, "counts": counts}
 
 
-def calibrate(answers: Sequence[ScoredPhoto]) -> dict[str, Any]:
+def measure_calibration(answers: Sequence[ScoredPhoto]) -> dict[str, Any]:
     """Compare confidence with accuracy, in ten bins of the guess's probability.
 
     Returns:

@@ -43,9 +43,9 @@ def augment(images: Any, targets: Any, seed: Any, params: AugmentationParams) ->
     """
     seeds = tf.random.split(seed, 4)
     moved = _move(images, seeds[0], params)
-    placed = _place(moved, seeds[3], params) if params.background else moved
-    varied = _shed_light(placed, seeds[1], params)
-    return _patch(varied, targets, seeds[2], params) if params.patch else (varied, targets)
+    placed = _replace_background(moved, seeds[3], params) if params.background else moved
+    varied = _change_light(placed, seeds[1], params)
+    return _mix_patches(varied, targets, seeds[2], params) if params.patch else (varied, targets)
 
 
 def _move(images: Any, seed: Any, params: AugmentationParams) -> Any:
@@ -73,7 +73,7 @@ def _move(images: Any, seed: Any, params: AugmentationParams) -> Any:
     )
 
 
-def _place(images: Any, seed: Any, params: AugmentationParams) -> Any:
+def _replace_background(images: Any, seed: Any, params: AugmentationParams) -> Any:
     """Put some photos in front of another plain colour (a tinted grey from black to white) where they are nearly white."""
     chance, grey, red, green, blue = tf.unstack(_draw(5, images, seed))
     tint = 1 + TINT * tf.stack([red, green, blue], axis=1)
@@ -86,7 +86,7 @@ def _place(images: Any, seed: Any, params: AugmentationParams) -> Any:
     return images + share * (colour[:, tf.newaxis, tf.newaxis] - images)
 
 
-def _shed_light(images: Any, seed: Any, params: AugmentationParams) -> Any:
+def _change_light(images: Any, seed: Any, params: AugmentationParams) -> Any:
     """Change brightness and colour balance."""
     bright, red, green, blue = tf.unstack(_draw(4, images, seed))
     balance = 1 + params.colour * tf.stack([red, green, blue], axis=1)
@@ -94,7 +94,7 @@ def _shed_light(images: Any, seed: Any, params: AugmentationParams) -> Any:
     return tf.clip_by_value(images * light[:, tf.newaxis, tf.newaxis], 0, 255)
 
 
-def _patch(images: Any, targets: Any, seed: Any, params: AugmentationParams) -> tuple[Any, Any]:
+def _mix_patches(images: Any, targets: Any, seed: Any, params: AugmentationParams) -> tuple[Any, Any]:
     """Put a square piece of the next image of the batch onto some images, and mix the targets by its share (CutMix)."""
     size = images.shape[1]
     area, across, down, chance = tf.unstack((_draw(4, images, seed) + 1) / 2)

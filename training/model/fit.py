@@ -143,7 +143,7 @@ def _run_epoch(trainer: Trainer, number: int, of: int, validation: InMemoryPhoto
             f"training diverged in epoch {number + 1}: the loss is {loss}",
             hint="lower train.optimizer.learning_rate, or raise train.schedule.warmup_epochs",
         )
-    val_loss, val_accuracy = trainer.judge(validation.pixels, validation.labels)
+    val_loss, val_accuracy = trainer.evaluate(validation.pixels, validation.labels)
     return EpochFigures(
         epoch=number + 1,
         loss=loss / seen,

@@ -23,7 +23,7 @@ def fold(model: keras.Model) -> keras.Model:
 
     The argument is a functional model; it is not changed.
     """
-    norms = {norm.name: layer.name for norm, layer in _pairs(model)}
+    norms = {norm.name: layer.name for norm, layer in _foldable_pairs(model)}
     folded = set(norms.values())
     removed = {*norms, *(layer.name for layer in model.layers if isinstance(layer, keras.layers.Dropout))}
 
@@ -44,7 +44,7 @@ def fold(model: keras.Model) -> keras.Model:
     return result
 
 
-def _pairs(model: keras.Model) -> list[tuple[Any, Any]]:
+def _foldable_pairs(model: keras.Model) -> list[tuple[Any, Any]]:
     """Every batch norm, with the layer before it, that can be folded into it."""
     pairs = []
     for norm in model.layers:

@@ -121,7 +121,7 @@ def _decode_all(folder: Path, split: str, rows: list[_PhotoRow], places: npt.NDA
         try:
             decode_into(pixels, places[start : start + len(files)].tolist(), files)
         except tf.errors.InvalidArgumentError:
-            raise _name_damaged(files, rows[start : start + len(files)], size) from None
+            raise _find_damaged(files, rows[start : start + len(files)], size) from None
 
     with ThreadPoolExecutor(THREADS) as pool:
         pending: list[Future[None]] = []
@@ -137,7 +137,7 @@ def _decode_all(folder: Path, split: str, rows: list[_PhotoRow], places: npt.NDA
     return pixels
 
 
-def _name_damaged(files: list[bytes], rows: list[_PhotoRow], size: int) -> DataError:
+def _find_damaged(files: list[bytes], rows: list[_PhotoRow], size: int) -> DataError:
     """Find the photo that cannot be decoded, for the message."""
     for file, row in zip(files, rows, strict=True):
         try:

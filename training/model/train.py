@@ -67,7 +67,7 @@ def train(params: Params, workspace: Workspace, reporter: Reporter) -> dict[str,
     train_photos, validation = _split(photos, index, params)
     checkpoint = Checkpoint(workspace.root / CHECKPOINTS, name_run(params, index.digest))
     fitted = fit(params, len(index.classes), train_photos, validation, checkpoint, reporter)
-    with reporter.status("exporting the model"), _replacing(workspace.candidate) as new:
+    with reporter.status("exporting the model"), _atomic_replace(workspace.candidate) as new:
         _export(fitted, params.model.mirrored, index, folder, new)
         document = _describe(params, index, fitted, time.monotonic() - begin)
         (new / TRAINING).write_bytes(documents.canonical_json(document) + b"\n")
@@ -98,7 +98,7 @@ def _export(fitted: FitResult, mirrored: bool, index: Index, dataset: Path, fold
     saved_model = folder / SAVED_MODEL
     export(fitted.model, index.classes, saved_model, mirrored=mirrored)
     golden = choose_photos(dataset, index.classes)
-    _compare(fitted, mirrored, saved_model, golden)
+    _check_export(fitted, mirrored, saved_model, golden)
     write_golden(saved_model, golden)
     fitted.model.save(folder / MODEL)
     _write_curves(fitted.epochs, folder / CURVES)
@@ -120,7 +120,7 @@ def read_curves(candidate: Path) -> list[EpochFigures]:
     ]
 
 
-def _compare(fitted: FitResult, mirrored: bool, saved_model: Path, photos: Sequence[bytes]) -> None:
+def _check_export(fitted: FitResult, mirrored: bool, saved_model: Path, photos: Sequence[bytes]) -> None:
     """Load the export as a server does; compare its predictions with the network's on the same photos."""
     pixels = decode_photos(photos, fitted.model.input.shape[1])
     expected = np.asarray(predict(fitted.model, tf.constant(pixels, tf.float32), mirrored=mirrored))
@@ -156,7 +156,7 @@ def _describe(params: Params, index: Index, fitted: FitResult, seconds: float) -
 
 
 @contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
+def _atomic_replace(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces `folder` at the end; on an error the old one stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f".{folder.name}.new")

@@ -125,7 +125,7 @@ class Trainer:
         shape, labels = [None, size, size, 3], tf.TensorSpec([None], tf.int32)
         pixels, seed = tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([2], tf.int32)
         self._step = tf.function(self._learn, input_signature=[pixels, labels, seed])
-        self._judge = tf.function(self._score, input_signature=[pixels, labels])
+        self._evaluate = tf.function(self._score, input_signature=[pixels, labels])
 
     @property
     def variables(self) -> list[Any]:
@@ -172,7 +172,7 @@ class Trainer:
             if tf.as_dtype(last.dtype).is_floating:
                 average.assign(last.value + decay * (average.value - last.value))
 
-    def judge(self, pixels: Pixels, labels: npt.NDArray[np.int32]) -> tuple[float, float]:
+    def evaluate(self, pixels: Pixels, labels: npt.NDArray[np.int32]) -> tuple[float, float]:
         """Evaluate the averaged network on validation photos, without augmentation.
 
         Args:
@@ -185,7 +185,7 @@ class Trainer:
         loss, right = 0.0, 0
         for start in range(0, len(labels), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
-            part_loss, part_right = self._judge(tf.constant(pixels[part]), tf.constant(labels[part]))
+            part_loss, part_right = self._evaluate(tf.constant(pixels[part]), tf.constant(labels[part]))
             loss, right = loss + float(part_loss), right + int(part_right)
         return loss / len(labels), right / len(labels)
 

@@ -21,10 +21,10 @@ from training import pages
 from training.evaluation.report import read_evaluation
 from training.evaluation.scores import ALL
 from training.model.candidate import Candidate, read_candidate
-from training.release.served_model import ServedModel, judge_served
+from training.release.served_model import ServedModel, evaluate_served
 from training.workspace import Workspace
 
-__all__ = ["PAGE", "GateResult", "check_belongs", "gate", "read_verdict"]
+__all__ = ["PAGE", "GateResult", "check_evaluation", "gate", "read_verdict"]
 
 VERDICT = "verdict.json"
 PAGE = "page.html"
@@ -49,18 +49,18 @@ class GateResult:
         return {**self.verdict.document(), "comparison": dict(self.comparison)}
 
 
-def check_belongs(candidate: Candidate, evaluation: Mapping[str, Any]) -> None:
+def check_evaluation(candidate: Candidate, evaluation: Mapping[str, Any]) -> None:
     """Check that an evaluation is of this candidate. Raises `DataError`."""
     if evaluation["model"]["sha256"] != candidate.digest:
         raise DataError(
             f"the evaluation is of the model {evaluation['model']['sha256'][:12]}, the candidate is {candidate.digest[:12]}",
-            hint="`orchard evaluate` judges the candidate that is there",
+            hint="`orchard evaluate` evaluates this candidate",
         )
     if evaluation["dataset"]["digest"] != candidate.dataset_digest:
         raise DataError(
             f"the evaluation is on the dataset {evaluation['dataset']['digest'][:12]}, "
             f"the candidate learned from {candidate.dataset_digest[:12]}",
-            hint="`orchard evaluate` judges the candidate that is there",
+            hint="`orchard evaluate` evaluates this candidate",
         )
 
 
@@ -90,10 +90,10 @@ def gate(
     """
     candidate = read_candidate(workspace.candidate)
     evaluation = read_evaluation(workspace.evaluation)
-    check_belongs(candidate, evaluation)
+    check_evaluation(candidate, evaluation)
     served = None
     if channel is not None:
-        served = judge_served(channel, workspace.dataset(candidate.dataset_name), evaluation["dataset"], reporter)
+        served = evaluate_served(channel, workspace.dataset(candidate.dataset_name), evaluation["dataset"], reporter)
     incumbent = served.evaluation if served else None
     also = _baseline_checks(evaluation)
     verdict = decide(evaluation, incumbent, thresholds, override_reason=override_reason, also=also)

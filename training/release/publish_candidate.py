@@ -18,11 +18,11 @@ from orchard.registry.manifest import DatasetRef, GateRecord, PublishMetadata, p
 from orchard.registry.registry import PublishResult, Registry
 from orchard.runs import records
 from orchard.store import ObjectStore
-from training.evaluation.manifest_metrics import record
+from training.evaluation.manifest_metrics import collect_metrics
 from training.evaluation.report import read_evaluation
 from training.model.candidate import Candidate, files_digest, read_candidate
 from training.model.savedmodel_session import SavedModelSession, open_model
-from training.release.gate_candidate import PAGE, check_belongs, read_verdict
+from training.release.gate_candidate import PAGE, check_evaluation, read_verdict
 from training.workspace import Workspace
 
 __all__ = ["CandidatePublishResult", "check_golden_photos", "describe_code", "publish"]
@@ -80,12 +80,12 @@ def describe_code() -> str:
 def _check_gate(workspace: Workspace, candidate: Candidate, channel: Channel) -> tuple[dict[str, Any], GateRecord]:
     """Return the evaluation and the gate's record, after checking that both are of this candidate and still valid."""
     evaluation = read_evaluation(workspace.evaluation)
-    check_belongs(candidate, evaluation)
+    check_evaluation(candidate, evaluation)
     verdict, sha256 = read_verdict(workspace.gate)
     if (verdict["candidate"], verdict["dataset"]["digest"]) != (candidate.digest, candidate.dataset_digest):
         raise DataError(
             f"the gate's verdict is for the model {verdict['candidate'][:12]}, the candidate is {candidate.digest[:12]}",
-            hint="`orchard gate` judges the candidate that is there",
+            hint="`orchard gate` checks this candidate",
         )
     if verdict["verdict"] not in {"accepted", "refused", "overridden"}:
         raise IntegrityError(f"{workspace.gate} has the unknown verdict {verdict['verdict']!r}")
@@ -136,7 +136,7 @@ def _metadata(
             dataset=DatasetRef(candidate.dataset_name, dataset.version if dataset else None, candidate.dataset_digest),
             params_digest=candidate.params_digest,
             code=describe_code(),
-            metrics={name: float(value) for name, value in record(evaluation).items()},
+            metrics={name: float(value) for name, value in collect_metrics(evaluation).items()},
             gate=gate,
             created_by=actor,
             run_id=run_id,

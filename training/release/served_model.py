@@ -14,14 +14,14 @@ from orchard.registry.channels import Channel
 from orchard.registry.manifest import Manifest
 from orchard.reporter import Reporter
 from training.data.shards import read_index
-from training.evaluation.manifest_metrics import recall
+from training.evaluation.manifest_metrics import restore_evaluation
 from training.evaluation.score_model import predict_photos
 from training.evaluation.scores import score
 from training.evaluation.test_photos import read_test_photos
 from training.model.candidate import files_digest
 from training.model.savedmodel_session import open_model
 
-__all__ = ["ServedModel", "judge_served"]
+__all__ = ["ServedModel", "evaluate_served"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class ServedModel:
     how: Literal["recorded", "measured"]
 
 
-def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], reporter: Reporter) -> ServedModel | None:
+def evaluate_served(channel: Channel, data: Path, dataset: Mapping[str, str], reporter: Reporter) -> ServedModel | None:
     """Evaluate the version that a channel points to on a dataset's test photos.
 
     If its manifest has the figures for this dataset, those count. Otherwise its files are downloaded and predict the photos.
@@ -62,7 +62,7 @@ def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], repor
     if pointer is None:
         return None
     manifest = channel.registry.manifest(pointer.version, pointer.manifest_sha256)
-    recorded = recall(manifest, dataset["digest"])
+    recorded = restore_evaluation(manifest, dataset["digest"])
     if recorded is not None:
         return ServedModel(manifest.version, recorded, "recorded")
     with reporter.status(f"predicting the same photos with version {manifest.version} on {channel.name}"):
