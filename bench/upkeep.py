@@ -16,8 +16,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -27,7 +25,18 @@ from pathlib import Path
 
 from bench.bench_models import KINDS
 from bench.rounds import Contender, Threshold, judge, machine, measure
-from bench.stack import MODEL, ROOT, ServingStack, await_true, facts_of, get, is_up, make_bucket, run, start_server
+from bench.stack import (
+    MODEL,
+    ServingStack,
+    await_true,
+    facts_of,
+    get,
+    is_up,
+    make_bucket,
+    run,
+    run_python,
+    start_server,
+)
 from orchard import layout
 from orchard.registry.channels import ChangeIntent
 from orchard.registry.registry import Registry
@@ -105,10 +114,7 @@ def measure_start(scratch: Path, model: Path, rounds: int) -> bool:
             return time.perf_counter() - begin
 
     def start_tensorflow() -> None:
-        subprocess.run(
-            [sys.executable, "-c", BASELINE, str(model), str(golden)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=True,
-        )  # fmt: skip
+        run_python("-c", BASELINE, str(model), str(golden), environment={})
 
     table = measure(
         [Contender("tensorflow", start_tensorflow), Contender("orchard serve", start_orchard)],

@@ -46,7 +46,7 @@ class PhotoPrediction:
     """The prediction of one photo.
 
     Attributes:
-        photo: its name in the day's folder; escaped where it has a newline or the like.
+        photo: its name in the day's folder; non-printable characters are escaped.
         sha256: of its bytes; empty if they could not be read.
         width: pixels, upright; None: not a photo.
         height: pixels, upright; None: not a photo.
@@ -128,7 +128,7 @@ def predict_plan(store: ObjectStore, plan: BatchPlan, session: SavedModelSession
     predictions = PredictionSet()
     bodies = read_in_order(store, (f"{folder}/{name}" for name in plan.photos), rules.bytes)
     names = (escaped(name) if flaw(name) else name for name in plan.photos)
-    least: list[tuple[float, int, PhotoPrediction, bytes]] = []
+    heap: list[tuple[float, int, PhotoPrediction, bytes]] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(2) as pool:
         warnings.filterwarnings("ignore", module="PIL")
         while part := list(itertools.islice(bodies, BATCH)):
@@ -138,12 +138,12 @@ def predict_plan(store: ObjectStore, plan: BatchPlan, session: SavedModelSession
                 predictions.rows.append(row)
                 if row.probability is not None and row.probability < LOW_CONFIDENCE:
                     item = (-row.probability, len(predictions.rows), row, body)
-                    (heapq.heappush if len(least) < MAX_SHOWN else heapq.heappushpop)(least, item)
+                    (heapq.heappush if len(heap) < MAX_SHOWN else heapq.heappushpop)(heap, item)
             count = len(predictions.rows)
             if count // REPORT_EVERY > (count - len(part)) // REPORT_EVERY:
                 reporter.note(f"{count:,} of {len(plan.photos):,} photos")
     predictions.least_confident = [
-        (row, body) for _, _, row, body in sorted(least, key=lambda item: (-item[0], item[1]))
+        (row, body) for _, _, row, body in sorted(heap, key=lambda item: (-item[0], item[1]))
     ]
     return predictions
 

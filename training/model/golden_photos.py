@@ -21,7 +21,7 @@ from training.model.savedmodel_session import SessionOutputs, open_model
 __all__ = ["TOLERANCE", "choose_photos", "write_golden"]
 
 TOLERANCE = 1e-4
-"""By how much a probability may differ: another processor adds in another order of operations."""
+"""By how much a probability may differ: another processor adds in another order."""
 
 MAX_PHOTOS = 8
 MIN_PHOTOS = 2

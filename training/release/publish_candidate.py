@@ -105,9 +105,7 @@ def _check_comparison(verdict: Mapping[str, Any], candidate: Candidate, channel:
     if pointer is None or pointer.version == compared:
         return
     served = channel.registry.manifest(pointer.version, pointer.manifest_sha256)
-    if (
-        files_digest(served.files) == candidate.digest
-    ):  # this candidate was published already; publishing it again changes nothing
+    if files_digest(served.files) == candidate.digest:  # published already: publishing it again changes nothing
         return
     before = f"version {compared}" if compared else "no version"
     raise DataError(
@@ -190,7 +188,7 @@ def publish(
         GateRefused: the gate refused the candidate.
         DataError: candidate, evaluation and verdict do not belong together, one is missing, or the gate compared with
             another version than the channel points to now; nothing was written.
-        IntegrityError: the model cannot be loaded or answers its golden photos differently; nothing was written.
+        IntegrityError: the model cannot be loaded or predicts its golden photos differently; nothing was written.
         ConflictError: the run has already published something else.
         StoreError: the store failed.
     """
