@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from orchard import documents
+from orchard import __version__, documents
 from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
 from training.data.shards import Index, read_index
@@ -38,8 +38,6 @@ __all__ = ["MODEL", "read_curves", "train"]
 MODEL = "model.keras"
 AGREEMENT = 1e-5
 """The largest difference allowed between the export's probabilities and the network's."""
-
-VERSIONS = ("keras", "numpy", "orchard")
 
 
 def train(params: Params, workspace: Workspace, reporter: Reporter) -> dict[str, Any]:
@@ -150,7 +148,9 @@ def _describe(params: Params, index: Index, fitted: FitResult, seconds: float) -
         "versions": {
             "python": platform.python_version(),
             "tensorflow": tf.version.VERSION,
-            **{name: version(name) for name in VERSIONS},
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "orchard": __version__,
         },
     }
 
