@@ -1,7 +1,7 @@
-"""What the model itself takes, in a process of its own: no HTTP, no JSON, the same session settings.
+"""The model alone, in its own process: no HTTP, no JSON, the same session settings as the server.
 
-python -m bench.bare_model MODEL PHOTOS SECONDS      # {"p50": ms of one photo, "limit": photos a second by two threads}
-python -m bench.bare_model MODEL PHOTOS answers      # PHOTOS with the model's answers written into it
+python -m bench.bare_model MODEL PHOTOS SECONDS      # {"p50": ms of one photo, "limit": photos/s of two threads}
+python -m bench.bare_model MODEL PHOTOS answers      # adds the model's answers to PHOTOS
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BATCH, THREADS = 16, 2
 
 
 class BareModel:
-    """A SavedModel's serving_default, run directly."""
+    """A SavedModel's serving_default, called directly."""
 
     def __init__(self, folder: Path) -> None:
         from serving.server.runtime.session import SignatureCall, TfSession
@@ -35,11 +35,11 @@ class BareModel:
         """Predict."""
         array = np.empty(len(photos), object)
         array[:] = photos
-        return {name: found for name, (found, _) in zip(self.names, self.call.run([array]), strict=True)}
+        return {name: value for name, (value, _) in zip(self.names, self.call.run([array]), strict=True)}
 
 
 def limit(model: BareModel, photos: list[bytes], seconds: float) -> float:
-    """Photos a second when two threads run batches of 16 and nothing else."""
+    """Photos per second of two threads that run batches of 16."""
     end, counts = time.perf_counter() + seconds, [0] * THREADS
 
     def work(thread: int) -> None:
@@ -58,7 +58,7 @@ def limit(model: BareModel, photos: list[bytes], seconds: float) -> float:
 
 
 def single(model: BareModel, photos: list[bytes], seconds: float) -> float:
-    """Median milliseconds of one photo by one thread."""
+    """Median milliseconds of one photo on one thread."""
     end, times, at = time.perf_counter() + seconds, [], 0
     while time.perf_counter() < end:
         begin = time.perf_counter()
@@ -69,19 +69,19 @@ def single(model: BareModel, photos: list[bytes], seconds: float) -> float:
 
 
 def main() -> None:
-    """Do what the command line asks for."""
-    first, second, third = sys.argv[1:]
-    model, path = BareModel(Path(first)), Path(second)
-    listed = json.loads(path.read_text())
-    photos = [base64.b64decode(item["b64"]) for item in listed]
-    if third == "answers":
-        for item, photo in zip(listed, photos, strict=True):
-            found = model.run([photo])
-            item["label"], item["probability"] = found["label"][0].decode(), float(found["probability"][0])
-        path.write_text(json.dumps(listed))
+    """Run the command line."""
+    folder, photos_file, mode = sys.argv[1:]
+    model, path = BareModel(Path(folder)), Path(photos_file)
+    items = json.loads(path.read_text())
+    photos = [base64.b64decode(item["b64"]) for item in items]
+    if mode == "answers":
+        for item, photo in zip(items, photos, strict=True):
+            outputs = model.run([photo])
+            item["label"], item["probability"] = outputs["label"][0].decode(), float(outputs["probability"][0])
+        path.write_text(json.dumps(items))
         return
     model.run(photos[:BATCH])
-    print(json.dumps({"p50": single(model, photos, float(third)), "limit": limit(model, photos, float(third))}))
+    print(json.dumps({"p50": single(model, photos, float(mode)), "limit": limit(model, photos, float(mode))}))
 
 
 if __name__ == "__main__":

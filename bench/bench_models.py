@@ -1,7 +1,7 @@
-"""SavedModels to serve, made in a process of their own: python -m bench.bench_models KIND FOLDER [SEED].
+"""Make a SavedModel for a benchmark, in its own process: python -m bench.bench_models KIND FOLDER [SEED].
 
-Untrained networks of the sizes that matter (weights change no speed), exported by `training.model.savedmodel_export`, with golden photos
-and, beside the folder, what a publisher would say of it.
+The networks are untrained, because weights do not change the speed. `training.model.savedmodel_export` exports them. They
+have golden photos, and `<folder>.facts.json` has the metadata for publishing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GOLDEN = 3
 
 def draw_photos(count: int) -> list[bytes]:
     """Draw different JPEG photos of 100 × 100 pixels."""
-    found = []
+    photos = []
     for number in range(count):
         dice = np.random.default_rng(number)
         picture = Image.fromarray((dice.random((12, 12, 3)) * 255).astype(np.uint8)).resize(
@@ -32,8 +32,8 @@ def draw_photos(count: int) -> list[bytes]:
         )
         body = io.BytesIO()
         picture.save(body, "JPEG", quality=85)
-        found.append(body.getvalue())
-    return found
+        photos.append(body.getvalue())
+    return photos
 
 
 def make(kind: str, folder: Path, seed: int) -> None:
@@ -62,11 +62,7 @@ def make(kind: str, folder: Path, seed: int) -> None:
 
 
 def spread_answers(network: Any) -> None:
-    """Scale a network's last layer: untrained, MobileNetV2 says the same of every photo to the fourth digit.
-
-    Args:
-        network: photos of 100 × 100 pixels in, one logit for each class out.
-    """
+    """Scale a network's last layer: the untrained MobileNetV2 gives all photos the same logits to the fourth digit."""
     photos = np.stack([np.asarray(Image.open(io.BytesIO(photo)), np.float32) for photo in draw_photos(32)])
     logits = network.predict(photos, verbose=0)
     kernel, bias = network.layers[-1].get_weights()
@@ -75,7 +71,7 @@ def spread_answers(network: Any) -> None:
 
 
 def describe(folder: Path) -> None:
-    """Write golden photos into a SavedModel and its facts into `<folder>.facts.json`."""
+    """Write golden photos into a SavedModel, and its metadata into `<folder>.facts.json`."""
     from orchard import golden
     from training.model.golden_photos import TOLERANCE
     from training.model.savedmodel_session import open_model
@@ -88,18 +84,18 @@ def describe(folder: Path) -> None:
             "ops": list(session.ops),
             "classes": list(session.classes),
         }
-    listed = [
+    items = [
         {"b64": base64.b64encode(photo).decode(), "label": label, "probability": float(probability)}
         for photo, label, probability in zip(photos, answers.labels, answers.probability, strict=True)
     ]
     path = folder / golden.GOLDEN
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"format": 1, "tolerance": TOLERANCE, "photos": listed}))
+    path.write_text(json.dumps({"format": 1, "tolerance": TOLERANCE, "photos": items}))
     folder.with_name(folder.name + ".facts.json").write_text(json.dumps(facts))
 
 
 def main() -> None:
-    """Make what the command line asks for."""
+    """Run the command line."""
     kind, folder, *seed = sys.argv[1:]
     make(kind, Path(folder), int(seed[0]) if seed else 1)
     describe(Path(folder))

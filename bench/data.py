@@ -1,24 +1,21 @@
-"""Photos in shards against loose photos, through DVC: push, pull, and what adding one photo in a hundred moves.
+"""Photos in shards against loose photos, through DVC: push, pull, and the bytes pushed for 1 % new photos.
 
     python -m bench.data --rounds 3
     python -m bench.data --photos 3000 --rounds 5      # minutes
 
-Three candidates in every round, all against one embedded store, each run a process of its own from its start to its
-end: `dvc` on a folder of loose photos, `dvc` on the folder of shards, and Orchard (`orchard pull`; the push of
-`orchard ingest`), which hashes every byte on top. Every push goes to an empty bucket, every pull to an empty folder.
+Three candidates in every round, all against one embedded store, each run in its own process, start included: `dvc` on a
+folder of loose photos, `dvc` on the folder of shards, and Orchard (`orchard pull`; the push of `orchard ingest`), which
+hashes every byte once more. Every push goes to an empty bucket, every pull to an empty folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from bench.rounds import Contender, Threshold, judge, machine, measure
+from bench.stack import ROOT, bucket_settings, make_bucket, run_python
 from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.store import open_store
@@ -33,112 +31,93 @@ from orchard.store.embedded import EmbeddedStore
 from training.data import dvc_project, synthetic
 from training.data.shards import iterate, read_index
 
-ROOT = Path(__file__).resolve().parents[1]
 PULL = Threshold("pull of all photos, Orchard against loose photos", 6)
 PUSH = Threshold("push of all photos, Orchard against loose photos", 4)
-GROWTH = Threshold("bytes pushed for 1 % new photos, against their own", 1.3, most=True)
+GROWTH = Threshold("bytes pushed for 1 % new photos, against their own", 1.3, maximum=True)
 NAME = "fruits"
 LOOSE, SHARDS, ORCHARD = "loose, dvc", "shards, dvc", "shards, orchard"
-PUSH_CODE = (
-    "import sys; from pathlib import Path; from training.data import dvc_tracking; dvc_tracking.push(Path(sys.argv[1]))"
-)
+PUSH_CODE = "import sys; from pathlib import Path; from training.data.dvc_tracking import push; push(Path(sys.argv[1]))"
 
 
 @dataclass(frozen=True, slots=True)
 class DataBench:
-    """What all runs share: a scratch folder and a running store."""
+    """The shared state of all runs: a scratch folder and a running store."""
 
     scratch: Path
     store: EmbeddedStore
 
-    def bucket(self) -> str:
-        """Make an empty bucket; returns its name."""
-        name = f"b{uuid.uuid4().hex[:12]}"
-        self.store.create_bucket(name)
-        return name
-
     def settings(self, bucket: str) -> Settings:
         """Return the settings for a bucket."""
-        given = {**self.store.environment, "ORCHARD_STORE_URL": f"s3://{bucket}"}
-        return Settings(**{name.removeprefix("ORCHARD_").lower(): value for name, value in given.items()})  # type: ignore[arg-type]
+        return bucket_settings(self.store, bucket)
 
-    def run(self, folder: Path, bucket: str, *command: str) -> str:
-        """Run a Python module's command in a folder, with the store in its environment; returns its output."""
-        environment: Mapping[str, str] = {
-            **os.environ,
+    def run(self, folder: Path, bucket: str, *arguments: str) -> str:
+        """Run Python in a folder, with the store in its environment; returns its output."""
+        environment = {
             **self.store.environment,
             "ORCHARD_STORE_URL": f"s3://{bucket}",
             "ORCHARD_DATASET": NAME,
-            "PYTHONPATH": str(ROOT),
             "DVC_SITE_CACHE_DIR": str(folder / ".site"),
         }
-        done = subprocess.run(
-            [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise SystemExit(
-                f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
-            )
-        return done.stdout
+        return run_python(*arguments, folder=folder, environment=environment)
 
 
 def unpack(data: Path, folder: Path, limit: int | None) -> list[Path]:
-    """Lay photos out as ``<source>/<split>/<class>/<photo>``; returns them. Drawn ones if there are no real ones."""
+    """Write photos as ``<source>/<split>/<class>/<photo>``; returns them. Synthetic ones if there are no archives."""
     archives = sorted(data.glob("*.tar.gz")) if data.exists() else []
     for archive in archives:
         with tarfile.open(archive) as tar:
             tar.extractall(folder / archive.name.split(".")[0], filter="data")
     if not archives:
-        print(f"no archives in {data}: drawn photos stand in")
+        print(f"no archives in {data}: using synthetic photos")
         synthetic.generate(folder / "synthetic", count=20, photos=min(limit or 10_000, 13_000) // 20 * 20, seed=0)
     photos = sorted(path for path in folder.rglob("*") if path.is_file())
     if limit is not None and limit < len(photos):
-        kept = {photos[i * len(photos) // limit] for i in range(limit)}
+        selected = {photos[i * len(photos) // limit] for i in range(limit)}
         for path in photos:
-            if path not in kept:
+            if path not in selected:
                 path.unlink()
-        photos = sorted(kept)
+        photos = sorted(selected)
     return photos
 
 
 def ingest(bench: DataBench, folder: Path, bucket: str, source: Path) -> dict[str, object]:
-    """Ingest every source below a folder, released to a bucket; returns what the verb printed."""
+    """Ingest every source below a folder, released to a bucket; returns the verb's JSON result."""
     roots = [str(path) for path in sorted(source.iterdir())]
-    said = bench.run(
+    output = bench.run(
         folder, bucket, "-m", "orchard", "ingest", *roots, "--schema", str(ROOT / "data/schema.yaml"), "--json"
     )
-    document: dict[str, object] = json.loads(said)
+    document: dict[str, object] = json.loads(output)
     return document
 
 
-def lay(folder: Path, settings: Settings) -> None:
-    """Make a folder a DVC project without git that looks into a bucket."""
+def init_project(folder: Path, settings: Settings) -> None:
+    """Make a folder a DVC project without git, with a bucket as its remote."""
     dvc_project.init(folder)
     (folder / ".dvc/config.local").write_text("[core]\n    no_scm = true\n", encoding="utf-8")
     dvc_project.remote(folder, settings)
 
 
-def copies(bench: DataBench, photos: Path, shards: Path) -> dict[str, Path]:
-    """Make three projects with the data tracked: loose photos, and twice the shards."""
-    made = {name: bench.scratch / f"push-{i}" for i, name in enumerate((LOOSE, SHARDS, ORCHARD))}
-    for name, folder in made.items():
-        lay(folder, bench.settings("unused"))
+def make_projects(bench: DataBench, photos: Path, shards: Path) -> dict[str, Path]:
+    """Make three projects that track the data: one with loose photos, two with the shards."""
+    projects = {name: bench.scratch / f"push-{i}" for i, name in enumerate((LOOSE, SHARDS, ORCHARD))}
+    for name, folder in projects.items():
+        init_project(folder, bench.settings("unused"))
         shutil.copytree(photos if name == LOOSE else shards, folder / "data" / NAME)
         bench.run(folder, "unused", "-m", "dvc", "add", "-q", f"data/{NAME}")
-    return made
+    return projects
 
 
-def pushes(bench: DataBench, projects: Mapping[str, Path], last: dict[str, str]) -> list[Contender]:
-    """The candidates for the push; `last` learns the bucket that each one filled last."""
+def push_contenders(bench: DataBench, projects: Mapping[str, Path], last: dict[str, str]) -> list[Contender]:
+    """The contenders for the push; `last` gets the bucket that each one filled last."""
 
-    def candidate(name: str) -> Contender:
+    def contender(name: str) -> Contender:
         folder = projects[name]
 
         def prepare() -> None:
-            last[name] = bench.bucket()
+            last[name] = make_bucket(bench.store)[0]
             dvc_project.remote(folder, bench.settings(last[name]))
-            for forgotten in (".site", ".dvc/tmp"):
-                shutil.rmtree(folder / forgotten, ignore_errors=True)
+            for cache in (".site", ".dvc/tmp"):
+                shutil.rmtree(folder / cache, ignore_errors=True)
 
         def run() -> None:
             ours = ("-c", PUSH_CODE, f"data/{NAME}")
@@ -146,82 +125,82 @@ def pushes(bench: DataBench, projects: Mapping[str, Path], last: dict[str, str])
 
         return Contender(name, run, prepare)
 
-    return [candidate(name) for name in projects]
+    return [contender(name) for name in projects]
 
 
-def pulls(bench: DataBench, projects: Mapping[str, Path], buckets: Mapping[str, str]) -> list[Contender]:
-    """The candidates for the pull of all photos, each from the bucket that holds its form."""
+def pull_contenders(bench: DataBench, projects: Mapping[str, Path], buckets: Mapping[str, str]) -> list[Contender]:
+    """The contenders for the pull of all photos, each from the bucket with its format."""
 
-    def candidate(name: str) -> Contender:
+    def contender(name: str) -> Contender:
         folder = bench.scratch / "pull"
 
         def prepare() -> None:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             if name != ORCHARD:
-                lay(folder, bench.settings(buckets[name]))
+                init_project(folder, bench.settings(buckets[name]))
                 (folder / "data").mkdir()
                 shutil.copy(projects[name] / f"data/{NAME}.dvc", folder / "data")
 
         def run() -> None:
             bench.run(folder, buckets[name], "-m", *(("orchard", "pull") if name == ORCHARD else ("dvc", "pull", "-q")))
             count = sum(1 for path in (folder / "data" / NAME).rglob("*") if path.is_file())
-            there = sum(1 for path in (projects[name] / "data" / NAME).rglob("*") if path.is_file())
-            assert count == there, f"{name}: {count} files came, expected {there}"
+            expected = sum(1 for path in (projects[name] / "data" / NAME).rglob("*") if path.is_file())
+            assert count == expected, f"{name}: {count} files, expected {expected}"
 
         return Contender(name, run, prepare)
 
-    return [candidate(name) for name in projects]
+    return [contender(name) for name in projects]
 
 
 def growth(bench: DataBench, folder: Path, bucket: str, new: Path) -> float:
-    """Ingest new photos on top; returns the bytes that reached the store for each byte of a new photo."""
+    """Ingest new photos on top; returns the bytes pushed to the store per byte of the new photos."""
     store = open_store(bench.settings(bucket))
     before = {stat.key for stat in store.list("dvc")}
     shards = {shard.path for shard in read_index(folder / "data" / NAME).shards}
-    said = ingest(bench, folder, bucket, new)
+    result = ingest(bench, folder, bucket, new)
     pushed = sum(stat.size for stat in store.list("dvc") if stat.key not in before)
     old = sum(shard.rows for shard in read_index(folder / "data" / NAME).shards if shard.path in shards)
     batches = iterate(folder / "data" / NAME, columns=["image.bytes"])
     sizes = [size for batch in batches for size in pc.binary_length(batch["image"].field("bytes")).to_pylist()]
     own = sum(sizes[old:])
-    print(f"added {said['added']} photos of {own / 1e6:.2f} MB; {pushed / 1e6:.2f} MB reached the store")
+    print(f"added {result['added']} photos of {own / 1e6:.2f} MB; pushed {pushed / 1e6:.2f} MB to the store")
     return float(pushed) / float(own)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; returns 1 if a bar was missed."""
+    """Run the benchmark; returns 1 if a threshold was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--photos", type=int, help="at most so many photos, spread over all classes")
+    parser.add_argument("--photos", type=int, help="maximum number of photos, spread over all classes")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of tar archives")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="orchard-bench-") as name, EmbeddedStore(Path(name) / "store") as store:
-        return _measure(DataBench(Path(name), store), given)
+        return _measure(DataBench(Path(name), store), options)
 
 
-def _measure(bench: DataBench, given: argparse.Namespace) -> int:
-    source, new, here = bench.scratch / "photos", bench.scratch / "new", bench.scratch / "here"
-    photos = unpack(given.data, source, given.photos)
-    here.mkdir()
+def _measure(bench: DataBench, options: argparse.Namespace) -> int:
+    source, new, workspace = bench.scratch / "photos", bench.scratch / "new", bench.scratch / "workspace"
+    photos = unpack(options.data, source, options.photos)
+    workspace.mkdir()
     for path in photos[50::100]:
         target = new / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
-    published = bench.bucket()
-    ingest(bench, here, published, source)
+    published = make_bucket(bench.store)[0]
+    ingest(bench, workspace, published, source)
     print(f"{machine()}; {len(photos)} photos, {len(photos[50::100])} of them new at the end", flush=True)
-    projects = copies(bench, source, here / "data" / NAME)
+    projects = make_projects(bench, source, workspace / "data" / NAME)
     filled: dict[str, str] = {}
     tables = {
-        PUSH: measure(pushes(bench, projects, filled), given.rounds, Reporter()),
-        PULL: measure(pulls(bench, projects, filled | {ORCHARD: published}), given.rounds, Reporter()),
+        PUSH: measure(push_contenders(bench, projects, filled), options.rounds, Reporter()),
+        PULL: measure(pull_contenders(bench, projects, filled | {ORCHARD: published}), options.rounds, Reporter()),
     }
-    ratio = growth(bench, here, published, new)
+    ratio = growth(bench, workspace, published, new)
     reached = []
-    for bar, table in tables.items():
-        print(f"\n{bar.what.split(',')[0]}\n{table.text(LOOSE)}")
-        reached.append(judge(bar, table.ratios(ORCHARD, LOOSE)))
+    for threshold, table in tables.items():
+        print(f"\n{threshold.what.split(',')[0]}\n{table.text(LOOSE)}")
+        reached.append(judge(threshold, table.ratios(ORCHARD, LOOSE)))
     print()
     reached.append(judge(GROWTH, [ratio]))
     return 0 if all(reached) else 1

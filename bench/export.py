@@ -1,11 +1,11 @@
-"""What `orchard train` exports against what Keras exports: photos a second, one at a time, and the time to load.
+"""The export of `orchard train` against the export of Keras: photos/s, one at a time, and the time to load.
 
-    python -m bench.export --rounds 7                              # drawn photos; a minute or two
+    python -m bench.export --rounds 7                              # synthetic photos; a minute or two
     python -m bench.export --dataset data/fruits --rounds 7        # its test photos
 
-Two networks with batch norm, with weights and norms that do something: Orchard's own and MobileNetV2. Both exports hold
-the same preprocessing, take bytes, answer labels and are opened as TensorFlow Serving opens them, in a TF1 session, one
-thread for each call. Every photo's answers are compared first: the same label, probabilities within 1e-5.
+Two networks with batch norm, with random weights and statistics: Orchard's own and MobileNetV2. Both exports have the
+same preprocessing, bytes as input and labels as output. They are opened as TensorFlow Serving opens them: in a TF1
+session, one thread per call. The answers to every photo are compared first: the same label, probabilities within 1e-5.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ tf = tensorflow()
 
 tf.get_logger().setLevel("ERROR")  # the loader that TensorFlow Serving uses is deprecated for Python
 
-import keras  # noqa: E402  # after TensorFlow's start-up chatter is held back
+import keras  # noqa: E402  # after TensorFlow is imported without its start-up output
 import numpy as np  # noqa: E402
 
 from bench.rounds import Contender, Threshold, judge, machine, measure  # noqa: E402
@@ -46,16 +46,16 @@ CLASSES = 37
 Call = Callable[[list[bytes]], tuple[Any, Any]]
 
 
-def unsettle(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Give every batch norm statistics that do something; those of a fresh network are 0 and 1, and fold to nothing."""
-    dice = np.random.default_rng(seed)
+def randomize_norms(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Give every batch norm random statistics: those of a fresh network are 0 and 1, which makes folding trivial."""
+    random = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             n = layer.moving_mean.shape[0]
-            layer.gamma.assign(dice.uniform(0.8, 1.2, n))
-            layer.beta.assign(dice.uniform(-0.2, 0.2, n))
-            layer.moving_mean.assign(dice.uniform(-0.2, 0.2, n))
-            layer.moving_variance.assign(dice.uniform(0.5, 1.5, n))
+            layer.gamma.assign(random.uniform(0.8, 1.2, n))
+            layer.beta.assign(random.uniform(-0.2, 0.2, n))
+            layer.moving_mean.assign(random.uniform(-0.2, 0.2, n))
+            layer.moving_variance.assign(random.uniform(0.5, 1.5, n))
     return model
 
 
@@ -63,14 +63,14 @@ def mobile_net() -> keras.Model:
     """MobileNetV2 for photos of 100 pixels, with random weights."""
     image = keras.Input((SIDE, SIDE, 3), name="image")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(image)
-    inside = keras.applications.MobileNetV2(
+    network = keras.applications.MobileNetV2(
         input_tensor=scaled, input_shape=(SIDE, SIDE, 3), weights=None, classes=CLASSES
     )
-    return keras.Model(image, inside.output)
+    return keras.Model(image, network.output)
 
 
-def export_plainly(model: keras.Model, classes: Sequence[str], folder: Path) -> None:
-    """Export as Keras does, with the same preprocessing in front."""
+def export_with_keras(model: keras.Model, classes: Sequence[str], folder: Path) -> None:
+    """Export with Keras, with the same preprocessing."""
     size = model.input.shape[1]
     names = tf.constant(list(classes))
 
@@ -100,11 +100,7 @@ def load(folder: Path) -> Call:
 
 
 def compare(calls: dict[str, Call], photos: Sequence[bytes]) -> None:
-    """Compare the answers, photo by photo.
-
-    Raises:
-        SystemExit: they differ.
-    """
+    """Compare the answers, photo by photo; a SystemExit if they differ."""
     worst = 0.0
     for photo in photos:
         (label, plain), (other, ours) = (calls[name]([photo]) for name in (PLAIN, ORCHARD))
@@ -115,24 +111,24 @@ def compare(calls: dict[str, Call], photos: Sequence[bytes]) -> None:
 
 
 def compare_speed(name: str, model: keras.Model, photos: Sequence[bytes], rounds: int) -> list[float]:
-    """Export a network both ways; returns how many times faster ours answers, round by round."""
+    """Export a network both ways; returns how many times faster Orchard's export is, round by round."""
     classes = [f"class {number}" for number in range(CLASSES)]
     with tempfile.TemporaryDirectory() as scratch:
         folders = {PLAIN: Path(scratch) / PLAIN, ORCHARD: Path(scratch) / ORCHARD}
-        export_plainly(model, classes, folders[PLAIN])
+        export_with_keras(model, classes, folders[PLAIN])
         export(model, classes, folders[ORCHARD])
         calls = {key: load(folder) for key, folder in folders.items()}
         print(f"\n{name}, {model.input.shape[1]} pixels, {model.count_params():,} parameters")
         compare(calls, photos)
 
-        def answer(call: Call) -> float:
+        def rate(call: Call) -> float:
             begin = time.perf_counter()
             for photo in photos:
                 call([photo])
             return len(photos) / (time.perf_counter() - begin)
 
         speed = measure(
-            [Contender(key, lambda call=call: answer(call)) for key, call in calls.items()],  # type: ignore[misc]
+            [Contender(key, lambda call=call: rate(call)) for key, call in calls.items()],  # type: ignore[misc]
             rounds,
             Reporter.silent(),
             unit="photos/s",
@@ -152,26 +148,26 @@ def compare_speed(name: str, model: keras.Model, photos: Sequence[bytes], rounds
 
 
 def draw(label: str, number: int) -> bytes:
-    """Draw a synthetic photo; returns the bytes of a JPEG file."""
+    """Draw a synthetic photo as a JPEG file."""
     body = io.BytesIO()
     synthetic.draw(synthetic.specimen(label), number).save(body, "JPEG", quality=90)
     return body.getvalue()
 
 
 def read_photos(dataset: Path | None, most: int) -> list[bytes]:
-    """Test photos of a dataset, or drawn ones."""
+    """Test photos of a dataset, or synthetic ones."""
     if dataset is None:
         labels = synthetic.classes(8)
         return [draw(label, number) for label in labels for number in range(most // len(labels))]
     batches = iterate(dataset, columns=("image.bytes",), splits=["test"])
-    found = [image["bytes"].as_py() for batch in batches for image in batch["image"]]
-    return found[:: max(1, len(found) // most)][:most]
+    photos = [image["bytes"].as_py() for batch in batches for image in batch["image"]]
+    return photos[:: max(1, len(photos) // most)][:most]
 
 
 def main() -> int:
-    """Measure, print and say which bars are reached; 1 if one is missed."""
+    """Measure, print and judge; returns 1 if a threshold was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", type=Path, help="a dataset folder; else photos are drawn")
+    parser.add_argument("--dataset", type=Path, help="a dataset folder; default: synthetic photos")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--photos", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=7)
@@ -179,9 +175,9 @@ def main() -> int:
     photos = read_photos(options.dataset, options.photos)
     print(machine())
     keras.utils.set_random_seed(0)
-    own = unsettle(build(params.load(options.params).model, CLASSES))
+    own = randomize_norms(build(params.load(options.params).model, CLASSES))
     own_speed = compare_speed("cnn of params.yaml", own, photos, options.rounds)
-    mobile_speed = compare_speed("MobileNetV2", unsettle(mobile_net()), photos, options.rounds)
+    mobile_speed = compare_speed("MobileNetV2", randomize_norms(mobile_net()), photos, options.rounds)
     print()
     reached = [judge(SPEED, mobile_speed), judge(OWN, own_speed)]
     return 0 if all(reached) else 1

@@ -1,12 +1,12 @@
-"""A closed-loop client in a process of its own: so many connections, each sends its next request when it has its answer.
+"""A closed-loop client in its own process: each connection sends its next request when it has its answer.
 
     python -m bench.load_client rest PORT PATH PHOTOS CONNECTIONS SECONDS [TOKEN]      # TF Serving's JSON, rows
     python -m bench.load_client v2   PORT PATH PHOTOS CONNECTIONS SECONDS              # the Open Inference Protocol's JSON
     python -m bench.load_client grpc PORT MODEL PHOTOS CONNECTIONS SECONDS [TOKEN]     # PredictionService/Predict
 
-PHOTOS is a JSON list of {"b64", "label", "probability"}: every answer is held against what the model said in process.
-Prints one JSON document: requests a second, p50, p99 and the longest in ms, wrong answers. The client shares the
-machine with the server, so it does the least that it can: requests are laid out before, answers are read after.
+PHOTOS is a JSON list of {"b64", "label", "probability"}: every answer is compared with the model's own, made in process.
+Prints a JSON document: requests/s, p50, p99 and the longest in ms, wrong answers. The client shares the machine with the
+server, so it does as little as possible: it prepares requests before and parses answers after the measured time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LoadConnection(asyncio.Protocol):
         self.sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Start."""
         self.transport: Any = transport
         self.send()
 
@@ -46,7 +46,7 @@ class LoadConnection(asyncio.Protocol):
         self.transport.write(self.requests[self.index])
 
     def data_received(self, data: bytes) -> None:
-        """Take an answer, once it is whole."""
+        """Handle an answer once it is complete."""
         self.received += data
         head, mark, body = self.received.partition(b"\r\n\r\n")
         at = head.lower().find(b"content-length: ")
@@ -59,29 +59,29 @@ class LoadConnection(asyncio.Protocol):
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """One connection less."""
+        """Report that the connection has ended."""
         self.done()
 
 
-async def converse(
+async def run_connections(
     make: Callable[[int, Callable[[], None]], asyncio.BaseProtocol], port: int, connections: int
 ) -> None:
     """Open the connections and wait until all have ended."""
-    loop, left, over = asyncio.get_running_loop(), connections, asyncio.Event()
+    loop, remaining, finished = asyncio.get_running_loop(), connections, asyncio.Event()
 
     def done() -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            over.set()
+        nonlocal remaining
+        remaining -= 1
+        if not remaining:
+            finished.set()
 
     for number in range(connections):
         await loop.create_connection(lambda number=number: make(number * 13, done), "127.0.0.1", port)  # type: ignore[misc]
-    await over.wait()
+    await finished.wait()
 
 
-def lay_out(path: str, body: bytes, token: str) -> bytes:
-    """A whole HTTP/1.1 request."""
+def http_request(path: str, body: bytes, token: str) -> bytes:
+    """An HTTP/1.1 request as bytes."""
     lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}"]
     lines += [f"Authorization: Bearer {token}"] if token else []
     return "\r\n".join([*lines, "", ""]).encode() + body
@@ -93,7 +93,7 @@ def rest_body(b64: str) -> dict[str, Any]:
 
 
 def read_rest(answer: tuple[bytes, bytes]) -> tuple[str, float]:
-    """Label and probability of a reply in row format; of an error: nothing that is right."""
+    """Label and probability of a reply in row format; of an error: values that never match."""
     status, body = answer
     if not status.endswith(b"200"):
         return "", math.nan
@@ -103,8 +103,8 @@ def read_rest(answer: tuple[bytes, bytes]) -> tuple[str, float]:
 
 def v2_body(b64: str) -> dict[str, Any]:
     """The Open Inference Protocol."""
-    held = {"name": "image_bytes", "shape": [1, 1], "datatype": "BYTES", "data": [b64]}
-    return {"inputs": [{**held, "parameters": {"content_type": "base64"}}]}
+    tensor = {"name": "image_bytes", "shape": [1, 1], "datatype": "BYTES", "data": [b64]}
+    return {"inputs": [{**tensor, "parameters": {"content_type": "base64"}}]}
 
 
 def read_v2(answer: tuple[bytes, bytes]) -> tuple[str, float]:
@@ -112,32 +112,34 @@ def read_v2(answer: tuple[bytes, bytes]) -> tuple[str, float]:
     status, body = answer
     if not status.endswith(b"200"):
         return "", math.nan
-    found = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
-    return found["label"][0], found["probability"][0]
+    outputs = {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
+    return outputs["label"][0], outputs["probability"][0]
 
 
 async def rest(tally: Tally, port: int, path: str, connections: int, token: str, *, v2: bool = False) -> dict[str, Any]:
-    """Ask over HTTP/1.1."""
+    """Send requests over HTTP/1.1."""
     body = v2_body if v2 else rest_body
-    requests = [lay_out(path, json.dumps(body(photo["b64"])).encode(), token) for photo in tally.photos]
-    await converse(lambda first, done: LoadConnection(tally, requests, first, done), port, connections)
+    requests = [http_request(path, json.dumps(body(photo["b64"])).encode(), token) for photo in tally.photos]
+    await run_connections(lambda first, done: LoadConnection(tally, requests, first, done), port, connections)
     return tally.report(read_v2 if v2 else read_rest)
 
 
 async def rpc(tally: Tally, port: int, model: str, connections: int, token: str) -> dict[str, Any]:
-    """Ask over gRPC, one call at a time on each connection."""
+    """Call over gRPC, one call at a time on each connection."""
     from bench.load_client_grpc import GrpcLoadConnection, predict_message, read_predict
 
     requests = [predict_message(model, base64.b64decode(photo["b64"])) for photo in tally.photos]
     path = "/tensorflow.serving.PredictionService/Predict"
-    await converse(lambda first, done: GrpcLoadConnection(tally, path, requests, first, done, token), port, connections)
+    await run_connections(
+        lambda first, done: GrpcLoadConnection(tally, path, requests, first, done, token), port, connections
+    )
     return tally.report(read_predict)
 
 
 def main() -> None:
     """Run one measurement."""
-    kind, port, target, photos, connections, seconds, *rest_of = sys.argv[1:]
-    token = rest_of[0] if rest_of else ""
+    kind, port, target, photos, connections, seconds, *optional = sys.argv[1:]
+    token = optional[0] if optional else ""
     tally = Tally(json.loads(Path(photos).read_text()), float(seconds))
     if kind == "grpc":
         run = rpc(tally, int(port), target, int(connections), token)

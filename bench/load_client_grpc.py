@@ -1,8 +1,8 @@
-"""gRPC for the load client: as little of HTTP/2 as one call at a time needs.
+"""gRPC for the load client: the minimum of HTTP/2 for one call at a time.
 
-gRPC's own Python client takes a quarter of a millisecond for a call, on the processors that the server needs too, and so
-makes every server look alike. This one writes the same frames and reads the messages; headers of answers are not
-looked at: a call that failed has no message, and no message is a wrong answer.
+gRPC's own Python client takes a quarter of a millisecond per call, on the processors that the server needs too, and so
+hides the differences between servers. This client writes the same frames and reads the messages. It ignores the headers
+of answers: a failed call has no message, and no message counts as a wrong answer.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from bench.tally import Tally
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
-_WIDE = (1 << 31) - 1 - 65535
-_TOP = 1 << 20
-"""So many bytes may come before the server is given room for more."""
+_WINDOW_INCREMENT = (1 << 31) - 1 - 65535
+_WINDOW_UPDATE_BYTES = 1 << 20
+"""Received bytes after which the client sends a window update."""
 
 
 def frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
@@ -30,7 +30,7 @@ def frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
 
 
 def _text(value: str) -> bytes:
-    """A string as HPACK writes it plainly; up to 126 bytes."""
+    """A string as an HPACK literal without Huffman coding; up to 126 bytes."""
     body = value.encode()
     if len(body) > 126:
         raise ValueError(f"a header of {len(body)} bytes is too long for this client")
@@ -38,7 +38,7 @@ def _text(value: str) -> bytes:
 
 
 def header_block(path: str, token: str) -> bytes:
-    """A call's headers, all of them literals that are not indexed: every call's are the same bytes."""
+    """A call's headers, as literals without indexing: the bytes are the same for every call."""
     pairs = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "x"), ("te", "trailers")]
     pairs += [("content-type", "application/grpc")]
     pairs += [("authorization", f"Bearer {token}")] if token else []
@@ -46,7 +46,7 @@ def header_block(path: str, token: str) -> bytes:
 
 
 def predict_message(model: str, photo: bytes) -> bytes:
-    """A PredictRequest with gRPC's five bytes before it."""
+    """A PredictRequest with gRPC's five-byte prefix."""
     from serving.protos import message
 
     request = message("PredictRequest")()
@@ -60,19 +60,19 @@ def predict_message(model: str, photo: bytes) -> bytes:
 
 
 def read_predict(answer: bytes) -> tuple[str, float]:
-    """Label and probability of a PredictResponse; without one: nothing that is right."""
+    """Label and probability of a PredictResponse; without one: values that never match."""
     from serving.protos import message
 
     if len(answer) < 5:
         return "", math.nan
-    found = message("PredictResponse").FromString(answer[5:]).outputs
-    held = found["probability"]
-    value = held.float_val[0] if held.float_val else memoryview(held.tensor_content).cast("f")[0]
-    return found["label"].string_val[0].decode(), value
+    outputs = message("PredictResponse").FromString(answer[5:]).outputs
+    tensor = outputs["probability"]
+    value = tensor.float_val[0] if tensor.float_val else memoryview(tensor.tensor_content).cast("f")[0]
+    return outputs["label"].string_val[0].decode(), value
 
 
 class GrpcLoadConnection(asyncio.Protocol):
-    """One connection that makes one call after the other."""
+    """A connection that makes one call after the other."""
 
     def __init__(
         self, tally: Tally, path: str, messages: list[bytes], first: int, done: Callable[[], None], token: str
@@ -86,11 +86,11 @@ class GrpcLoadConnection(asyncio.Protocol):
         self.sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Start."""
         self.transport: Any = transport
-        settings = struct.pack(">HIHI", 1, 0, 4, (1 << 31) - 1)  # no header table; as much as comes for a stream
-        room = frame(_WINDOW, 0, 0, struct.pack(">I", _WIDE))
-        transport.write(_PREFACE + frame(_SETTINGS, 0, 0, settings) + room)  # type: ignore[attr-defined]
+        settings = struct.pack(">HIHI", 1, 0, 4, (1 << 31) - 1)  # no header table; the largest window for a stream
+        increment = frame(_WINDOW, 0, 0, struct.pack(">I", _WINDOW_INCREMENT))
+        transport.write(_PREFACE + frame(_SETTINGS, 0, 0, settings) + increment)  # type: ignore[attr-defined]
         self.call()
 
     def call(self) -> None:
@@ -104,7 +104,7 @@ class GrpcLoadConnection(asyncio.Protocol):
         self.transport.write(head + body)
 
     def data_received(self, data: bytes) -> None:
-        """Take frames."""
+        """Split the data into frames."""
         self.buffer += data
         while len(self.buffer) >= 9:
             size = int.from_bytes(self.buffer[:3], "big")
@@ -113,14 +113,14 @@ class GrpcLoadConnection(asyncio.Protocol):
             kind, flags = self.buffer[3], self.buffer[4]
             stream, body = int.from_bytes(self.buffer[5:9], "big"), self.buffer[9 : 9 + size]
             self.buffer = self.buffer[9 + size :]
-            self.take(kind, flags, stream, body)
+            self.handle(kind, flags, stream, body)
 
-    def take(self, kind: int, flags: int, stream: int, body: bytes) -> None:
-        """Do what a frame asks for."""
+    def handle(self, kind: int, flags: int, stream: int, body: bytes) -> None:
+        """Handle a frame."""
         if kind == _DATA:
             self.answer += body
             self.taken += len(body)
-            if self.taken > _TOP:
+            if self.taken > _WINDOW_UPDATE_BYTES:
                 self.transport.write(frame(_WINDOW, 0, 0, struct.pack(">I", self.taken)))
                 self.taken = 0
         elif kind == _SETTINGS and not flags & _ACK:
@@ -137,5 +137,5 @@ class GrpcLoadConnection(asyncio.Protocol):
                 self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """One connection less."""
+        """Report that the connection has ended."""
         self.done()

@@ -1,8 +1,8 @@
-"""Comparing honestly: all candidates in every round, the order reversed in every other one, the noise measured beside.
+"""The harness: all contenders in every round, the order reversed in every other round, the noise measured too.
 
-A machine's speed drifts by more than most effects, so only ratios within a round mean something. A calibration task
-that never changes runs beside each block, and the CPU time that somebody else took meanwhile is counted: both are
-printed with the result, so that a reader sees what it is worth.
+A machine's speed drifts by more than most effects, so only ratios within a round are valid. A constant calibration task
+runs before each block, and the CPU time of other processes is counted. Both are printed with the result, so that a
+reader can judge its quality.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SETTLE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One of the things that are compared.
+    """One of the compared alternatives.
 
     Attributes:
-        name: what tables call it.
-        run: does the work once and returns its figure; None: the seconds that it took.
-        prepare: what must be done before each run, outside the measured time.
+        name: its name in tables.
+        run: does the work once and returns its figure; None: the figure is the duration in seconds.
+        prepare: the preparation of each run, outside the measured time.
     """
 
     name: str
@@ -43,17 +43,17 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """What a figure must reach.
+    """The threshold of a figure.
 
     Attributes:
         what: the claim, for example ``"pull, against loose files"``.
-        value: the bar.
-        most: it is the most that the figure may be, not the least.
+        value: the least value, or with `maximum` the largest.
+        maximum: the value is a maximum.
     """
 
     what: str
     value: float
-    most: bool = False
+    maximum: bool = False
 
 
 @dataclass
@@ -62,10 +62,10 @@ class Table:
 
     Attributes:
         unit: of the figures.
-        higher_is_better: they are rates, not times.
-        figures: by candidate, one figure a round.
-        calibration: seconds of the calibration task, one a block.
-        foreign: cores that other processes used, one a block.
+        higher_is_better: the figures are rates, not times.
+        figures: by contender, one figure per round.
+        calibration: seconds of the calibration task, one per block.
+        foreign: cores that other processes used, one per block.
     """
 
     unit: str
@@ -75,12 +75,12 @@ class Table:
     foreign: list[float] = field(default_factory=list)
 
     def ratios(self, name: str, baseline: str) -> list[float]:
-        """How many times better than `baseline` a candidate was, round by round."""
+        """How many times better than `baseline` a contender was, round by round."""
         pairs = zip(self.figures[name], self.figures[baseline], strict=True)
         return [mine / other if self.higher_is_better else other / mine for mine, other in pairs]
 
     def text(self, baseline: str) -> str:
-        """Lay the table out: median (min–max) of the figures and of the ratios, and the noise."""
+        """Format the table: median (min–max) of the figures and of the ratios, and the noise."""
         width = max(len(name) for name in self.figures)
         lines = [f"{'':{width}}  {self.unit + ', median (min–max)':>28}  {'times ' + baseline:>24}"]
         for name, values in self.figures.items():
@@ -115,56 +115,59 @@ def machine() -> str:
 
 
 def measure(
-    candidates: Sequence[Contender],
+    contenders: Sequence[Contender],
     rounds: int,
     reporter: Reporter,
     *,
     unit: str = "s",
     higher_is_better: bool = False,
 ) -> Table:
-    """Run every candidate once in every round.
+    """Run every contender once in every round.
 
     Args:
-        candidates: at least one; their names differ.
-        rounds: how many; odd ones (the second, the fourth …) run the candidates in reverse.
-        reporter: reports every figure as it comes.
+        contenders: at least one, with different names.
+        rounds: number of rounds; the second, the fourth … run the contenders in reverse.
+        reporter: reports every figure.
         unit: of the figures.
         higher_is_better: the figures are rates.
     """
-    table = Table(unit, higher_is_better, {candidate.name: [] for candidate in candidates})
+    table = Table(unit, higher_is_better, {contender.name: [] for contender in contenders})
     for number in range(rounds):
-        for candidate in candidates if number % 2 == 0 else reversed(candidates):
-            candidate.prepare()
+        for contender in contenders if number % 2 == 0 else reversed(contenders):
+            contender.prepare()
             _settle()
             table.calibration.append(_calibrate())
             meter = _Meter()
             begin = time.perf_counter()
-            figure = candidate.run()
+            figure = contender.run()
             figure = time.perf_counter() - begin if figure is None else figure
             table.foreign.append(meter.foreign_cores())
-            table.figures[candidate.name].append(figure)
-            reporter.note(f"round {number + 1}/{rounds}  {candidate.name}: {_three(figure)} {unit}")
+            table.figures[contender.name].append(figure)
+            reporter.note(f"round {number + 1}/{rounds}  {contender.name}: {_three(figure)} {unit}")
     return table
 
 
-def judge(bar: Threshold, values: Sequence[float]) -> bool:
-    """Print whether the median of `values` reaches the bar; returns it."""
+def judge(threshold: Threshold, values: Sequence[float]) -> bool:
+    """Print and return whether the median of `values` reaches the threshold."""
     median = statistics.median(values)
-    reached = median <= bar.value if bar.most else median >= bar.value
-    sign = "≤" if bar.most else "≥"
-    print(f"{'reached' if reached else 'MISSED '}  {bar.what}: {spread(values)}, bar {sign} {bar.value:g}")
+    reached = median <= threshold.value if threshold.maximum else median >= threshold.value
+    sign = "≤" if threshold.maximum else "≥"
+    print(
+        f"{'reached' if reached else 'MISSED '}  {threshold.what}: {spread(values)}, "
+        f"threshold {sign} {threshold.value:g}"
+    )
     return reached
 
 
 def _calibrate() -> float:
-    """Time a task that never changes: it tells how fast the machine is at this moment."""
+    """Time a constant task: the machine's current speed."""
     begin = time.perf_counter()
     zlib.compress(_CALIBRATION, 6)
     return time.perf_counter() - begin
 
 
 class _Meter:
-    """Counts the CPU time that processes outside our tree use from now on."""
+    """Counts the CPU time of processes outside our tree from now on."""
 
     def __init__(self) -> None:
         self.begin = time.perf_counter()
@@ -176,7 +179,7 @@ class _Meter:
 
 
 def _settle() -> None:
-    """Wait for others to become quiet, but not for ever: the load is printed anyway."""
+    """Wait until other processes are quiet, at most `SETTLE_SECONDS`: the load is printed anyway."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < deadline:
         meter = _Meter()
@@ -192,7 +195,7 @@ def _busy() -> float:
 
 
 def _tree() -> float:
-    """CPU seconds of this process and all that it started, the ended ones included."""
+    """CPU seconds of this process and all its descendants, including those that have ended."""
     return sum(_family(os.getpid(), dict(_processes())))
 
 
@@ -200,7 +203,7 @@ def _processes() -> Iterable[tuple[int, tuple[int, float]]]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
-        except OSError:  # it ended meanwhile
+        except OSError:  # it has ended
             continue
         yield int(path.parent.name), (int(fields[1]), sum(map(int, fields[11:15])) / _TICKS)
 

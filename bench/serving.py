@@ -5,13 +5,13 @@
     python -m bench.serving --peers fastapi --rounds 5          # fewer peers
     python -m bench.serving --documented                        # peers with TensorFlow's own choice of threads
 
-All servers are up at once, one process each; in every round each is asked over 1, 8 and 32 connections, and the model
-itself is run in process. Who is not being asked is stopped meanwhile: some poll while they are idle. Orchard's server
-has its token, limits, validation, metrics and access log on; the peers have nothing of the kind, and the same frozen
-export, one thread for an operation and their best known settings. 200 different photos are sent and every answer is
-compared with what the model said in process: one wrong answer voids the run. With --documented the peers run as their
-documentation starts them, with as many threads for an operation as TensorFlow chooses; the frozen export stays. The
-peers come from the package index, in environments that are kept for the next run.
+All servers are up at once, one process each. Every round loads each server over 1, 8 and 32 connections and runs the
+model without a server. The other servers are stopped meanwhile, because some poll while they are idle. Orchard's server
+has its token, limits, validation, metrics and access log on. The peers have none of these; they have the same frozen
+export, one thread per operation and their best known settings. The client sends 200 different photos and compares every
+answer with the model's own: one wrong answer voids the run. With --documented the peers start as in their documentation,
+with TensorFlow's default number of threads per operation, and the same frozen export. The peers come from the package
+index; their environments are kept for the next run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from serving.models_config import ModelConfig, render
 
 CONNECTIONS = (1, 8, 32)
 LIMIT, ORCHARD, RPC, RPC_PEER = "model alone", "orchard", "orchard grpc", "grpc.aio"
-TOKEN = "benchmark-token-of-forty-characters-long"  # noqa: S105  it guards nothing
+TOKEN = "benchmark-token-of-forty-characters-long"  # noqa: S105  it protects nothing
 PATHS = {
     ORCHARD: ("rest", "/v1/models/m:predict"),
     "fastapi": ("rest", "/predict"),
@@ -50,9 +50,9 @@ PATHS = {
     RPC: ("grpc", "m"),
     RPC_PEER: ("grpc", "m"),
 }
-OVERHEAD = Threshold("p50 over the model alone, 1 connection, ms", 0.3, most=True)
+OVERHEAD = Threshold("p50 over the model alone, 1 connection, ms", 0.3, maximum=True)
 SHARE = Threshold("requests/s at 32 connections, of the model alone", 0.85)
-TAIL = Threshold("p99 at 32 connections, of the best peer's", 0.5, most=True)
+TAIL = Threshold("p99 at 32 connections, of the best peer's", 0.5, maximum=True)
 GRPC = Threshold("gRPC requests/s at 32 connections, times grpc.aio with threads", 2.2)
 BEST = {
     "cnn": Threshold("requests/s at 32 connections, times the best peer's", 2.5),
@@ -62,15 +62,15 @@ BEST = {
 
 @dataclass
 class ServingBench:
-    """What all runs share.
+    """The shared state of all runs.
 
     Attributes:
         folder: scratch.
         model: the SavedModel.
         seconds: of each measurement.
         ports: by server.
-        children: by server; one of them may answer for two.
-        reports: every measurement's report, by server and connections.
+        children: by server; one process may be two servers (HTTP and gRPC).
+        reports: of every measurement, by server and connections.
     """
 
     folder: Path
@@ -83,11 +83,11 @@ class ServingBench:
     def start(
         self, stack: ExitStack, names: Sequence[str], child: ChildProcess, until: Callable[[], bool], what: str
     ) -> None:
-        """Wait until a server is up, and stop it until it is asked."""
+        """Wait until a server is up, then stop it until its measurement."""
         stack.enter_context(child)
         await_true(until, child, what)
         child.signal(signal.SIGSTOP)
-        stack.callback(child.signal, signal.SIGCONT)  # a stopped process cannot end
+        stack.callback(child.signal, signal.SIGCONT)  # a stopped process cannot exit
         self.children.update(dict.fromkeys(names, child))
 
     @property
@@ -95,21 +95,21 @@ class ServingBench:
         """The photos and their answers."""
         return self.folder / "photos.json"
 
-    def ask(self, server: str, connections: int) -> float:
-        """Load one server; returns its requests a second."""
+    def load(self, server: str, connections: int) -> float:
+        """Load one server; returns its requests/s."""
         kind, path = PATHS[server]
         token = [TOKEN] if server in (ORCHARD, RPC) else []
-        asked = [kind, str(self.ports[server]), path, str(self.photos), str(connections), str(self.seconds), *token]
+        arguments = [kind, str(self.ports[server]), path, str(self.photos), str(connections), str(self.seconds), *token]
         self.children[server].signal(signal.SIGCONT)
-        report = json.loads(run("bench.load_client", *asked))
+        report = json.loads(run("bench.load_client", *arguments))
         self.children[server].signal(signal.SIGSTOP)
         if report["wrong"]:
             raise SystemExit(f"{server} gave {report['wrong']} wrong answers: the run is void")
         self.reports[server, connections].append(report)
         return float(report["rate"])
 
-    def floor(self) -> float:
-        """Run the model in process; returns photos a second."""
+    def run_bare_model(self) -> float:
+        """Run the model without a server; returns photos/s."""
         report = json.loads(run("bench.bare_model", str(self.model), str(self.photos), str(self.seconds)))
         self.reports[LIMIT, 1].append(report)
         return float(report["limit"])
@@ -125,7 +125,7 @@ def make_model(kind: str, folder: Path, seconds: float) -> ServingBench:
 
 
 def start_orchard(bench: ServingBench, stack: ExitStack) -> None:
-    """Start our server with everything on."""
+    """Start Orchard's server with everything on."""
     base, tokens = bench.folder / "served", bench.folder / "tokens"
     base.mkdir()
     (base / "1").symlink_to(bench.model)
@@ -136,23 +136,23 @@ def start_orchard(bench: ServingBench, stack: ExitStack) -> None:
     options = ("--grpc-port", str(bench.ports[RPC]), "--token-file", str(tokens))
     child, bench.ports[ORCHARD] = start_server(config, bench.folder / "orchard.log", *options)
     page = f"http://127.0.0.1:{bench.ports[ORCHARD]}/readyz"
-    bench.start(stack, (ORCHARD, RPC), child, lambda: is_up(page), "our server is ready")
+    bench.start(stack, (ORCHARD, RPC), child, lambda: is_up(page), "Orchard's server is ready")
 
 
 def start_peer(bench: ServingBench, stack: ExitStack, name: str, python: Path, threads: int) -> None:
-    """Start another server and wait until it answers anything."""
+    """Start a peer and wait until it answers any request."""
     port = bench.ports[name] = free_port()
     module = f"bench.peers.{name.split('.')[0]}_peer"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
     command = [str(python), "-m", module, str(bench.model), str(port)]
     child = ChildProcess(command, environment=environment, log=bench.folder / f"{name}.log")
-    answers = (lambda: accepts(port)) if name == RPC_PEER else (lambda: get(f"http://127.0.0.1:{port}/")[0] != 0)
-    bench.start(stack, (name,), child, answers, f"{name} answers")
+    is_ready = (lambda: accepts(port)) if name == RPC_PEER else (lambda: get(f"http://127.0.0.1:{port}/")[0] != 0)
+    bench.start(stack, (name,), child, is_ready, f"{name} answers")
 
 
 def accepts(port: int) -> bool:
-    """Whether a gRPC server takes connections."""
+    """Whether a gRPC server accepts connections."""
     import grpc  # type: ignore[import-untyped]
 
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -163,7 +163,7 @@ def accepts(port: int) -> bool:
     return True
 
 
-def best(bench: ServingBench, peers: Sequence[str], what: str) -> list[float]:
+def best_peer(bench: ServingBench, peers: Sequence[str], what: str) -> list[float]:
     """The best peer's figures at 32 connections, round by round."""
     rows = zip(*[bench.reports[peer, 32] for peer in peers], strict=True)
     choose: Callable[[list[float]], float] = max if what == "rate" else min
@@ -171,7 +171,7 @@ def best(bench: ServingBench, peers: Sequence[str], what: str) -> list[float]:
 
 
 def conclude(bench: ServingBench, kind: str, peers: Sequence[str]) -> bool:
-    """Print latencies and judge every bar; returns whether all were reached."""
+    """Print latencies and judge every threshold; returns whether all were reached."""
     for (server, connections), reports in sorted(bench.reports.items()):
         names = [name for name in ("p50", "p99", "longest") if name in reports[0]]
         line = "  ".join(f"{name} {spread([report[name] for report in reports])}" for name in names)
@@ -183,7 +183,7 @@ def conclude(bench: ServingBench, kind: str, peers: Sequence[str]) -> bool:
         judge(SHARE, [a["rate"] / b["limit"] for a, b in zip(ours, alone, strict=True)]),
     ]
     if peers:
-        rates, tails = best(bench, peers, "rate"), best(bench, peers, "p99")
+        rates, tails = best_peer(bench, peers, "rate"), best_peer(bench, peers, "p99")
         reached.append(judge(BEST[kind], [a["rate"] / b for a, b in zip(ours, rates, strict=True)]))
         reached.append(judge(TAIL, [a["p99"] / b for a, b in zip(ours, tails, strict=True)]))
     pairs = zip(bench.reports[RPC, 32], bench.reports[RPC_PEER, 32], strict=True)
@@ -191,13 +191,13 @@ def conclude(bench: ServingBench, kind: str, peers: Sequence[str]) -> bool:
     return all(reached)
 
 
-def list_candidates(bench: ServingBench, peers: Sequence[str], connections: Sequence[int]) -> list[Contender]:
-    """Everything that is measured in a round."""
+def list_contenders(bench: ServingBench, peers: Sequence[str], connections: Sequence[int]) -> list[Contender]:
+    """All measurements of a round."""
     pairs = [(server, number) for server in (ORCHARD, *peers) for number in connections]
     pairs += [(server, 32) for server in (RPC, RPC_PEER)]
     return [
-        Contender(LIMIT, bench.bare_model),
-        *[Contender(f"{server} c={number}", lambda s=server, n=number: bench.ask(s, n)) for server, number in pairs],  # type: ignore[misc]
+        Contender(LIMIT, bench.run_bare_model),
+        *[Contender(f"{server} c={number}", lambda s=server, n=number: bench.load(s, n)) for server, number in pairs],  # type: ignore[misc]
     ]
 
 
@@ -206,33 +206,33 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=KINDS, default="cnn", help="small network, or MobileNetV2")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement, after one of warming up")
-    parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS, help="must hold 1 and 32")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement, after one second of warm-up")
+    parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS, help="must include 1 and 32")
     parser.add_argument(
         "--peers", nargs="*", choices=sorted(PACKAGES), default=sorted(PACKAGES), help="none: grpc.aio only"
     )
-    parser.add_argument("--documented", action="store_true", help="peers with the threads that TensorFlow chooses")
-    parser.add_argument("--peers-dir", type=Path, default=default_folder(), help="where their environments are kept")
+    parser.add_argument("--documented", action="store_true", help="peers with TensorFlow's default threads")
+    parser.add_argument("--peers-dir", type=Path, default=default_folder(), help="folder for their environments")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Run the benchmark; returns 1 if a bar was missed."""
-    given = read_arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that peers are ended with what they started
+    """Run the benchmark; returns 1 if a threshold was missed."""
+    options = read_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that peers and their children are stopped
     print(machine())
-    pythons = {name: python_of(name, given.peers_dir) for name in (*given.peers, RPC_PEER)}
+    pythons = {name: python_of(name, options.peers_dir) for name in (*options.peers, RPC_PEER)}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        bench = make_model(given.model, Path(scratch), given.seconds)
+        bench = make_model(options.model, Path(scratch), options.seconds)
         start_orchard(bench, stack)
         for name, python in pythons.items():
-            start_peer(bench, stack, name, python, 0 if given.documented else 1)
-        candidates = list_candidates(bench, given.peers, given.connections)
-        table = measure(candidates, given.rounds, Reporter(), unit="requests/s", higher_is_better=True)
-        print(f"\npeers {'as documented' if given.documented else 'tuned: one thread for an operation'}")
-        print(f"{given.model}: median {statistics.median(table.figures[LIMIT]):.0f} photos/s by the model alone")
+            start_peer(bench, stack, name, python, 0 if options.documented else 1)
+        contenders = list_contenders(bench, options.peers, options.connections)
+        table = measure(contenders, options.rounds, Reporter(), unit="requests/s", higher_is_better=True)
+        print(f"\npeers {'as documented' if options.documented else 'tuned: one thread per operation'}")
+        print(f"{options.model}: median {statistics.median(table.figures[LIMIT]):.0f} photos/s of the model alone")
         print(table.text(LIMIT))
-        return 0 if conclude(bench, given.model, given.peers) else 1
+        return 0 if conclude(bench, options.model, options.peers) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A store, a registry, `orchard sync` and `orchard serve`, as real processes, for benchmarks that publish and serve."""
+"""A store, a registry, `orchard sync` and `orchard serve` as real processes, for benchmarks that publish and serve."""
 
 from __future__ import annotations
 
@@ -31,19 +31,25 @@ MODEL = "fruits"
 READY_S = 120.0
 
 
+def run_python(*arguments: str, folder: Path | None = None, environment: Mapping[str, str]) -> str:
+    """Run Python in another process, with more variables in its environment; returns its output."""
+    process = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if process.returncode:
+        output = f"{process.stdout[-2000:]}{process.stderr[-4000:]}"
+        raise SystemExit(f"{' '.join(arguments)} failed with exit code {process.returncode}:\n{output}")
+    return process.stdout
+
+
 def run(*command: str) -> str:
-    """Run a module in a process of its own; returns what it printed."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    return done.stdout
+    """Run a module in another process; returns its output."""
+    return run_python("-m", *command, environment={"TF_CPP_MIN_LOG_LEVEL": "3"})
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -56,14 +62,14 @@ def await_true(condition: Callable[[], bool], child: ChildProcess, what: str, *,
         if condition():
             return
         time.sleep(pause_s)
-    raise SystemExit(f"not so: {what}\n{child.tail(30)}")
+    raise SystemExit(f"timed out or ended before {what}\n{child.tail(30)}")
 
 
 def get(url: str, token: str = "") -> tuple[int, bytes]:
-    """Ask for a page; returns status and body, (0, b"") if nobody answers."""
+    """Request a page; returns status and body, (0, b"") without an answer."""
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  our own address
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  a local address
             return int(answer.status), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -72,28 +78,28 @@ def get(url: str, token: str = "") -> tuple[int, bytes]:
 
 
 def is_up(url: str) -> bool:
-    """Whether a page is there."""
+    """Whether a page has the status 200."""
     return get(url)[0] == 200
 
 
 def start_server(
     config: Path, log: Path, *options: str, environment: Mapping[str, str] | None = None
 ) -> tuple[ChildProcess, int]:
-    """Start `orchard serve` as in earnest: limits, metrics, access log; returns it and its port at once."""
+    """Start `orchard serve` with limits, metrics and access log; returns the process and its port without waiting."""
     port = free_port()
-    given = ["--port", str(port), "--models-config", str(config), *options]
-    return ChildProcess([sys.executable, "-m", "orchard", "serve", *given], environment=environment, log=log), port
+    arguments = ["--port", str(port), "--models-config", str(config), *options]
+    return ChildProcess([sys.executable, "-m", "orchard", "serve", *arguments], environment=environment, log=log), port
 
 
 @dataclass
 class ServingStack:
-    """Everything between a published version and its answers.
+    """A store, `orchard serve` and `orchard sync`.
 
     Attributes:
         folder: scratch.
-        store: an empty bucket on a store of its own.
+        store: an empty bucket.
         environment: of the programs.
-        key: what versions and channels are signed with.
+        key: signs versions and channels.
         server: `orchard serve`.
         sync: `orchard sync`.
         port: the server's.
@@ -111,7 +117,7 @@ class ServingStack:
 
     @classmethod
     def open(cls, folder: Path, stack: ExitStack) -> ServingStack:
-        """Start the store and both programs; they end with `stack`."""
+        """Start the store and both programs; they stop with `stack`."""
         folder.mkdir(parents=True)
         embedded = stack.enter_context(EmbeddedStore(folder / "store"))
         bucket, store = make_bucket(embedded)
@@ -138,7 +144,7 @@ class ServingStack:
 
     @property
     def registry(self) -> Registry:
-        """The registry, opened to sign."""
+        """The registry, with the signing key."""
         return Registry(self.store, MODEL, self.key.trusted, self.key)
 
     def publish(self, model: Path) -> int:
@@ -146,20 +152,18 @@ class ServingStack:
         return self.registry.publish(model, facts_of(model)).version
 
     def promote(self, version: int) -> None:
-        """Have the stable channel mean a version."""
-        why = ChangeIntent("bench@here", f"version {version}")
-        self.registry.channel("stable").promote(version, why)
+        """Promote a version to the stable channel."""
+        self.registry.channel("stable").promote(version, ChangeIntent("bench@here", f"version {version}"))
 
     def rollback(self) -> None:
-        """Have it mean the version before."""
-        why = ChangeIntent("bench@here", f"back again {uuid.uuid4()}")
-        self.registry.channel("stable").rollback(why)
+        """Roll the stable channel back to the previous version."""
+        self.registry.channel("stable").rollback(ChangeIntent("bench@here", f"rollback {uuid.uuid4()}"))
 
     def served(self) -> int | None:
         """The version that the stable label points to at the server."""
         status, body = get(f"http://127.0.0.1:{self.page}/status")
-        found: dict[str, Any] = json.loads(body)["channels"].get("stable", {}) if status == 200 else {}
-        return found.get("served") if found.get("live") else None
+        channel: dict[str, Any] = json.loads(body)["channels"].get("stable", {}) if status == 200 else {}
+        return channel.get("served") if channel.get("live") else None
 
     def await_served(self, version: int) -> None:
         """Wait until a version is live."""
@@ -170,18 +174,22 @@ def make_bucket(embedded: EmbeddedStore) -> tuple[str, ObjectStore]:
     """Make an empty bucket; returns its name and its store."""
     bucket = f"b{uuid.uuid4().hex[:12]}"
     embedded.create_bucket(bucket)
-    given = {**embedded.environment, "ORCHARD_STORE_URL": f"s3://{bucket}"}
-    settings = Settings(**{name.removeprefix("ORCHARD_").lower(): value for name, value in given.items()})  # type: ignore[arg-type]
-    return bucket, open_store(settings)
+    return bucket, open_store(bucket_settings(embedded, bucket))
+
+
+def bucket_settings(embedded: EmbeddedStore, bucket: str) -> Settings:
+    """Return the settings for a bucket."""
+    environment = {**embedded.environment, "ORCHARD_STORE_URL": f"s3://{bucket}"}
+    return Settings(**{name.removeprefix("ORCHARD_").lower(): value for name, value in environment.items()})  # type: ignore[arg-type]
 
 
 def facts_of(model: Path) -> PublishMetadata:
-    """What a publisher says of a SavedModel that `bench.bench_models` made."""
-    found = json.loads(model.with_name(model.name + ".facts.json").read_text())
+    """The metadata for publishing a SavedModel of `bench.bench_models`."""
+    facts = json.loads(model.with_name(model.name + ".facts.json").read_text())
     return PublishMetadata(
-        signatures={name: ModelSignature(**value) for name, value in found["signatures"].items()},
-        ops=tuple(found["ops"]),
-        classes=tuple(found["classes"]),
+        signatures={name: ModelSignature(**value) for name, value in facts["signatures"].items()},
+        ops=tuple(facts["ops"]),
+        classes=tuple(facts["classes"]),
         dataset=DatasetRef("fruits", 1, "d" * 64),
         params_digest="e" * 64,
         code="0.1.0",

@@ -1,4 +1,4 @@
-"""What a load client measures: latencies, and answers that are checked after the measured time."""
+"""The measurements of a load client: latencies, and answers that are checked after the measured time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["WARM_S", "Read", "Tally"]
+__all__ = ["TOLERANCE", "WARM_S", "Read", "Tally"]
 
 WARM_S = 1.0
 TOLERANCE = 1e-4
@@ -19,8 +19,8 @@ class Tally:
     """Latencies and answers of the measured time.
 
     Args:
-        photos: what is sent, and what must come back.
-        seconds: how long is measured, after a second of warming up.
+        photos: each with ``b64`` to send and the expected ``label`` and ``probability``.
+        seconds: measured time, after `WARM_S` seconds of warm-up.
     """
 
     def __init__(self, photos: list[dict[str, Any]], seconds: float) -> None:
@@ -32,7 +32,7 @@ class Tally:
         self.answers: list[tuple[int, Any]] = []
 
     def add(self, index: int, sent: float, answer: Any) -> bool:
-        """Keep one answer; returns whether there is time for another."""
+        """Add an answer; returns whether there is time for another request."""
         now = time.perf_counter()
         if sent >= self.begin:
             self.latencies.append(now - sent)
@@ -46,11 +46,11 @@ class Tally:
             label, probability = read(answer)
             photo = self.photos[index]
             wrong += label != photo["label"] or not abs(probability - photo["probability"]) <= TOLERANCE
-        found = sorted(self.latencies) or [math.nan]
+        latencies = sorted(self.latencies) or [math.nan]
         return {
             "rate": len(self.latencies) / self.seconds,
-            "p50": found[len(found) // 2] * 1e3,
-            "p99": found[int(len(found) * 0.99)] * 1e3,
-            "longest": found[-1] * 1e3,
+            "p50": latencies[len(latencies) // 2] * 1e3,
+            "p99": latencies[int(len(latencies) * 0.99)] * 1e3,
+            "longest": latencies[-1] * 1e3,
             "wrong": wrong,
         }

@@ -1,13 +1,13 @@
-"""What serving costs while nothing changes, and over and over: start, idle, reloads, and a poll of a large registry.
+"""The cost of serving: start, idle, reloads, and a poll of a large registry.
 
     python -m bench.upkeep                       # about 8 minutes, of which 500 reloads take 4
     python -m bench.upkeep --only start idle     # some of the parts
     python -m bench.upkeep --only reloads --reloads 200
 
 start: from `orchard serve` to its first answer, against importing TensorFlow, loading the same SavedModel and one call.
-idle: cores that server and sync use while nobody asks, sync polling the store.
+idle: cores of server and sync without requests, while sync polls the store.
 reloads: versions loaded and unloaded one after the other; the server's resident memory.
-poll: one look at the channels of a registry with 10 versions and of one with 10,000, requests and time.
+poll: one read of the channels of a registry with 10 versions and of one with 10,000, requests and time.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -27,7 +25,18 @@ from pathlib import Path
 
 from bench.bench_models import KINDS
 from bench.rounds import Contender, Threshold, judge, machine, measure
-from bench.stack import MODEL, ROOT, ServingStack, await_true, facts_of, get, is_up, make_bucket, run, start_server
+from bench.stack import (
+    MODEL,
+    ServingStack,
+    await_true,
+    facts_of,
+    get,
+    is_up,
+    make_bucket,
+    run,
+    run_python,
+    start_server,
+)
 from orchard import layout
 from orchard.registry.channels import ChangeIntent
 from orchard.registry.registry import Registry
@@ -38,11 +47,11 @@ from orchard.store.embedded import EmbeddedStore
 from serving.models_config import ModelConfig, Specific, render
 from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
 
-START = Threshold("start to first answer, against TensorFlow's import, load and first call", 1.2, most=True)
-IDLE = Threshold("idle, cores", 0.02, most=True)
-MEMORY = Threshold("resident memory after all reloads, of that after the first 50", 1.05, most=True)
-REQUESTS = Threshold("requests of one poll, 10,000 versions against 10", 1, most=True)
-POLL = Threshold("seconds of one poll, 10,000 versions against 10", 1.1, most=True)
+START = Threshold("start to first answer, against TensorFlow's import, load and first call", 1.2, maximum=True)
+IDLE = Threshold("idle, cores", 0.02, maximum=True)
+MEMORY = Threshold("resident memory after all reloads, of that after the first 50", 1.05, maximum=True)
+REQUESTS = Threshold("requests of one poll, 10,000 versions against 10", 1, maximum=True)
+POLL = Threshold("seconds of one poll, 10,000 versions against 10", 1.1, maximum=True)
 IDLE_S, SETTLE_S = 20.0, 5.0
 FIRST, MANY, FEW, LOOKS = 50, 10_000, 10, 100
 BASELINE = """
@@ -56,7 +65,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cores(pid: int, seconds: float) -> float:
-    """Cores that a process uses, over some seconds."""
+    """Cores that a process uses, the mean over some seconds."""
 
     def used() -> float:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
@@ -74,14 +83,14 @@ def resident(pid: int) -> float:
 
 
 def write_config(config: Path, base: Path, version: int) -> None:
-    """Have the server serve one version."""
+    """Write a models.config that serves one version."""
     new = config.with_suffix(".new")
     new.write_text(render([ModelConfig(MODEL, str(base), Specific((version,)))]))
     new.replace(config)
 
 
-def lay(scratch: Path, model: Path, versions: Iterable[int]) -> tuple[Path, Path]:
-    """Lay version folders out; returns the model's folder and models.config."""
+def make_version_folders(scratch: Path, model: Path, versions: Iterable[int]) -> tuple[Path, Path]:
+    """Make version folders; returns the model's folder and models.config."""
     base = scratch / "served"
     base.mkdir()
     for version in versions:
@@ -92,32 +101,33 @@ def lay(scratch: Path, model: Path, versions: Iterable[int]) -> tuple[Path, Path
 
 
 def measure_start(scratch: Path, model: Path, rounds: int) -> bool:
-    """From nothing to the first answer."""
+    """Measure the time from the start to the first answer."""
     golden = model / "assets.extra" / "golden.json"
     body = json.dumps({"instances": [{"b64": json.loads(golden.read_text())["photos"][0]["b64"]}]}).encode()
-    _, config = lay(scratch, model, [1])
+    _, config = make_version_folders(scratch, model, [1])
 
-    def ours() -> float:
+    def start_orchard() -> float:
         begin = time.perf_counter()
         child, port = start_server(config, scratch / "start.log")
         with child:
-            await_true(lambda: answers(port, body), child, "it answers", pause_s=0.005)
+            await_true(lambda: is_answered(port, body), child, "it answers", pause_s=0.005)
             return time.perf_counter() - begin
 
-    def theirs() -> None:
-        subprocess.run(
-            [sys.executable, "-c", BASELINE, str(model), str(golden)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=True,
-        )  # fmt: skip
+    def start_tensorflow() -> None:
+        run_python("-c", BASELINE, str(model), str(golden), environment={})
 
-    table = measure([Contender("tensorflow", theirs), Contender("orchard serve", ours)], rounds, Reporter.silent())
+    table = measure(
+        [Contender("tensorflow", start_tensorflow), Contender("orchard serve", start_orchard)],
+        rounds,
+        Reporter.silent(),
+    )
     print(f"\nstart\n{table.text('tensorflow')}")
     pairs = zip(table.figures["orchard serve"], table.figures["tensorflow"], strict=True)
     return judge(START, [mine / other for mine, other in pairs])
 
 
-def answers(port: int, body: bytes) -> bool:
-    """Whether the server answers a photo."""
+def is_answered(port: int, body: bytes) -> bool:
+    """Whether the server answers a prediction with the status 200."""
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
@@ -131,27 +141,27 @@ def answers(port: int, body: bytes) -> bool:
 
 
 def measure_idle(scratch: Path, model: Path, rounds: int) -> bool:
-    """Server and sync with a model, nobody asking."""
+    """Measure server and sync with a model, without requests."""
     with ExitStack() as stack:
-        shop = ServingStack.open(scratch / "shop", stack)
-        version = shop.publish(model)
-        shop.promote(version)
-        shop.await_served(version)
+        serving = ServingStack.open(scratch / "stack", stack)
+        version = serving.publish(model)
+        serving.promote(version)
+        serving.await_served(version)
         time.sleep(SETTLE_S)
-        server, sync = shop.server.pid, shop.sync.pid
+        server, sync = serving.server.pid, serving.sync.pid
         with ThreadPoolExecutor(2) as pool:
-            found = [list(pool.map(lambda pid: cores(pid, IDLE_S), (server, sync))) for _ in range(rounds)]
+            rows = [list(pool.map(lambda pid: cores(pid, IDLE_S), (server, sync))) for _ in range(rounds)]
     print("\nidle")
     reached = [
-        judge(Threshold(f"{name}, {IDLE.what}", IDLE.value, most=True), [row[at] for row in found])
-        for at, name in enumerate(("server", "sync"))
+        judge(Threshold(f"{name}, {IDLE.what}", IDLE.value, maximum=True), [row[column] for row in rows])
+        for column, name in enumerate(("server", "sync"))
     ]
     return all(reached)
 
 
 def measure_reloads(scratch: Path, model: Path, reloads: int) -> bool:
-    """Load a version, switch to it, unload the one before; again and again."""
-    base, config = lay(scratch, model, range(1, reloads + 2))
+    """Load a version, switch to it, unload the previous one, many times; measure the server's memory."""
+    base, config = make_version_folders(scratch, model, range(1, reloads + 2))
     child, port = start_server(config, scratch / "reload.log")
     sizes: dict[int, float] = {}
     with child:
@@ -177,8 +187,8 @@ def only_available(url: str, version: int) -> bool:
     )
 
 
-def fill(store: ObjectStore, model: Path, folder: Path, versions: int) -> ChannelWatcher:
-    """Publish one version and put its document under as many numbers; returns who follows the registry."""
+def fill_registry(store: ObjectStore, model: Path, folder: Path, versions: int) -> ChannelWatcher:
+    """Publish one version and copy its manifest to all other numbers; returns a watcher of the registry."""
     pair = create_pair(folder)
     key = load_key(pair.private)
     registry = Registry(store, MODEL, key.trusted, key)
@@ -193,10 +203,11 @@ def fill(store: ObjectStore, model: Path, folder: Path, versions: int) -> Channe
 
 
 def measure_poll(scratch: Path, model: Path, rounds: int) -> bool:
-    """One look at a large registry and at a small one."""
+    """Measure one read of the channels of a large registry and of a small one."""
     with EmbeddedStore(scratch / "polled") as embedded:
         followers = {
-            count: fill(make_bucket(embedded)[1], model, scratch / f"keys{count}", count) for count in (FEW, MANY)
+            count: fill_registry(make_bucket(embedded)[1], model, scratch / f"keys{count}", count)
+            for count in (FEW, MANY)
         }
         requests = {}
         for count, follower in followers.items():
@@ -226,26 +237,26 @@ def measure_poll(scratch: Path, model: Path, rounds: int) -> bool:
 
 
 def main() -> int:
-    """Run the parts; returns 1 if a bar was missed."""
+    """Run the parts; returns 1 if a threshold was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = ("start", "idle", "reloads", "poll")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="the parts to run")
     parser.add_argument("--model", choices=KINDS, default="cnn", help="small network, or MobileNetV2")
     parser.add_argument("--rounds", type=int, default=5, help="of start, idle (20 s each) and poll")
     parser.add_argument("--reloads", type=int, default=500, help="a multiple of 50, at least 100")
-    given = parser.parse_args()
+    options = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory() as name:
         model = Path(name) / "model"
-        run("bench.bench_models", given.model, str(model))
+        run("bench.bench_models", options.model, str(model))
         runs: dict[str, Callable[[Path], bool]] = {
-            "start": lambda folder: measure_start(folder, model, given.rounds),
-            "idle": lambda folder: measure_idle(folder, model, given.rounds),
-            "reloads": lambda folder: measure_reloads(folder, model, given.reloads),
-            "poll": lambda folder: measure_poll(folder, model, given.rounds),
+            "start": lambda folder: measure_start(folder, model, options.rounds),
+            "idle": lambda folder: measure_idle(folder, model, options.rounds),
+            "reloads": lambda folder: measure_reloads(folder, model, options.reloads),
+            "poll": lambda folder: measure_poll(folder, model, options.rounds),
         }
         reached = []
-        for part in given.only:
+        for part in options.only:
             folder = Path(name) / part
             folder.mkdir()
             reached.append(runs[part](folder))

@@ -1,1 +1,1 @@
-"""What Orchard's server is measured against: the same SavedModel behind other Python servers, each with its best known settings."""
+"""The peers of Orchard's server: the same SavedModel behind other Python servers, with their best known settings."""

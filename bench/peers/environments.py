@@ -1,6 +1,7 @@
-"""An environment for each peer, made once and kept: its own packages first, then ours, so that TensorFlow is the same.
+"""An environment for each peer: its own packages first, then ours, so that all servers run the same TensorFlow.
 
-Kept in $XDG_CACHE_HOME/orchard/peers (or ~/.cache/orchard/peers), under a name that holds the pinned versions.
+The environments are kept in $XDG_CACHE_HOME/orchard/peers (or ~/.cache/orchard/peers); their names depend on the pinned
+versions.
 """
 
 from __future__ import annotations
@@ -20,37 +21,32 @@ PACKAGES = {
 
 
 def default_folder() -> Path:
-    """Where the environments are kept unless told otherwise."""
+    """The default folder of the environments."""
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "orchard" / "peers"
 
 
 def python_of(peer: str, folder: Path) -> Path:
-    """The Python that a peer runs with; its packages are installed if they are not there yet.
+    """Return a peer's Python in a folder of environments; installs its packages if they are missing.
 
-    Args:
-        peer: one of `PACKAGES`; any other runs with ours.
-        folder: where the environments are kept.
-
-    Raises:
-        SystemExit: its packages cannot be installed.
+    A peer that is not in `PACKAGES` runs with ours. A SystemExit: the packages cannot be installed.
     """
-    wanted = PACKAGES.get(peer)
-    if wanted is None:
+    requirements = PACKAGES.get(peer)
+    if requirements is None:
         return Path(sys.executable)
-    mark = hashlib.sha256(" ".join((sys.version, *wanted)).encode()).hexdigest()[:12]
-    place = folder / f"{peer}-{mark}"
-    python = place / "bin" / "python"
-    if (place / "ready").exists():
+    digest = hashlib.sha256(" ".join((sys.version, *requirements)).encode()).hexdigest()[:12]
+    environment = folder / f"{peer}-{digest}"
+    python = environment / "bin" / "python"
+    if (environment / "ready").exists():
         return python
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
-    packages = next(place.glob("lib/python*/site-packages"))
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
+    packages = next(environment.glob("lib/python*/site-packages"))
     ours = next(path for path in sys.path if path.endswith("site-packages"))
     (packages / "ours.pth").write_text(f"{ours}\n")
-    done = subprocess.run(
-        [str(python), "-m", "pip", "install", "--quiet", *wanted], capture_output=True, text=True, check=False
+    process = subprocess.run(
+        [str(python), "-m", "pip", "install", "--quiet", *requirements], capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        raise SystemExit(f"{peer} cannot be installed:\n{done.stderr[-2000:]}")
-    (place / "ready").touch()
+    if process.returncode:
+        raise SystemExit(f"{peer} cannot be installed:\n{process.stderr[-2000:]}")
+    (environment / "ready").touch()
     return python

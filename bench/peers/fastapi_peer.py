@@ -1,4 +1,4 @@
-"""FastAPI and uvicorn with FastAPI's thread pool; TensorFlow with one thread for an operation.
+"""FastAPI and uvicorn with FastAPI's thread pool; TensorFlow with one thread per operation.
 
 python -m bench.peers.fastapi_peer MODEL PORT
 """
@@ -34,18 +34,18 @@ app = FastAPI()
 
 @app.get("/ready")
 def ready() -> dict[str, bool]:
-    """Whether it is up."""
+    """Answer that the server is up."""
     return {"ready": True}
 
 
 @app.post("/predict")
 def answer(body: Body) -> dict[str, Any]:
     """Predict."""
-    found = predict(image_bytes=tf.constant([base64.b64decode(item.b64) for item in body.instances]))
+    outputs = predict(image_bytes=tf.constant([base64.b64decode(item.b64) for item in body.instances]))
     rows = zip(
-        found["label"].numpy().tolist(),
-        found["probability"].numpy().tolist(),
-        found["probabilities"].numpy().tolist(),
+        outputs["label"].numpy().tolist(),
+        outputs["probability"].numpy().tolist(),
+        outputs["probabilities"].numpy().tolist(),
         strict=True,
     )
     return {"predictions": [{"label": a.decode(), "probability": b, "probabilities": c} for a, b, c in rows]}

@@ -21,11 +21,11 @@ pool = ThreadPoolExecutor(2)
 
 def run(request: Any) -> Any:
     """Predict, in the pool."""
-    found = call(image_bytes=tf.constant(tf.make_ndarray(request.inputs["image_bytes"])))
-    answer = predict_pb2.PredictResponse()
-    for name, tensor in found.items():
-        answer.outputs[name].CopyFrom(tf.make_tensor_proto(tensor.numpy()))
-    return answer
+    outputs = call(image_bytes=tf.constant(tf.make_ndarray(request.inputs["image_bytes"])))
+    response = predict_pb2.PredictResponse()
+    for name, tensor in outputs.items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(tensor.numpy()))
+    return response
 
 
 class PeerService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]

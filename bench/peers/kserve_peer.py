@@ -1,4 +1,4 @@
-"""KServe's Python server, as its documentation has it: one model, one process, V1 protocol.
+"""KServe's Python server, as in its documentation: one model, one process, V1 protocol.
 
 python -m bench.peers.kserve_peer MODEL PORT
 """
@@ -29,8 +29,8 @@ class KServePeer(Model):
     def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> Any:
         """Predict; KServe calls it in the event loop's thread."""
         photos = [base64.b64decode(item["b64"]) for item in payload["instances"]]
-        found = self.call(image_bytes=tf.constant(photos))
-        rows = zip(*[found[name].numpy().tolist() for name in ("label", "probability", "probabilities")], strict=True)
+        outputs = self.call(image_bytes=tf.constant(photos))
+        rows = zip(*[outputs[name].numpy().tolist() for name in ("label", "probability", "probabilities")], strict=True)
         return {"predictions": [{"label": a.decode(), "probability": b, "probabilities": c} for a, b, c in rows]}
 
 

@@ -23,33 +23,33 @@ class LitServePeer(litserve.LitAPI):
         self.loaded = tf.saved_model.load(sys.argv[1])
         self.call = self.loaded.signatures["serving_default"]
 
-    # without an annotation: LitServe takes an annotated request for one in the query
+    # without an annotation: LitServe treats an annotated request as a query parameter
     def decode_request(self, request) -> bytes:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        """Take the photo out of a body."""
+        """Decode the photo of a body."""
         return base64.b64decode(request["instances"][0]["b64"])
 
     def batch(self, inputs: list[bytes]) -> list[bytes]:
-        """Photos together."""
+        """Make a batch."""
         return list(inputs)
 
     def predict(self, x: Any) -> Any:
         """Run the model on a batch."""
-        found = self.call(image_bytes=self.tf.constant(x))
+        outputs = self.call(image_bytes=self.tf.constant(x))
         return list(
             zip(
-                found["label"].numpy().tolist(),
-                found["probability"].numpy().tolist(),
-                found["probabilities"].numpy().tolist(),
+                outputs["label"].numpy().tolist(),
+                outputs["probability"].numpy().tolist(),
+                outputs["probabilities"].numpy().tolist(),
                 strict=True,
             )
         )
 
     def unbatch(self, output: Any) -> Any:
-        """Answers apart."""
+        """Split a batch's answers."""
         return output
 
     def encode_response(self, output: Any) -> dict[str, Any]:
-        """Lay out an answer."""
+        """Format an answer."""
         label, probability, probabilities = output
         row = {"label": label.decode(), "probability": probability, "probabilities": probabilities}
         return {"predictions": [row]}

@@ -28,14 +28,14 @@ class MLServerPeer(MLModel):
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Predict."""
         photos = [pybase64.b64decode(item) for item in payload.inputs[0].data]
-        found = self.call(image_bytes=tf.constant(photos))
+        answers = self.call(image_bytes=tf.constant(photos))
         rows = len(photos)
-        labels = [label.decode() for label in found["label"].numpy().tolist()]
-        probabilities = found["probabilities"].numpy()
+        labels = [label.decode() for label in answers["label"].numpy().tolist()]
+        probabilities = answers["probabilities"].numpy()
         outputs: list[Any] = [
             ResponseOutput(name="label", shape=[rows, 1], datatype="BYTES", data=labels),
             ResponseOutput(
-                name="probability", shape=[rows, 1], datatype="FP32", data=found["probability"].numpy().tolist()
+                name="probability", shape=[rows, 1], datatype="FP32", data=answers["probability"].numpy().tolist()
             ),
             ResponseOutput(
                 name="probabilities",

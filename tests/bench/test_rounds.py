@@ -1,4 +1,4 @@
-"""The harness that every benchmark rests on."""
+"""The harness of every benchmark."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def _no_waiting(monkeypatch):
     monkeypatch.setattr(rounds, "SETTLE_SECONDS", 0)
 
 
-def test_every_candidate_runs_in_every_round_and_odd_rounds_are_reversed():
+def test_every_contender_runs_in_every_round_and_odd_rounds_are_reversed():
     order: list[str] = []
-    candidates = [Contender(n, lambda n=n: order.append(n), lambda n=n: order.append(f"prepare {n}")) for n in "abc"]
+    contenders = [Contender(n, lambda n=n: order.append(n), lambda n=n: order.append(f"prepare {n}")) for n in "abc"]
 
-    table = measure(candidates, 3, Reporter.silent())
+    table = measure(contenders, 3, Reporter.silent())
 
     assert [name for name in order if not name.startswith("prepare")] == list("abc" + "cba" + "abc")
     assert order[:4] == ["prepare a", "a", "prepare b", "b"]
@@ -39,17 +39,17 @@ def test_ratios_are_taken_within_a_round_and_better_is_more():
     assert "3.5 (2–5)" in times.text("old")
 
 
-def test_figures_that_a_candidate_returns_are_kept_as_they_are():
+def test_figures_that_a_contender_returns_are_not_changed():
     table = measure([Contender("a", lambda: 7.0)], 2, Reporter.silent(), unit="MB")
 
     assert table.figures == {"a": [7.0, 7.0]}
 
 
-def test_bars_are_judged_by_the_median(capsys):
+def test_thresholds_are_judged_by_the_median(capsys):
     assert judge(Threshold("pull", 6), [1.0, 7.0, 8.0])
     assert not judge(Threshold("pull", 6), [1.0, 5.9, 80.0])
-    assert judge(Threshold("bytes", 1.3, most=True), [1.2])
-    assert not judge(Threshold("bytes", 1.3, most=True), [1.4])
+    assert judge(Threshold("bytes", 1.3, maximum=True), [1.2])
+    assert not judge(Threshold("bytes", 1.3, maximum=True), [1.4])
     assert capsys.readouterr().out.count("MISSED") == 2
 
 

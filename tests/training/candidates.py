@@ -27,18 +27,18 @@ from training.params import EvaluateParams
 from training.workspace import Workspace
 
 __all__ = [
-    "BARS",
     "COLOURS",
     "PHOTOS",
+    "THRESHOLDS",
     "PhotoSpec",
     "draw",
     "judge",
-    "lay",
     "rows",
     "write_candidate",
     "write_dataset",
     "write_model",
     "write_params",
+    "write_workspace",
 ]
 
 COLOURS = {"Blue": (40, 60, 220), "Green": (40, 180, 60), "Red": (220, 40, 40), "Yellow": (230, 210, 40)}
@@ -46,7 +46,7 @@ COLOURS = {"Blue": (40, 60, 220), "Green": (40, 180, 60), "Red": (220, 40, 40), 
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PARAMS_DIGEST = "5" * 64
-BARS: dict[str, Any] = {
+THRESHOLDS: dict[str, Any] = {
     "accuracy": {"turntable": 0.9, "shop": 0.5},
     "worst_class": {"turntable": 0.8},
     "drop": {"turntable": 0.01, "shop": 0.05},
@@ -231,7 +231,7 @@ PHOTOS = (
 """Test photos of three classes in two sources; of Yellow there are training photos only."""
 
 
-def lay(
+def write_workspace(
     root: Path, photos: Sequence[PhotoSpec] = PHOTOS, *, classes: Sequence[str] = tuple(COLOURS), **model: Any
 ) -> Workspace:
     """A workspace with a dataset, params.yaml and a candidate that learned from it; `model` goes to `write_model`."""
@@ -244,7 +244,7 @@ def lay(
 def write_params(root: Path, **sections: Any) -> None:
     """The checkout's params.yaml with other sections `gate` and `evaluate`."""
     params = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
-    params |= {"gate": BARS, "evaluate": {"baseline": False}, **sections}
+    params |= {"gate": THRESHOLDS, "evaluate": {"baseline": False}, **sections}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
 
 

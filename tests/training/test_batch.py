@@ -1,4 +1,4 @@
-"""A day's photos are predicted once, whatever happens on the way, by the version that was proved."""
+"""A day's photos are predicted once, by the verified version, even if attempts are killed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from orchard.store import s3
 from tests import photo_files
 from tests.faults.crashing_store import CrashingStore, Killed
 from tests.orchard.version_fixtures import registry_of
-from tests.training.candidates import BARS, draw, judge, lay
+from tests.training.candidates import THRESHOLDS, draw, judge, write_workspace
 from training.batch.batch_plan import NoVersion
 from training.batch.daily_batch import predict_day
 from training.release.gate_candidate import gate
@@ -44,12 +44,12 @@ def keys(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def candidates(tmp_path_factory):
-    """Two candidates that were judged: one that knows colours, and one that takes red for blue."""
+    """Two evaluated candidates: one is right, and one takes red for blue."""
     made = []
     for wrong in ({}, {"Red": "Blue"}):
-        workspace = lay(tmp_path_factory.mktemp("candidate"), taken_for=wrong)
+        workspace = write_workspace(tmp_path_factory.mktemp("candidate"), taken_for=wrong)
         judge(workspace)
-        gate(workspace, GateThresholds(**BARS), None, REPORTER, override_reason="for a test")
+        gate(workspace, GateThresholds(**THRESHOLDS), None, REPORTER, override_reason="for a test")
         made.append(workspace)
     return made
 
@@ -88,7 +88,7 @@ def everything(store):
     return {stat.key: store.get(stat.key).body for stat in store.list("batch/out")}
 
 
-def test_every_photo_is_a_row_and_what_is_no_photo_is_one_with_its_reason(served, settings):
+def test_every_photo_is_a_row_and_a_file_that_is_not_a_photo_is_one_with_its_reason(served, settings):
     fill(served)
     bad = {"broken.jpg": photo_files.truncated(), "empty.jpg": b"", "notes.txt": b"bananas", "=cmd.jpg": b"x"}
     for name, body in bad.items():
@@ -142,7 +142,7 @@ def test_a_day_without_photos_is_done_with_no_rows_and_one_without_a_model_is_no
     assert not memory.exists(layout.batch_output("2026-11-25", "plan.json"))
 
 
-def test_killed_at_any_call_of_the_store_the_next_attempt_leaves_the_same(served, settings, monkeypatch):
+def test_after_a_kill_at_any_store_call_the_next_attempt_has_the_same_result(served, settings, monkeypatch):
     fill(served)
     true = Registry.open(settings)
     calm = CrashingStore(served)
@@ -164,9 +164,7 @@ def test_killed_at_any_call_of_the_store_the_next_attempt_leaves_the_same(served
         assert {row["photo"]: row["label"] for row in table(served, day)} == expected
 
 
-def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
-    served, settings, keys, candidates, monkeypatch
-):
+def test_a_retry_uses_the_version_and_the_photos_of_the_first_attempt(served, settings, keys, candidates, monkeypatch):
     fill(served)
     true = Registry.open(settings)
     monkeypatch.setattr("training.batch.daily_batch.write_outputs", lambda *args: (_ for _ in ()).throw(Killed))
@@ -175,7 +173,7 @@ def test_a_retry_asks_the_version_and_the_photos_that_the_day_was_begun_with(
     monkeypatch.undo()
     opens(monkeypatch, true)
     stable = true.channel("stable")
-    gate(candidates[1], GateThresholds(**BARS), stable, REPORTER, override_reason="for a test")
+    gate(candidates[1], GateThresholds(**THRESHOLDS), stable, REPORTER, override_reason="for a test")
     publish(candidates[1], true, "stable", "tester")
     stable.promote(2, ChangeIntent("tester", "second"), override_reason="for a test")
     served.put(f"{layout.batch_input(DAY)}/late.jpg", draw("Red", 9))
@@ -240,7 +238,7 @@ def test_the_verb_on_the_real_store_survives_kill_9(seaweed, keys, candidates, w
     assert main(["batch", "--day", "yesterday"]) == 2
 
 
-def test_before_the_first_version_a_day_is_skipped_with_the_reason_and_done_when_it_is_asked_for_again(
+def test_before_the_first_version_a_day_is_skipped_with_the_reason_and_done_when_it_is_requested_again(
     seaweed, keys, candidates, workspace, monkeypatch, capsys
 ):
     monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(keys.public))
@@ -280,7 +278,7 @@ def test_before_the_first_version_a_day_is_skipped_with_the_reason_and_done_when
     assert step("after")[1]["before"] is True
 
 
-def test_a_photo_whose_name_no_request_can_hold_is_a_row_with_its_reason_and_the_others_are_predicted(
+def test_a_photo_whose_name_fits_no_request_is_a_row_with_its_reason_and_the_others_are_predicted(
     seaweed, keys, candidates, workspace, monkeypatch
 ):
     go_live(seaweed, keys, candidates, workspace, monkeypatch)

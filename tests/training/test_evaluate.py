@@ -1,4 +1,4 @@
-"""The exported model itself is asked about every test photo, once."""
+"""The exported model predicts every test photo once."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from orchard.errors import DataError, IntegrityError
 from orchard.gate import GateThresholds
 from tests.photo_files import encoded
 from tests.training.candidates import (
-    BARS,
     COLOURS,
     PHOTOS,
+    THRESHOLDS,
     PhotoSpec,
     draw,
     judge,
-    lay,
     rows,
     write_candidate,
     write_dataset,
     write_model,
     write_params,
+    write_workspace,
 )
 from training.evaluation.baseline import shrink
 from training.model.savedmodel_session import open_model
@@ -36,10 +36,10 @@ from training.workspace import Workspace
 FIGURES = ("slices", "confusion", "misses", "calibration")
 
 
-def test_every_test_photo_is_counted_once_in_whatever_batches(tmp_path: Path):
+def test_every_test_photo_is_counted_once_with_any_batches(tmp_path: Path):
     photos = rows({"Blue": 70, "Green": 61})  # three batches, the last one not full
 
-    document = judge(lay(tmp_path, photos))
+    document = judge(write_workspace(tmp_path, photos))
 
     assert document["slices"]["turntable"]["n"] == 131
     assert document["slices"]["turntable"]["correct"] == 131
@@ -56,15 +56,15 @@ def test_answers_stay_with_their_photos_across_batches_and_threads(tmp_path: Pat
     assert answers.labels == tuple(row.label for row in photos)
 
 
-def test_the_missed_photos_are_named_by_what_they_are(tmp_path: Path):
-    document = judge(lay(tmp_path, taken_for={"Red": "Blue"}))
+def test_the_missed_photos_are_listed_with_their_identity(tmp_path: Path):
+    document = judge(write_workspace(tmp_path, taken_for={"Red": "Blue"}))
 
     missed = {(miss["sha256"], miss["source"], miss["label"], miss["guess"]) for miss in document["misses"]}
     assert missed == {(r.sha256, r.source, "Red", "Blue") for r in PHOTOS if (r.label, r.split) == ("Red", "test")}
 
 
 def test_turntable_and_shop_are_two_numbers(tmp_path: Path):
-    slices = judge(lay(tmp_path, taken_for={"Red": "Blue"}))["slices"]
+    slices = judge(write_workspace(tmp_path, taken_for={"Red": "Blue"}))["slices"]
 
     assert (slices["turntable"]["correct"], slices["turntable"]["n"]) == (12, 18)
     assert (slices["shop"]["correct"], slices["shop"]["n"]) == (3, 7)
@@ -72,8 +72,8 @@ def test_turntable_and_shop_are_two_numbers(tmp_path: Path):
     assert slices["shop"]["worst"] == {"label": "Red", "accuracy": 0.0, "n": 4}
 
 
-def test_a_class_without_test_photos_has_none_and_is_no_error(tmp_path: Path):
-    workspace = lay(tmp_path)
+def test_a_class_without_test_photos_has_no_figure_and_is_not_an_error(tmp_path: Path):
+    workspace = write_workspace(tmp_path)
 
     document = judge(workspace)
 
@@ -81,24 +81,24 @@ def test_a_class_without_test_photos_has_none_and_is_no_error(tmp_path: Path):
     assert ">Yellow<" in (workspace.evaluation / "page.html").read_text()
 
 
-def test_a_photo_that_stands_in_two_shards_is_counted_once(tmp_path: Path):
+def test_a_photo_that_is_in_two_shards_is_counted_once(tmp_path: Path):
     photos = rows({"Blue": 3, "Red": 3})
 
-    document = judge(lay(tmp_path, [*photos, photos[0], photos[0]]))
+    document = judge(write_workspace(tmp_path, [*photos, photos[0], photos[0]]))
 
     assert document["slices"]["all"]["n"] == 6
 
 
 def test_one_photo_under_two_classes_is_refused(tmp_path: Path):
     photos = rows({"Blue": 3, "Red": 3})
-    workspace = lay(tmp_path, [*photos, PhotoSpec(photos[0].image, "Green")])
+    workspace = write_workspace(tmp_path, [*photos, PhotoSpec(photos[0].image, "Green")])
 
     with pytest.raises(DataError, match=r"'Blue'.*'Green'|'Green'.*'Blue'"):
         judge(workspace)
 
 
-def test_order_of_rows_and_shards_changes_no_figure(tmp_path: Path):
-    one = judge(lay(tmp_path / "one", taken_for={"Green": "Red"}, sure=2))
+def test_order_of_rows_and_shards_does_not_change_figures(tmp_path: Path):
+    one = judge(write_workspace(tmp_path / "one", taken_for={"Green": "Red"}, sure=2))
     other = tmp_path / "other"
     write_candidate(
         other / "artifacts" / "candidate",
@@ -115,7 +115,7 @@ def test_order_of_rows_and_shards_changes_no_figure(tmp_path: Path):
 
 
 def test_what_dvc_compares_is_the_same_every_time(tmp_path: Path):
-    workspace = lay(tmp_path)
+    workspace = write_workspace(tmp_path)
     compared = ("metrics.json", "confusion.csv")
 
     judge(workspace)
@@ -131,11 +131,11 @@ def test_what_dvc_compares_is_the_same_every_time(tmp_path: Path):
     assert first[1].decode().count("\n") == 26
 
 
-def test_the_baseline_knows_training_photos_and_nothing_else(tmp_path: Path):
+def test_the_baseline_uses_only_training_photos(tmp_path: Path):
     training = rows({"Blue": 3, "Red": 3}, split="train", first=50)
     misled = [PhotoSpec(row.image, "Green", "train") for row in rows({"Yellow": 3}, first=60)]
 
-    document = judge(lay(tmp_path, [*training, *misled, *rows({"Blue": 5, "Yellow": 5})]), baseline=True)
+    document = judge(write_workspace(tmp_path, [*training, *misled, *rows({"Blue": 5, "Yellow": 5})]), baseline=True)
 
     classes = document["baseline"]["slices"]["turntable"]["classes"]
     assert classes["Blue"] == {"n": 5, "correct": 5}
@@ -153,23 +153,23 @@ def test_the_baseline_sees_means_over_boxes():
 
 
 def test_without_training_photos_there_is_no_baseline(tmp_path: Path):
-    assert judge(lay(tmp_path, rows({"Blue": 3})), baseline=True)["baseline"] is None
+    assert judge(write_workspace(tmp_path, rows({"Blue": 3})), baseline=True)["baseline"] is None
 
 
 def test_the_page_is_one_file_that_loads_nothing(tmp_path: Path):
-    workspace = lay(tmp_path, taken_for={"Red": "Blue"})
+    workspace = write_workspace(tmp_path, taken_for={"Red": "Blue"})
 
     judge(workspace, baseline=True)
 
     page = (workspace.evaluation / "page.html").read_text()
     assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?(?!data:|#)[a-z/.]""", page)
     assert "66.66 % on the turntable" in page
-    assert "6 like this" in page  # one picture stands for the six turntable photos of Red
+    assert "6 like this" in page  # one picture is shown for the six turntable photos of Red
     assert page.count('src="data:image/jpeg;base64,') == 10
     assert "6 of 6 Red taken for Blue" in page
 
 
-def test_names_from_folders_are_text_on_the_page_and_no_markup(tmp_path: Path):
+def test_names_from_folders_are_text_on_the_page_not_markup(tmp_path: Path):
     photos = [PhotoSpec(draw("Blue", n), "<b>&Blue", "test", "turntable", "<img src=x>.jpg") for n in range(3)]
     index = write_dataset(tmp_path / "data" / "fruits", photos, classes=["<b>&Blue", "Red"])
     write_candidate(tmp_path / "artifacts" / "candidate", index, photos, taken_for={"Blue": "Red"})
@@ -183,7 +183,7 @@ def test_names_from_folders_are_text_on_the_page_and_no_markup(tmp_path: Path):
 
 
 def test_a_damaged_shard_is_named_and_the_last_report_stays(tmp_path: Path):
-    workspace = lay(tmp_path)
+    workspace = write_workspace(tmp_path)
     judge(workspace)
     before = (workspace.evaluation / "evaluation.json").read_bytes()
     shard = next(workspace.dataset("fruits").glob("*.parquet"))
@@ -198,15 +198,15 @@ def test_a_damaged_shard_is_named_and_the_last_report_stays(tmp_path: Path):
 
 
 def test_a_candidate_of_another_dataset_is_refused(tmp_path: Path):
-    workspace = lay(tmp_path)
+    workspace = write_workspace(tmp_path)
     write_dataset(workspace.dataset("fruits"), [*PHOTOS, *rows({"Blue": 1}, first=500)])
 
     with pytest.raises(DataError, match="not what the candidate learned from"):
         judge(workspace)
 
 
-def test_a_dataset_without_test_photos_says_nothing_of_a_model(tmp_path: Path):
-    workspace = lay(tmp_path, rows({"Blue": 3, "Red": 3}, split="train"))
+def test_a_dataset_without_test_photos_cannot_evaluate_a_model(tmp_path: Path):
+    workspace = write_workspace(tmp_path, rows({"Blue": 3, "Red": 3}, split="train"))
 
     with pytest.raises(DataError, match="no test photos"):
         judge(workspace)
@@ -220,7 +220,7 @@ def test_without_a_candidate_the_message_names_the_command(tmp_path: Path):
 
 
 def test_a_savedmodel_that_does_not_load_is_named(tmp_path: Path):
-    workspace = lay(tmp_path)
+    workspace = write_workspace(tmp_path)
     (workspace.candidate / "saved_model" / "saved_model.pb").write_bytes(b"no protocol buffer at all")
 
     with pytest.raises(IntegrityError, match="saved_model"):
@@ -228,29 +228,29 @@ def test_a_savedmodel_that_does_not_load_is_named(tmp_path: Path):
 
 
 def test_a_model_whose_labels_are_in_another_order_than_its_list_is_refused(tmp_path: Path):
-    workspace = lay(tmp_path)
+    workspace = write_workspace(tmp_path)
     (workspace.candidate / "saved_model" / "assets" / "classes.txt").write_text("Green\nBlue\nRed\nYellow\n")
 
-    with pytest.raises(IntegrityError, match="names other classes"):
+    with pytest.raises(IntegrityError, match="has other classes"):
         judge(workspace)
 
 
-def test_a_label_that_is_not_the_likeliest_class_is_refused(tmp_path: Path):
+def test_a_label_that_is_not_the_most_probable_class_is_refused(tmp_path: Path):
     write_model(tmp_path / "model")
     (tmp_path / "model" / "assets" / "classes.txt").write_text("Green\nBlue\nRed\nYellow\n")
 
-    with open_model(tmp_path / "model") as session, pytest.raises(IntegrityError, match="likeliest"):
+    with open_model(tmp_path / "model") as session, pytest.raises(IntegrityError, match="not the most probable class"):
         session.predict([draw("Blue", 1)])
 
 
-def test_numbers_that_are_no_probabilities_are_refused(tmp_path: Path):
+def test_invalid_probabilities_are_refused(tmp_path: Path):
     write_model(tmp_path / "model", sure=float("nan"))
 
-    with open_model(tmp_path / "model") as session, pytest.raises(IntegrityError, match="no probabilities"):
+    with open_model(tmp_path / "model") as session, pytest.raises(IntegrityError, match="invalid probabilities"):
         session.predict([draw("Blue", 1)])
 
 
-def test_a_photo_that_the_model_cannot_read_is_an_error_and_no_guess(tmp_path: Path):
+def test_a_photo_that_the_model_cannot_read_is_an_error_not_a_guess(tmp_path: Path):
     write_model(tmp_path / "model")
 
     with open_model(tmp_path / "model") as session, pytest.raises(IntegrityError, match="failed on a test photo"):
@@ -258,8 +258,8 @@ def test_a_photo_that_the_model_cannot_read_is_an_error_and_no_guess(tmp_path: P
 
 
 @pytest.mark.parametrize("text", ["", "epoch,loss\n", "epoch,loss\n1,much\n", "epoch,loss\n1\n"])
-def test_curves_that_are_no_table_are_named(tmp_path: Path, text: str):
-    workspace = lay(tmp_path)
+def test_invalid_curves_are_named(tmp_path: Path, text: str):
+    workspace = write_workspace(tmp_path)
     (workspace.candidate / "curves.csv").write_text(text)
 
     with pytest.raises(DataError, match=r"curves\.csv"):
@@ -269,7 +269,7 @@ def test_curves_that_are_no_table_are_named(tmp_path: Path, text: str):
 
 
 def test_evaluate_prints_one_document(workspace: Path, capsys: pytest.CaptureFixture[str]):
-    lay(workspace)
+    write_workspace(workspace)
 
     assert main(["evaluate", "--json"]) == 0
 
@@ -280,7 +280,7 @@ def test_evaluate_prints_one_document(workspace: Path, capsys: pytest.CaptureFix
 
 
 def test_a_typo_in_the_section_evaluate_is_named(workspace: Path, capsys: pytest.CaptureFixture[str]):
-    lay(workspace)
+    write_workspace(workspace)
     write_params(workspace, evaluate={"basline": True})
 
     assert main(["evaluate"]) == 3
@@ -289,12 +289,12 @@ def test_a_typo_in_the_section_evaluate_is_named(workspace: Path, capsys: pytest
     assert not (workspace / "artifacts" / "evaluation").exists()
 
 
-def test_the_bars_of_these_tests_are_bars():
-    assert GateThresholds(**BARS).worst_class == {"turntable": 0.8}
+def test_the_thresholds_of_these_tests_are_valid():
+    assert GateThresholds(**THRESHOLDS).worst_class == {"turntable": 0.8}
 
 
-def test_nothing_is_left_of_a_candidate_that_is_gone(tmp_path: Path):
-    workspace = lay(tmp_path)
+def test_a_deleted_candidate_is_not_evaluated(tmp_path: Path):
+    workspace = write_workspace(tmp_path)
     shutil.rmtree(workspace.candidate / "saved_model")
 
     with pytest.raises(DataError, match="not a SavedModel"):

@@ -1,4 +1,4 @@
-"""Figures are made of answers alone, whatever their order."""
+"""Figures depend only on the answers, not on their order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluation.scores import ALL, ScoredPhoto, calibrate, confuse, list_misses, score
+from training.evaluation.scores import ALL, ScoredPhoto, count_confusions, list_misses, measure_calibration, score
 
 CLASSES = ("Apple", "Banana", "Cherry", "Date")
 
@@ -32,22 +32,22 @@ answers_of = st.lists(
 
 
 @given(answers_of, st.randoms(use_true_random=False))
-def test_order_of_answers_changes_no_figure(answers: list[ScoredPhoto], dice: random.Random):
+def test_order_of_answers_does_not_change_figures(answers: list[ScoredPhoto], dice: random.Random):
     shuffled = list(answers)
     dice.shuffle(shuffled)
 
     assert score(shuffled, CLASSES) == score(answers, CLASSES)
-    assert confuse(shuffled, CLASSES) == confuse(answers, CLASSES)
-    assert calibrate(shuffled) == calibrate(answers)
+    assert count_confusions(shuffled, CLASSES) == count_confusions(answers, CLASSES)
+    assert measure_calibration(shuffled) == measure_calibration(answers)
     assert list_misses(shuffled, 5) == list_misses(answers, 5)
 
 
 @given(answers_of)
 def test_every_answer_is_counted_once_everywhere(answers: list[ScoredPhoto]):
-    slices, confusion = score(answers, CLASSES), confuse(answers, CLASSES)
+    slices, confusion = score(answers, CLASSES), count_confusions(answers, CLASSES)
 
     assert slices[ALL]["n"] == len(answers) == sum(part["n"] for name, part in slices.items() if name != ALL)
-    assert sum(item["n"] for item in calibrate(answers)["bins"]) == len(answers)
+    assert sum(item["n"] for item in measure_calibration(answers)["bins"]) == len(answers)
     for name, part in slices.items():
         assert sum(item["n"] for item in part["classes"].values()) == part["n"]
         rows = dict(zip(confusion["labels"], confusion["counts"][name], strict=True))
@@ -69,7 +69,7 @@ def test_no_photos_at_all_have_no_accuracy():
     assert found["shop"]["n"] == 0
     assert found["shop"]["accuracy"] is None
     assert found["shop"]["worst"] is None
-    assert calibrate([])["ece"] is None
+    assert measure_calibration([])["ece"] is None
 
 
 def test_of_equally_bad_classes_the_one_with_more_photos_is_the_worst():
@@ -78,20 +78,20 @@ def test_of_equally_bad_classes_the_one_with_more_photos_is_the_worst():
     assert score(answers, CLASSES)["turntable"]["worst"]["label"] == "Banana"
 
 
-def test_calibration_is_the_gap_between_promise_and_truth():
+def test_calibration_is_the_gap_between_confidence_and_accuracy():
     sure_and_half_right = [answer(n, "Apple", "Apple" if n % 2 else "Date", 0.95) for n in range(100)]
 
-    found = calibrate(sure_and_half_right)
+    found = measure_calibration(sure_and_half_right)
 
     assert found["ece"] == pytest.approx(0.45)
     assert found["bins"][9] == {"low": 0.9, "high": 1.0, "n": 100, "confidence": 0.95, "accuracy": 0.5}
 
 
 def test_a_certain_answer_falls_into_the_topmost_bin():
-    assert calibrate([answer(1, "Apple", "Apple", 1.0)])["bins"][9]["n"] == 1
+    assert measure_calibration([answer(1, "Apple", "Apple", 1.0)])["bins"][9]["n"] == 1
 
 
-def test_the_surest_misses_are_listed_of_each_source():
+def test_the_most_confident_misses_of_each_source_are_listed():
     answers = [answer(n, "Apple", "Date", n / 100) for n in range(50)]
     answers += [answer(99, "Apple", "Date", 0.01, "shop"), answer(98, "Apple", "Apple", 1.0)]
 

@@ -1,4 +1,4 @@
-"""The SavedModel: what a TF1 session and TF2 find in it, that it answers as the network does, and what is golden in it."""
+"""The SavedModel: its content for TF1 sessions and TF2, the same predictions as the network, its golden photos."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from orchard.errors import DataError, IntegrityError, OrchardError
 from orchard.golden import GOLDEN
 from tests import photo_files
 from tests.training.candidates import PHOTOS, write_dataset
-from tests.training.test_model import parse, unsettle
+from tests.training.test_model import parse, randomize_norms
 from training.model.architectures import build
-from training.model.golden_photos import LEAST, choose_photos, write_golden
+from training.model.golden_photos import MIN_PHOTOS, choose_photos, write_golden
 from training.model.preprocessing import decode_photos
 from training.model.savedmodel_export import export
 from training.model.savedmodel_session import open_model
@@ -30,9 +30,9 @@ FILES = [photo_files.jpeg(label, number) for label in photo_files.CLASSES for nu
 
 @pytest.fixture(scope="module")
 def network():
-    """A small network with batch norms that do something; what it answers is arbitrary and different for each photo."""
+    """A small network with random batch norms; its predictions are arbitrary and different for each photo."""
     keras.utils.set_random_seed(3)
-    return unsettle(build(parse().model, len(CLASSES)))
+    return randomize_norms(build(parse().model, len(CLASSES)))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def plain(network, files=FILES):
     return np.asarray(network(decode_photos(files, 20).astype(np.float32), training=False))
 
 
-def test_bytes_in_labels_out_as_the_network_says(network, exported):
+def test_bytes_in_labels_out_as_from_the_network(network, exported):
     with open_model(exported) as session:
         answers = session.predict(FILES)
 
@@ -97,7 +97,7 @@ def test_pixels_are_taken_where_the_photo_is_decoded(network, exported):
     assert answers["label"].numpy().tolist() == by_bytes["label"].numpy().tolist()
 
 
-def test_nothing_is_left_to_restore_and_no_norm_is_left_to_reckon(exported):
+def test_nothing_is_left_to_restore_and_no_norm_is_left_to_compute(exported):
     with open_model(exported) as session:
         ops = set(session.ops)
 
@@ -110,7 +110,7 @@ def test_nothing_is_left_to_restore_and_no_norm_is_left_to_reckon(exported):
 
 
 def test_same_network_is_the_same_bytes(network, exported, tmp_path):
-    tf.constant(1) + 1  # whatever else the process made meanwhile
+    tf.constant(1) + 1  # the process may have made other operations
     export(network, CLASSES, tmp_path / "again")
 
     for name in ("saved_model.pb", "assets/classes.txt"):
@@ -123,7 +123,7 @@ def test_one_bad_photo_fails_the_call_with_a_reason(exported):
 
 
 def test_network_for_another_number_of_classes_is_refused(network, tmp_path):
-    with pytest.raises(OrchardError, match="answers 3 numbers for 2 classes"):
+    with pytest.raises(OrchardError, match="has 3 outputs for 2 classes"):
         export(network, CLASSES[:2], tmp_path / "saved_model")
     assert not (tmp_path / "saved_model").exists()
 
@@ -131,7 +131,7 @@ def test_network_for_another_number_of_classes_is_refused(network, tmp_path):
 def test_golden_photos_carry_the_answers_of_the_export_itself(network, tmp_path):
     index = write_dataset(tmp_path / "fruits", PHOTOS)
     keras.utils.set_random_seed(3)
-    model = unsettle(build(parse().model, len(index.classes)))
+    model = randomize_norms(build(parse().model, len(index.classes)))
     export(model, index.classes, tmp_path / "saved_model")
 
     write_golden(tmp_path / "saved_model", choose_photos(tmp_path / "fruits", index.classes))
@@ -160,6 +160,6 @@ def test_golden_photos_are_test_photos_of_many_classes_whatever_the_shards(tmp_p
     assert {row.label for row in first if row.split == "train"} == {"Yellow"}, "of which there are no test photos"
 
 
-def test_export_without_photos_to_compare_by_is_refused(exported):
-    with pytest.raises(DataError, match=f"at least {LEAST} are needed"):
+def test_export_without_photos_to_compare_with_is_refused(exported):
+    with pytest.raises(DataError, match=f"at least {MIN_PHOTOS} are needed"):
         write_golden(exported, FILES[:1])

@@ -1,4 +1,4 @@
-"""One preprocessing: the graph that is served, the quick way that training takes, and Pillow see the same pixels."""
+"""One preprocessing: the served graph, the fast path of training, and Pillow give the same pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.model.preprocessing import decode_photos, preprocess
 
 
 def served(files, size):
-    """What the exported graph sees: the same function, in a graph of its own as the export has it."""
+    """The pixels of the exported graph: the same function in its own graph, as in the export."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         given = tf.compat.v1.placeholder(tf.string, [None])
         return session.run(preprocess(given, size), {given: np.array(files, object)})
@@ -75,7 +75,7 @@ def test_photo_of_a_multiple_of_the_size_is_what_pillow_decodes_at_that_scale(ti
     assert np.array_equal(served([file], 50)[0], open_draft(file, 50))
 
 
-def test_quick_way_gives_the_same_pixels_to_the_last_bit():
+def test_fast_path_gives_the_same_pixels_bit_for_bit():
     files = [photo_files.jpeg(number=number) for number in range(6)]
     files += [photo_files.encoded(noise(100, 100, seed), quality=quality) for seed, quality in enumerate((30, 75, 95))]
     files += [
@@ -100,7 +100,7 @@ def test_answers_do_not_depend_on_the_rest_of_the_batch():
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "message"),
     [
         (b"only text", "Unknown image file format"),
         (b"", "Input is empty"),
@@ -108,8 +108,8 @@ def test_answers_do_not_depend_on_the_rest_of_the_batch():
         (photo_files.animated(), "Got 3 frames"),
     ],
 )
-def test_bad_photo_in_a_batch_is_an_error_that_says_why(file, told):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+def test_bad_photo_in_a_batch_is_an_error_with_the_cause(file, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         served([photo_files.jpeg(), file], 50)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         decode_photos([photo_files.jpeg(), file], 50)

@@ -18,7 +18,7 @@ def seen(feed: BatchIterator, epoch: int) -> list[int]:
     return np.concatenate(feed.batches(epoch)).tolist()
 
 
-def test_every_epoch_has_every_photo_once_in_an_order_of_its_own():
+def test_every_epoch_has_every_photo_once_in_its_own_order():
     feed = BatchIterator(photos(), batch_size=2, seed=3)
 
     assert sorted(seen(feed, 0)) == [0, 1, 2, 3, 4]
@@ -34,7 +34,7 @@ def test_photos_of_a_repeated_source_are_seen_that_often():
     assert max(len(batch) for batch in feed.batches(0)) <= 2
 
 
-def test_a_batch_holds_the_photos_asked_for_and_stays_as_it_is_when_the_next_is_taken():
+def test_a_batch_has_the_requested_photos_and_does_not_change_with_the_next():
     pixels = np.random.default_rng(5).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
     labels = np.array([3, 1, 4, 1, 5], np.int32)
     feed = BatchIterator(InMemoryPhotos(pixels, labels, ("",) * 5, SOURCES, ("",) * 5), batch_size=3, seed=3)

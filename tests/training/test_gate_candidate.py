@@ -1,4 +1,4 @@
-"""The gate holds a candidate against its bars and against what is served, on the same photos, and says why."""
+"""The gate compares a candidate with its thresholds and with the served version on the same photos, with reasons."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orchard.reporter import Reporter
 from orchard.signing import SigningKey, create_pair, load_key
 from orchard.store import ObjectStore
 from tests.orchard.version_fixtures import registry_of
-from tests.training.candidates import BARS, COLOURS, PHOTOS, judge, lay, rows, write_params
+from tests.training.candidates import COLOURS, PHOTOS, THRESHOLDS, judge, rows, write_params, write_workspace
 from training.release.gate_candidate import GateResult, gate
 from training.release.publish_candidate import publish
 from training.workspace import Workspace
@@ -37,22 +37,24 @@ def channel(memory: ObjectStore, key: SigningKey) -> Channel:
     return registry_of(memory, key).channel("stable")
 
 
-def decide(workspace: Workspace, channel: Channel | None, bars: dict[str, Any] = BARS, **options: Any) -> GateResult:
-    return gate(workspace, GateThresholds(**bars), channel, Reporter.silent(), **options)
+def decide(
+    workspace: Workspace, channel: Channel | None, thresholds: dict[str, Any] = THRESHOLDS, **options: Any
+) -> GateResult:
+    return gate(workspace, GateThresholds(**thresholds), channel, Reporter.silent(), **options)
 
 
 def serve(root: Path, channel: Channel, key: SigningKey, **candidate: Any) -> int:
-    """Judge, publish and promote a candidate: what is served from then on."""
-    workspace = lay(root, **candidate)
+    """Evaluate, publish and promote a candidate: the served version from then on."""
+    workspace = write_workspace(root, **candidate)
     judge(workspace)
     decide(workspace, channel, override_reason="a test needs it served")
-    version = int(publish(workspace, channel.registry, "stable", "tester").said["version"])
+    version = int(publish(workspace, channel.registry, "stable", "tester").record["version"])
     channel.promote(version, ChangeIntent("tester", "served in a test"))
     return version
 
 
 def judged(root: Path, **candidate: Any) -> Workspace:
-    workspace = lay(root, **candidate)
+    workspace = write_workspace(root, **candidate)
     judge(workspace)
     return workspace
 
@@ -70,10 +72,10 @@ def test_a_good_candidate_is_accepted_and_the_page_says_so(tmp_path: Path, chann
     assert json.loads((workspace.gate / "verdict.json").read_text()) == json.loads(json.dumps(found.document))
     page = (workspace.gate / "page.html").read_text()
     assert "Accepted: it may be published" in page
-    assert "means no version yet" in page
+    assert "has none yet" in page
 
 
-def test_without_a_store_the_verdict_says_that_nothing_was_compared(tmp_path: Path):
+def test_without_a_store_the_verdict_states_that_nothing_was_compared(tmp_path: Path):
     workspace = judged(tmp_path)
 
     found = decide(workspace, None)
@@ -83,7 +85,7 @@ def test_without_a_store_the_verdict_says_that_nothing_was_compared(tmp_path: Pa
     assert "no object store is set" in (workspace.gate / "page.html").read_text()
 
 
-def test_a_worse_model_is_refused_and_told_why(tmp_path: Path, channel: Channel, key: SigningKey):
+def test_a_worse_model_is_refused_with_the_reason(tmp_path: Path, channel: Channel, key: SigningKey):
     serve(tmp_path / "served", channel, key)
     workspace = judged(tmp_path / "worse", taken_for={"Green": "Blue"})
     bars = {"drop": {"turntable": 0.01}, "class_drop": {"turntable": 0.1}}
@@ -104,7 +106,7 @@ def test_a_worse_model_is_refused_and_told_why(tmp_path: Path, channel: Channel,
 def test_what_was_recorded_on_the_same_photos_is_not_measured_again(tmp_path: Path, channel: Channel, key: SigningKey):
     serve(tmp_path / "served", channel, key, taken_for={"Red": "Blue"})
     for stat in list(channel.registry.store.list("models/fruits/blobs")):
-        channel.registry.store.delete(stat.key)  # so that nobody could ask the served model
+        channel.registry.store.delete(stat.key)  # so that the served model cannot be loaded
     workspace = judged(tmp_path / "better")
 
     found = decide(workspace, channel)
@@ -115,7 +117,7 @@ def test_what_was_recorded_on_the_same_photos_is_not_measured_again(tmp_path: Pa
     assert row in (workspace.gate / "page.html").read_text()
 
 
-def test_on_other_photos_the_served_model_is_asked_again(tmp_path: Path, channel: Channel, key: SigningKey):
+def test_on_other_photos_the_served_model_predicts_again(tmp_path: Path, channel: Channel, key: SigningKey):
     serve(tmp_path / "served", channel, key, taken_for={"Green": "Red"})
     workspace = judged(tmp_path / "later", photos=MORE, taken_for={"Green": "Blue", "Red": "Blue"})
 
@@ -129,18 +131,18 @@ def test_on_other_photos_the_served_model_is_asked_again(tmp_path: Path, channel
 
 
 def test_recorded_and_measured_figures_are_the_same(tmp_path: Path, channel: Channel, key: SigningKey):
-    from training.evaluation.manifest_metrics import recall
+    from training.evaluation.manifest_metrics import restore_evaluation
     from training.release.served_model import _measure
 
     serve(tmp_path / "served", channel, key, taken_for={"Red": "Blue"}, sure=3)
     manifest = channel.registry.manifest(1)
     digest = manifest.dataset.digest
 
-    recorded = recall(manifest, digest)
+    recorded = restore_evaluation(manifest, digest)
 
     assert recorded is not None
     assert recorded["slices"] == _measure(channel, manifest, tmp_path / "served" / "data" / "fruits", digest)
-    assert recall(manifest, "0" * 64) is None
+    assert restore_evaluation(manifest, "0" * 64) is None
 
 
 def test_a_served_model_that_knows_fewer_classes_is_wrong_about_the_others(
@@ -159,7 +161,7 @@ def test_a_served_model_that_knows_fewer_classes_is_wrong_about_the_others(
 
 
 @pytest.mark.parametrize("what", ["flipped", "missing", "longer"])
-def test_a_damaged_served_model_is_an_error_and_no_free_pass(
+def test_a_damaged_served_model_is_an_error_and_does_not_pass(
     tmp_path: Path, channel: Channel, key: SigningKey, what: str
 ):
     serve(tmp_path / "served", channel, key)
@@ -177,7 +179,7 @@ def test_a_damaged_served_model_is_an_error_and_no_free_pass(
     assert not (workspace.gate / "verdict.json").exists()
 
 
-def test_a_pointer_that_nobody_trusted_signed_is_an_error(tmp_path: Path, channel: Channel, key: SigningKey):
+def test_a_pointer_without_a_trusted_signature_is_an_error(tmp_path: Path, channel: Channel, key: SigningKey):
     serve(tmp_path / "served", channel, key)
     stranger = load_key(create_pair(tmp_path / "stranger").private)
     workspace = judged(tmp_path / "later")
@@ -209,7 +211,7 @@ def test_an_override_is_kept_with_its_reason(tmp_path: Path, channel: Channel):
 
 
 @pytest.mark.parametrize("reason", ["", "   "])
-def test_an_override_without_a_reason_is_none(tmp_path: Path, channel: Channel, reason: str):
+def test_an_override_without_a_reason_is_invalid(tmp_path: Path, channel: Channel, reason: str):
     with pytest.raises(DataError, match="written reason"):
         decide(judged(tmp_path, taken_for={"Red": "Blue"}), channel, override_reason=reason)
 
@@ -236,7 +238,7 @@ def test_figures_that_are_missing_or_contradict_each_other_fail(tmp_path: Path, 
     assert "no valid figure" in found.verdict.reason
 
 
-def test_an_evaluation_without_classes_is_none(tmp_path: Path):
+def test_an_evaluation_without_classes_is_invalid(tmp_path: Path):
     workspace = judged(tmp_path)
     path = workspace.evaluation / "evaluation.json"
     document = json.loads(path.read_text())
@@ -247,7 +249,7 @@ def test_an_evaluation_without_classes_is_none(tmp_path: Path):
         decide(workspace, None)
 
 
-def test_a_bar_on_photos_that_are_not_there_fails(tmp_path: Path):
+def test_a_threshold_for_missing_photos_fails(tmp_path: Path):
     workspace = judged(tmp_path, photos=rows(dict.fromkeys(COLOURS, 3)))
 
     assert failed(decide(workspace, None)) == {"shop.accuracy"}
@@ -262,7 +264,7 @@ def test_an_evaluation_of_another_model_is_refused(tmp_path: Path, channel: Chan
 
 
 def test_a_simpler_model_must_not_be_better(tmp_path: Path):
-    workspace = lay(tmp_path, taken_for={"Red": "Blue"})
+    workspace = write_workspace(tmp_path, taken_for={"Red": "Blue"})
     judge(workspace, baseline=True)
 
     found = decide(workspace, None, {"accuracy": {"turntable": 0.5}})
@@ -286,7 +288,7 @@ def test_exit_code_5_comes_with_one_document_and_its_checks(workspace: Path, cap
     assert Path(found["page"]).is_file()
 
 
-def test_a_person_is_told_in_sentences(workspace: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_text_output_is_in_sentences(workspace: Path, capsys: pytest.CaptureFixture[str]):
     judged(workspace, taken_for={"Red": "Blue"})
 
     assert main(["gate"]) == 5
@@ -296,7 +298,7 @@ def test_a_person_is_told_in_sentences(workspace: Path, capsys: pytest.CaptureFi
     assert "artifacts/gate/page.html says why" in printed.err
 
 
-def test_a_store_that_is_set_and_down_is_never_passed_over(
+def test_a_store_that_is_set_and_down_is_never_skipped(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     judged(workspace)
@@ -324,7 +326,7 @@ def test_a_store_without_keys_to_trust_is_a_setting_that_is_missing(
     assert "ORCHARD_TRUSTED_KEYS_FILE" in capsys.readouterr().err
 
 
-def test_bars_with_a_typo_are_named(workspace: Path, capsys: pytest.CaptureFixture[str]):
+def test_thresholds_with_a_typo_are_named(workspace: Path, capsys: pytest.CaptureFixture[str]):
     judged(workspace)
     write_params(workspace, gate={"acuracy": {"shop": 0.5}})
 

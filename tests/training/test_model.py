@@ -1,4 +1,4 @@
-"""Networks: what they take and give, what folding does to them, and what augmentation does to photos in training."""
+"""Networks: inputs and outputs, folding, and the augmentation of training photos."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def pictures(n=8, size=20, seed=0):
     return np.random.default_rng(seed).uniform(0, 255, (n, size, size, 3)).astype(np.float32)
 
 
-def unsettle(model, seed=0):
-    """Give every batch norm statistics that do something; fresh ones do nothing, and any folding would pass."""
+def randomize_norms(model, seed=0):
+    """Give every batch norm random statistics; fresh ones change nothing, and any folding would pass."""
     dice = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -86,8 +86,8 @@ def test_same_seed_gives_the_same_first_weights():
     assert not np.array_equal(weights[0], weights[2])
 
 
-def test_folded_network_answers_as_the_whole_one():
-    model = unsettle(build(parse().model, 5))
+def test_folded_network_predicts_as_the_original():
+    model = randomize_norms(build(parse().model, 5))
 
     folded = fold(model)
 
@@ -102,7 +102,7 @@ def test_depthwise_dense_and_biased_layers_are_folded_too():
     x = layers.BatchNormalization()(layers.Conv2D(4, 3, bias_initializer="ones")(image))
     x = layers.BatchNormalization(scale=False)(layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False)(x))
     x = layers.BatchNormalization(center=False)(layers.Dense(5)(layers.Flatten()(x)))
-    model = unsettle(keras.Model(image, layers.Softmax()(x)))
+    model = randomize_norms(keras.Model(image, layers.Softmax()(x)))
 
     folded = fold(model)
 
@@ -121,7 +121,7 @@ def test_norm_that_cannot_be_folded_stays():
         image,
         layers.Concatenate()([shared, layers.BatchNormalization()(shared), layers.BatchNormalization()(curved), first]),
     )
-    unsettle(model)
+    randomize_norms(model)
 
     folded = fold(model)
 
@@ -130,8 +130,8 @@ def test_norm_that_cannot_be_folded_stays():
 
 
 def vary(images, how, seed=(1, 2), classes=4):
-    wanted = np.eye(classes, dtype=np.float32)[np.arange(len(images)) % classes]
-    varied, right = augment(tf.constant(images), tf.constant(wanted), tf.constant(seed, tf.int32), how)
+    targets = np.eye(classes, dtype=np.float32)[np.arange(len(images)) % classes]
+    varied, right = augment(tf.constant(images), tf.constant(targets), tf.constant(seed, tf.int32), how)
     return np.asarray(varied), np.asarray(right)
 
 
@@ -172,7 +172,7 @@ def test_each_augmentation_changes_photos_each_in_its_own_way(change):
     assert not np.allclose(varied, same, atol=1)
 
 
-def test_variation_follows_from_the_seed_alone():
+def test_variation_depends_only_on_the_seed():
     how = params.parse(TEXT).train.augmentation
 
     assert np.array_equal(vary(pictures(), how)[0], vary(pictures(), how)[0])
@@ -202,7 +202,7 @@ def test_zoomed_out_photo_gets_the_background_around_it():
     assert varied[:, 10, 10, 0].max() == 0
 
 
-def test_another_background_takes_the_place_of_white_alone():
+def test_another_background_replaces_only_white():
     photos = np.full((256, 20, 20, 3), 255, np.float32)
     photos[:, 5:15, 5:15] = (60, 20, 70)
 
@@ -218,7 +218,7 @@ def test_another_background_takes_the_place_of_white_alone():
     assert np.array_equal(right, np.eye(4, dtype=np.float32)[np.arange(256) % 4])
 
 
-def test_background_gives_way_by_degrees():
+def test_background_is_replaced_gradually():
     photos = np.full((64, 20, 20, 3), 255, np.float32)
     photos[:, :, 4:8], photos[:, :, 8:12] = 230, 200
 

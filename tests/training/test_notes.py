@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.training.candidates import CHECKOUT, judge, lay
+from tests.training.candidates import CHECKOUT, judge, write_workspace
 
 
 def test_the_note_on_misses_runs(workspace: Path, capsys: pytest.CaptureFixture[str]):
-    judge(lay(workspace, taken_for={"Red": "Blue"}))
+    judge(write_workspace(workspace, taken_for={"Red": "Blue"}))
     blocks = re.findall(r"```python\n(.*?)```", (CHECKOUT / "notebooks" / "misses.md").read_text(), re.DOTALL)
     names: dict[str, Any] = {}
 

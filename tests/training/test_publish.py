@@ -1,4 +1,4 @@
-"""Only what was judged is published, exactly that, and once."""
+"""Only an evaluated candidate is published, unchanged, and once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from orchard.store import ObjectStore, open_store
 from orchard.store.embedded import EmbeddedStore
 from tests.faults.crashing_store import FAULTS, CrashingStore, Fault, Killed
 from tests.orchard.version_fixtures import registry_of
-from tests.training.candidates import BARS, PARAMS_DIGEST, judge, lay
+from tests.training.candidates import PARAMS_DIGEST, THRESHOLDS, judge, write_workspace
 from training.data.shards import read_index
 from training.release.gate_candidate import gate
 from training.release.publish_candidate import CandidatePublishResult, describe_code, publish
@@ -43,9 +43,9 @@ def key(pair: KeyPair) -> SigningKey:
 @pytest.fixture(scope="module")
 def accepted_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a candidate that was evaluated and accepted, with nothing served yet."""
-    workspace = lay(tmp_path_factory.mktemp("accepted"))
+    workspace = write_workspace(tmp_path_factory.mktemp("accepted"))
     judge(workspace)
-    gate(workspace, GateThresholds(**BARS), None, Reporter.silent())
+    gate(workspace, GateThresholds(**THRESHOLDS), None, Reporter.silent())
     return workspace.root
 
 
@@ -61,9 +61,9 @@ def release(
 
 
 def other_candidate(root: Path, channel: Channel, **options: Any) -> Workspace:
-    workspace = lay(root, taken_for={"Red": "Blue"})
+    workspace = write_workspace(root, taken_for={"Red": "Blue"})
     judge(workspace)
-    gate(workspace, GateThresholds(**BARS), channel, Reporter.silent(), **options)
+    gate(workspace, GateThresholds(**THRESHOLDS), channel, Reporter.silent(), **options)
     return workspace
 
 
@@ -71,15 +71,13 @@ def everything(store: ObjectStore) -> list[str]:
     return [stat.key for folder in ("models", "runs") for stat in store.list(folder)]
 
 
-def test_a_version_says_what_it_was_made_from_and_how_good_it_is(
-    accepted: Workspace, memory: ObjectStore, key: SigningKey
-):
+def test_a_version_has_its_origin_and_its_metrics(accepted: Workspace, memory: ObjectStore, key: SigningKey):
     index = read_index(accepted.dataset("fruits"))
     Dataset(memory, "fruits").commit(index.document, "outs: []\n", parent=None, created_by="tester")
 
     outcome = release(accepted, memory, key, "nightly")
 
-    assert (outcome.said["version"], outcome.created) == (1, True)
+    assert (outcome.record["version"], outcome.created) == (1, True)
     manifest = registry_of(memory, key).manifest(1)
     assert (manifest.dataset.name, manifest.dataset.version, manifest.dataset.digest) == ("fruits", 1, index.digest)
     assert manifest.classes == ("Blue", "Green", "Red", "Yellow")
@@ -112,7 +110,7 @@ def test_the_same_bytes_again_are_the_same_version(accepted: Workspace, memory: 
     first = release(accepted, memory, key)
     second = release(accepted, memory, key, "another-run")
 
-    assert (second.said["version"], second.created) == (first.said["version"], False)
+    assert (second.record["version"], second.created) == (first.record["version"], False)
     assert registry_of(memory).versions() == [1]
 
 
@@ -122,7 +120,7 @@ def test_the_same_bytes_again_are_the_same_version_when_they_are_served(
     release(accepted, memory, key)
     registry_of(memory, key).channel("stable").promote(1, ChangeIntent("tester", "a test"))
 
-    assert release(accepted, memory, key).said["version"] == 1
+    assert release(accepted, memory, key).record["version"] == 1
 
 
 def test_a_refused_model_is_not_published(tmp_path: Path, memory: ObjectStore, key: SigningKey):
@@ -136,7 +134,7 @@ def test_a_refused_model_is_not_published(tmp_path: Path, memory: ObjectStore, k
     assert everything(memory) == []
 
 
-def test_an_override_and_its_reason_stand_in_the_manifest(tmp_path: Path, memory: ObjectStore, key: SigningKey):
+def test_an_override_and_its_reason_are_in_the_manifest(tmp_path: Path, memory: ObjectStore, key: SigningKey):
     stable = registry_of(memory, key).channel("stable")
 
     release(other_candidate(tmp_path, stable, override_reason="Red is sold out until May"), memory, key)
@@ -175,7 +173,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(
 
 @pytest.mark.parametrize("path", ["candidate/training.json", "evaluation/evaluation.json", "gate/verdict.json"])
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"format":2}', b"[1]", b"\xff", b'{"format":NaN}'])
-def test_a_report_that_is_none_is_an_error(
+def test_an_invalid_report_is_an_error(
     accepted: Workspace, memory: ObjectStore, key: SigningKey, path: str, body: bytes
 ):
     (accepted.root / "artifacts" / path).write_bytes(body)
@@ -191,12 +189,14 @@ def test_a_verdict_on_something_served_before_does_not_count(
     release(other_candidate(tmp_path / "other", stable, override_reason="a test"), memory, key)
     stable.promote(1, ChangeIntent("tester", "a test"))
 
-    with pytest.raises(DataError, match="compared the candidate with no version, but stable means version 1") as caught:
+    with pytest.raises(
+        DataError, match="compared the candidate with no version, but stable points to version 1"
+    ) as caught:
         release(accepted, memory, key)
     assert "orchard gate" in caught.value.hint
 
-    gate(accepted, GateThresholds(**BARS), stable, Reporter.silent())
-    assert release(accepted, memory, key).said["version"] == 2
+    gate(accepted, GateThresholds(**THRESHOLDS), stable, Reporter.silent())
+    assert release(accepted, memory, key).record["version"] == 2
 
 
 @pytest.mark.parametrize(
@@ -208,16 +208,16 @@ def test_a_verdict_on_something_served_before_does_not_count(
         ({"probability": "high"}, "golden photos"),
     ],
 )
-def test_golden_photos_that_are_answered_differently_stop_it(
+def test_golden_photos_with_other_predictions_stop_it(
     tmp_path: Path, memory: ObjectStore, key: SigningKey, change: dict[str, Any], message: str
 ):
-    workspace = lay(tmp_path)
+    workspace = write_workspace(tmp_path)
     path = workspace.candidate / "saved_model" / "assets.extra" / "golden.json"
     golden = json.loads(path.read_text())
     golden["photos"][0] |= change
     path.write_text(json.dumps(golden))
     judge(workspace)
-    gate(workspace, GateThresholds(**BARS), None, Reporter.silent())
+    gate(workspace, GateThresholds(**THRESHOLDS), None, Reporter.silent())
 
     with pytest.raises(IntegrityError, match=message):
         release(workspace, memory, key)
@@ -225,14 +225,14 @@ def test_golden_photos_that_are_answered_differently_stop_it(
     assert everything(memory) == []
 
 
-def test_a_retry_of_a_run_finds_what_it_said(accepted: Workspace, memory: ObjectStore, key: SigningKey):
+def test_a_retry_of_a_run_returns_its_record(accepted: Workspace, memory: ObjectStore, key: SigningKey):
     first = release(accepted, memory, key, "nightly")
-    shutil.rmtree(accepted.evaluation)  # it is not even looked at
+    shutil.rmtree(accepted.evaluation)  # it is not read
 
     second = release(accepted, memory, key, "nightly")
 
-    assert second == CandidatePublishResult(first.said, created=False)
-    assert records.recorded(memory, "nightly", "publish") == first.said
+    assert second == CandidatePublishResult(first.record, created=False)
+    assert records.recorded(memory, "nightly", "publish") == first.record
 
 
 def test_one_run_publishes_one_thing(accepted: Workspace, tmp_path: Path, memory: ObjectStore, key: SigningKey):
@@ -264,14 +264,14 @@ def test_whatever_happens_in_the_middle_the_next_try_makes_one_version(
             release(accepted, CrashingStore(store, number, fault), key, "nightly")
         outcome = release(accepted, store, key, "nightly")
 
-        assert outcome.said["version"] == 1
+        assert outcome.record["version"] == 1
         assert registry_of(store).versions() == [1]
-        assert records.recorded(store, "nightly", "publish") == outcome.said
+        assert records.recorded(store, "nightly", "publish") == outcome.record
         registry_of(store, key).verify(registry_of(store, key).manifest(1))
 
 
 class Killing(CrashingStore):
-    """Kills the real server just before one call; what is asked of it then gets no answer."""
+    """Kills the real server just before one call; later requests get no answer."""
 
     def __init__(self, inner: ObjectStore, server: EmbeddedStore, before: str) -> None:
         super().__init__(inner)
@@ -283,7 +283,7 @@ class Killing(CrashingStore):
         return super()._do(name, call)
 
 
-def test_a_store_that_is_stopped_in_the_middle_of_a_publish_is_no_loss(
+def test_a_store_that_is_stopped_in_the_middle_of_a_publish_loses_nothing(
     accepted: Workspace, tmp_path: Path, key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ):
     def opened(server: EmbeddedStore) -> ObjectStore:
@@ -299,13 +299,13 @@ def test_a_store_that_is_stopped_in_the_middle_of_a_publish_is_no_loss(
         store = opened(server)
         assert registry_of(store).versions() == []
 
-        assert release(accepted, store, key, "nightly").said["version"] == 1
+        assert release(accepted, store, key, "nightly").record["version"] == 1
 
         registry_of(store, key).verify(registry_of(store, key).manifest(1))
 
 
 @pytest.mark.parametrize("kind", ["public", "empty", "missing", "stranger"])
-def test_a_signing_key_that_is_none_is_named_before_anything_is_written(
+def test_an_invalid_signing_key_is_named_before_anything_is_written(
     accepted: Workspace,
     pair: KeyPair,
     seaweed_environment: dict[str, str],
@@ -335,7 +335,7 @@ def test_the_three_verbs_lead_to_a_version_in_a_real_store(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    lay(workspace)
+    write_workspace(workspace)
     monkeypatch.setenv("ORCHARD_SIGNING_KEY_FILE", str(pair.private))
     monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(pair.public))
     monkeypatch.setenv("ORCHARD_ACTOR", "ada")
@@ -345,10 +345,10 @@ def test_the_three_verbs_lead_to_a_version_in_a_real_store(
     assert (said["version"], said["created"]) == (1, True)
     assert main(["promote", "latest", "--why", "a test", "--json"]) == 0
     shutil.rmtree(workspace / "artifacts")
-    lay(workspace, taken_for={"Red": "Blue"})
+    write_workspace(workspace, taken_for={"Red": "Blue"})
     assert [main([verb]) for verb in ("evaluate", "gate", "publish")] == [0, 5, 5]
 
-    assert "Compared with version 1, which stable means" in capsys.readouterr().out
+    assert "Compared with version 1 on stable" in capsys.readouterr().out
     manifest = registry_of(seaweed, load_key(pair.private)).manifest(1)
     assert manifest.created_by == "ada"
     assert registry_of(seaweed).versions() == [1]

@@ -1,4 +1,4 @@
-"""Validation is whole arcs of a turn, or a hash's choice; never neighbours of what is learned from, never a class alone."""
+"""Validation is whole arcs of a rotation, or chosen by a hash; never neighbours of training photos or a whole class."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_photo_without_a_turntable_stays_on_its_side_when_others_come():
     st.lists(st.tuples(st.sampled_from(["1", "r_2", "x"]), st.integers(0, 30), st.sampled_from("AB")), max_size=40),
     st.floats(0.01, 0.99),
 )
-def test_nothing_is_chosen_whole(photos, share):
+def test_no_group_is_chosen_completely(photos, share):
     paths = [f"{axis}{number}_100.jpg" for axis, number, _ in photos]
     groups = [(label, "any") for _, _, label in photos]
 

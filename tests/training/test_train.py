@@ -1,4 +1,4 @@
-"""`orchard train`: learns, keeps the best, goes on after a kill, repeats itself, and replaces a candidate only by a whole one."""
+"""`orchard train`: learns, keeps the best, resumes after a kill, repeats itself, and replaces a candidate only by a complete one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def parse(*overrides):
     return params.parse(TEXT, overrides=[*SMALL, *overrides])
 
 
-def lay(root, photos=PHOTOS, **options):
+def write_workspace(root, photos=PHOTOS, **options):
     write_dataset(root / "data" / "fruits", photos, **options)
     return Workspace(root)
 
@@ -68,12 +68,12 @@ def files(folder):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A workspace in which one uninterrupted run has ended."""
-    workspace = lay(tmp_path_factory.mktemp("trained"))
+    workspace = write_workspace(tmp_path_factory.mktemp("trained"))
     run(workspace)
     return workspace
 
 
-def test_candidate_says_what_it_is_made_of(trained):
+def test_candidate_names_its_origin(trained):
     candidate = read_candidate(trained.candidate)
     index = read_index(trained.dataset("fruits"))
 
@@ -91,7 +91,7 @@ def test_candidate_says_what_it_is_made_of(trained):
     }
 
 
-def test_curves_tell_every_epoch_and_the_best_one_is_kept(trained):
+def test_curves_have_every_epoch_and_the_best_one_is_kept(trained):
     curves = read_curves(trained.candidate)
     document = read_candidate(trained.candidate).training
     best = curves[document["best_epoch"] - 1]
@@ -110,18 +110,18 @@ def test_curves_tell_every_epoch_and_the_best_one_is_kept(trained):
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 def test_every_optimizer_learns(tmp_path, optimizer):
-    workspace = lay(tmp_path)
+    workspace = write_workspace(tmp_path)
     rate = {"adam": 0.02, "rmsprop": 0.005, "sgd": 0.1}[optimizer]
 
     run(workspace, f"train.optimizer.name={optimizer}", f"train.optimizer.learning_rate={rate}", "train.epochs=8")
 
     curves = read_curves(workspace.candidate)
-    assert curves[-1].val_loss < 0.7 * curves[0].val_loss  # of photos as they are: those learned from vary on purpose
+    assert curves[-1].val_loss < 0.7 * curves[0].val_loss  # of photos without augmentation
     assert max(epoch.val_accuracy for epoch in curves) >= 0.8
 
 
 def test_linear_architecture_is_trained_the_same_way(tmp_path):
-    workspace = lay(tmp_path)
+    workspace = write_workspace(tmp_path)
 
     run(workspace, "model.architecture=linear", "train.epochs=1")
 
@@ -137,14 +137,14 @@ def test_linear_architecture_is_trained_the_same_way(tmp_path):
 def test_neither_test_photos_nor_the_order_of_shards_reach_the_weights(trained, tmp_path):
     others = [row for row in reversed(PHOTOS) if row.split == "train"] + rows(dict.fromkeys(COLOURS, 2), first=900)
 
-    workspace = lay(tmp_path, others, shards=3)
+    workspace = write_workspace(tmp_path, others, shards=3)
     run(workspace)
 
     assert same(weights(workspace), weights(trained))
 
 
 def test_another_seed_is_another_network(trained, tmp_path):
-    workspace = lay(tmp_path)
+    workspace = write_workspace(tmp_path)
 
     run(workspace, "train.seed=8")
 
@@ -167,25 +167,25 @@ reporter = Reporter()
 reporter.note = note
 train(params.load(), Workspace(), reporter)
 """
-"""Trains; dies when it says what begins with the argument."""
+"""Trains; dies when it reports a text that begins with the argument."""
 
 
 def train_elsewhere(folder, dies_at="never"):
-    """Train in a process of its own: in one that ran a session with one thread before, TensorFlow has one, and rounds otherwise."""
+    """Train in another process: after a session with one thread, TensorFlow has only one and rounds differently."""
     (folder / "params.yaml").write_text(yaml.safe_dump(parse().model_dump(mode="json")))
     command = [sys.executable, "-c", TRAIN, dies_at]
     return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
 
 
-def test_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
-    killed, whole = lay(tmp_path / "killed"), lay(tmp_path / "whole")
-    died = train_elsewhere(killed.root, "epoch   2 of 3")  # learned, and its checkpoint not yet written
+def test_killed_run_resumes_and_ends_with_the_same_result(tmp_path):
+    killed, whole = write_workspace(tmp_path / "killed"), write_workspace(tmp_path / "whole")
+    died = train_elsewhere(killed.root, "epoch   2 of 3")  # trained, but its checkpoint is not yet written
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert not killed.candidate.exists()
 
     resumed, at_once = train_elsewhere(killed.root), train_elsewhere(whole.root)
 
-    assert "goes on after epoch 1, where an earlier run was interrupted" in resumed.stdout
+    assert "resumes after epoch 1 of an interrupted run" in resumed.stdout
     assert at_once.returncode == 0, at_once.stderr
     assert same(weights(killed), weights(whole))
     assert files(killed.candidate / "saved_model") == files(whole.candidate / "saved_model")
@@ -194,7 +194,7 @@ def test_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(tmp_path):
     assert not list(killed.root.glob(".orchard/checkpoints/*")), "the checkpoint of a run that has ended is gone"
 
 
-def test_checkpoint_that_is_cut_off_or_of_another_form_is_not_believed(tmp_path):
+def test_checkpoint_that_is_truncated_or_of_other_shapes_is_ignored(tmp_path):
     checkpoint = Checkpoint(tmp_path, "run")
     checkpoint.save(TrainingProgress([np.arange(6.0).reshape(2, 3), np.array(7)], [np.ones(2)], {"epochs": []}))
     file = tmp_path / "run" / "epoch.npz"
@@ -212,7 +212,7 @@ def test_checkpoint_that_is_cut_off_or_of_another_form_is_not_believed(tmp_path)
         assert checkpoint.load([(2, 3), ()]) is None
 
 
-def test_run_is_named_by_what_decides_its_outcome_and_nothing_else():
+def test_run_is_named_only_by_what_its_result_depends_on():
     named = name_run(parse(), "d" * 64)
 
     assert name_run(parse("gate.class_drop_photos=9"), "d" * 64) == named
@@ -221,8 +221,8 @@ def test_run_is_named_by_what_decides_its_outcome_and_nothing_else():
     assert name_run(parse(), "e" * 64) != named
 
 
-def test_it_stops_early_when_it_gets_no_better(tmp_path):
-    workspace = lay(tmp_path)
+def test_it_stops_early_without_improvement(tmp_path):
+    workspace = write_workspace(tmp_path)
 
     document = run(
         workspace, "train.epochs=9", "train.early_stopping.patience=2", "train.early_stopping.min_delta=50.0"
@@ -231,8 +231,8 @@ def test_it_stops_early_when_it_gets_no_better(tmp_path):
     assert (document["epochs_run"], document["best_epoch"]) == (3, 1)
 
 
-def test_diverging_training_is_told_and_the_old_candidate_stays(tmp_path, monkeypatch):
-    workspace = lay(tmp_path)
+def test_diverging_training_is_reported_and_the_old_candidate_stays(tmp_path, monkeypatch):
+    workspace = write_workspace(tmp_path)
     run(workspace, "train.epochs=1")
     before = files(workspace.candidate)
     monkeypatch.setitem(ARCHITECTURES, "linear", lambda image, _: keras.ops.log(-1 - keras.layers.Flatten()(image)))
@@ -256,8 +256,8 @@ def cli(workspace, capsys):
     return call
 
 
-def test_command_prints_what_came_of_it(workspace, cli):
-    lay(workspace)
+def test_command_prints_its_result(workspace, cli):
+    write_workspace(workspace)
 
     code, document = cli("--set", "train.epochs=1")
 
@@ -269,7 +269,7 @@ def test_command_prints_what_came_of_it(workspace, cli):
     assert document["peak_rss_bytes"] > 1e8
 
 
-def test_typo_is_told_before_anything_is_read(cli):
+def test_typo_is_reported_before_anything_is_read(cli):
     code, document = cli("--set", "train.epoch=1")
 
     assert code == 3
@@ -277,7 +277,7 @@ def test_typo_is_told_before_anything_is_read(cli):
 
 
 def test_typo_in_the_gates_section_is_refused_before_training(workspace, cli):
-    lay(workspace)
+    write_workspace(workspace)
     document = parse().document
     (workspace / "params.yaml").write_text(yaml.safe_dump({**document, "gate": {"acuracy": {"all": 0.9}}}))
 
@@ -288,7 +288,7 @@ def test_typo_in_the_gates_section_is_refused_before_training(workspace, cli):
     assert not (workspace / "artifacts").exists()
 
 
-def test_missing_dataset_is_told_with_the_verbs_that_bring_one(workspace, cli):
+def test_missing_dataset_is_reported_with_the_verbs_that_make_one(workspace, cli):
     code, document = cli()
 
     assert code == 4
@@ -301,14 +301,14 @@ def test_class_without_training_photos_is_named(tmp_path):
     photos = [row for row in PHOTOS if row.label != "Red" or row.split == "test"]
 
     with pytest.raises(DataError, match="no training photo of Red"):
-        run(lay(tmp_path, photos))
+        run(write_workspace(tmp_path, photos))
 
 
-def test_too_few_photos_to_judge_by_is_told(tmp_path):
+def test_too_few_photos_for_validation_is_reported(tmp_path):
     photos = rows(dict.fromkeys(COLOURS, 1), split="train")
 
-    with pytest.raises(DataError, match="leaves none to judge epochs by"):
-        run(lay(tmp_path, photos))
+    with pytest.raises(DataError, match="leave no validation photo"):
+        run(write_workspace(tmp_path, photos))
 
 
 def test_photo_that_cannot_be_decoded_is_named(tmp_path):
@@ -316,11 +316,11 @@ def test_photo_that_cannot_be_decoded_is_named(tmp_path):
     bad = type(bad)(b"only text", "Red", "train", "turntable", "77_100.jpg")
 
     with pytest.raises(DataError, match=r"77_100\.jpg of 'Red' .* cannot be decoded: Unknown image file format"):
-        run(lay(tmp_path, [*PHOTOS, bad]))
+        run(write_workspace(tmp_path, [*PHOTOS, bad]))
 
 
 def test_flipped_byte_in_a_shard_is_found(tmp_path):
-    workspace = lay(tmp_path)
+    workspace = write_workspace(tmp_path)
     shard = sorted(workspace.dataset("fruits").glob("*.parquet"))[0]
     body = bytearray(shard.read_bytes())
     body[len(body) // 2] ^= 1

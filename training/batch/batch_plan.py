@@ -1,4 +1,4 @@
-"""What a day's prediction is about, fixed before the first photo: every attempt, wherever and whenever, predicts exactly that."""
+"""The plan of a day's batch prediction, fixed before the first photo: every attempt uses the same version and photos."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from training.data.photo_objects import list_names
 __all__ = ["BatchPlan", "NoVersion", "create_or_read_plan"]
 
 MAX_BYTES = 64 << 20
-"""Of a plan: half a million photos."""
+"""Of a plan: enough for half a million photos."""
 
 
 class NoVersion(DataError):
-    """The channel means no version yet: nobody can be asked, and nothing was written."""
+    """The channel has no version yet: nothing can be predicted, and nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """What is asked about which photos.
+    """The version and the photos of a day's prediction.
 
     Attributes:
         format: of the document, 1.
         day: ``YYYY-MM-DD``.
         model: the model's name.
-        channel: whose version it was.
-        version: the version that is asked.
+        channel: the channel that the version was on.
+        version: the version that predicts.
         manifest_sha256: of that version's manifest.
-        override_reason: why it was promoted though no gate had accepted it, else None.
-        created: when (RFC 3339, UTC).
-        by: who.
-        run_id: the run that fixed it, None outside a run.
-        photos: their names, sorted; what comes later is not asked about.
+        override_reason: why it was promoted without the gate's acceptance, else None.
+        created: RFC 3339, UTC.
+        by: the actor.
+        run_id: of the run that made the plan, None outside a run.
+        photos: their names, sorted; photos that arrive later are not predicted.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -60,37 +60,37 @@ def create_or_read_plan(channel: Channel, day: str, by: str, run_id: str | None)
     """Write the plan of a day's prediction, unless an earlier attempt has; returns the plan in the store.
 
     Args:
-        channel: whose version is asked.
+        channel: the channel whose version predicts.
         day: ``YYYY-MM-DD``.
-        by: who.
-        run_id: the run that this belongs to.
+        by: the actor.
+        run_id: None outside a run.
 
     Raises:
-        NoVersion: the channel means no version.
-        DataError: an earlier attempt fixed another model.
-        IntegrityError: the channel or the plan is not what it must be.
+        NoVersion: the channel has no version.
+        DataError: an earlier attempt used another model.
+        IntegrityError: the channel or the plan is invalid.
         StoreError: the store did not answer.
     """
     key, store, model = layout.batch_output(day, "plan.json"), channel.registry.store, channel.registry.model
-    there = get_or_none(store, key)
-    body = there.body if there else create_once(store, key, _made(channel, day, by, run_id)).body
+    existing = get_or_none(store, key)
+    body = existing.body if existing else create_once(store, key, _new_plan(channel, day, by, run_id)).body
     plan = decode(BatchPlan, parse(body, key, limit=MAX_BYTES), key)
     if plan.day != day:
-        raise IntegrityError(f"{key} is about {plan.day}")
+        raise IntegrityError(f"{key} is the plan of {plan.day}")
     if plan.model != model:
         raise DataError(
-            f"{day} was begun with the model {plan.model!r}, not {model!r}",
-            hint=f"ORCHARD_MODEL={plan.model} ends it",
+            f"{day} was started with the model {plan.model!r}, not {model!r}",
+            hint=f"set ORCHARD_MODEL={plan.model} to finish it",
         )
     return plan
 
 
-def _made(channel: Channel, day: str, by: str, run_id: str | None) -> bytes:
+def _new_plan(channel: Channel, day: str, by: str, run_id: str | None) -> bytes:
     registry, pointer = channel.registry, channel.read()
     if pointer is None:
         raise NoVersion(
             f"no version of {registry.model} is on {channel.name} yet",
-            hint="`orchard promote` puts one there; the day is not marked done, run it again then",
+            hint="run `orchard promote`, then this command again; the day is not marked done",
         )
     created = datetime.now(UTC).isoformat(timespec="milliseconds")
     plan = BatchPlan(

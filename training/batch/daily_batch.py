@@ -1,4 +1,4 @@
-"""What the verb `batch` does: a day, once."""
+"""The verb `batch`: predict a day's photos once."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["DailyBatch", "predict_day"]
 
 @dataclass(frozen=True, slots=True)
 class DailyBatch:
-    """A day that is done: its mark, and whether it had been done before."""
+    """The document of a day that is done, and whether an earlier call did it."""
 
     done: dict[str, Any]
     before: bool
 
 
 def predict_day(settings: Settings, day: str, reporter: Reporter) -> DailyBatch:
-    """Predict what lies in the store for a day with the version that the channel means, unless that has been done.
+    """Predict a day's photos in the store with the version that the channel points to, unless that has been done.
 
-    Killed anywhere and called again, it goes on with the version and the photos that were fixed first.
+    A killed call can be repeated: it resumes with the version and the photos of the first attempt's plan.
 
     Args:
-        settings: where the store is, which model and channel.
+        settings: of store, model and channel.
         day: ``YYYY-MM-DD``.
         reporter: reports progress.
 
     Raises:
-        NoVersion: the channel means no version yet; nothing was written.
-        DataError: an earlier attempt fixed another model.
-        IntegrityError: the version is not what was published, or does not answer as it did.
+        NoVersion: the channel has no version yet; nothing was written.
+        DataError: an earlier attempt used another model.
+        IntegrityError: the version is not what was published, or predicts its golden photos differently.
         StoreError: the store did not answer.
     """
     registry = Registry.open(settings)
@@ -46,12 +46,12 @@ def predict_day(settings: Settings, day: str, reporter: Reporter) -> DailyBatch:
     plan = create_or_read_plan(registry.channel(settings.channel), day, records.actor(settings), settings.run_id)
     from training.batch.predict_photos import PredictionSet, open_verified_model, predict_plan
 
-    found = PredictionSet()
+    predictions = PredictionSet()
     if plan.photos:
-        with reporter.status(f"proving version {plan.version} of {plan.model}"):
+        with reporter.status(f"verifying version {plan.version} of {plan.model}"):
             model = open_verified_model(registry, plan)
         with model as session:
-            reporter.note(f"asking version {plan.version} of {plan.model} about {len(plan.photos):,} photos")
-            found = predict_plan(registry.store, plan, session, reporter)
-    with reporter.status(f"bringing the predictions of {day} to the store"):
-        return DailyBatch(write_outputs(registry.store, plan, found), before=False)
+            reporter.note(f"predicting {len(plan.photos):,} photos with version {plan.version} of {plan.model}")
+            predictions = predict_plan(registry.store, plan, session, reporter)
+    with reporter.status(f"writing the predictions of {day} to the store"):
+        return DailyBatch(write_outputs(registry.store, plan, predictions), before=False)

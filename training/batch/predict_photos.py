@@ -1,4 +1,4 @@
-"""The version that a plan names, brought here and proved as `orchard sync` proves it, and asked about photos."""
+"""Predictions with the version of a plan, downloaded and verified as `orchard sync` verifies it."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ from training.data.schema import SchemaRules
 from training.model.savedmodel_session import SavedModelSession, open_model
 from training.release.publish_candidate import check_golden_photos
 
-__all__ = ["SURE", "PhotoPrediction", "PredictionSet", "open_verified_model", "predict_plan"]
+__all__ = ["LOW_CONFIDENCE", "PhotoPrediction", "PredictionSet", "open_verified_model", "predict_plan"]
 
-SURE = 0.6
-"""A photo whose likeliest class has less is shown on the page: a person may want to look."""
+LOW_CONFIDENCE = 0.6
+"""A photo whose best class has a lower probability is shown on the page: a person may want to check it."""
 
-UNSURE_SHOWN = 36
-TOGETHER = 64
-TELL_EVERY = 1000
+MAX_SHOWN = 36
+BATCH = 64
+REPORT_EVERY = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoPrediction:
-    """What is known of one photo.
+    """The prediction of one photo.
 
     Attributes:
-        photo: its name in the day's folder; escaped where it has a newline or the like.
+        photo: its name in the day's folder; non-printable characters are escaped.
         sha256: of its bytes; empty if they could not be read.
-        width: pixels, upright; None: it is no photo.
-        height: likewise.
-        label: what the model says; None: it was not asked.
-        probability: of that, 0 to 1, to six digits.
-        second: the second likeliest class.
-        second_probability: of that.
-        error: why the model was not asked, or failed; None: it answered.
-        detail: what exactly.
+        width: pixels, upright; None: not a photo.
+        height: pixels, upright; None: not a photo.
+        label: the best class; None: no prediction.
+        probability: of the label, 0 to 1, to six digits.
+        second: the second best class.
+        second_probability: of the second class.
+        error: why there is no prediction; None: there is one.
+        detail: of the error.
     """
 
     photo: str
@@ -75,36 +75,36 @@ class PredictionSet:
     """All rows of a day, in the order of the names.
 
     Attributes:
-        rows: one a photo.
-        unsure: the least sure answers, with the photos' bytes, least sure first.
+        rows: one per photo.
+        least_confident: up to `MAX_SHOWN` predictions below `LOW_CONFIDENCE` with the photos' bytes, lowest first.
     """
 
     rows: list[PhotoPrediction] = field(default_factory=list)
-    unsure: list[tuple[PhotoPrediction, bytes]] = field(default_factory=list)
+    least_confident: list[tuple[PhotoPrediction, bytes]] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Photos by the label that the model gave, most first."""
+        """Photos by predicted label, most first."""
         counted = Counter(row.label for row in self.rows if row.label is not None)
         return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
     @property
     def refused(self) -> list[PhotoPrediction]:
-        """The photos without an answer."""
+        """The photos without a prediction."""
         return [row for row in self.rows if row.error is not None]
 
     @property
-    def doubtful(self) -> int:
-        """How many answers are less sure than `SURE`."""
-        return sum(row.probability is not None and row.probability < SURE for row in self.rows)
+    def low_confidence(self) -> int:
+        """The number of predictions below `LOW_CONFIDENCE`."""
+        return sum(row.probability is not None and row.probability < LOW_CONFIDENCE for row in self.rows)
 
 
 @contextmanager
 def open_verified_model(registry: Registry, plan: BatchPlan) -> Iterator[SavedModelSession]:
-    """Load the version that a plan names, once manifest, files, operations and golden photos are what they must be.
+    """Load the version of a plan after verifying manifest, files, operations and golden photos.
 
     Raises:
-        IntegrityError: something is not.
+        IntegrityError: one of them is invalid.
         StoreError: the store did not answer.
     """
     manifest = registry.manifest(plan.version, plan.manifest_sha256)
@@ -119,43 +119,40 @@ def open_verified_model(registry: Registry, plan: BatchPlan) -> Iterator[SavedMo
 
 
 def predict_plan(store: ObjectStore, plan: BatchPlan, session: SavedModelSession, reporter: Reporter) -> PredictionSet:
-    """Predict every photo of a plan, some at a time; memory does not grow with the day.
-
-    Args:
-        store: where the photos are.
-        plan: which.
-        session: the model.
-        reporter: reports progress.
+    """Predict every photo of a plan in batches; memory does not grow with the number of photos.
 
     Raises:
         StoreError: the store did not answer.
     """
     rules, folder = SchemaRules(), layout.batch_input(plan.day)
-    found = PredictionSet()
+    predictions = PredictionSet()
     bodies = read_in_order(store, (f"{folder}/{name}" for name in plan.photos), rules.bytes)
     names = (escaped(name) if flaw(name) else name for name in plan.photos)
-    least: list[tuple[float, int, PhotoPrediction, bytes]] = []
+    heap: list[tuple[float, int, PhotoPrediction, bytes]] = []
     with warnings.catch_warnings(), ThreadPoolExecutor(2) as pool:
         warnings.filterwarnings("ignore", module="PIL")
-        while part := list(itertools.islice(bodies, TOGETHER)):
+        while part := list(itertools.islice(bodies, BATCH)):
             opened = list(pool.map(lambda item: _open(item[1], rules), part))
             shas = [hashlib.sha256(body).hexdigest() if isinstance(body, bytes) else "" for _, body in part]
             for row, body in _predict_rows(session, list(itertools.islice(names, len(part))), shas, opened):
-                found.rows.append(row)
-                if row.probability is not None and row.probability < SURE:
-                    item = (-row.probability, len(found.rows), row, body)
-                    (heapq.heappush if len(least) < UNSURE_SHOWN else heapq.heappushpop)(least, item)
-            if len(found.rows) // TELL_EVERY > (len(found.rows) - len(part)) // TELL_EVERY:
-                reporter.note(f"{len(found.rows):,} of {len(plan.photos):,} photos")
-    found.unsure = [(row, body) for _, _, row, body in sorted(least, key=lambda item: (-item[0], item[1]))]
-    return found
+                predictions.rows.append(row)
+                if row.probability is not None and row.probability < LOW_CONFIDENCE:
+                    item = (-row.probability, len(predictions.rows), row, body)
+                    (heapq.heappush if len(heap) < MAX_SHOWN else heapq.heappushpop)(heap, item)
+            count = len(predictions.rows)
+            if count // REPORT_EVERY > (count - len(part)) // REPORT_EVERY:
+                reporter.note(f"{count:,} of {len(plan.photos):,} photos")
+    predictions.least_confident = [
+        (row, body) for _, _, row, body in sorted(heap, key=lambda item: (-item[0], item[1]))
+    ]
+    return predictions
 
 
 def _open(body: bytes | PhotoRejected, rules: SchemaRules) -> DecodedPhoto | PhotoRejected:
     try:
         return body if isinstance(body, PhotoRejected) else inspect(body, rules)
-    except PhotoRejected as unfit:
-        return unfit
+    except PhotoRejected as rejected:
+        return rejected
 
 
 def _predict_rows(
@@ -170,18 +167,18 @@ def _predict_rows(
         if isinstance(photo, PhotoRejected):
             yield PhotoPrediction(name, sha256, error=str(photo.reason), detail=photo.detail), b""
             continue
-        said = next(answers)
-        if isinstance(said, str):
-            yield PhotoPrediction(name, sha256, photo.width, photo.height, error="the model failed", detail=said), b""
+        answer = next(answers)
+        if isinstance(answer, str):
+            yield PhotoPrediction(name, sha256, photo.width, photo.height, error="the model failed", detail=answer), b""
         else:
-            yield PhotoPrediction(name, sha256, photo.width, photo.height, *said), photo.body
+            yield PhotoPrediction(name, sha256, photo.width, photo.height, *answer), photo.body
 
 
-Two = tuple[str, float, str | None, float | None]
+BestTwo = tuple[str, float, str | None, float | None]
 
 
-def _predict_best_two(session: SavedModelSession, photos: Sequence[bytes]) -> list[Two | str]:
-    """The two likeliest classes of each photo, or what the model failed with: one photo never takes others with it."""
+def _predict_best_two(session: SavedModelSession, photos: Sequence[bytes]) -> list[BestTwo | str]:
+    """The two best classes of each photo, or the model's error: a photo that fails does not affect the others."""
     if not photos:
         return []
     try:
@@ -189,11 +186,11 @@ def _predict_best_two(session: SavedModelSession, photos: Sequence[bytes]) -> li
     except IntegrityError as error:
         if len(photos) == 1:
             return [error.message]
-        return [said for photo in photos for said in _predict_best_two(session, [photo])]
-    found: list[Two | str] = []
+        return [answer for photo in photos for answer in _predict_best_two(session, [photo])]
+    answers: list[BestTwo | str] = []
     for row in table:
         order = np.argsort(-row, kind="stable")[:2]
         best = [(session.classes[place], round(float(row[place]), 6)) for place in order]
         second: tuple[str | None, float | None] = best[1] if len(best) > 1 else (None, None)
-        found.append((*best[0], *second))
-    return found
+        answers.append((*best[0], *second))
+    return answers

@@ -28,7 +28,7 @@ def publish(reporter: Reporter) -> None:
     registry = Registry.open(found, sign=True)
     with reporter.status(f"publishing to {registry.store.name}"):
         outcome = publish_candidate.publish(Workspace(), registry, found.channel, records.actor(found), found.run_id)
-    said = outcome.said
+    said = outcome.record
     name = f"version {said['version']} of {said['model']}"
     text = f"{name} in {said['store']}: {said['manifest']}"
     if not outcome.created:

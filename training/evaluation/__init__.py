@@ -1,1 +1,1 @@
-"""What a model is worth: a SavedModel asked about every test photo, and the report that people and programs read."""
+"""The evaluation of a SavedModel on every test photo, and its report for people and programs."""

@@ -1,7 +1,7 @@
-"""The simpler model that any net must beat: the class of the nearest training photo, by 20 × 20 pixels.
+"""The baseline that any network must beat: the class of the nearest training photo, by 20 × 20 pixels.
 
-It knows nothing but colours and places, takes seconds, and is right on 96 of 100 turntable photos (a test photo there
-has near-copies in training) and on few from a shop. A net that does not beat it has learned nothing worth serving.
+It uses only colours and positions and takes seconds. It is right on 96 of 100 turntable photos, because a test photo
+there has near-copies in training, and on few shop photos. A network that does not beat it is not worth serving.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 from training.evaluation.scores import ScoredPhoto, score
 from training.evaluation.test_photos import TestPhoto, stream_photos
 
-__all__ = ["NAME", "judge_nearest", "shrink"]
+__all__ = ["NAME", "evaluate_baseline", "shrink"]
 
 NAME = "nearest training photo, 20 × 20 pixels"
 SIDE = 20
@@ -40,46 +40,46 @@ def shrink(image: bytes) -> npt.NDArray[np.uint8]:
         return np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)).reshape(-1)
 
 
-def _nearest(photos: Pixels, known: Pixels) -> npt.NDArray[np.intp]:
-    """Index of the known row nearest to each photo; in blocks, so that memory stays at tens of MB."""
-    length = np.einsum("ij,ij->i", known, known)
+def _nearest(photos: Pixels, references: Pixels) -> npt.NDArray[np.intp]:
+    """Index of the reference row nearest to each photo; in blocks, to limit memory to tens of MB."""
+    length = np.einsum("ij,ij->i", references, references)
     return np.concatenate(
         [
-            (length - 2 * (photos[start : start + BLOCK] @ known.T)).argmin(axis=1)
+            (length - 2 * (photos[start : start + BLOCK] @ references.T)).argmin(axis=1)
             for start in range(0, len(photos), BLOCK)
         ]
     )
 
 
 def _shrink_all(photos: Iterable[TestPhoto]) -> tuple[list[str], Pixels]:
-    """Labels and pixels of photos, ordered by identity: of equally near photos the first counts, whatever the shards."""
-    found: list[tuple[str, str, npt.NDArray[np.uint8]]] = []
-    waiting = iter(photos)
-    with ThreadPoolExecutor(THREADS) as pool:  # Pillow lets go of the interpreter while it decodes
-        while part := list(itertools.islice(waiting, BLOCK)):
+    """Labels and pixels of photos, sorted by SHA-256: the first of equally near photos does not depend on the shards."""
+    shrunk: list[tuple[str, str, npt.NDArray[np.uint8]]] = []
+    remaining = iter(photos)
+    with ThreadPoolExecutor(THREADS) as pool:  # Pillow releases the GIL while it decodes
+        while part := list(itertools.islice(remaining, BLOCK)):
             pixels = pool.map(shrink, (photo.image for photo in part))
-            found += [(photo.sha256, photo.label, row) for photo, row in zip(part, pixels, strict=True)]
-    found.sort(key=lambda item: item[0])
-    rows = np.array([row for _, _, row in found], np.float32).reshape(-1, SIDE * SIDE * 3)
-    return [label for _, label, _ in found], rows - 127.5  # centred: float32 keeps small distances apart
+            shrunk += [(photo.sha256, photo.label, row) for photo, row in zip(part, pixels, strict=True)]
+    shrunk.sort(key=lambda item: item[0])
+    rows = np.array([row for _, _, row in shrunk], np.float32).reshape(-1, SIDE * SIDE * 3)
+    return [label for _, label, _ in shrunk], rows - 127.5  # centred: float32 keeps small distances apart
 
 
-def judge_nearest(folder: Path, photos: Sequence[TestPhoto], classes: Sequence[str]) -> dict[str, Any] | None:
-    """Judge the baseline on test photos.
+def evaluate_baseline(folder: Path, photos: Sequence[TestPhoto], classes: Sequence[str]) -> dict[str, Any] | None:
+    """Evaluate the baseline on test photos.
 
     Args:
-        folder: the dataset folder, whose train split is all that the baseline knows.
-        photos: the test photos, ordered by identity.
+        folder: the dataset folder, whose train split has the references.
+        photos: the test photos, sorted by SHA-256.
         classes: every class.
 
     Returns:
         ``name`` and ``slices`` (as `scores.score` gives them); None if there are no training photos.
     """
-    labels, known = _shrink_all(stream_photos(folder, "train"))
+    labels, references = _shrink_all(stream_photos(folder, "train"))
     if not labels:
         return None
-    _, asked = _shrink_all(photos)
-    guesses = [labels[index] for index in _nearest(asked, known)]
+    _, pixels = _shrink_all(photos)
+    guesses = [labels[index] for index in _nearest(pixels, references)]
     answers = [
         ScoredPhoto(photo.sha256, photo.path, photo.source, photo.label, guess, 1.0, float(guess == photo.label))
         for photo, guess in zip(photos, guesses, strict=True)

@@ -1,4 +1,4 @@
-"""Drawings for the pages: numbers in, coordinates out; the templates turn them into SVG."""
+"""Charts for the pages: numbers to coordinates; the templates make SVG of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["Cell", "HeatMap", "Line", "Panel", "calibration_bars", "draw_curves"
 WIDTH, HEIGHT = 420, 220
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 30
 TITLES = {"loss": "Loss", "accuracy": "Accuracy"}
-KNOWN = ("accuracy", "loss")
-"""What is drawn of the curves; other columns (learning rate, seconds) stay in the file."""
+DRAWN = ("accuracy", "loss")
+"""The columns that are drawn; other columns (learning rate, seconds) are only in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def _read_curves(path: Path) -> tuple[list[str], list[list[float]]]:
         return header, [[float(cell) for cell in row] for row in rows]
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path} is not the table of a training's curves: {error}", hint="`orchard train` writes it"
+            f"{path} is not a valid table of training curves: {error}", hint="`orchard train` writes it"
         ) from error
 
 
@@ -79,28 +79,28 @@ def _panel(name: str, epochs: Sequence[float], series: dict[str, list[float]]) -
     first, last = min(epochs), max(epochs)
     breadth, rise = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
-    def across(epoch: float) -> float:
+    def x_of(epoch: float) -> float:
         return round(LEFT + breadth * ((epoch - first) / (last - first) if last > first else 0.5), 1)
 
-    def up(value: float) -> float:
+    def y_of(value: float) -> float:
         return round(TOP + rise * (high - value) / (high - low), 1)
 
     lines = []
     for label, values in series.items():
-        dots = [(across(e), up(v), v) for e, v in zip(epochs, values, strict=True) if math.isfinite(v)]
+        dots = [(x_of(e), y_of(v), v) for e, v in zip(epochs, values, strict=True) if math.isfinite(v)]
         if dots:
             points = " ".join(f"{x},{y}" for x, y, _ in dots)
             lines.append(Line(label, points, (dots[-1][0], dots[-1][1]), dots[-1][2]))
-    rows = tuple((up(tick), f"{tick:.6g}") for tick in _ticks(low, high))
+    rows = tuple((y_of(tick), f"{tick:.6g}") for tick in _ticks(low, high))
     whole = sorted({round(tick) for tick in _ticks(first, last, 8)} if last > first else {round(first)})
-    return Panel(TITLES[name], tuple(lines), rows, tuple((across(e), str(e)) for e in whole if first <= e <= last))
+    return Panel(TITLES[name], tuple(lines), rows, tuple((x_of(e), str(e)) for e in whole if first <= e <= last))
 
 
 def draw_curves(path: Path) -> list[Panel]:
     """Draw a training's ``curves.csv``: one panel for accuracy and one for loss, training and validation in each.
 
     Raises:
-        DataError: the file is missing or no table of numbers.
+        DataError: the file is missing or is not a table of numbers.
     """
     header, rows = _read_curves(path)
     if not rows or len({len(row) for row in rows} | {len(header)}) != 1:
@@ -108,7 +108,7 @@ def draw_curves(path: Path) -> list[Panel]:
     table = {name: [row[index] for row in rows] for index, name in enumerate(header)}
     epochs = table.get("epoch") or [float(index + 1) for index in range(len(rows))]
     panels = []
-    for name in KNOWN:
+    for name in DRAWN:
         pair = {"training": table.get(name), "validation": table.get(f"val_{name}")}
         panel = _panel(name, epochs, {label: values for label, values in pair.items() if values})
         if panel:
@@ -118,7 +118,7 @@ def draw_curves(path: Path) -> list[Panel]:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One pair of truth and guess that occurred: its place, its count, how strong its colour is (0 to 1)."""
+    """One pair of truth and guess that occurred: its place, its count, the strength of its colour (0 to 1)."""
 
     row: int
     column: int
@@ -140,7 +140,7 @@ class HeatMap:
 
     @property
     def extent(self) -> int:
-        """Width and height of the square of squares."""
+        """Width and height of all squares together."""
         return self.side * len(self.labels)
 
 
@@ -156,18 +156,18 @@ def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> HeatMap:
         total = sum(line)
         for column, n in enumerate(line):
             if n:
-                said = f"{n} of {total} {labels[row]}"
-                title = f"{said}: right" if row == column else f"{said} taken for {labels[column]}"
-                # the root lets a single miss among hundreds still be seen
+                count = f"{n} of {total} {labels[row]}"
+                title = f"{count}: right" if row == column else f"{count} taken for {labels[column]}"
+                # the root makes a single miss among hundreds visible
                 cells.append(Cell(row, column, n, round(max(0.12, math.sqrt(n / total)), 3), title))
     side = 44 if len(labels) <= 8 else 22 if len(labels) <= 40 else 16
     right = sum(cell.n for cell in cells if cell.row == cell.column)
-    margin = max(104, 16 + round(6.2 * max(map(len, labels), default=0)))  # the corner holds a legend
+    margin = max(104, 16 + round(6.2 * max(map(len, labels), default=0)))  # the corner has a legend
     return HeatMap(tuple(labels), tuple(cells), side, margin, right, sum(cell.n for cell in cells) - right)
 
 
 def calibration_bars(bins: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lay out a calibration plot of 100 × 100 units: for each bin that has photos a bar, its promise and its share."""
+    """Lay out a calibration plot of 100 × 100 units: for each bin with photos a bar, its confidence and its share."""
     total = sum(item["n"] for item in bins) or 1
     return [
         {

@@ -1,4 +1,4 @@
-"""The evaluation of a candidate, from its files and the dataset's test photos to the report."""
+"""The evaluation of a candidate on the dataset's test photos."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from orchard import documents
 from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
 from training.data.shards import Index, read_index
-from training.evaluation.baseline import judge_nearest
+from training.evaluation.baseline import evaluate_baseline
 from training.evaluation.report import write_report
-from training.evaluation.score_model import judge, measure_latency, predict_photos
+from training.evaluation.score_model import evaluate_answers, measure_latency, predict_photos
 from training.evaluation.scores import ScoredPhoto
 from training.evaluation.test_photos import TestPhoto, read_test_photos
 from training.model.candidate import Candidate, read_candidate
@@ -19,21 +19,14 @@ from training.model.savedmodel_session import open_model
 from training.params import EvaluateParams
 from training.workspace import Workspace
 
-__all__ = ["evaluate", "read_their_dataset"]
+__all__ = ["evaluate"]
 
 
-def read_their_dataset(candidate: Candidate, workspace: Workspace) -> tuple[Path, Index]:
-    """Find the dataset that a candidate learned from and make sure that it is that one.
-
-    Args:
-        candidate: the candidate.
-        workspace: where its dataset lies.
-
-    Returns:
-        The dataset's folder and its index.
+def _find_dataset(candidate: Candidate, workspace: Workspace) -> tuple[Path, Index]:
+    """Return the folder and the index of the dataset that a candidate learned from.
 
     Raises:
-        DataError: there is none, or another version of it lies there.
+        DataError: the dataset is missing, or the workspace has another version of it.
     """
     folder = workspace.dataset(candidate.dataset_name)
     index = read_index(folder)
@@ -41,7 +34,7 @@ def read_their_dataset(candidate: Candidate, workspace: Workspace) -> tuple[Path
         raise DataError(
             f"{folder} is not what the candidate learned from: its digest is {index.digest[:12]}, "
             f"training saw {candidate.dataset_digest[:12]}",
-            hint="`orchard train` again on what is there, or `orchard pull` the version that it learned from",
+            hint="run `orchard train` again on this dataset, or `orchard pull` the version that the candidate learned from",
         )
     if set(index.classes) != set(candidate.classes):
         raise DataError(f"{folder} has other classes than the candidate", hint="`orchard train` makes a new one")
@@ -49,46 +42,46 @@ def read_their_dataset(candidate: Candidate, workspace: Workspace) -> tuple[Path
 
 
 def evaluate(workspace: Workspace, options: EvaluateParams, reporter: Reporter) -> dict[str, Any]:
-    """Judge a candidate on every test photo of its dataset and write the report.
+    """Evaluate a candidate on every test photo of its dataset and write the report.
 
     Args:
-        workspace: where candidate and dataset lie; the report goes there file by file, its document last.
-        options: what to do beside.
+        workspace: has candidate and dataset; gets the report file by file, ``evaluation.json`` last.
+        options: whether to evaluate the baseline too.
         reporter: reports progress.
 
     Returns:
         The document ``evaluation.json``.
 
     Raises:
-        DataError: no candidate, no dataset, another dataset, or no test photos.
-        IntegrityError: the candidate's model cannot be loaded, fails or answers nonsense; a shard is damaged.
+        DataError: candidate, dataset or test photos are missing, or the dataset is another one.
+        IntegrityError: the model cannot be loaded, fails or gives invalid outputs; a shard is damaged.
     """
     candidate = read_candidate(workspace.candidate)
-    folder, index = read_their_dataset(candidate, workspace)
+    folder, index = _find_dataset(candidate, workspace)
     photos = read_test_photos(folder)
-    with reporter.status(f"asking the model about {len(photos)} test photos"):
-        answers, latency = _question(candidate, photos)
+    with reporter.status(f"predicting {len(photos)} test photos"):
+        answers, latency = _predict(candidate, photos)
     document: dict[str, Any] = {
         "format": documents.FORMAT,
         "dataset": {"name": candidate.dataset_name, "digest": candidate.dataset_digest},
         "model": {"sha256": candidate.digest},
-        **judge(answers, index.classes),
+        **evaluate_answers(answers, index.classes),
         "size_bytes": candidate.size,
         "latency_ms": latency,
         "baseline": None,
     }
     if options.baseline:
-        with reporter.status("asking the nearest training photo instead"):
-            document["baseline"] = judge_nearest(folder, photos, index.classes)
+        with reporter.status("evaluating the baseline"):
+            document["baseline"] = evaluate_baseline(folder, photos, index.classes)
     write_report(workspace.evaluation, document, answers, photos, candidate)
     return document
 
 
-def _question(candidate: Candidate, photos: list[TestPhoto]) -> tuple[list[ScoredPhoto], dict[str, float]]:
+def _predict(candidate: Candidate, photos: list[TestPhoto]) -> tuple[list[ScoredPhoto], dict[str, float]]:
     with open_model(candidate.model) as session:
         if session.classes != candidate.classes:
             raise IntegrityError(
-                f"{candidate.model} names other classes than {candidate.folder / 'training.json'}",
+                f"{candidate.model} has other classes than {candidate.folder / 'training.json'}",
                 hint="`orchard train` makes a new candidate",
             )
         return predict_photos(session, photos), measure_latency(session, photos)

@@ -1,4 +1,4 @@
-"""What a manifest remembers of an evaluation: enough to compare a later candidate class by class without asking again."""
+"""The metrics of an evaluation in a manifest: enough to compare a later candidate by class without predicting again."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from typing import Any
 
 from orchard import documents, gate
 from orchard.registry.manifest import Manifest
-from training.evaluation.scores import ALL, sum_up
+from training.evaluation.scores import ALL, summarize
 from training.model.candidate import files_digest
 
-__all__ = ["CLASS", "recall", "record"]
+__all__ = ["CLASS", "collect_metrics", "restore_evaluation"]
 
 CLASS = ".class."
 
 
-def record(document: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of an evaluation for a manifest: the gate's summary, ``ece``, ``size_bytes``, and counts by class.
-
-    Args:
-        document: an ``evaluation.json``.
+def collect_metrics(document: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of an ``evaluation.json`` for a manifest.
 
     Returns:
-        Beside the summary ``<slice>.class.<label>.n`` and ``….correct`` of every source and class, n = 0 included.
+        The gate's summary, ``ece``, ``size_bytes``, and ``<slice>.class.<label>.n`` and ``….correct`` of every source and
+        class, n = 0 included.
     """
     figures = {**gate.summary(document), "size_bytes": document["size_bytes"]}
     if document["calibration"]["ece"] is not None:
@@ -35,24 +33,24 @@ def record(document: Mapping[str, Any]) -> dict[str, float]:
     return figures
 
 
-def recall(manifest: Manifest, dataset_digest: str) -> dict[str, Any] | None:
-    """Make the evaluation again that a version was published with.
+def restore_evaluation(manifest: Manifest, dataset_digest: str) -> dict[str, Any] | None:
+    """Restore the evaluation that a version was published with.
 
     Args:
         manifest: the version's, verified.
-        dataset_digest: the dataset that is asked about; it fixes the test photos too.
+        dataset_digest: of the dataset to compare on; it identifies the test photos too.
 
     Returns:
         ``format``, ``dataset``, ``model`` and ``slices`` as `orchard.gate.decide` reads them; None if the version was
-        judged on other photos or its manifest does not keep the counts.
+        evaluated on other photos or its manifest has no counts.
     """
     if manifest.dataset.digest != dataset_digest:
         return None
     slices: dict[str, dict[str, tuple[int, int]]] = {}
     for key, n in manifest.metrics.items():
-        name, found, rest = key.partition(CLASS)
+        name, mark, rest = key.partition(CLASS)
         label, dot, last = rest.rpartition(".")
-        if found and dot and last == "n":
+        if mark and dot and last == "n":
             right = manifest.metrics.get(f"{name}{CLASS}{label}.correct", -1)
             slices.setdefault(name, {})[label] = (int(n), int(right))
     counts = [count for part in slices.values() for count in part.values()]
@@ -70,5 +68,5 @@ def recall(manifest: Manifest, dataset_digest: str) -> dict[str, Any] | None:
         "format": documents.FORMAT,
         "dataset": {"name": manifest.dataset.name, "digest": manifest.dataset.digest},
         "model": {"sha256": files_digest(manifest.files)},
-        "slices": {name: sum_up(part) for name, part in slices.items()},
+        "slices": {name: summarize(part) for name, part in slices.items()},
     }

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one document for programs, figures and a table for DVC, one page for people."""
+"""The report of an evaluation: a document for programs, metrics and a table for DVC, a page for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchard.errors import DataError, IntegrityError
 from orchard.files import atomic_write
 from training import pages
 from training.evaluation.charts import calibration_bars, draw_curves, heat_map
-from training.evaluation.manifest_metrics import CLASS, record
+from training.evaluation.manifest_metrics import CLASS, collect_metrics
 from training.evaluation.scores import ALL, ScoredPhoto
 from training.evaluation.test_photos import TestPhoto
 from training.model.candidate import CURVES, Candidate
@@ -27,23 +27,20 @@ CONFUSION = "confusion.csv"
 PAGE = "page.html"
 
 PICTURES = 24
-"""Misses of each source that the page shows; the document lists more."""
+"""Misses per source on the page; the document lists more."""
 
 THUMBNAIL = 128
-LIMIT = 32 << 20  # of an evaluation: confusion grows with the square of the classes
+LIMIT = 32 << 20  # bytes of an evaluation: the confusion matrix grows with the square of the classes
 
 
 def flatten(document: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of an evaluation that people compare, flat, as `dvc metrics` shows them.
-
-    Args:
-        document: an ``evaluation.json``.
+    """Flatten the metrics of an ``evaluation.json``, as `dvc metrics` shows them.
 
     Returns:
-        What `orchard.gate.summary` gives (photos, accuracy, worst class, by slice), ``ece``, ``size_bytes`` and
-        ``baseline.<slice>.accuracy``. No latency: it is another every time.
+        The summary of `orchard.gate.summary` (photos, accuracy, worst class, by slice), ``ece``, ``size_bytes`` and
+        ``baseline.<slice>.accuracy``. No latency: it differs from run to run.
     """
-    figures = {name: value for name, value in record(document).items() if CLASS not in name}
+    figures = {name: value for name, value in collect_metrics(document).items() if CLASS not in name}
     baseline = gate.summary(document["baseline"] or {})
     figures |= {f"baseline.{name}": value for name, value in baseline.items() if name.endswith(".accuracy")}
     return figures
@@ -54,7 +51,7 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
 
     Raises:
         DataError: there is none.
-        IntegrityError: it is not what `write_report` writes.
+        IntegrityError: it is invalid.
     """
     path = folder / EVALUATION
     try:
@@ -88,16 +85,16 @@ def write_report(
     photos: Sequence[TestPhoto],
     candidate: Candidate,
 ) -> None:
-    """Write the four files of an evaluation; ``evaluation.json`` last, so that it never stands without the others.
+    """Write the four files of an evaluation; ``evaluation.json`` last, so that it never exists without the others.
 
     Args:
-        folder: where.
+        folder: where to write.
         document: the evaluation.
-        answers: what it was made from, one for each photo.
+        answers: one for each photo.
         photos: the photos, for pictures of the misses.
-        candidate: what was judged.
+        candidate: the evaluated candidate.
     """
-    pages.write(folder / PAGE, "evaluation.html", **_page(document, answers, photos, candidate))  # may refuse
+    pages.write(folder / PAGE, "evaluation.html", **_page(document, answers, photos, candidate))  # first: it can fail
     atomic_write(folder / CONFUSION, _confusion_csv(answers))
     atomic_write(folder / METRICS, json.dumps(flatten(document), indent=2) + "\n")
     atomic_write(folder / EVALUATION, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
@@ -129,7 +126,7 @@ def _page(
 
 
 def _class_rows(slices: Mapping[str, Any], named: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each class: its share in every slice; the worst of the first slice first, classes without photos last."""
+    """A row per class with its accuracy in every slice; the worst of the first slice first, classes without photos last."""
     rows = []
     for label in slices[ALL]["classes"]:
         parts = [slices[name]["classes"][label] for name in named]
@@ -145,7 +142,7 @@ def _class_rows(slices: Mapping[str, Any], named: Sequence[str]) -> list[dict[st
 def _galleries(
     answers: Sequence[ScoredPhoto], named: Sequence[str], photos: Sequence[TestPhoto]
 ) -> list[dict[str, Any]]:
-    """The misses to look at, by source: of each pair of truth and guess the surest, the commonest pair first."""
+    """The misses to show, by source: of each pair of truth and guess the most confident, the most frequent pair first."""
     images = {photo.sha256: photo.image for photo in photos}
     galleries = []
     for name in named:
@@ -174,13 +171,17 @@ def _galleries(
 
 def _facts(document: Mapping[str, Any], candidate: Candidate) -> list[tuple[str, str]]:
     training, latency = candidate.training, document["latency_ms"]
-    counted: dict[str, tuple[str, Callable[[Any], str]]] = {
+    formats: dict[str, tuple[str, Callable[[Any], str]]] = {
         "parameters": ("weights", pages.count),
         "epochs_run": ("epochs run", str),
         "best_epoch": ("best epoch", str),
-        "seconds": ("training took", lambda seconds: f"{seconds:.0f} s"),
+        "seconds": ("training time", lambda seconds: f"{seconds:.0f} s"),
     }
-    known = [(name, write(training[key])) for key, (name, write) in counted.items() if training.get(key) is not None]
+    known = [
+        (name, format_value(training[key]))
+        for key, (name, format_value) in formats.items()
+        if training.get(key) is not None
+    ]
     versions = training.get("versions")
     seed = dict(_params(training.get("params"))).get("train.seed")
     return [

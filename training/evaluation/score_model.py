@@ -1,4 +1,4 @@
-"""A model against the test photos: every photo predicted once, every answer counted once."""
+"""A model's answers to the test photos, and its latency."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from training.evaluation.scores import ScoredPhoto, calibrate, confuse, list_misses, score
+from training.evaluation.scores import ScoredPhoto, count_confusions, list_misses, measure_calibration, score
 from training.evaluation.test_photos import TestPhoto
 from training.model.savedmodel_session import SavedModelSession
 
-__all__ = ["judge", "measure_latency", "predict_photos"]
+__all__ = ["evaluate_answers", "measure_latency", "predict_photos"]
 
 MISSES = 250
-"""How many misses of each source the report lists."""
+"""Misses per source in the report."""
 
 WARM_UP = 20
 CALLS = 200
 
 
 def predict_photos(session: SavedModelSession, photos: Sequence[TestPhoto]) -> list[ScoredPhoto]:
-    """Predict photos with a model; each answer carries its photo's identity.
+    """Predict photos with a model.
 
     Raises:
-        IntegrityError: the model failed or answers nonsense.
+        IntegrityError: the model failed or gives invalid outputs.
     """
     answers = session.predict([photo.image for photo in photos])
     column = {label: index for index, label in enumerate(session.classes)}
@@ -43,17 +43,12 @@ def predict_photos(session: SavedModelSession, photos: Sequence[TestPhoto]) -> l
     ]
 
 
-def judge(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
-    """Sum up a model's answers: the parts of an evaluation that depend on nothing but them.
-
-    Args:
-        answers: one for each test photo.
-        classes: every class of the dataset.
-    """
+def evaluate_answers(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
+    """Return the parts of an evaluation that depend only on the answers (one per test photo) and the dataset's classes."""
     return {
         "slices": score(answers, classes),
-        "confusion": confuse(answers, classes),
-        "calibration": calibrate(answers),
+        "confusion": count_confusions(answers, classes),
+        "calibration": measure_calibration(answers),
         "misses": list_misses(answers, MISSES),
     }
 
@@ -61,12 +56,8 @@ def judge(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, A
 def measure_latency(session: SavedModelSession, photos: Sequence[TestPhoto]) -> dict[str, float]:
     """Time single photos, one after the other, on one thread.
 
-    Args:
-        session: the model.
-        photos: taken in turn.
-
     Returns:
-        ``p50`` and ``p99`` in milliseconds and ``n``, the number of calls; they differ from run to run.
+        ``p50`` and ``p99`` in milliseconds and ``n``, the number of calls. The times differ from run to run.
     """
     times = []
     for number in range(WARM_UP + CALLS):

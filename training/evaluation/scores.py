@@ -1,4 +1,4 @@
-"""From answers to figures: pure arithmetic on what a model said of each photo, the same in whatever order it said it."""
+"""Metrics from answers: pure arithmetic that does not depend on the order of the photos."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ALL", "NAMED_SLICES", "ScoredPhoto", "calibrate", "confuse", "list_misses", "score", "sum_up"]
+__all__ = [
+    "ALL",
+    "NAMED_SLICES",
+    "ScoredPhoto",
+    "count_confusions",
+    "list_misses",
+    "measure_calibration",
+    "score",
+    "summarize",
+]
 
 NAMED_SLICES = ("turntable", "shop")
-"""Sources that every evaluation names, with n = 0 where there are no photos of them: studio and world, never one figure."""
+"""Sources that every evaluation lists, with n = 0 if they have no photos: the two are never summed up in one figure."""
 
 ALL = "all"
 BINS = 10
@@ -20,16 +29,16 @@ DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class ScoredPhoto:
-    """What a model said of one photo; the photo's identity stays with it.
+    """A model's answer to one photo.
 
     Args:
         sha256: of the photo's bytes.
         path: its file name, for people.
         source: where it comes from, for example ``shop``.
         label: its class, the truth.
-        guess: the class that the model named.
-        probability: the model's, of its guess.
-        truth_probability: the model's, of the truth; 0 where the model does not know that class.
+        guess: the model's class.
+        probability: of the guess.
+        truth_probability: of the truth; 0 if the model does not have that class.
     """
 
     sha256: str
@@ -50,8 +59,8 @@ def _share(correct: int, n: int) -> float | None:
     return round(correct / n, DIGITS) if n else None
 
 
-def sum_up(counts: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
-    """Make a slice's figures of its counts.
+def summarize(counts: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    """Compute a slice's figures from its counts.
 
     Args:
         counts: class → (photos, right answers).
@@ -61,9 +70,11 @@ def sum_up(counts: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
         a class without photos has n = 0.
     """
     n, correct = sum(n for n, _ in counts.values()), sum(right for _, right in counts.values())
-    found = [label for label, (seen, _) in counts.items() if seen]
-    # of equally bad classes the one with more photos tells more
-    worst = min(found, key=lambda label: (counts[label][1] / counts[label][0], -counts[label][0], label), default=None)
+    present = [label for label, (seen, _) in counts.items() if seen]
+    # of equally bad classes, the one with more photos: its figure is more reliable
+    worst = min(
+        present, key=lambda label: (counts[label][1] / counts[label][0], -counts[label][0], label), default=None
+    )
     return {
         "n": n,
         "correct": correct,
@@ -85,25 +96,25 @@ def score(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, A
 
     Args:
         answers: one for each photo.
-        classes: every class, whether or not there is a photo of it.
+        classes: every class, with or without photos.
 
     Returns:
-        For each source and for ``all`` what `sum_up` gives.
+        The result of `summarize` for each source and for ``all``.
     """
     scored = {}
     for name, part in _slices(answers).items():
         seen = Counter(answer.label for answer in part)
         right = Counter(answer.label for answer in part if answer.correct)
-        scored[name] = sum_up({label: (seen[label], right[label]) for label in classes})
+        scored[name] = summarize({label: (seen[label], right[label]) for label in classes})
     return scored
 
 
-def confuse(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
+def count_confusions(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
     """Count answers by truth (row) and guess (column), for each source and for all.
 
     Returns:
-        ``labels`` and ``counts``: slice → C × C whole numbers. A guess outside `classes` (an older model may know
-        others) widens the labels.
+        ``labels`` and ``counts``: slice → C × C integers. A guess outside `classes` (an older model may have others) is
+        added to the labels.
     """
     labels = [*classes, *sorted({answer.guess for answer in answers} - set(classes))]
     place = {label: index for index, label in enumerate(labels)}
@@ -116,8 +127,8 @@ def confuse(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str,
     return {"labels": labels, "counts": counts}
 
 
-def calibrate(answers: Sequence[ScoredPhoto]) -> dict[str, Any]:
-    """Compare how sure the model was with how often it was right, in ten bins of the guess's probability.
+def measure_calibration(answers: Sequence[ScoredPhoto]) -> dict[str, Any]:
+    """Compare confidence with accuracy, in ten bins of the guess's probability.
 
     Returns:
         ``ece`` (expected calibration error: the mean gap, weighted by photos; None without photos) and ``bins``, each
@@ -146,12 +157,7 @@ def calibrate(answers: Sequence[ScoredPhoto]) -> dict[str, Any]:
 
 
 def list_misses(answers: Sequence[ScoredPhoto], limit: int) -> list[dict[str, Any]]:
-    """Wrong answers, the surest first: those teach most.
-
-    Args:
-        answers: one for each photo.
-        limit: how many to list for each source.
-    """
+    """List up to `limit` wrong answers for each source, the most confident first: they are the most informative."""
     listed = []
     for name, part in _slices(answers).items():
         if name != ALL:

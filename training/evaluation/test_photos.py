@@ -1,4 +1,4 @@
-"""The photos that a model is judged on: each of them once, in one order, with its identity."""
+"""The photos that a model is evaluated on: each once, in one order, with its SHA-256."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TestPhoto:
     """One photo of a dataset.
 
     Attributes:
-        sha256: of its bytes: its identity.
+        sha256: of its bytes; identifies it.
         path: its file name, for people.
         source: where it comes from, for example ``shop``.
         label: its class.
@@ -34,12 +34,9 @@ class TestPhoto:
 
 
 def stream_photos(folder: Path, split: str, *, check: bool = False) -> Iterator[TestPhoto]:
-    """Yield the photos of a split in the order of the shards, a few hundred in memory at a time.
+    """Yield the photos of a split (``train`` or ``test``) in the order of the shards, 500 in memory at a time.
 
-    Args:
-        folder: the dataset folder.
-        split: ``train`` or ``test``.
-        check: compare each shard with its SHA-256 first.
+    With `check`, compare each shard with its SHA-256 first.
 
     Raises:
         DataError: there is no dataset.
@@ -52,25 +49,25 @@ def stream_photos(folder: Path, split: str, *, check: bool = False) -> Iterator[
 
 
 def read_test_photos(folder: Path) -> list[TestPhoto]:
-    """Read every test photo of a dataset once, ordered by identity; the shards are verified first.
+    """Read every test photo of a dataset once, sorted by SHA-256; the shards are verified first.
 
-    The order of shards and rows never matters: batches are the same, and so is every figure made of them.
+    So the order of shards and rows does not change the batches or the figures.
 
     Raises:
-        DataError: there are none, or one photo stands under two classes, so that no answer could be right.
+        DataError: there are no test photos, or one photo has two classes.
         IntegrityError: a shard is missing or damaged.
     """
-    kept: dict[str, TestPhoto] = {}
+    by_sha256: dict[str, TestPhoto] = {}
     for photo in stream_photos(folder, "test", check=True):
-        twin = kept.setdefault(photo.sha256, photo)
+        twin = by_sha256.setdefault(photo.sha256, photo)
         if twin.label != photo.label:
             raise DataError(
                 f"one photo is in the test split as {twin.label!r} ({twin.path}) and as {photo.label!r} ({photo.path})",
                 hint="`orchard validate` lists such photos; remove one of the two and ingest again",
             )
-    if not kept:
+    if not by_sha256:
         raise DataError(
-            f"{folder} has no test photos, so nothing can be said of a model",
+            f"{folder} has no test photos, so a model cannot be evaluated",
             hint="ingest a folder with a split named test, Test, val or validation",
         )
-    return [kept[key] for key in sorted(kept)]
+    return [by_sha256[key] for key in sorted(by_sha256)]

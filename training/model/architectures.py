@@ -1,8 +1,8 @@
-"""Networks by name: what stands between a photo's pixels and the classes.
+"""Networks by name, from a photo's pixels to the probabilities of the classes.
 
 A new architecture is a function from pixels to features, a line in `ARCHITECTURES`, and its name (and section, if it
-has figures of its own) in `training.params.Model`. Scaling pixels to the range that it likes is its own business:
-preprocessing belongs to the architecture, decoding and resizing do not.
+has parameters of its own) in `training.params.ModelParams`. The architecture scales pixels to the range that it needs.
+Decoding and resizing are not part of it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,15 @@ LOGITS = "logits"
 WHITE = 255.0
 
 DARKEST = 0.02
-"""Added to light, from 0 to 1, before the logarithm: noise in black is not blown up."""
+"""Added to light (0 to 1) before the logarithm, so that noise in black is not amplified."""
 
 MOMENTUM = 0.9
-"""Of the moving statistics of batch normalisation: they settle within an epoch of the smallest dataset, which Keras'
-default of 0.99 does not, and the running average of the weights smooths them anyway."""
+"""Momentum of batch normalisation's moving statistics. They converge within one epoch of the smallest dataset; with
+Keras' default of 0.99 they do not. The running average of the weights smooths them anyway."""
 
 
 def build(params: ModelParams, classes: int) -> keras.Model:
-    """Build a network with fresh weights; seed Keras first.
-
-    Args:
-        params: which, and its figures.
-        classes: how many.
+    """Build a network with fresh weights for so many classes; seed Keras first.
 
     Returns:
         A model from ``image``, float32[N, S, S, 3] with 0 to 255, to ``probabilities``, float32[N, classes] that sum
@@ -46,22 +42,22 @@ def build(params: ModelParams, classes: int) -> keras.Model:
 
 
 def logits_of(model: keras.Model) -> keras.Model:
-    """Return the same network, sharing its weights, up to the numbers before the softmax: a loss is exact on those."""
+    """Return the same network, sharing its weights, up to the logits: a loss computed on logits is exact."""
     return keras.Model(model.input, model.get_layer(LOGITS).output)
 
 
 def count_parameters(model: keras.Model) -> int:
-    """Count the numbers that training changes."""
+    """Count the trainable parameters."""
     return sum(math.prod(weight.shape) for weight in model.trainable_variables)
 
 
 def _cnn(image: Any, params: ModelParams) -> Any:
-    """Blocks of convolution, batch norm and ReLU, each at half the resolution of the one before; then the mean of all places.
+    """Blocks of convolution, batch norm and ReLU, each at half the resolution of the one before, then global pooling.
 
-    - It sees the logarithm of light, so that dark skins differ as much as bright ones: an eggplant's from a beetroot's,
-      a nectarine's shadow from a pomegranate's.
-    - The mean over places makes it look at surfaces rather than at outlines: a side of a fruit that training never saw
-      still has that fruit's skin. A dense layer over all places learns the outlines by heart.
+    - The input is the logarithm of light, so that dark skins differ as much as bright ones: an eggplant's from a
+      beetroot's, a nectarine's shadow from a pomegranate's.
+    - The mean over all positions makes the network use surfaces rather than outlines: a side of a fruit that training
+      never saw still has that fruit's skin. A dense layer over all positions memorises the outlines.
     """
     layers = keras.layers
     x = keras.ops.log(layers.Rescaling(1 / WHITE, offset=DARKEST, name="scale")(image))
@@ -79,7 +75,7 @@ def _cnn(image: Any, params: ModelParams) -> Any:
 
 
 def _linear(image: Any, params: ModelParams) -> Any:
-    """No network at all: every pixel's colour has a weight for every class. The baseline."""
+    """A linear classifier, the baseline: every pixel's colour has a weight for every class."""
     scaled = keras.layers.Rescaling(1 / WHITE, name="scale")(image)
     return keras.layers.Flatten(name="pixels")(scaled)
 

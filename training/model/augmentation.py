@@ -1,7 +1,7 @@
-"""Training photos varied: turned, mirrored, nearer, aside, before another colour, in other light; a batch at a time.
+"""Augmentation of a batch of training photos: rotation, flip, zoom, shift, background, light and CutMix.
 
-Every photo of a batch gets its own variation, and the variations follow from a seed and nothing else: the same seed
-gives the same pixels, on one thread or many. Validation, evaluation and serving never come here.
+Every photo of a batch gets its own variation. The variations depend on a seed only: the same seed gives the same pixels,
+on one thread or many. Validation, evaluation and serving do not use this module.
 """
 
 from __future__ import annotations
@@ -16,51 +16,52 @@ from training.params import AugmentationParams
 __all__ = ["BACKGROUND", "augment"]
 
 BACKGROUND = 255.0
-"""What appears where a photo is moved away from: the white of the turntable photos."""
+"""Fills what a moved photo uncovers: the white of the turntable photos."""
 
 BACKDROP = (215.0, 245.0)
-"""A pixel whose least colour is below the one is no background, above the other nothing else; between, it is partly."""
+"""A pixel whose lowest channel is below the first value is not background; above the second it is background; between
+them it is partly background."""
 
 TINT = 0.2
-"""How far each colour of another background may be from its grey, either way, as a share of it."""
+"""By how much each channel of another background may differ from its grey, as a share of it, up or down."""
 
 PATCH_AREAS = (0.2, 0.8)
-"""The smallest and the largest patch, as a share of the image; what of it falls outside is lost."""
+"""The smallest and the largest patch, as a share of the image. The part of a patch outside the image is lost."""
 
 
-def augment(images: Any, wanted: Any, seed: Any, how: AugmentationParams) -> tuple[Any, Any]:
+def augment(images: Any, targets: Any, seed: Any, params: AugmentationParams) -> tuple[Any, Any]:
     """Vary a batch.
 
     Args:
         images: float32 tensor [N, S, S, 3], 0 to 255.
-        wanted: float32 tensor [N, C], the probabilities that are right: 1 for one class.
-        seed: int32 tensor [2]; another seed is another variation.
-        how: how far.
+        targets: float32 tensor [N, C], the target probabilities: 1 for one class.
+        seed: int32 tensor [2]; another seed gives another variation.
+        params: the ranges of the variations.
 
     Returns:
-        The images, varied, and what is right for them: for an image with a patch of another, its share.
+        The varied images and their targets; an image with a patch of another one has a share of its target.
     """
     seeds = tf.random.split(seed, 4)
-    moved = _move(images, seeds[0], how)
-    placed = _place(moved, seeds[3], how) if how.background else moved
-    varied = _shed_light(placed, seeds[1], how)
-    return _patch(varied, wanted, seeds[2], how) if how.patch else (varied, wanted)
+    moved = _move(images, seeds[0], params)
+    placed = _replace_background(moved, seeds[3], params) if params.background else moved
+    varied = _change_light(placed, seeds[1], params)
+    return _mix_patches(varied, targets, seeds[2], params) if params.patch else (varied, targets)
 
 
-def _move(images: Any, seed: Any, how: AugmentationParams) -> Any:
+def _move(images: Any, seed: Any, params: AugmentationParams) -> Any:
     """Turn, mirror, zoom and shift, all in one interpolation."""
     size = images.shape[1]
     turn, near, mirror, flip, right, down = tf.unstack(_draw(6, images, seed))
-    farthest, nearest = math.log(how.zoom_out), -math.log(how.zoom_in)
+    farthest, nearest = math.log(params.zoom_out), -math.log(params.zoom_in)
     step = tf.exp(farthest + (nearest - farthest) * (near + 1) / 2)  # from pixel to pixel, in pixels of the photo
-    cosine = tf.cos(turn * math.radians(how.rotation)) * step
-    sine = tf.sin(turn * math.radians(how.rotation)) * step
-    across = tf.sign(mirror) if how.flip else tf.ones_like(mirror)
-    along = tf.sign(flip) if how.flip else tf.ones_like(flip)
+    cosine = tf.cos(turn * math.radians(params.rotation)) * step
+    sine = tf.sin(turn * math.radians(params.rotation)) * step
+    across = tf.sign(mirror) if params.flip else tf.ones_like(mirror)
+    along = tf.sign(flip) if params.flip else tf.ones_like(flip)
     a, b, d, e = cosine * across, -sine * along, sine * across, cosine * along
     centre = (size - 1) / 2
-    c = centre * (1 - a - b) + right * how.shift * size
-    f = centre * (1 - d - e) + down * how.shift * size
+    c = centre * (1 - a - b) + right * params.shift * size
+    f = centre * (1 - d - e) + down * params.shift * size
     nothing = tf.zeros_like(a)
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
@@ -72,12 +73,12 @@ def _move(images: Any, seed: Any, how: AugmentationParams) -> Any:
     )
 
 
-def _place(images: Any, seed: Any, how: AugmentationParams) -> Any:
-    """Put some photos before another plain colour, a tinted grey from black to white, where they are nearly white."""
+def _replace_background(images: Any, seed: Any, params: AugmentationParams) -> Any:
+    """Put some photos in front of another plain colour (a tinted grey from black to white) where they are nearly white."""
     chance, grey, red, green, blue = tf.unstack(_draw(5, images, seed))
     tint = 1 + TINT * tf.stack([red, green, blue], axis=1)
     colour = (127.5 * (1 + grey))[:, tf.newaxis] * tint
-    chosen = tf.cast((chance + 1) / 2 < how.background, tf.float32)
+    chosen = tf.cast((chance + 1) / 2 < params.background, tf.float32)
     below, above = BACKDROP
     least = tf.minimum(tf.minimum(images[..., :1], images[..., 1:2]), images[..., 2:])  # faster than tf.reduce_min
     white = tf.clip_by_value((least - below) / (above - below), 0, 1)
@@ -85,28 +86,28 @@ def _place(images: Any, seed: Any, how: AugmentationParams) -> Any:
     return images + share * (colour[:, tf.newaxis, tf.newaxis] - images)
 
 
-def _shed_light(images: Any, seed: Any, how: AugmentationParams) -> Any:
-    """Change brightness and the balance of the colours."""
+def _change_light(images: Any, seed: Any, params: AugmentationParams) -> Any:
+    """Change brightness and colour balance."""
     bright, red, green, blue = tf.unstack(_draw(4, images, seed))
-    balance = 1 + how.colour * tf.stack([red, green, blue], axis=1)
-    light = (1 + how.brightness * bright)[:, tf.newaxis] * balance
+    balance = 1 + params.colour * tf.stack([red, green, blue], axis=1)
+    light = (1 + params.brightness * bright)[:, tf.newaxis] * balance
     return tf.clip_by_value(images * light[:, tf.newaxis, tf.newaxis], 0, 255)
 
 
-def _patch(images: Any, wanted: Any, seed: Any, how: AugmentationParams) -> tuple[Any, Any]:
-    """Put a square piece of the next image of the batch onto some images, and its share of the label (CutMix)."""
+def _mix_patches(images: Any, targets: Any, seed: Any, params: AugmentationParams) -> tuple[Any, Any]:
+    """Put a square piece of the next image of the batch onto some images, and mix the targets by its share (CutMix)."""
     size = images.shape[1]
     area, across, down, chance = tf.unstack((_draw(4, images, seed) + 1) / 2)
     smallest, largest = PATCH_AREAS
     half = tf.sqrt(smallest + (largest - smallest) * area) * size / 2
-    half = tf.where(chance < how.patch, half, 0)[:, tf.newaxis]
+    half = tf.where(chance < params.patch, half, 0)[:, tf.newaxis]
     line = tf.range(size, dtype=tf.float32)[tf.newaxis]
     columns = tf.abs(line - across[:, tf.newaxis] * size) < half
     rows = tf.abs(line - down[:, tf.newaxis] * size) < half
     mask = rows[:, :, tf.newaxis] & columns[:, tf.newaxis]
     share = tf.reduce_mean(tf.cast(mask, tf.float32), axis=[1, 2])[:, tf.newaxis]
     patched = tf.where(mask[..., tf.newaxis], tf.roll(images, 1, axis=0), images)
-    return patched, wanted * (1 - share) + tf.roll(wanted, 1, axis=0) * share
+    return patched, targets * (1 - share) + tf.roll(targets, 1, axis=0) * share
 
 
 def _draw(kinds: int, images: Any, seed: Any) -> Any:

@@ -1,4 +1,4 @@
-"""TensorFlow, imported without its start-up chatter."""
+"""TensorFlow, imported without its start-up output."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["tensorflow"]
 
 
 def tensorflow() -> Any:
-    """Import TensorFlow and return it; what its native code says meanwhile is shown only if the import fails.
+    """Import TensorFlow and return it; its native code's output during the import is shown only if the import fails.
 
-    Two lines come before any log level is read, so that `TF_CPP_MIN_LOG_LEVEL` alone cannot stop them. Verbs call this
-    before they import a module that imports TensorFlow at its top.
+    `TF_CPP_MIN_LOG_LEVEL` alone is not enough: TensorFlow prints two lines before it reads the log level. Verbs call
+    this before they import a module that imports TensorFlow at its top.
     """
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,4 +1,4 @@
-"""What training left behind: the exported model, and what it was made of and how."""
+"""The output of training: the exported model, with the data and parameters that it was made from."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ CURVES = "curves.csv"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A trained and exported model that nobody has judged yet.
+    """A trained and exported model, not evaluated yet.
 
     Attributes:
-        folder: where it lies.
+        folder: its folder.
         files: of its SavedModel.
-        digest: SHA-256 (hex) that names exactly these files; see `files_digest`.
-        dataset_name: what it learned from.
-        dataset_digest: exactly that.
+        digest: SHA-256 (hex) of these files; see `files_digest`.
+        dataset_name: the dataset that it learned from.
+        dataset_digest: that dataset's digest.
         params_digest: SHA-256 of the parameters.
         classes: every class, sorted.
-        training: the whole document ``training.json``.
+        training: the document ``training.json``.
     """
 
     folder: Path
@@ -49,21 +49,21 @@ class Candidate:
 
     @property
     def size(self) -> int:
-        """Bytes of the SavedModel's files together."""
+        """Size of the SavedModel's files, bytes."""
         return sum(file.size for file in self.files)
 
 
 def files_digest(files: tuple[ManifestFile, ...]) -> str:
-    """The SHA-256 of a SavedModel: of the paths, sizes and hashes of its files. A model carries it from step to step."""
+    """The SHA-256 of the paths, sizes and hashes of a SavedModel's files; it identifies a model from step to step."""
     return documents.digest(sorted([file.path, file.size, file.sha256] for file in files))
 
 
 def read_candidate(folder: Path) -> Candidate:
-    """Read what training left behind.
+    """Read the output of training.
 
     Raises:
         DataError: there is no candidate.
-        IntegrityError: its ``training.json`` is not what training writes.
+        IntegrityError: its ``training.json`` is invalid.
     """
     path = folder / TRAINING
     try:

@@ -1,7 +1,7 @@
-"""Where a training run got to, on disk after every epoch: what is killed goes on, and ends as if it had not been.
+"""The state of a training run, written after every epoch: a killed run resumes and ends with the same result.
 
 A checkpoint holds every variable (weights, running average, optimizer, dropout's random state), the best weights so far
-and the epochs' figures. The order of photos and their variations need no state: they follow from the seed and the epoch.
+and the epochs' figures. The order of photos and their variations need no state: they depend on the seed and the epoch.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Arrays = list[npt.NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
-    """A run after some epoch.
+    """A run after an epoch.
 
     Attributes:
-        variables: the learner's, in its order.
+        variables: the trainer's, in its order.
         best: the best weights so far.
-        figures: JSON, of the epochs so far and of early stopping.
+        figures: JSON of the epochs so far and of early stopping.
     """
 
     variables: Arrays
@@ -46,7 +46,7 @@ class TrainingProgress:
 
 
 def name_run(params: Params, dataset_digest: str) -> str:
-    """Name a run by all that its outcome depends on: photos, the params that training reads, code and versions.
+    """Name a run by the digest of all that its result depends on: photos, the params of training, code and versions.
 
     Returns:
         64 hexadecimal digits.
@@ -66,45 +66,36 @@ def name_run(params: Params, dataset_digest: str) -> str:
 
 
 class Checkpoint:
-    """The checkpoint of one run.
-
-    Args:
-        folder: of checkpoints.
-        run: the run's name, as `name_run` gives it.
-    """
+    """The checkpoint of one run, whose name is from `name_run`, in a folder of checkpoints."""
 
     def __init__(self, folder: Path, run: str) -> None:
         self._folder = folder / run
         self._file = self._folder / FILE
 
     def save(self, progress: TrainingProgress) -> None:
-        """Replace what is there; whoever is killed meanwhile leaves the old one."""
+        """Replace the checkpoint atomically: a process that is killed meanwhile leaves the old one."""
         self._folder.mkdir(parents=True, exist_ok=True)
         body = io.BytesIO()
         arrays = {f"variable{number:05d}": array for number, array in enumerate(progress.variables)}
         arrays |= {f"best{number:05d}": array for number, array in enumerate(progress.best)}
         figures = np.frombuffer(json.dumps(progress.figures).encode(), np.uint8)
-        np.savez(body, figures=figures, **arrays)  # type: ignore[arg-type]  # NumPy's own signature is stricter than it
+        np.savez(body, figures=figures, **arrays)  # type: ignore[arg-type]  # its annotation is stricter than its behaviour
         atomic_write(self._file, body.getvalue())
 
     def load(self, shapes: Sequence[tuple[int, ...]]) -> TrainingProgress | None:
-        """Return what was saved last, or None if there is nothing that fits.
-
-        Args:
-            shapes: of the learner's variables: a checkpoint of another form is not believed.
-        """
+        """Return the last saved progress, or None if there is none whose variables have these shapes."""
         try:
-            with np.load(io.BytesIO(self._file.read_bytes()), allow_pickle=False) as found:
-                names = sorted(found.files)
-                variables = [found[name] for name in names if name.startswith("variable")]
-                best = [found[name] for name in names if name.startswith("best")]
-                figures = json.loads(found["figures"].tobytes())
+            with np.load(io.BytesIO(self._file.read_bytes()), allow_pickle=False) as archive:
+                names = sorted(archive.files)
+                variables = [archive[name] for name in names if name.startswith("variable")]
+                best = [archive[name] for name in names if name.startswith("best")]
+                figures = json.loads(archive["figures"].tobytes())
         except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None  # nothing there, or cut off by a full disk: the run begins again, which costs time only
+            return None  # missing, or truncated by a full disk: the run starts again, which costs only time
         if [array.shape for array in variables] != list(shapes):
             return None
         return TrainingProgress(variables, best, figures)
 
     def remove(self) -> None:
-        """Forget the run: it has ended and its result is safe."""
+        """Delete the checkpoint: the run has ended and its result is stored."""
         shutil.rmtree(self._folder, ignore_errors=True)

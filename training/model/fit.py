@@ -1,4 +1,4 @@
-"""The epochs: learn, judge on the validation set, keep the best, stop when it gets no better."""
+"""The epochs: train, evaluate on the validation set, keep the best weights, stop when there is no improvement."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["EpochFigures", "FitResult", "fit"]
 
 @dataclass(frozen=True, slots=True)
 class EpochFigures:
-    """What one epoch came to: a line of curves.csv.
+    """The figures of one epoch: a row of curves.csv.
 
     Attributes:
         epoch: from 1.
-        loss: mean over the training photos, varied and with dropout.
+        loss: mean over the augmented training photos, with dropout.
         accuracy: share of them that was right.
-        val_loss: mean over the validation photos, as they are.
+        val_loss: mean over the validation photos, without augmentation.
         val_accuracy: share of them that was right.
-        learning_rate: at its end.
-        seconds: that it took, validation included.
-        images_per_second: training photos learned from, validation not included.
+        learning_rate: at the end of the epoch.
+        seconds: duration, validation included.
+        images_per_second: of training, validation not included.
     """
 
     epoch: int
@@ -45,13 +45,13 @@ class EpochFigures:
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """What fitting came to.
+    """The result of `fit`.
 
     Attributes:
         model: with the best epoch's averaged weights.
-        epochs: all of them.
+        epochs: all epochs.
         best_epoch: from 1.
-        parameters: how many numbers were trained.
+        parameters: number of trained parameters.
     """
 
     model: keras.Model
@@ -62,14 +62,14 @@ class FitResult:
 
 @dataclass(frozen=True, slots=True)
 class _EarlyStoppingState:
-    """Early stopping's memory: the best epoch and how many have passed since without improvement."""
+    """The state of early stopping: the best epoch, and the epochs since then without improvement."""
 
     best_epoch: int = 0
     best_loss: float = math.inf
     waited: int = 0
 
-    def after(self, epoch: EpochFigures, how: EarlyStoppingParams) -> _EarlyStoppingState:
-        if epoch.val_loss < self.best_loss - how.min_delta:
+    def after(self, epoch: EpochFigures, params: EarlyStoppingParams) -> _EarlyStoppingState:
+        if epoch.val_loss < self.best_loss - params.min_delta:
             return _EarlyStoppingState(epoch.epoch, epoch.val_loss)
         return replace(self, waited=self.waited + 1)
 
@@ -82,85 +82,85 @@ def fit(
     checkpoint: Checkpoint,
     reporter: Reporter,
 ) -> FitResult:
-    """Fit a network to photos; goes on where `checkpoint` says that an earlier call was interrupted.
+    """Fit a network to photos; resumes from `checkpoint` if an earlier call was interrupted.
 
     Args:
-        params: which network, and how.
-        classes: how many.
-        photos: to learn from.
-        validation: to choose the best epoch by.
-        checkpoint: written after every epoch. The caller removes it once the result is safe.
+        params: the network and its training.
+        classes: number of classes.
+        photos: the training photos.
+        validation: the photos that choose the best epoch.
+        checkpoint: written after every epoch. The caller removes it once the result is stored.
         reporter: reports progress.
 
     Raises:
-        OrchardError: the loss is no number any more.
+        OrchardError: the loss is NaN or infinite.
     """
     train = params.train
-    learner = Trainer(params, classes, BatchIterator(photos, train.batch_size, train.seed, train.repeat))
+    trainer = Trainer(params, classes, BatchIterator(photos, train.batch_size, train.seed, train.repeat))
     reporter.note(
-        f"{learner.parameters:,} parameters learn from {len(photos):,} photos, {len(validation):,} judge them"
+        f"{trainer.parameters:,} parameters, {len(photos):,} training photos, {len(validation):,} validation photos"
     )
-    epochs, standing, best = _go_on(learner, checkpoint, reporter)
+    epochs, stopping, best = _resume(trainer, checkpoint, reporter)
     for number in range(len(epochs), train.epochs):
-        if standing.waited >= train.early_stopping.patience:
-            reporter.note(f"no better since epoch {standing.best_epoch}: stopped")
+        if stopping.waited >= train.early_stopping.patience:
+            reporter.note(f"stopped: no improvement since epoch {stopping.best_epoch}")
             break
-        epochs.append(_run_epoch(learner, number, train.epochs, validation, reporter))
-        standing = standing.after(epochs[-1], train.early_stopping)
-        if standing.best_epoch == number + 1:
-            best = learner.averaged.get_weights()
+        epochs.append(_run_epoch(trainer, number, train.epochs, validation, reporter))
+        stopping = stopping.after(epochs[-1], train.early_stopping)
+        if stopping.best_epoch == number + 1:
+            best = trainer.averaged.get_weights()
         reporter.note(_describe(epochs, train.epochs))
-        figures = {"epochs": [asdict(epoch) for epoch in epochs], "standing": asdict(standing)}
-        checkpoint.save(TrainingProgress([variable.numpy() for variable in learner.variables], best, figures))
-    learner.averaged.set_weights(best)
-    return FitResult(learner.averaged, tuple(epochs), standing.best_epoch, learner.parameters)
+        figures = {"epochs": [asdict(epoch) for epoch in epochs], "standing": asdict(stopping)}
+        checkpoint.save(TrainingProgress([variable.numpy() for variable in trainer.variables], best, figures))
+    trainer.averaged.set_weights(best)
+    return FitResult(trainer.averaged, tuple(epochs), stopping.best_epoch, trainer.parameters)
 
 
-def _go_on(
-    learner: Trainer, checkpoint: Checkpoint, reporter: Reporter
+def _resume(
+    trainer: Trainer, checkpoint: Checkpoint, reporter: Reporter
 ) -> tuple[list[EpochFigures], _EarlyStoppingState, Arrays]:
-    progress = checkpoint.load([tuple(variable.shape) for variable in learner.variables])
+    progress = checkpoint.load([tuple(variable.shape) for variable in trainer.variables])
     if progress is None:
         return [], _EarlyStoppingState(), []
-    for variable, value in zip(learner.variables, progress.variables, strict=True):
+    for variable, value in zip(trainer.variables, progress.variables, strict=True):
         variable.assign(value)
     epochs = [EpochFigures(**epoch) for epoch in progress.figures["epochs"]]
-    reporter.note(f"goes on after epoch {len(epochs)}, where an earlier run was interrupted")
+    reporter.note(f"resumes after epoch {len(epochs)} of an interrupted run")
     return epochs, _EarlyStoppingState(**progress.figures["standing"]), progress.best
 
 
-def _run_epoch(learner: Trainer, number: int, of: int, validation: InMemoryPhotos, reporter: Reporter) -> EpochFigures:
+def _run_epoch(trainer: Trainer, number: int, of: int, validation: InMemoryPhotos, reporter: Reporter) -> EpochFigures:
     begin = time.monotonic()
-    batches = learner.feed.batches(number)
+    batches = trainer.feed.batches(number)
     loss, right, seen = 0.0, 0, 0
-    bar = reporter.track(batches, f"epoch {number + 1} of {of}", announce=False)  # the epoch has a line of its own
-    for step, positions in enumerate(bar):
-        step_loss, step_right = learner.learn(positions, number, step)
+    tracked = reporter.track(batches, f"epoch {number + 1} of {of}", announce=False)  # `fit` reports every epoch
+    for step, positions in enumerate(tracked):
+        step_loss, step_right = trainer.learn(positions, number, step)
         loss, right, seen = loss + step_loss, right + step_right, seen + len(positions)
-    learned = time.monotonic()
+    trained = time.monotonic()
     if not math.isfinite(loss):
         raise OrchardError(
             f"training diverged in epoch {number + 1}: the loss is {loss}",
-            hint="a smaller train.optimizer.learning_rate, or more train.schedule.warmup_epochs",
+            hint="lower train.optimizer.learning_rate, or raise train.schedule.warmup_epochs",
         )
-    val_loss, val_accuracy = learner.judge(validation.pixels, validation.labels)
+    val_loss, val_accuracy = trainer.evaluate(validation.pixels, validation.labels)
     return EpochFigures(
         epoch=number + 1,
         loss=loss / seen,
         accuracy=right / seen,
         val_loss=val_loss,
         val_accuracy=val_accuracy,
-        learning_rate=learner.learning_rate,
+        learning_rate=trainer.learning_rate,
         seconds=time.monotonic() - begin,
-        images_per_second=seen / (learned - begin),
+        images_per_second=seen / (trained - begin),
     )
 
 
 def _describe(epochs: list[EpochFigures], of: int) -> str:
     last = epochs[-1]
-    left = (of - last.epoch) * sum(epoch.seconds for epoch in epochs[-3:]) / len(epochs[-3:])
+    remaining = (of - last.epoch) * sum(epoch.seconds for epoch in epochs[-3:]) / len(epochs[-3:])
     return (
         f"epoch {last.epoch:>3} of {of}: loss {last.loss:.4f}, right {100 * last.accuracy:.2f} %; validation loss "
         f"{last.val_loss:.4f}, right {100 * last.val_accuracy:.2f} %; {last.images_per_second:,.0f} photos/s, "
-        f"{left:.0f} s to go"
+        f"{remaining:.0f} s remaining"
     )

@@ -1,6 +1,6 @@
-"""Photos and the answers that an export gave to them, inside the export: whoever loads it asks again and compares.
+"""Golden photos: photos inside the export, with the predictions of the export. Every program that loads it compares.
 
-A served model that answers its golden photos otherwise was damaged, decoded with another library or loaded wrongly;
+If a loaded model predicts something else, it was damaged, decoded with another library or loaded wrongly. Then
 `orchard sync` gives it no label.
 """
 
@@ -23,54 +23,50 @@ __all__ = ["TOLERANCE", "choose_photos", "write_golden"]
 TOLERANCE = 1e-4
 """By how much a probability may differ: another processor adds in another order."""
 
-MOST = 8
-LEAST = 2
-CANDIDATES = 4
-"""Photos of each class that are looked at until one is found whose answer is clear."""
+MAX_PHOTOS = 8
+MIN_PHOTOS = 2
+PHOTOS_PER_CLASS = 4
+"""Photos of each class that are tried until one has a clear prediction."""
 
-CLEAR = 0.05
-"""The lead that an answer needs over the next class, so that rounding elsewhere cannot turn it."""
+CLEAR_LEAD = 0.05
+"""The lead that the most probable class needs over the second, so that rounding elsewhere cannot change the label."""
 
 
 def choose_photos(folder: Path, classes: Sequence[str]) -> list[bytes]:
-    """Choose photos of a dataset to ask: of evenly spread classes, those with the smallest SHA-256, test photos first.
-
-    Args:
-        folder: the dataset folder.
-        classes: all of them.
+    """Choose photos of a dataset: of evenly spread classes, those with the smallest SHA-256, test photos first.
 
     Returns:
-        Up to `CANDIDATES` photos for each of `MOST` classes, class by class in turn, the files' bytes.
+        Up to `PHOTOS_PER_CLASS` photos for each of `MAX_PHOTOS` classes, class by class in turn, the files' bytes.
     """
-    step = max(1, len(classes) / MOST)
-    wanted = {classes[int(place * step)] for place in range(min(MOST, len(classes)))}
-    found: dict[str, list[tuple[bool, str, bytes]]] = {label: [] for label in sorted(wanted)}
+    step = max(1, len(classes) / MAX_PHOTOS)
+    spread = {classes[int(place * step)] for place in range(min(MAX_PHOTOS, len(classes)))}
+    chosen: dict[str, list[tuple[bool, str, bytes]]] = {label: [] for label in sorted(spread)}
     for batch in iterate(folder, columns=("image.bytes", "label", "split", "sha256")):
         for label, split, digest, image in zip(
             *(batch[name].to_pylist() for name in ("label", "split", "sha256")), batch["image"], strict=True
         ):
-            if label in found:
-                best = found[label]
+            if label in chosen:
+                best = chosen[label]
                 best.append((split != "test", digest, image["bytes"].as_py()))
                 best.sort(key=lambda photo: photo[:2])
-                del best[CANDIDATES:]
-    return [photos[turn][2] for turn in range(CANDIDATES) for photos in found.values() if turn < len(photos)]
+                del best[PHOTOS_PER_CLASS:]
+    return [photos[turn][2] for turn in range(PHOTOS_PER_CLASS) for photos in chosen.values() if turn < len(photos)]
 
 
 def write_golden(saved_model: Path, photos: Sequence[bytes]) -> None:
-    """Ask a SavedModel about photos and write its clear answers into its `assets.extra/golden.json`.
+    """Predict photos with a SavedModel and write its clear predictions into its `assets.extra/golden.json`.
 
     Args:
-        saved_model: the SavedModel, opened here as a server opens it.
-        photos: at least `LEAST`, best first; at most `MOST` are written.
+        saved_model: the SavedModel's folder; it is opened as a server opens it.
+        photos: at least `MIN_PHOTOS`, best first; at most `MAX_PHOTOS` are written.
 
     Raises:
         DataError: there are too few photos.
-        IntegrityError: the SavedModel cannot be loaded or answers nonsense.
+        IntegrityError: the SavedModel cannot be loaded or gives invalid outputs.
     """
-    if len(photos) < LEAST:
+    if len(photos) < MIN_PHOTOS:
         raise DataError(
-            f"the dataset has {len(photos)} photos to compare served answers by; at least {LEAST} are needed",
+            f"the dataset has {len(photos)} photos to compare served predictions with; at least {MIN_PHOTOS} are needed",
             hint="`orchard ingest` photos of every class",
         )
     with open_model(saved_model) as session:
@@ -94,8 +90,8 @@ def write_golden(saved_model: Path, photos: Sequence[bytes]) -> None:
 
 
 def _choose_clear(answers: SessionOutputs) -> list[int]:
-    """The first photos whose answers lead clearly; a model that is sure of nothing gives its surest ones."""
+    """The first photos with a clear prediction; if there are too few, those with the highest confidence."""
     ranked = np.sort(answers.probabilities, axis=1)
     lead = ranked[:, -1] - ranked[:, -2] if ranked.shape[1] > 1 else ranked[:, -1]
-    clear = [int(position) for position in np.flatnonzero(lead >= CLEAR)[:MOST]]
-    return clear if len(clear) >= LEAST else [int(position) for position in np.argsort(-lead)[:LEAST]]
+    clear = [int(position) for position in np.flatnonzero(lead >= CLEAR_LEAD)[:MAX_PHOTOS]]
+    return clear if len(clear) >= MIN_PHOTOS else [int(position) for position in np.argsort(-lead)[:MIN_PHOTOS]]

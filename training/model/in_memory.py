@@ -1,7 +1,7 @@
 """A dataset's photos in memory: decoded once, kept as bytes, 7.5 kB each at 50 pixels.
 
-Decoding 18,000 photos takes a second or two on two cores, and every epoch after that costs one gather per batch. No
-tf.data: its autotuner can stall for seconds when an epoch ends.
+Decoding 18,000 photos takes a second or two on two cores, and every epoch after that costs one gather per batch. tf.data
+is not used: its autotuner can stall for seconds at the end of an epoch.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from training.model.preprocessing import Pixels, decode_into, decode_photos
 __all__ = ["InMemoryPhotos", "read_photos"]
 
 ROWS = 512
-"""Photos decoded at a time by a thread: enough that what a batch costs beside decoding does not count."""
+"""Photos that a thread decodes at a time: enough to make the other costs of a batch negligible."""
 
 THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class InMemoryPhotos:
-    """Photos of one split, in the order of their SHA-256, so that the order of shards and rows never matters.
+    """Photos of one split, in the order of their SHA-256, so that the order of shards and rows does not matter.
 
     Attributes:
         pixels: uint8[N, size, size, 3].
         labels: int32[N], index into the dataset's classes.
         paths: N file names.
-        sources: N names of where they come from.
+        sources: N names of sources.
         digests: N SHA-256 (hex) of the files.
     """
 
@@ -67,10 +67,10 @@ def read_photos(folder: Path, index: Index, split: str, size: int) -> InMemoryPh
         folder: the dataset folder.
         index: its index.
         split: ``train`` or ``test``.
-        size: pixels a side.
+        size: height and width of the result, pixels.
 
     Raises:
-        DataError: there are none, or one of them cannot be decoded.
+        DataError: there are no photos, or one cannot be decoded.
         IntegrityError: a shard is missing or damaged.
     """
     with ThreadPoolExecutor(THREADS) as pool:
@@ -114,30 +114,30 @@ def _read_rows(folder: Path, split: str) -> list[_PhotoRow]:
 
 
 def _decode_all(folder: Path, split: str, rows: list[_PhotoRow], places: npt.NDArray[np.int64], size: int) -> Pixels:
-    """Decode every photo to its place, a few batches ahead of what is read."""
+    """Decode every photo to its place, with a few batches in the queue."""
     pixels = np.empty((len(rows), size, size, 3), np.uint8)
 
     def decode(files: list[bytes], start: int) -> None:
         try:
             decode_into(pixels, places[start : start + len(files)].tolist(), files)
         except tf.errors.InvalidArgumentError:
-            raise _name_damaged(files, rows[start : start + len(files)], size) from None
+            raise _find_damaged(files, rows[start : start + len(files)], size) from None
 
     with ThreadPoolExecutor(THREADS) as pool:
-        waiting: list[Future[None]] = []
+        pending: list[Future[None]] = []
         start = 0
         for batch in iterate(folder, columns=("image.bytes",), splits=[split], rows=ROWS):
             files = batch["image"].field("bytes").to_pylist()
-            waiting.append(pool.submit(decode, files, start))
+            pending.append(pool.submit(decode, files, start))
             start += len(files)
-            if len(waiting) > 2 * THREADS:
-                waiting.pop(0).result()
-        for future in waiting:
+            if len(pending) > 2 * THREADS:
+                pending.pop(0).result()
+        for future in pending:
             future.result()
     return pixels
 
 
-def _name_damaged(files: list[bytes], rows: list[_PhotoRow], size: int) -> DataError:
+def _find_damaged(files: list[bytes], rows: list[_PhotoRow], size: int) -> DataError:
     """Find the photo that cannot be decoded, for the message."""
     for file, row in zip(files, rows, strict=True):
         try:
@@ -148,10 +148,10 @@ def _name_damaged(files: list[bytes], rows: list[_PhotoRow], size: int) -> DataE
                 f"{_first_cause(error.message)}",
                 hint="`orchard ingest` refuses such photos: ingest its source again, or `orchard pull`",
             )
-    return DataError("photos failed to decode together but not one by one", hint="run it again")
+    return DataError("photos failed to decode together but not one by one", hint="run the command again")
 
 
 def _first_cause(message: str) -> str:
-    """The line of TensorFlow's message that says what is wrong; before it stands where, after it which node."""
+    """The line of TensorFlow's message with the cause; the lines before it name the place, those after it the node."""
     lines = [re.sub(r"\{\{.*?\}\}", "", line).strip() for line in message.splitlines()]
     return next((line for line in reversed(lines) if line and not line.startswith("[[")), message)[:160]

@@ -1,16 +1,16 @@
-"""A photo's bytes to what the model looks at: the one preprocessing for training, batch, online and gate.
+"""A photo's bytes to the model's input: the same preprocessing for training, batch prediction, serving and gate.
 
 1. **Decode** JPEG or PNG to RGB, to the same pixels as Pillow: TensorFlow's `decode_jpeg` reads PNG too and, unlike
-   `decode_image`, can be told to use libjpeg's accurate inverse DCT, which is Pillow's. A JPEG of at least 2, 4 or 8
+   `decode_image`, has an option for libjpeg's accurate inverse DCT, which Pillow uses. A JPEG of at least 2, 4 or 8
    times the size is decoded at a half, a quarter or an eighth, as Pillow's draft mode does: a phone's photo of 12
-   megapixels takes a sixth of the time. Transparency is dropped, grey and CMYK become RGB. Orientation in EXIF is not
-   looked at: what lies on its side in the file does so here.
-2. **Resize** to a square by the mean over the area that each new pixel covers. The whole photo stays visible: what is
-   not square is stretched, in training as in serving, and nothing is cut off.
-3. **Round** to whole levels 0 to 255, half up, so that training can keep millions of pixels as bytes and still sees
-   exactly what the served model sees.
+   megapixels takes a sixth of the time. Transparency is dropped, grey and CMYK become RGB. The EXIF orientation is
+   ignored.
+2. **Resize** to a square by the mean over the area that each new pixel covers. Nothing is cut off: a photo that is
+   not square is stretched, in training and in serving.
+3. **Round** to whole levels 0 to 255, half up, so that training can keep millions of pixels as bytes and still has
+   exactly the input of the served model.
 
-Scaling to the range that a network likes belongs to the network (`training.model.architectures`).
+The network scales pixels to the range that it needs (`training.model.architectures`).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = ["Pixels", "decode_into", "decode_photos", "preprocess"]
 Pixels = npt.NDArray[np.uint8]
 
 RATIOS = (1, 2, 4, 8)
-"""By how much libjpeg can shrink a photo while it decodes it."""
+"""The ratios by which libjpeg can shrink a photo while it decodes."""
 
 JPEG = b"\xff\xd8\xff"
-"""How every JPEG file begins."""
+"""The first bytes of every JPEG file."""
 
 
 def preprocess(image_bytes: Any, size: int) -> Any:
-    """Bring photos to pixels, in a TensorFlow graph.
+    """Convert photos to pixels, in a TensorFlow graph.
 
     Args:
         image_bytes: string tensor [N], JPEG or PNG files.
@@ -47,7 +47,7 @@ def preprocess(image_bytes: Any, size: int) -> Any:
         float32 tensor [N, size, size, 3], whole numbers 0 to 255.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run, if one of them is no image or is cut off.
+        tf.errors.InvalidArgumentError: when run, if one is not an image or is truncated.
     """
     form = tf.TensorSpec([size, size, 3], tf.float32)
 
@@ -78,7 +78,7 @@ def _resize(pixels: Any, size: int) -> Any:
 
 
 def decode_photos(photos: Sequence[bytes], size: int) -> Pixels:
-    """Bring photos to pixels as `preprocess` does, to the last bit, a few times as fast.
+    """Convert photos to pixels as `preprocess` does, bit for bit, a few times as fast.
 
     Args:
         photos: N files, JPEG or PNG.
@@ -88,7 +88,7 @@ def decode_photos(photos: Sequence[bytes], size: int) -> Pixels:
         uint8[N, size, size, 3].
 
     Raises:
-        tf.errors.InvalidArgumentError: one of them is no image or is cut off.
+        tf.errors.InvalidArgumentError: one is not an image or is truncated.
     """
     pixels = np.empty((len(photos), size, size, 3), np.uint8)
     decode_into(pixels, range(len(photos)), photos)
@@ -96,37 +96,37 @@ def decode_photos(photos: Sequence[bytes], size: int) -> Pixels:
 
 
 def decode_into(pixels: Pixels, places: Sequence[int], photos: Sequence[bytes]) -> None:
-    """Bring photos to pixels as `decode_photos` does, each to its place among others.
+    """Convert photos to pixels as `decode_photos` does, each at its place in an array.
 
-    JPEG files go through libjpeg-turbo without TensorFlow, which lets other threads run meanwhile, and are resized
-    together with others of their shape, if at all; everything else takes `preprocess` itself.
+    libjpeg-turbo decodes JPEG files without TensorFlow, so other threads can run meanwhile. Photos of one shape are
+    resized together, if they need it. All other files go through `preprocess`.
 
     Args:
-        pixels: uint8[M, size, size, 3]; written at `places` alone.
+        pixels: uint8[M, size, size, 3]; written only at `places`.
         places: N positions.
         photos: N files, JPEG or PNG.
 
     Raises:
-        tf.errors.InvalidArgumentError: one of them is no image or is cut off; what was written is of no use.
+        tf.errors.InvalidArgumentError: one is not an image or is truncated; `pixels` is then invalid.
     """
     size = pixels.shape[1]
-    alike: dict[tuple[int, ...], list[tuple[int, Pixels]]] = defaultdict(list)
+    by_shape: dict[tuple[int, ...], list[tuple[int, Pixels]]] = defaultdict(list)
     rest: list[tuple[int, bytes]] = []
     for place, photo in zip(places, photos, strict=True):
-        decoded = _decode_quickly(photo, size, pixels[place])
+        decoded = _decode_jpeg(photo, size, pixels[place])
         if decoded is None:
             rest.append((place, photo))
         elif decoded.shape != (size, size, 3):
-            alike[decoded.shape].append((place, decoded))
-    whole, resize = _graphs(size)
-    for group in alike.values():
+            by_shape[decoded.shape].append((place, decoded))
+    full, resize = _graphs(size)
+    for group in by_shape.values():
         pixels[[place for place, _ in group]] = resize(np.stack([decoded for _, decoded in group])).numpy()
     if rest:
-        pixels[[place for place, _ in rest]] = whole([photo for _, photo in rest]).numpy()
+        pixels[[place for place, _ in rest]] = full([photo for _, photo in rest]).numpy()
 
 
-def _decode_quickly(photo: bytes, size: int, place: Pixels) -> Pixels | None:
-    """Decode a JPEG at the ratio that `preprocess` chooses, to its place if it fits there; None: leave it to TensorFlow."""
+def _decode_jpeg(photo: bytes, size: int, place: Pixels) -> Pixels | None:
+    """Decode a JPEG at the ratio that `preprocess` chooses, in place if it fits; None: TensorFlow has to decode it."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(photo)
         if colours not in ("YCbCr", "Gray"):
@@ -135,14 +135,14 @@ def _decode_quickly(photo: bytes, size: int, place: Pixels) -> Pixels | None:
         pixels: Pixels = simplejpeg.decode_jpeg(
             photo, min_height=least[0], min_width=least[1], buffer=place if fits else None
         )
-    except ValueError:  # PNG or damaged: TensorFlow decodes the one and says what is wrong with the other
+    except ValueError:  # PNG or damaged: TensorFlow decodes it, or raises with the cause
         return None
     return pixels
 
 
 @lru_cache(maxsize=1024)
 def _scaled(height: int, width: int, size: int) -> tuple[tuple[int, int], bool]:
-    """Height and width of a photo at the ratio that `preprocess` chooses, and whether they are what is wanted."""
+    """Height and width of a photo at the ratio that `preprocess` chooses, and whether that is the final size."""
     ratio = max([ratio for ratio in RATIOS if min(height, width) // size >= ratio], default=1)
     scaled = -(-height // ratio), -(-width // ratio)
     return scaled, scaled == (size, size)
@@ -150,7 +150,7 @@ def _scaled(height: int, width: int, size: int) -> tuple[tuple[int, int], bool]:
 
 @lru_cache(maxsize=4)
 def _graphs(size: int) -> tuple[Any, Any]:
-    """The whole of `preprocess`, and its last two steps for decoded photos of one shape, as functions to uint8."""
+    """`preprocess`, and its last two steps for decoded photos of one shape, as functions to uint8."""
 
     def to_bytes(levels: Any) -> Any:
         return tf.cast(levels, tf.uint8)

@@ -1,13 +1,13 @@
-"""The SavedModel that is served: bytes in, label out, frozen and folded.
+"""Export of the SavedModel that is served: photo bytes in, label out; frozen and folded.
 
-One graph holds it all::
+The graph::
 
     image_bytes ─ preprocess ─▶ image ─ network ─▶ probabilities ─▶ label, probability
                                   ▲
                                   └ the signature `pixels` feeds it here
 
-Weights are constants, so there are no variables to go missing, nothing to restore, and TensorFlow folds what it can
-when it loads it. It is written for TF1 sessions, which is what TensorFlow Serving opens models with.
+Weights are constants, so no variables can be missing or need a restore, and TensorFlow folds constants when it loads
+the model. The format is for TF1 sessions, because TensorFlow Serving opens models with them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from orchard.errors import OrchardError
 from training.model.fold import fold
 from training.model.preprocessing import preprocess
 
-__all__ = ["OUTPUTS", "export", "predict"]
+__all__ = ["export", "predict"]
 
-OUTPUTS = ("label", "probability", "probabilities")
 IMAGE = "image"
 
 
@@ -37,8 +36,8 @@ def predict(model: keras.Model, image: Any, *, mirrored: bool) -> Any:
     Args:
         model: from float32[N, S, S, 3] to probabilities, float32[N, C].
         image: float32[N, S, S, 3], 0 to 255.
-        mirrored: the mean over each photo and its mirror image. A network that was trained on mirrored photos is as
-            often right about the one as about the other, and not always about the same.
+        mirrored: return the mean over each photo and its mirror image. A network that was trained on mirrored photos is
+            equally accurate on both, but does not always make the same errors.
 
     Returns:
         float32[N, C].
@@ -56,23 +55,23 @@ def export(model: keras.Model, classes: Sequence[str], folder: Path, *, mirrored
         model: from ``image``, float32[N, S, S, 3] with 0 to 255, to probabilities, float32[N, C].
         classes: C names, in the order of the probabilities.
         folder: for the SavedModel; must not exist.
-        mirrored: as `predict` has it.
+        mirrored: as in `predict`.
 
     Raises:
         OrchardError: the model has another number of outputs than there are classes.
     """
-    size, outputs = model.input.shape[1], model.output.shape[-1]
-    if outputs != len(classes):
-        raise OrchardError(f"the network answers {outputs} numbers for {len(classes)} classes")
+    size, count = model.input.shape[1], model.output.shape[-1]
+    if count != len(classes):
+        raise OrchardError(f"the network has {count} outputs for {len(classes)} classes")
     network = _freeze(fold(model), size, mirrored)
     with tf.Graph().as_default() as graph:
         image_bytes = tf.compat.v1.placeholder(tf.string, [None], "image_bytes")
         decoded = preprocess(image_bytes, size)
         image = tf.compat.v1.placeholder_with_default(decoded, [None, size, size, 3], IMAGE)
-        answers = _add_outputs(network, image, classes)
+        outputs = _add_outputs(network, image, classes)
         signatures = {
-            "serving_default": _sign({"image_bytes": image_bytes}, answers),
-            "pixels": _sign({"image": image}, answers),
+            "serving_default": _sign({"image_bytes": image_bytes}, outputs),
+            "pixels": _sign({"image": image}, outputs),
         }
         _write(graph, signatures, folder)
     assets = folder / "assets"
@@ -120,9 +119,9 @@ def _describe(tensor: Any) -> Any:
 
 
 def _write(graph: Any, signatures: dict[str, Any], folder: Path) -> None:
-    """Write saved_model.pb by its protocol: TensorFlow's own builder is deprecated and writes the date into it.
+    """Write saved_model.pb from its protocol buffers: TensorFlow's builder is deprecated and writes the date into it.
 
-    The same network gives the same bytes, so that publishing it again is no new version.
+    The same network gives the same bytes, so publishing it again makes no new version.
     """
     saved = saved_model_pb2.SavedModel(saved_model_schema_version=1)
     meta = saved.meta_graphs.add(graph_def=_name_functions(graph.as_graph_def()))
@@ -135,7 +134,7 @@ def _write(graph: Any, signatures: dict[str, Any], folder: Path) -> None:
 
 
 def _name_functions(graph: Any) -> Any:
-    """Name a graph's functions by their place: TensorFlow numbers them by what the process made before."""
+    """Name a graph's functions by their place: TensorFlow's numbers depend on what the process made before."""
     functions = sorted(graph.library.function, key=lambda function: _split_number(function.signature.name))
     names = {function.signature.name: f"function{place}" for place, function in enumerate(functions, start=1)}
     for node in [*graph.node, *(node for function in functions for node in function.node_def)]:

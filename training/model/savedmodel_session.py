@@ -1,7 +1,7 @@
 """A SavedModel opened the way a model server opens it: its own graph in a TF1 session, fed with bytes.
 
-Whatever judges a model (evaluation, gate, publishing) asks the exported files themselves, never the net that they came
-from: what passes here is what is served.
+Evaluation, gate and publish run the exported files, never the Keras network that they were made from: they check what is
+served.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.model.backend import tensorflow
 __all__ = ["CLASSES", "SavedModelSession", "SessionOutputs", "open_model"]
 
 CLASSES = Path("assets") / "classes.txt"
-"""The list of classes inside a SavedModel, one a line, in the order of the columns of ``probabilities``."""
+"""The list of classes inside a SavedModel, one per line, in the order of the columns of ``probabilities``."""
 
 SIGNATURE = "serving_default"
 OUTPUTS = ("label", "probability", "probabilities")
@@ -35,11 +35,11 @@ TOLERANCE = 1e-3  # of float32 sums over a few hundred classes
 
 @dataclass(frozen=True, slots=True)
 class SessionOutputs:
-    """What a model said of N photos.
+    """A model's outputs for N photos.
 
     Attributes:
         labels: N class names.
-        probability: float32[N], of the class that was named.
+        probability: float32[N], of the label.
         probabilities: float32[N, C], of every class.
     """
 
@@ -52,7 +52,7 @@ class SavedModelSession:
     """A loaded SavedModel. Made by `open_model`.
 
     Attributes:
-        classes: the classes that the model names, in the order of the columns of ``probabilities``.
+        classes: the model's classes, in the order of the columns of ``probabilities``.
         signatures: the types of each signature's inputs and outputs.
         ops: every kind of TensorFlow operation in it, sorted.
     """
@@ -74,8 +74,8 @@ class SavedModelSession:
             batch: how many photos go into one call.
 
         Raises:
-            IntegrityError: the model failed on them, or its answers contradict themselves (NaN, a sum that is not 1,
-                a label that is not the likeliest class).
+            IntegrityError: the model failed, or its outputs are inconsistent (NaN, a sum that is not 1, a label that is
+                not the most probable class).
         """
         parts = [list(photos[start : start + batch]) for start in range(0, len(photos), batch)]
         if len(parts) == 1:
@@ -107,16 +107,14 @@ class SavedModelSession:
         if table.shape != (n, len(self.classes)) or answers.probability.shape != (n,):
             shape = f"{answers.probability.shape} and {table.shape}"
             raise IntegrityError(
-                f"{self._folder} answers {shape} for {n} photos; expected ({n},) and ({n}, {len(self.classes)})"
+                f"{self._folder} returns {shape} for {n} photos; expected ({n},) and ({n}, {len(self.classes)})"
             )
         if not np.isfinite(table).all() or not np.allclose(table.sum(axis=1), 1, atol=TOLERANCE):
-            raise IntegrityError(
-                f"{self._folder} answers numbers that are no probabilities: NaN, or a sum that is not 1"
-            )
-        likeliest = table.argmax(axis=1)
-        named = tuple(self.classes[index] for index in likeliest)
+            raise IntegrityError(f"{self._folder} returns invalid probabilities: NaN, or a sum that is not 1")
+        best = table.argmax(axis=1)
+        named = tuple(self.classes[index] for index in best)
         if named != answers.labels or not np.array_equal(table.max(axis=1), answers.probability):
-            raise IntegrityError(f"{self._folder} names a label that is not its likeliest class of {CLASSES}")
+            raise IntegrityError(f"{self._folder} returns a label that is not the most probable class of {CLASSES}")
 
 
 def _signatures(meta: Any) -> list[str]:
@@ -149,19 +147,16 @@ def _read_classes(folder: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{folder} has no list of classes in {CLASSES}: {error}") from error
     if not classes or len(set(classes)) != len(classes):
-        raise IntegrityError(f"{folder / CLASSES} is empty or names a class twice")
+        raise IntegrityError(f"{folder / CLASSES} is empty or lists a class twice")
     return classes
 
 
 @contextmanager
 def open_model(folder: Path) -> Iterator[SavedModelSession]:
-    """Load a SavedModel into a TF1 session of its own and close it at the end.
+    """Load a SavedModel into its own TF1 session and close it at the end.
 
-    Each call runs on its caller's thread alone, so that two threads keep two cores busy and a single call's latency
-    does not depend on how many cores there are.
-
-    Args:
-        folder: the SavedModel.
+    Each call runs only on its caller's thread. So two threads keep two cores busy, and the latency of a single call does
+    not depend on the number of cores.
 
     Raises:
         IntegrityError: it cannot be loaded, or lacks `serving_default` with ``image_bytes``, ``label``,
@@ -172,7 +167,7 @@ def open_model(folder: Path) -> Iterator[SavedModelSession]:
     classes = _read_classes(folder)
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph, config=config) as session:
-        # the loader logs that TF2 has another one; a server has not
+        # the loader logs a deprecation warning: TF2 has another loader; TensorFlow Serving uses this one
         tf.get_logger().setLevel("ERROR")
         try:
             meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
@@ -183,7 +178,7 @@ def open_model(folder: Path) -> Iterator[SavedModelSession]:
         missing = {"image_bytes", *OUTPUTS} - {*signature.inputs, *signature.outputs} if signature else {SIGNATURE}
         if missing:
             raise IntegrityError(
-                f"{folder} does not answer as a model of Orchard must; its signature lacks {', '.join(sorted(missing))}",
-                hint="`orchard train` exports one that does",
+                f"{folder} is not a valid model of Orchard: its signature lacks {', '.join(sorted(missing))}",
+                hint="`orchard train` exports a valid one",
             )
         yield SavedModelSession(session, meta, classes, folder)

@@ -1,8 +1,8 @@
-"""Which training photos are kept to judge epochs by: whole arcs of a turntable's rotation, never photos at random.
+"""The validation split of the training photos: whole arcs of a turntable's rotation, not random photos.
 
-Neighbouring frames of a turntable are near-copies, so a random split would ask in validation what training has seen.
-Photos that are not from a turntable are chosen by a hash of their content: the same photo always falls on the same
-side, whatever other photos come or go.
+Neighbouring frames of a turntable are near-copies, so a random split would validate on photos that training has seen.
+A hash of the content chooses photos that are not from a turntable: the same photo is always on the same side, whatever
+other photos there are.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -22,13 +22,13 @@ Turn = tuple[str, int]
 """The rotation axis (``""``, ``"r"``, ``"r2"``) and the frame."""
 
 MISSING = 3
-"""A larger step from frame to frame is a gap in the turn."""
+"""A larger step from frame to frame is a gap in the rotation."""
 
 _FRAME = re.compile(r"(?:(r\d*)_)?(\d+)_\d+\.\w+")
 
 
 def read_turn(path: str) -> Turn | None:
-    """Read the axis and the frame off a file name (``r_42_100.jpg`` is ``("r", 42)``); None if it names none."""
+    """Read the axis and the frame off a file name (``r_42_100.jpg`` is ``("r", 42)``); None if it has another form."""
     match = _FRAME.fullmatch(path.rsplit("/", 1)[-1])
     return (match[1] or "", int(match[2])) if match else None
 
@@ -45,13 +45,13 @@ def choose_validation(
 
     Args:
         paths: the photos' file names.
-        groups: for each photo, what must be represented on both sides, such as its label and source.
+        groups: the group of each photo, such as its label and source; each group is represented on both sides.
         digests: for each photo, the SHA-256 of its bytes (hex).
-        share: of each group, about so much is chosen; between 0 and 1.
-        seed: where the arcs begin, and which hashes.
+        share: the share of each group that is chosen, approximately; between 0 and 1.
+        seed: decides where the arcs begin, and which hashes are chosen.
 
     Returns:
-        bool[N], true for validation. No group is chosen whole, so every class is learnt from.
+        bool[N], true for validation. No group is chosen completely, so training has photos of every class.
     """
     turntables: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
     loose: dict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -72,15 +72,15 @@ def choose_validation(
 
 
 def _choose_arc(frames: list[tuple[int, int]], share: float, where: float) -> list[int]:
-    """The positions of consecutive frames out of the longest run, with as good as equal room to both of its ends.
+    """The positions of consecutive frames from the longest run, at almost the same distance from both of its ends.
 
-    Where a run ends, a piece of the turn is missing altogether (the test photos are such pieces). An arc taken beside
-    it would make that piece longer, and what it shows would be learned from one side only.
+    Where a run ends, a piece of the rotation is missing (the test photos are such pieces). An arc next to it would make
+    that piece longer, and training would see it from one side only.
 
     Args:
         frames: (frame, position), sorted.
-        share: of them, to choose.
-        where: 0 to 1, in the middle third of the room that there is.
+        share: of the frames, to choose.
+        where: 0 to 1, the place in the middle third of the free room.
     """
     length = min(round(len(frames) * share), len(frames) - 1)
     run = max(_runs(frames), key=len)
@@ -102,9 +102,6 @@ def _runs(frames: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
 
 
 def _fraction(seed: int, *parts: str) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments."""
-    return int.from_bytes(hashlib.sha256(_joined(seed, parts)).digest()[:8]) / 2**64
-
-
-def _joined(seed: int, parts: Iterable[str]) -> bytes:
-    return "\0".join((str(seed), *parts)).encode()
+    """A number in [0, 1) that depends only on its arguments."""
+    body = "\0".join((str(seed), *parts)).encode()
+    return int.from_bytes(hashlib.sha256(body).digest()[:8]) / 2**64

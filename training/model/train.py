@@ -1,4 +1,4 @@
-"""Training from the dataset folder to the candidate: read, split, fit, export, and put it in place whole."""
+"""Training from the dataset folder to the candidate: read, split, fit, export, replace the candidate atomically."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from orchard import documents
+from orchard import __version__, documents
 from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
 from training.data.shards import Index, read_index
@@ -37,26 +37,24 @@ __all__ = ["MODEL", "read_curves", "train"]
 
 MODEL = "model.keras"
 AGREEMENT = 1e-5
-"""By how much the export's probabilities may differ from those of the network that it was made from."""
-
-VERSIONS = ("keras", "numpy", "orchard")
+"""The largest difference allowed between the export's probabilities and the network's."""
 
 
 def train(params: Params, workspace: Workspace, reporter: Reporter) -> dict[str, Any]:
-    """Train what the params say on the dataset that they name and put the candidate in its place.
+    """Train the network of the params on their dataset and replace the workspace's candidate.
 
     Args:
         params: all of params.yaml.
-        workspace: where the dataset lies and where the candidate goes, replaced as a whole at the end; a run that was
-            interrupted goes on from its checkpoint there.
+        workspace: has the dataset; gets the candidate, replaced as a whole at the end. An interrupted run resumes from its
+            checkpoint there.
         reporter: reports progress.
 
     Returns:
         The document ``training.json``.
 
     Raises:
-        DataError: no dataset, or too few photos to learn from and to judge by.
-        IntegrityError: a shard is damaged, or the export does not answer as the network does.
+        DataError: there is no dataset, or it has too few photos for training and validation.
+        IntegrityError: a shard is damaged, or export and network predict differently.
         OrchardError: the training diverged.
     """
     begin = time.monotonic()
@@ -64,10 +62,10 @@ def train(params: Params, workspace: Workspace, reporter: Reporter) -> dict[str,
     index = read_index(folder)
     with reporter.status(f"decoding {sum(index.counts['train'].values())} photos"):
         photos = read_photos(folder, index, "train", params.model.image_size)
-    learned, judged = _split(photos, index, params)
+    train_photos, validation = _split(photos, index, params)
     checkpoint = Checkpoint(workspace.root / CHECKPOINTS, name_run(params, index.digest))
-    fitted = fit(params, len(index.classes), learned, judged, checkpoint, reporter)
-    with reporter.status("exporting the model"), _replacing(workspace.candidate) as new:
+    fitted = fit(params, len(index.classes), train_photos, validation, checkpoint, reporter)
+    with reporter.status("exporting the model"), _atomic_replace(workspace.candidate) as new:
         _export(fitted, params.model.mirrored, index, folder, new)
         document = _describe(params, index, fitted, time.monotonic() - begin)
         (new / TRAINING).write_bytes(documents.canonical_json(document) + b"\n")
@@ -80,15 +78,15 @@ def _split(photos: InMemoryPhotos, index: Index, params: Params) -> tuple[InMemo
     empty = [label for label, count in zip(index.classes, counts, strict=True) if not count]
     if empty:
         raise DataError(
-            f"no training photo of {', '.join(empty)}: nothing can be learned of a class without photos",
-            hint="ingest photos of it, or make the dataset without it",
+            f"no training photo of {', '.join(empty)}: every class needs training photos",
+            hint="ingest photos of it, or make the dataset without this class",
         )
     validation = params.train.validation
     groups = [(index.classes[label], source) for label, source in zip(photos.labels, photos.sources, strict=True)]
     chosen = choose_validation(photos.paths, groups, photos.digests, share=validation.share, seed=params.train.seed)
     if not chosen.any():
         raise DataError(
-            f"{validation.share:.0%} of {len(photos)} photos in {len(set(groups))} groups leaves none to judge epochs by",
+            f"{validation.share:.0%} of {len(photos)} photos in {len(set(groups))} groups leave no validation photo",
             hint="ingest more photos, or raise train.validation.share in params.yaml",
         )
     return photos.select(~chosen), photos.select(chosen)
@@ -98,7 +96,7 @@ def _export(fitted: FitResult, mirrored: bool, index: Index, dataset: Path, fold
     saved_model = folder / SAVED_MODEL
     export(fitted.model, index.classes, saved_model, mirrored=mirrored)
     golden = choose_photos(dataset, index.classes)
-    _compare(fitted, mirrored, saved_model, golden)
+    _check_export(fitted, mirrored, saved_model, golden)
     write_golden(saved_model, golden)
     fitted.model.save(folder / MODEL)
     _write_curves(fitted.epochs, folder / CURVES)
@@ -120,18 +118,18 @@ def read_curves(candidate: Path) -> list[EpochFigures]:
     ]
 
 
-def _compare(fitted: FitResult, mirrored: bool, saved_model: Path, photos: Sequence[bytes]) -> None:
-    """Load the export as a server does and ask it and the plain network about the same photos."""
+def _check_export(fitted: FitResult, mirrored: bool, saved_model: Path, photos: Sequence[bytes]) -> None:
+    """Load the export as a server does; compare its predictions with the network's on the same photos."""
     pixels = decode_photos(photos, fitted.model.input.shape[1])
-    plain = np.asarray(predict(fitted.model, tf.constant(pixels, tf.float32), mirrored=mirrored))
+    expected = np.asarray(predict(fitted.model, tf.constant(pixels, tf.float32), mirrored=mirrored))
     with open_model(saved_model) as session:
         exported = session.predict(photos).probabilities
-    difference = float(np.abs(plain - exported).max())
-    if difference > AGREEMENT or not np.array_equal(plain.argmax(axis=1), exported.argmax(axis=1)):
+    difference = float(np.abs(expected - exported).max())
+    if difference > AGREEMENT or not np.array_equal(expected.argmax(axis=1), exported.argmax(axis=1)):
         raise IntegrityError(
-            f"the export does not answer as the network does: its probabilities differ by up to {difference:.1e}, "
-            f"at most {AGREEMENT:.0e} was expected; nothing was written",
-            hint="an architecture with a layer that export changes? tests/training/test_export.py shows how to find it",
+            f"export and network predict differently: the probabilities differ by up to {difference:.1e}, "
+            f"expected at most {AGREEMENT:.0e}; nothing was written",
+            hint="the architecture may have a layer that export changes; tests/training/test_export.py shows how to find it",
         )
 
 
@@ -150,14 +148,16 @@ def _describe(params: Params, index: Index, fitted: FitResult, seconds: float) -
         "versions": {
             "python": platform.python_version(),
             "tensorflow": tf.version.VERSION,
-            **{name: version(name) for name in VERSIONS},
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "orchard": __version__,
         },
     }
 
 
 @contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `folder` at the end; if something fails, the old one stays."""
+def _atomic_replace(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that replaces `folder` at the end; on an error the old one stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f".{folder.name}.new")
     old = folder.with_name(f".{folder.name}.old")

@@ -1,1 +1,1 @@
-"""A candidate becomes a version: compared with the served model, judged by the gate, published."""
+"""A candidate becomes a version: compared with the served model, checked by the gate, published."""

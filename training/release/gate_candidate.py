@@ -1,4 +1,7 @@
-"""The gate as a step: the candidate's evaluation, the served version's, the bars; a verdict and a page that says why."""
+"""The gate as a step: compares the candidate's evaluation with the served version's and the thresholds.
+
+The results are a verdict, and a page with the reasons.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ from training import pages
 from training.evaluation.report import read_evaluation
 from training.evaluation.scores import ALL
 from training.model.candidate import Candidate, read_candidate
-from training.release.served_model import ServedModel, judge_served
+from training.release.served_model import ServedModel, evaluate_served
 from training.workspace import Workspace
 
-__all__ = ["PAGE", "GateResult", "check_belongs", "gate", "read_verdict"]
+__all__ = ["PAGE", "GateResult", "check_evaluation", "gate", "read_verdict"]
 
 VERDICT = "verdict.json"
 PAGE = "page.html"
@@ -29,12 +32,12 @@ PAGE = "page.html"
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """What the gate said, and what the candidate was compared with.
+    """The gate's verdict, and what the candidate was compared with.
 
     Attributes:
         verdict: the verdict.
-        comparison: ``channel`` and ``version`` (None: there is none), ``how`` (``recorded``, ``measured`` or None) and a
-            ``sentence`` for people.
+        comparison: ``channel`` and ``version`` (None: nothing to compare with), ``how`` (``recorded``, ``measured`` or
+            None) and a ``sentence`` for people.
     """
 
     verdict: GateVerdict
@@ -46,74 +49,73 @@ class GateResult:
         return {**self.verdict.document(), "comparison": dict(self.comparison)}
 
 
-def check_belongs(candidate: Candidate, evaluation: Mapping[str, Any]) -> None:
-    """Make sure that an evaluation is of this candidate. Raises `DataError`."""
+def check_evaluation(candidate: Candidate, evaluation: Mapping[str, Any]) -> None:
+    """Check that an evaluation is of this candidate. Raises `DataError`."""
     if evaluation["model"]["sha256"] != candidate.digest:
         raise DataError(
             f"the evaluation is of the model {evaluation['model']['sha256'][:12]}, the candidate is {candidate.digest[:12]}",
-            hint="`orchard evaluate` judges the candidate that is there",
+            hint="`orchard evaluate` evaluates this candidate",
         )
     if evaluation["dataset"]["digest"] != candidate.dataset_digest:
         raise DataError(
             f"the evaluation is on the dataset {evaluation['dataset']['digest'][:12]}, "
             f"the candidate learned from {candidate.dataset_digest[:12]}",
-            hint="`orchard evaluate` judges the candidate that is there",
+            hint="`orchard evaluate` evaluates this candidate",
         )
 
 
 def gate(
     workspace: Workspace,
-    bars: GateThresholds,
+    thresholds: GateThresholds,
     channel: Channel | None,
     reporter: Reporter,
     *,
     override_reason: str | None = None,
 ) -> GateResult:
-    """Decide whether a candidate may be published, and write down why.
+    """Decide whether a candidate may be published, and write verdict and page.
 
     Args:
-        workspace: where candidate and evaluation lie; verdict and page go there. Its dataset is read only if the served
-            version has to be judged anew.
-        bars: what must be reached.
-        channel: whose version the candidate must not be worse than; None: no store is set, absolute bars only.
+        workspace: has candidate and evaluation; gets verdict and page. Its dataset is read only if the served version has
+            to be evaluated again.
+        thresholds: what the candidate must reach.
+        channel: the candidate must not be worse than its version; None: no store is set, check absolute thresholds only.
         reporter: reports progress.
         override_reason: accept a refused candidate for this written reason.
 
     Raises:
-        DataError: no candidate or evaluation, they do not belong together, no bar is set, or an empty reason.
-        IntegrityError: what the channel means is not what was signed and published.
-        StoreError: the store did not answer; the comparison is never left out for that.
+        DataError: candidate or evaluation is missing, they do not belong together, no threshold is set, or the reason is
+            empty.
+        IntegrityError: the channel's version is not what was signed and published.
+        StoreError: the store did not answer; the gate never skips the comparison.
     """
     candidate = read_candidate(workspace.candidate)
     evaluation = read_evaluation(workspace.evaluation)
-    check_belongs(candidate, evaluation)
+    check_evaluation(candidate, evaluation)
     served = None
     if channel is not None:
-        served = judge_served(channel, workspace.dataset(candidate.dataset_name), evaluation["dataset"], reporter)
+        served = evaluate_served(channel, workspace.dataset(candidate.dataset_name), evaluation["dataset"], reporter)
     incumbent = served.evaluation if served else None
-    also = _simpler_model(evaluation)
-    verdict = decide(evaluation, incumbent, bars, override_reason=override_reason, also=also)
-    judged = GateResult(verdict, _compare(channel, served))
-    _write(workspace.gate, judged, evaluation, incumbent)
-    return judged
+    also = _baseline_checks(evaluation)
+    verdict = decide(evaluation, incumbent, thresholds, override_reason=override_reason, also=also)
+    result = GateResult(verdict, _compare(channel, served))
+    _write(workspace.gate, result, evaluation, incumbent)
+    return result
 
 
 def _compare(channel: Channel | None, served: ServedModel | None) -> dict[str, Any]:
     if channel is None:
-        sentence = "Compared with nothing: no object store is set, so only the absolute bars were held against it."
+        sentence = "Compared with no version: no object store is set, so only the absolute thresholds were checked."
         return {"channel": None, "version": None, "how": None, "sentence": sentence}
     if served is None:
-        sentence = (
-            f"Compared with nothing: the channel {channel.name} of {channel.registry.model} means no version yet."
-        )
+        sentence = f"Compared with no version: the channel {channel.name} of {channel.registry.model} has none yet."
         return {"channel": channel.name, "version": None, "how": None, "sentence": sentence}
-    how = "as recorded when it was published" if served.how == "recorded" else "asked again just now"
-    sentence = f"Compared with version {served.version}, which {channel.name} means, on the same test photos, {how}."
+    how = "as recorded when it was published" if served.how == "recorded" else "predicted again now"
+    sentence = f"Compared with version {served.version} on {channel.name}, on the same test photos, {how}."
     return {"channel": channel.name, "version": served.version, "how": served.how, "sentence": sentence}
 
 
-def _simpler_model(evaluation: Mapping[str, Any]) -> Iterator[GateCheck]:
-    """Checks that the nearest-photo baseline, if it was judged, is not better than the candidate on any source."""
+def _baseline_checks(evaluation: Mapping[str, Any]) -> Iterator[GateCheck]:
+    """Check that the nearest-photo baseline, if it was evaluated, is not better than the candidate on any source."""
     baseline = evaluation.get("baseline") or {}
     for name, part in sorted((baseline.get("slices") or {}).items()):
         if name == ALL or not part["n"]:
@@ -132,13 +134,13 @@ def read_verdict(folder: Path) -> tuple[dict[str, Any], str]:
 
     Raises:
         DataError: there is none.
-        IntegrityError: it is not what `gate` writes.
+        IntegrityError: it is invalid.
     """
     path = folder / VERDICT
     try:
         body = path.read_bytes()
     except OSError as error:
-        raise DataError(f"no verdict: {error.strerror}: {path}", hint="`orchard gate` gives one") from error
+        raise DataError(f"no verdict: {error.strerror}: {path}", hint="`orchard gate` makes one") from error
     document = documents.parse(body, str(path))
     try:
         texts = (document["verdict"], document["reason"], document["candidate"], document["dataset"]["digest"])
@@ -146,23 +148,23 @@ def read_verdict(folder: Path) -> tuple[dict[str, Any], str]:
             raise ValueError(f"format {document['format']!r}")
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(
-            f"{path} is not a verdict ({type(error).__name__}: {error})", hint="`orchard gate` gives a new one"
+            f"{path} is not a verdict ({type(error).__name__}: {error})", hint="`orchard gate` makes a new one"
         ) from error
     return document, documents.sha256_hex(body)
 
 
 def _write(
-    folder: Path, judged: GateResult, evaluation: Mapping[str, Any], incumbent: Mapping[str, Any] | None
+    folder: Path, result: GateResult, evaluation: Mapping[str, Any], incumbent: Mapping[str, Any] | None
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / VERDICT
     path.unlink(missing_ok=True)  # no verdict is safer than an old one beside a new page
-    pages.write(folder / PAGE, "gate.html", **_page(judged, evaluation, incumbent))
-    atomic_write(path, json.dumps(judged.document, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    pages.write(folder / PAGE, "gate.html", **_page(result, evaluation, incumbent))
+    atomic_write(path, json.dumps(result.document, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
-def _page(judged: GateResult, evaluation: Mapping[str, Any], incumbent: Mapping[str, Any] | None) -> dict[str, Any]:
-    verdict = judged.verdict
+def _page(result: GateResult, evaluation: Mapping[str, Any], incumbent: Mapping[str, Any] | None) -> dict[str, Any]:
+    verdict = result.verdict
     state = {"accepted": "good", "refused": "bad", "overridden": "warn"}[verdict.verdict]
     passed = [check for check in verdict.checks if check.passed]
     shown = [check for check in verdict.checks if check.passed is None]
@@ -171,10 +173,10 @@ def _page(judged: GateResult, evaluation: Mapping[str, Any], incumbent: Mapping[
     return {
         "state": state,
         "verdict": verdict,
-        "comparison": judged.comparison,
+        "comparison": result.comparison,
         "failed": verdict.failed,
         "passed": len(passed),
-        "groups": [("Passed", passed), ("Shown, not judged", shown)],
+        "groups": [("Passed", passed), ("Shown, not checked", shown)],
         "slices": slices,
         "then": then,
         "named": [name for name, part in slices.items() if part["n"] and (name != ALL or len(slices) == 1)],
@@ -184,7 +186,7 @@ def _page(judged: GateResult, evaluation: Mapping[str, Any], incumbent: Mapping[
 
 
 def _changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Classes whose right answers differ from the served version's, the largest loss first, by source."""
+    """Classes whose correct answers differ from the served version's, by source, the largest loss first."""
     for name, part in now.items():
         if name == ALL or name not in then:
             continue

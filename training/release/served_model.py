@@ -1,4 +1,4 @@
-"""What the channel serves today, judged on the same photos as the candidate."""
+"""The version that a channel serves, evaluated on the same photos as the candidate."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from orchard.registry.channels import Channel
 from orchard.registry.manifest import Manifest
 from orchard.reporter import Reporter
 from training.data.shards import read_index
-from training.evaluation.manifest_metrics import recall
+from training.evaluation.manifest_metrics import restore_evaluation
 from training.evaluation.score_model import predict_photos
 from training.evaluation.scores import score
 from training.evaluation.test_photos import read_test_photos
 from training.model.candidate import files_digest
 from training.model.savedmodel_session import open_model
 
-__all__ = ["ServedModel", "judge_served"]
+__all__ = ["ServedModel", "evaluate_served"]
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """The version that a channel means.
+    """The version that a channel points to.
 
     Attributes:
         version: its number.
         evaluation: as `orchard.gate.decide` reads it.
-        how: ``recorded`` with its publication on the same photos, or ``measured`` just now.
+        how: ``recorded`` in its manifest for the same photos, or ``measured`` now.
     """
 
     version: int
@@ -39,10 +39,10 @@ class ServedModel:
     how: Literal["recorded", "measured"]
 
 
-def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], reporter: Reporter) -> ServedModel | None:
-    """Judge the version that a channel means on a dataset's test photos.
+def evaluate_served(channel: Channel, data: Path, dataset: Mapping[str, str], reporter: Reporter) -> ServedModel | None:
+    """Evaluate the version that a channel points to on a dataset's test photos.
 
-    What its manifest recorded counts if it was judged on this very dataset; otherwise its files are downloaded and asked.
+    If its manifest has the figures for this dataset, those count. Otherwise its files are downloaded and predict the photos.
 
     Args:
         channel: the channel.
@@ -54,7 +54,7 @@ def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], repor
         None if nothing was ever promoted to the channel.
 
     Raises:
-        DataError: the folder holds another dataset.
+        DataError: the folder has another dataset.
         IntegrityError: pointer, manifest or a file is not what was signed.
         StoreError: the store did not answer.
     """
@@ -62,10 +62,10 @@ def judge_served(channel: Channel, data: Path, dataset: Mapping[str, str], repor
     if pointer is None:
         return None
     manifest = channel.registry.manifest(pointer.version, pointer.manifest_sha256)
-    recorded = recall(manifest, dataset["digest"])
+    recorded = restore_evaluation(manifest, dataset["digest"])
     if recorded is not None:
         return ServedModel(manifest.version, recorded, "recorded")
-    with reporter.status(f"asking version {manifest.version}, which {channel.name} means, about the same photos"):
+    with reporter.status(f"predicting the same photos with version {manifest.version} on {channel.name}"):
         slices = _measure(channel, manifest, data, dataset["digest"])
     evaluation = {
         "format": documents.FORMAT,
@@ -80,11 +80,11 @@ def _measure(channel: Channel, manifest: Manifest, data: Path, digest: str) -> d
     index = read_index(data)
     if index.digest != digest:
         raise DataError(
-            f"{data} is not what the candidate was judged on: its digest is {index.digest[:12]}, not {digest[:12]}",
-            hint="`orchard evaluate` judges the candidate on what is there, `orchard pull` brings a version back",
+            f"{data} is not the dataset that the candidate was evaluated on: its digest is {index.digest[:12]}, not {digest[:12]}",
+            hint="`orchard evaluate` evaluates the candidate on this dataset; `orchard pull` fetches another version",
         )
     photos = read_test_photos(data)
-    with tempfile.TemporaryDirectory(prefix="orchard-incumbent-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="orchard-served-") as temporary:
         folder = Path(temporary) / "saved_model"
         channel.registry.download(manifest, folder)
         with open_model(folder) as session:
