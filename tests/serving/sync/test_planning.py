@@ -1,4 +1,4 @@
-"""What the pure plan of sync promises, whatever the state and whatever is observed."""
+"""Properties of the plan of sync, for any state and any observation."""
 
 from __future__ import annotations
 
@@ -45,42 +45,44 @@ def pointer(channel: str, version: int, generation: int) -> ChannelPointer:
     )
 
 
-def some(keys, values):
+def partial_dicts(keys, values):
     """Dictionaries with most of the keys."""
     drawn = st.fixed_dictionaries({key: values | values | st.none() for key in keys})
-    return drawn.map(lambda found: {key: value for key, value in found.items() if value is not None})
+    return drawn.map(lambda full: {key: value for key, value in full.items() if value is not None})
 
 
 def by_channel(values):
-    return some(CHANNELS, values)
+    return partial_dicts(CHANNELS, values)
 
 
 @st.composite
 def states(draw) -> SyncState:
-    seen = draw(by_channel(st.builds(lambda version: ChannelState(3, version, digest(version), "", ""), VERSIONS)))
+    channels = draw(by_channel(st.builds(lambda version: ChannelState(3, version, digest(version), "", ""), VERSIONS)))
     labels = draw(by_channel(VERSIONS))
     refused = {
         digest(v): RefusedVersion(v, "wrong", 1, draw(st.booleans()), 0.0) for v in draw(SETS) - set(labels.values())
     }
-    proved = [digest(version) for version in draw(SETS)]
-    return SyncState(1, MODEL, seen, labels, {}, proved, refused, draw(st.lists(VERSIONS, unique=True)))
+    validated = [digest(version) for version in draw(SETS)]
+    return SyncState(1, MODEL, channels, labels, {}, validated, refused, draw(st.lists(VERSIONS, unique=True)))
 
 
 @st.composite
 def situations(draw) -> tuple[SyncState, Observation, float]:
-    """Any state, anything observed; but what has a label is configured, as it is from the first time on."""
+    """Any state and observation in which each version with a label is configured."""
     state, now = draw(states()), draw(st.floats(0, 100))
     configured = draw(SETS) | set(state.labels.values())
-    held = draw(some(NUMBERS, st.booleans()))
-    statuses = draw(st.sampled_from([some(NUMBERS, STATES)] * 3 + [st.none()]).flatmap(lambda found: found))
+    complete = draw(partial_dicts(NUMBERS, st.booleans()))
+    statuses = draw(
+        st.sampled_from([partial_dicts(NUMBERS, STATES)] * 3 + [st.none()]).flatmap(lambda strategy: strategy)
+    )
     due = st.sampled_from([now - 1, now + 1])
     pointers = draw(by_channel(st.tuples(VERSIONS, st.sampled_from([2, 3, 3, 3, 3, 4]))))
     observed = Observation(
         base="/served",
         has_engine=statuses is not None or draw(st.booleans()),
         keep=draw(st.integers(0, 2)),
-        pointers={channel: pointer(channel, *given) for channel, given in pointers.items()},
-        downloaded={version: digest(version) if whole else "f" * 64 for version, whole in held.items()},
+        pointers={channel: pointer(channel, *fields) for channel, fields in pointers.items()},
+        downloaded={version: digest(version) if valid else "f" * 64 for version, valid in complete.items()},
         config=ModelConfig(MODEL, "/served", Specific(tuple(sorted(configured))), draw(by_channel(VERSIONS)))
         if configured
         else None,
@@ -103,7 +105,7 @@ def after(situation, actions) -> tuple[SyncState, Observation, float]:
 
 
 @given(situations())
-def test_there_are_never_zero_versions_once_one_is_served(situation):
+def test_once_a_version_is_served_there_are_never_zero_versions(situation):
     state, observed, _ = situation
     final, later, _ = after(situation, plan(*situation))
 
@@ -120,17 +122,17 @@ def test_only_verified_versions_are_served(situation):
     actions = plan(*situation)
     final, _, _ = after(situation, actions)
 
-    whole = {
-        seen.version
-        for seen in final.channels.values()
-        if observed.downloaded.get(seen.version) == digest(seen.version)
+    downloaded = {
+        channel.version
+        for channel in final.channels.values()
+        if observed.downloaded.get(channel.version) == digest(channel.version)
     }
     for action in actions:
         if isinstance(action, WriteConfig):
-            assert set(action.config.policy.versions) <= whole | set(state.labels.values())
+            assert set(action.config.policy.versions) <= downloaded | set(state.labels.values())
             assert action.config.labels.items() <= final.labels.items()
         if isinstance(action, MoveLabel):
-            assert action.version in whole
+            assert action.version in downloaded
             assert final.channels[action.channel].version == action.version
             assert digest(action.version) in state.proved
             assert observed.is_available(action.version)
@@ -138,7 +140,7 @@ def test_only_verified_versions_are_served(situation):
 
 
 @given(situations())
-def test_a_version_is_dropped_after_the_engine_has_its_successor(situation):
+def test_a_version_is_removed_after_the_engine_confirmed_its_successor(situation):
     state, observed, _ = situation
     actions = plan(*situation)
     final, later, _ = after(situation, actions)
@@ -152,7 +154,7 @@ def test_a_version_is_dropped_after_the_engine_has_its_successor(situation):
     for action in actions:
         if isinstance(action, RemoveVersion):
             assert action.version not in later.configured() | set(final.labels.values())
-            assert action.version not in {seen.version for seen in final.desired().values()}
+            assert action.version not in {channel.version for channel in final.desired().values()}
             assert observed.engine_state(action.version) in ("", "START", "END")
             assert observed.statuses is not None or not observed.has_engine
 
@@ -174,9 +176,9 @@ def test_nothing_is_tried_again_before_its_time(situation):
     state, observed, now = situation
     actions = plan(*situation)
 
-    if now < observed.timers.retry_at and not any(state.is_new(found) for found in observed.pointers.values()):
+    if now < observed.timers.retry_at and not any(state.is_new(pointer) for pointer in observed.pointers.values()):
         assert not any(isinstance(action, Download | Validate) for action in actions)
-    if now < observed.timers.engine_due and not any(state.is_new(found) for found in observed.pointers.values()):
+    if now < observed.timers.engine_due and not any(state.is_new(pointer) for pointer in observed.pointers.values()):
         assert QueryEngine() not in actions
     assert sum(isinstance(action, Download) for action in actions) <= 1 - bool(observed.downloading)
 
