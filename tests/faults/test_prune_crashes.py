@@ -63,17 +63,17 @@ def test_every_crash_point_of_a_prune_is_survived(folders, more, fault):
         with pytest.raises((Killed, StoreUnavailable)):  # noqa: PT012  whichever call it was
             pruned(CrashingStore(store, at, fault))
             raise StoreUnavailable("it found out by itself that its write was done")
-        witness.look()
+        witness.check()
 
         publish(store, folders)
         promote(store, folders)
-        witness.look()
+        witness.check()
         pruned(store, resume=True)
         assert pruned(store).blobs == 0, f"{fault} at call {at}"
-        witness.look()
+        witness.check()
         republish(more)(store, folders)
         promote_old(store, folders)
-        witness.look()
+        witness.check()
 
 
 BESIDE = {
@@ -127,7 +127,7 @@ def judge(store, actors) -> None:
         if isinstance(actor.result, ChannelChange):
             witness.changes.append(actor.result.pointer)
         assert not isinstance(actor.result, PruneResult) or actor.error is None
-    witness.look()
+    witness.check()
 
 
 def test_two_prunes_at_once_never_delete_what_the_other_spared(folders, more):

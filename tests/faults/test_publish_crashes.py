@@ -130,20 +130,20 @@ def survive(folders, start, action, meanwhile, expected, fault):
         except (Killed, StoreUnavailable) as error:
             ended = error
         assert isinstance(ended, Killed) == fault.startswith("killed")
-        witness.look()  # what lies there now is what readers see
+        witness.check()  # what lies there now is what readers see
         meanwhile(store, folders)
-        witness.look()
+        witness.check()
 
         action(store, folders)
         action(store, folders)
 
-        witness.look()
+        witness.check()
         witness.claims()
         found = outcome(store)
         assert found == {**found, **expected}, f"{fault} at call {at}"
         if found["versions"]:
             go_on(store)
-            witness.look()
+            witness.check()
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -106,7 +106,7 @@ class Crowd(RuleBasedStateMachine):
 
     @invariant()
     def promises_hold(self):
-        self.witness.look()
+        self.witness.check()
 
     def teardown(self):
         try:
@@ -116,7 +116,7 @@ class Crowd(RuleBasedStateMachine):
             for content in sorted(self.wanted):  # whoever was killed runs again
                 found = registry_of(self.store).publish(self.folders[content], facts())
                 assert self.witness.published.setdefault(found.publish_id, found.version) == found.version
-            self.witness.look()
+            self.witness.check()
             self.witness.claims()
             assert len(registry_of(self.store).versions()) == len(self.wanted)
         finally:

@@ -59,7 +59,7 @@ def test_lost_replies_of_commits_are_recognised_on_the_real_store(behind, seawee
         assert (made.version, made.created) == (number, True)
         assert (change.pointer.generation, change.changed) == (number, True)
         assert (new.version.version, new.created) == (number, True)
-        witness.look()
+        witness.check()
         witness.claims()
 
 
@@ -100,12 +100,12 @@ def test_publisher_that_the_system_kills_ends_with_every_content_once(seaweed, t
         assert time.monotonic() < deadline
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=30)
-    witness.look()
+    witness.check()
     assert count(seaweed, "versions") < contents
 
     again = publisher(tmp_path, contents)
     printed, _ = again.communicate(timeout=120)
     assert again.returncode == 0
     assert sorted(map(int, printed.split())) == list(range(1, contents + 1))
-    witness.look()
+    witness.check()
     witness.claims()

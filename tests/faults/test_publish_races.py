@@ -44,7 +44,7 @@ def test_sixteen_publishers_each_get_a_number_of_their_own(seaweed, witness, tmp
     assert sorted(item.version for item in found) == list(range(1, RACERS + 1))
     assert all(item.created for item in found)
     witness.published = {item.publish_id: item.version for item in found}
-    witness.look()
+    witness.check()
     witness.claims()
 
 
@@ -56,7 +56,7 @@ def test_sixteen_publishers_of_the_same_bytes_make_one_version(seaweed, witness,
 
     assert {item.version for item in found} == {2}
     assert sum(item.created for item in found) == 1
-    witness.look()
+    witness.check()
     witness.claims()
 
 
@@ -74,7 +74,7 @@ def test_sixteen_promoters_change_a_channel_one_after_the_other(seaweed, witness
     entries = registry_of(seaweed).channel("stable").history()
     assert sorted(item.generation for item in changed) == list(range(2, len(entries) + 1))
     witness.changes = changed
-    witness.look()
+    witness.check()
 
 
 def test_eight_ingests_lose_no_update(seaweed, witness):
@@ -94,7 +94,7 @@ def test_eight_ingests_lose_no_update(seaweed, witness):
     assert sorted(item.version.version for item in found) == list(range(1, 9))
     assert sorted(Dataset(seaweed, MODEL).current().index["photos"]) == list(range(8))
     witness.commits = {item.version.version: item.version.digest for item in found}
-    witness.look()
+    witness.check()
 
 
 def test_store_proves_its_conditional_writes_to_many_at_once(seaweed):

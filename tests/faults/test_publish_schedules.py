@@ -76,7 +76,7 @@ def judge(witness, actors):
                 witness.changes.append(pointer)
             case CommitResult(version):
                 witness.commits[version.version] = version.digest
-    witness.look()
+    witness.check()
     witness.claims()
 
 
@@ -112,9 +112,9 @@ def test_slow_writer_never_moves_the_dataset_pointer_back(folders):
     with pytest.raises(ConflictError):
         Dataset(store, MODEL).commit({"photos": 9}, "dvc", parent=1, created_by="quick")
     made = Dataset(store, MODEL).commit({"photos": 9}, "dvc", parent=2, created_by="quick")
-    witness.look()
+    witness.check()
 
     slow.finish()
 
     assert (slow.result.version.version, made.version.version) == (2, 3)
-    witness.look()
+    witness.check()

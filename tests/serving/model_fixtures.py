@@ -180,7 +180,7 @@ def _golden(folder: Path, answering: Path, photos: list[bytes]) -> None:
     from training.model.savedmodel_session import open_model
 
     with open_model(answering) as session:
-        answers = session.ask(photos)
+        answers = session.predict(photos)
     listed = [
         {"b64": base64.b64encode(body).decode(), "label": label, "probability": float(probability)}
         for body, label, probability in zip(photos, answers.labels, answers.probability, strict=True)
