@@ -4,7 +4,7 @@
     python -m tests.faults.fuzz --seconds 600 --seed 7     # the same requests again
 
 Valid requests of every kind are cut, doubled, mixed and filled with tokens that are hard to parse. After each batch the
-server must still run and answer a valid request correctly. It prints change many requests got which status. When something
+server must still run and answer a valid request correctly. It prints how many requests got which status. When something
 breaks, it prints the request as Python bytes and returns exit code 1.
 """
 

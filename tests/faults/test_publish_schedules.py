@@ -1,4 +1,4 @@
-"""Two programs at once, in every order of their store calls that has up to two changes of turn."""
+"""Two programs at once, in every order of their store calls with up to two changes of turn."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def run(store, first, second, folders, turns):
 
 
 def judge(witness, actors):
-    """Whoever did not win was told so, and whatever was acknowledged is there."""
+    """A program that did not win got an error, and everything acknowledged exists."""
     for actor in actors:
         assert actor.error is None or isinstance(actor.error, ConflictError | DataError), repr(actor.error)
         match actor.result:
@@ -81,7 +81,7 @@ def judge(witness, actors):
 
 
 def every_order(pair, folders):
-    """Run the pair in every order; returns in how many."""
+    """Run the pair in every order; returns the number of orders."""
     start, first, second = PAIRS[pair]
     count = 0
     for before in range(len(calls_of(first, folders, start))):
@@ -99,7 +99,7 @@ def every_order(pair, folders):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_every_order_of_two_programs_keeps_the_promises(pair, folders):
+def test_every_order_of_two_programs_keeps_the_invariants(pair, folders):
     assert every_order(pair, folders) >= 9
 
 
@@ -111,10 +111,10 @@ def test_slow_writer_never_moves_the_dataset_pointer_back(folders):
         slow.step()
     with pytest.raises(ConflictError):
         Dataset(store, MODEL).commit({"photos": 9}, "dvc", parent=1, created_by="quick")
-    made = Dataset(store, MODEL).commit({"photos": 9}, "dvc", parent=2, created_by="quick")
+    quick = Dataset(store, MODEL).commit({"photos": 9}, "dvc", parent=2, created_by="quick")
     witness.check()
 
     slow.finish()
 
-    assert (slow.result.version.version, made.version.version) == (2, 3)
+    assert (slow.result.version.version, quick.version.version) == (2, 3)
     witness.check()
