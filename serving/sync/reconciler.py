@@ -271,9 +271,9 @@ class Reconciler:
         self._log_event("fetched", version=version, bytes=manifest.size)
 
     def _download_failed(self, pointer: ChannelPointer, error: BaseException) -> None:
-        text = _text(error)
         if isinstance(error, _ObsoleteDownload):
             return
+        text = _text(error)
         self._observe(timers=self._observed.timers.download_failed(self._clock()))
         if isinstance(error, StoreError | InsufficientSpace | OSError):  # the version is not at fault
             reason = "store" if isinstance(error, StoreError) else "room"

@@ -141,7 +141,7 @@ def sync_once(
     options: SyncOptions,
     channel: str,
     timeout_s: float,
-    log_event: Callable[..., None] = lambda event, **fields: None,
+    log_event: Callable[..., None],
 ) -> SyncResult:
     """Bring a channel's version to the engine and return when it is served; if another sync holds the folder, wait for it.
 
