@@ -22,7 +22,7 @@ from serving.sync.sync_state import ChannelState, SyncState
 
 __all__ = [
     "BUSY_S", "CALM_S", "LONGEST_RETRY_S", "AcceptPointer", "Action", "Download", "MoveLabel", "Observation", "QueryEngine",
-    "RefuseVersion", "RemoveVersion", "Timers", "Validate", "WriteConfig", "apply", "is_loading", "plan", "to_serve",
+    "RefuseVersion", "RemoveVersion", "Timers", "Validate", "WriteConfig", "apply", "is_loading", "plan",
 ]  # fmt: skip
 
 BUSY_S, CALM_S = 0.02, 1.0
@@ -233,12 +233,6 @@ def apply(
             return state, replace(observed, downloaded=rest)
 
 
-def to_serve(state: SyncState, observed: Observation) -> set[int]:
-    """The versions that the engine must load: those with a label, and downloaded ones that a channel points to."""
-    downloaded = {channel.version for channel in state.desired().values() if observed.is_downloaded(channel)}
-    return downloaded | set(state.labels.values())
-
-
 def is_loading(state: SyncState, observed: Observation) -> bool:
     """Whether the engine has yet to load a desired version."""
     return any(
@@ -311,7 +305,9 @@ def _move(state: SyncState, observed: Observation, now: float) -> list[Action]:
 
 
 def _configure(state: SyncState, observed: Observation, now: float) -> list[Action]:
-    versions, configured = to_serve(state, observed), observed.configured()
+    """Configure the versions with a label, and the downloaded ones that a channel points to."""
+    downloaded = {channel.version for channel in state.desired().values() if observed.is_downloaded(channel)}
+    versions, configured = downloaded | set(state.labels.values()), observed.configured()
     if not versions:  # the last configuration stays, so that something is always served, unless all of it was refused
         refused = {refusal.version for refusal in state.refused.values() if refusal.final}
         if not configured or not configured <= refused:
@@ -330,7 +326,7 @@ def _remove(state: SyncState, observed: Observation, now: float) -> list[Action]
     keep = 0 if observed.out_of_space else observed.keep
     recent = [version for version in state.recent if version in observed.downloaded][:keep]
     desired = {channel.version for channel in state.desired().values()}
-    surplus = set(observed.downloaded) - to_serve(state, observed) - observed.configured() - set(recent) - desired
+    surplus = set(observed.downloaded) - observed.configured() - set(recent) - desired
     return [RemoveVersion(version) for version in sorted(surplus) if observed.engine_state(version) in _UNLOADED]
 
 

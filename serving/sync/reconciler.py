@@ -143,8 +143,8 @@ class Reconciler:
         self._cache = VersionCache(options.serving_dir, options.model)
         self._config_path = options.serving_dir / CONFIG_NAME
         self._observed = Observation(str(self._cache.base), engine is not None, options.keep)
-        self._download: Future[Manifest] | None = None
-        self._validation: Future[int] | None = None
+        self._download: Future[Manifest] = Future()  # of `_observed.downloading`
+        self._validation: Future[int] = Future()  # of `_observed.validating`
         self._restore()
 
     def _restore(self) -> None:
@@ -255,16 +255,15 @@ class Reconciler:
         return download_version(watcher.store, pointer, self._cache, watcher.trust.current(), self.options.quota, count)
 
     def _finish_download(self) -> None:
-        task, download = self._download, self._observed.downloading
-        if task is None or download is None or not task.done():
+        download = self._observed.downloading
+        if download is None or not self._download.done():
             return
-        self._download = None
         self._observe(downloading=None)
-        error = task.exception()
+        error = self._download.exception()
         if error is not None:
             self._download_failed(download.pointer, error)
             return
-        version, manifest = download.pointer.version, task.result()
+        version, manifest = download.pointer.version, self._download.result()
         timers = replace(self._observed.timers, retries=0)
         self._observe(downloaded={**self._observed.downloaded, version: manifest.document_sha256}, timers=timers)
         self.problems.pop("fetch", None)
@@ -301,18 +300,17 @@ class Reconciler:
             self._observe(confirmed=confirmed, timers=replace(timers, labels_due=now + CALM_S))
 
     def _finish_validation(self) -> None:
-        task, validation = self._validation, self._observed.validating
-        if task is None or validation is None or not task.done():
+        validation = self._observed.validating
+        if validation is None or not self._validation.done():
             return
-        self._validation = None
         self._observe(validating=None)
-        error = task.exception()
+        error = self._validation.exception()
         if error is not None:
             self._validation_failed(validation, error)
             return
         self.state = self.state.validate(validation.manifest_sha256)
         self._save_state()
-        self._log_event("proved", version=validation.version, photos=task.result())
+        self._log_event("proved", version=validation.version, photos=self._validation.result())
 
     def _validation_failed(self, validation: Validate, error: BaseException) -> None:
         timers = self._observed.timers.validation_failed(self._clock())

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from orchard.store.objects import ObjectStore
 from tests.faults.crashing_store import CrashingStore, Fault, Killed, fail
 
-__all__ = ["InterleavedActor"]
+__all__ = ["InterleavedActor", "run_interleaved"]
 
 T = TypeVar("T")
 DEADLINE = 30.0
@@ -75,3 +75,23 @@ class InterleavedActor(CrashingStore):
         assert not self._thread.is_alive()
         if self.error is not None and not isinstance(self.error, Killed):
             self.error.__traceback__ = None
+
+
+def run_interleaved(
+    store: ObjectStore,
+    first: Callable[[ObjectStore], Any],
+    second: Callable[[ObjectStore], Any],
+    before: int,
+    between: int,
+) -> tuple[InterleavedActor, InterleavedActor]:
+    """Let the first program do `before` store calls, then the second `between`, then the first the rest, then the second."""
+    one = InterleavedActor(store, first)
+    for _ in range(before):
+        one.step()
+    two = InterleavedActor(store, second)
+    for _ in range(between):
+        if not two.ended:
+            two.step()
+    one.finish()
+    two.finish()
+    return one, two

@@ -13,7 +13,7 @@ from orchard.errors import ConflictError, IntegrityError, StoreUnavailable
 from orchard.registry.channels import ChangeIntent, ChannelChange
 from orchard.registry.pruning import PruneOptions, PruneResult
 from tests.faults.crashing_store import FAULTS, CrashingStore, Killed
-from tests.faults.interleaving import InterleavedActor
+from tests.faults.interleaving import run_interleaved
 from tests.faults.invariants import InvariantWitness
 from tests.faults.test_publish_crashes import folders, promote, publish, publish_another, rollback, world
 from tests.orchard.version_fixtures import facts, registry_of, saved_model
@@ -99,22 +99,8 @@ def test_interleavings_of_a_prune_keep_the_invariants(folders, more, concurrent,
         counts.append(len(store.calls))
     for before in range(counts[0]):
         for between in range(1 + before * 5 % STRIDE, counts[1] + 1, STRIDE):
-            one, two = run(grown(folders, more), works, before, between)
+            one, two = run_interleaved(grown(folders, more), *works, before, between)
             judge(one.inner, [one, two])
-
-
-def run(store, works, before, between):
-    """Let the first do some calls, then the second some, then the first the rest, then the second."""
-    one = InterleavedActor(store, works[0])
-    for _ in range(before):
-        one.step()
-    two = InterleavedActor(store, works[1])
-    for _ in range(between):
-        if not two.ended:
-            two.step()
-    one.finish()
-    two.finish()
-    return one, two
 
 
 def judge(store, actors) -> None:
@@ -134,7 +120,7 @@ def test_two_prunes_at_once_never_delete_needed_blobs(folders, more):
     store = CrashingStore(grown(folders, more))
     prune(store)
     for before in range(len(store.calls)):
-        one, two = run(grown(folders, more), [prune, prune], before, 1000)
+        one, two = run_interleaved(grown(folders, more), prune, prune, before, 1000)
         judge(one.inner, [one, two])
         assert one.error is None or two.error is None
 

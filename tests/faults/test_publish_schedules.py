@@ -8,7 +8,7 @@ from orchard.dataset import CommitResult, Dataset
 from orchard.errors import ConflictError, DataError
 from orchard.registry.channels import ChangeIntent, ChannelChange
 from orchard.registry.registry import PublishResult
-from tests.faults.interleaving import InterleavedActor
+from tests.faults.interleaving import InterleavedActor, run_interleaved
 from tests.faults.invariants import InvariantWitness
 from tests.faults.test_publish_crashes import calls_of, empty, folders, world
 from tests.orchard.version_fixtures import MODEL, facts, registry_of
@@ -51,20 +51,6 @@ PAIRS = {
 }
 
 
-def run(store, first, second, folders, turns):
-    """Let the first do some calls, then the second some, then the first the rest, then the second."""
-    one = InterleavedActor(store, lambda shared: first(shared, folders))
-    for _ in range(turns[0]):
-        one.step()
-    two = InterleavedActor(store, lambda shared: second(shared, folders))
-    for _ in range(turns[1]):
-        if not two.ended:
-            two.step()
-    one.finish()
-    two.finish()
-    return one, two
-
-
 def judge(witness, actors):
     """A program that did not win got an error, and everything acknowledged exists."""
     for actor in actors:
@@ -88,7 +74,9 @@ def every_order(pair, folders):
         for between in range(1, len(calls_of(second, folders, start)) + 1):
             store = start(folders)
             witness = InvariantWitness(store)
-            one, two = run(store, first, second, folders, (before, between))
+            one, two = run_interleaved(
+                store, lambda shared: first(shared, folders), lambda shared: second(shared, folders), before, between
+            )
             judge(witness, (one, two))
             assert one.error is None or two.error is None, "both were refused"
             if pair.startswith("the same bytes"):
