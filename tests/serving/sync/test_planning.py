@@ -258,7 +258,8 @@ def test_a_version_is_removed_when_the_engine_has_unloaded_it_after_the_label_mo
 def test_a_version_stays_until_the_engine_has_its_successor(successor):
     statuses = (ONE, successor) if successor else (ONE,)
     assert plan(*situation(*statuses, validated=2)) == []
-    assert plan(*situation(VersionStatus(1, "END", ""), *statuses[1:], validated=2)) != [RemoveVersion(1)]
+    for lost in ((VersionStatus(1, "END", ""), *statuses[1:]), statuses[1:]):
+        assert RemoveVersion(1) not in plan(*situation(*lost, validated=2))
 
 
 @pytest.mark.parametrize(
@@ -279,3 +280,35 @@ def test_each_action_is_planned_once(kind, start):
     assert any(isinstance(action, kind) for action in actions)
 
     assert plan(*after(start, actions)) == []
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+def test_versions_for_a_quick_rollback_stay(keep):
+    state, observed, now = situation(ONE, TWO, keep=keep, downloaded={1: digest(1), 2: digest(2), 3: digest(3)})
+
+    assert (RemoveVersion(3) in plan(replace(state, recent=[3]), observed, now)) == (not keep)
+
+
+@pytest.mark.parametrize(("retry_at", "retries"), [(0.0, True), (1.0, False)])
+def test_a_failed_download_or_validation_is_retried_at_its_time(retry_at, retries):
+    timers, newest = Timers(engine_due=1.0, retry_at=retry_at), pointer("stable", 2, 1)
+    missing = plan(*situation(ONE, downloaded={1: digest(1)}, pointers={"stable": newest}, timers=timers))
+
+    assert (Download(newest) in missing) == retries
+    assert plan(*situation(ONE, TWO, timers=timers)) == [Validate(2, digest(2))] * retries
+
+
+def test_only_the_version_of_the_accepted_pointer_is_downloaded():
+    stale = pointer("stable", 3, 1)
+
+    assert Download(stale) not in plan(*situation(ONE, downloaded={1: digest(1)}, pointers={"stable": stale}))
+
+
+def test_a_label_is_configured_only_on_a_version_that_the_engine_has():
+    actions = plan(*situation(VersionStatus(1, "END", ""), VersionStatus(2, "LOADING", "")))
+
+    assert actions == [WriteConfig(ModelConfig(MODEL, "/served", Specific((1, 2)), {}))]
+
+
+def test_a_version_that_the_engine_unloaded_without_an_error_is_not_refused():
+    assert plan(*situation(ONE, VersionStatus(2, "END", ""))) == []
