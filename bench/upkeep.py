@@ -211,16 +211,16 @@ def measure_poll(scratch: Path, model: Path, rounds: int) -> bool:
         }
         requests = {}
         for count, follower in followers.items():
-            follower.look()
+            follower.read_channels()
             before = follower.requests
-            follower.look()
+            follower.read_channels()
             requests[count] = follower.requests - before
 
         def look(follower: ChannelWatcher) -> float:
             times = []
             for _ in range(LOOKS):
                 begin = time.perf_counter()
-                follower.look()
+                follower.read_channels()
                 times.append(time.perf_counter() - begin)
             return statistics.median(times) * 1e3
 

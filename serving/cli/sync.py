@@ -33,7 +33,7 @@ _MIB = 1 << 20
     extra="serving",
 )
 @click.option("--once", is_flag=True, help="Return when the channel's version is live (exit 8: it was refused).")
-@click.option("--no-engine", is_flag=True, help="Only fetch and check versions; ask no model server.")
+@click.option("--no-engine", is_flag=True, help="Only download and check versions, without a model server.")
 @click.option("--serve", "with_server", is_flag=True, help="Run `orchard serve` beside it; both end together.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the status page.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8502, show_default=True, help="Port of the status page.")
@@ -41,7 +41,7 @@ _MIB = 1 << 20
     "--poll",
     type=click.FloatRange(0.02, 60),
     show_default="0.15 for a store on this machine or in the cluster, else 5",
-    help="Longest time between two looks at the store, in seconds; looks are more frequent after a change.",
+    help="Longest time between two polls of the store, in seconds; polls are more frequent after a change.",
 )
 @click.option("--keep", type=click.IntRange(0), default=2, show_default=True, help="Previous versions to keep on disk.")
 @click.option("--max-version", type=click.IntRange(1), default=2048, show_default=True, help="Largest version, in MiB.")
@@ -49,7 +49,7 @@ _MIB = 1 << 20
 @click.option(
     "--engine-token-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A file whose first line is the bearer token that the model server wants; with --serve: the tokens that it takes.",
+    help="A file whose first line is the bearer token for the model server; with --serve: the tokens that it accepts.",
 )
 @click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds for --once.")
 def sync(
@@ -66,12 +66,12 @@ def sync(
     engine_token_file: Path | None,
     timeout: float,
 ) -> None:
-    """Put what the channels mean on disk, verified, and have the model server serve it.
+    """Download the channels' versions, verify them, and let the model server serve them.
 
-    Follows stable, canary and shadow in the store. A version is served when its manifest is signed by a trusted key,
-    every byte is what the manifest says, its graph holds only allowed operations and the model server answers its
-    golden photos rightly; then the channel's label moves. Whatever fails is refused with its reason (see /status) and
-    what was served before is served on, without a store too.
+    Watches stable, canary and shadow in the store. A channel's label moves to a version when its manifest is signed by a
+    trusted key, every byte matches the manifest, its graph has only allowed operations and the model server answers its
+    golden photos correctly. A version that fails is refused with its reason (see /status), and the version before is
+    still served, even without the store.
     """
     from orchard import settings as orchard_settings
     from orchard.store import open_store
@@ -79,7 +79,7 @@ def sync(
     from serving.sync.channel_watcher import TrustedKeysFile, default_poll_s
     from serving.sync.download import DiskQuota
     from serving.sync.reconciler import SyncOptions
-    from serving.sync.sync_process import SyncSource, follow, sync_once
+    from serving.sync.sync_process import SyncSource, run_sync, sync_once
 
     _check(with_server=with_server, once=once, no_engine=no_engine, token=engine_token_file is not None)
     settings = orchard_settings.load()
@@ -87,26 +87,26 @@ def sync(
     assert settings.trusted_keys_file is not None  # noqa: S101  required above
     poll_s = default_poll_s(settings.store_endpoint) if poll is None else poll
     source = SyncSource(open_store(settings), TrustedKeysFile(settings.trusted_keys_file), poll_s)
-    allowance = DiskQuota(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
+    quota = DiskQuota(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
     server_url = None if no_engine else settings.server_url
-    plan = SyncOptions(settings.serving_dir, settings.model, server_url, keep, allowance, engine_token_file)
+    options = SyncOptions(settings.serving_dir, settings.model, server_url, keep, quota, engine_token_file)
     if not once:
         log = EventLog(as_json=settings.log_format == "json")
         with _server(engine_token_file) if with_server else nullcontext() as engine:
-            follow(source, plan, host, port, log, engine)
+            run_sync(source, options, host, port, log, engine)
         return
 
-    def tell(event: str, **fields: Any) -> None:
+    def log_event(event: str, **fields: Any) -> None:
         reporter.note(event_text(event, fields))
 
-    _print(sync_once(source, plan, settings.channel, timeout, tell), settings.model, reporter)
+    _print(sync_once(source, options, settings.channel, timeout, log_event), settings.model, reporter)
 
 
 def _check(*, with_server: bool, once: bool, no_engine: bool, token: bool) -> None:
     if with_server and (once or no_engine):
-        raise click.UsageError("--serve goes with neither --once nor --no-engine")
+        raise click.UsageError("--serve cannot be combined with --once or --no-engine")
     if no_engine and token:
-        raise click.UsageError("--engine-token-file does not go with --no-engine")
+        raise click.UsageError("--engine-token-file cannot be combined with --no-engine")
 
 
 def _server(token_file: Path | None) -> ChildProcess:
@@ -117,13 +117,13 @@ def _server(token_file: Path | None) -> ChildProcess:
     return ChildProcess([sys.executable, "-m", "orchard", "serve", *tokens])
 
 
-def _print(found: SyncResult, model: str, reporter: Reporter) -> None:
-    state = "live" if found.live else "downloaded"
+def _print(result: SyncResult, model: str, reporter: Reporter) -> None:
+    state = "live" if result.live else "downloaded"
     document = {
         "model": model,
-        "channel": found.channel,
-        "version": found.version,
-        "generation": found.generation,
+        "channel": result.channel,
+        "version": result.version,
+        "generation": result.generation,
         "state": state,
     }
-    reporter.result(document, f"version {found.version} of {model} is {state} ({found.channel})")
+    reporter.result(document, f"version {result.version} of {model} is {state} ({result.channel})")

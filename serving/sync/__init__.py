@@ -1,1 +1,1 @@
-"""Store to disk to engine: only what is signed, whole and right is ever served."""
+"""From the store to the disk to the engine: only a signed, complete and checked version is ever served."""

@@ -1,4 +1,4 @@
-"""What the channels say, followed in the store: one conditional request for each channel and poll, however many versions there are."""
+"""Polls the channels in the store: one conditional request for each channel and poll, however many versions there are."""
 
 from __future__ import annotations
 
@@ -22,40 +22,29 @@ __all__ = ["FAR_POLL_S", "NEAR_POLL_S", "ChannelWatcher", "TrustedKeysFile", "de
 
 NEAR_POLL_S, FAR_POLL_S = 0.15, 5.0
 _JITTER = 0.25
-_SLOWER = 1.5
+_SLOWDOWN = 1.5
 _LONGEST_RETRY_S = 10.0
-_NOTHING = "channels"
-_GONE = "its pointer is gone from the store; what it said last holds"
+_NO_CHANNEL = "channels"
+_MISSING = "its pointer is missing from the store; the last trusted one stays in use"
 
 
 class TrustedKeysFile(WatchedFile[TrustedKeys]):
-    """The file of trusted keys; a changed file is in use with the next look.
-
-    Args:
-        path: of the PEM file.
-
-    Raises:
-        SettingsError: it cannot be read.
-    """
+    """The PEM file of the trusted keys; while it cannot be read, the keys before. Raises `SettingsError` at first."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, load_trusted)
 
-    def keys(self) -> TrustedKeys:
-        """The keys that are trusted now; while the file cannot be read, those before."""
-        return self.current()
-
 
 class ChannelWatcher:
-    """A thread that knows what each channel of a model says.
+    """A thread that keeps the newest trusted pointer of each channel of a model.
 
     Args:
         store: where the channels are.
         model: the model's name.
-        trust: the keys that are believed.
-        seen: the highest generation of each channel that was ever believed, and the manifest that it named.
-        poll_s: the longest mean time between two looks; they are more frequent after a change.
-        tell: called with an event and what belongs to it.
+        trust: the trusted keys.
+        accepted: the highest generation of each channel that was ever trusted, and the SHA-256 of its manifest.
+        poll_s: the longest mean time between two polls, in seconds; they are more frequent after a change.
+        log_event: called with an event's name and its fields.
     """
 
     def __init__(
@@ -63,18 +52,18 @@ class ChannelWatcher:
         store: ObjectStore,
         model: str,
         trust: TrustedKeysFile,
-        seen: Mapping[str, tuple[int, str]],
+        accepted: Mapping[str, tuple[int, str]],
         *,
         poll_s: float = NEAR_POLL_S,
-        tell: Callable[..., None] = lambda event, **fields: None,
+        log_event: Callable[..., None] = lambda event, **fields: None,
     ) -> None:
         self.store = store
         self.model = model
         self.trust = trust
-        self._seen = dict(seen)
+        self._accepted = dict(accepted)
         self._poll_s = poll_s
-        self._wait = min(NEAR_POLL_S, poll_s)
-        self._tell = tell
+        self._wait_s = min(NEAR_POLL_S, poll_s)
+        self._log_event = log_event
         self._etags: dict[str, str] = {}
         self._stop = threading.Event()
         self.pointers: dict[str, ChannelPointer] = {}
@@ -83,91 +72,92 @@ class ChannelWatcher:
         self.requests = 0
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Follow in a thread, which calls `changed` after each look that found something new or failed."""
-        threading.Thread(target=self._follow, args=(changed,), name="follow", daemon=True).start()
+        """Poll in a thread, which calls `changed` after each poll that found something new or failed."""
+        threading.Thread(target=self._run, args=(changed,), name="channels", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop following; a request under way is not waited for."""
+        """Stop polling, without a wait for a request in flight."""
         self._stop.set()
 
-    def _follow(self, changed: Callable[[], None]) -> None:
+    def _run(self, changed: Callable[[], None]) -> None:
         while not self._stop.is_set():
             self._stop.wait(self.poll(changed))
 
     def poll(self, changed: Callable[[], None] = lambda: None) -> float:
-        """Look at every channel, whether the store answers or not; returns the seconds until the next look."""
+        """Read every channel, whether the store answers or not; returns the seconds until the next poll."""
         try:
-            found = self.look()
+            news = self.read_channels()
         except OrchardError as error:
             self.problems["store"] = error.message
-            self._wait = min(self._wait * 2, max(self._poll_s, _LONGEST_RETRY_S))
+            self._wait_s = min(self._wait_s * 2, max(self._poll_s, _LONGEST_RETRY_S))
             changed()
         else:
-            self._wait = min(NEAR_POLL_S if found else self._wait * _SLOWER, self._poll_s)
-            if found:
+            self._wait_s = min(NEAR_POLL_S if news else self._wait_s * _SLOWDOWN, self._poll_s)
+            if news:
                 changed()
-        return self._wait * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  jitter is no secret
+        return self._wait_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  jitter is not a secret
 
-    def look(self) -> bool:
+    def read_channels(self) -> bool:
         """Request every channel once; returns whether something is new.
 
-        A channel whose pointer is not trusted keeps what it said before; `problems` says why.
+        A channel whose new pointer is not trusted keeps its last one; `problems` has the reason.
 
         Raises:
             StoreError: the store did not answer or refused.
         """
-        found = [self._look_at(channel) for channel in CHANNELS]
+        news = [self._read_channel(channel) for channel in CHANNELS]
         self.last_success = time.time()
         self.problems.pop("store", None)
-        if self._seen or self._etags:
-            self.problems.pop(_NOTHING, None)
-        elif _NOTHING not in self.problems:
-            self.problems[_NOTHING] = (
+        if self._accepted or self._etags:
+            self.problems.pop(_NO_CHANNEL, None)
+        elif _NO_CHANNEL not in self.problems:
+            self.problems[_NO_CHANNEL] = (
                 f"nothing was ever promoted to a channel of {self.model!r}; `orchard promote` does it"
             )
-            self._tell("waiting", reason=self.problems[_NOTHING])
-        return any(found)
+            self._log_event("waiting", reason=self.problems[_NO_CHANNEL])
+        return any(news)
 
-    def _look_at(self, channel: str) -> bool:
-        """Ask for one channel; returns whether something is new."""
+    def _read_channel(self, channel: str) -> bool:
         self.requests += 1
         try:
-            found = self.store.get_if_changed(layout.channel(self.model, channel), self._etags.get(channel))
+            changed = self.store.get_if_changed(layout.channel(self.model, channel), self._etags.get(channel))
         except ObjectNotFound:
             self._etags.pop(channel, None)
-            gone = channel in self._seen and self.problems.get(channel) != _GONE
-            if gone:
-                self.problems[channel] = _GONE
-            return gone
-        if found is None:
+            lost = channel in self._accepted and self.problems.get(channel) != _MISSING
+            if lost:
+                self.problems[channel] = _MISSING
+            return lost
+        if changed is None:
             return False
-        self._etags[channel] = found.etag
+        self._etags[channel] = changed.etag
         try:
-            self._believe(channel, found.body)
+            self._accept(channel, changed.body)
         except IntegrityError as error:
             self.problems[channel] = error.message
         return True
 
-    def _believe(self, channel: str, body: bytes) -> None:
-        generation, manifest = self._seen.get(channel, (0, ""))
-        pointer = pointers.read_bytes(body, self.model, channel, self.trust.keys(), seen=generation)
+    def _accept(self, channel: str, body: bytes) -> None:
+        generation, manifest = self._accepted.get(channel, (0, ""))
+        pointer = pointers.read_bytes(body, self.model, channel, self.trust.current(), seen=generation)
         if pointer.generation == generation and manifest not in ("", pointer.manifest_sha256):
-            raise IntegrityError(f"channel {channel} says two things at generation {generation}: one of them is forged")
-        self._seen[channel] = (pointer.generation, pointer.manifest_sha256)
+            raise IntegrityError(
+                f"channel {channel} has two pointers of generation {generation}: one of them is forged"
+            )
+        self._accepted[channel] = (pointer.generation, pointer.manifest_sha256)
         self.pointers[channel] = pointer
         self.problems.pop(channel, None)
 
 
 def default_poll_s(endpoint: str | None) -> float:
-    """The longest time between two looks at a store: short on this machine and in the cluster, where requests cost nothing.
+    """The longest time between two polls of a store: short on this machine and in the cluster, where requests are free.
 
     Args:
-        endpoint: the store's address, or None: a cloud's own.
+        endpoint: the store's address; None: that of a cloud.
     """
     host = (urlsplit(endpoint).hostname or "") if endpoint else ""
     try:
         near = ipaddress.ip_address(host).is_private
     except ValueError:
-        service = "." not in host or host.endswith((".localhost", ".svc", ".cluster.local"))
-        near = bool(host) and service
+        local_name = "." not in host or host.endswith((".localhost", ".svc", ".cluster.local"))
+        near = bool(host) and local_name
     return NEAR_POLL_S if near else FAR_POLL_S

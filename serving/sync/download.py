@@ -1,7 +1,8 @@
-"""From the store to the shelf: a version's manifest and files, checked before, while and after they come."""
+"""From the store to the version cache: a version's manifest and files, checked before, during and after the download."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,18 +15,17 @@ from orchard.registry.pointers import ChannelPointer
 from orchard.savedmodel.rules import check_files, check_manifest
 from orchard.signing import TrustedKeys
 from orchard.store import ObjectStore
-from serving.sync.disk import free_bytes, remove_tree, used_bytes
-from serving.sync.version_cache import VersionCache
+from serving.sync.version_cache import VersionCache, remove_tree
 
-__all__ = ["DiskQuota", "InsufficientSpace", "PermanentError", "fetch"]
+__all__ = ["DiskQuota", "InsufficientSpace", "PermanentError", "download_version"]
 
 
 class PermanentError(IntegrityError):
-    """A version breaks a rule that it will break for ever: trying again is no use."""
+    """A version breaks a rule that it will always break: trying again is useless."""
 
 
 class InsufficientSpace(DataError):
-    """There is no room for a version now."""
+    """There is no space for a version now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +54,66 @@ def _read_manifest(store: ObjectStore, pointer: ChannelPointer, trusted: Trusted
     return read_manifest_bytes(body, trusted, pointer.model, pointer.version, key), body
 
 
-def _check_room(manifest: Manifest, shelf: VersionCache, allowance: DiskQuota) -> None:
-    """Refuse what does not fit before anything of it is fetched."""
+def _check_space(manifest: Manifest, cache: VersionCache, quota: DiskQuota) -> None:
+    """Refuse a version that does not fit before any of it is downloaded."""
     size = manifest.size
-    if size > allowance.version_bytes:
+    if size > quota.version_bytes:
         raise PermanentError(
-            f"version {manifest.version} has {size} bytes; the allowance for one version is {allowance.version_bytes}"
+            f"version {manifest.version} has {size} bytes; the limit for one version is {quota.version_bytes}"
         )
-    used, free = used_bytes(shelf.base), free_bytes(shelf.base)
-    if used + size > allowance.total_bytes:
+    used, free = cache.used_bytes(), shutil.disk_usage(cache.base).free
+    if used + size > quota.total_bytes:
         raise InsufficientSpace(
-            f"version {manifest.version} needs {size} bytes; {used} of the allowance of {allowance.total_bytes} are taken"
+            f"version {manifest.version} needs {size} bytes; {used} of the quota of {quota.total_bytes} are used"
         )
-    if size + allowance.reserve_bytes > free:
+    if size + quota.reserve_bytes > free:
         raise InsufficientSpace(
-            f"version {manifest.version} needs {size} bytes; {free} are free on the volume of {shelf.base} and "
-            f"{allowance.reserve_bytes} of them stay free"
+            f"version {manifest.version} needs {size} bytes; {free} are free on the volume of {cache.base}, "
+            f"{quota.reserve_bytes} of which must stay free"
         )
 
 
-def _download(
-    store: ObjectStore, manifest: Manifest, document: bytes, shelf: VersionCache, count: Callable[[int], None]
-) -> None:
-    staged = shelf.stage(manifest.version)
+def download_version(
+    store: ObjectStore,
+    pointer: ChannelPointer,
+    cache: VersionCache,
+    trusted: TrustedKeys,
+    quota: DiskQuota,
+    count: Callable[[int], None],
+) -> Manifest:
+    """Put the version that a channel points to in the cache. A version that is there is verified again and moves no byte.
+
+    Args:
+        store: the source.
+        pointer: the channel's pointer.
+        cache: the destination.
+        trusted: the trusted keys.
+        quota: how much of the disk the version may take.
+        count: called with the size of each piece in bytes.
+
+    Returns:
+        The version's manifest.
+
+    Raises:
+        PermanentError: the version can never be served.
+        IntegrityError: the store sent something other than what was published; a later try may succeed.
+        InsufficientSpace: it does not fit now.
+        StoreError: the store did not answer or refused.
+    """
+    if cache.folder(pointer.version).exists():
+        try:
+            manifest = cache.verify(pointer.version, trusted)
+            if manifest.document_sha256 == pointer.manifest_sha256:
+                return manifest
+        except IntegrityError:
+            pass  # damaged on our disk: downloaded again
+    manifest, document = _read_manifest(store, pointer, trusted)
+    try:
+        check_manifest(manifest, pointer.override_reason)
+    except IntegrityError as error:
+        raise PermanentError(error.message, hint=error.hint) from error
+    _check_space(manifest, cache, quota)
+    staged = cache.stage(manifest.version)
     try:
         for file in manifest.files:
             receive(store, manifest.model, file, staged / file.path, count)
@@ -84,51 +121,8 @@ def _download(
             check_files(staged, manifest)
         except IntegrityError as error:
             raise PermanentError(error.message, hint=error.hint) from error
-        shelf.put(staged, manifest, document)
+        cache.put(staged, manifest, document)
     finally:
         if staged.exists():
             remove_tree(staged)
-
-
-def fetch(
-    store: ObjectStore,
-    pointer: ChannelPointer,
-    shelf: VersionCache,
-    trusted: TrustedKeys,
-    allowance: DiskQuota,
-    count: Callable[[int], None] = lambda size: None,
-) -> Manifest:
-    """Have the version that a channel points to on the shelf; one that is there is proved again and moves no byte.
-
-    Args:
-        store: where it comes from.
-        pointer: what the channel says.
-        shelf: where it goes.
-        trusted: the keys that are believed.
-        allowance: how much of the disk it may take.
-        count: called with the number of each piece's bytes.
-
-    Returns:
-        The version's manifest.
-
-    Raises:
-        RuleBroken: it will never be served.
-        IntegrityError: what came is not what was published; the store, or the way, may be right another time.
-        NoRoom: it does not fit now.
-        StoreError: the store did not answer or refused.
-    """
-    if shelf.folder(pointer.version).exists():
-        try:
-            found = shelf.verify(pointer.version, trusted)
-            if found.document_sha256 == pointer.manifest_sha256:
-                return found
-        except IntegrityError:
-            pass  # damaged on our disk: fetched anew
-    manifest, document = _read_manifest(store, pointer, trusted)
-    try:
-        check_manifest(manifest, pointer.override_reason)
-    except IntegrityError as error:
-        raise PermanentError(error.message, hint=error.hint) from error
-    _check_room(manifest, shelf, allowance)
-    _download(store, manifest, document, shelf, count)
     return manifest

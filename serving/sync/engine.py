@@ -1,4 +1,4 @@
-"""The engine, through the two things that TF Serving has: its configuration file and its REST API."""
+"""The engine, through the two interfaces of TF Serving: its configuration file and its REST API."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ _SUM_TOLERANCE = 1e-3
 
 
 class EngineUnavailable(ServerError):
-    """The engine does not answer: nothing is known of any version."""
+    """The engine does not answer: the state of its versions is unknown."""
 
 
 def read_config(path: Path, model: str) -> ModelConfig | None:
-    """Return what a models.config says of a model, or None if there is nothing that can be read."""
+    """Return a model's entry in a models.config, or None if the file has none or cannot be read."""
     try:
-        found = parse(path.read_text(encoding="utf-8"))
+        configs = parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ConfigError):
         return None
-    return next((config for config in found if config.name == model), None)
+    return next((config for config in configs if config.name == model), None)
 
 
 def write_config(path: Path, config: ModelConfig) -> None:
-    """Write what the engine is to serve. Without versions the file names no model."""
+    """Write what the engine must serve. Without versions the file names no model."""
     atomic_write(path, render([config] if config.policy != Specific(()) else []).encode(), fsync=True)
 
 
 def _first_token(path: Path) -> str:
     tokens = read_tokens(path)
     if not tokens or not tokens[0].isascii() or not tokens[0].isprintable():
-        raise SettingsError(f"the first line of {path} is no token", hint="ASCII, nothing else on the line")
+        raise SettingsError(f"the first line of {path} is not a valid token", hint="ASCII, nothing else on the line")
     return tokens[0]
 
 
@@ -52,58 +52,48 @@ class EngineClient:
     Args:
         url: of its REST API.
         model: the model's name.
-        token_file: holds the bearer token to ask with, its first; read again when it changes. None: the engine wants none.
+        token_file: its first token is the bearer token of every request; read again when it changes. None: no token.
 
     Raises:
         SettingsError: the token file cannot be read or holds no token.
     """
 
     def __init__(self, url: str, model: str, token_file: Path | None = None) -> None:
-        self.url = url
-        self.model = model
-        self._anonymous = ModelServer(url, read_seconds=_READ_SECONDS)
-        self._authorized = WatchedFile(token_file, self._connect) if token_file else None
+        def connect(path: Path | None) -> ModelServer:
+            return ModelServer(url, read_seconds=_READ_SECONDS, token=_first_token(path) if path else None)
 
-    def _connect(self, token_file: Path) -> ModelServer:
-        return ModelServer(self.url, read_seconds=_READ_SECONDS, token=_first_token(token_file))
-
-    @property
-    def _server(self) -> ModelServer:
-        """The client, with the token that is in the file now."""
-        return self._authorized.current() if self._authorized else self._anonymous
+        anonymous = connect(None)
+        self._model = model
+        self._client = WatchedFile(token_file, connect).current if token_file else lambda: anonymous
 
     def versions(self) -> dict[int, VersionStatus]:
-        """Return the state of every version that the engine knows.
-
-        Raises:
-            EngineDown: it does not answer.
-        """
+        """Return the state of every version that the engine knows. Raises `EngineUnavailable`."""
         try:
-            return {status.version: status for status in self._server.status(self.model)}
+            return {status.version: status for status in self._client().status(self._model)}
         except ServerError as error:
-            if " answered 404" in error.message:  # it lives and knows nothing of the model yet
+            if " answered 404" in error.message:  # it runs and does not know the model yet
                 return {}
             raise EngineUnavailable(error.message, hint=error.hint) from error
 
     def label(self, label: str) -> int | None:
         """Return the version that a label points to at the engine, or None if it points nowhere (yet)."""
         try:
-            found: Any = self._server.metadata(self.model, label=label)
-            return int(found["model_spec"]["version"])
+            metadata: Any = self._client().metadata(self._model, label=label)
+            return int(metadata["model_spec"]["version"])
         except (ServerError, KeyError, TypeError, ValueError):
             return None
 
-    def ask_golden(self, version: int, folder: Path) -> int:
-        """Ask a loaded version about its golden photos; returns how many there are.
+    def predict_golden(self, version: int, folder: Path) -> int:
+        """Predict a loaded version's golden photos and check the answers; returns how many photos there are.
 
         Raises:
-            IntegrityError: an answer is not what it was when the version was exported, or no answer at all.
+            IntegrityError: an answer is invalid, or differs from the answer at the version's export.
             ServerError: the engine refused or did not answer.
         """
 
         def predict(photos: Sequence[bytes]) -> Iterable[tuple[str, float]]:
-            found = self._server.predict(photos, self.model, version=version)
-            for number, answer in enumerate(found, start=1):
+            answers = self._client().predict(photos, self._model, version=version)
+            for number, answer in enumerate(answers, start=1):
                 yield answer.label, answer.probability
                 if not math.isclose(sum(answer.probabilities), 1, abs_tol=_SUM_TOLERANCE):
                     raise IntegrityError(

@@ -1,8 +1,13 @@
-"""What sync does next: a pure function of its state, of what it observes and of the time.
+"""The next actions of sync: a pure function of its state, its observations and the time.
 
-Every action follows from what is there, never from an earlier plan, so that a process that is killed at any moment continues
-where it was. The order of a version's way: it is downloaded and checked; the engine loads it beside what it serves; its
-golden photos are predicted; only then the channel's label moves to it, and what nobody needs is removed.
+Every action follows from what exists, never from an earlier plan. So a process that is killed at any moment continues where
+it was. A version passes these steps:
+
+1. It is downloaded and checked.
+2. The engine loads it beside the versions that it serves.
+3. The engine predicts its golden photos.
+4. The channel's label moves to it.
+5. Versions that are no longer needed are removed.
 """
 
 from __future__ import annotations
@@ -17,15 +22,15 @@ from serving.sync.sync_state import ChannelState, SyncState
 
 __all__ = [
     "BUSY_S", "CALM_S", "LONGEST_RETRY_S", "AcceptPointer", "Action", "Download", "MoveLabel", "Observation", "QueryEngine",
-    "RefuseVersion", "RemoveVersion", "Timers", "Validate", "WriteConfig", "apply", "is_loading", "plan", "to_serve",
+    "RefuseVersion", "RemoveVersion", "Timers", "Validate", "WriteConfig", "apply", "is_loading", "plan",
 ]  # fmt: skip
 
 BUSY_S, CALM_S = 0.02, 1.0
 LONGEST_RETRY_S = 30.0
 _RETRY_S = 0.5
-_SLOWER = 1.06
-_PERMANENT = ("rule", "golden", "load")
-_LET_GO = ("", "START", "END")
+_SLOWDOWN = 1.06
+_PERMANENT_KINDS = ("rule", "golden", "load")
+_UNLOADED = ("", "START", "END")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class WriteConfig:
 
 @dataclass(frozen=True, slots=True)
 class QueryEngine:
-    """Query the engine for its versions and labels."""
+    """Read the engine's versions and labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class Validate:
 
 @dataclass(frozen=True, slots=True)
 class RefuseVersion:
-    """Record that a version failed; `kind` is the reason's name in the metrics."""
+    """Record that a version failed; `kind` is the reason in the metrics."""
 
     version: int
     manifest_sha256: str
@@ -74,7 +79,7 @@ class RefuseVersion:
 
 @dataclass(frozen=True, slots=True)
 class MoveLabel:
-    """Have a channel's label point to another version."""
+    """Point a channel's label to another version."""
 
     channel: str
     version: int
@@ -92,14 +97,14 @@ Action = AcceptPointer | Download | WriteConfig | QueryEngine | Validate | Refus
 
 @dataclass(frozen=True, slots=True)
 class Timers:
-    """What is due when, in seconds of a monotonic clock.
+    """When the next attempts are due, in seconds of a monotonic clock.
 
     Attributes:
         engine_due: the next query of the engine.
-        labels_due: the next query of its labels while a version is being loaded, which moves none.
-        pace: the time between two queries while something is pending.
-        retry_at: no download and no validation starts before.
-        retries: how many downloads have failed one after the other.
+        labels_due: the next query of its labels while it loads a version, which moves no label.
+        pace: seconds between two queries while something is pending.
+        retry_at: no download and no validation starts earlier.
+        retries: the number of consecutive failed downloads.
     """
 
     engine_due: float = 0.0
@@ -109,7 +114,7 @@ class Timers:
     retries: int = 0
 
     def download_failed(self, now: float) -> Timers:
-        """Wait twice as long as after the failure before, up to a limit."""
+        """Wait twice as long as after the previous failure, up to a limit."""
         delay = min(_RETRY_S * 2 ** min(self.retries, 16), LONGEST_RETRY_S)
         return replace(self, retries=self.retries + 1, retry_at=now + delay)
 
@@ -118,28 +123,28 @@ class Timers:
         return replace(self, retry_at=now + _RETRY_S)
 
     def engine_queried(self, now: float, *, pending: bool) -> Timers:
-        """Query again soon, and slowly later, while something is pending."""
-        pace = min(self.pace * _SLOWER, CALM_S / 2) if pending else BUSY_S
+        """Query again soon while something is pending, then less and less often."""
+        pace = min(self.pace * _SLOWDOWN, CALM_S / 2) if pending else BUSY_S
         return replace(self, pace=pace, engine_due=now + (pace if pending else CALM_S))
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is known of everything but sync's own state.
+    """What sync knows beside its own state.
 
     Attributes:
         base: the folder of the versions.
-        has_engine: whether there is an engine at all; without one, versions are only downloaded.
-        keep: how many versions that labels pointed to before stay on disk.
+        has_engine: False: versions are only downloaded.
+        keep: how many earlier versions of labels stay on disk.
         pointers: the newest trusted pointer of each channel.
-        downloaded: the SHA-256 of the manifest of each version that is whole on disk.
-        config: the engine's configuration file; None: it names no model.
+        downloaded: the SHA-256 of the manifest of each complete version on disk.
+        config: the content of the engine's configuration file; None: it names no model.
         statuses: the engine's versions; None while it does not answer.
         confirmed: the version that each label points to at the engine.
-        downloading: the download under way.
-        validating: the validation under way.
-        out_of_space: the last download had no space.
-        timers: what is due when.
+        downloading: the download in progress.
+        validating: the validation in progress.
+        out_of_space: the last download failed for lack of space.
+        timers: when the next attempts are due.
     """
 
     base: str
@@ -156,7 +161,7 @@ class Observation:
     timers: Timers = field(default_factory=Timers)
 
     def engine_state(self, version: int) -> str:
-        """The engine's state of a version, "" if it does not know it."""
+        """The engine's state of a version; "": the engine does not know it."""
         status = (self.statuses or {}).get(version)
         return status.state if status else ""
 
@@ -164,9 +169,9 @@ class Observation:
         """Whether the engine serves a version."""
         return self.engine_state(version) == "AVAILABLE"
 
-    def is_downloaded(self, seen: ChannelState) -> bool:
+    def is_downloaded(self, channel: ChannelState) -> bool:
         """Whether the version of a channel is on disk."""
-        return self.downloaded.get(seen.version) == seen.manifest_sha256
+        return self.downloaded.get(channel.version) == channel.manifest_sha256
 
     def configured(self) -> set[int]:
         """The versions in the engine's configuration."""
@@ -175,11 +180,11 @@ class Observation:
 
 
 def plan(state: SyncState, observed: Observation, now: float) -> list[Action]:
-    """Return what can be done now. After these actions, and with no news, there is nothing to do.
+    """Return what can be done now. After these actions, and without news, the plan is empty.
 
     Args:
         state: what sync remembers.
-        observed: what it knows of everything else.
+        observed: what it knows beside that.
         now: the time of the monotonic clock.
     """
     actions: list[Action] = []
@@ -195,7 +200,7 @@ def plan(state: SyncState, observed: Observation, now: float) -> list[Action]:
 def apply(
     action: Action, state: SyncState, observed: Observation, now: float, at: float = 0.0
 ) -> tuple[SyncState, Observation]:
-    """Return state and observation after an action that succeeded.
+    """Return state and observation after a successful action.
 
     Args:
         action: the action.
@@ -220,7 +225,7 @@ def apply(
         case Validate():
             return state, replace(observed, validating=action)
         case RefuseVersion(version, manifest_sha256, reason, kind):
-            return state.refuse(manifest_sha256, version, reason, final=kind in _PERMANENT, at=at), observed
+            return state.refuse(manifest_sha256, version, reason, final=kind in _PERMANENT_KINDS, at=at), observed
         case MoveLabel(channel, version):
             return state.move_label(channel, version, at), observed
         case RemoveVersion(version):
@@ -228,25 +233,19 @@ def apply(
             return state, replace(observed, downloaded=rest)
 
 
-def to_serve(state: SyncState, observed: Observation) -> set[int]:
-    """The versions that the engine is to have: those with a label, and those on their way to one."""
-    coming = {seen.version for seen in state.desired().values() if observed.is_downloaded(seen)}
-    return coming | set(state.labels.values())
-
-
 def is_loading(state: SyncState, observed: Observation) -> bool:
-    """Whether the engine has yet to load a version that it is to serve."""
+    """Whether the engine has yet to load a desired version."""
     return any(
-        observed.is_downloaded(seen) and observed.engine_state(seen.version) in ("", "START", "LOADING")
-        for seen in state.desired().values()
+        observed.is_downloaded(channel) and observed.engine_state(channel.version) in ("", "START", "LOADING")
+        for channel in state.desired().values()
     )
 
 
 def _is_pending(state: SyncState, observed: Observation, now: float) -> bool:
-    """Whether something is on its way that the engine will show in a moment."""
+    """Whether the engine is about to report a change."""
     if observed.downloading or observed.validating:
         return True
-    moving = any(state.labels.get(channel) != seen.version for channel, seen in state.desired().items())
+    moving = any(state.labels.get(name) != channel.version for name, channel in state.desired().items())
     unconfirmed = any(observed.confirmed.get(channel) != at for channel, at in state.labels.items())
     return observed.statuses is not None and (unconfirmed or (moving and now >= observed.timers.retry_at))
 
@@ -258,75 +257,77 @@ def _accept(state: SyncState, observed: Observation, now: float) -> list[Action]
 def _download(state: SyncState, observed: Observation, now: float) -> list[Action]:
     if observed.downloading or now < observed.timers.retry_at:
         return []
-    missing = {channel: seen for channel, seen in state.desired().items() if not observed.is_downloaded(seen)}
-    pointers = [pointer for channel in missing if (pointer := observed.pointers.get(channel))]
-    found = [pointer for pointer in pointers if pointer.manifest_sha256 == missing[pointer.channel].manifest_sha256]
-    return [Download(pointer) for pointer in found[:1]]
+    missing = {name: channel for name, channel in state.desired().items() if not observed.is_downloaded(channel)}
+    pointers = [pointer for name in missing if (pointer := observed.pointers.get(name))]
+    current = [pointer for pointer in pointers if pointer.manifest_sha256 == missing[pointer.channel].manifest_sha256]
+    return [Download(pointer) for pointer in current[:1]]
 
 
 def _query(state: SyncState, observed: Observation, now: float) -> list[Action]:
     if not observed.has_engine or now < observed.timers.engine_due:
         return []
-    return [*_configure(state, observed, now), QueryEngine()]  # what can be loaded is being loaded meanwhile
+    return [*_configure(state, observed, now), QueryEngine()]  # the engine loads what it can meanwhile
 
 
 def _refuse(state: SyncState, observed: Observation, now: float) -> list[Action]:
     return [
-        RefuseVersion(seen.version, seen.manifest_sha256, f"the engine cannot load it: {status.error}", "load")
-        for seen, status in _to_validate(state, observed, now)
+        RefuseVersion(channel.version, channel.manifest_sha256, f"the engine cannot load it: {status.error}", "load")
+        for channel, status in _to_validate(state, observed, now)
         if status.state == "END" and status.error
     ]
 
 
 def _validate(state: SyncState, observed: Observation, now: float) -> list[Action]:
-    loaded = [seen for seen, status in _to_validate(state, observed, now) if status.state == "AVAILABLE"]
-    return [Validate(seen.version, seen.manifest_sha256) for seen in loaded[:1]]
+    loaded = [channel for channel, status in _to_validate(state, observed, now) if status.state == "AVAILABLE"]
+    return [Validate(channel.version, channel.manifest_sha256) for channel in loaded[:1]]
 
 
 def _to_validate(state: SyncState, observed: Observation, now: float) -> list[tuple[ChannelState, VersionStatus]]:
     if not observed.statuses or observed.validating or now < observed.timers.retry_at:
         return []
-    waiting = {
-        seen.version: seen
-        for seen in state.desired().values()
-        if observed.is_downloaded(seen) and not state.is_validated(seen.manifest_sha256)
+    pending = {
+        channel.version: channel
+        for channel in state.desired().values()
+        if observed.is_downloaded(channel) and not state.is_validated(channel.manifest_sha256)
     }
-    return [(seen, observed.statuses[number]) for number, seen in waiting.items() if number in observed.statuses]
+    return [(channel, observed.statuses[number]) for number, channel in pending.items() if number in observed.statuses]
 
 
 def _move(state: SyncState, observed: Observation, now: float) -> list[Action]:
     return [
-        MoveLabel(channel, seen.version)
-        for channel, seen in state.desired().items()
-        if state.labels.get(channel) != seen.version
-        and observed.is_downloaded(seen)
-        and observed.is_available(seen.version)
-        and state.is_validated(seen.manifest_sha256)
+        MoveLabel(name, channel.version)
+        for name, channel in state.desired().items()
+        if state.labels.get(name) != channel.version
+        and observed.is_downloaded(channel)
+        and observed.is_available(channel.version)
+        and state.is_validated(channel.manifest_sha256)
     ]
 
 
 def _configure(state: SyncState, observed: Observation, now: float) -> list[Action]:
-    versions, configured = to_serve(state, observed), observed.configured()
-    if not versions:  # what nobody wants stays, so that something is always served; what was refused does not
+    """Configure the versions with a label, and the downloaded ones that a channel points to."""
+    downloaded = {channel.version for channel in state.desired().values() if observed.is_downloaded(channel)}
+    versions, configured = downloaded | set(state.labels.values()), observed.configured()
+    if not versions:  # the last configuration stays, so that something is always served, unless all of it was refused
         refused = {refusal.version for refusal in state.refused.values() if refusal.final}
         if not configured or not configured <= refused:
             return []
     labels = dict(state.labels)
-    if observed.statuses is not None:  # the engine would refuse the file for a label on a version that it does not have
+    if observed.statuses is not None:  # the engine rejects a file with a label on a version that it has not loaded
         labels = {label: at for label, at in labels.items() if observed.engine_state(at) not in ("", "END")}
     config = ModelConfig(state.model, observed.base, Specific(tuple(sorted(versions))), labels)
     return [WriteConfig(config)] if observed.config != (config if versions else None) else []
 
 
 def _remove(state: SyncState, observed: Observation, now: float) -> list[Action]:
-    """Remove versions that no label, channel or quick rollback needs and that the engine has let go of."""
+    """Remove versions that no label, channel or quick rollback needs and that the engine has unloaded."""
     if observed.statuses is None and (observed.has_engine or not observed.out_of_space):
         return []
     keep = 0 if observed.out_of_space else observed.keep
     recent = [version for version in state.recent if version in observed.downloaded][:keep]
-    desired = {seen.version for seen in state.desired().values()}
-    surplus = set(observed.downloaded) - to_serve(state, observed) - observed.configured() - set(recent) - desired
-    return [RemoveVersion(version) for version in sorted(surplus) if observed.engine_state(version) in _LET_GO]
+    desired = {channel.version for channel in state.desired().values()}
+    surplus = set(observed.downloaded) - observed.configured() - set(recent) - desired
+    return [RemoveVersion(version) for version in sorted(surplus) if observed.engine_state(version) in _UNLOADED]
 
 
 _STAGES: tuple[Callable[[SyncState, Observation, float], list[Action]], ...] = (

@@ -1,10 +1,11 @@
-"""The loop: it observes the channels, the disk and the engine, and carries out what `planning.plan` derives from them."""
+"""The executor: it observes the channels, the disk and the engine, and carries out the actions of `planning.plan`."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,9 @@ from orchard.errors import IntegrityError, ServerError, StoreError
 from orchard.registry.manifest import Manifest
 from orchard.registry.pointers import CHANNELS, ChannelPointer
 from serving.models_config import ModelConfig, Specific
-from serving.sync.background_task import BackgroundTask, TaskOutcome
+from serving.sync.background_task import run_in_background
 from serving.sync.channel_watcher import ChannelWatcher
-from serving.sync.download import DiskQuota, InsufficientSpace, PermanentError, fetch
+from serving.sync.download import DiskQuota, InsufficientSpace, PermanentError, download_version
 from serving.sync.engine import CONFIG_NAME, EngineClient, EngineUnavailable, read_config, write_config
 from serving.sync.planning import (
     BUSY_S,
@@ -46,22 +47,22 @@ STATE_NAME = "sync.json"
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
-    """How sync works.
+    """The options of sync.
 
     Attributes:
         serving_dir: the folder that sync and the engine share.
         model: the model's name.
-        server_url: the engine's REST address, or None: nothing is known of an engine, versions are only fetched.
-        keep: how many versions that labels pointed to before stay on disk, for a rollback that moves no bytes.
-        allowance: how much of the disk versions may take.
-        token_file: holds the bearer token that the engine wants, or None: it wants none.
+        server_url: the engine's REST address; None: versions are only downloaded.
+        keep: how many earlier versions of labels stay on disk, for a rollback without a download.
+        quota: how much of the disk versions may take.
+        token_file: the file of the engine's bearer token; None: no token.
     """
 
     serving_dir: Path
     model: str
     server_url: str | None
     keep: int = 2
-    allowance: DiskQuota = field(default_factory=DiskQuota)
+    quota: DiskQuota = field(default_factory=DiskQuota)
     token_file: Path | None = None
 
 
@@ -71,13 +72,13 @@ class SyncStatus:
 
     Attributes:
         state: what it remembers.
-        observed: what it knows of everything else.
-        problems: what is wrong now: of the store, of each channel, and of sync itself as "sync".
+        observed: what it knows beside that.
+        problems: what is wrong now, by "store", channel, or "sync".
         engine_url: the engine's address, or None.
         store: the store's name.
         last_success: when the store last answered, in seconds since 1970; 0: never.
-        requests: how many requests following the channels has cost.
-        silent_s: seconds since the loop's last turn.
+        requests: how many requests watching the channels has cost.
+        silent_s: seconds since the last tick.
     """
 
     state: SyncState
@@ -90,106 +91,106 @@ class SyncStatus:
     silent_s: float
 
     def is_live(self, channel: str) -> bool:
-        """Whether the engine confirms what a channel's label points to."""
+        """Whether the engine confirms the version of a channel's label."""
         version = self.state.labels.get(channel)
         return version is not None and self.observed.confirmed.get(channel) == version
 
     @property
     def ready(self) -> bool:
-        """Whether the stable version is available at the engine, validated, and what its label points to."""
+        """Whether the engine serves the version of the label `stable`."""
         return self.is_live("stable") and self.observed.is_available(self.state.labels["stable"])
 
 
-class _ObsoleteFetch(Exception):
+class _ObsoleteDownload(Exception):
     """No channel points to the version that is being downloaded."""
 
 
 class Reconciler:
-    """One model's way from the store to the engine: it carries out the plan.
+    """Brings one model's versions from the store to the engine.
 
     Args:
-        settings: how.
-        state: what a former run remembered.
-        follower: follows the channels.
+        options: the options.
+        state: what an earlier run remembered.
+        watcher: watches the channels.
         engine: the model server; None: versions are only downloaded.
-        tell: called with every event, as a name and its fields.
-        send: runs what takes long; beside the loop.
+        log_event: called with each event's name and fields.
+        run_task: runs downloads and validations, see `run_in_background`.
         clock: the monotonic clock.
     """
 
     def __init__(
         self,
-        settings: SyncOptions,
+        options: SyncOptions,
         state: SyncState,
-        follower: ChannelWatcher,
+        watcher: ChannelWatcher,
         engine: EngineClient | None,
-        tell: Callable[..., None],
+        log_event: Callable[..., None],
         *,
-        send: type[BackgroundTask[Any]] = BackgroundTask,
+        run_task: Callable[[str, Callable[[], Any], Callable[[], None]], Future[Any]] = run_in_background,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.settings = settings
+        self.options = options
         self.state = state
-        self.follower = follower
+        self.watcher = watcher
         self.wake = threading.Event()
-        self.instruments = SyncMetrics()
+        self.metrics = SyncMetrics()
         self.problems: dict[str, str] = {}
         self._engine = engine
-        self._tell = tell
-        self._send = send
+        self._log_event = log_event
+        self._run_task = run_task
         self._clock = clock
-        self._ticked = clock()
-        self._shelf = VersionCache(settings.serving_dir, settings.model)
-        self._config = settings.serving_dir / CONFIG_NAME
-        self._observed = Observation(str(self._shelf.base), engine is not None, settings.keep)
-        self._download: BackgroundTask[Manifest] | None = None
-        self._validation: BackgroundTask[int] | None = None
+        self._last_tick = clock()
+        self._cache = VersionCache(options.serving_dir, options.model)
+        self._config_path = options.serving_dir / CONFIG_NAME
+        self._observed = Observation(str(self._cache.base), engine is not None, options.keep)
+        self._download: Future[Manifest] = Future()  # of `_observed.downloading`
+        self._validation: Future[int] = Future()  # of `_observed.validating`
         self._restore()
 
     def _restore(self) -> None:
-        """Check what a former run left, without a store: only what is still whole is served."""
-        for name in self._shelf.sweep():
-            self._tell("swept", leftover=name)
-        found: dict[int, str] = {}
-        for version in self._shelf.versions():
+        """Verify the versions that an earlier run left, without the store: only complete ones are served."""
+        for name in self._cache.sweep():
+            self._log_event("swept", leftover=name)
+        downloaded: dict[int, str] = {}
+        for version in self._cache.versions():
             try:
-                found[version] = self._shelf.verify(version, self.follower.trust.keys()).document_sha256
+                downloaded[version] = self._cache.verify(version, self.watcher.trust.current()).document_sha256
             except IntegrityError as error:
-                aside = self._shelf.set_aside(version)
-                self.instruments.failures.add("disk")
-                self._tell("set aside", version=version, to=aside.name, reason=error.message)
-        config = read_config(self._config, self.settings.model)
-        self._observe(downloaded=found)
-        # The state was lost. The configuration was written after validation, and the engine may have in its memory what
-        # is damaged on disk: a configuration without that version would make it unload what it serves.
+                aside = self._cache.set_aside(version)
+                self.metrics.failures.add("disk")
+                self._log_event("set aside", version=version, to=aside.name, reason=error.message)
+        config = read_config(self._config_path, self.options.model)
+        self._observe(downloaded=downloaded)
+        # The state was lost. The configuration was written after validation. The engine may serve from its memory what is
+        # damaged on disk: a configuration without that version would make it unload that version.
         if config and not self.state.labels:
             labels = {label: at for label, at in config.labels.items() if label in CHANNELS}
             self.state = replace(self.state, labels=labels)
-        if not self._config.exists():
-            write_config(self._config, ModelConfig(self.settings.model, self._observed.base, Specific(())))
+        if not self._config_path.exists():
+            write_config(self._config_path, ModelConfig(self.options.model, self._observed.base, Specific(())))
 
     def status(self) -> SyncStatus:
-        """What sync knows now; for any thread."""
+        """What sync knows now; any thread may call this."""
         problems = "; ".join(list(self.problems.values()))
         return SyncStatus(
             self.state,
             self._observed,
-            {**self.follower.problems, **({"sync": problems} if problems else {})},
-            self.settings.server_url,
-            self.follower.store.name,
-            self.follower.last_success,
-            self.follower.requests,
-            self._clock() - self._ticked,
+            {**self.watcher.problems, **({"sync": problems} if problems else {})},
+            self.options.server_url,
+            self.watcher.store.name,
+            self.watcher.last_success,
+            self.watcher.requests,
+            self._clock() - self._last_tick,
         )
 
     def tick(self) -> float:
-        """Do what can be done now, without waiting; returns the seconds after which there may be more to do."""
-        self._ticked = self._clock()
+        """Do what can be done now, without waiting; returns the seconds until the next tick."""
+        self._last_tick = self._clock()
         self._finish_download()
         self._finish_validation()
         for _ in range(2):  # before and after the engine's answer
-            pointers = dict(self.follower.pointers)
-            self._observe(pointers=pointers, config=read_config(self._config, self.settings.model))
+            pointers = dict(self.watcher.pointers)
+            self._observe(pointers=pointers, config=read_config(self._config_path, self.options.model))
             for action in plan(self.state, self._observed, self._clock()):
                 self._perform(action)
         wait = self._observed.timers.engine_due - self._clock() if self._engine else CALM_S
@@ -199,83 +200,86 @@ class Reconciler:
         self._observed = replace(self._observed, **changes)
 
     def _perform(self, action: Action) -> None:
-        """Carry out an action; what it changes on the disk comes before what sync then takes for granted."""
+        """Carry out an action. The disk changes before the state and the observation do."""
         state = self.state
         match action:
             case WriteConfig(config):
-                write_config(self._config, config)
+                write_config(self._config_path, config)
             case RemoveVersion(version):
-                self._shelf.remove(version)
+                self._cache.remove(version)
             case QueryEngine() if self._engine:
                 self._query_engine(self._engine)
         self.state, self._observed = apply(action, self.state, self._observed, self._clock(), time.time())
         if self.state is not state:
-            save_state(self.settings.serving_dir / STATE_NAME, self.state)
+            self._save_state()
         match action:
             case Download(pointer):
-                self._download = self._send(f"fetch {pointer.version}", partial(self._fetch, pointer), self.wake.set)
+                work = partial(self._download_version, pointer)
+                self._download = self._run_task(f"download {pointer.version}", work, self.wake.set)
             case Validate(version) if self._engine:
-                work = partial(self._engine.ask_golden, version, self._shelf.folder(version))
-                self._validation = self._send(f"prove {version}", work, self.wake.set)
+                predict = partial(self._engine.predict_golden, version, self._cache.folder(version))
+                self._validation = self._run_task(f"validate {version}", predict, self.wake.set)
         self._report(action, state)
+
+    def _save_state(self) -> None:
+        save_state(self.options.serving_dir / STATE_NAME, self.state)
 
     def _report(self, action: Action, before: SyncState) -> None:
         match action:
             case AcceptPointer(pointer):
                 channel, generation = pointer.channel, pointer.generation
-                self._tell("channel", channel=channel, version=pointer.version, generation=generation)
+                self._log_event("channel", channel=channel, version=pointer.version, generation=generation)
             case WriteConfig(config):
                 versions = sorted(self._observed.configured())
-                self._tell("configured", versions=versions, labels=dict(config.labels))
+                self._log_event("configured", versions=versions, labels=dict(config.labels))
             case RefuseVersion(version, manifest_sha256, reason, kind):
-                self.instruments.failures.add(kind)
+                self.metrics.failures.add(kind)
                 refusal = self.state.refused[manifest_sha256]
-                self._tell("refused", version=version, reason=reason, tries=refusal.tries, final=refusal.final)
+                self._log_event("refused", version=version, reason=reason, tries=refusal.tries, final=refusal.final)
             case MoveLabel(channel, version):
-                self.instruments.moves.add(channel)
-                self._tell("label moved", channel=channel, version=version, before=before.labels.get(channel))
+                self.metrics.moves.add(channel)
+                self._log_event("label moved", channel=channel, version=version, before=before.labels.get(channel))
             case RemoveVersion(version):
-                self._tell("removed", version=version)
+                self._log_event("removed", version=version)
 
     # downloads
 
-    def _fetch(self, pointer: ChannelPointer) -> Manifest:
-        count = partial(self._count, pointer.manifest_sha256)
-        follower = self.follower
-        return fetch(follower.store, pointer, self._shelf, follower.trust.keys(), self.settings.allowance, count)
+    def _download_version(self, pointer: ChannelPointer) -> Manifest:
+        def count(size: int) -> None:
+            self.metrics.bytes.add(amount=size)
+            current = list(self.watcher.pointers.values())
+            if all(other.manifest_sha256 != pointer.manifest_sha256 for other in current):
+                raise _ObsoleteDownload
 
-    def _count(self, manifest_sha256: str, size: int) -> None:
-        """Count bytes that came, and end a download that no channel wants any more."""
-        self.instruments.bytes.add(amount=size)
-        if all(pointer.manifest_sha256 != manifest_sha256 for pointer in list(self.follower.pointers.values())):
-            raise _ObsoleteFetch("no channel wants this version any more")
+        watcher = self.watcher
+        return download_version(watcher.store, pointer, self._cache, watcher.trust.current(), self.options.quota, count)
 
     def _finish_download(self) -> None:
-        outcome, download = self._download.outcome() if self._download else None, self._observed.downloading
-        if outcome is None or download is None:
+        download = self._observed.downloading
+        if download is None or not self._download.done():
             return
-        self._download = None
         self._observe(downloading=None)
-        version, manifest = download.pointer.version, outcome.result
-        if manifest is None:
-            self._download_failed(download.pointer, outcome)
+        error = self._download.exception()
+        if error is not None:
+            self._download_failed(download.pointer, error)
             return
+        version, manifest = download.pointer.version, self._download.result()
         timers = replace(self._observed.timers, retries=0)
         self._observe(downloaded={**self._observed.downloaded, version: manifest.document_sha256}, timers=timers)
         self.problems.pop("fetch", None)
-        self._tell("fetched", version=version, bytes=manifest.size)
+        self._log_event("fetched", version=version, bytes=manifest.size)
 
-    def _download_failed(self, pointer: ChannelPointer, outcome: TaskOutcome[Manifest]) -> None:
-        error, text = outcome.error, _text(outcome.error)
-        if isinstance(error, _ObsoleteFetch):
+    def _download_failed(self, pointer: ChannelPointer, error: BaseException) -> None:
+        if isinstance(error, _ObsoleteDownload):
             return
+        text = _text(error)
         self._observe(timers=self._observed.timers.download_failed(self._clock()))
-        if isinstance(error, StoreError | InsufficientSpace | OSError):  # no fault of the version
+        if isinstance(error, StoreError | InsufficientSpace | OSError):  # the version is not at fault
             reason = "store" if isinstance(error, StoreError) else "room"
             self._observe(out_of_space=reason == "room")
             self.problems["fetch"] = text
-            self.instruments.failures.add(reason)
-            self._tell("not fetched", version=pointer.version, reason=text)
+            self.metrics.failures.add(reason)
+            self._log_event("not fetched", version=pointer.version, reason=text)
             return
         kind = "rule" if isinstance(error, PermanentError) else "integrity"
         self._perform(RefuseVersion(pointer.version, pointer.manifest_sha256, text, kind))
@@ -296,30 +300,30 @@ class Reconciler:
             self._observe(confirmed=confirmed, timers=replace(timers, labels_due=now + CALM_S))
 
     def _finish_validation(self) -> None:
-        outcome, validated = self._validation.outcome() if self._validation else None, self._observed.validating
-        if outcome is None or validated is None:
+        validation = self._observed.validating
+        if validation is None or not self._validation.done():
             return
-        self._validation = None
         self._observe(validating=None)
-        if outcome.error is not None:
-            self._validation_failed(validated, outcome.error)
+        error = self._validation.exception()
+        if error is not None:
+            self._validation_failed(validation, error)
             return
-        self.state = self.state.validate(validated.manifest_sha256)
-        save_state(self.settings.serving_dir / STATE_NAME, self.state)
-        self._tell("proved", version=validated.version, photos=outcome.result)
+        self.state = self.state.validate(validation.manifest_sha256)
+        self._save_state()
+        self._log_event("proved", version=validation.version, photos=self._validation.result())
 
-    def _validation_failed(self, validated: Validate, error: Exception) -> None:
+    def _validation_failed(self, validation: Validate, error: BaseException) -> None:
         timers = self._observed.timers.validation_failed(self._clock())
         self._observe(timers=timers)
         if isinstance(error, ServerError) and self._engine:
             try:
                 self._engine.versions()
-            except EngineUnavailable:  # the engine is gone: that says nothing of the version
+            except EngineUnavailable:  # the engine stopped: the version is not at fault
                 self._observe(timers=replace(timers, engine_due=self._clock()))
                 return
         kind = "golden" if isinstance(error, IntegrityError) else "answer"
-        self._perform(RefuseVersion(validated.version, validated.manifest_sha256, _text(error), kind))
+        self._perform(RefuseVersion(validation.version, validation.manifest_sha256, _text(error), kind))
 
 
-def _text(error: Exception | None) -> str:
+def _text(error: BaseException) -> str:
     return getattr(error, "message", None) or f"{type(error).__name__}: {error}"

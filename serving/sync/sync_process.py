@@ -1,4 +1,4 @@
-"""sync as a process: its lock, its loop, its end; and the wait of `--once`."""
+"""The sync process: its lock, its loop and its end; and the wait of `--once`."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from serving.sync.reconciler import STATE_NAME, Reconciler, SyncOptions
 from serving.sync.status_server import StatusServer
 from serving.sync.sync_state import SyncState, load_state
 
-__all__ = ["SyncResult", "SyncSource", "follow", "sync_once"]
+__all__ = ["SyncResult", "SyncSource", "run_sync", "sync_once"]
 
 LOCK_NAME = ".sync.lock"
-_WATCH_S = 0.05
+_OTHER_SYNC_POLL_S = 0.05
 _DRAIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class SyncSource:
-    """Where versions come from: the store, the trusted keys, the longest mean time between two looks in seconds."""
+    """The source of versions: the store, the trusted keys, and the longest mean time between two polls in seconds."""
 
     store: ObjectStore
     trust: TrustedKeysFile
@@ -43,7 +43,7 @@ class SyncSource:
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What `--once` reached: the channel's version and generation, and whether the engine answers with it."""
+    """The result of `--once`: the channel's version and generation, and whether the engine serves it."""
 
     channel: str
     version: int
@@ -53,75 +53,75 @@ class SyncResult:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[bool]:
-    """Hold the folder for this process; yields False if another sync has it."""
+    """Lock the folder for this process; yields False if another sync holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / LOCK_NAME) as held:
-        yield held
+    with locked(folder / LOCK_NAME) as acquired:
+        yield acquired
 
 
-def _engine(plan: SyncOptions) -> EngineClient | None:
-    return EngineClient(plan.server_url, plan.model, plan.token_file) if plan.server_url else None
+def _engine(options: SyncOptions) -> EngineClient | None:
+    return EngineClient(options.server_url, options.model, options.token_file) if options.server_url else None
 
 
-def _reconciler(source: SyncSource, plan: SyncOptions, tell: Callable[..., None]) -> Reconciler:
-    state = load_state(plan.serving_dir / STATE_NAME, plan.model)
-    follower = ChannelWatcher(
-        source.store, plan.model, source.trust, state.generations(), poll_s=source.poll_s, tell=tell
+def _reconciler(source: SyncSource, options: SyncOptions, log_event: Callable[..., None]) -> Reconciler:
+    state = load_state(options.serving_dir / STATE_NAME, options.model)
+    watcher = ChannelWatcher(
+        source.store, options.model, source.trust, state.generations(), poll_s=source.poll_s, log_event=log_event
     )
-    return Reconciler(plan, state, follower, _engine(plan), tell)
+    return Reconciler(options, state, watcher, _engine(options), log_event)
 
 
-def follow(
-    source: SyncSource, plan: SyncOptions, host: str, port: int, log: EventLog, engine: ChildProcess | None = None
+def run_sync(
+    source: SyncSource, options: SyncOptions, host: str, port: int, log: EventLog, engine: ChildProcess | None = None
 ) -> None:
-    """Keep the engine at what the channels mean, until SIGTERM or SIGINT.
+    """Keep the engine at the versions that the channels point to, until SIGTERM or SIGINT.
 
     Args:
-        source: where versions come from.
-        plan: where they go.
+        source: the source of versions.
+        options: the options.
         host: the address of the status page.
         port: its port; 0: any free one.
-        log: where events are written.
-        engine: a model server that lives as long as this sync, which drains it at the end.
+        log: the event log.
+        engine: a model server that this sync drains at its end.
 
     Raises:
-        ConflictError: another sync works on the same folder.
-        ServerError: the port is taken, or `engine` has ended by itself.
+        ConflictError: another sync uses the same folder.
+        ServerError: the port is taken, or `engine` ended by itself.
     """
-    with _lock(plan.serving_dir) as held:
-        if not held:
+    with _lock(options.serving_dir) as acquired:
+        if not acquired:
             raise ConflictError(
-                f"another `orchard sync` works on {plan.serving_dir}",
-                hint="one is enough; stop it, or name another folder",
+                f"another `orchard sync` works on {options.serving_dir}",
+                hint="stop it, or set another ORCHARD_SERVING_DIR",
             )
         listener = listen(host, port)
-        reconciler = _reconciler(source, plan, log.write)
+        reconciler = _reconciler(source, options, log.write)
         stopping = _catch_signals(reconciler)
-        StatusServer(listener, reconciler.status, reconciler.instruments)
+        StatusServer(listener, reconciler.status, reconciler.metrics)
         log.write(
-            "following", model=plan.model, store=source.store.name, port=listener.getsockname()[1], pid=os.getpid()
+            "following", model=options.model, store=source.store.name, port=listener.getsockname()[1], pid=os.getpid()
         )
-        reconciler.follower.start(reconciler.wake.set)
+        reconciler.watcher.start(reconciler.wake.set)
         while not stopping:
             if engine and not engine.running():
                 raise ServerError(f"the model server ended with exit code {engine.wait()}")
             try:
                 wait = reconciler.tick()
-            except OSError as error:  # a full disk, a folder that was taken away: what is served is served on
+            except OSError as error:  # a full disk or a removed folder: serving continues
                 reconciler.problems["disk"] = f"{type(error).__name__}: {error}"
-                reconciler.instruments.failures.add("disk")
+                reconciler.metrics.failures.add("disk")
                 log.write("disk", reason=reconciler.problems["disk"])
                 wait = 1.0
             else:
                 reconciler.problems.pop("disk", None)
             reconciler.wake.wait(wait)
             reconciler.wake.clear()
-        reconciler.follower.stop()
+        reconciler.watcher.stop()
         if engine:
             engine.stop(grace=_DRAIN_S)
         log.write("stopped")
     sys.stdout.flush()
-    os._exit(0)  # a request to a store that hangs is not waited for
+    os._exit(0)  # without a wait for a request to a store that hangs
 
 
 def _catch_signals(reconciler: Reconciler) -> list[int]:
@@ -138,54 +138,54 @@ def _catch_signals(reconciler: Reconciler) -> list[int]:
 
 def sync_once(
     source: SyncSource,
-    plan: SyncOptions,
+    options: SyncOptions,
     channel: str,
     timeout_s: float,
-    tell: Callable[..., None] = lambda event, **fields: None,
+    log_event: Callable[..., None],
 ) -> SyncResult:
-    """Bring a channel's version to the engine and return when it answers; where another sync is at it, wait for that.
+    """Bring a channel's version to the engine and return when it is served; if another sync holds the folder, wait for it.
 
     Args:
-        source: where the version comes from.
-        plan: where it goes.
+        source: the source of the version.
+        options: the options.
         channel: the channel.
-        timeout_s: how long it may take.
-        tell: called with every event.
+        timeout_s: the longest wait.
+        log_event: called with each event's name and fields.
 
     Raises:
         DataError: nothing was ever promoted to the channel.
-        IntegrityError: the channel is not believed, or its version was refused.
-        ServerError: the engine does not answer, or not with the version, in time.
+        IntegrityError: the channel is not trusted, or its version was refused.
+        ServerError: the engine does not serve the version in time.
         StoreError: the store does not answer.
     """
     deadline = time.monotonic() + timeout_s
-    with _lock(plan.serving_dir) as held:
-        if not held:
-            return _watch(source, plan, channel, deadline)
-        reconciler = _reconciler(source, plan, tell)
-        reconciler.follower.look()
-        pointer = _pointer(reconciler.follower, channel, reconciler.state)
+    with _lock(options.serving_dir) as acquired:
+        if not acquired:
+            return _await_other_sync(source, options, channel, deadline)
+        reconciler = _reconciler(source, options, log_event)
+        reconciler.watcher.read_channels()
+        pointer = _pointer(reconciler.watcher, channel)
         while True:
             wait = reconciler.tick()
             version, status = pointer.version, reconciler.status()
             if status.is_live(channel) and status.state.labels[channel] == version:
                 return SyncResult(channel, version, pointer.generation, live=True)
-            if plan.server_url is None and version in status.observed.downloaded:
+            if options.server_url is None and version in status.observed.downloaded:
                 return SyncResult(channel, version, pointer.generation, live=False)
             _raise_refusal(status.state, pointer)
             if time.monotonic() > deadline:
-                raise _late(status.problems.get("sync", ""), plan, pointer, timeout_s)
+                raise _timeout_error(status.problems.get("sync", ""), options, pointer, timeout_s)
             reconciler.wake.wait(wait)
             reconciler.wake.clear()
 
 
-def _pointer(follower: ChannelWatcher, channel: str, state: SyncState) -> ChannelPointer:
-    if channel in follower.problems:
-        raise IntegrityError(f"channel {channel!r} of {follower.model!r}: {follower.problems[channel]}")
-    pointer = follower.pointers.get(channel)
+def _pointer(watcher: ChannelWatcher, channel: str) -> ChannelPointer:
+    if channel in watcher.problems:
+        raise IntegrityError(f"channel {channel!r} of {watcher.model!r}: {watcher.problems[channel]}")
+    pointer = watcher.pointers.get(channel)
     if pointer is None:
         raise DataError(
-            f"nothing was ever promoted to the channel {channel!r} of {follower.model!r}",
+            f"nothing was ever promoted to the channel {channel!r} of {watcher.model!r}",
             hint="`orchard promote latest --why …` does it",
         )
     return pointer
@@ -194,37 +194,39 @@ def _pointer(follower: ChannelWatcher, channel: str, state: SyncState) -> Channe
 def _raise_refusal(state: SyncState, pointer: ChannelPointer) -> None:
     refusal = state.refused.get(pointer.manifest_sha256)
     if refusal and refusal.final:
-        serving = state.labels.get(pointer.channel)
+        served = state.labels.get(pointer.channel)
         raise IntegrityError(
             f"version {pointer.version} was refused: {refusal.reason}",
-            hint=f"version {serving} serves on" if serving else "publish another version",
+            hint=f"version {served} is still served" if served else "publish another version",
         )
 
 
-def _late(problem: str, plan: SyncOptions, pointer: ChannelPointer, timeout_s: float) -> OrchardError:
+def _timeout_error(problem: str, options: SyncOptions, pointer: ChannelPointer, timeout_s: float) -> OrchardError:
     text = f"version {pointer.version} is not live after {timeout_s:g} s"
     return ServerError(
         f"{text}: {problem}" if problem else text,
-        hint=f"is the engine at {plan.server_url} running and reading {plan.serving_dir}, and does it want "
-        "`--engine-token-file`? `--no-engine` only fetches",
+        hint=f"is the engine at {options.server_url} running and reading {options.serving_dir}, and does it need "
+        "`--engine-token-file`? `--no-engine` only downloads",
     )
 
 
-def _watch(source: SyncSource, plan: SyncOptions, channel: str, deadline: float) -> SyncResult:
-    """Wait for the sync that has the folder."""
-    follower = ChannelWatcher(source.store, plan.model, source.trust, {})
-    follower.look()
-    pointer = _pointer(follower, channel, SyncState(1, plan.model))
+def _await_other_sync(source: SyncSource, options: SyncOptions, channel: str, deadline: float) -> SyncResult:
+    """Wait for the sync that holds the folder."""
+    watcher = ChannelWatcher(source.store, options.model, source.trust, {})
+    watcher.read_channels()
+    pointer = _pointer(watcher, channel)
     begin = time.monotonic()
-    engine = _engine(plan)
+    engine = _engine(options)
     while True:
-        state = load_state(plan.serving_dir / STATE_NAME, plan.model)
+        state = load_state(options.serving_dir / STATE_NAME, options.model)
         if engine and state.labels.get(channel) == pointer.version == engine.label(channel):
             return SyncResult(channel, pointer.version, pointer.generation, live=True)
-        if engine is None and (plan.serving_dir / plan.model / str(pointer.version)).exists():
+        if engine is None and (options.serving_dir / options.model / str(pointer.version)).exists():
             return SyncResult(channel, pointer.version, pointer.generation, live=False)
         if state.channels.get(channel) and state.channels[channel].generation >= pointer.generation:
             _raise_refusal(state, pointer)
         if time.monotonic() > deadline:
-            raise _late("the sync that works on it has not brought it there", plan, pointer, time.monotonic() - begin)
-        time.sleep(_WATCH_S)
+            raise _timeout_error(
+                "the sync that works on it has not finished", options, pointer, time.monotonic() - begin
+            )
+        time.sleep(_OTHER_SYNC_POLL_S)

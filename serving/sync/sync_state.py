@@ -1,4 +1,4 @@
-"""What sync must know after a restart, even if the store is gone: `sync.json` in the serving folder."""
+"""What sync must know after a restart, even without the store: `sync.json` in the serving folder."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from orchard.registry.pointers import CHANNELS, ChannelPointer
 __all__ = ["MAX_TRIES", "ChannelState", "RefusedVersion", "SyncState", "load_state", "save_state"]
 
 MAX_TRIES = 3
-_MAX_KEPT = 64
+_MAX_ENTRIES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelState:
-    """What a channel said when it was last believed.
+    """The last trusted pointer of a channel.
 
     Attributes:
-        generation: the highest that was seen; an older one is a replay.
-        version: the version that it means.
+        generation: the highest one read; a lower one is a replay.
+        version: the version that it points to.
         manifest_sha256: of that version's manifest.
-        why: the reason that was given for it.
-        who: who gave it.
+        why: the reason of the change.
+        who: the actor.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -46,9 +46,9 @@ class RefusedVersion:
     Attributes:
         version: its number.
         reason: what is wrong with it.
-        tries: how often that was found.
-        final: it is not tried again, unless a channel is set anew.
-        at: when, in seconds since 1970, for people.
+        tries: how often it failed.
+        final: it is not tried again, unless a channel changes to it.
+        at: when it last failed, in seconds since 1970, for people.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -62,15 +62,15 @@ class RefusedVersion:
 
 @dataclass(frozen=True, slots=True)
 class SyncState:
-    """Everything that is kept. It is never changed; each method returns another.
+    """All that sync remembers. It is immutable; each method returns a new one.
 
     Attributes:
         format: of the document, 1.
         model: the model's name.
-        channels: what each channel said, by name.
-        labels: the version that each label points to, by label; what is served.
+        channels: the last trusted pointer of each channel.
+        labels: the served version of each label.
         since: when each label moved there, in seconds since 1970.
-        proved: SHA-256 of the manifests whose golden photos were answered rightly.
+        proved: SHA-256 of the manifests whose golden photos the engine answered correctly.
         refused: refusals by the manifest's SHA-256.
         recent: versions that labels pointed to, newest first.
     """
@@ -87,56 +87,56 @@ class SyncState:
     recent: list[int] = field(default_factory=list)
 
     def generations(self) -> dict[str, tuple[int, str]]:
-        """The highest generation of each channel, and the manifest that it named."""
-        return {channel: (seen.generation, seen.manifest_sha256) for channel, seen in self.channels.items()}
+        """The highest generation of each channel, and the SHA-256 of its manifest."""
+        return {name: (channel.generation, channel.manifest_sha256) for name, channel in self.channels.items()}
 
     def is_new(self, pointer: ChannelPointer) -> bool:
-        """Whether a pointer is newer than what its channel said."""
-        seen = self.channels.get(pointer.channel)
-        return seen is None or pointer.generation > seen.generation
+        """Whether a pointer is newer than the last one of its channel."""
+        channel = self.channels.get(pointer.channel)
+        return channel is None or pointer.generation > channel.generation
 
     def accept(self, pointer: ChannelPointer) -> SyncState:
-        """Record what a channel says; the version that it points to is tried again if it was refused."""
-        seen = ChannelState(pointer.generation, pointer.version, pointer.manifest_sha256, pointer.why, pointer.who)
+        """Record a channel's new pointer; its version is tried again if it was refused."""
+        channel = ChannelState(pointer.generation, pointer.version, pointer.manifest_sha256, pointer.why, pointer.who)
         refused = _without(self.refused, pointer.manifest_sha256)
-        return replace(self, channels={**self.channels, pointer.channel: seen}, refused=refused)
+        return replace(self, channels={**self.channels, pointer.channel: channel}, refused=refused)
 
     def refuse(self, manifest_sha256: str, version: int, reason: str, *, final: bool, at: float) -> SyncState:
         """Count a failure; after `MAX_TRIES` it is final."""
-        before = self.refused.get(manifest_sha256)
-        tries = (before.tries if before else 0) + 1
+        previous = self.refused.get(manifest_sha256)
+        tries = (previous.tries if previous else 0) + 1
         refusal = RefusedVersion(version, reason, tries, final or tries >= MAX_TRIES, at)
-        kept = [*_without(self.refused, manifest_sha256).items(), (manifest_sha256, refusal)]
-        return replace(self, refused=dict(kept[-_MAX_KEPT:]))
+        entries = [*_without(self.refused, manifest_sha256).items(), (manifest_sha256, refusal)]
+        return replace(self, refused=dict(entries[-_MAX_ENTRIES:]))
 
     def validate(self, manifest_sha256: str) -> SyncState:
-        """Record that a version's golden photos were answered rightly."""
-        proved = [*self.proved, manifest_sha256][-_MAX_KEPT:]
-        return replace(self, proved=proved, refused=_without(self.refused, manifest_sha256))
+        """Record that the engine answered a version's golden photos correctly."""
+        validated = [*self.proved, manifest_sha256][-_MAX_ENTRIES:]
+        return replace(self, proved=validated, refused=_without(self.refused, manifest_sha256))
 
     def move_label(self, channel: str, version: int, at: float) -> SyncState:
-        """Have a channel's label point to another version."""
-        before, recent = self.labels.get(channel), self.recent
-        if before is not None:
-            recent = [before, *(other for other in recent if other != before)][:_MAX_KEPT]
+        """Point a channel's label to another version."""
+        previous, recent = self.labels.get(channel), self.recent
+        if previous is not None:
+            recent = [previous, *(other for other in recent if other != previous)][:_MAX_ENTRIES]
         labels, since = {**self.labels, channel: version}, {**self.since, channel: at}
         return replace(self, labels=labels, since=since, recent=recent)
 
     def is_refused(self, manifest_sha256: str) -> bool:
-        """Whether a version is not to be tried again."""
-        found = self.refused.get(manifest_sha256)
-        return found is not None and found.final
+        """Whether a version is refused permanently."""
+        refusal = self.refused.get(manifest_sha256)
+        return refusal is not None and refusal.final
 
     def is_validated(self, manifest_sha256: str) -> bool:
-        """Whether a version's golden photos were answered rightly."""
+        """Whether the engine answered a version's golden photos correctly."""
         return manifest_sha256 in self.proved
 
     def desired(self) -> dict[str, ChannelState]:
-        """What each channel points to, without what is refused permanently; stable first."""
+        """The state of each channel whose version is not refused permanently; stable first."""
         return {
-            channel: seen
-            for channel in CHANNELS
-            if (seen := self.channels.get(channel)) and not self.is_refused(seen.manifest_sha256)
+            name: channel
+            for name in CHANNELS
+            if (channel := self.channels.get(name)) and not self.is_refused(channel.manifest_sha256)
         }
 
 
@@ -145,9 +145,9 @@ def _without(refused: dict[str, RefusedVersion], manifest_sha256: str) -> dict[s
 
 
 def load_state(path: Path, model: str) -> SyncState:
-    """Read the state, or begin one.
+    """Read the state, or begin a new one.
 
-    A damaged file loses what it said of channels, never a version: what is on disk is proved by its own manifest.
+    A damaged file loses the channels' generations, never a version: each version on disk is verified by its own manifest.
 
     Raises:
         SettingsError: the file belongs to another model.
@@ -168,5 +168,5 @@ def load_state(path: Path, model: str) -> SyncState:
 
 
 def save_state(path: Path, state: SyncState) -> None:
-    """Write the state so that a crash leaves the old or the new one."""
+    """Write the state; a crash leaves the old or the new one."""
     atomic_write(path, json.dumps(encode(state), indent=1, sort_keys=True), fsync=True)

@@ -15,14 +15,14 @@ __all__ = ["FAULTS", "CrashingStore", "Fault", "Killed"]
 T = TypeVar("T")
 
 Fault = Literal["killed before", "killed after", "reply lost", "request lost", "retried by the client"]
-"""What happens at the call: the process dies before or after it; the store did it or not, and no answer came; or the
-client itself retried after a lost reply and now reports the second answer (a conflict with its own write)."""
+"""What happens at the call: the process is killed before or after it; the reply or the request is lost; or the client
+retried after a lost reply and reports the second reply (a conflict with its own write)."""
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
 
 class Killed(BaseException):
-    """The process ends here; no `except Exception` stands in the way."""
+    """The process is killed here; no `except Exception` catches this."""
 
 
 class CrashingStore(ObjectStore):
@@ -30,7 +30,7 @@ class CrashingStore(ObjectStore):
 
     Args:
         inner: the store that works.
-        at: the number of the call that fails, from 0; None: none does.
+        at: the number of the call that fails, from 0; None: no call fails.
         fault: how it fails.
     """
 

@@ -1,11 +1,11 @@
-"""Requests that are almost right, thousands a second, at a real server: none may hurt it, and none may get a 5xx.
+"""Sends almost valid requests, thousands a second, to a real server: none may break it, and none may get a 5xx.
 
-    python -m tests.faults.fuzz --seconds 600              # FOLDER of models is made first if it is not there
+    python -m tests.faults.fuzz --seconds 600
     python -m tests.faults.fuzz --seconds 600 --seed 7     # the same requests again
 
-Good requests of every kind are cut, doubled, mixed and peppered with what parsers stumble over. After each batch the
-server must still run and answer a good request rightly. It prints how many requests got which status; exit code 1 and
-the request that did it, as Python bytes, when something broke.
+Valid requests of every kind are cut, doubled, mixed and filled with tokens that are hard to parse. After each batch the
+server must still run and answer a valid request correctly. It prints how many requests got which status. When something
+breaks, it prints the request as Python bytes and returns exit code 1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.serving.programs import Serve
 __all__ = ["fuzz", "serve_zoo"]
 
 BATCH = 200
-ASKED = {"instances": [[1, 2, 3, 4]]}
+REQUEST = {"instances": [[1, 2, 3, 4]]}
 ANSWER = {"predictions": [[7.0, 10.0]]}
 BODIES = [
     (b"matrix", b'{"instances": [[1, 2, 3, 4], [5.5, -6e-3, NaN, Infinity]]}'),
@@ -92,45 +92,45 @@ TOKENS = [
 ]
 
 
-def request(dice: random.Random) -> bytes:
-    """One request; its length, where it names one, fits its body more often than not."""
-    model, body = dice.choice(BODIES)
-    verb = dice.choice((b"predict", b"predict", b"classify", b"regress"))
-    body = spoil(body, dice, dice.choice((0, 1, 2, 5)))
-    path = spoil(b"/v1/models/%s:%s" % (model, verb), dice, dice.choice((0, 0, 0, 1)))
-    if dice.random() < 0.1:
-        return spoil(b"GET /v1/models/%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % model, dice, 2)
-    if dice.random() < 0.2:
+def make_request(rng: random.Random) -> bytes:
+    """Make a request; if it has a length, that usually fits its body."""
+    model, body = rng.choice(BODIES)
+    verb = rng.choice((b"predict", b"predict", b"classify", b"regress"))
+    body = mutate(body, rng, rng.choice((0, 1, 2, 5)))
+    path = mutate(b"/v1/models/%s:%s" % (model, verb), rng, rng.choice((0, 0, 0, 1)))
+    if rng.random() < 0.1:
+        return mutate(b"GET /v1/models/%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % model, rng, 2)
+    if rng.random() < 0.2:
         half = len(body) // 2
         chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:half], body[half:]) if part)
         head, body = b"Transfer-Encoding: chunked\r\n", chunks + b"0\r\n\r\n"
     else:
         head = b"Content-Length: %d\r\n" % len(body)
-    head = spoil(b"Host: x\r\nConnection: close\r\n" + head, dice, dice.choice((0, 0, 0, 1, 2)))
+    head = mutate(b"Host: x\r\nConnection: close\r\n" + head, rng, rng.choice((0, 0, 0, 1, 2)))
     return b"POST " + path + b" HTTP/1.1\r\n" + head + b"\r\n" + body
 
 
-def spoil(body: bytes, dice: random.Random, times: int) -> bytes:
+def mutate(body: bytes, rng: random.Random, times: int) -> bytes:
     """Change some bytes: cut, double, insert, replace, flip."""
     for _ in range(times):
-        at, to = sorted((dice.randint(0, len(body)), dice.randint(0, len(body))))
-        how = dice.randrange(5)
-        if how == 0:
+        at, to = sorted((rng.randint(0, len(body)), rng.randint(0, len(body))))
+        change = rng.randrange(5)
+        if change == 0:
             body = body[:at] + body[to:]
-        elif how == 1:
-            body = body[:to] + body[at:to] * dice.randint(1, 3) + body[to:]
-        elif how == 2:
-            body = body[:at] + dice.choice(TOKENS) + body[at:]
-        elif how == 3:
-            body = body[:at] + dice.choice(TOKENS) + body[to:]
+        elif change == 1:
+            body = body[:to] + body[at:to] * rng.randint(1, 3) + body[to:]
+        elif change == 2:
+            body = body[:at] + rng.choice(TOKENS) + body[at:]
+        elif change == 3:
+            body = body[:at] + rng.choice(TOKENS) + body[to:]
         elif body:
             at = min(at, len(body) - 1)
-            body = body[:at] + bytes([body[at] ^ 1 << dice.randrange(8)]) + body[at + 1 :]
+            body = body[:at] + bytes([body[at] ^ 1 << rng.randrange(8)]) + body[at + 1 :]
     return body
 
 
 def send(port: int, payload: bytes) -> bytes:
-    """Send it, say that nothing more comes, and return what comes back."""
+    """Send it, close the sending side, and return the reply."""
     received = bytearray()
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         with suppress(ConnectionError, BrokenPipeError):
@@ -142,32 +142,32 @@ def send(port: int, payload: bytes) -> bytes:
     return bytes(received)
 
 
-def fuzz(server: Serve, dice: random.Random, seconds: float, most: int | None = None) -> Counter[str]:
-    """Send requests for a while, or at most so many.
+def fuzz(server: Serve, rng: random.Random, seconds: float, limit: int | None = None) -> Counter[str]:
+    """Send requests for some seconds, at most `limit` of them.
 
     Returns:
-        How often each status came; "none" for a connection that closed without an answer.
+        How many requests got each status; "none": the connection closed without an answer.
 
     Raises:
-        AssertionError: a 5xx, something that is no HTTP, a server that ended or answers wrongly.
+        AssertionError: a 5xx, a reply that is not valid HTTP, a server that ended or gave a wrong answer.
     """
-    seen: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
     end = time.monotonic() + seconds
-    while time.monotonic() < end and (most is None or seen.total() < most):
+    while time.monotonic() < end and (limit is None or statuses.total() < limit):
         for _ in range(BATCH):
-            payload = request(dice)
+            payload = make_request(rng)
             received = send(server.port, payload)
             assert not received or received.startswith(b"HTTP/1.1 "), payload
             status = received[9:12].decode() or "none"
             assert status < "500" or status in ("501", "none"), (status, payload, received[:500])
-            seen[status] += 1
+            statuses[status] += 1
         assert server.child.running(), server.text[-2000:]
-        assert server.predict("matrix", ASKED).json == ANSWER
-    return seen
+        assert server.predict("matrix", REQUEST).json == ANSWER
+    return statuses
 
 
 def serve_zoo(folder: Path) -> Serve:
-    """A server of all plain models, made in `folder` if they are not there."""
+    """Start a server of all plain models, which are made in `folder` if they are missing."""
     zoo = make_zoo(folder / "zoo")
     config = folder / "models.config"
     labels = {"half_plus_two": {"stable": 124}}
@@ -180,15 +180,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))  # noqa: S311
-    given = parser.parse_args()
-    print(f"seed {given.seed}, {given.seconds:g} s", flush=True)
+    args = parser.parse_args()
+    print(f"seed {args.seed}, {args.seconds:g} s", flush=True)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, serve_zoo(Path(folder)) as server:
         try:
-            seen = fuzz(server, random.Random(given.seed), given.seconds)  # noqa: S311
+            statuses = fuzz(server, random.Random(args.seed), args.seconds)  # noqa: S311
         except AssertionError as error:
             print(f"broken: {error}", file=sys.stderr)
             return 1
-    print(f"{seen.total()} requests: " + ", ".join(f"{count} × {status}" for status, count in sorted(seen.items())))
+    print(
+        f"{statuses.total()} requests: "
+        + ", ".join(f"{count} × {status}" for status, count in sorted(statuses.items()))
+    )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Programs that share a store and take turns, one store call at a time, in an order that the test chooses."""
+"""Programs that share a store and take turns, one store call at a time, in an order that a test chooses."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 from orchard.store.objects import ObjectStore
 from tests.faults.crashing_store import CrashingStore, Fault, Killed, fail
 
-__all__ = ["InterleavedActor"]
+__all__ = ["InterleavedActor", "run_interleaved"]
 
 T = TypeVar("T")
 DEADLINE = 30.0
 
 
 class InterleavedActor(CrashingStore):
-    """A program in a thread of its own that stands still before every store call until it is told to go on.
+    """A program in its own thread that pauses before every store call until `step` is called.
 
-    Only one thread ever runs, so a run is a function of the turns it was given and of nothing else.
+    Only one thread runs at a time, so a run depends only on the order of the steps.
 
     Args:
         inner: the store that all actors share.
@@ -31,35 +31,35 @@ class InterleavedActor(CrashingStore):
         self.error: BaseException | None = None
         self.ended = False
         self._fault: Fault | None = None
-        self._go, self._stood = threading.Semaphore(0), threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._live, args=(work,), daemon=True)
+        self._resume, self._paused = threading.Semaphore(0), threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
         self._wait()
 
-    def _live(self, work: Callable[[ObjectStore], Any]) -> None:
+    def _run(self, work: Callable[[ObjectStore], Any]) -> None:
         try:
             self.result = work(self)
         except BaseException as error:
             self.error = error
         self.ended = True
-        self._stood.release()
+        self._paused.release()
 
     def _do(self, name: str, call: Callable[[], T]) -> T:
         self.calls.append(name)
-        self._stood.release()
-        assert self._go.acquire(timeout=DEADLINE), "nobody gave this actor a turn"
+        self._paused.release()
+        assert self._resume.acquire(timeout=DEADLINE), "this actor got no turn"
         if self._fault is None:
             return call()
         return fail(self._fault, call)
 
     def _wait(self) -> None:
-        assert self._stood.acquire(timeout=DEADLINE), "the actor neither asked the store nor ended"
+        assert self._paused.acquire(timeout=DEADLINE), "the actor neither called the store nor ended"
 
     def step(self, fault: Fault | None = None) -> None:
-        """Let it do the store call before which it stands, and run up to the next one or its end."""
+        """Let it do its next store call and run up to the one after, or to its end."""
         assert not self.ended, "it has ended"
         self._fault = fault
-        self._go.release()
+        self._resume.release()
         self._wait()
 
     def finish(self) -> None:
@@ -75,3 +75,23 @@ class InterleavedActor(CrashingStore):
         assert not self._thread.is_alive()
         if self.error is not None and not isinstance(self.error, Killed):
             self.error.__traceback__ = None
+
+
+def run_interleaved(
+    store: ObjectStore,
+    first: Callable[[ObjectStore], Any],
+    second: Callable[[ObjectStore], Any],
+    before: int,
+    between: int,
+) -> tuple[InterleavedActor, InterleavedActor]:
+    """Let the first program do `before` store calls, then the second `between`, then the first the rest, then the second."""
+    one = InterleavedActor(store, first)
+    for _ in range(before):
+        one.step()
+    two = InterleavedActor(store, second)
+    for _ in range(between):
+        if not two.ended:
+            two.step()
+    one.finish()
+    two.finish()
+    return one, two

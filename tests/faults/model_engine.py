@@ -1,7 +1,8 @@
-"""TF Serving's configuration semantics in a few lines, and an errand without a thread, for schedules of sync."""
+"""TF Serving's configuration semantics in a few lines, and tasks without a thread, for schedules of sync."""
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from pathlib import Path
 
 from orchard.client import VersionStatus
@@ -9,29 +10,29 @@ from orchard.errors import IntegrityError
 from orchard.registry.registry import Registry
 from orchard.store import ObjectStore
 from serving.models_config import ModelConfig, Specific, parse
-from serving.sync.background_task import BackgroundTask
 from serving.sync.channel_watcher import TrustedKeysFile
 from serving.sync.engine import EngineUnavailable
 from serving.sync.version_cache import check_bytes
 from tests.serving.model_registry import MODEL
 
-__all__ = ["BROKEN", "GOOD", "WRONG", "ImmediateTask", "ModelEngine"]
+__all__ = ["BROKEN", "GOOD", "WRONG", "ModelEngine", "run_now"]
 
 GOOD, WRONG, BROKEN = "good", "wrong", "broken"
 
 
-class ImmediateTask(BackgroundTask):
-    """An errand that is done when it is sent, so that a schedule is a function of its steps; a kill in it kills sync."""
-
-    def __init__(self, subject, work, done) -> None:
-        self.subject, self._work, self._done, self._outcome = subject, work, done, None
-        self._run()
+def run_now(name, work, done) -> Future:
+    """`run_in_background` without a thread, so that a schedule depends only on its steps; a kill in `work` kills sync."""
+    future: Future = Future()
+    try:
+        future.set_result(work())
+    except Exception as error:
+        future.set_exception(error)
+    done()
+    return future
 
 
 class ModelEngine:
-    """TF Serving's reading of models.config; what a version is good for stands in its fingerprint."""
-
-    url = "bench"
+    """TF Serving's reading of models.config; a version's fingerprint has its kind: good, wrong or broken."""
 
     def __init__(self, config: Path, base: Path, store: ObjectStore, trust: TrustedKeysFile) -> None:
         self.config, self.base, self.store, self.trust = config, base, store, trust
@@ -45,7 +46,7 @@ class ModelEngine:
         return (self.base / str(version) / "fingerprint.pb").read_text().split()[0]
 
     def reload(self, *, fresh: bool = False) -> None:
-        """Take over the file as TF Serving does: labels are checked first, then versions are loaded, then others unloaded."""
+        """Apply the file as TF Serving does: it checks labels, then loads versions, then unloads others."""
         if fresh:
             self.loaded, self.labels = {}, {}
         try:
@@ -63,19 +64,19 @@ class ModelEngine:
         for number in set(self.loaded) - set(model.policy.versions):
             self.loaded[number] = VersionStatus(number, "END", "")
         self.labels = {label: number for label, number in model.labels.items() if self.is_available(number)}
-        still = [number for number in self.loaded if self.is_available(number)]
-        assert still or not self.served_before or self.rotten(), "nothing is served any more"
-        self.served_before = bool(self.labels) or (self.served_before and bool(still))
+        remaining = [number for number in self.loaded if self.is_available(number)]
+        assert remaining or not self.served_before or self.rotten(), "no version is served"
+        self.served_before = bool(self.labels) or (self.served_before and bool(remaining))
 
     def rotten(self) -> set[int]:
-        """Versions that were taken away because their bytes had changed, and are not back yet."""
+        """Versions that were set aside because their bytes had changed, and are not downloaded again yet."""
         self.rotted = {number for number in self.rotted if not (self.base / str(number)).exists()}
         return self.rotted
 
     def load(self, number: int) -> None:
         if not (self.base / str(number)).exists():
-            return  # TF Serving warns and goes on
-        manifest = Registry(self.store, MODEL, self.trust.keys()).manifest(number)
+            return  # TF Serving logs a warning and continues
+        manifest = Registry(self.store, MODEL, self.trust.current()).manifest(number)
         check_bytes(self.base / str(number), manifest)  # the engine never sees half a version
         broken = self.kind(number) == BROKEN
         self.loaded[number] = VersionStatus(number, "END" if broken else "AVAILABLE", "no" if broken else "")
@@ -83,7 +84,7 @@ class ModelEngine:
     def is_available(self, number: int) -> bool:
         return number in self.loaded and self.loaded[number].state == "AVAILABLE"
 
-    # what sync asks
+    # the interface for sync
 
     def versions(self) -> dict[int, VersionStatus]:
         if not self.up:
@@ -93,7 +94,7 @@ class ModelEngine:
     def label(self, label: str) -> int | None:
         return self.labels.get(label) if self.up else None
 
-    def ask_golden(self, version: int, folder: Path) -> int:
+    def predict_golden(self, version: int, folder: Path) -> int:
         if not self.up:
             raise EngineUnavailable("down")
         if self.kind(version) == WRONG:

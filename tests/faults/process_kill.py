@@ -1,4 +1,4 @@
-"""The end of a process in this one: at a call to the disk or to the store, after which nothing of it changes anything."""
+"""Simulates the kill of a process at a call to the disk or to the store, after which it changes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["KilledStore", "ProcessKill"]
 
 
 class ProcessKill:
-    """The end of a process: once it is dead, nothing of it changes the disk, not even what stands in a `finally`."""
+    """The kill of a process: once it is dead, it does not change the disk, not even in a `finally`."""
 
     def __init__(self, at: int | None = None) -> None:
         self.at, self.count, self.dead = at, itertools.count(), False
@@ -28,15 +28,15 @@ class ProcessKill:
             raise Killed
 
     @contextmanager
-    def awaited(self):
-        """Let the process die before a certain call that changes the disk."""
+    def armed(self):
+        """Kill the process before a certain call that changes the disk."""
 
         def wrap(call):
-            def stand_in(*arguments, **named):
+            def checked(*args, **kwargs):
                 self.check()
-                return call(*arguments, **named)
+                return call(*args, **kwargs)
 
-            return stand_in
+            return checked
 
         with pytest.MonkeyPatch.context() as patch:
             for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "replace"), (Path, "mkdir"), (Path, "unlink")):
@@ -46,15 +46,15 @@ class ProcessKill:
 
 
 class KilledStore(CrashingStore):
-    """A store at one of whose calls the process dies."""
+    """A store during one of whose calls the process is killed."""
 
-    def __init__(self, inner: ObjectStore, at: int, fault, death: ProcessKill) -> None:
+    def __init__(self, inner: ObjectStore, at: int, fault, kill: ProcessKill) -> None:
         super().__init__(inner, at, fault)
-        self.death = death
+        self.kill = kill
 
     def _do(self, name, call):
         try:
             return super()._do(name, call)
         except Killed:
-            self.death.dead = True
+            self.kill.dead = True
             raise

@@ -21,12 +21,12 @@ class Fault:
     """What happens to a reply.
 
     Attributes:
-        kind: "drop": the server has done the work, the connection closes without the reply; "cut": it closes after
-            `after` bytes; "stall": it stays open and silent after `after` bytes; "refuse": the request does not even
-            reach the server; "lie": nor does it then, and `status` and `body` are the reply.
-        request: what the request's first line begins with, for example ``b"PUT /bucket/key"``.
-        times: how many replies it befalls; None: all.
-        after: bytes of the reply, headers included, that still get through.
+        kind: "drop": the server does the work, the connection closes without the reply; "cut": it closes after
+            `after` bytes; "stall": it stays open and silent after `after` bytes; "refuse": the request does not reach
+            the server; "lie": the request does not reach the server, and `status` and `body` are the reply.
+        request: the beginning of the request's first line, for example ``b"PUT /bucket/key"``.
+        times: the number of replies that are affected; None: all.
+        after: bytes of the reply, headers included, that are sent.
         status: of a lie.
         body: of a lie.
     """
@@ -62,7 +62,7 @@ class Proxy:
     Attributes:
         port: where it listens on 127.0.0.1.
         target: the server's port there.
-        faults: what is to go wrong; the first that matches a request is taken. May be changed at any time.
+        faults: the first that matches a request applies. May be changed at any time.
         requests: the first line of every request.
     """
 
@@ -75,7 +75,7 @@ class Proxy:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: threading.Event = field(default_factory=threading.Event)
 
-    def _take(self, line: bytes) -> Fault | None:
+    def _fault_for(self, line: bytes) -> Fault | None:
         with self._lock:
             self.requests.append(line)
             for fault in self.faults:
@@ -111,13 +111,13 @@ class Proxy:
                 if chunk.startswith(_METHODS):
                     connection.line = chunk.split(b"\r\n", 1)[0]
                     connection.passed = 0
-                    connection.fault = self._take(connection.line)
+                    connection.fault = self._fault_for(connection.line)
                     if connection.fault and connection.fault.kind in ("refuse", "lie"):
                         if connection.fault.kind == "lie":
                             connection.client.sendall(connection.fault.reply())
                         break
                 connection.server.sendall(chunk)
-        self._hang_up(connection)
+        self._disconnect(connection)
 
     def _replies(self, connection: _Connection) -> None:
         with suppress(OSError):
@@ -130,9 +130,9 @@ class Proxy:
                     break
                 connection.client.sendall(chunk)
                 connection.passed += len(chunk)
-        self._hang_up(connection)
+        self._disconnect(connection)
 
-    def _hang_up(self, connection: _Connection) -> None:
+    def _disconnect(self, connection: _Connection) -> None:
         for end in (connection.client, connection.server):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -153,7 +153,7 @@ class Proxy:
 
 @contextmanager
 def proxy(target: int, *faults: Fault) -> Iterator[Proxy]:
-    """Listen on a free port of the loopback and pass everything on to the port `target`, but for the faults."""
+    """Listen on a free port of the loopback and forward everything to the port `target`, with the faults."""
     listener = socket.create_server(("127.0.0.1", 0))
     running = Proxy(target, listener.getsockname()[1], list(faults))
     running._start(running._accept, listener)

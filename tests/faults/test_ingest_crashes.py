@@ -1,4 +1,4 @@
-"""An ingest that is killed, starved of disk, raced or left without a store: the dataset is the old one or the new one."""
+"""An ingest that is killed, runs out of disk, races another or loses the store: the dataset is the old or the new one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARD_BYTES = 30_000
 KIWI = photo_files.CLASSES[0]
 
-# Runs `orchard …` and does something to itself at the nth call of one function.
+# Runs `orchard …` and kills or limits itself at the nth call of one function.
 DRIVER = f"""
 import importlib, os, resource, signal, sys
 target, number, action, *arguments = sys.argv[1:]
@@ -64,11 +64,11 @@ def farm(workspace):
 
 @pytest.fixture
 def more(workspace):
-    """20 new photos of a class that is there."""
-    return draw_more(workspace / "more", KIWI)
+    """20 new photos of a known class."""
+    return make_photos(workspace / "more", KIWI)
 
 
-def draw_more(folder, label):
+def make_photos(folder, label):
     (folder / "train" / label).mkdir(parents=True)
     for number in range(20):
         (folder / "train" / label / f"{number}_100.jpg").write_bytes(photo_files.jpeg(label, 110 + number, lying=True))
@@ -80,14 +80,14 @@ def command(*source, push=False):
 
 
 def drive(target, number, action, *arguments):
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", DRIVER, target, str(number), str(action), *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    return done.returncode, done.stdout
+    return process.returncode, process.stdout
 
 
 def contents(folder):
@@ -95,7 +95,7 @@ def contents(folder):
 
 
 def digest(workspace):
-    """The digest of the dataset, every byte of which is read; None if there is none."""
+    """The digest of the dataset, of which every byte is read and checked; None: there is no dataset."""
     folder = workspace / "data" / "farm"
     if not (folder / shards.INDEX).exists():
         return None
@@ -117,30 +117,34 @@ STEPS = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_killed_ingest_leaves_the_old_or_the_new_dataset_and_the_next_one_ends_it(workspace, farm, more, capsys, step):
+def test_killed_ingest_leaves_the_old_or_the_new_dataset_and_the_next_one_completes_it(
+    workspace, farm, more, capsys, step
+):
     assert main(command(farm)) == 0
     old = digest(workspace)
 
     assert drive(*STEPS[step], "kill", *command(more))[0] == -signal.SIGKILL
-    left = digest(workspace)
+    after_kill = digest(workspace)
     capsys.readouterr()
     assert main(command(more)) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["photos"] == 52
-    assert left == (result["digest"] if step == "when the index is moved" else old)
+    assert after_kill == (result["digest"] if step == "when the index is moved" else old)
     assert digest(workspace) == result["digest"]
     index = shards.read_index(workspace / "data/farm")
     assert set(contents(workspace / "data/farm")) == {shards.INDEX, *(shard.path for shard in index.shards)}
-    assert [path.name for path in (workspace / "data").iterdir()] == ["farm"], "what the killed one left is swept"
+    assert [path.name for path in (workspace / "data").iterdir()] == ["farm"], (
+        "leftovers of the killed ingest are removed"
+    )
 
 
-def test_shards_of_a_killed_ingest_are_swept_by_the_next_whatever_it_brings(workspace, farm, more):
+def test_shards_of_a_killed_ingest_are_removed_by_the_next_one(workspace, farm, more):
     assert main(command(farm)) == 0
-    known = set(contents(workspace / "data/farm"))
+    before = set(contents(workspace / "data/farm"))
     assert drive("training.data.staging:fsync_directory", 1, "kill", *command(more))[0] == -signal.SIGKILL
-    assert set(contents(workspace / "data/farm")) > known
+    assert set(contents(workspace / "data/farm")) > before
 
-    assert main(command(draw_more(workspace / "still more", photo_files.CLASSES[1]))) == 0
+    assert main(command(make_photos(workspace / "still more", photo_files.CLASSES[1]))) == 0
     index = shards.read_index(workspace / "data/farm")
     assert set(contents(workspace / "data/farm")) == {shards.INDEX, *(shard.path for shard in index.shards)}
 
@@ -162,7 +166,7 @@ def test_first_ingest_killed_between_its_shards_and_its_index_starts_again(works
         ("training.data.staging:install", 10),
     ],
 )
-def test_full_disk_is_an_error_that_says_so_and_the_dataset_is_what_it_was(workspace, farm, more, when, size):
+def test_full_disk_is_reported_and_leaves_the_dataset_unchanged(workspace, farm, more, when, size):
     assert main(command(farm)) == 0
     before = contents(workspace / "data/farm")
 
@@ -176,7 +180,7 @@ def test_full_disk_is_an_error_that_says_so_and_the_dataset_is_what_it_was(works
 
 def test_two_ingests_at_once_wait_for_each_other_and_both_count(workspace, farm, more):
     assert main(command(farm)) == 0
-    still_more = draw_more(workspace / "still more", photo_files.CLASSES[1])
+    still_more = make_photos(workspace / "still more", photo_files.CLASSES[1])
     with staging.locked(workspace / "data", Reporter.silent()):
         running = [
             subprocess.Popen(
@@ -188,8 +192,8 @@ def test_two_ingests_at_once_wait_for_each_other_and_both_count(workspace, farm,
             )
             for source in (more, still_more)
         ]
-        said = [process.stderr.readline() for process in running]
-        assert all("waiting for it to end" in line for line in said)
+        lines = [process.stderr.readline() for process in running]
+        assert all("waiting for it to end" in line for line in lines)
         assert shards.read_index(workspace / "data/farm").rows == 32
     for process in running:
         process.communicate(timeout=60)
@@ -198,7 +202,7 @@ def test_two_ingests_at_once_wait_for_each_other_and_both_count(workspace, farm,
     assert digest(workspace)
 
 
-def test_lock_that_is_not_given_back_is_a_conflict(workspace):
+def test_lock_that_is_not_released_is_a_conflict(workspace):
     with (
         staging.locked(workspace / "data", Reporter.silent()),
         pytest.raises(ConflictError, match="has been writing"),
@@ -209,7 +213,7 @@ def test_lock_that_is_not_given_back_is_a_conflict(workspace):
         pass
 
 
-def test_pushed_dataset_is_a_version_and_the_same_again_makes_no_other(workspace, farm, more, seaweed, capsys):
+def test_pushed_dataset_is_a_version_and_the_same_dataset_makes_no_other(workspace, farm, more, seaweed, capsys):
     results = []
     for source in (farm, farm, more):
         assert main(command(source, push=True)) == 0
@@ -226,21 +230,19 @@ def test_pushed_dataset_is_a_version_and_the_same_again_makes_no_other(workspace
 
 
 @pytest.mark.parametrize("step", ["training.data.dvc_tracking:push", "orchard.dataset:Dataset._advance"])
-def test_ingest_killed_on_its_way_to_the_store_is_ended_by_the_same_command(workspace, farm, seaweed, capsys, step):
+def test_ingest_killed_during_the_push_is_completed_by_the_same_command(workspace, farm, seaweed, capsys, step):
     assert drive(step, 1, "kill", *command(farm, push=True))[0] == -signal.SIGKILL
     assert Dataset(seaweed, "farm").current() is None
-    here = digest(workspace)
+    local = digest(workspace)
 
     assert main(command(farm, push=True)) == 0
     result = json.loads(capsys.readouterr().out)
-    assert (result["version"], result["digest"], result["added"]) == (1, here, 0)
-    assert Dataset(seaweed, "farm").current().digest == here
+    assert (result["version"], result["digest"], result["added"]) == (1, local, 0)
+    assert Dataset(seaweed, "farm").current().digest == local
     assert Dataset(seaweed, "farm").versions() == [1]
 
 
-def test_store_that_is_down_is_said_at_once_and_the_same_command_works_when_it_is_back(
-    workspace, farm, capsys, monkeypatch, tmp_path_factory
-):
+def test_store_that_is_down_is_reported_at_once(workspace, farm, capsys, monkeypatch, tmp_path_factory):
     with EmbeddedStore(tmp_path_factory.mktemp("own")) as store:
         environment = dict(store.environment)
     for name, value in environment.items():
@@ -252,32 +254,34 @@ def test_store_that_is_down_is_said_at_once_and_the_same_command_works_when_it_i
     assert digest(workspace) is None, "the store is checked before the work"
 
 
-def test_store_that_goes_away_in_between_leaves_a_whole_dataset_here(workspace, farm, capsys, seaweed, monkeypatch):
+def test_store_that_is_lost_during_an_ingest_leaves_a_complete_local_dataset(
+    workspace, farm, capsys, seaweed, monkeypatch
+):
     endpoint = os.environ["ORCHARD_STORE_ENDPOINT"]
     from training.data.ingest import commit
 
-    def cut(*arguments):
+    def lose_store(*args):
         monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", "http://127.0.0.1:9")
         from orchard import settings
 
-        return original(settings.load(), *arguments[1:])
+        return original(settings.load(), *args[1:])
 
     original = commit.commit
-    monkeypatch.setattr(commit, "commit", cut)
+    monkeypatch.setattr(commit, "commit", lose_store)
     assert main(command(farm, push=True)) == 6
-    here = digest(workspace)
-    assert here
+    local = digest(workspace)
+    assert local
 
     monkeypatch.setattr(commit, "commit", original)
     monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", endpoint)
     capsys.readouterr()
     assert main(command(farm, push=True)) == 0
-    assert json.loads(capsys.readouterr().out)["digest"] == here
+    assert json.loads(capsys.readouterr().out)["digest"] == local
 
 
-def test_machine_without_the_published_photos_is_told_to_pull_before_any_work(workspace, farm, more, seaweed, capsys):
+def test_machine_without_the_published_photos_must_pull_first(workspace, farm, more, seaweed, capsys):
     assert main(command(farm, push=True)) == 0
-    (workspace / "data/farm").rename(workspace / "gone")
+    (workspace / "data/farm").rename(workspace / "moved")
     capsys.readouterr()
 
     assert main(command(more, push=True)) == 7

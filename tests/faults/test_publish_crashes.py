@@ -1,4 +1,4 @@
-"""Publish, promote, rollback and dataset commit, killed and cut off at every store call; then run again."""
+"""Publish, promote, rollback and dataset commit with a fault at every store call; then run again."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def promote_first(store, folders):
 
 
 def rollback(store, folders):
-    return registry_of(store).channel("stable").rollback(ChangeIntent("bert", "it takes plums for apples"))
+    return registry_of(store).channel("stable").rollback(ChangeIntent("bert", "it confuses plums and apples"))
 
 
 def commit(store, folders):
@@ -93,10 +93,10 @@ ACTIONS = [
 
 def outcome(store):
     current = Dataset(store, MODEL).current()
-    found = {"versions": len(registry_of(store).versions()), "dataset": current.version if current else 0}
+    result = {"versions": len(registry_of(store).versions()), "dataset": current.version if current else 0}
     for channel in ("stable", "canary", "shadow"):
-        found[channel] = [entry.version for entry in registry_of(store).channel(channel).history()]
-    return found
+        result[channel] = [entry.version for entry in registry_of(store).channel(channel).history()]
+    return result
 
 
 def calls_of(action, folders, start=world):
@@ -105,52 +105,52 @@ def calls_of(action, folders, start=world):
     return store.calls
 
 
-def go_on(store):
-    """Whatever happened, the next change of each kind goes through."""
+def change_everything(store):
+    """After any fault, the next change of each kind succeeds."""
     newest = registry_of(store).versions()[-1]
     for channel in ("stable", "canary", "shadow"):
-        now = registry_of(store).channel(channel).read()
-        version = 1 if now and now.version == newest else newest
-        registry_of(store).channel(channel).promote(version, ChangeIntent("dora", "life goes on"))
+        pointer = registry_of(store).channel(channel).read()
+        version = 1 if pointer and pointer.version == newest else newest
+        registry_of(store).channel(channel).promote(version, ChangeIntent("dora", "another change"))
     current = Dataset(store, MODEL).current()
     parent = current.version if current else None
     Dataset(store, MODEL).commit({"photos": 100}, "dvc", parent=parent, created_by="dora")
 
 
 def survive(folders, start, action, meanwhile, expected, fault):
-    """Let `action` fail at each of its store calls in turn, then run it again, twice; the promises hold all the time."""
+    """Let `action` fail at each of its store calls in turn, then run it twice again; the invariants always hold."""
     points = len(calls_of(action, folders, start))
     assert points >= 3
     for at in range(points):
         store = start(folders)
         witness = InvariantWitness(store)
-        ended = None
+        failure = None
         try:
             action(CrashingStore(store, at, fault), folders)
         except (Killed, StoreUnavailable) as error:
-            ended = error
-        assert isinstance(ended, Killed) == fault.startswith("killed")
-        witness.look()  # what lies there now is what readers see
+            failure = error
+        assert isinstance(failure, Killed) == fault.startswith("killed")
+        witness.check()  # readers see this state
         meanwhile(store, folders)
-        witness.look()
+        witness.check()
 
         action(store, folders)
         action(store, folders)
 
-        witness.look()
+        witness.check()
         witness.claims()
-        found = outcome(store)
-        assert found == {**found, **expected}, f"{fault} at call {at}"
-        if found["versions"]:
-            go_on(store)
-            witness.look()
+        result = outcome(store)
+        assert result == {**result, **expected}, f"{fault} at call {at}"
+        if result["versions"]:
+            change_everything(store)
+            witness.check()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(
     ("start", "action", "meanwhile", "expected"), ACTIONS, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_every_crash_point_is_survived(folders, start, action, meanwhile, expected, fault):
+def test_every_action_survives_a_fault_at_every_call(folders, start, action, meanwhile, expected, fault):
     survive(folders, start, action, meanwhile, expected, fault)
 
 
@@ -167,19 +167,19 @@ def test_lost_reply_of_a_commit_is_recognised_as_success(folders, action, fault)
         assert getattr(result, "created", True) is True
 
 
-def test_publisher_killed_before_its_commit_gets_its_number_after_others(folders):
+def test_publisher_killed_before_its_commit_gets_a_later_number(folders):
     store = world(folders)
     at = next(n for n, call in enumerate(calls_of(publish, folders)) if "/versions/000000000003/" in call)
     with pytest.raises(Killed):
         publish(CrashingStore(store, at), folders)
     publish_another(store, folders)
 
-    found = publish(store, folders)
+    published = publish(store, folders)
 
-    assert (found.version, found.created) == (4, True)
+    assert (published.version, published.created) == (4, True)
 
 
-def test_writer_killed_between_dataset_version_and_pointer_blocks_nobody(folders):
+def test_writer_killed_between_dataset_version_and_pointer_blocks_no_other(folders):
     store = world(folders)
     at = next(n for n, call in enumerate(calls_of(commit, folders)) if call.startswith("swap"))
     with pytest.raises(Killed):
@@ -190,11 +190,11 @@ def test_writer_killed_between_dataset_version_and_pointer_blocks_nobody(folders
         Dataset(store, MODEL).commit({"photos": 9}, "dvc 9", parent=1, created_by="carl")
 
     assert Dataset(store, MODEL).current().index == {"photos": 2}
-    made = Dataset(store, MODEL).commit({"photos": 9}, "dvc 9", parent=2, created_by="carl")
-    assert (made.version.version, made.created) == (3, True)
+    committed = Dataset(store, MODEL).commit({"photos": 9}, "dvc 9", parent=2, created_by="carl")
+    assert (committed.version.version, committed.created) == (3, True)
 
 
-def test_promoter_killed_before_the_history_leaves_nothing_out(folders):
+def test_promoter_killed_before_the_history_entry_loses_no_entry(folders):
     store = world(folders)
     at = next(n for n, call in enumerate(calls_of(promote, folders)) if "history/000000000003" in call)
     with pytest.raises(Killed):

@@ -23,11 +23,11 @@ from tests.faults.invariants import InvariantWitness
 from tests.orchard.version_fixtures import MODEL, facts, registry_of, saved_model
 
 CONTENTS = 3
-FORESEEN = (ConflictError, DataError, StoreUnavailable, Killed)
+EXPECTED_ERRORS = (ConflictError, DataError, StoreUnavailable, Killed)
 
 
 class Crowd(RuleBasedStateMachine):
-    """At any time up to four programs are under way; every rule is one turn of one of them, or a new one."""
+    """Up to four programs run at a time; every rule is a turn of one of them, or starts a new one."""
 
     def __init__(self):
         super().__init__()
@@ -36,7 +36,7 @@ class Crowd(RuleBasedStateMachine):
         self.store = ObjectStore(MemoryStore(), "memory://")
         self.witness = InvariantWitness(self.store)
         self.actors = []
-        self.wanted = set()
+        self.contents = set()
         self.numbers = itertools.count()
 
     def crowded(self):
@@ -48,11 +48,11 @@ class Crowd(RuleBasedStateMachine):
         self.collect()
 
     def collect(self):
-        """Take note of what ended programs acknowledged."""
+        """Record what ended programs acknowledged."""
         for actor in [actor for actor in self.actors if actor.ended]:
             self.actors.remove(actor)
             actor.kill()
-            assert actor.error is None or isinstance(actor.error, FORESEEN), repr(actor.error)
+            assert actor.error is None or isinstance(actor.error, EXPECTED_ERRORS), repr(actor.error)
             result = actor.result
             if isinstance(result, PublishResult):
                 assert self.witness.published.setdefault(result.publish_id, result.version) == result.version
@@ -64,7 +64,7 @@ class Crowd(RuleBasedStateMachine):
     @precondition(lambda self: not self.crowded())
     @rule(content=st.integers(0, CONTENTS - 1))
     def begin_publish(self, content):
-        self.wanted.add(content)
+        self.contents.add(content)
         self.start(lambda store: registry_of(store).publish(self.folders[content], facts()))
 
     @precondition(lambda self: not self.crowded() and self.witness.published)
@@ -105,39 +105,34 @@ class Crowd(RuleBasedStateMachine):
         self.collect()
 
     @invariant()
-    def promises_hold(self):
-        self.witness.look()
+    def invariants_hold(self):
+        self.witness.check()
 
     def teardown(self):
         try:
             for actor in list(self.actors):
                 actor.finish()
             self.collect()
-            for content in sorted(self.wanted):  # whoever was killed runs again
-                found = registry_of(self.store).publish(self.folders[content], facts())
-                assert self.witness.published.setdefault(found.publish_id, found.version) == found.version
-            self.witness.look()
+            for content in sorted(self.contents):  # killed publishers run again
+                result = registry_of(self.store).publish(self.folders[content], facts())
+                assert self.witness.published.setdefault(result.publish_id, result.version) == result.version
+            self.witness.check()
             self.witness.claims()
-            assert len(registry_of(self.store).versions()) == len(self.wanted)
+            assert len(registry_of(self.store).versions()) == len(self.contents)
         finally:
             for actor in self.actors:
                 actor.kill()
             shutil.rmtree(self.folder)
 
 
-def explore(examples, **options):
+def test_invariants_hold_in_random_interleavings():
     run_state_machine_as_test(
         Crowd,
         settings=settings(
-            max_examples=examples,
+            max_examples=60,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             derandomize=True,
-            **options,
         ),
     )
-
-
-def test_promises_hold_in_every_interleaving_that_was_tried():
-    explore(60)

@@ -1,4 +1,4 @@
-"""The real store behind a proxy that loses replies, and publishers that are killed by the system."""
+"""The real store behind a proxy that loses replies, and publishers killed by SIGKILL."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def behind(seaweed_environment, seaweed, monkeypatch):
     @contextmanager
     def behind(*faults):
         port = urlsplit(seaweed_environment["ORCHARD_STORE_ENDPOINT"]).port
-        with proxy(port, *faults) as between:
-            monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", f"http://127.0.0.1:{between.port}")
-            yield between, open_store(settings.load())
+        with proxy(port, *faults) as running:
+            monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", f"http://127.0.0.1:{running.port}")
+            yield running, open_store(settings.load())
 
     return behind
 
@@ -40,7 +40,7 @@ def behind(seaweed_environment, seaweed, monkeypatch):
 def test_lost_replies_of_commits_are_recognised_on_the_real_store(behind, seaweed, tmp_path):
     witness = InvariantWitness(seaweed)
     bucket = seaweed.name.split("/")[2].split(" ")[0]
-    lost = [
+    lines = [
         f"PUT /{bucket}/models/{MODEL}/publishes/",
         f"PUT /{bucket}/models/{MODEL}/versions/",
         f"PUT /{bucket}/models/{MODEL}/channels/",
@@ -48,18 +48,18 @@ def test_lost_replies_of_commits_are_recognised_on_the_real_store(behind, seawee
         f"PUT /{bucket}/datasets/{MODEL}/versions/",
         f"PUT /{bucket}/datasets/{MODEL}/current.json",
     ]
-    for number, line in enumerate(lost, start=1):
+    for number, line in enumerate(lines, start=1):
         folder = saved_model(tmp_path / str(number), number)
-        with behind(Fault("drop", line.encode())) as (between, store):
-            made = registry_of(store).publish(folder, facts())
-            change = registry_of(store).channel("stable").promote(made.version, BECAUSE)
-            new = Dataset(store, MODEL).commit({"n": number}, "dvc", parent=number - 1 or None, created_by="anna")
+        with behind(Fault("drop", line.encode())) as (running, store):
+            published = registry_of(store).publish(folder, facts())
+            change = registry_of(store).channel("stable").promote(published.version, BECAUSE)
+            committed = Dataset(store, MODEL).commit({"n": number}, "dvc", parent=number - 1 or None, created_by="anna")
 
-            assert between.faults[0].times == 0, f"{line} was never asked for"
-        assert (made.version, made.created) == (number, True)
+            assert running.faults[0].times == 0, f"{line} was never requested"
+        assert (published.version, published.created) == (number, True)
         assert (change.pointer.generation, change.changed) == (number, True)
-        assert (new.version.version, new.created) == (number, True)
-        witness.look()
+        assert (committed.version.version, committed.created) == (number, True)
+        witness.check()
         witness.claims()
 
 
@@ -76,7 +76,7 @@ for number in range(int(sys.argv[2])):
     folder = saved_model(Path(sys.argv[1]) / str(number), number)
     print(registry_of(store).publish(folder, facts()).version, flush=True)
 """
-"""Publishes one content after the other; in every run the same ones."""
+"""Publishes one content after the other; the same ones in every run."""
 
 
 def publisher(folder, contents):
@@ -89,7 +89,7 @@ def count(store, folder):
 
 
 @pytest.mark.parametrize("folder", ["blobs", "publishes"])
-def test_publisher_that_the_system_kills_ends_with_every_content_once(seaweed, tmp_path, folder):
+def test_publisher_killed_by_sigkill_publishes_every_content_once(seaweed, tmp_path, folder):
     witness = InvariantWitness(seaweed)
     contents = 8
 
@@ -100,12 +100,12 @@ def test_publisher_that_the_system_kills_ends_with_every_content_once(seaweed, t
         assert time.monotonic() < deadline
     killed.send_signal(signal.SIGKILL)
     killed.communicate(timeout=30)
-    witness.look()
+    witness.check()
     assert count(seaweed, "versions") < contents
 
     again = publisher(tmp_path, contents)
     printed, _ = again.communicate(timeout=120)
     assert again.returncode == 0
     assert sorted(map(int, printed.split())) == list(range(1, contents + 1))
-    witness.look()
+    witness.check()
     witness.claims()

@@ -1,4 +1,4 @@
-"""The proof proves something: with one step of the protocol taken out, it fails."""
+"""The fault tests can fail: they do when one step of the protocol is removed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.faults.test_publish_crashes import folders
 __all__ = ["folders"]
 
 
-def believe_conflicts(store, key, body, create_once=registry.create_once):
-    """Takes a conflict over a version's number for somebody else's, without reading back."""
+def trust_conflicts(store, key, body, create_once=registry.create_once):
+    """Treats a conflict over a version's number as another publisher's, without reading back."""
     if not key.endswith("manifest.json"):
         return create_once(store, key, body)
     try:
@@ -27,27 +27,27 @@ def believe_conflicts(store, key, body, create_once=registry.create_once):
         return ObjectBody(b"{}", "")
 
 
-def look_nowhere(self, claim, numbers, existing=Registry._existing):
-    """Does not look for its content among the versions above the claim."""
+def skip_existing(self, claim, numbers, existing=Registry._existing):
+    """Does not search for its content among the versions above the claim."""
     return existing(self, claim, numbers) if isinstance(numbers, list) else None
 
 
-def believe_the_newest(self, identity, claim=Registry._claim):
-    """Takes for granted that nothing up to the newest version has its content, whatever the claim says."""
-    found, etag = claim(self, identity)
+def assume_the_newest(self, identity, claim=Registry._claim):
+    """Assumes that no version up to the newest has its content, whatever the claim says."""
+    original, etag = claim(self, identity)
     newest = max(self.versions(), default=0)
-    return registry._Claim(1, self.model, identity, newest, found.version), etag
+    return registry._Claim(1, self.model, identity, newest, original.version), etag
 
 
-def send_only_what_is_missing(store, model, folder, files):
-    """Takes a blob of the right size for the right blob, and does not read back."""
+def upload_only_missing_blobs(store, model, folder, files):
+    """Does not read back what it uploads."""
     for file in files:
         if not store.exists(layout.blob(model, file.sha256)):
             store.put(layout.blob(model, file.sha256), b"half of it")
 
 
-def catch_nothing_up(self):
-    """Leaves the history to whoever was killed."""
+def skip_catch_up(self):
+    """Leaves the history without the entry of a killed promoter."""
     return self.snapshot()
 
 
@@ -66,27 +66,27 @@ def order(pair):
 
 MUTATIONS = {
     "reading back after a conflict": (
-        (registry, "create_once", believe_conflicts),
+        (registry, "create_once", trust_conflicts),
         crash(crashes.publish, "reply lost"),
         "are the same",
     ),
-    "looking for its own content": (
-        (Registry, "_existing", look_nowhere),
+    "searching for its own content": (
+        (Registry, "_existing", skip_existing),
         crash(crashes.publish, "killed after"),
         "are the same",
     ),
     "the number in the claim": (
-        (Registry, "_claim", believe_the_newest),
+        (Registry, "_claim", assume_the_newest),
         order("the same bytes"),
         "was changed, but not by a publisher",
     ),
     "reading blobs back": (
-        (registry, "upload", send_only_what_is_missing),
+        (registry, "upload", upload_only_missing_blobs),
         crash(crashes.publish, "killed before"),
         "is damaged",
     ),
     "catching the history up": (
-        (Channel, "_catch_up", catch_nothing_up),
+        (Channel, "_catch_up", skip_catch_up),
         crash(crashes.promote, "killed after"),
         "lacks generation 3",
     ),
@@ -104,10 +104,10 @@ MUTATIONS = {
 
 
 @pytest.mark.parametrize("step", MUTATIONS)
-def test_proof_fails_without(step, folders, monkeypatch):
-    mutation, proof, said = MUTATIONS[step]
-    proof(folders)
+def test_the_fault_tests_fail_without(step, folders, monkeypatch):
+    mutation, check, message = MUTATIONS[step]
+    check(folders)
     monkeypatch.setattr(*mutation)
 
-    with pytest.raises((AssertionError, OrchardError), match=said):
-        proof(folders)
+    with pytest.raises((AssertionError, OrchardError), match=message):
+        check(folders)

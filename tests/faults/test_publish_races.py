@@ -1,4 +1,4 @@
-"""Sixteen programs at once on the real store: exactly one wins wherever only one may."""
+"""Sixteen programs at once on the real store: where only one may win, exactly one does."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def witness(seaweed):
     return InvariantWitness(seaweed)
 
 
-def test_sixteen_publishers_each_get_a_number_of_their_own(seaweed, witness, tmp_path):
+def test_sixteen_publishers_each_get_their_own_number(seaweed, witness, tmp_path):
     folders = [saved_model(tmp_path / str(number), number) for number in range(RACERS)]
 
-    found = race(lambda number: registry_of(seaweed).publish(folders[number], facts()))
+    results = race(lambda number: registry_of(seaweed).publish(folders[number], facts()))
 
-    assert sorted(item.version for item in found) == list(range(1, RACERS + 1))
-    assert all(item.created for item in found)
-    witness.published = {item.publish_id: item.version for item in found}
-    witness.look()
+    assert sorted(item.version for item in results) == list(range(1, RACERS + 1))
+    assert all(item.created for item in results)
+    witness.published = {item.publish_id: item.version for item in results}
+    witness.check()
     witness.claims()
 
 
@@ -52,11 +52,11 @@ def test_sixteen_publishers_of_the_same_bytes_make_one_version(seaweed, witness,
     registry_of(seaweed).publish(saved_model(tmp_path / "before", "before"), facts())
     folder = saved_model(tmp_path / "same", "same")
 
-    found = race(lambda number: registry_of(seaweed).publish(folder, facts()))
+    results = race(lambda number: registry_of(seaweed).publish(folder, facts()))
 
-    assert {item.version for item in found} == {2}
-    assert sum(item.created for item in found) == 1
-    witness.look()
+    assert {item.version for item in results} == {2}
+    assert sum(item.created for item in results) == 1
+    witness.check()
     witness.claims()
 
 
@@ -68,13 +68,13 @@ def test_sixteen_promoters_change_a_channel_one_after_the_other(seaweed, witness
     def promote(number):
         return registry_of(seaweed).channel("stable").promote(1 + number % 2, ChangeIntent(f"p{number}", "race"))
 
-    found = race(promote)
+    results = race(promote)
 
-    changed = [item.pointer for item in found if isinstance(item, ChannelChange) and item.changed]
+    changed = [item.pointer for item in results if isinstance(item, ChannelChange) and item.changed]
     entries = registry_of(seaweed).channel("stable").history()
     assert sorted(item.generation for item in changed) == list(range(2, len(entries) + 1))
     witness.changes = changed
-    witness.look()
+    witness.check()
 
 
 def test_eight_ingests_lose_no_update(seaweed, witness):
@@ -84,17 +84,16 @@ def test_eight_ingests_lose_no_update(seaweed, witness):
             parent = current.version if current else None
             photos = [*(current.index["photos"] if current else []), number]
             try:
-                made = Dataset(seaweed, MODEL).commit({"photos": photos}, "dvc", parent=parent, created_by=f"i{number}")
+                return Dataset(seaweed, MODEL).commit({"photos": photos}, "dvc", parent=parent, created_by=f"i{number}")
             except ConflictError:
                 continue
-            return made
 
-    found = race(commit, 8)
+    results = race(commit, 8)
 
-    assert sorted(item.version.version for item in found) == list(range(1, 9))
+    assert sorted(item.version.version for item in results) == list(range(1, 9))
     assert sorted(Dataset(seaweed, MODEL).current().index["photos"]) == list(range(8))
-    witness.commits = {item.version.version: item.version.digest for item in found}
-    witness.look()
+    witness.commits = {item.version.version: item.version.digest for item in results}
+    witness.check()
 
 
 def test_store_proves_its_conditional_writes_to_many_at_once(seaweed):

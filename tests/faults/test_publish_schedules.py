@@ -1,4 +1,4 @@
-"""Two programs at once, in every order of their store calls that has up to two changes of turn."""
+"""Two programs at once, in every order of their store calls with up to two changes of turn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from orchard.dataset import CommitResult, Dataset
 from orchard.errors import ConflictError, DataError
 from orchard.registry.channels import ChangeIntent, ChannelChange
 from orchard.registry.registry import PublishResult
-from tests.faults.interleaving import InterleavedActor
+from tests.faults.interleaving import InterleavedActor, run_interleaved
 from tests.faults.invariants import InvariantWitness
 from tests.faults.test_publish_crashes import calls_of, empty, folders, world
 from tests.orchard.version_fixtures import MODEL, facts, registry_of
@@ -51,22 +51,8 @@ PAIRS = {
 }
 
 
-def run(store, first, second, folders, turns):
-    """Let the first do some calls, then the second some, then the first the rest, then the second."""
-    one = InterleavedActor(store, lambda shared: first(shared, folders))
-    for _ in range(turns[0]):
-        one.step()
-    two = InterleavedActor(store, lambda shared: second(shared, folders))
-    for _ in range(turns[1]):
-        if not two.ended:
-            two.step()
-    one.finish()
-    two.finish()
-    return one, two
-
-
 def judge(witness, actors):
-    """Whoever did not win was told so, and whatever was acknowledged is there."""
+    """A program that did not win got an error, and everything acknowledged exists."""
     for actor in actors:
         assert actor.error is None or isinstance(actor.error, ConflictError | DataError), repr(actor.error)
         match actor.result:
@@ -76,19 +62,21 @@ def judge(witness, actors):
                 witness.changes.append(pointer)
             case CommitResult(version):
                 witness.commits[version.version] = version.digest
-    witness.look()
+    witness.check()
     witness.claims()
 
 
 def every_order(pair, folders):
-    """Run the pair in every order; returns in how many."""
+    """Run the pair in every order; returns the number of orders."""
     start, first, second = PAIRS[pair]
     count = 0
     for before in range(len(calls_of(first, folders, start))):
         for between in range(1, len(calls_of(second, folders, start)) + 1):
             store = start(folders)
             witness = InvariantWitness(store)
-            one, two = run(store, first, second, folders, (before, between))
+            one, two = run_interleaved(
+                store, lambda shared: first(shared, folders), lambda shared: second(shared, folders), before, between
+            )
             judge(witness, (one, two))
             assert one.error is None or two.error is None, "both were refused"
             if pair.startswith("the same bytes"):
@@ -99,7 +87,7 @@ def every_order(pair, folders):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_every_order_of_two_programs_keeps_the_promises(pair, folders):
+def test_every_order_of_two_programs_keeps_the_invariants(pair, folders):
     assert every_order(pair, folders) >= 9
 
 
@@ -111,10 +99,10 @@ def test_slow_writer_never_moves_the_dataset_pointer_back(folders):
         slow.step()
     with pytest.raises(ConflictError):
         Dataset(store, MODEL).commit({"photos": 9}, "dvc", parent=1, created_by="quick")
-    made = Dataset(store, MODEL).commit({"photos": 9}, "dvc", parent=2, created_by="quick")
-    witness.look()
+    quick = Dataset(store, MODEL).commit({"photos": 9}, "dvc", parent=2, created_by="quick")
+    witness.check()
 
     slow.finish()
 
-    assert (slow.result.version.version, made.version.version) == (2, 3)
-    witness.look()
+    assert (slow.result.version.version, quick.version.version) == (2, 3)
+    witness.check()

@@ -1,4 +1,4 @@
-"""Bytes that somebody changed in the store: flipped, forged, unsigned, moved, replayed."""
+"""Tampered objects in the store: flipped, forged, unsigned, moved, replayed."""
 
 from __future__ import annotations
 
@@ -48,56 +48,55 @@ def test_blob_of_another_size_stops_a_rollback(store, change):
         registry_of(store).channel("stable").rollback(BECAUSE)
 
 
-def test_publishing_again_mends_a_damaged_blob(store, tmp_path):
+def test_publishing_again_repairs_a_damaged_blob(store, tmp_path):
     file = registry_of(store).manifest(1).files[-1]
     store.put(layout.blob(MODEL, file.sha256), b"\0" * file.size)
 
-    found = registry_of(store).publish(tmp_path / "1", facts())
+    result = registry_of(store).publish(tmp_path / "1", facts())
 
-    assert (found.version, found.created) == (1, False)
+    assert (result.version, result.created) == (1, False)
     registry_of(store).verify(registry_of(store).manifest(1))
 
 
 def forged_manifest(store, change):
     key = layout.manifest(MODEL, 2)
-    found = document(store, key)
-    return key, change(found)
+    return key, change(document(store, key))
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
-        (lambda found: canonical_json(found["payload"]), "is unsigned"),
-        (lambda found: canonical_json({**found, "signature": None}), "is unsigned"),
-        (lambda found: resigned(found["payload"], STRANGER), "signed by the unknown key"),
+        (lambda doc: canonical_json(doc["payload"]), "is unsigned"),
+        (lambda doc: canonical_json({**doc, "signature": None}), "is unsigned"),
+        (lambda doc: resigned(doc["payload"], STRANGER), "signed by the unknown key"),
         (
-            lambda found: canonical_json({**found, "payload": {**found["payload"], "created_by": "eve"}}),
+            lambda doc: canonical_json({**doc, "payload": {**doc["payload"], "created_by": "eve"}}),
             "has a wrong signature",
         ),
-        (lambda found: b"{", "is not valid JSON"),
-        (lambda found: resigned({**found["payload"], "format": 2}), "has format 2"),
-        (lambda found: resigned({**found["payload"], "surprise": 1}), "surprise"),
-        (lambda found: resigned({**found["payload"], "params_digest": "f" * 64}), "publish_id that does not match"),
+        (lambda doc: b"{", "is not valid JSON"),
+        (lambda doc: resigned({**doc["payload"], "format": 2}), "has format 2"),
+        (lambda doc: resigned({**doc["payload"], "surprise": 1}), "surprise"),
+        (lambda doc: resigned({**doc["payload"], "params_digest": "f" * 64}), "publish_id that does not match"),
     ],
 )
-def test_forged_manifest_is_not_believed(store, change, sentence):
+def test_forged_manifest_is_not_trusted(store, change, message):
     key, body = forged_manifest(store, change)
     store.put(key, body)
 
-    with pytest.raises(IntegrityError, match=sentence):
+    with pytest.raises(IntegrityError, match=message):
         registry_of(store).manifest(2)
-    with pytest.raises(IntegrityError, match=sentence):
+    with pytest.raises(IntegrityError, match=message):
         registry_of(store).channel("canary").promote(2, BECAUSE)
 
 
-def test_true_manifest_under_another_number_is_not_believed(store):
+def test_true_manifest_under_another_number_is_not_trusted(store):
     store.put(layout.manifest(MODEL, 2), store.get(layout.manifest(MODEL, 1)).body)
 
     with pytest.raises(IntegrityError, match="is the manifest of version 1"):
         registry_of(store).manifest(2)
 
 
-def test_manifest_that_the_pointer_did_not_mean_is_not_believed(store):
+def test_manifest_with_another_digest_than_the_pointers_is_not_trusted(store):
     pointer = registry_of(store).channel("stable").read()
     payload = document(store, layout.manifest(MODEL, 2))["payload"]
     store.put(layout.manifest(MODEL, 2), resigned({**payload, "created_by": "bert"}))
@@ -106,25 +105,25 @@ def test_manifest_that_the_pointer_did_not_mean_is_not_believed(store):
         registry_of(store).manifest(2, sha256=pointer.manifest_sha256)
 
 
-def test_forged_manifest_costs_a_number_and_no_more(store, tmp_path):
+def test_forged_manifest_only_costs_a_number(store, tmp_path):
     store.put(layout.manifest(MODEL, 3), b"garbage")
 
-    found = registry_of(store).publish(saved_model(tmp_path / "3", 3), facts())
+    result = registry_of(store).publish(saved_model(tmp_path / "3", 3), facts())
 
-    assert (found.version, found.created) == (4, True)
+    assert (result.version, result.created) == (4, True)
 
 
-def test_forged_manifest_that_claims_our_content_is_no_success(store, tmp_path):
+def test_forged_manifest_with_the_same_content_is_not_a_success(store, tmp_path):
     folder = saved_model(tmp_path / "3", 3)
-    made = registry_of(store).publish(folder, facts())
-    payload = document(store, layout.manifest(MODEL, made.version))["payload"]
-    store.put(layout.manifest(MODEL, made.version), resigned({**payload, "classes": ["Bomb"]}, STRANGER))
+    published = registry_of(store).publish(folder, facts())
+    payload = document(store, layout.manifest(MODEL, published.version))["payload"]
+    store.put(layout.manifest(MODEL, published.version), resigned({**payload, "classes": ["Bomb"]}, STRANGER))
 
     with pytest.raises(IntegrityError, match="signed by the unknown key"):
         registry_of(store).publish(folder, facts())
 
 
-def test_older_pointer_put_back_is_noticed_by_everyone(store):
+def test_older_pointer_put_back_is_detected_by_every_reader(store):
     key = layout.channel(MODEL, "stable")
     old = store.get(layout.history_entry(MODEL, 1, "stable", "promote")).body
     store.put(key, old)
@@ -137,21 +136,21 @@ def test_older_pointer_put_back_is_noticed_by_everyone(store):
         registry_of(store).channel("stable").history()
 
 
-def test_deleted_pointer_is_noticed(store):
+def test_deleted_pointer_is_detected(store):
     store.delete(layout.channel(MODEL, "stable"))
 
     with pytest.raises(IntegrityError, match="is missing, but its history reaches generation 2"):
         registry_of(store).channel("stable").promote(1, BECAUSE)
 
 
-def test_pointer_of_another_channel_is_not_believed(store):
+def test_pointer_of_another_channel_is_not_trusted(store):
     store.put(layout.channel(MODEL, "canary"), store.get(layout.channel(MODEL, "stable")).body)
 
     with pytest.raises(IntegrityError, match="is the pointer of channel 'stable'"):
         registry_of(store).channel("canary").read()
 
 
-def test_manifest_is_no_pointer(store):
+def test_manifest_is_not_a_valid_pointer(store):
     store.put(layout.channel(MODEL, "stable"), store.get(layout.manifest(MODEL, 2)).body)
 
     with pytest.raises(IntegrityError, match="is invalid"):
@@ -159,7 +158,7 @@ def test_manifest_is_no_pointer(store):
 
 
 @pytest.mark.parametrize("change", ["deleted", "exchanged", "forged"])
-def test_history_that_was_changed_is_noticed(store, change):
+def test_changed_history_is_detected(store, change):
     registry_of(store).channel("stable").promote(1, BECAUSE)
     keys = [layout.history_entry(MODEL, generation, "stable", "promote") for generation in (1, 2)]
     if change == "deleted":
@@ -173,10 +172,10 @@ def test_history_that_was_changed_is_noticed(store, change):
         registry_of(store).channel("stable").history()
 
 
-def test_claim_that_points_elsewhere_is_noticed(store, tmp_path):
+def test_claim_that_points_elsewhere_is_detected(store, tmp_path):
     folder = saved_model(tmp_path / "3", 3)
-    made = registry_of(store).publish(folder, facts())
-    key = layout.publish_claim(MODEL, made.publish_id)
+    published = registry_of(store).publish(folder, facts())
+    key = layout.publish_claim(MODEL, published.publish_id)
 
     store.put(key, canonical_json({**document(store, key), "version": 1}))
     with pytest.raises(IntegrityError, match="names version 1, which has other content"):

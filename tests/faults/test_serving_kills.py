@@ -1,4 +1,4 @@
-"""Programs killed at any moment, and clients that mean harm: what is served is always a verified version."""
+"""Programs killed at any moment, and hostile clients: only verified versions are served."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KILLS = int(os.environ.get("KILLS", "5"))
 
 
 class HostileClient(threading.Thread):
-    """Asks the stable label all the time and keeps what it is told."""
+    """Sends predictions to the stable label in a loop and records the answers."""
 
     def __init__(self, registry) -> None:  # noqa: F811
         super().__init__(daemon=True)
@@ -37,25 +37,25 @@ class HostileClient(threading.Thread):
             except OSError:
                 continue  # the server was killed
             if answer.status == 200:
-                said = answer.json["predictions"][0]
-                self.answers.append((said["label"], round(said["probability"], 4)))
-            elif "Unrecognized servable version label" not in answer.error:  # a server that has just begun
+                prediction = answer.json["predictions"][0]
+                self.answers.append((prediction["label"], round(prediction["probability"], 4)))
+            elif "Unrecognized servable version label" not in answer.error:  # a server that has just started
                 self.wrong.append(answer.body)
 
 
-def known(registry) -> set[tuple[str, float]]:  # noqa: F811
-    """What the good models say of the photo, as the server writes it."""
-    found = set()
+def expected_answers(registry) -> set[tuple[str, float]]:  # noqa: F811
+    """The good models' answers for the photo, as the server writes them."""
+    answers = set()
     for name in ("one", "two", "three"):
         photo = json.loads((registry.photos / name / "assets.extra" / "golden.json").read_text())["photos"][0]
-        found.add((photo["label"], round(photo["probability"], 4)))
-    return found
+        answers.add((photo["label"], round(photo["probability"], 4)))
+    return answers
 
 
-def test_killed_at_any_moment_nothing_unverified_is_ever_served(registry):  # noqa: F811
+def test_programs_killed_at_any_moment_serve_only_verified_versions(registry):  # noqa: F811
     seed = random.randrange(1 << 30)  # noqa: S311
     print(f"seed {seed}, {KILLS} kills")
-    dice = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311
     versions = [registry.publish(name) for name in ("one", "two", "three")]
     bad = registry.publish("wrong")
     registry.promote(versions[0])
@@ -67,9 +67,9 @@ def test_killed_at_any_moment_nothing_unverified_is_ever_served(registry):  # no
     try:
         until(lambda: len(client.answers) > 3, "it answers")
         for turn in range(KILLS):
-            registry.promote(dice.choice([*versions, bad]), why=f"turn {turn}")
-            victim = dice.choice(["serve", "sync", "sync"])
-            time.sleep(dice.uniform(0, 0.5))  # the moment of the kill, not a wait for anything
+            registry.promote(rng.choice([*versions, bad]), why=f"turn {turn}")
+            victim = rng.choice(["serve", "sync", "sync"])
+            time.sleep(rng.uniform(0, 0.5))  # a random moment for the kill
             programs[victim].kill()
             programs[victim] = registry.serve(port=port) if victim == "serve" else registry.sync()
             assert programs[victim].port
@@ -82,9 +82,8 @@ def test_killed_at_any_moment_nothing_unverified_is_ever_served(registry):  # no
             program.child.stop()
 
     assert client.wrong == [], f"seed {seed}"
-    assert set(client.answers) <= known(registry), f"seed {seed}"
-    shelf = registry.serving / MODEL
-    for folder in shelf.iterdir():
+    assert set(client.answers) <= expected_answers(registry), f"seed {seed}"
+    for folder in (registry.serving / MODEL).iterdir():
         if folder.name.isdigit():
             manifest = registry.registry.manifest(int(folder.name))
             check_bytes(folder, manifest)
@@ -118,14 +117,14 @@ PREDICT = b"POST /v1/models/matrix:predict HTTP/1.1\r\nHost: x\r\n"
         (b"CONNECT example.test:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ],
 )
-def test_http_that_means_two_things_is_refused_and_the_connection_ends(server, payload, status):  # noqa: F811
+def test_ambiguous_http_is_refused_and_the_connection_closes(server, payload, status):  # noqa: F811
     received = raw(server.port, payload)
 
     assert received.startswith(b"HTTP/1.1 %d " % status), received[:200]
-    assert received.count(b"HTTP/1.1 ") == 1, "what was smuggled was answered"
+    assert received.count(b"HTTP/1.1 ") == 1, "the smuggled request was answered"
 
 
-def test_an_offer_to_upgrade_is_not_taken_and_hurts_nothing(server):  # noqa: F811
+def test_an_upgrade_offer_is_ignored(server):  # noqa: F811
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
     body = b'{"instances": [[1, 2, 3, 4]]}'
     request = PREDICT + offer + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
@@ -159,7 +158,7 @@ def deep(depth: int) -> bytes:
     ],
     ids=range(12),
 )
-def test_hostile_json_is_a_4xx_and_hurts_nobody_else(server, body, status):  # noqa: F811
+def test_hostile_json_is_a_4xx_and_affects_no_other_client(server, body, status):  # noqa: F811
     answer = server.predict("matrix", body)
 
     assert answer.status == status, answer.body[:300]
@@ -167,7 +166,7 @@ def test_hostile_json_is_a_4xx_and_hurts_nobody_else(server, body, status):  # n
     assert server.predict("matrix", {"instances": [[1, 2, 3, 4]]}).json == {"predictions": [[7.0, 10.0]]}
 
 
-def test_others_are_answered_while_some_send_rubbish(server):  # noqa: F811
+def test_others_are_answered_while_some_send_garbage(server):  # noqa: F811
     bodies = [
         deep(50_000),
         b'{"instances": [' + b"NaN," * 100_000 + b"1]}",
@@ -175,23 +174,23 @@ def test_others_are_answered_while_some_send_rubbish(server):  # noqa: F811
     ]
     stop = threading.Event()
 
-    def vandal(body: bytes) -> None:
+    def attack(body: bytes) -> None:
         while not stop.is_set():
             server.predict("matrix", body)
 
-    vandals = [threading.Thread(target=vandal, args=(body,)) for body in bodies]
-    for thread in vandals:
+    attackers = [threading.Thread(target=attack, args=(body,)) for body in bodies]
+    for thread in attackers:
         thread.start()
     try:
         for _ in range(50):
             assert server.predict("matrix", {"instances": [[1, 2, 3, 4]]}).status == 200
     finally:
         stop.set()
-        for thread in vandals:
+        for thread in attackers:
             thread.join()
 
 
-def test_a_client_that_hangs_up_or_sends_in_pieces_disturbs_nobody(server):  # noqa: F811
+def test_a_client_that_disconnects_or_sends_in_pieces_affects_no_other_client(server):  # noqa: F811
     import socket
 
     body = b'{"instances": [[1, 2, 3, 4]]}'

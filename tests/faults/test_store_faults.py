@@ -1,4 +1,4 @@
-"""A store that loses replies, stops in the middle, goes away, fills up or changes its keys: every call ends, and truly."""
+"""A store that loses replies, stalls, stops, fills up or changes its keys: every call ends with a correct result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.faults.proxy import Fault, proxy
 
 @pytest.fixture
 def behind(seaweed_environment, monkeypatch):
-    """A proxy before an empty bucket, the bucket's store through it, and the path of the bucket in requests."""
+    """A proxy in front of an empty bucket, the bucket's store through it, and the path of the bucket in requests."""
     parts = urlsplit(seaweed_environment["ORCHARD_STORE_ENDPOINT"])
     bucket = seaweed_environment["ORCHARD_STORE_URL"].removeprefix("s3://")
     with proxy(parts.port) as running:
@@ -32,13 +32,13 @@ def behind(seaweed_environment, monkeypatch):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Time limits in the same proportion, but of seconds."""
-    assert objects.RETRY_SECONDS + objects.DOCUMENT_SECONDS <= 60  # what the real ones promise
+    """The time limits, shortened to seconds."""
+    assert objects.RETRY_SECONDS + objects.DOCUMENT_SECONDS <= 60  # the limits in use
     for name, value in {"READ_SECONDS": 1, "RETRY_SECONDS": 1, "DOCUMENT_SECONDS": 2}.items():
         monkeypatch.setattr(objects, name, value)
 
 
-def test_lost_reply_of_a_create_looks_like_somebody_elses_win_and_is_cleared_up(behind):
+def test_lost_reply_of_a_create_looks_like_a_conflict_and_is_resolved(behind):
     running, store, path = behind
     running.faults = [Fault("drop", b"PUT " + path + b"a")]
 
@@ -50,16 +50,16 @@ def test_lost_reply_of_a_create_looks_like_somebody_elses_win_and_is_cleared_up(
     assert create_once(store, "b", b"mine").body == b"mine"
 
 
-def test_lost_reply_of_a_swap_is_cleared_up(behind):
+def test_lost_reply_of_a_swap_is_resolved(behind):
     running, store, path = behind
     etag = store.put("pointer", b"1")
     running.faults = [Fault("drop", b"PUT " + path + b"pointer")]
     with pytest.raises(ObjectChanged):
         store.swap("pointer", b"2", etag)
 
-    found = store.get("pointer")
+    current = store.get("pointer")
     running.faults = [Fault("drop", b"PUT " + path + b"pointer")]
-    assert swap_once(store, "pointer", b"3", found.etag).body == b"3"
+    assert swap_once(store, "pointer", b"3", current.etag).body == b"3"
     assert store.get("pointer").body == b"3"
 
 
@@ -84,7 +84,7 @@ def test_store_that_never_answers_a_write_is_unavailable(behind, kind):
     assert 2 <= len(running.requests) <= 6  # bounded
 
 
-def test_body_cut_once_is_read_on_from_there(behind):
+def test_body_cut_once_is_resumed(behind):
     running, store, path = behind
     body = os.urandom(3_000_000)
     store.put("big", body)
@@ -95,7 +95,7 @@ def test_body_cut_once_is_read_on_from_there(behind):
     assert store.get("big").body == body
 
 
-def test_body_that_is_always_cut_is_never_taken_for_whole(behind):
+def test_body_that_is_always_cut_is_never_returned(behind):
     running, store, path = behind
     store.put("big", os.urandom(3_000_000))
     running.faults = [Fault("cut", b"GET " + path + b"big", times=None, after=100_000)]
@@ -107,7 +107,7 @@ def test_body_that_is_always_cut_is_never_taken_for_whole(behind):
 
 
 @pytest.mark.parametrize("after", [0, 100, 200_000])
-def test_silent_store_holds_nobody_for_long(impatient, behind, after):
+def test_calls_to_a_silent_store_end_soon(impatient, behind, after):
     running, store, _ = behind
     store.put("a", os.urandom(500_000))
     running.faults = [Fault("stall", b"", times=None, after=after)]
@@ -119,10 +119,10 @@ def test_silent_store_holds_nobody_for_long(impatient, behind, after):
         assert time.monotonic() - begin < 10
 
 
-def test_store_that_is_not_there_is_said_at_once(seaweed_environment, monkeypatch):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # bound, not listening: refused
-        environment = {**seaweed_environment, "ORCHARD_STORE_ENDPOINT": f"http://127.0.0.1:{nobody.getsockname()[1]}"}
+def test_store_that_is_not_running_is_reported_at_once(seaweed_environment, monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, not listening: refused
+        environment = {**seaweed_environment, "ORCHARD_STORE_ENDPOINT": f"http://127.0.0.1:{unused.getsockname()[1]}"}
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         store = open_store(settings.load())
@@ -136,9 +136,9 @@ def test_store_that_is_not_there_is_said_at_once(seaweed_environment, monkeypatc
 
 
 def test_rotated_key_is_used_without_a_restart(embedded_store, tmp_path, monkeypatch):
-    right = Path(embedded_store.environment["ORCHARD_STORE_CREDENTIALS_FILE"]).read_text()
+    valid = Path(embedded_store.environment["ORCHARD_STORE_CREDENTIALS_FILE"]).read_text()
     rotated = tmp_path / "credentials"
-    rotated.write_text(right[:-5] + "0000\n")
+    rotated.write_text(valid[:-5] + "0000\n")
     environment = {**embedded_store.environment, "ORCHARD_STORE_CREDENTIALS_FILE": str(rotated)}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -146,7 +146,7 @@ def test_rotated_key_is_used_without_a_restart(embedded_store, tmp_path, monkeyp
     with pytest.raises(StoreDenied):
         store.exists("a")
 
-    rotated.write_text(right)
+    rotated.write_text(valid)
 
     deadline = time.monotonic() + objects.CREDENTIALS_TTL.total_seconds() + 5
     while True:
@@ -158,26 +158,26 @@ def test_rotated_key_is_used_without_a_restart(embedded_store, tmp_path, monkeyp
 
 
 def test_full_disk_refuses_new_objects_and_keeps_the_old(tmp_path, monkeypatch):
-    """One volume of a few megabytes stands for the disk: SeaweedFS says the same when it cannot grow."""
+    """One volume of a few megabytes acts as the disk: SeaweedFS gives the same error when the disk is full."""
     small = [option for option in embedded._OPTIONS if "volumeSizeLimit" not in option]
     monkeypatch.setattr(embedded, "_OPTIONS", (*small, "-master.volumeSizeLimitMB=1", "-volume.max=1"))
     with EmbeddedStore(tmp_path / "store") as running:
         for name, value in running.environment.items():
             monkeypatch.setenv(name, value)
         store = open_store(settings.load())
-        kept: dict[str, bytes] = {}
+        created: dict[str, bytes] = {}
 
         def fill() -> None:
             for i in range(60):
                 body = os.urandom(500_000)
                 store.create(f"blob/{i:02d}", body)
-                kept[f"blob/{i:02d}"] = body
+                created[f"blob/{i:02d}"] = body
 
         with pytest.raises(StoreError):
             fill()
 
-        assert kept
-        assert {key: store.get(key).body for key in kept} == kept
+        assert created
+        assert {key: store.get(key).body for key in created} == created
         with pytest.raises(ObjectNotFound):
-            store.get(f"blob/{len(kept):02d}")
+            store.get(f"blob/{len(created):02d}")
         running.check()

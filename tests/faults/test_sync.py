@@ -1,4 +1,4 @@
-"""What must never be served: forged, replayed, damaged, hostile or wrong versions; and what is served meanwhile."""
+"""Forged, replayed, damaged, hostile or wrong versions are never served, and the version before is still served."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def served(registry):  # noqa: F811
 
 
 def numbers(server) -> set[int]:  # noqa: F811
-    """The versions that the server answers with or ever loaded."""
-    listed = server.get(f"/v1/models/{MODEL}").json["model_version_status"]
-    return {int(row["version"]) for row in listed if row["state"] != "START"}
+    """The versions that the server knows beyond the state START."""
+    statuses = server.get(f"/v1/models/{MODEL}").json["model_version_status"]
+    return {int(row["version"]) for row in statuses if row["state"] != "START"}
 
 
-def still_one(served) -> None:
+def assert_version_1_is_served(served) -> None:
     _, server, sync = served  # noqa: F811
     assert sync.served() == 1
     assert server.get(f"/v1/models/{MODEL}/labels/stable/metadata").json["model_spec"]["version"] == "1"
@@ -54,14 +54,14 @@ def test_bad_models_are_refused_with_their_reasons(served):
     for name, reason in BAD.items():
         version = registry.release(name)
 
-        refusal = until(lambda v=version: sync.refusal(v), f"{name} is refused for good")
+        refusal = until(lambda v=version: sync.refusal(v), f"{name} is refused permanently")
 
         assert reason in refusal["reason"]
         assert refusal["tries"] <= 3
-        still_one(served)
+        assert_version_1_is_served(served)
         if name not in ("wrong", "nan"):
-            assert version not in numbers(server), "the server was told of it"
-        until(lambda: sync.status["on_disk"] == [1], "its files are gone")
+            assert version not in numbers(server), "the server knows it"
+        until(lambda: sync.status["on_disk"] == [1], "its files are removed")
 
     good = registry.release("two")
     until(lambda: sync.served() == good, "the next good version is served")
@@ -72,55 +72,55 @@ def flip(body: bytes) -> bytes:
 
 
 def resigned(registry, of: str = "stable", **changes) -> bytes:  # noqa: F811
-    """A channel's pointer with other fields, truly signed."""
+    """A channel's pointer with other fields and a valid signature."""
     pointer = registry.registry.channel(of).read()
     return canonical_json(sign(encode(replace(pointer, **changes)), registry.key))
 
 
 def point(registry, version: int, generation: int) -> None:  # noqa: F811
-    """Move the stable channel as a promoter would that does not look at the blobs."""
+    """Move the stable channel without a check of the blobs."""
     manifest = registry.store.get(layout.manifest(MODEL, version)).body
     sha256 = hashlib.sha256(manifest).hexdigest()
     body = resigned(registry, version=version, generation=generation, manifest_sha256=sha256)
     registry.store.put(layout.channel(MODEL, "stable"), body)
 
 
-def test_damaged_blobs_are_never_served_and_served_when_they_are_mended(served):
+def test_damaged_blobs_are_refused_and_served_after_repair(served):
     registry, server, sync = served  # noqa: F811
     version = registry.publish("two")
     key = registry.blobs(version)["saved_model.pb"]
-    whole = registry.store.get(key).body
+    intact = registry.store.get(key).body
     cases = {
-        "another SHA-256": flip(whole),
-        "ends after": whole[:-1],
-        "is longer than": whole + bytes(100_000),
+        "another SHA-256": flip(intact),
+        "ends after": intact[:-1],
+        "is longer than": intact + bytes(100_000),
         "ends after 0 bytes": b"",
     }
     for generation, (reason, damaged) in enumerate(cases.items(), start=10):
         registry.store.put(key, damaged)
         point(registry, version, generation)
-        until(lambda g=generation: sync.status["channels"]["stable"]["generation"] == g, "sync has seen it")
+        until(lambda g=generation: sync.status["channels"]["stable"]["generation"] == g, "sync has read it")
         refusal = until(lambda: sync.refusal(version), "it is refused after three tries")
         assert refusal["tries"] == 3
         assert reason in refusal["reason"]
-        still_one(served)
+        assert_version_1_is_served(served)
         assert version not in numbers(server)
         assert not list((registry.serving / MODEL).glob(".staging-*"))
 
-    registry.store.put(key, whole)
+    registry.store.put(key, intact)
     point(registry, version, 20)
-    until(lambda: sync.served() == version, "mended and promoted again, it is served")
+    until(lambda: sync.served() == version, "repaired and promoted again, it is served")
 
 
-def test_forged_and_replayed_pointers_are_not_believed(served, tmp_path):
+def test_forged_and_replayed_pointers_are_not_trusted(served, tmp_path):
     registry, _, sync = served  # noqa: F811
     key = layout.channel(MODEL, "stable")
     first = registry.store.get(key).body
     two = registry.release("two")
     until(lambda: sync.served() == two, "version 2 is live")
-    believed = registry.store.get(key).body
+    trusted = registry.store.get(key).body
     stranger = load_key(create_pair(tmp_path / "stranger").private)
-    document = json.loads(believed)
+    document = json.loads(trusted)
     forgeries = {
         "an older pointer was put back": first,
         "signed by the unknown key": canonical_json(
@@ -131,7 +131,7 @@ def test_forged_and_replayed_pointers_are_not_believed(served, tmp_path):
         ),
         "is unsigned": canonical_json(document["payload"]),
         "is not valid JSON": b"\xff{",
-        "says two things at generation": resigned(registry, version=1, manifest_sha256="0" * 64),
+        "has two pointers of generation": resigned(registry, version=1, manifest_sha256="0" * 64),
         "is the pointer of channel 'canary'": resigned(registry, generation=9, channel="canary"),
     }
     for reason, body in forgeries.items():
@@ -141,14 +141,14 @@ def test_forged_and_replayed_pointers_are_not_believed(served, tmp_path):
         assert sync.status["channels"]["stable"]["generation"] == 2
 
     registry.store.delete(key)
-    until(lambda: "is gone" in sync.status["problems"].get("stable", ""), "the missing pointer is noticed")
+    until(lambda: "is missing" in sync.status["problems"].get("stable", ""), "the missing pointer is reported")
     assert sync.served() == two
 
-    registry.store.put(key, believed)
-    until(lambda: "stable" not in sync.status["problems"], "the true one is believed again")
+    registry.store.put(key, trusted)
+    until(lambda: "stable" not in sync.status["problems"], "the valid one is trusted again")
 
 
-def test_a_replay_is_not_believed_after_a_restart_either(registry):  # noqa: F811
+def test_a_replay_is_not_trusted_after_a_restart(registry):  # noqa: F811
     key = layout.channel(MODEL, "stable")
     with registry.serve() as server:  # noqa: F811
         with registry.sync() as sync:
@@ -159,14 +159,14 @@ def test_a_replay_is_not_believed_after_a_restart_either(registry):  # noqa: F81
         registry.store.put(key, first)
 
         with registry.sync() as sync:
-            until(lambda: "an older pointer" in sync.status["problems"].get("stable", ""), "the replay is noticed")
-            until(lambda: sync.served() == two, "version 2 is served on")
+            until(lambda: "an older pointer" in sync.status["problems"].get("stable", ""), "the replay is reported")
+            until(lambda: sync.served() == two, "version 2 is still served")
         assert one not in {
             int(row["version"]) for row in server.get(f"/v1/models/{MODEL}").json["model_version_status"]
         }
 
 
-def test_forged_manifests_are_not_believed(served, tmp_path):
+def test_forged_manifests_are_not_trusted(served, tmp_path):
     registry, server, sync = served  # noqa: F811
     stranger = load_key(create_pair(tmp_path / "stranger").private)
     true_body = registry.store.get(layout.manifest(MODEL, 1)).body
@@ -195,12 +195,12 @@ def test_forged_manifests_are_not_believed(served, tmp_path):
         )
         refusal = until(lambda n=number: sync.refusal(n), f"version {number} is refused: {reason}")
         assert reason in refusal["reason"], refusal
-        still_one(served)
+        assert_version_1_is_served(served)
         assert number not in numbers(server)
     assert not (registry.folder / "escape").exists()
 
 
-def test_what_no_gate_accepted_needs_a_written_reason(served):
+def test_a_version_without_an_accepted_gate_needs_a_written_reason(served):
     registry, _, sync = served  # noqa: F811
     overridden = GateRecord("overridden", "the shop's photos were mislabelled", "a" * 64)
 
@@ -209,24 +209,24 @@ def test_what_no_gate_accepted_needs_a_written_reason(served):
     until(lambda: sync.served() == version, "an overridden verdict is served")
 
 
-def test_a_model_that_is_not_what_its_manifest_says_is_refused(registry):  # noqa: F811
-    truth = registry.facts("one")
+def test_a_model_that_differs_from_its_manifest_is_refused(registry):  # noqa: F811
+    metadata = registry.facts("one")
     with registry.serve(), registry.sync() as sync:
         for changes, reason in (
-            ({"ops": tuple(op for op in truth.ops if op != "MatMul")}, "its manifest does not name: MatMul"),
+            ({"ops": tuple(op for op in metadata.ops if op != "MatMul")}, "its manifest does not name: MatMul"),
             ({"classes": ("A", "B", "C", "D")}, "has other classes"),
-            ({"signatures": {"serving_default": truth.signatures["serving_default"]}}, "the signatures pixels"),
+            ({"signatures": {"serving_default": metadata.signatures["serving_default"]}}, "the signatures pixels"),
         ):
             folder = registry.folder / f"copy-{len(str(changes))}"
             shutil.copytree(registry.photos / "one", folder)
-            (folder / "fingerprint.pb").write_bytes(str(changes).encode())  # other content, so another version
+            (folder / "fingerprint.pb").write_bytes(str(changes).encode())  # other content makes another version
             version = registry.publish("one", folder, **changes)
             registry.promote(version)
             refusal = until(lambda v=version: sync.refusal(v), "it is refused")
             assert reason in refusal["reason"]
 
 
-def test_files_that_no_engine_needs_are_refused_before_they_are_fetched(registry):  # noqa: F811
+def test_files_that_no_engine_needs_are_refused_before_the_download(registry):  # noqa: F811
     with registry.serve(), registry.sync() as sync:
         for path in ("custom_ops.so", "assets.extra/run.py", "keras_metadata.pb", "saved_model.pbtxt"):
             folder = registry.folder / path.replace("/", "-")
@@ -241,7 +241,7 @@ def test_files_that_no_engine_needs_are_refused_before_they_are_fetched(registry
         assert b"orchard_sync_downloaded_bytes_total{}" not in sync.get("/metrics").body
 
 
-def test_what_does_not_fit_is_not_fetched_and_fits_later(registry):  # noqa: F811
+def test_a_version_that_does_not_fit_is_downloaded_when_there_is_space(registry):  # noqa: F811
     folder = registry.folder / "fat"
     shutil.copytree(registry.photos / "two", folder)
     (folder / "assets" / "ballast").write_bytes(b"\0" * (3 << 20))
@@ -253,15 +253,15 @@ def test_what_does_not_fit_is_not_fetched_and_fits_later(registry):  # noqa: F81
 
         refusal = until(lambda: sync.refusal(fat), "it is refused")
 
-        assert "the allowance for one version is 2097152" in refusal["reason"]
+        assert "the limit for one version is 2097152" in refusal["reason"]
         assert sync.served() == one
     with registry.serve(), registry.sync("--max-total", "2") as sync:
         registry.rollback(one)
         registry.promote(fat)
-        until(lambda: "of the allowance of 2097152 are taken" in sync.status["problems"].get("sync", ""), "no room")
+        until(lambda: "of the quota of 2097152 are used" in sync.status["problems"].get("sync", ""), "no space")
         assert sync.refusal(fat) is None
     with registry.serve(), registry.sync() as sync:
-        until(lambda: sync.served() == fat, "with room it is served")
+        until(lambda: sync.served() == fat, "with space it is served")
 
 
 def test_files_that_were_changed_on_disk_are_not_served_after_a_restart(registry):  # noqa: F811
@@ -273,7 +273,7 @@ def test_files_that_were_changed_on_disk_are_not_served_after_a_restart(registry
         path.write_bytes(flip(path.read_bytes()))
 
         with registry.sync() as sync:
-            wanted = (registry.photos / "one" / "saved_model.pb").read_bytes()
-            until(lambda: path.exists() and path.read_bytes() == wanted, "it was fetched anew")
+            original = (registry.photos / "one" / "saved_model.pb").read_bytes()
+            until(lambda: path.exists() and path.read_bytes() == original, "it was downloaded again")
             until(lambda: sync.served() == one, "and is served")
             assert "set aside version=1" in sync.text

@@ -1,11 +1,10 @@
-"""Publishers, promoters, prunes, a sync that is killed anywhere, a store that lies: random schedules against sync's promises.
+"""Random schedules of publishers, promoters, prunes, a sync that is killed anywhere and a faulty store, against sync's promises.
 
-Everything is real but the engine and the clock: the registry, the files, the reconciler. The engine is TF Serving's
-configuration semantics in a few lines, strict where TF Serving is strict: a label on a version that is not available
-aborts the whole reload.
+Registry, files and reconciler are real; the engine and the clock are not. The engine is TF Serving's configuration
+semantics in a few lines, as strict as TF Serving: a label on a version that is not available aborts the whole reload.
 
-SYNC_EXAMPLES says how many, in PARTS that workers share. Each part has its own seed, so that a run can be had again and no
-two parts try the same; SYNC_SEED=2 tries others.
+SYNC_EXAMPLES is the number of schedules, in PARTS that workers share. Each part has its own seed: a run can be repeated,
+and no two parts try the same schedules. SYNC_SEED=2 tries others.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ from serving.sync.reconciler import STATE_NAME, Reconciler, SyncOptions
 from serving.sync.sync_state import load_state
 from serving.sync.version_cache import check_bytes
 from tests.faults.crashing_store import CrashingStore, Killed
-from tests.faults.model_engine import BROKEN, GOOD, WRONG, ImmediateTask, ModelEngine
+from tests.faults.model_engine import BROKEN, GOOD, WRONG, ModelEngine, run_now
 from tests.faults.process_kill import KilledStore, ProcessKill
 from tests.orchard.version_fixtures import registry_of
 from tests.serving.conftest import zoo  # noqa: F401  fixture
@@ -71,7 +70,7 @@ class Schedules(RuleBasedStateMachine):
         self.store = memory_store()
         pair = create_pair(self.folder / "keys")
         self.key, self.trust = load_key(pair.private), TrustedKeysFile(pair.public)
-        self.facts = ServedRegistry.facts(type("Zoo", (), {"photos": self.photos})(), "one")
+        self.metadata = ServedRegistry.facts(type("Zoo", (), {"photos": self.photos})(), "one")
         self.kinds: dict[int, str] = {}
         self.manifests: dict[int, Manifest] = {}
         self.damaged: dict[str, bytes] = {}
@@ -80,7 +79,7 @@ class Schedules(RuleBasedStateMachine):
         self.counter, self.now = itertools.count(), 0.0
         serving = self.folder / "serving"
         serving.mkdir()
-        self.plan = SyncOptions(serving, MODEL, "http://127.0.0.1:9", keep=1)
+        self.options = SyncOptions(serving, MODEL, "http://127.0.0.1:9", keep=1)
         self.engine = ModelEngine(serving / "models.config", serving / MODEL, self.store, self.trust)
         self.start()
 
@@ -90,22 +89,22 @@ class Schedules(RuleBasedStateMachine):
 
     def start(self, store: ObjectStore | None = None) -> None:
         """Start sync, as a new process does."""
-        state = load_state(self.plan.serving_dir / STATE_NAME, MODEL)
-        follower = ChannelWatcher(store or self.store, MODEL, self.trust, state.generations())
+        state = load_state(self.options.serving_dir / STATE_NAME, MODEL)
+        watcher = ChannelWatcher(store or self.store, MODEL, self.trust, state.generations())
         self.sync = Reconciler(
-            self.plan,
+            self.options,
             state,
-            follower,
+            watcher,
             self.engine,
             lambda event, **fields: None,
-            send=ImmediateTask,
+            run_task=run_now,
             clock=lambda: self.now,
         )
 
     def step(self) -> None:
         if not self.down:
             with suppress(StoreError):
-                self.sync.follower.look()
+                self.sync.watcher.read_channels()
         self.now += LONGEST_RETRY_S
         self.sync.tick()
 
@@ -116,10 +115,10 @@ class Schedules(RuleBasedStateMachine):
             if self.engine.up:
                 self.engine.reload()
 
-    # the others
+    # publishers, promoters and prunes
 
     def candidate(self, kind: str, number: int) -> Path:
-        """Make a version's files; all but one are the same as every other version's."""
+        """Make a version's files; only one of them differs from every other version's."""
         folder = self.folder / f"candidate-{number}"
         shutil.copytree(self.photos / "one", folder)
         (folder / "fingerprint.pb").write_text(f"{kind} {number}")
@@ -135,7 +134,7 @@ class Schedules(RuleBasedStateMachine):
         """Publish and promote."""
         number = next(self.counter)
         folder = self.candidate(kind, number)
-        version = self.registry.publish(folder, self.facts).version
+        version = self.registry.publish(folder, self.metadata).version
         shutil.rmtree(folder)
         self.kinds[version] = kind
         self.registry.channel(channel).promote(version, ChangeIntent("anna", f"turn {number}"))
@@ -143,21 +142,20 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(call=st.integers(0, 40), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
     def publisher_is_killed(self, call: int, fault, turns: int) -> None:
-        """Publish, killed at a store call; others work, prune too; then publish again."""
+        """Publish, killed at a store call; prune and let sync work; then publish again."""
         number = next(self.counter)
         folder = self.candidate(GOOD, number)
         with suppress(Killed, IntegrityError):
-            registry_of(CrashingStore(self.store, call, fault), self.key).publish(folder, self.facts)
+            registry_of(CrashingStore(self.store, call, fault), self.key).publish(folder, self.metadata)
         self.prune(1, 0)
         self.work(turns)
-        self.kinds[self.registry.publish(folder, self.facts).version] = GOOD
+        self.kinds[self.registry.publish(folder, self.metadata).version] = GOOD
         shutil.rmtree(folder)
 
     @rule(keep=st.integers(1, 3), turns=TURNS)
     def prune(self, keep: int, turns: int) -> None:
-        """Delete what nobody needs; what channels mean, and one step back, stays whole."""
-        wish = PruneOptions(keep=keep, delete=True, resume=True)
-        self.registry.prune(wish)
+        """Delete versions that are not needed; the channels' versions, and those before, stay complete."""
+        self.registry.prune(PruneOptions(keep=keep, delete=True, resume=True))
         if not self.damaged:
             for channel in CHANNELS:
                 for number in ways_back(self.registry.channel(channel).history())[-2:]:
@@ -166,39 +164,39 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(call=st.integers(0, 30), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
     def prune_is_killed(self, call: int, fault, turns: int) -> None:
-        wish = PruneOptions(keep=1, delete=True, resume=True)
+        options = PruneOptions(keep=1, delete=True, resume=True)
         with suppress(Killed):
-            registry_of(CrashingStore(self.store, call, fault), self.key).prune(wish)
+            registry_of(CrashingStore(self.store, call, fault), self.key).prune(options)
         self.work(turns)
 
     @precondition(lambda self: self.kinds)
     @rule(data=st.data(), channel=MOSTLY_STABLE, turns=TURNS)
     def promote(self, data, channel: str, turns: int) -> None:
-        """Promote or roll back to any version there ever was."""
+        """Promote, or roll back to, any published version."""
         version = data.draw(st.sampled_from(sorted(self.kinds)))
-        with suppress(IntegrityError, ConflictError):  # its blob is damaged just now, or pruned, or marked by a prune
+        with suppress(IntegrityError, ConflictError):  # its blob is damaged, pruned, or marked by a prune
             self.registry.channel(channel).promote(version, ChangeIntent("anna", f"turn {next(self.counter)}"))
         self.work(turns)
 
     @precondition(lambda self: self.kinds and not self.damaged)
-    @rule(data=st.data(), how=st.sampled_from(["flip", "cut", "lose"]), turns=TURNS)
-    def damage(self, data, how: str, turns: int) -> None:
-        """Damage a blob, most often of a version that sync has not fetched yet."""
+    @rule(data=st.data(), fault=st.sampled_from(["flip", "cut", "lose"]), turns=TURNS)
+    def damage(self, data, fault: str, turns: int) -> None:
+        """Damage a blob, most often of a version that sync has not downloaded yet."""
         version = data.draw(st.sampled_from(sorted(self.kinds, reverse=True)))
         own = next(file for file in self.manifest(version).files if file.path == "fingerprint.pb")
         key = layout.blob(MODEL, own.sha256)
         if not self.store.exists(key):  # pruned
             return
         self.damaged[key] = body = self.store.get(key).body
-        if how == "lose":
+        if fault == "lose":
             self.store.delete(key)
         else:
-            self.store.put(key, body[:-1] + b"x" if how == "flip" else body[:-1])
+            self.store.put(key, body[:-1] + b"x" if fault == "flip" else body[:-1])
         self.work(turns)
 
     @precondition(lambda self: self.damaged)
     @rule()
-    def mend(self) -> None:
+    def repair(self) -> None:
         for key, body in self.damaged.items():
             self.store.put(key, body)
         self.damaged.clear()
@@ -206,24 +204,24 @@ class Schedules(RuleBasedStateMachine):
     @precondition(lambda self: self.kinds)
     @rule(data=st.data(), channel=MOSTLY_STABLE, turns=TURNS)
     def replay(self, data, channel: str, turns: int) -> None:
-        """Put an old pointer back while sync works, then the true one again."""
+        """Put an old pointer back while sync works, then the current one again."""
         entries = self.registry.channel(channel).history()
         if len(entries) < 2:
             return
         key = layout.channel(MODEL, channel)
-        true = self.store.get(key).body
+        current = self.store.get(key).body
         old = data.draw(st.sampled_from(entries[:-1]))
         self.store.put(key, self.store.get(layout.history_entry(MODEL, old.generation, channel, old.action)).body)
         self.work(turns)
-        self.store.put(key, true)
+        self.store.put(key, current)
 
     @rule(down=st.booleans(), turns=TURNS)
-    def store_goes(self, down: bool, turns: int) -> None:
+    def set_store(self, down: bool, turns: int) -> None:
         self.down = down
         self.work(turns)
 
     @rule(up=st.booleans(), turns=TURNS)
-    def engine_goes(self, up: bool, turns: int) -> None:
+    def set_engine(self, up: bool, turns: int) -> None:
         if up and not self.engine.up:
             self.engine.reload(fresh=True)
         self.engine.up = up
@@ -237,22 +235,22 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(call=st.integers(0, 12), fault=st.sampled_from(["killed before", "killed after"]), turns=TURNS)
     def sync_is_killed_at_the_store(self, call: int, fault, turns: int) -> None:
-        death = ProcessKill()
-        with suppress(Killed), death.awaited():
-            self.start(KilledStore(self.store, call, fault, death))
+        kill = ProcessKill()
+        with suppress(Killed), kill.armed():
+            self.start(KilledStore(self.store, call, fault, kill))
             self.work(turns)
         self.start()
 
     @rule(call=st.integers(0, 25), turns=TURNS)
     def sync_is_killed_at_the_disk(self, call: int, turns: int) -> None:
-        with suppress(Killed), ProcessKill(call).awaited():
+        with suppress(Killed), ProcessKill(call).armed():
             self.start()
             self.work(turns)
         self.start()
 
     @rule(turns=TURNS)
     def the_disk_rots(self, turns: int) -> None:
-        """A byte of a version changes while sync is not running; the engine has what it loaded."""
+        """A byte of a version changes while sync is not running; the engine keeps what it loaded."""
         for path in sorted(self.engine.base.glob("[0-9]*/fingerprint.pb")):
             path.write_text(path.read_text() + "x")
             rotted = {int(path.parent.name)}
@@ -265,43 +263,43 @@ class Schedules(RuleBasedStateMachine):
 
     @rule()
     def state_is_lost(self) -> None:
-        """The file in which sync remembers is garbage: it must not matter for what is served."""
-        (self.plan.serving_dir / "sync.json").write_bytes(b"{" * 10)
+        """The state file is garbage: this must not change what is served."""
+        (self.options.serving_dir / "sync.json").write_bytes(b"{" * 10)
         self.generations.clear()
         self.start()
 
     # promises
 
     @invariant()
-    def every_number_on_disk_is_whole(self) -> None:
+    def every_version_on_disk_is_complete(self) -> None:
         for folder in getattr(self, "folder", Path("/nowhere")).glob(f"serving/{MODEL}/[0-9]*"):
             check_bytes(folder, self.manifest(int(folder.name)))
 
     @invariant()
-    def what_the_engine_is_told_is_there_and_proved(self) -> None:
+    def every_configured_version_is_present_and_validated(self) -> None:
         if not hasattr(self, "folder") or not self.engine.config.exists():
             return
         for model in parse(self.engine.config.read_text()):
             for label, number in model.labels.items():
                 assert self.kinds[number] == GOOD, f"label {label} points to a {self.kinds[number]} version"
-                meant = {entry.version for entry in self.registry.channel(label).history()}
-                assert number in meant, f"{label} never meant {number}"
+                promoted = {entry.version for entry in self.registry.channel(label).history()}
+                assert number in promoted, f"{label} never pointed to {number}"
             missing = {number for number in model.policy.versions if not (self.engine.base / str(number)).is_dir()}
-            assert missing <= self.engine.rotten(), f"{missing} are configured and not there"
+            assert missing <= self.engine.rotten(), f"{missing} are configured and missing"
 
     @invariant()
     def generations_only_grow(self) -> None:
         if hasattr(self, "sync"):
-            for channel, seen in self.sync.state.channels.items():
-                assert seen.generation >= self.generations.get(channel, 0)
-                self.generations[channel] = seen.generation
+            for name, channel in self.sync.state.channels.items():
+                assert channel.generation >= self.generations.get(name, 0)
+                self.generations[name] = channel.generation
 
     def teardown(self) -> None:
-        """When all is well again, every channel's good version is served, and a bad one never."""
+        """After every fault has ended, the good version of every channel is served."""
         if not hasattr(self, "sync"):
             return
         try:
-            self.mend()
+            self.repair()
             self.down, self.engine.up = False, True
             self.engine.reload(fresh=True)
             self.sync.state = replace(self.sync.state, refused={})
@@ -327,7 +325,7 @@ def memory_store() -> ObjectStore:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_whatever_happens_only_verified_versions_are_served(zoo, part):  # noqa: F811
+def test_under_any_faults_only_verified_versions_are_served(zoo, part):  # noqa: F811
     Schedules.photos = zoo / "photos"
     run_state_machine_as_test(
         seed(int(os.environ.get("SYNC_SEED", "1")) * PARTS + part)(Schedules),
@@ -341,7 +339,7 @@ def test_whatever_happens_only_verified_versions_are_served(zoo, part):  # noqa:
 
 
 def test_what_is_served_stays_when_state_and_disk_are_lost_together(zoo):  # noqa: F811
-    """The engine has the version in its memory; sync, which knows nothing any more, must not tell it to let go."""
+    """The engine has the version in its memory; sync, which lost its state, must not make it unload that version."""
     Schedules.photos = zoo / "photos"
     state = Schedules()
     state.begin()

@@ -1,4 +1,4 @@
-"""A store that lies to sync, a disk that is full, clocks that are wrong: what was served is served on, and then goes on."""
+"""A lying store, a full disk and wrong clocks: serving continues, and so does sync once the fault has ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.serving.programs import until
 
 @pytest.fixture
 def behind(registry, embedded_store):  # noqa: F811
-    """A server, a sync that sees the store through a proxy, version 1 live, and the beginnings of request lines."""
+    """A server, a sync that reaches the store through a proxy, the proxy, and the beginning of request lines; version 1 is live."""
     with proxy(int(embedded_store.endpoint.rsplit(":", 1)[1])) as store, registry.serve() as server:
         direct = registry.environment["ORCHARD_STORE_ENDPOINT"]
         registry.environment["ORCHARD_STORE_ENDPOINT"] = f"http://127.0.0.1:{store.port}"
@@ -44,29 +44,29 @@ LIES = {
 
 
 @pytest.mark.parametrize("folder", ["channels/", "versions/", "blobs/"])
-def test_lies_of_the_store_are_not_believed(behind, folder):
+def test_false_replies_of_the_store_are_not_trusted(behind, folder):
     registry, server, sync, store, path = behind  # noqa: F811
     begin = path + folder.encode()
     for number, (lie, (status, body)) in enumerate(LIES.items()):
         served = sync.served()
         store.requests.clear()
         store.faults.append(Fault("lie", begin, times=None, status=status, body=body))
-        version = another(registry, number)
+        version = release_new(registry, number)
 
-        until(lambda: sum(line.startswith(begin) for line in store.requests) > 2, f"it was lied to: {lie}")
-        until(lambda: sync.status["problems"] or sync.status["refused"], f"sync says so: {lie}")
+        until(lambda: sum(line.startswith(begin) for line in store.requests) > 2, f"it got the false reply: {lie}")
+        until(lambda: sync.status["problems"] or sync.status["refused"], f"sync reports it: {lie}")
         assert sync.served() == served, lie
-        found = server.get(f"/v1/models/{MODEL}/labels/stable/metadata").json["model_spec"]["version"]
-        assert found == str(served), lie
+        answered = server.get(f"/v1/models/{MODEL}/labels/stable/metadata").json["model_spec"]["version"]
+        assert answered == str(served), lie
 
         store.faults.clear()
-        registry.promote(1, why=f"as it was {number}")
-        registry.promote(version, why=f"the store is honest again {number}")
+        registry.promote(1, why=f"back to the first {number}")
+        registry.promote(version, why=f"the store answers correctly again {number}")
         until(lambda v=version: sync.served() == v, f"version {version} is live after {lie}")
 
 
-def another(registry, number: int) -> int:  # noqa: F811
-    """Publish and promote a version that was never there."""
+def release_new(registry, number: int) -> int:  # noqa: F811
+    """Publish and promote a new version."""
     folder = registry.folder / f"version-{number}"
     shutil.copytree(registry.photos / "two", folder)
     (folder / "fingerprint.pb").write_bytes(b"%d" % number)
@@ -75,7 +75,7 @@ def another(registry, number: int) -> int:  # noqa: F811
     return version
 
 
-def test_a_disk_that_is_full_keeps_what_is_served_and_takes_the_next_when_there_is_room(registry):  # noqa: F811
+def test_a_full_disk_keeps_the_served_version_and_takes_the_next_when_there_is_space(registry):  # noqa: F811
     with registry.serve() as server, registry.sync() as sync:
         one = registry.release("one")
         until(lambda: sync.served() == one, "version 1 is live")
@@ -84,18 +84,18 @@ def test_a_disk_that_is_full_keeps_what_is_served_and_takes_the_next_when_there_
 
         two = registry.release("two")
 
-        until(lambda: "too large" in sync.status["problems"].get("sync", ""), "sync says that it cannot write")
+        until(lambda: "too large" in sync.status["problems"].get("sync", ""), "sync reports that it cannot write")
         assert sync.served() == one
         assert sync.get("/healthz").status == sync.get("/readyz").status == 200
         assert server.get(f"/v1/models/{MODEL}/labels/stable/metadata").json["model_spec"]["version"] == str(one)
-        assert sync.refusal(two) is None, "that is no fault of the version"
+        assert sync.refusal(two) is None, "the version is not at fault"
 
         resource.prlimit(sync.child.pid, resource.RLIMIT_FSIZE, limits)
-        until(lambda: sync.served() == two, "with room it is served")
+        until(lambda: sync.served() == two, "with space it is served")
 
 
-def test_times_in_documents_decide_nothing(registry):  # noqa: F811
-    """Publishers whose clocks are a thousand years off, in both directions."""
+def test_times_in_documents_have_no_effect(registry):  # noqa: F811
+    """Publishers whose clocks are wrong by years, in both directions."""
     key = layout.channel(MODEL, "stable")
     with registry.serve(), registry.sync() as sync:
         one, two = registry.release("one"), registry.publish("two")

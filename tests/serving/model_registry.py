@@ -54,7 +54,7 @@ class ServedRegistry:
 
     @property
     def registry(self) -> Registry:
-        return Registry(self.store, MODEL, self.trust.keys(), self.key)
+        return Registry(self.store, MODEL, self.trust.current(), self.key)
 
     def facts(self, name: str, **changes: Any) -> PublishMetadata:
         return facts_of(self.photos, name, **changes)

@@ -1,4 +1,4 @@
-"""How often sync looks at the store: counted there, over a clock that only the test moves."""
+"""How often sync polls the store: counted at the store, over a clock that only the test moves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.faults.proxy import Fault, proxy
 
 @pytest.fixture
 def counted(seaweed, embedded_store, tmp_path):
-    """Promotes a version, the proxy that counts what the store is asked, and a follower's maker."""
+    """A function that promotes a version, the proxy that counts requests, and a function that makes a watcher."""
     pair = create_pair(tmp_path / "keys")
     key, trust = load_key(pair.private), TrustedKeysFile(pair.public)
 
@@ -26,41 +26,41 @@ def counted(seaweed, embedded_store, tmp_path):
         seaweed.put(layout.channel("fruits", "stable"), canonical_json(sign(encode(pointer), key)))
 
     with proxy(int(embedded_store.endpoint.rsplit(":", 1)[1])) as store:
-        found = settings.load()
-        reached = open_store(found.model_copy(update={"store_endpoint": f"http://127.0.0.1:{store.port}"}))
-        yield promote, store, lambda poll_s: ChannelWatcher(reached, "fruits", trust, {}, poll_s=poll_s)
+        direct = settings.load()
+        proxied = open_store(direct.model_copy(update={"store_endpoint": f"http://127.0.0.1:{store.port}"}))
+        yield promote, store, lambda poll_s: ChannelWatcher(proxied, "fruits", trust, {}, poll_s=poll_s)
 
 
-def run(follower: ChannelWatcher, seconds: float) -> list[float]:
-    """Follow for so long, without waiting; returns the waits."""
+def run(watcher: ChannelWatcher, seconds: float) -> list[float]:
+    """Poll for so many seconds of the test's clock; returns the waits."""
     waits: list[float] = []
     while sum(waits) < seconds:
-        waits.append(follower.poll())
+        waits.append(watcher.poll())
     return waits
 
 
 @pytest.mark.parametrize(("poll_s", "seconds", "most"), [(60, 3600, 100), (5, 600, 180)])
-def test_while_nothing_changes_looks_are_rare_and_a_change_makes_them_quick_again(counted, poll_s, seconds, most):
+def test_polls_are_rare_while_nothing_changes_and_frequent_after_a_change(counted, poll_s, seconds, most):
     promote, store, make = counted
-    follower = make(poll_s)
+    watcher = make(poll_s)
     promote(1)
 
-    waits = run(follower, seconds)
+    waits = run(watcher, seconds)
 
-    assert len(store.requests) == follower.requests == 3 * len(waits)
+    assert len(store.requests) == watcher.requests == 3 * len(waits)
     assert seconds / poll_s * 0.8 < len(waits) < most
-    assert follower.pointers["stable"].version == 1
+    assert watcher.pointers["stable"].version == 1
     assert waits[0] <= NEAR_POLL_S * 1.25
     assert max(waits) <= poll_s * 1.25
 
     promote(2)
-    found = [follower.poll() for _ in range(4)]
+    waits = [watcher.poll() for _ in range(4)]
 
-    assert follower.pointers["stable"].version == 2
-    assert max(found) < 1, "it does not look often after a change"
+    assert watcher.pointers["stable"].version == 2
+    assert max(waits) < 1, "polls are not frequent after a change"
     store.faults.append(Fault("lie", times=None, status=403))
-    assert max(run(follower, seconds)[5:]) <= max(poll_s, 10) * 1.25
-    assert "store" in follower.problems
+    assert max(run(watcher, seconds)[5:]) <= max(poll_s, 10) * 1.25
+    assert "store" in watcher.problems
 
 
 def test_on_a_near_store_every_wait_is_the_shortest(counted):

@@ -1,4 +1,4 @@
-"""The way of a version from a channel to an answer, with real programs and a real store."""
+"""A version's way from a channel to a prediction, with real programs and a real store."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.serving.programs import ask, free_ports, until
 
 
 def once(registry, *options: str) -> tuple[int, dict]:
-    """Run `orchard sync --once --json`; returns its exit code and what it printed."""
+    """Run `orchard sync --once --json`; returns its exit code and its document."""
     command = [sys.executable, "-m", "orchard", "sync", "--once", "--json", *options]
-    ended = subprocess.run(command, env=registry.environment, capture_output=True, text=True, check=False)
-    return ended.returncode, json.loads(ended.stdout.splitlines()[-1])
+    process = subprocess.run(command, env=registry.environment, capture_output=True, text=True, check=False)
+    return process.returncode, json.loads(process.stdout.splitlines()[-1])
 
 
 def label(server, channel: str = "stable") -> int | None:
@@ -39,9 +39,9 @@ def test_once_returns_when_the_channels_version_is_live(registry):
     with registry.serve() as server:
         version = registry.release("one")
 
-        code, said = once(registry)
+        code, document = once(registry)
 
-        assert (code, said["state"], said["version"]) == (0, "live", version)
+        assert (code, document["state"], document["version"]) == (0, "live", version)
         assert label(server) == version
         assert predict(server, registry).json["predictions"][0]["label"] == "Blue"
         begin = server.text
@@ -49,33 +49,33 @@ def test_once_returns_when_the_channels_version_is_live(registry):
         assert "loaded" not in server.text.removeprefix(begin)
 
 
-def test_once_without_an_engine_only_fetches(registry):
+def test_once_without_an_engine_only_downloads(registry):
     version = registry.release("one")
 
-    code, said = once(registry, "--no-engine")
+    code, document = once(registry, "--no-engine")
 
-    assert (code, said["state"]) == (0, "downloaded")
+    assert (code, document["state"]) == (0, "downloaded")
     assert sorted(child.name for child in (registry.serving / MODEL).iterdir()) == [".manifests", str(version)]
     (model,) = parse((registry.serving / "models.config").read_text())
     assert (model.policy.versions, dict(model.labels)) == ((version,), {})
 
 
-def test_once_says_why_there_is_nothing_to_serve(registry):
-    code, said = once(registry)
-    assert (code, said["error"]["kind"]) == (4, "DataError")
+def test_once_reports_why_nothing_is_served(registry):
+    code, document = once(registry)
+    assert (code, document["error"]["kind"]) == (4, "DataError")
 
     version = registry.release("one")
     registry.environment["ORCHARD_SERVER_URL"] = "http://127.0.0.1:9"
-    code, said = once(registry, "--timeout", "1")
-    assert (code, said["error"]["kind"]) == (9, "ServerError")
-    assert f"version {version} is not live" in said["error"]["message"]
+    code, document = once(registry, "--timeout", "1")
+    assert (code, document["error"]["kind"]) == (9, "ServerError")
+    assert f"version {version} is not live" in document["error"]["message"]
 
     registry.environment["ORCHARD_STORE_ENDPOINT"] = "http://127.0.0.1:9"
-    code, said = once(registry)
-    assert (code, said["error"]["kind"]) == (6, "StoreUnavailable")
+    code, document = once(registry)
+    assert (code, document["error"]["kind"]) == (6, "StoreUnavailable")
 
 
-def test_channels_have_labels_of_their_own_and_rollback_moves_no_byte(registry):
+def test_each_channel_has_its_own_label_and_a_rollback_downloads_nothing(registry):
     with registry.serve() as server, registry.sync() as sync:
         one = registry.release("one")
         until(lambda: label(server) == one, "stable is version 1")
@@ -94,13 +94,13 @@ def test_channels_have_labels_of_their_own_and_rollback_moves_no_byte(registry):
         assert moved in sync.get("/metrics").body.decode()
         assert label(server, "canary") == two
         until(lambda: sync.served() == one, "sync knows")
-        said = sync.status["channels"]["stable"]
-        assert (said["why"], said["who"], said["live"]) == (f"back to {one}", "ben@bench", True)
+        channel = sync.status["channels"]["stable"]
+        assert (channel["why"], channel["who"], channel["live"]) == (f"back to {one}", "ben@bench", True)
         assert sync.get("/readyz").status == sync.get("/healthz").status == 200
         assert sync.get("/nothing").status == 404
 
 
-def test_old_versions_are_removed_but_those_to_go_back_to(registry):
+def test_old_versions_are_removed_except_those_for_a_rollback(registry):
     with registry.serve() as server, registry.sync("--keep", "1") as sync:
         for name in ("one", "two", "three"):
             version = registry.release(name)
@@ -110,7 +110,7 @@ def test_old_versions_are_removed_but_those_to_go_back_to(registry):
         assert sorted(child.name for child in (registry.serving / MODEL).iterdir()) == [".manifests", "2", "3"]
 
 
-def test_a_restart_goes_on_without_any_store(registry):
+def test_a_restart_continues_without_the_store(registry):
     with registry.serve() as server:
         version = registry.release("one")
         with registry.sync() as sync:
@@ -124,11 +124,11 @@ def test_a_restart_goes_on_without_any_store(registry):
 
             assert label(again) == version
             assert predict(again, registry).status == 200
-            until(lambda: "store" in sync.status["problems"], "it misses the store")
+            until(lambda: "store" in sync.status["problems"], "it reports the store")
             assert sync.status["store"]["last_success"] is None
 
 
-def test_while_the_store_is_silent_the_same_version_is_served(registry, embedded_store):
+def test_while_the_store_does_not_answer_the_same_version_is_served(registry, embedded_store):
     from tests.faults.proxy import Fault, proxy
 
     port = int(embedded_store.endpoint.rsplit(":", 1)[1])
@@ -139,7 +139,7 @@ def test_while_the_store_is_silent_the_same_version_is_served(registry, embedded
             until(lambda: label(server) == one, "version 1 is live")
             store.faults.append(Fault("refuse", times=None))
             two = registry.release("two")
-            until(lambda: "store" in sync.status["problems"], "sync misses its store")
+            until(lambda: "store" in sync.status["problems"], "sync reports the store")
             assert predict(server, registry).status == 200
             assert sync.get("/readyz").status == 200
             assert float(sync.get("/metrics").body.split(b"orchard_sync_store_age_seconds{} ")[1].split()[0]) > 0
@@ -164,7 +164,7 @@ def test_a_connection_that_breaks_in_the_middle_is_tried_again(registry, embedde
         assert once(registry)[0] == 0
 
         assert label(server) == version
-        assert not any(fault.times for fault in store.faults), "not every fault befell it"
+        assert not any(fault.times for fault in store.faults), "not every fault happened"
 
 
 def test_sigterm_ends_it_at_once(registry):
@@ -191,46 +191,46 @@ def test_sync_and_server_live_and_end_together(registry):
         assert is_free(port)
 
 
-def held(registry, token: str):
-    """A token file for server and sync."""
+def write_tokens(registry, token: str):
+    """Write a token file for server and sync."""
     path = registry.folder / "tokens"
-    path.with_name("tokens.new").write_text(f"# who may ask\n{token}\n")
+    path.with_name("tokens.new").write_text(f"# clients\n{token}\n")
     return path.with_name("tokens.new").replace(path)
 
 
 def live(server, token: str, version: int) -> bool:
-    asked = f"/v1/models/{MODEL}/labels/stable/metadata"
-    answer = server.ask("GET", asked, headers={"Authorization": f"Bearer {token}"})
+    path = f"/v1/models/{MODEL}/labels/stable/metadata"
+    answer = server.ask("GET", path, headers={"Authorization": f"Bearer {token}"})
     return answer.status == 200 and answer.json["model_spec"]["version"] == str(version)
 
 
-def test_a_server_that_wants_a_token_is_asked_with_it(registry):
+def test_sync_sends_the_token_that_a_server_requires(registry):
     first, second = "first-token-0123456789", "second-token-0123456789"
-    tokens = held(registry, first)
+    tokens = write_tokens(registry, first)
     with registry.serve("--token-file", str(tokens)) as server:
         one = registry.release("one")
-        code, said = once(registry, "--timeout", "1")
-        assert (code, said["error"]["kind"]) == (9, "ServerError")
-        assert "401" in said["error"]["message"]
-        assert "--engine-token-file" in said["error"]["hint"]
+        code, document = once(registry, "--timeout", "1")
+        assert (code, document["error"]["kind"]) == (9, "ServerError")
+        assert "401" in document["error"]["message"]
+        assert "--engine-token-file" in document["error"]["hint"]
 
         with registry.sync("--engine-token-file", str(tokens)) as sync:
             until(lambda: live(server, first, one), "version 1 is live")
-            held(registry, second)
+            write_tokens(registry, second)
             until(lambda: live(server, second, one), "the server takes the second token")
             two = registry.release("two")
             until(lambda: live(server, second, two), "version 2 is live")
             until(lambda: sync.served() == two, "sync knows")
             assert sync.get("/readyz").status == 200
             assert "golden" not in sync.text
-            said = sync.text + server.text + json.dumps(sync.status)
+            printed = sync.text + server.text + json.dumps(sync.status)
 
-    assert first not in said
-    assert second not in said
+    assert first not in printed
+    assert second not in printed
 
 
-def test_once_brings_a_token_too(registry):
-    tokens = held(registry, "first-token-0123456789")
+def test_once_sends_a_token_too(registry):
+    tokens = write_tokens(registry, "first-token-0123456789")
     with registry.serve("--token-file", str(tokens)) as server:
         version = registry.release("one")
 
@@ -243,7 +243,7 @@ def test_sync_and_its_server_share_the_tokens(registry):
     token, port = "first-token-0123456789", free_ports()
     registry.environment["ORCHARD_SERVER_URL"] = f"http://127.0.0.1:{port}"
     version = registry.release("one")
-    with registry.sync("--serve", "--engine-token-file", str(held(registry, token))) as sync:
+    with registry.sync("--serve", "--engine-token-file", str(write_tokens(registry, token))) as sync:
         until(lambda: sync.served() == version, "the version is live")
 
         assert ask(port, "GET", f"/v1/models/{MODEL}").status == 401
@@ -256,20 +256,20 @@ def test_a_token_file_without_a_token_is_named(registry, text):
     if text is not None:
         path.write_text(text)
 
-    code, said = once(registry, "--engine-token-file", str(path))
+    code, document = once(registry, "--engine-token-file", str(path))
 
     assert code == 3
-    assert str(path) in said["error"]["message"]
-    assert "tökén" not in json.dumps(said, ensure_ascii=False)
+    assert str(path) in document["error"]["message"]
+    assert "tökén" not in json.dumps(document, ensure_ascii=False)
 
 
 def test_one_sync_for_a_folder(registry):
     with registry.serve() as server, registry.sync() as sync:
         assert sync.port
         command = [sys.executable, "-m", "orchard", "sync", "--port", "0"]
-        ended = subprocess.run(command, env=registry.environment, capture_output=True, text=True, check=False)
-        assert ended.returncode == 7
-        assert "another `orchard sync` works on" in ended.stderr
+        process = subprocess.run(command, env=registry.environment, capture_output=True, text=True, check=False)
+        assert process.returncode == 7
+        assert "another `orchard sync` works on" in process.stderr
 
         version = registry.release("one")
 
@@ -282,39 +282,39 @@ def test_one_sync_for_a_folder(registry):
 
 def test_the_status_pages_port_is_named_when_it_is_taken(registry, server):
     command = [sys.executable, "-m", "orchard", "sync", "--port", str(server.port)]
-    ended = subprocess.run(command, env=registry.environment, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, env=registry.environment, capture_output=True, text=True, check=False)
 
-    assert ended.returncode == 9
-    assert f"port {server.port} on 127.0.0.1 is taken" in ended.stderr
+    assert process.returncode == 9
+    assert f"port {server.port} on 127.0.0.1 is taken" in process.stderr
 
 
 @pytest.mark.parametrize("name", ["ORCHARD_TRUSTED_KEYS_FILE", "ORCHARD_STORE_URL"])
-def test_what_it_cannot_do_without_is_named(registry, name):
+def test_a_missing_setting_is_named(registry, name):
     del registry.environment[name]
 
-    code, said = once(registry)
+    code, document = once(registry)
 
     assert code == 3
-    assert name in said["error"]["message"]
+    assert name in document["error"]["message"]
 
 
-def test_a_problem_is_told_until_it_is_over(registry):
+def test_a_problem_is_reported_until_it_is_over(registry):
     version = registry.release("one")
     (port,) = {free_ports()}
     registry.environment["ORCHARD_SERVER_URL"] = f"http://127.0.0.1:{port}"
     with registry.sync() as sync:
-        until(lambda: sync.status["on_disk"] == [version], "the version is fetched")
-        until(lambda: "no model server answers" in sync.status["problems"].get("sync", ""), "it misses the server")
+        until(lambda: sync.status["on_disk"] == [version], "the version is downloaded")
+        until(lambda: "no model server answers" in sync.status["problems"].get("sync", ""), "it reports the server")
         with registry.serve(port=port):
             until(lambda: sync.served() == version, "the version is live")
-            until(lambda: sync.status["problems"] == {}, "nothing is wrong any more")
+            until(lambda: sync.status["problems"] == {}, "there are no problems")
 
 
-def test_before_the_first_promotion_it_says_what_it_waits_for(registry):
+def test_before_the_first_promotion_sync_reports_what_it_waits_for(registry):
     with registry.sync() as sync:
-        until(lambda: "orchard promote" in sync.status["problems"].get("channels", ""), "it says so on its page")
+        until(lambda: "orchard promote" in sync.status["problems"].get("channels", ""), "its status page says so")
 
         version = registry.release("one")
-        until(lambda: sync.status["on_disk"] == [version], "the version is fetched")
+        until(lambda: sync.status["on_disk"] == [version], "the version is downloaded")
         assert "channels" not in sync.status["problems"]
         assert sync.text.count(" waiting ") == 1

@@ -1,4 +1,4 @@
-"""How often the loop turns, by a clock that only the test moves."""
+"""How often the loop ticks, by a clock that only the test moves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.sync.reconciler import Reconciler, SyncOptions
 from serving.sync.sync_state import SyncState
 
 
-class Counting:
+class CountingEngine:
     """An engine that counts its queries and serves nothing, or does not answer."""
 
     def __init__(self, error: ServerError | None) -> None:
@@ -25,23 +25,23 @@ class Counting:
         return {}
 
 
-@pytest.mark.parametrize("engine", [None, Counting(None), Counting(EngineUnavailable("down"))])
-def test_while_nothing_is_pending_the_loop_turns_once_a_second(tmp_path, memory, engine):
-    follower = ChannelWatcher(memory, "fruits", TrustedKeysFile(create_pair(tmp_path / "keys").public), {})
+@pytest.mark.parametrize("engine", [None, CountingEngine(None), CountingEngine(EngineUnavailable("down"))])
+def test_while_nothing_is_pending_the_loop_ticks_once_a_second(tmp_path, memory, engine):
+    watcher = ChannelWatcher(memory, "fruits", TrustedKeysFile(create_pair(tmp_path / "keys").public), {})
     now = 0.0
     sync = Reconciler(
         SyncOptions(tmp_path, "fruits", None),
         SyncState(1, "fruits"),
-        follower,
+        watcher,
         engine,
         lambda event, **fields: None,
         clock=lambda: now,
     )
-    turns = 0
+    ticks = 0
     while now < 60:
         now += sync.tick()
-        turns += 1
+        ticks += 1
 
-    assert 59 <= turns <= 61
+    assert 59 <= ticks <= 61
     assert engine is None or 59 <= engine.queries <= 61
     assert sync.status().silent_s == pytest.approx(1.0)
