@@ -24,13 +24,13 @@ def publish(reporter: Reporter) -> None:
     from training.release import publish_candidate
     from training.workspace import Workspace
 
-    found = settings.load()
-    registry = Registry.open(found, sign=True)
+    loaded = settings.load()
+    registry = Registry.open(loaded, sign=True)
     with reporter.status(f"publishing to {registry.store.name}"):
-        outcome = publish_candidate.publish(Workspace(), registry, found.channel, records.actor(found), found.run_id)
-    said = outcome.record
-    name = f"version {said['version']} of {said['model']}"
-    text = f"{name} in {said['store']}: {said['manifest']}"
+        outcome = publish_candidate.publish(Workspace(), registry, loaded.channel, records.actor(loaded), loaded.run_id)
+    record = outcome.record
+    name = f"version {record['version']} of {record['model']}"
+    text = f"{name} in {record['store']}: {record['manifest']}"
     if not outcome.created:
-        text = f"{name} has this content already, in {said['store']}: {said['manifest']}"
-    reporter.result({**said, "created": outcome.created}, text)
+        text = f"{name} has this content already, in {record['store']}: {record['manifest']}"
+    reporter.result({**record, "created": outcome.created}, text)
