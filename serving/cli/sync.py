@@ -84,8 +84,8 @@ def sync(
     _check(with_server=with_server, once=once, no_engine=no_engine, token=engine_token_file is not None)
     settings = orchard_settings.load()
     settings.require("store_url", "trusted_keys_file")
-    assert settings.trusted_keys_file is not None  # noqa: S101  required above
-    poll_s = default_poll_s(settings.store_endpoint) if poll is None else poll
+    assert settings.trusted_keys_file  # noqa: S101  required above
+    poll_s = poll or default_poll_s(settings.store_endpoint)
     source = SyncSource(open_store(settings), TrustedKeysFile(settings.trusted_keys_file), poll_s)
     quota = DiskQuota(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
     server_url = None if no_engine else settings.server_url
@@ -96,10 +96,10 @@ def sync(
             run_sync(source, options, host, port, log, engine)
         return
 
-    def log_event(event: str, **fields: Any) -> None:
-        reporter.note(event_text(event, fields))
-
-    _print(sync_once(source, options, settings.channel, timeout, log_event), settings.model, reporter)
+    result = sync_once(
+        source, options, settings.channel, timeout, lambda event, **fields: reporter.note(event_text(event, fields))
+    )
+    _print(result, settings.model, reporter)
 
 
 def _check(*, with_server: bool, once: bool, no_engine: bool, token: bool) -> None:
