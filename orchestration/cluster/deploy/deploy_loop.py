@@ -89,11 +89,9 @@ def deploy(
     with runner.timed("live") as results:
         version = await_live(release, _promoted(runner, release))
         results.append(f"version {version} of {MODEL} in {' '.join(release.serving_pods())}")
-    with (
-        forward(release, f"service/{release.fullname}-serving", 8501) as url,
-        runner.using({"ORCHARD_SERVER_URL": url}),
-    ):
-        predictions = list(predict_unseen(runner, source, paths, "--label", CHANNEL))
+    service = f"service/{release.fullname}-serving"
+    with forward(release, service, 8501) as url, runner.using({"ORCHARD_SERVER_URL": url}):
+        predictions = list(predict_unseen(runner, source, paths, "--channel", CHANNEL))
     return DeployResult(version, predictions, runner.seconds)
 
 
