@@ -88,18 +88,15 @@ def sync(
     poll_s = poll or default_poll_s(settings.store_endpoint)
     source = SyncSource(open_store(settings), TrustedKeysFile(settings.trusted_keys_file), poll_s)
     quota = DiskQuota(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
-    server_url = None if no_engine else settings.server_url
-    options = SyncOptions(settings.serving_dir, settings.model, server_url, keep, quota, engine_token_file)
-    if not once:
-        log = EventLog(as_json=settings.log_format == "json")
-        with _server(engine_token_file) if with_server else nullcontext() as engine:
-            run_sync(source, options, host, port, log, engine)
+    server = None if no_engine else settings.server_url
+    options = SyncOptions(settings.serving_dir, settings.model, server, keep, quota, engine_token_file)
+    if once:
+        log_event = lambda event, **fields: reporter.note(event_text(event, fields))  # noqa: E731
+        _print(sync_once(source, options, settings.channel, timeout, log_event), settings.model, reporter)
         return
-
-    result = sync_once(
-        source, options, settings.channel, timeout, lambda event, **fields: reporter.note(event_text(event, fields))
-    )
-    _print(result, settings.model, reporter)
+    log = EventLog(as_json=settings.log_format == "json")
+    with _server(engine_token_file) if with_server else nullcontext() as engine:
+        run_sync(source, options, host, port, log, engine)
 
 
 def _check(*, with_server: bool, once: bool, no_engine: bool, token: bool) -> None:
