@@ -26,7 +26,7 @@ def called(zoo, tmp_path_factory):  # noqa: F811
     folder = tmp_path_factory.mktemp("called")
     (folder / "fruits").mkdir()
     (folder / "fruits" / "1").symlink_to(zoo / "photos" / "one")
-    shutil.copy(zoo / "photos" / "asked" / "0.jpg", folder / "photo.jpg")
+    shutil.copy(zoo / "photos" / "test_photos" / "0.jpg", folder / "photo.jpg")
     config = folder / "models.config"
     config.write_text(render([ModelConfig("fruits", str(folder / "fruits"), Specific((1,)), {"stable": 1})]))
     rpc = free_ports()

@@ -116,4 +116,4 @@ def test_python_without_a_suffix_is_linted():
     ).stdout.split()  # fmt: skip
 
     assert len(scripts) >= 3
-    assert {str(path) for path in scripts} | {str(ROOT / "charts/orchard/files/ask.py")} <= set(linted)
+    assert {str(path) for path in scripts} | {str(ROOT / "charts/orchard/files/helm_test.py")} <= set(linted)

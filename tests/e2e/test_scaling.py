@@ -26,7 +26,7 @@ def test_the_autoscaler_scales_out_under_load_and_in_after_it(cluster, zoo):
         version = release_model(release, zoo, "one")
         await_ready(release)
         assert release.get("poddisruptionbudget", f"{release.fullname}-serving")[0]["spec"]["maxUnavailable"] == 1
-        photos = [path.read_bytes() for path in sorted((zoo / "photos" / "asked").glob("*.jpg"))]
+        photos = [path.read_bytes() for path in sorted((zoo / "photos" / "test_photos").glob("*.jpg"))]
         right = answers_of(release, version, photos)
         until(lambda: replicas(release) == 1, 600, "one pod without load")
 

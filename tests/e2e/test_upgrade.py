@@ -96,7 +96,7 @@ def test_an_upgrade_keeps_keys_and_models_and_serves_on(previous, zoo):
     with released("upgrade", "--set", "serving.replicas=2", *previous.values, chart=previous.chart) as release:
         version = release_model(release, zoo, "one")
         await_ready(release)
-        photos = [path.read_bytes() for path in sorted((zoo / "photos" / "asked").glob("*.jpg"))]
+        photos = [path.read_bytes() for path in sorted((zoo / "photos" / "test_photos").glob("*.jpg"))]
         right, before = answers_of(release, version, photos), keys(release)
 
         with traffic(release, photos) as found:

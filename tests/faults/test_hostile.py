@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.faults.fuzz import fuzz
 from tests.serving.conftest import photos, plain_config, server, zoo  # noqa: F401  fixtures
-from tests.serving.programs import ask
+from tests.serving.programs import send_request
 
 HEAD = b"POST /v1/models/matrix:predict HTTP/1.1\r\nHost: x\r\n"
 REQUEST = {"instances": [[1, 2, 3, 4]]}
@@ -72,7 +72,7 @@ def test_a_malformed_photo_is_a_400_and_the_next_is_answered(photos, zoo, name):
 
     assert answer.status == 400, answer.body[:200]
     assert len(answer.body) < 2000
-    assert predict((zoo / "photos" / "asked" / "0.jpg").read_bytes()).status == 200
+    assert predict((zoo / "photos" / "test_photos" / "0.jpg").read_bytes()).status == 200
 
 
 def resident_mib(process: int) -> int:
@@ -124,7 +124,7 @@ def test_others_are_answered_while_large_bodies_arrive(server):  # noqa: F811
 
     def attack(body: bytes) -> None:
         while not stop.is_set():
-            statuses.add(ask(server.port, "POST", "/v1/models/matrix:predict", body).status)
+            statuses.add(send_request(server.port, "POST", "/v1/models/matrix:predict", body).status)
 
     attackers = [threading.Thread(target=attack, args=(body,)) for body in bodies]
     for thread in attackers:

@@ -14,7 +14,7 @@ import pytest
 from serving.sync.version_cache import check_bytes
 from tests.serving.conftest import plain_config, registry, server, zoo  # noqa: F401  fixtures
 from tests.serving.model_registry import MODEL
-from tests.serving.programs import ask, raw, until
+from tests.serving.programs import raw, send_request, until
 
 KILLS = int(os.environ.get("KILLS", "5"))
 
@@ -25,7 +25,7 @@ class HostileClient(threading.Thread):
     def __init__(self, registry) -> None:  # noqa: F811
         super().__init__(daemon=True)
         self.port = int(registry.environment["ORCHARD_SERVER_URL"].rsplit(":", 1)[1])
-        self.body = json.dumps({"instances": [{"b64": base64.b64encode(registry.asked()).decode()}]})
+        self.body = json.dumps({"instances": [{"b64": base64.b64encode(registry.test_photo()).decode()}]})
         self.answers: list[tuple[str, float]] = []
         self.wrong: list[bytes] = []
         self.stop = threading.Event()
@@ -33,7 +33,7 @@ class HostileClient(threading.Thread):
     def run(self) -> None:
         while not self.stop.is_set():
             try:
-                answer = ask(self.port, "POST", f"/v1/models/{MODEL}/labels/stable:predict", self.body)
+                answer = send_request(self.port, "POST", f"/v1/models/{MODEL}/labels/stable:predict", self.body)
             except OSError:
                 continue  # the server was killed
             if answer.status == 200:

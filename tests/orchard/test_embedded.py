@@ -63,7 +63,7 @@ def listening(pid: int) -> dict[int, str]:
     return found
 
 
-def ask(port: int, path: str, method: str = "GET") -> int | None:
+def send_request(port: int, path: str, method: str = "GET") -> int | None:
     """The HTTP status of an anonymous request; None if the port speaks no HTTP (gRPC)."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
@@ -91,9 +91,9 @@ def test_strangers_find_every_door_closed(embedded_store, seaweed, seaweed_envir
     ]
     for port in open_ports:
         for path in paths:
-            status = ask(port, path)
+            status = send_request(port, path)
             assert status is None or status in {400, 401, 403, 404, 405}, f"{path} on port {port}: {status}"
-        assert ask(port, f"/{bucket}/kept", "DELETE") in {None, 400, 401, 403, 404, 405}
+        assert send_request(port, f"/{bucket}/kept", "DELETE") in {None, 400, 401, 403, 404, 405}
     assert seaweed.get("kept").body == b"safe"
 
 

@@ -67,11 +67,11 @@ def test_young_things_stay(grown):
 
 def test_old_files_and_captures_are_deleted_and_served_versions_and_records_are_kept(grown):
     before = keys(grown)
-    told = swept(grown, LATER, delete=False, versions=1)
+    result = swept(grown, LATER, delete=False, versions=1)
     assert keys(grown) == before
 
     done = swept(grown, LATER, versions=1, served=frozenset({3}))
-    assert (told.files, told.captures) == (done.files, done.captures)
+    assert (result.files, result.captures) == (done.files, done.captures)
     assert (done.files.objects, done.files.bytes, done.pages.objects, done.captures.objects) == (2, 110, 0, 1)
     assert sorted(done.pruned.kept) == [2, 3, 4]
     gone = before - keys(grown)
@@ -90,12 +90,12 @@ def test_logs_of_tasks_go_after_their_days_and_what_else_lies_there_stays(grown)
     before = keys(grown)
     later = NOW + timedelta(days=91)
 
-    told = swept(grown, later, delete=False)
+    result = swept(grown, later, delete=False)
     assert keys(grown) == before
     assert swept(grown, NOW + timedelta(days=89)).logs.objects == 0
     done = swept(grown, later)
 
-    assert told.logs == done.logs == ExpiredObjects(2, 18)
+    assert result.logs == done.logs == ExpiredObjects(2, 18)
     assert {key for key in before - keys(grown) if key.startswith("logs/")} == set(LOGS)
     assert swept(grown, LATER, logs=39).logs.objects == 0, "they are gone"
 
@@ -141,9 +141,9 @@ def test_the_verb_says_what_would_go_and_deletes_only_when_it_may(grown, tmp_pat
     before = keys(grown)
 
     assert main(["housekeeping", "--dry-run", "--json", "--keep", "1"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["dry_run"], told["versions"]["objects"], told["versions"]["kept"]) == (True, 2, [2, 4])
-    assert told["logs"] == {"objects": 0, "bytes": 0}
+    result = json.loads(capsys.readouterr().out)
+    assert (result["dry_run"], result["versions"]["objects"], result["versions"]["kept"]) == (True, 2, [2, 4])
+    assert result["logs"] == {"objects": 0, "bytes": 0}
     assert keys(grown) == before
     assert main(["housekeeping", "--keep", "1"]) == 0
     assert "2 objects were deleted" in capsys.readouterr().out

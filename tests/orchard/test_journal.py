@@ -1,4 +1,4 @@
-"""What is said of runs: how far they got, what the gate said, why they ended."""
+"""The summary of runs: how far they got, the verdict of the gate, why they ended."""
 
 from __future__ import annotations
 

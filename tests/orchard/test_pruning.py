@@ -161,8 +161,8 @@ def test_the_verb_on_the_real_store(seaweed, workspace, monkeypatch, capsys):
     ]  # fmt: skip
     assert main(["prune", "--keep", "1", "--delete", "--json"]) == 0
 
-    told = json.loads(capsys.readouterr().out)
-    assert (told["deleted"], told["blobs"]) == (True, 1)
-    assert told["kept"] == [{"version": 2, "why": ["stable"]}, {"version": 3, "why": ["new"]}]
+    result = json.loads(capsys.readouterr().out)
+    assert (result["deleted"], result["blobs"]) == (True, 1)
+    assert result["kept"] == [{"version": 2, "why": ["stable"]}, {"version": 3, "why": ["new"]}]
     assert len(blobs(seaweed)) == count - 1
     assert main(["prune", "--serving", "http://127.0.0.1:9"]) == 9, "who serves what is not known"

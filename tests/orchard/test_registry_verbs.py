@@ -93,9 +93,9 @@ def test_json_is_for_programs(published, run, monkeypatch):
     monkeypatch.setenv("ORCHARD_CHANNEL", "canary")
 
     code, out, err = run("promote", "2", "--why", "nightly", "--json")
-    said = json.loads(out)
+    document = json.loads(out)
     assert (code, err) == (0, "")
-    assert (said["action"], said["changed"], said["version"], said["channel"], said["run_id"]) == (
+    assert (document["action"], document["changed"], document["version"], document["channel"], document["run_id"]) == (
         "promote",
         True,
         2,
@@ -170,8 +170,8 @@ def test_keys_create_makes_a_pair_once(workspace, run):
     assert out == f"export ORCHARD_SIGNING_KEY_FILE={private}\nexport ORCHARD_TRUSTED_KEYS_FILE={public}\n"
     assert "was created in keys" in err
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
-    said = json.loads(run("keys", "create", "keys", "--json")[1])
-    assert (said["created"], said["key_id"]) == (False, load_key(private).key_id)
+    document = json.loads(run("keys", "create", "keys", "--json")[1])
+    assert (document["created"], document["key_id"]) == (False, load_key(private).key_id)
 
     public.unlink()
     code, _, err = run("keys", "create", "keys")

@@ -140,10 +140,10 @@ def test_no_flipped_bit_changes_a_trusted_payload(at, bit):
     body[at % len(body)] ^= 1 << bit
 
     try:
-        believed = read_signed(bytes(body), TRUSTED, "it")
+        payload = read_signed(bytes(body), TRUSTED, "it")
     except IntegrityError:
         return
-    assert believed == PAYLOAD  # the 1e-07 has become 1E-07
+    assert payload == PAYLOAD  # the 1e-07 has become 1E-07
 
 
 def test_signature_survives_another_layout_of_the_file():

@@ -61,9 +61,14 @@ def test_large_file_arrives_whole(store, tmp_path):
 
 
 def test_absent_object_is_named(store):
-    for ask in (store.get, store.head, lambda key: list(store.stream(key)), lambda key: store.get_if_changed(key, "e")):
+    for send_request in (
+        store.get,
+        store.head,
+        lambda key: list(store.stream(key)),
+        lambda key: store.get_if_changed(key, "e"),
+    ):
         with pytest.raises(ObjectNotFound, match="no/such"):
-            ask("no/such")
+            send_request("no/such")
     assert not store.exists("no/such")
 
 

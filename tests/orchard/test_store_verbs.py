@@ -85,8 +85,8 @@ def test_signal_that_comes_while_the_command_is_started_reaches_it(monkeypatch):
 
     def asked_meanwhile(command, **options):
         started = start(command, stdout=subprocess.PIPE, text=True, **options)
-        with started.stdout as said:
-            assert said.readline() == "ready\n"
+        with started.stdout as output:
+            assert output.readline() == "ready\n"
         os.kill(os.getpid(), signal.SIGTERM)
         return started
 

@@ -161,9 +161,9 @@ def _photo_models(folder: Path) -> None:
     from tests.training.candidates import COLOURS, draw, write_model
 
     photos = [draw(colour, number) for colour in COLOURS for number in (900, 901)][:4]
-    (folder / "asked").mkdir(parents=True)
+    (folder / "test_photos").mkdir(parents=True)
     for index, body in enumerate(photos):
-        (folder / "asked" / f"{index}.jpg").write_bytes(body)
+        (folder / "test_photos" / f"{index}.jpg").write_bytes(body)
     write_model(folder / "one", sure=300)
     write_model(folder / "two", sure=200)
     write_model(folder / "three", sure=150)

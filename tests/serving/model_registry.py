@@ -94,6 +94,6 @@ class ServedRegistry:
     def sync(self, *options: str) -> Sync:
         return Sync(self.folder / "sync.log", self.environment, *options)
 
-    def asked(self) -> bytes:
+    def test_photo(self) -> bytes:
         """A photo that every good model classifies correctly."""
-        return (self.photos / "asked" / "0.jpg").read_bytes()
+        return (self.photos / "test_photos" / "0.jpg").read_bytes()

@@ -17,7 +17,7 @@ from typing import Any
 from orchard.processes import ChildProcess
 from orchard.store.ports import is_free
 
-__all__ = ["HttpAnswer", "Program", "Serve", "Sync", "ask", "free_ports", "raw", "until"]
+__all__ = ["HttpAnswer", "Program", "Serve", "Sync", "free_ports", "raw", "send_request", "until"]
 
 DEADLINE = 60.0
 _PORT = re.compile(r' port=(\d+)|"port":(\d+)')
@@ -52,7 +52,7 @@ class HttpAnswer:
         return str(self.json["error"])
 
 
-def ask(
+def send_request(
     port: int,
     method: str,
     path: str,
@@ -100,11 +100,11 @@ class Program:
         self._port = self._port or until(find, "it listens")
         return self._port
 
-    def ask(self, method: str, path: str, *rest: Any, **more: Any) -> HttpAnswer:
-        return ask(self.port, method, path, *rest, **more)
+    def send_request(self, method: str, path: str, *rest: Any, **more: Any) -> HttpAnswer:
+        return send_request(self.port, method, path, *rest, **more)
 
     def get(self, path: str) -> HttpAnswer:
-        return self.ask("GET", path)
+        return self.send_request("GET", path)
 
     def ready(self) -> bool:
         try:
@@ -138,7 +138,7 @@ class Serve(Program):
             until(self.ready, f"ready\n{self.text}")
 
     def predict(self, model: str, body: Any, **more: Any) -> HttpAnswer:
-        return self.ask("POST", f"/v1/models/{model}:predict", body, **more)
+        return self.send_request("POST", f"/v1/models/{model}:predict", body, **more)
 
     def state(self, model: str, version: int) -> str:
         answer = self.get(f"/v1/models/{model}/versions/{version}")

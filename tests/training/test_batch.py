@@ -258,10 +258,10 @@ def test_before_the_first_version_a_day_is_skipped_with_the_reason_and_done_when
 
     assert main(["batch", "--day", DAY]) == 4, "who asks for it by hand gets none"
     assert "no version of fruits is on stable yet" in capsys.readouterr().err
-    code, skipped, said = step("first")
+    code, skipped, output = step("first")
     assert (code, skipped["outcome"], skipped["reason"]) == (99, "skipped", reason)
-    assert said.splitlines()[-1] == reason
-    assert "error:" not in said
+    assert output.splitlines()[-1] == reason
+    assert "error:" not in output
     assert json.loads((workspace / "word").read_text()) | {"links": {}} == {
         "verb": "batch", "exit_code": 99, "said": reason, "links": {},
     }  # fmt: skip

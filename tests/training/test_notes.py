@@ -1,4 +1,4 @@
-"""The code in the notes runs, in the order in which it stands."""
+"""The code in the notes runs, in its order."""
 
 from __future__ import annotations
 

@@ -341,8 +341,8 @@ def test_the_three_verbs_lead_to_a_version_in_a_real_store(
     monkeypatch.setenv("ORCHARD_ACTOR", "ada")
 
     assert [main([verb, "--json"]) for verb in ("evaluate", "gate", "publish")] == [0, 0, 0]
-    said = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (said["version"], said["created"]) == (1, True)
+    output = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (output["version"], output["created"]) == (1, True)
     assert main(["promote", "latest", "--why", "a test", "--json"]) == 0
     shutil.rmtree(workspace / "artifacts")
     write_workspace(workspace, taken_for={"Red": "Blue"})

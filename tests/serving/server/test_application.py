@@ -26,7 +26,7 @@ def request(body):
     return HttpRequest("POST", PATH, None, {}, body, "here", time.monotonic(), "id")
 
 
-def ask(application, count):
+def send_request(application, count):
     """Send requests one after the other; returns for each whether it was answered before `handle` returned."""
 
     async def run():
@@ -89,24 +89,24 @@ def test_an_answered_request_is_forgotten_without_the_garbage_collector(applicat
 
 
 def test_an_only_client_waits_for_no_other_thread_once_the_model_is_known_to_be_quick(application, patient):
-    assert ask(application, 4) == [False, True, True, True]
+    assert send_request(application, 4) == [False, True, True, True]
 
 
 def test_an_only_client_that_sends_much_at_once_holds_up_the_loop_for_a_time_only(application, patient, monkeypatch):
     monkeypatch.setattr("serving.server.predictions._MAX_INLINE_S", 1e-9)
-    assert ask(application, 3) == [False, True, False]
+    assert send_request(application, 3) == [False, True, False]
 
     application.predictions.expire()
-    assert ask(application, 2) == [True, False]
+    assert send_request(application, 2) == [True, False]
 
 
 def test_beside_other_clients_or_with_a_slow_model_the_loop_never_runs_a_model(application, patient):
-    ask(application, 1)
+    send_request(application, 1)
     application.predictions.connections = lambda: 2
-    assert ask(application, 2) == [False, False]
+    assert send_request(application, 2) == [False, False]
 
     application.predictions.connections = lambda: 1
     servable = application.repository.acquire("half_plus_two", None, None)
     servable.predict_queue("").last_run_s = DEADLINE + 1
     servable.release()
-    assert ask(application, 2) == [False, True]  # and a quick run makes it quick again
+    assert send_request(application, 2) == [False, True]  # and a quick run makes it quick again

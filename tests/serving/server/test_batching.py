@@ -43,7 +43,7 @@ def test_every_client_gets_its_own_answer(photos, zoo):
 
 
 def test_a_bad_photo_fails_only_its_own_request(photos, zoo):
-    good = [(zoo / "photos" / "asked" / f"{index}.jpg").read_bytes() for index in range(4)]
+    good = [(zoo / "photos" / "test_photos" / f"{index}.jpg").read_bytes() for index in range(4)]
     bad = b"\xff\xd8 no photo"
     expected = [photos.predict("m", instances(body)).json["predictions"][0]["label"] for body in good]
 
@@ -59,7 +59,7 @@ def test_a_bad_photo_fails_only_its_own_request(photos, zoo):
 
 
 def test_a_bad_photo_among_good_ones_fails_the_request_that_holds_it(photos, zoo):
-    good = (zoo / "photos" / "asked" / "0.jpg").read_bytes()
+    good = (zoo / "photos" / "test_photos" / "0.jpg").read_bytes()
 
     assert photos.predict("m", instances(good, b"", good)).status == 400
 

@@ -235,7 +235,9 @@ def test_every_request_has_an_id_and_a_line_in_the_log(config):
 def test_open_metrics_name_a_request_for_each_bucket(server):
     server.predict("matrix", {"instances": [[1, 2, 3, 4]]}, headers={"X-Request-Id": "exemplar-7"})
 
-    answer = server.ask("GET", "/monitoring/prometheus/metrics", None, {"Accept": "application/openmetrics-text"})
+    answer = server.send_request(
+        "GET", "/monitoring/prometheus/metrics", None, {"Accept": "application/openmetrics-text"}
+    )
 
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert b'# {request_id="exemplar-7"}' in answer.body

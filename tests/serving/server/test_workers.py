@@ -12,7 +12,7 @@ import pytest
 
 from serving.models_config import ModelConfig, render
 from tests.serving.model_registry import ENVIRONMENT
-from tests.serving.programs import Serve, ask, free_ports, until
+from tests.serving.programs import Serve, free_ports, send_request, until
 
 BODY = {"instances": [[1, 2, 3, 4]]}
 READY = "/readyz"
@@ -33,7 +33,7 @@ def workers(server: Serve) -> list[int]:
 
 def is_ready(port: int) -> bool:
     try:
-        return ask(port, "GET", READY).status == 200
+        return send_request(port, "GET", READY).status == 200
     except OSError:
         return False
 
@@ -52,7 +52,7 @@ def test_workers_share_the_port_and_each_has_one_of_its_own(config):
 
         counts = []
         for port in (own, own + 1):
-            text = ask(port, "GET", "/monitoring/prometheus/metrics").body.decode()
+            text = send_request(port, "GET", "/monitoring/prometheus/metrics").body.decode()
             counts += [line for line in text.splitlines() if line.startswith(":tensorflow:serving:request_count{")]
         assert sum(float(line.split()[-1]) for line in counts) == 40
         assert len(counts) == 2, "one of them had everything"

@@ -13,7 +13,7 @@ import pytest
 from orchard.store.ports import is_free
 from serving.models_config import parse
 from tests.serving.model_registry import MODEL
-from tests.serving.programs import ask, free_ports, until
+from tests.serving.programs import free_ports, send_request, until
 
 
 def once(registry, *options: str) -> tuple[int, dict]:
@@ -31,7 +31,7 @@ def label(server, channel: str = "stable") -> int | None:
 def predict(server, registry, where: str = "/labels/stable"):
     import base64
 
-    body = {"instances": [{"b64": base64.b64encode(registry.asked()).decode()}]}
+    body = {"instances": [{"b64": base64.b64encode(registry.test_photo()).decode()}]}
     return server.predict(f"{MODEL}{where}", body)
 
 
@@ -200,7 +200,7 @@ def write_tokens(registry, token: str):
 
 def live(server, token: str, version: int) -> bool:
     path = f"/v1/models/{MODEL}/labels/stable/metadata"
-    answer = server.ask("GET", path, headers={"Authorization": f"Bearer {token}"})
+    answer = server.send_request("GET", path, headers={"Authorization": f"Bearer {token}"})
     return answer.status == 200 and answer.json["model_spec"]["version"] == str(version)
 
 
@@ -246,8 +246,10 @@ def test_sync_and_its_server_share_the_tokens(registry):
     with registry.sync("--serve", "--engine-token-file", str(write_tokens(registry, token))) as sync:
         until(lambda: sync.served() == version, "the version is live")
 
-        assert ask(port, "GET", f"/v1/models/{MODEL}").status == 401
-        assert ask(port, "GET", f"/v1/models/{MODEL}", headers={"Authorization": f"Bearer {token}"}).status == 200
+        assert send_request(port, "GET", f"/v1/models/{MODEL}").status == 401
+        assert (
+            send_request(port, "GET", f"/v1/models/{MODEL}", headers={"Authorization": f"Bearer {token}"}).status == 200
+        )
 
 
 @pytest.mark.parametrize("text", [None, "", "# nothing\n", "not-a-tökén-0123456789"])

@@ -1,4 +1,4 @@
-"""Asks the model server, through its Service, about the golden photos of the version that the channel means."""
+"""Sends the golden photos of the version that the channel points to through the Service, and compares the answers."""
 
 import base64
 import json
@@ -9,8 +9,8 @@ from pathlib import Path
 from orchard import settings
 from orchard.client import ModelServer
 
-found = settings.load()
-folders = sorted(Path(found.serving_dir, found.model).glob("[0-9]*"), key=lambda folder: int(folder.name))
+loaded = settings.load()
+folders = sorted(Path(loaded.serving_dir, loaded.model).glob("[0-9]*"), key=lambda folder: int(folder.name))
 golden = json.loads((folders[-1] / "assets.extra" / "golden.json").read_text("utf-8"))["photos"]
 photos = [base64.b64decode(photo["b64"]) for photo in golden]
 tokens = Path("/keys/tokens/tokens")  # there where the server wants one
@@ -19,12 +19,12 @@ token = (
     if tokens.exists()
     else None
 )
-with ModelServer(found.server_url, token=token) as server:
-    answers = server.predict(photos, found.model, label=found.channel)
+with ModelServer(loaded.server_url, token=token) as server:
+    answers = server.predict(photos, loaded.model, label=loaded.channel)
 for photo, answer in zip(golden, answers, strict=True):
     print(f"{photo['label']}: answered {answer.label}, {100 * answer.probability:.1f} %")
 wrong = [photo for photo, answer in zip(golden, answers, strict=True) if photo["label"] != answer.label]
 print(
-    f"version {folders[-1].name} of {found.model} at {os.environ['ORCHARD_SERVER_URL']}: {len(wrong)} of {len(golden)} wrong"
+    f"version {folders[-1].name} of {loaded.model} at {os.environ['ORCHARD_SERVER_URL']}: {len(wrong)} of {len(golden)} wrong"
 )
 sys.exit(1 if wrong or not golden else 0)
