@@ -115,7 +115,7 @@ def test_every_photo_is_a_row_and_a_file_that_is_not_a_photo_is_one_with_its_rea
     assert [row["label"] for row in listed] == [row["label"] or "" for row in rows]
     assert listed[0]["photo"] == "'=cmd.jpg", "no formula for a spreadsheet"
     page = served.get(layout.batch_output(DAY, "index.html")).body.decode()
-    assert all(text in page for text in ("4 of 8 photos have an answer", "broken.jpg", "truncated", "By label"))
+    assert all(text in page for text in ("4 of 8 photos have a prediction", "broken.jpg", "truncated", "By label"))
 
 
 def test_a_day_that_is_done_is_not_done_again(served, settings):
@@ -297,10 +297,10 @@ def test_a_photo_whose_name_fits_no_request_is_a_row_with_its_reason_and_the_oth
     rows = {row["photo"]: row for row in table(seaweed)}
     assert {name: (row["error"], row["detail"], row["label"]) for name, row in rows.items() if row["error"]} == {
         r"shelf/new\nline.jpg": (
-            "unreadable", "its name has a control character (U+000A): put it there under another name", None,
+            "unreadable", "its name has a control character (U+000A): upload it under another name", None,
         ),
         r"tab\t.jpg": (
-            "unreadable", "its name has a control character (U+0009): put it there under another name", None,
+            "unreadable", "its name has a control character (U+0009): upload it under another name", None,
         ),
     }  # fmt: skip
     assert {name for name, row in rows.items() if row["label"]} == {
