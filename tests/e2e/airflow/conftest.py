@@ -39,7 +39,7 @@ _VALUES = (
     *("serving.resources.engine.requests.cpu=100m", "serving.resources.sync.requests.cpu=20m"),
     *("objectStore.resources.requests.cpu=50m", "training.resources.heavy.requests.cpu=150m"),
 )
-_CLOCK_MINUTES = 6
+_CLOCK_MINUTES = 8
 """The delay of the scheduled run: by then Airflow has started on every machine."""
 
 
@@ -132,7 +132,10 @@ def _params() -> Path:
 
 def _installed() -> float:
     """Install the release, unless it was kept; returns the time of its scheduled run."""
-    due = time.time() + 60 * _CLOCK_MINUTES
+    registry = _script("cluster", "up") if AIRFLOW.context == RELEASE.context else "localhost:5001"
+    _script("images", "--push", registry, "training", "serving", "airflow")
+    _script("cluster", "bring", "POSTGRES_IMAGE")
+    due = time.time() + 60 * _CLOCK_MINUTES  # after the images: on a new machine they take many minutes
     at = time.gmtime(due)
     values = [
         part
@@ -140,9 +143,6 @@ def _installed() -> float:
         for part in ("--set", value)
     ]
     values += ["--set-file", f"training.params={_params()}"]
-    registry = _script("cluster", "up") if AIRFLOW.context == RELEASE.context else "localhost:5001"
-    _script("images", "--push", registry, "training", "serving", "airflow")
-    _script("cluster", "bring", "POSTGRES_IMAGE")
     install(AIRFLOW, images.references(registry, airflow=True), values)
     return due - at.tm_sec
 
