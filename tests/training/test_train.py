@@ -326,6 +326,6 @@ def test_flipped_byte_in_a_shard_is_found(tmp_path):
     body[len(body) // 2] ^= 1
     shard.write_bytes(body)
 
-    with pytest.raises(IntegrityError, match="is not what was ingested"):
+    with pytest.raises(IntegrityError, match="is damaged"):
         run(workspace)
     assert not workspace.candidate.exists()
