@@ -324,6 +324,7 @@ def memory_store() -> ObjectStore:
     return open_store(Settings(store_url="memory://"))
 
 
+@pytest.mark.timeout(900)  # CI runs a thousand schedules
 @pytest.mark.parametrize("part", range(PARTS))
 def test_under_any_faults_only_verified_versions_are_served(zoo, part):  # noqa: F811
     Schedules.photos = zoo / "photos"
