@@ -30,7 +30,7 @@ import yaml
 from bench.rounds import Contender, Table, Threshold, judge, machine, measure
 from bench.serving import make_model
 from bench.stack import MODEL, ROOT, ServingStack, await_true, free_port, is_up, run
-from bench.upkeep import answers
+from bench.upkeep import is_answered
 from orchard.processes import ChildProcess
 from orchard.reporter import Reporter
 from serving.models_config import ModelConfig, render
@@ -110,7 +110,7 @@ def measure_start(scratch: Path, checkouts: dict[str, Path], config: Path, round
         begin = time.perf_counter()
         child, port = serve(checkout, config, scratch / "start.log")
         with child:
-            await_true(lambda: answers(port, body), child, "it answers", pause_s=0.005)
+            await_true(lambda: is_answered(port, body), child, "it answers", pause_s=0.005)
             return time.perf_counter() - begin
 
     contenders = [Contender(name, lambda checkout=checkout: start(checkout)) for name, checkout in checkouts.items()]
