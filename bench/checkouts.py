@@ -41,7 +41,7 @@ OTHER, THIS = "other", "this"
 
 def command(checkout: Path, *arguments: str) -> list[str]:
     """The `orchard` command of a checkout."""
-    return [str(checkout / ".venv/bin/python"), "-m", "orchard", *arguments]
+    return [str(checkout / ".venv/bin/python"), "-P", "-m", "orchard", *arguments]  # -P: not this folder's code
 
 
 def environment(checkout: Path, **more: str) -> dict[str, str]:
