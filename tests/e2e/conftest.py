@@ -238,7 +238,7 @@ def second(deployed: DeployedRelease, tmp_path_factory: pytest.TempPathFactory) 
 
 
 _SECOND = re.compile(r"^epoch +2 of", re.MULTILINE)
-_PUBLISHED = re.compile(r'"version": (\d+), "created": true')
+_PUBLISHED = re.compile(r"^version (\d+) of \w+ in s3://", re.MULTILINE)
 
 
 def _trained_an_epoch(run_id: str) -> str:
