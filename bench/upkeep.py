@@ -38,6 +38,7 @@ from bench.stack import (
     start_server,
 )
 from orchard import layout
+from orchard.files import atomic_write
 from orchard.registry.channels import ChangeIntent
 from orchard.registry.registry import Registry
 from orchard.reporter import Reporter
@@ -84,9 +85,7 @@ def resident(pid: int) -> float:
 
 def write_config(config: Path, base: Path, version: int) -> None:
     """Write a models.config that serves one version."""
-    new = config.with_suffix(".new")
-    new.write_text(render([ModelConfig(MODEL, str(base), Specific((version,)))]))
-    new.replace(config)
+    atomic_write(config, render([ModelConfig(MODEL, str(base), Specific((version,)))]))
 
 
 def make_version_folders(scratch: Path, model: Path, versions: Iterable[int]) -> tuple[Path, Path]:

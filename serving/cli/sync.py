@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,7 @@ def sync(
     """
     from orchard import settings as orchard_settings
     from orchard.store import open_store
-    from serving.log import EventLog, event_text
+    from serving.log import EventLog
     from serving.sync.channel_watcher import TrustedKeysFile, default_poll_s
     from serving.sync.download import DiskQuota
     from serving.sync.reconciler import SyncOptions
@@ -91,12 +92,18 @@ def sync(
     server = None if no_engine else settings.server_url
     options = SyncOptions(settings.serving_dir, settings.model, server, keep, quota, engine_token_file)
     if once:
-        log_event = lambda event, **fields: reporter.note(event_text(event, fields))  # noqa: E731
+        log_event = partial(_print_event, reporter)
         _print(sync_once(source, options, settings.channel, timeout, log_event), settings.model, reporter)
         return
     log = EventLog(as_json=settings.log_format == "json")
     with _server(engine_token_file) if with_server else nullcontext() as engine:
         run_sync(source, options, host, port, log, engine)
+
+
+def _print_event(reporter: Reporter, event: str, **fields: object) -> None:
+    from serving.log import event_text
+
+    reporter.note(event_text(event, fields))
 
 
 def _check(*, with_server: bool, once: bool, no_engine: bool, token: bool) -> None:
