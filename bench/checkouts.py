@@ -27,7 +27,8 @@ from pathlib import Path
 
 import yaml
 
-from bench.rounds import Contender, Table, Threshold, judge, machine, measure
+from bench.processor import machine
+from bench.rounds import Contender, Table, Threshold, judge, measure
 from bench.serving import make_model
 from bench.stack import MODEL, ROOT, ServingStack, await_true, free_port, is_up, run
 from bench.upkeep import is_answered

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from bench.rounds import Contender, Threshold, judge, machine, measure
+from bench.processor import machine
+from bench.rounds import Contender, Threshold, judge, measure
 from bench.stack import ROOT, bucket_settings, make_bucket, run_python
 from orchard.reporter import Reporter
 from orchard.settings import Settings

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.bench_models import KINDS, draw_photos
-from bench.rounds import Threshold, judge, machine, spread
+from bench.processor import machine
+from bench.rounds import Threshold, judge, spread
 from bench.stack import ROOT, ServingStack, run
 from bench.tally import TOLERANCE, WARM_S
 

@@ -27,7 +27,8 @@ tf.get_logger().setLevel("ERROR")  # the loader that TensorFlow Serving uses is 
 import keras  # noqa: E402  # after TensorFlow is imported without its start-up output
 import numpy as np  # noqa: E402
 
-from bench.rounds import Contender, Threshold, judge, machine, measure  # noqa: E402
+from bench.processor import machine  # noqa: E402
+from bench.rounds import Contender, Threshold, judge, measure  # noqa: E402
 from orchard.reporter import Reporter  # noqa: E402
 from training import params  # noqa: E402
 from training.data import synthetic  # noqa: E402

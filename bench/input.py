@@ -26,7 +26,8 @@ tf = tensorflow()
 import keras  # noqa: E402  # after TensorFlow is imported without its start-up output
 import numpy as np  # noqa: E402
 
-from bench.rounds import Contender, Table, Threshold, judge, machine, measure  # noqa: E402
+from bench.processor import machine  # noqa: E402
+from bench.rounds import Contender, Table, Threshold, judge, measure  # noqa: E402
 from orchard.reporter import Reporter  # noqa: E402
 from training import params  # noqa: E402
 from training.data.shards import iterate, read_index  # noqa: E402

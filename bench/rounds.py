@@ -8,20 +8,18 @@ reader can judge its quality.
 from __future__ import annotations
 
 import os
-import random
 import statistics
 import time
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.processor import calibrate
 from orchard.reporter import Reporter
 
-__all__ = ["Contender", "Table", "Threshold", "judge", "machine", "measure", "spread"]
+__all__ = ["Contender", "Table", "Threshold", "judge", "measure", "spread"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_CALIBRATION = random.Random(0).randbytes(1 << 18) + bytes(1 << 18)  # noqa: S311  the same bytes every time
 FOREIGN_CORES = 0.3
 SETTLE_SECONDS = 10.0
 
@@ -103,17 +101,6 @@ def _three(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def machine() -> str:
-    """Return the processor, its cores and the memory, for the head of a report."""
-    model = "unknown processor"
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            model = line.split(":", 1)[1].strip()
-            break
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB"
-
-
 def measure(
     contenders: Sequence[Contender],
     rounds: int,
@@ -136,7 +123,7 @@ def measure(
         for contender in contenders if number % 2 == 0 else reversed(contenders):
             contender.prepare()
             _settle()
-            table.calibration.append(_calibrate())
+            table.calibration.append(calibrate())
             meter = _Meter()
             begin = time.perf_counter()
             figure = contender.run()
@@ -157,13 +144,6 @@ def judge(threshold: Threshold, values: Sequence[float]) -> bool:
         f"threshold {sign} {threshold.value:g}"
     )
     return reached
-
-
-def _calibrate() -> float:
-    """Time a constant task: the machine's current speed."""
-    begin = time.perf_counter()
-    zlib.compress(_CALIBRATION, 6)
-    return time.perf_counter() - begin
 
 
 class _Meter:

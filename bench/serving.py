@@ -32,7 +32,8 @@ from pathlib import Path
 
 from bench.bench_models import KINDS, draw_photos
 from bench.peers.environments import PACKAGES, default_folder, python_of
-from bench.rounds import Contender, Threshold, judge, machine, measure, spread
+from bench.processor import machine
+from bench.rounds import Contender, Threshold, judge, measure, spread
 from bench.stack import ROOT, await_true, free_port, get, is_up, run, start_server
 from orchard.processes import ChildProcess
 from orchard.reporter import Reporter

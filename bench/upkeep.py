@@ -24,7 +24,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.bench_models import KINDS
-from bench.rounds import Contender, Threshold, judge, machine, measure
+from bench.processor import machine
+from bench.rounds import Contender, Threshold, judge, measure
 from bench.stack import (
     MODEL,
     ServingStack,
