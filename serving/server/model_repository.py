@@ -10,23 +10,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
-from serving.models_config import Latest, ModelConfig, Specific
+from serving.models_config import ModelConfig
 from serving.server.config_watcher import ConfigWatcher
 from serving.server.memory import require_memory
+from serving.server.repository_model import LoadedVersion, RepositoryModel, RepositorySnapshot, identify
 from serving.server.servable import Servable
 from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
 __all__ = ["ModelRepository", "RepositoryListener", "RepositorySnapshot"]
 
-FolderIdentity = tuple[int, int, int, int]
 _FILE_POLL_S = 0.01
 _POLL_S = 0.1
-_MAX_ENDED = 32
 _MAX_RETRIES, _RETRY_S = 2, 1.0
 
 
@@ -40,38 +38,6 @@ class RepositoryListener:
         """A problem that an operator should know about."""
 
 
-@dataclass(slots=True, eq=False)
-class _LoadedVersion:
-    folder: Path
-    identity: FolderIdentity
-    state: str = "START"
-    code: StatusCode = StatusCode.OK
-    message: str = ""
-    servable: Servable | None = None
-    attempts: int = 0
-    retry_at: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class _RepositoryModel:
-    config: ModelConfig
-    versions: dict[int, _LoadedVersion] = field(default_factory=dict)
-    labels: dict[str, int] = field(default_factory=dict)
-    removed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RepositorySnapshot:
-    """An immutable snapshot of one model, as requests see it; a change replaces it as a whole."""
-
-    available: Mapping[int, Servable]
-    latest: int | None
-    labels: Mapping[str, int]
-    states: tuple[tuple[int, str, StatusCode, str], ...]
-    configured: bool
-    missing_labels: tuple[str, ...]
-
-
 class ModelRepository:
     """The loaded models.
 
@@ -83,13 +49,13 @@ class ModelRepository:
     def __init__(self, config: Path, listener: RepositoryListener) -> None:
         self._file = ConfigWatcher(config, self._log_once)
         self._listener = listener
-        self._models: dict[str, _RepositoryModel] = {}
+        self._models: dict[str, RepositoryModel] = {}
         self._snapshots: dict[str, RepositorySnapshot] = {}
         self._logged: set[str] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopped = False
-        self._loads: SimpleQueue[tuple[str, int, _LoadedVersion] | None] = SimpleQueue()
+        self._loads: SimpleQueue[tuple[str, int, LoadedVersion] | None] = SimpleQueue()
 
     def start(self) -> None:
         """Begin to follow the file."""
@@ -202,7 +168,7 @@ class ModelRepository:
             surplus = []
             for name, model in self._models.items():
                 self._start_loads(name, model, now)
-                surplus += self._take_surplus(model)
+                surplus += model.take_surplus(self._log_once)
             self._publish()
         for version, servable in surplus:  # after the snapshot was replaced, so that no request finds them
             threading.Thread(target=self._unload, args=(version, servable), name="unload", daemon=True).start()
@@ -212,18 +178,18 @@ class ModelRepository:
         for name, model in self._models.items():
             model.removed = name not in named
         for name, config in named.items():
-            model = self._models.setdefault(name, _RepositoryModel(config))
+            model = self._models.setdefault(name, RepositoryModel(config))
             model.config = config
 
-    def _start_loads(self, name: str, model: _RepositoryModel, now: float) -> None:
+    def _start_loads(self, name: str, model: RepositoryModel, now: float) -> None:
         """Begin to load versions that should be served and are not."""
         if model.removed:
             return
-        for number, folder in sorted(self._desired(model).items(), reverse=True):
+        for number, folder in sorted(model.desired(self._log_once).items(), reverse=True):
             version = model.versions.get(number)
             if version is None or (version.state == "END" and self._should_reload(version, folder)):
                 try:
-                    version = model.versions[number] = _LoadedVersion(folder, _identify(folder))
+                    version = model.versions[number] = LoadedVersion(folder, identify(folder))
                 except OSError:
                     continue
                 self._loads.put((name, number, version))
@@ -232,56 +198,14 @@ class ModelRepository:
                 self._loads.put((name, number, version))
 
     @staticmethod
-    def _should_reload(version: _LoadedVersion, folder: Path) -> bool:
+    def _should_reload(version: LoadedVersion, folder: Path) -> bool:
         """Whether to load an ended version again: it was unloaded without an error, or its folder was replaced."""
         try:
-            return version.code is StatusCode.OK or _identify(folder) != version.identity
+            return version.code is StatusCode.OK or identify(folder) != version.identity
         except OSError:
             return False
 
-    def _desired(self, model: _RepositoryModel) -> dict[int, Path]:
-        policy = model.config.policy
-        present = self._folders(model)
-        if isinstance(policy, Specific):
-            return {number: present[number] for number in policy.versions if number in present}
-        if isinstance(policy, Latest):
-            return dict(sorted(present.items(), reverse=True)[: policy.count])
-        return present
-
-    def _folders(self, model: _RepositoryModel) -> dict[int, Path]:
-        base = Path(model.config.base_path)
-        try:
-            return {int(child.name): child for child in sorted(base.iterdir()) if _is_version(child.name)}
-        except OSError as error:
-            self._log_once(f"model {model.config.name}: {error}")
-            return {}
-
-    def _take_surplus(self, model: _RepositoryModel) -> list[tuple[_LoadedVersion, Servable]]:
-        """Remove versions that should not be served, but never the last version of a configured model."""
-        desired = set() if model.removed else self._desired_numbers(model)
-        surplus = [number for number, version in model.versions.items() if version.servable and number not in desired]
-        if (
-            not model.removed
-            and surplus
-            and not any(version.servable for number, version in model.versions.items() if number in desired)
-        ):
-            surplus.remove(max(surplus))
-        removed = []
-        for number in surplus:
-            version = model.versions[number]
-            if version.servable:
-                removed.append((version, version.servable))
-            version.servable, version.state = None, "UNLOADING"
-        return removed
-
-    def _desired_numbers(self, model: _RepositoryModel) -> set[int]:
-        policy = model.config.policy
-        present = self._desired(model)
-        if isinstance(policy, Specific):
-            return set(policy.versions)
-        return set(present) or set(model.versions)  # an empty folder is an accident, not a request to unload
-
-    def _unload(self, version: _LoadedVersion, servable: Servable) -> None:
+    def _unload(self, version: LoadedVersion, servable: Servable) -> None:
         servable.close()
         with self._lock:
             version.state = "END"
@@ -293,10 +217,10 @@ class ModelRepository:
         while (item := self._loads.get()) is not None:
             self._load(*item)
 
-    def _load(self, name: str, number: int, version: _LoadedVersion) -> None:
+    def _load(self, name: str, number: int, version: LoadedVersion) -> None:
         with self._lock:
             model = self._models[name]
-            desired = not model.removed and number in self._desired(model)
+            desired = not model.removed and number in model.desired(self._log_once)
             version.state = "LOADING" if desired else "END"
             if not desired:
                 return
@@ -318,7 +242,7 @@ class ModelRepository:
             self._publish()
         self._wake.set()
 
-    def _record_load(self, version: _LoadedVersion, servable: Servable | None, problem: ServingError | None) -> None:
+    def _record_load(self, version: LoadedVersion, servable: Servable | None, problem: ServingError | None) -> None:
         if problem is None:
             version.servable, version.state, version.code, version.message = servable, "AVAILABLE", StatusCode.OK, ""
             return
@@ -333,39 +257,4 @@ class ModelRepository:
     def _publish(self) -> None:
         """Replace the snapshots that requests see. Called with the lock held."""
         for name, model in self._models.items():
-            self._drop_ended(model)
-            available = {number: version.servable for number, version in model.versions.items() if version.servable}
-            model.labels = {
-                label: number if number in available else model.labels[label]
-                for label, number in model.config.labels.items()
-                if number in available or model.labels.get(label) in available
-            }
-            self._snapshots[name] = RepositorySnapshot(
-                available=available,
-                latest=max(available, default=None),
-                labels=model.labels,
-                states=tuple(
-                    (number, version.state, version.code, version.message)
-                    for number, version in sorted(model.versions.items())
-                ),
-                configured=not model.removed,
-                missing_labels=tuple(sorted(label for label, at in model.config.labels.items() if at not in available)),
-            )
-
-    @staticmethod
-    def _drop_ended(model: _RepositoryModel) -> None:
-        ended = sorted(number for number, version in model.versions.items() if version.state == "END")
-        for number in ended[:-_MAX_ENDED]:
-            del model.versions[number]
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit() and len(name) <= 19
-
-
-def _identify(folder: Path) -> FolderIdentity:
-    stat, inner = folder.stat(), folder / "saved_model.pb"
-    changed = (
-        inner.stat().st_ctime_ns if inner.exists() else 0
-    )  # a copy may preserve the modification time, but not this one
-    return stat.st_dev, stat.st_ino, stat.st_ctime_ns, changed
+            self._snapshots[name] = model.snapshot()
