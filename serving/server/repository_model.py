@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.models_config import Latest, ModelConfig, Specific
+from serving.server.base_path import BasePathListing, list_versions
+from serving.server.model_condition import ModelCondition, describe_condition
 from serving.server.servable import Servable
+from serving.server.serving_error import ServingError
+from serving.server.version_files import VersionFiles, scan_files
+from serving.server.version_record import VersionRecord
 from serving.status_codes import StatusCode
 
-__all__ = ["LoadedVersion", "RepositoryModel", "RepositorySnapshot", "identify"]
+__all__ = ["ModelScan", "RepositoryModel", "RepositorySnapshot"]
 
-FolderIdentity = tuple[int, int, int, int]
 _MAX_ENDED = 32
-
-
-@dataclass(slots=True, eq=False)
-class LoadedVersion:
-    """A version that was loaded or should be."""
-
-    folder: Path
-    identity: FolderIdentity
-    state: str = "START"
-    code: StatusCode = StatusCode.OK
-    message: str = ""
-    servable: Servable | None = None
-    attempts: int = 0
-    retry_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,60 +30,112 @@ class RepositorySnapshot:
     labels: Mapping[str, int]
     states: tuple[tuple[int, str, StatusCode, str], ...]
     configured: bool
-    missing_labels: tuple[str, ...]
+    condition: ModelCondition
+
+
+@dataclass(frozen=True, slots=True)
+class ModelScan:
+    """What a model's folders held at one moment.
+
+    Attributes:
+        config: the configuration that was followed.
+        listing: the version folders in its base path.
+        desired: the versions that should be served; those of a `specific` policy may not exist.
+        files: the files of the versions that should be served or are, by number; None: the folder is gone.
+    """
+
+    config: ModelConfig
+    listing: BasePathListing
+    desired: frozenset[int]
+    files: Mapping[int, VersionFiles | None]
 
 
 @dataclass(slots=True, eq=False)
 class RepositoryModel:
-    """A configured model and its versions by number."""
+    """A configured model, its versions by number, and the last scan of its folders."""
 
     config: ModelConfig
-    versions: dict[int, LoadedVersion] = field(default_factory=dict)
+    versions: dict[int, VersionRecord] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
     removed: bool = False
+    scanned: ModelScan | None = None
 
-    def desired(self, log: Callable[[str], None]) -> dict[int, Path]:
-        """Return the folders of the versions that should be served, of those that exist."""
-        policy = self.config.policy
-        present = self._folders(log)
+    def scan(self) -> ModelScan:
+        """Examine the folders. Reads nothing that another thread changes but single attributes of versions."""
+        config = self.config
+        listing = list_versions(config.base_path)
+        files: dict[int, VersionFiles | None] = {}
+        desired = self._select(config, listing, files)
+        for number, version in list(self.versions.items()):
+            if version.servable and number not in files:
+                files[number] = _scan(listing.versions.get(number))
+        return ModelScan(config, listing, desired, files)
+
+    def _select(
+        self, config: ModelConfig, listing: BasePathListing, files: dict[int, VersionFiles | None]
+    ) -> frozenset[int]:
+        """Return the versions that should be served, and add their files to `files`."""
+        policy, folders = config.policy, listing.versions
         if isinstance(policy, Specific):
-            return {number: present[number] for number in policy.versions if number in present}
-        if isinstance(policy, Latest):
-            return dict(sorted(present.items(), reverse=True)[: policy.count])
-        return present
+            files |= {number: _scan(folders.get(number)) for number in policy.versions}
+            return frozenset(policy.versions)
+        if not folders:
+            # An empty folder is an accident, not a request to unload.
+            return frozenset(number for number, version in list(self.versions.items()) if version.servable)
+        found = 0
+        for number in sorted(folders, reverse=True):
+            files[number] = _scan(folders[number])
+            found += self._is_promising(number, files[number])
+            if isinstance(policy, Latest) and found == policy.count:
+                break  # an older version answers while newer ones are being written or cannot be loaded
+        return frozenset(files)
 
-    def _folders(self, log: Callable[[str], None]) -> dict[int, Path]:
-        base = Path(self.config.base_path)
-        try:
-            return {int(child.name): child for child in sorted(base.iterdir()) if _is_version(child.name)}
-        except OSError as error:
-            log(f"model {self.config.name}: {error}")
-            return {}
+    def _is_promising(self, number: int, files: VersionFiles | None) -> bool:
+        """Whether a version answers or can be expected to answer soon."""
+        version = self.versions.get(number)
+        if version is None or files is None:
+            return files is not None and files.is_settled(0, time.time_ns())
+        unchanged_s = time.monotonic() - version.present_since if files == version.present else 0
+        return version.servable is not None or (
+            not version.is_given_up and files.is_settled(unchanged_s, time.time_ns())
+        )
 
-    def desired_numbers(self, log: Callable[[str], None]) -> set[int]:
-        """Return the versions that should be served, whether they exist or not."""
-        policy = self.config.policy
-        present = self.desired(log)
-        if isinstance(policy, Specific):
-            return set(policy.versions)
-        return set(present) or set(self.versions)  # an empty folder is an accident, not a request to unload
+    def take_over(self, scan: ModelScan, now: float) -> list[int]:
+        """Take over a scan; returns the versions to load."""
+        self.scanned = scan
+        for number, files in scan.files.items():
+            version = self.versions.get(number)
+            if version is None and files is not None:
+                version = self.versions[number] = VersionRecord(scan.listing.versions[number])
+            if version is not None:
+                version.observe(scan.listing.versions.get(number, version.folder), files, now)
+        due = []
+        for number, version in sorted(self.versions.items(), reverse=True):
+            if number not in scan.desired:
+                if version.servable is None and not version.loading and version.state not in ("UNLOADING", "END"):
+                    version.end()
+            elif version.is_due(now, time.time_ns()):
+                due.append(number)
+        return due
 
-    def take_surplus(self, log: Callable[[str], None]) -> list[tuple[LoadedVersion, Servable]]:
+    def is_desired(self, number: int) -> bool:
+        """Whether a version should be served."""
+        return not self.removed and self.scanned is not None and number in self.scanned.desired
+
+    def take_surplus(self) -> list[tuple[VersionRecord, Servable]]:
         """Remove versions that should not be served, but never the last version of a configured model."""
-        desired = set() if self.removed else self.desired_numbers(log)
-        surplus = [number for number, version in self.versions.items() if version.servable and number not in desired]
-        if (
-            not self.removed
-            and surplus
-            and not any(version.servable for number, version in self.versions.items() if number in desired)
-        ):
+        if not self.removed and self.scanned is None:
+            return []
+        answering = {number for number, version in self.versions.items() if version.servable}
+        surplus = {number for number in answering if not self.is_desired(number)}
+        if not self.removed and surplus and surplus == answering:
             surplus.remove(max(surplus))
         removed = []
         for number in surplus:
             version = self.versions[number]
             if version.servable:
                 removed.append((version, version.servable))
-            version.servable, version.state = None, "UNLOADING"
+            version.servable, version.loaded, version.state = None, None, "UNLOADING"
         return removed
 
     def snapshot(self) -> RepositorySnapshot:
@@ -104,6 +147,12 @@ class RepositoryModel:
             for label, number in self.config.labels.items()
             if number in available or self.labels.get(label) in available
         }
+        scan = self.scanned if self.scanned and self.scanned.config is self.config else None
+        condition = (
+            describe_condition(self.config, self.versions, scan.listing if scan else None, scan.desired if scan else ())
+            if not self.removed
+            else ModelCondition()
+        )
         return RepositorySnapshot(
             available=available,
             latest=max(available, default=None),
@@ -113,7 +162,7 @@ class RepositoryModel:
                 for number, version in sorted(self.versions.items())
             ),
             configured=not self.removed,
-            missing_labels=tuple(sorted(label for label, at in self.config.labels.items() if at not in available)),
+            condition=condition,
         )
 
     def _drop_ended(self) -> None:
@@ -122,14 +171,10 @@ class RepositoryModel:
             del self.versions[number]
 
 
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit() and len(name) <= 19
-
-
-def identify(folder: Path) -> FolderIdentity:
-    """Return what changes when a version's folder is replaced. Raises `OSError` if it does not exist."""
-    stat, inner = folder.stat(), folder / "saved_model.pb"
-    changed = (
-        inner.stat().st_ctime_ns if inner.exists() else 0
-    )  # a copy may preserve the modification time, but not this one
-    return stat.st_dev, stat.st_ino, stat.st_ctime_ns, changed
+def _scan(folder: Path | None) -> VersionFiles | None:
+    if folder is None:
+        return None
+    try:
+        return scan_files(folder)
+    except ServingError:  # the load fails with the same error, which is reported then
+        return VersionFiles(str(folder), (), 0, finished=True)
