@@ -66,11 +66,11 @@ class ConfigWatcher:
         except (UnicodeDecodeError, ConfigError) as error:
             self._report(f"{self.path} was not taken over, the previous configuration stays: {error}")
         else:
-            self.problem = "" if configs else f"{self.path} names no model"
+            self._report("" if configs else f"{self.path} names no model")
             return configs
         return None
 
     def _report(self, problem: str) -> None:
-        if problem != self.problem:
+        if problem and problem != self.problem:
             self._log(problem)
         self.problem = problem
