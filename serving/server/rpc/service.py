@@ -246,5 +246,5 @@ class GrpcService:
         if pending or reasons:
             code = StatusCode.DEADLINE_EXCEEDED if pending else StatusCode.UNKNOWN
             response.status.error_code = code.value
-            response.status.error_message = f"Some models did not become available: {{{', '.join(reasons)}}}"
+            response.status.error_message = f"Some models did not become available: {{{', '.join(reasons or names)}}}"
         return response

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from serving.models_config import Latest, ModelConfig, Specific, render
@@ -123,6 +123,8 @@ def write_part(source: Path, target: Path, how: str) -> None:
     pauses=st.lists(st.booleans(), min_size=4, max_size=4),
     in_place=st.booleans(),
 )
+@example(order=PARTS, how=["plain"] * 4, pauses=[True] * 4, in_place=False)
+@example(order=PARTS[::-1], how=["truncated"] * 4, pauses=[True] * 4, in_place=True)
 def test_every_order_of_arrival_ends_with_the_whole_version_and_no_request_fails(
     quick, zoo, tmp_path_factory, order, how, pauses, in_place
 ):
