@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Stamp = tuple[int, int, int]
+Stamp = tuple[int, int, int, int]
 
 _LOCK_POLL_S = 0.1
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
@@ -198,12 +198,15 @@ def locked(path: Path, *, wait_s: float = 0.0, on_wait: Callable[[], None] = lam
 
 
 def file_stamp(path: Path) -> Stamp | None:
-    """Return what changes when a file is replaced or written (time, size, inode); None if the file cannot be examined."""
+    """Return what changes when a file is replaced or written; None if the file cannot be examined.
+
+    That is its times (in ns), size and inode. A copy may preserve the modification time, but never the change time.
+    """
     try:
         stat = path.stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
 
 
 class WatchedFile(Generic[T]):

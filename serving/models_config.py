@@ -12,7 +12,7 @@ from typing import Any
 
 from orchard.errors import OrchardError
 
-__all__ = ["All", "ConfigError", "Latest", "ModelConfig", "Policy", "Specific", "parse", "read_model", "render"]
+__all__ = ["All", "ConfigError", "Latest", "ModelConfig", "Policy", "Specific", "parse", "read_models", "render"]
 
 _MAX_CHARACTERS = 1 << 20
 _SHOWN = 150
@@ -77,7 +77,7 @@ def _policy(proto: Any) -> Policy:
     return Specific(versions)
 
 
-def read_model(proto: Any) -> ModelConfig:
+def _read_model(proto: Any) -> ModelConfig:
     """Read one ModelConfig message.
 
     Raises:
@@ -98,6 +98,20 @@ def read_model(proto: Any) -> ModelConfig:
     except ConfigError as error:
         raise ConfigError(f"{proto.name!r}: model_version_policy: {error.message}") from None
     return ModelConfig(proto.name, proto.base_path, policy, dict(proto.version_labels))
+
+
+def read_models(protos: Iterable[Any]) -> tuple[ModelConfig, ...]:
+    """Read the ModelConfig messages of one configuration.
+
+    Raises:
+        ConfigError: a field is missing or invalid, or two have the same name.
+    """
+    models = tuple(map(_read_model, protos))
+    names = [model.name for model in models]
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ConfigError(f"the model {duplicates[0]!r} is in the file twice")
+    return models
 
 
 def _shortened(reason: str) -> str:
@@ -124,13 +138,8 @@ def parse(text: str) -> tuple[ModelConfig, ...]:
     except (text_format.ParseError, RecursionError, ValueError) as error:
         raise ConfigError(_shortened(str(error).replace(" : ", ": ", 1))) from None
     if not server.HasField("model_config_list"):
-        raise ConfigError("there is no model_config_list in the file")
-    models = tuple(map(read_model, server.model_config_list.config))
-    names = [model.name for model in models]
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise ConfigError(f"the model {duplicates[0]!r} is in the file twice")
-    return models
+        raise ConfigError("there is no model_config_list in the file" + ("" if text.strip() else ", which is empty"))
+    return read_models(server.model_config_list.config)
 
 
 def _quote(text: str) -> str:

@@ -93,9 +93,10 @@ def _port_of(url: str) -> int:
 def serve(reporter: Reporter, **options: Any) -> None:
     """Serve predictions with TF Serving's REST API and, with --grpc-port, its gRPC API.
 
-    Follows models.config, which `orchard sync` or another program writes. A new version is loaded beside the old one and
-    gets requests when it is warm. /readyz says whether every configured model is served, /healthz whether the process
-    is alive; /monitoring/prometheus/metrics has the metrics. After SIGTERM the server answers requests in flight and ends.
+    Follows models.config, which `orchard sync` or another program writes, and the version folders. A new version, or one
+    whose files were changed, is loaded beside the old one and gets requests when it is warm. /readyz says whether every
+    configured model is served, /healthz whether the process is alive; /monitoring/prometheus/metrics has the metrics.
+    After SIGTERM the server answers requests in flight and ends.
 
     With --workers every process loads all models; a process that dies is replaced.
     """

@@ -110,6 +110,10 @@ class Application:
         model = path[len("/readyz/") :] or None if path.startswith("/readyz/") else None
         ready = self.is_ready(model)
         document: dict[str, Any] = {"ready": ready, "models": self.repository.problems(model)}
+        if warnings := self.repository.warnings(model):
+            document["warnings"] = warnings
+        if self.repository.config_problem:
+            document["config"] = self.repository.config_problem
         if self.draining:
             document["draining"] = True
         return HttpResponse(200 if ready else 503, orjson.dumps(document) + b"\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from serving.server.serving_error import ServingError
@@ -42,9 +41,16 @@ def available_memory() -> int | None:
     return min(known) if known else None
 
 
-def require_memory(folder: Path) -> None:
-    """Check that a version fits into memory. Raises `ServingError` RESOURCE_EXHAUSTED."""
-    size = sum((Path(parent) / name).stat().st_size for parent, _, names in os.walk(folder) for name in names)
+def require_memory(folder: Path, size: int) -> None:
+    """Check that a version fits into memory.
+
+    Args:
+        folder: the version's folder.
+        size: the bytes of its files.
+
+    Raises:
+        ServingError: RESOURCE_EXHAUSTED, it does not fit.
+    """
     needed, free = int(size * FILES_TO_MEMORY), available_memory()
     if free is not None and needed > free:
         raise ServingError(

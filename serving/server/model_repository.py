@@ -1,33 +1,37 @@
 """The model repository: keeps the loaded versions as models.config and the version folders say.
 
-One thread watches the file and the folders and decides, another one loads. A new version is loaded and warmed up beside
-the old one; then requests go to the new one, and the old one is unloaded after its last request. A version that cannot
-be loaded is tried again twice. It affects no other version: the versions already served stay served.
+One thread watches the file and the folders and decides, another one loads. A version is loaded when nobody writes its
+files any more, and is warmed up beside what answers; then requests go to it, and what answered before is unloaded after
+its last request. So it is with a new version and with a version whose files were changed. A version that cannot be loaded
+is tried again when its files change, and with a growing delay. It affects no other version: what is served stays served.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from queue import SimpleQueue
 
-from serving.models_config import Latest, ModelConfig, Specific
+from serving.models_config import ModelConfig
 from serving.server.config_watcher import ConfigWatcher
 from serving.server.memory import require_memory
+from serving.server.repository_model import RepositoryModel, RepositorySnapshot
 from serving.server.servable import Servable
 from serving.server.serving_error import ServingError
+from serving.server.version_files import VersionFiles, scan_files
+from serving.server.version_record import VersionRecord
 from serving.status_codes import StatusCode
 
 __all__ = ["ModelRepository", "RepositoryListener", "RepositorySnapshot"]
 
-FolderIdentity = tuple[int, int, int, int]
 _FILE_POLL_S = 0.01
-_POLL_S = 0.1
-_MAX_ENDED = 32
-_MAX_RETRIES, _RETRY_S = 2, 1.0
+_BASE_POLL_S = 0.1
+_QUICKEST_SCAN_S, _CALM_SCAN_S, _SLOWEST_SCAN_S = 0.1, 1.0, 10.0
+_SLOWDOWN = 1.5
+_SCAN_SHARE = 100
+"""A scan of the folders takes at most this part of the time: a slow file system is scanned less often."""
 
 
 class RepositoryListener:
@@ -40,36 +44,51 @@ class RepositoryListener:
         """A problem that an operator should know about."""
 
 
-@dataclass(slots=True, eq=False)
-class _LoadedVersion:
-    folder: Path
-    identity: FolderIdentity
-    state: str = "START"
-    code: StatusCode = StatusCode.OK
-    message: str = ""
-    servable: Servable | None = None
-    attempts: int = 0
-    retry_at: float = 0.0
+Stamp = tuple[int, int, int, int]
 
 
-@dataclass(slots=True, eq=False)
-class _RepositoryModel:
-    config: ModelConfig
-    versions: dict[int, _LoadedVersion] = field(default_factory=dict)
-    labels: dict[str, int] = field(default_factory=dict)
-    removed: bool = False
+def _base_stamp(path: str) -> Stamp | None:
+    """Return what changes when an entry of a folder is added, removed or replaced; None: it cannot be examined."""
+    try:
+        stat = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-@dataclass(frozen=True, slots=True)
-class RepositorySnapshot:
-    """An immutable snapshot of one model, as requests see it; a change replaces it as a whole."""
+def _load_files(model: str, number: int, folder: Path) -> tuple[Servable, VersionFiles]:
+    """Load a version.
 
-    available: Mapping[int, Servable]
-    latest: int | None
-    labels: Mapping[str, int]
-    states: tuple[tuple[int, str, StatusCode, str], ...]
-    configured: bool
-    missing_labels: tuple[str, ...]
+    Returns:
+        The version, and the files that it was loaded from.
+
+    Raises:
+        ServingError: it cannot be loaded; ABORTED: its files were changed meanwhile.
+    """
+    files = scan_files(folder)
+    if files is None:
+        raise ServingError(StatusCode.ABORTED, f"{folder} was removed before it was loaded")
+    try:
+        require_memory(folder, files.size)
+        servable = Servable(model, number, folder)
+    except Exception as error:  # an error of one version must not affect others
+        _require_unchanged(folder, files)
+        if isinstance(error, ServingError):
+            raise
+        raise ServingError(StatusCode.INTERNAL, f"{type(error).__name__}: {error}") from error
+    try:
+        _require_unchanged(folder, files)
+    except ServingError:
+        servable.close()
+        raise
+    return servable, files
+
+
+def _require_unchanged(folder: Path, files: VersionFiles) -> None:
+    """Check that a folder still has the same files. Raises `ServingError` ABORTED."""
+    if not files.same_content(scan_files(folder)):
+        text = f"the files in {folder} were changed while they were loaded; they are loaded again"
+        raise ServingError(StatusCode.ABORTED, text)
 
 
 class ModelRepository:
@@ -81,15 +100,17 @@ class ModelRepository:
     """
 
     def __init__(self, config: Path, listener: RepositoryListener) -> None:
-        self._file = ConfigWatcher(config, self._log_once)
+        self._file = ConfigWatcher(config, listener.problem)
         self._listener = listener
-        self._models: dict[str, _RepositoryModel] = {}
+        self._models: dict[str, RepositoryModel] = {}
         self._snapshots: dict[str, RepositorySnapshot] = {}
-        self._logged: set[str] = set()
+        self._logged: dict[str, tuple[str, ...]] = {}
+        self._bases: dict[str, Stamp | None] = {}
+        self._scan_s = _QUICKEST_SCAN_S
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopped = False
-        self._loads: SimpleQueue[tuple[str, int, _LoadedVersion] | None] = SimpleQueue()
+        self._loads: SimpleQueue[tuple[str, int, VersionRecord] | None] = SimpleQueue()
 
     def start(self) -> None:
         """Begin to follow the file."""
@@ -158,133 +179,112 @@ class ModelRepository:
 
     def problems(self, model: str | None = None) -> dict[str, list[str]]:
         """Return why each configured model, or the given one, is not ready; an empty list: it is ready."""
-        problems: dict[str, list[str]] = {}
-        for name, snapshot in self._snapshots.items():
-            if snapshot.configured and model in (None, name):
-                problems[name] = [] if snapshot.available else ["no version is available"]
-                problems[name] += [
-                    f"label {label} points to a version that is not available" for label in snapshot.missing_labels
-                ]
-        return problems
+        return {
+            name: list(snapshot.condition.problems)
+            for name, snapshot in self._snapshots.items()
+            if snapshot.configured and model in (None, name)
+        }
+
+    def warnings(self, model: str | None = None) -> dict[str, list[str]]:
+        """Return what an operator should know of each configured model, or the given one, although it may be ready."""
+        return {
+            name: [*snapshot.condition.warnings, *snapshot.condition.pending]
+            for name, snapshot in self._snapshots.items()
+            if snapshot.configured
+            and model in (None, name)
+            and (snapshot.condition.warnings or snapshot.condition.pending)
+        }
+
+    @property
+    def config_problem(self) -> str:
+        """Why models.config cannot be used; "": it is used."""
+        return self._file.problem
+
+    def is_pending(self, models: Collection[str]) -> bool:
+        """Whether something of these models is yet to be loaded, and neither answers nor has failed."""
+        snapshots = self._snapshots
+        return any(name not in snapshots or snapshots[name].condition.pending for name in models)
 
     # watching
-
-    def _log_once(self, text: str) -> None:
-        """Report a problem once until the configuration changes."""
-        if text not in self._logged:
-            self._logged.add(text)
-            self._listener.problem(text)
 
     def _watch(self) -> None:
         while not self._stopped:
             try:
                 self._reconcile()
             except Exception as error:  # the thread must survive every error of the file system
-                self._log_once(f"watching {self._file.path}: {type(error).__name__}: {error}")
+                self._log_changes("", (f"watching {self._file.path}: {type(error).__name__}: {error}",))
             self._await_change()
 
     def _await_change(self) -> None:
-        """Wait until the file changes or a load ends, at most `_POLL_S`: the folders may have changed."""
-        end = time.monotonic() + _POLL_S
-        while not self._wake.wait(_FILE_POLL_S) and time.monotonic() < end:
-            if self._file.changed():
+        """Wait until the file or a base path changes or a load ends, at most until the next scan of the folders."""
+        end, glance = time.monotonic() + self._scan_s, time.monotonic() + _BASE_POLL_S
+        while not self._wake.wait(_FILE_POLL_S):
+            now = time.monotonic()
+            if now >= end or self._file.changed():
                 break
+            if now >= glance:
+                if self._bases != self._stamp_bases():
+                    self._scan_s = _QUICKEST_SCAN_S
+                    break
+                glance = now + _BASE_POLL_S
         self._wake.clear()
 
+    def _stamp_bases(self) -> dict[str, Stamp | None]:
+        return {
+            name: _base_stamp(model.config.base_path) for name, model in list(self._models.items()) if not model.removed
+        }
+
     def _reconcile(self) -> None:
+        begin = time.monotonic()
         configs = self._file.read()
-        if configs is not None:
-            self._logged.clear()
         with self._lock:
             if configs is not None:
                 self._apply(configs)
-            now = time.monotonic()
-            surplus = []
+            models = {name: model for name, model in self._models.items() if not model.removed}
+            self._bases = self._stamp_bases()
+        scans = {name: model.scan() for name, model in models.items()}  # without the lock: a file system may be slow
+        now = time.monotonic()
+        surplus: list[tuple[VersionRecord, Servable]] = []
+        with self._lock:
             for name, model in self._models.items():
-                self._start_loads(name, model, now)
-                surplus += self._take_surplus(model)
+                scan = scans.get(name)
+                if scan is not None and scan.config is model.config and not model.removed:
+                    self._queue_loads(name, model, model.take_over(scan, now))
+                surplus += model.take_surplus()
             self._publish()
         for version, servable in surplus:  # after the snapshot was replaced, so that no request finds them
             threading.Thread(target=self._unload, args=(version, servable), name="unload", daemon=True).start()
+        self._pace(now - begin)
+
+    def _pace(self, seconds: float) -> None:
+        """Choose when the folders are scanned again: soon while something is pending, then less and less often."""
+        pending = self.is_pending([name for name, snapshot in self._snapshots.items() if snapshot.configured])
+        wait = _QUICKEST_SCAN_S if pending else min(self._scan_s * _SLOWDOWN, _CALM_SCAN_S)
+        self._scan_s = max(wait, min(_SCAN_SHARE * seconds, _SLOWEST_SCAN_S))
 
     def _apply(self, configs: tuple[ModelConfig, ...]) -> None:
         named = {config.name: config for config in configs}
         for name, model in self._models.items():
             model.removed = name not in named
         for name, config in named.items():
-            model = self._models.setdefault(name, _RepositoryModel(config))
+            model = self._models.setdefault(name, RepositoryModel(config))
             model.config = config
+        self._scan_s = _QUICKEST_SCAN_S
 
-    def _start_loads(self, name: str, model: _RepositoryModel, now: float) -> None:
-        """Begin to load versions that should be served and are not."""
-        if model.removed:
-            return
-        for number, folder in sorted(self._desired(model).items(), reverse=True):
-            version = model.versions.get(number)
-            if version is None or (version.state == "END" and self._should_reload(version, folder)):
-                try:
-                    version = model.versions[number] = _LoadedVersion(folder, _identify(folder))
-                except OSError:
-                    continue
-                self._loads.put((name, number, version))
-            elif version.retry_at and version.retry_at <= now:
-                version.retry_at = 0.0
-                self._loads.put((name, number, version))
-
-    @staticmethod
-    def _should_reload(version: _LoadedVersion, folder: Path) -> bool:
-        """Whether to load an ended version again: it was unloaded without an error, or its folder was replaced."""
-        try:
-            return version.code is StatusCode.OK or _identify(folder) != version.identity
-        except OSError:
-            return False
-
-    def _desired(self, model: _RepositoryModel) -> dict[int, Path]:
-        policy = model.config.policy
-        present = self._folders(model)
-        if isinstance(policy, Specific):
-            return {number: present[number] for number in policy.versions if number in present}
-        if isinstance(policy, Latest):
-            return dict(sorted(present.items(), reverse=True)[: policy.count])
-        return present
-
-    def _folders(self, model: _RepositoryModel) -> dict[int, Path]:
-        base = Path(model.config.base_path)
-        try:
-            return {int(child.name): child for child in sorted(base.iterdir()) if _is_version(child.name)}
-        except OSError as error:
-            self._log_once(f"model {model.config.name}: {error}")
-            return {}
-
-    def _take_surplus(self, model: _RepositoryModel) -> list[tuple[_LoadedVersion, Servable]]:
-        """Remove versions that should not be served, but never the last version of a configured model."""
-        desired = set() if model.removed else self._desired_numbers(model)
-        surplus = [number for number, version in model.versions.items() if version.servable and number not in desired]
-        if (
-            not model.removed
-            and surplus
-            and not any(version.servable for number, version in model.versions.items() if number in desired)
-        ):
-            surplus.remove(max(surplus))
-        removed = []
-        for number in surplus:
+    def _queue_loads(self, name: str, model: RepositoryModel, due: list[int]) -> None:
+        for number in due:
             version = model.versions[number]
-            if version.servable:
-                removed.append((version, version.servable))
-            version.servable, version.state = None, "UNLOADING"
-        return removed
+            version.loading = True
+            if version.servable and version.failure is None:
+                text = f"model {name}: the files of version {number} in {version.folder} were changed; they are loaded"
+                self._listener.problem(text)
+            self._loads.put((name, number, version))
 
-    def _desired_numbers(self, model: _RepositoryModel) -> set[int]:
-        policy = model.config.policy
-        present = self._desired(model)
-        if isinstance(policy, Specific):
-            return set(policy.versions)
-        return set(present) or set(model.versions)  # an empty folder is an accident, not a request to unload
-
-    def _unload(self, version: _LoadedVersion, servable: Servable) -> None:
+    def _unload(self, version: VersionRecord, servable: Servable) -> None:
         servable.close()
         with self._lock:
-            version.state = "END"
+            if version.state == "UNLOADING":
+                version.end()
         self._wake.set()
 
     # loading
@@ -293,79 +293,50 @@ class ModelRepository:
         while (item := self._loads.get()) is not None:
             self._load(*item)
 
-    def _load(self, name: str, number: int, version: _LoadedVersion) -> None:
+    def _load(self, name: str, number: int, version: VersionRecord) -> None:
         with self._lock:
-            model = self._models[name]
-            desired = not model.removed and number in self._desired(model)
-            version.state = "LOADING" if desired else "END"
-            if not desired:
+            desired = self._models[name].is_desired(number)
+            if desired:
+                version.begin()
+                self._publish()
+            else:
+                version.loading = False
                 return
-            version.attempts += 1
-            self._publish()
+            folder, present = version.folder, version.present
         begin = time.monotonic()
         problem: ServingError | None = None
-        servable = None
+        before = None
         try:
-            require_memory(version.folder)
-            servable = Servable(name, number, version.folder)
+            servable, files = _load_files(name, number, folder)
         except ServingError as error:
             problem = error
-        except Exception as error:  # an error of one version must not affect others
-            problem = ServingError(StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
-        self._listener.loaded(str(version.folder), time.monotonic() - begin, problem)
+        seconds = time.monotonic() - begin
+        self._listener.loaded(str(folder), seconds, problem)
         with self._lock:
-            self._record_load(version, servable, problem)
+            version.loading = False
+            if problem is None:
+                before = version.succeed(servable, files)
+            elif problem.code is StatusCode.ABORTED:
+                version.postpone(time.monotonic())
+            else:
+                version.fail(problem, present, time.monotonic(), seconds)
             self._publish()
+        if before is not None:
+            threading.Thread(target=before.close, name="unload", daemon=True).start()
         self._wake.set()
-
-    def _record_load(self, version: _LoadedVersion, servable: Servable | None, problem: ServingError | None) -> None:
-        if problem is None:
-            version.servable, version.state, version.code, version.message = servable, "AVAILABLE", StatusCode.OK, ""
-            return
-        version.code, version.message = problem.code, problem.message
-        if version.attempts <= _MAX_RETRIES:
-            version.retry_at = time.monotonic() + _RETRY_S
-        else:
-            version.state = "END"
 
     # publishing
 
     def _publish(self) -> None:
         """Replace the snapshots that requests see. Called with the lock held."""
         for name, model in self._models.items():
-            self._drop_ended(model)
-            available = {number: version.servable for number, version in model.versions.items() if version.servable}
-            model.labels = {
-                label: number if number in available else model.labels[label]
-                for label, number in model.config.labels.items()
-                if number in available or model.labels.get(label) in available
-            }
-            self._snapshots[name] = RepositorySnapshot(
-                available=available,
-                latest=max(available, default=None),
-                labels=model.labels,
-                states=tuple(
-                    (number, version.state, version.code, version.message)
-                    for number, version in sorted(model.versions.items())
-                ),
-                configured=not model.removed,
-                missing_labels=tuple(sorted(label for label, at in model.config.labels.items() if at not in available)),
-            )
+            snapshot = self._snapshots[name] = model.snapshot()
+            self._log_changes(f"model {name}: ", snapshot.condition.logged)
 
-    @staticmethod
-    def _drop_ended(model: _RepositoryModel) -> None:
-        ended = sorted(number for number, version in model.versions.items() if version.state == "END")
-        for number in ended[:-_MAX_ENDED]:
-            del model.versions[number]
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit() and len(name) <= 19
-
-
-def _identify(folder: Path) -> FolderIdentity:
-    stat, inner = folder.stat(), folder / "saved_model.pb"
-    changed = (
-        inner.stat().st_ctime_ns if inner.exists() else 0
-    )  # a copy may preserve the modification time, but not this one
-    return stat.st_dev, stat.st_ino, stat.st_ctime_ns, changed
+    def _log_changes(self, prefix: str, texts: tuple[str, ...]) -> None:
+        """Log what was not logged when this was called with the prefix before."""
+        known = self._logged.get(prefix, ())
+        self._logged[prefix] = texts
+        for text in texts:
+            if text not in known:
+                self._listener.problem(prefix + text)

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from serving.models_config import ConfigError, read_model
+from serving.models_config import ConfigError, read_models
 from serving.protos import STATES, message, method_types
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
@@ -228,21 +228,23 @@ class GrpcService:
         return response
 
     async def _reload(self, request: Any, deadline: float) -> Any:
-        """Apply a configuration until the file changes, and wait until every model in it is available."""
+        """Apply a configuration until the file changes, and wait until all of it is served or cannot be."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid("ModelServerConfig must name a model_config_list")
         try:
-            configs = tuple(map(read_model, request.config.model_config_list.config))
+            configs = read_models(request.config.model_config_list.config)
         except ConfigError as error:
             raise invalid(error.message) from None
         repository = self._application.repository
         repository.replace(configs)
         response = message("ReloadConfigResponse")()
-        while time.monotonic() < deadline:
-            problems = repository.problems()
-            if not any(problems.get(config.name, ["?"]) for config in configs):
-                return response
+        names = [config.name for config in configs]
+        while (pending := repository.is_pending(names)) and time.monotonic() < deadline:
             await asyncio.sleep(_RELOAD_S)
-        response.status.error_code = StatusCode.DEADLINE_EXCEEDED.value
-        response.status.error_message = f"Some models did not become available: {repository.problems()}"
+        problems = repository.problems()
+        reasons = [f"{name}: {reason}" for name in names for reason in problems.get(name, ())]
+        if pending or reasons:
+            code = StatusCode.DEADLINE_EXCEEDED if pending else StatusCode.UNKNOWN
+            response.status.error_code = code.value
+            response.status.error_message = f"Some models did not become available: {{{', '.join(reasons or names)}}}"
         return response

@@ -22,13 +22,19 @@ from typing import Any
 from orchard.errors import MissingExtra, install_hint
 from orchard.processes import stderr_held_back
 
-__all__ = ["CApi", "RunError", "TfOutput", "open_library"]
+__all__ = ["CApi", "RunError", "TfInput", "TfOutput", "open_library"]
 
 MIN_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 class TfOutput(Structure):
     """TF_Output: one output of one operation."""
+
+    _fields_ = (("oper", c_void_p), ("index", c_int))
+
+
+class TfInput(Structure):
+    """TF_Input: one input of one operation."""
 
     _fields_ = (("oper", c_void_p), ("index", c_int))
 
@@ -62,6 +68,13 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...], bool]] = {
     "TF_DeleteGraph": (_VOID, (_PTR,), True),
     "TF_GraphOperationByName": (_PTR, (_PTR, c_char_p), False),
     "TF_OperationNumOutputs": (_INT, (_PTR,), False),
+    "TF_OperationName": (c_char_p, (_PTR,), False),
+    "TF_OperationOpType": (c_char_p, (_PTR,), False),
+    "TF_OperationNumInputs": (_INT, (_PTR,), False),
+    "TF_OperationInput": (TfOutput, (TfInput,), False),
+    "TF_NewOperation": (_PTR, (_PTR, c_char_p, c_char_p), False),
+    "TF_AddInput": (_VOID, (_PTR, TfOutput), False),
+    "TF_FinishOperation": (_PTR, (_PTR, _PTR), False),
     "TF_LoadSessionFromSavedModel": (
         _PTR,
         (_PTR, _PTR, c_char_p, POINTER(c_char_p), _INT, _PTR, _PTR, _PTR),

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ctypes import c_char_p, c_void_p
 from pathlib import Path
 
 from orchard.savedmodel.signatures import SignatureDef, read_signatures
 from orchard.savedmodel.types import DataType
 from orchard.savedmodel.wire import VARINT, WireError, delimited, key, varint
-from serving.server.runtime.capi import CApi, RunError, TfOutput, open_library
+from serving.server.runtime.capi import CApi, RunError, TfInput, TfOutput, open_library
 from serving.server.runtime.tensors import Array, from_tensor, to_tensor
 
 __all__ = ["SignatureCall", "TfSession"]
 
-_INVALID_ARGUMENT, _NOT_FOUND, _DATA_LOSS = 3, 5, 15
+_INVALID_ARGUMENT, _NOT_FOUND, _FAILED_PRECONDITION, _DATA_LOSS = 3, 5, 9, 15
+_VARIABLES_INDEX = "variables/variables.index"
+_VARIABLE_CHECKS = {
+    "VarHandleOp": "VarIsInitializedOp",
+    "VariableV2": "IsVariableInitialized",
+    "Variable": "IsVariableInitialized",
+}
 _INTRA_OP, _INTER_OP, _GRAPH_OPTIONS = 2, 5, 10  # field numbers of ConfigProto
 _REWRITE_OPTIONS, _ITERATIONS, _ONCE = 10, 12, 1  # of GraphOptions, of RewriterConfig, its value ONE
 
@@ -107,6 +113,11 @@ class TfSession:
             api.TF_DeleteStatus(status)
             if self._session is None:
                 api.TF_DeleteGraph(graph)
+        try:
+            self._require_variables(folder)
+        except BaseException:
+            self.close()
+            raise
 
     def output(self, name: str) -> TfOutput:
         """Look up ``operation:index`` in the graph. Raises `RunError` if it does not exist."""
@@ -116,6 +127,55 @@ class TfSession:
         if not handle or position >= self.api.TF_OperationNumOutputs(handle):
             raise RunError(_INVALID_ARGUMENT, f"Tensor {name} is not in the model's graph")
         return TfOutput(handle, position)
+
+    def _require_variables(self, folder: Path) -> None:
+        """Check that the signatures' variables have values, where the loader restored none.
+
+        The loader takes a SavedModel without an index of variables for one without variables. A copy that has not got so
+        far looks the same, and every request would fail: "Attempting to use uninitialized value".
+        """
+        index = folder / _VARIABLES_INDEX
+        if index.exists():  # the loader itself refuses an incomplete checkpoint
+            return
+        for name, signature in self.signatures.items():
+            for variable in self._variables([info.name for info in signature.outputs.values()]):
+                if not self._is_initialised(variable):
+                    raise RunError(
+                        _FAILED_PRECONDITION,
+                        f"{index} is missing: the signature {name!r} reads the variable "
+                        f"{self.api.TF_OperationName(variable).decode()!r}, which has no value",
+                    )
+
+    def _variables(self, tensors: Iterable[str]) -> Iterator[int]:
+        """Yield the operations of the variables from which tensors of the graph are computed."""
+        api = self.api
+        found = (api.TF_GraphOperationByName(self._graph, name.partition(":")[0].encode()) for name in tensors)
+        waiting = [operation for operation in found if operation]
+        seen = set(waiting)
+        while waiting:
+            operation = waiting.pop()
+            if api.TF_OperationOpType(operation).decode() in _VARIABLE_CHECKS:
+                yield operation
+            for index in range(api.TF_OperationNumInputs(operation)):
+                source = api.TF_OperationInput(TfInput(operation, index)).oper
+                if source not in seen:
+                    seen.add(source)
+                    waiting.append(source)
+
+    def _is_initialised(self, variable: int) -> bool:
+        api = self.api
+        check = _VARIABLE_CHECKS[api.TF_OperationOpType(variable).decode()]
+        name = "orchard/is_initialised/" + api.TF_OperationName(variable).decode()
+        if not api.TF_GraphOperationByName(self._graph, name.encode()):
+            status = api.TF_NewStatus()
+            try:
+                operation = api.TF_NewOperation(self._graph, check.encode(), name.encode())
+                api.TF_AddInput(operation, TfOutput(variable, 0))
+                api.TF_FinishOperation(operation, status)
+                api.check(status)
+            finally:
+                api.TF_DeleteStatus(status)
+        return bool(SignatureCall(self, [], [f"{name}:0"]).run([])[0][0])
 
     def run(
         self,

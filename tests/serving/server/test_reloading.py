@@ -4,47 +4,11 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from serving.models_config import All, Latest, ModelConfig, Policy, Specific, render
-from tests.serving.model_registry import ENVIRONMENT
+from serving.models_config import All, Latest, ModelConfig, Specific, render
 from tests.serving.programs import Serve, until
-
-
-class Folder:
-    """A model folder and its models.config."""
-
-    def __init__(self, zoo: Path, folder: Path) -> None:
-        self.zoo = zoo
-        self.base = folder / "m"
-        self.config = folder / "models.config"
-        self.base.mkdir()
-
-    def put(self, version: int, source: str = "half_plus_two/123") -> Path:
-        shutil.copytree(self.zoo / source, self.base / f".staging-{version}")
-        return (self.base / f".staging-{version}").rename(self.base / str(version))
-
-    def write(self, policy: Policy, labels: dict[str, int] | None = None, *more: ModelConfig) -> None:
-        temporary = self.config.with_suffix(".new")
-        temporary.write_text(render([ModelConfig("m", str(self.base), policy, labels or {}), *more]))
-        temporary.replace(self.config)
-
-
-@pytest.fixture
-def folder(zoo: Path, tmp_path: Path) -> Folder:
-    return Folder(zoo, tmp_path)
-
-
-@pytest.fixture
-def served(folder: Folder, tmp_path: Path) -> Iterator[Serve]:
-    """A server of version 1 (y = x/2 + 2), with the label stable."""
-    folder.put(1)
-    folder.write(Specific((1,)), {"stable": 1})
-    with Serve(folder.config, tmp_path / "log", ENVIRONMENT) as running:
-        yield running
 
 
 def answer(server: Serve, where: str = "") -> float | None:
@@ -106,7 +70,10 @@ def test_a_model_that_cannot_be_loaded_stops_no_other(folder, served, tmp_path):
     until(lambda: "ghost" in served.get("/readyz").json["models"], "the file is taken over")
 
     assert answer(served) == 2.0
-    assert served.get("/readyz").json["models"] == {"m": [], "ghost": ["no version is available"]}
+    models = served.get("/readyz").json["models"]
+    assert models["m"] == []
+    assert models["ghost"][0] == "no version is available"
+    assert f"{tmp_path / 'nowhere'} does not exist" in models["ghost"][1]
     assert (served.get("/readyz/m").status, served.get("/readyz/ghost").status) == (200, 503)
     assert served.predict("ghost", {"instances": [0.0]}).status == 404
 
