@@ -346,7 +346,7 @@ class ModelRepository:
                 labels=model.labels,
                 states=tuple(
                     (number, version.state, version.code, version.message)
-                    for number, version in sorted(model.versions.items())
+                    for number, version in sorted(model.versions.items(), reverse=True)
                 ),
                 configured=not model.removed,
                 missing_labels=tuple(sorted(label for label, at in model.config.labels.items() if at not in available)),
