@@ -48,6 +48,7 @@ def _signature(signature: SignatureDef) -> dict[str, Any]:
         "inputs": {alias: _tensor(info) for alias, info in signature.inputs.items()},
         "outputs": {alias: _tensor(info) for alias, info in signature.outputs.items()},
         "method_name": signature.method_name,
+        "defaults": {},
     }
 
 
