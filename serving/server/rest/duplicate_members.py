@@ -15,15 +15,23 @@ __all__ = ["first_of_duplicates"]
 
 _COLON = ord(":")
 _SHORT = 2048
+_AMBIGUOUS = (b'\\":', b" :", b"\t:", b"\n:", b"\r:")
+"""Where a colon of a string may look like that of a member, or that of a member may not follow its name at once."""
 
 
 def _count_members(value: Any) -> int:
-    """Return the number of members of a value whose lists each have elements of one form."""
+    """Return the number of members of a value. What the objects of a list contain is assumed to be alike in each."""
     if type(value) is dict:
         return len(value) + sum([_count_members(item) for item in value.values()])
-    if type(value) is list and value and type(value[0]) in (dict, list):
-        return len(value) * _count_members(value[0])
-    return 0
+    if type(value) is not list or not value:
+        return 0
+    if type(value[0]) is dict:
+        try:
+            own = sum(map(len, value))
+        except TypeError:  # numbers between objects: parse the body again
+            return -1
+        return own + len(value) * (_count_members(value[0]) - len(value[0]))
+    return len(value) * _count_members(value[0]) if type(value[0]) is list else 0
 
 
 def _count_colons(body: bytes) -> int:
@@ -57,7 +65,9 @@ def first_of_duplicates(body: bytes, document: dict[str, Any], *, examples: bool
     if colons == len(document):  # lists of plain values: the most frequent body
         return document
     expected = _count_members(document)
-    if expected == colons or expected == body.count(b'":') - body.count(b'\\":'):
+    if expected == colons:
+        return document
+    if not any(text in body for text in _AMBIGUOUS) and expected == body.count(b'":'):  # the others are in strings
         return document
     top: list[tuple[str, Any]] = []
 

@@ -126,28 +126,6 @@ def test_bad_json_to_an_unknown_model_is_bad_json_first(call):
     assert call("POST", "/v1/models/foo:classify", {}).status == 400
 
 
-@pytest.mark.parametrize(
-    ("body", "text"),
-    [
-        ("{", "Missing a name for object member. at offset: 1"),
-        ('{"a"', "Missing a colon after a name of object member. at offset: 4"),
-        ('{"a":1', "Missing a comma or '}' after an object member. at offset: 6"),
-        ('{"a":[1', "Missing a comma or ']' after an array element. at offset: 7"),
-        ('{"a":[1,]}', "Invalid value. at offset: 8"),
-        ('{"a":"x', "Missing a closing quotation mark in string. at offset: 7"),
-        ('{"a":"\\x"}', "Invalid escape character in string. at offset: 6"),
-        ('{"a":1e}', "Miss exponent in number. at offset: 7"),
-        ('{"a":1.}', "Miss fraction part in number. at offset: 7"),
-        ('{"a":1e999}', "Number too big to be stored in double. at offset: 5"),
-    ],
-)
-def test_broken_json_is_named_with_its_place(predict, body, text):
-    answer = predict("half_plus_two", body)
-
-    assert answer.status == 400
-    assert answer.error == f"JSON Parse error: {text}"
-
-
 def test_other_paths_are_not_the_api(call):
     answer = call("GET", "/index.html")
 
