@@ -173,6 +173,18 @@ def test_columns_are_laid_out_as_rapidjson_does(data, aliases):
     assert predict_reply(outputs, rows=False).decode() == column_text(outputs)
 
 
+@pytest.mark.parametrize("shape", [(1,), (2,), (2, 0), (2, 2), (2, 1, 2)])
+@pytest.mark.parametrize("others", [{}, {"y": (np.zeros(2, np.float32), TYPES["float"])}])
+def test_bytes_are_objects_at_their_depth(shape, others):
+    words = np.empty(shape, object)
+    words[...] = b"a\xff"
+    batch = {alias: (array[: shape[0]], dtype) for alias, (array, dtype) in others.items()}
+    outputs = {"out_bytes": (words, TYPES["string"])} | batch
+
+    assert predict_reply(outputs, rows=True).decode() == row_text(outputs)
+    assert predict_reply(outputs, rows=False).decode() == column_text(outputs)
+
+
 @settings(max_examples=60, deadline=None)
 @given(scores=arrays.arrays(np.float32, arrays.array_shapes(min_dims=2, max_dims=2, max_side=3)))
 def test_classifications_and_regressions_are_laid_out_as_rapidjson_does(scores):
