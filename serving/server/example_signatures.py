@@ -31,7 +31,7 @@ def classification_outputs(signature: SignatureDef) -> list[str]:
         raise invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
     if INPUT not in signature.inputs:
         raise invalid(f"No classification inputs found in SignatureDef: {signature_text(signature)}")
-    outputs = [alias for alias in ("classes", "scores") if alias in signature.outputs]
+    outputs: list[str] = [alias for alias in ("classes", "scores") if alias in signature.outputs]
     if not outputs:
         raise invalid(
             'Expected classification signature outputs to contain at least one of "classes" or "scores".'
