@@ -17,7 +17,7 @@ from google.protobuf import (  # type: ignore[import-untyped]
     wrappers_pb2,
 )
 
-from orchard.savedmodel.types import data_type
+from orchard.savedmodel.types import REFERENCE, all_types
 from serving.status_codes import StatusCode
 
 __all__ = ["POOL", "STATES", "message", "method_types"]
@@ -181,12 +181,17 @@ def _fill_enum(enum: Any, values: dict[str, int]) -> None:
         enum.value.add(name=name, number=number)
 
 
+def _data_types() -> dict[str, int]:
+    plain = {dtype.proto: dtype.number for dtype in all_types()}
+    return plain | {f"{name}_REF": number + REFERENCE for name, number in plain.items() if number}
+
+
 def _pool() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
     for known in (any_pb2, wrappers_pb2):
         pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
     tensorflow = _ProtoFile("orchard/tensorflow.proto", "tensorflow", [])
-    _fill_enum(tensorflow.proto.enum_type.add(name="DataType"), {data_type(n).proto: n for n in range(24)})
+    _fill_enum(tensorflow.proto.enum_type.add(name="DataType"), _data_types())
     serving = _ProtoFile(
         "orchard/serving.proto",
         "tensorflow.serving",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchard.savedmodel.types import DataType, data_type
+from orchard.savedmodel.types import DataType, data_type, is_reference
 from orchard.savedmodel.wire import WireError, fields, signed
 
 __all__ = [
@@ -44,11 +44,13 @@ class TensorInfo:
         name: ``operation:index`` in the graph.
         dtype: its element type.
         shape: its declared dimensions; None: their number is not declared.
+        reference: it refers to a variable of a TF1 graph; only descriptions show that.
     """
 
     name: str
     dtype: DataType
     shape: tuple[TensorDim, ...] | None
+    reference: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def _tensor_info(body: memoryview) -> TensorInfo:
             dtype = value
         elif number == 3:
             shape = _shape(inner)
-    return TensorInfo(name, data_type(dtype), shape)
+    return TensorInfo(name, data_type(dtype), shape, is_reference(dtype))
 
 
 def _signature(body: memoryview) -> SignatureDef:

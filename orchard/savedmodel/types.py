@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["STRING", "DataType", "data_type", "tensor_type"]
+__all__ = ["REFERENCE", "STRING", "DataType", "all_types", "data_type", "is_reference", "tensor_type"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,37 @@ _ROWS = (
     (21, "variant", "DT_VARIANT", "", 0),
     (22, "uint32", "DT_UINT32", "uint32", 4),
     (23, "uint64", "DT_UINT64", "uint64", 8),
+    (24, "float8_e5m2", "DT_FLOAT8_E5M2", "", 1),
+    (25, "float8_e4m3fn", "DT_FLOAT8_E4M3FN", "", 1),
+    (26, "float8_e4m3fnuz", "DT_FLOAT8_E4M3FNUZ", "", 1),
+    (27, "float8_e4m3b11fnuz", "DT_FLOAT8_E4M3B11FNUZ", "", 1),
+    (28, "float8_e5m2fnuz", "DT_FLOAT8_E5M2FNUZ", "", 1),
+    (29, "int4", "DT_INT4", "", 1),
+    (30, "uint4", "DT_UINT4", "", 1),
+    (31, "int2", "DT_INT2", "", 1),
+    (32, "uint2", "DT_UINT2", "", 1),
+    (33, "float4_e2m1fn", "DT_FLOAT4_E2M1FN", "", 1),
 )
 _TYPES = {row[0]: DataType(*row) for row in _ROWS}
-_REFERENCE = 100
+REFERENCE = 100
+"""A reference (to a variable of a TF1 graph) has this more than the number of its type."""
+
 STRING = _TYPES[7]
+
+
+def all_types() -> tuple[DataType, ...]:
+    """Return every type, in the order of the numbers."""
+    return tuple(_TYPES.values())
+
+
+def is_reference(number: int) -> bool:
+    """Whether a number means a reference."""
+    return number > REFERENCE
 
 
 def data_type(number: int) -> DataType:
     """Return the type of a number; for a reference (number + 100) the referenced type, for an unknown number INVALID."""
-    return _TYPES.get(number - _REFERENCE if number > _REFERENCE else number, _TYPES[0])
+    return _TYPES.get(number - REFERENCE if is_reference(number) else number, _TYPES[0])
 
 
 def tensor_type(name: str, shape: Sequence[int]) -> str:

@@ -20,12 +20,15 @@ from serving.server.rest.responses import error_reply, predict_reply
 from serving.server.rest.results import classify_reply, regress_reply
 from serving.server.servable import Servable
 from serving.server.server_metrics import ServerMetrics
-from serving.server.serving_error import ServingError
+from serving.server.serving_error import ServingError, invalid
 from serving.tokens import BearerTokens
 
 __all__ = ["Application"]
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
+NON_FINITE = "x-orchard-non-finite"
+"""A request's header: a query parameter would change TF Serving's routing, it ignores unknown headers."""
+
 _OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _NOT_FOUND = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 _LARGE_BODY = 64 << 10
@@ -92,7 +95,8 @@ class Application:
             answer(self._failed(error))
 
     def _api(self, request: HttpRequest, answer: Answer) -> None:
-        target = parse_path(request.method, request.path)
+        query = request.query
+        target = parse_path(request.method, request.path if query is None else f"{request.path}?{query}")
         if target.method == "status":
             answer(HttpResponse(200, status_reply(self.repository.status(target.model, target.version))))
         elif target.method == "metadata":
@@ -134,7 +138,7 @@ class Application:
         in_flight = InFlightRequest(
             target.model, _API[target.method], "REST", request.begin, partial(self._respond, answer), request.id
         )
-        read = partial(self._readers[target.method], request.body, target)
+        read = partial(self._readers[target.method], request.body, target, _wants_nulls(request))
         deadline = request.begin + self.options.timeout_s
         self.predictions.begin(in_flight, read, deadline, large=len(request.body) > _LARGE_BODY)
 
@@ -142,25 +146,25 @@ class Application:
         in_flight.servable = self.repository.acquire(target.model, target.version, target.label)
         return in_flight.servable
 
-    def _predict(self, body: bytes, target: RequestTarget, in_flight: InFlightRequest) -> Read:
+    def _predict(self, body: bytes, target: RequestTarget, nulls: bool, in_flight: InFlightRequest) -> Read:
         document = parse_body(body, self.options.max_values)
         name = read_signature_name(document)
         servable = self._acquire(in_flight, target)
-        feeds = read_inputs(document, servable.signature(name).inputs, name)
+        feeds = read_inputs(document, servable.signature(name).inputs)
         queue = servable.predict_queue(name)
-        return queue, queue.feed_values(feeds.tensors), partial(predict_reply, rows=feeds.rows)
+        return queue, queue.feed_values(feeds.tensors), partial(predict_reply, rows=feeds.rows, nulls=nulls)
 
-    def _classify(self, body: bytes, target: RequestTarget, in_flight: InFlightRequest) -> Read:
-        document = parse_body(body, self.options.max_values)
+    def _classify(self, body: bytes, target: RequestTarget, nulls: bool, in_flight: InFlightRequest) -> Read:
+        document = parse_body(body, self.options.max_values, examples=True)
         name, examples = read_signature_name(document), read_examples(document)
         queue = self._acquire(in_flight, target).classify_queue(name)
-        return queue, [examples], partial(classify_reply, examples=len(examples))
+        return queue, [examples], partial(classify_reply, examples=len(examples), nulls=nulls)
 
-    def _regress(self, body: bytes, target: RequestTarget, in_flight: InFlightRequest) -> Read:
-        document = parse_body(body, self.options.max_values)
+    def _regress(self, body: bytes, target: RequestTarget, nulls: bool, in_flight: InFlightRequest) -> Read:
+        document = parse_body(body, self.options.max_values, examples=True)
         name, examples = read_signature_name(document), read_examples(document)
         queue = self._acquire(in_flight, target).regress_queue(name)
-        return queue, [examples], partial(regress_reply, examples=len(examples))
+        return queue, [examples], partial(regress_reply, examples=len(examples), nulls=nulls)
 
     def _respond(self, answer: Answer, in_flight: InFlightRequest, result: bytes | ServingError) -> None:
         if isinstance(result, ServingError):
@@ -175,6 +179,14 @@ class Application:
         headers = () if error.retry_after is None else (("Retry-After", str(error.retry_after)),)
         body = b"" if isinstance(error, EmptyError) else error_reply(error.message)
         return HttpResponse(error.http_status, body, headers=headers, log_fields={"error": error.message[:200]})
+
+
+def _wants_nulls(request: HttpRequest) -> bool:
+    """Whether the client wants null instead of NaN and infinities. Raises `ServingError` for an unknown value."""
+    value = request.headers.get(NON_FINITE)
+    if value not in (None, "null"):
+        raise invalid(f"The header X-Orchard-Non-Finite may only be null, not {value}")
+    return value is not None
 
 
 def _unauthenticated() -> HttpResponse:

@@ -159,7 +159,7 @@ class RepositoryModel:
             labels=self.labels,
             states=tuple(
                 (number, version.state, version.code, version.message)
-                for number, version in sorted(self.versions.items())
+                for number, version in sorted(self.versions.items(), reverse=True)
             ),
             configured=not self.removed,
             condition=condition,

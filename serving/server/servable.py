@@ -13,6 +13,7 @@ from orchard.golden import GOLDEN, read_golden
 from orchard.savedmodel.signatures import SignatureDef
 from orchard.savedmodel.types import STRING
 from serving.server.batching import BatchQueue, Outputs
+from serving.server.example_signatures import INPUT, classification_outputs, regression_outputs
 from serving.server.runtime.capi import RunError
 from serving.server.runtime.session import TfSession
 from serving.server.runtime.tensors import Array
@@ -22,7 +23,6 @@ from serving.status_codes import StatusCode
 __all__ = ["DEFAULT_SIGNATURE", "Servable"]
 
 DEFAULT_SIGNATURE = "serving_default"
-_CLASSIFY, _REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 _TOLERANCE = 1e-3
 """The largest difference between the answers of photos in a batch and alone."""
 
@@ -112,46 +112,22 @@ class Servable:
         self.signature(name)
         return self._queue(name or DEFAULT_SIGNATURE, "predict", None, None)
 
-    def _example_signature(self, name: str, kind: str, method: str) -> tuple[str, SignatureDef]:
+    def _example_signature(self, name: str) -> tuple[str, SignatureDef]:
         key = name or DEFAULT_SIGNATURE
         signature = self.signatures.get(key)
         if signature is None:
             raise ServingError(StatusCode.INVALID_ARGUMENT, f"No signature was found with the name: {key}")
-        if signature.method_name != method:
-            raise ServingError(
-                StatusCode.INVALID_ARGUMENT,
-                f"Expected {kind} signature method_name to be {method}. Was: {signature.method_name}",
-            )
-        if len(signature.inputs) != 1:
-            raise ServingError(StatusCode.INVALID_ARGUMENT, "Expected one input Tensor.")
-        if "inputs" not in signature.inputs:
-            raise ServingError(StatusCode.FAILED_PRECONDITION, f"No {kind} inputs found in SignatureDef: {key}")
         return key, signature
 
     def classify_queue(self, name: str) -> BatchQueue:
         """Return the queue of a classification signature. Raises `ServingError` in TF Serving's words."""
-        key, signature = self._example_signature(name, "classification", _CLASSIFY)
-        if len(signature.outputs) not in (1, 2):
-            raise ServingError(
-                StatusCode.INVALID_ARGUMENT, f"Expected one or two output Tensors, found {len(signature.outputs)}"
-            )
-        outputs = [alias for alias in ("classes", "scores") if alias in signature.outputs]
-        if not outputs:
-            raise ServingError(
-                StatusCode.FAILED_PRECONDITION,
-                'Expected classification signature outputs to contain at least one of "classes" or "scores".'
-                f" Signature was: {key}",
-            )
-        return self._queue(key, "classify", ["inputs"], outputs)
+        key, signature = self._example_signature(name)
+        return self._queue(key, "classify", [INPUT], classification_outputs(signature))
 
     def regress_queue(self, name: str) -> BatchQueue:
         """Return the queue of a regression signature. Raises `ServingError` in TF Serving's words."""
-        key, signature = self._example_signature(name, "regression", _REGRESS)
-        if len(signature.outputs) != 1:
-            raise ServingError(StatusCode.INVALID_ARGUMENT, "Expected one output Tensor.")
-        if "outputs" not in signature.outputs:
-            raise ServingError(StatusCode.FAILED_PRECONDITION, f"No regression outputs found in SignatureDef: {key}")
-        return self._queue(key, "regress", ["inputs"], ["outputs"])
+        key, signature = self._example_signature(name)
+        return self._queue(key, "regress", [INPUT], regression_outputs(signature))
 
     def _warm_up(self) -> None:
         """Answer the version's golden photos, alone and as a batch, before the version gets requests.

@@ -15,7 +15,7 @@ from serving.models_config import All, ModelConfig, render
 from tests.serving.model_registry import ENVIRONMENT, ServedRegistry
 from tests.serving.programs import Serve
 
-PLAIN = ("half_plus_two", "matrix", "types", "shapes", "counter", "slow", "table", "module")
+PLAIN = ("half_plus_two", "matrix", "types", "shapes", "counter", "slow", "table", "module", "examples")
 
 
 def make_zoo(folder: Path) -> Path:
@@ -55,8 +55,8 @@ def plain_config(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(plain_config: Path) -> Iterator[Serve]:
-    """A server of all plain models, for tests that change nothing."""
-    with Serve(plain_config, plain_config.with_name("serve.log"), ENVIRONMENT) as running:
+    """A server of all plain models, REST and gRPC, for tests that change nothing."""
+    with Serve(plain_config, plain_config.with_name("serve.log"), ENVIRONMENT, "--grpc-port", "0") as running:
         yield running
 
 

@@ -101,6 +101,39 @@ def shapes(tf1: Any) -> dict[str, Any]:
     }
 
 
+def examples(tf1: Any) -> dict[str, Any]:
+    """Signatures for serialised examples whose method name is predict, as in every TF2 export, and wrong ones."""
+    serialised = tf1.placeholder(tf1.string, [None], name="serialised")
+    other = tf1.placeholder(tf1.string, [None], name="other")
+    number = tf1.placeholder(tf1.float32, [None], name="number")
+    x = tf1.parse_example(serialised, {"x": tf1.FixedLenFeature([2], tf1.float32)})["x"]
+    labels = tf1.as_string(x, precision=1)
+    total = tf1.reduce_sum(x, 1)
+    text = {"inputs": serialised}
+    return {
+        "serving_default": (text, {"scores": x * 2, "classes": labels}),
+        "scores": (text, {"scores": x * 2}),
+        "classes": (text, {"classes": labels}),
+        "total": (text, {"outputs": total}),
+        "column": (text, {"outputs": total[:, None]}),
+        "other_total": ({"inputs": other}, {"outputs": tf1.cast(tf1.strings.length(other), tf1.float32)}),
+        "flat": (text, {"scores": total}),
+        "double": (text, {"scores": tf1.cast(x, tf1.float64), "outputs": tf1.cast(total, tf1.float64)}),
+        "double_total": (text, {"outputs": tf1.cast(total, tf1.float64)}),
+        "one_row": (text, {"scores": x[:1] * 1}),
+        "one_total": (text, {"outputs": total[:1] * 1}),
+        "matrix": (text, {"outputs": x * 1}),
+        "unequal": (text, {"scores": x * 1, "classes": labels[:, :1]}),
+        "number_classes": (text, {"classes": x * 1}),
+        "two_inputs": ({"inputs": serialised, "other": other}, {"scores": x * 1}),
+        "three_outputs": (text, {"scores": x * 1, "classes": labels, "more": total}),
+        "no_input": ({"text": serialised}, {"scores": x * 1}),
+        "no_output": (text, {"y": x * 1}),
+        "number": ({"inputs": number}, {"scores": number[:, None] * 1, "outputs": number * 1}),
+        "number_total": ({"inputs": number}, {"outputs": number * 1}),
+    }
+
+
 def counter(tf1: Any) -> dict[str, Any]:
     """Stateful, with no serving_default: like upstream's counter."""
     count = tf1.get_variable("count", initializer=0.0, use_resource=False)
@@ -246,6 +279,7 @@ def make(folder: Path) -> None:
     _save(folder / "half_plus_two" / str(VERSION + 1), half_plus(3.0))
     for name, build in (
         ("matrix", matrix), ("types", types), ("shapes", shapes), ("counter", counter), ("slow", slow),
+        ("examples", examples),
     ):  # fmt: skip
         _save(folder / name / "1", build)
     _table(folder / "table" / "1")

@@ -37,7 +37,7 @@ def status_reply(versions: Iterable[tuple[int, str, StatusCode, str]]) -> bytes:
 def _tensor(info: TensorInfo) -> dict[str, Any]:
     dims = [{"size": str(dim.size), "name": dim.name} for dim in info.shape or ()]
     return {
-        "dtype": info.dtype.proto,
+        "dtype": info.dtype.proto + ("_REF" if info.reference else ""),
         "tensor_shape": {"dim": dims, "unknown_rank": info.shape is None},
         "name": info.name,
     }
@@ -48,6 +48,7 @@ def _signature(signature: SignatureDef) -> dict[str, Any]:
         "inputs": {alias: _tensor(info) for alias, info in signature.inputs.items()},
         "outputs": {alias: _tensor(info) for alias, info in signature.outputs.items()},
         "method_name": signature.method_name,
+        "defaults": {},
     }
 
 

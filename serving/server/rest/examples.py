@@ -37,7 +37,7 @@ def _feature(value: Any, name: str) -> bytes:
         if feature_kind and kind != feature_kind:
             raise invalid(f"Unexpected element type in feature: {name} expecting type: {_KINDS[feature_kind]}")
         if kind == _INT64 and item not in _INT64_RANGE:
-            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         feature_kind = kind
     if not feature_kind:
         return b""

@@ -1,4 +1,7 @@
-"""Numbers as TF Serving writes them: six significant digits if they are exact, else as many as the type needs."""
+"""Numbers as TF Serving writes them: six significant digits if they are exact, else as many as the type needs.
+
+TF Serving does not write float16 and bfloat16; here they follow the same rule. Six digits always suffice for them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import numpy as np
 
 from serving.server.runtime.tensors import Array
 
-__all__ = ["decimal_texts"]
+__all__ = ["decimal_texts", "from_bfloat16", "narrow_texts", "to_bfloat16"]
 
 _FULL_DIGITS = {np.dtype(np.float32): "%.9g", np.dtype(np.float64): "%.17g"}
 _NEAR = {np.dtype(np.float32): 0.75, np.dtype(np.float64): 64.0}
@@ -71,3 +74,20 @@ def decimal_texts(values: Array) -> list[str]:
         else:
             texts[index] = _with_point(texts[index])
     return texts
+
+
+def narrow_texts(values: Array) -> list[str]:
+    """Return the JSON text of each float16 or bfloat16, given as float32, of a flat array."""
+    return [_with_point(f"{x:.6g}") if x - x == 0 else _non_finite(x) for x in values.tolist()]
+
+
+def to_bfloat16(values: Array) -> Array:
+    """Round float32 numbers to the nearest bfloat16, ties to even; returns elements of two bytes."""
+    bits = values.view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1) >> 16).astype(np.uint16)
+    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded).view("V2")
+
+
+def from_bfloat16(values: Array) -> Array:
+    """Return elements of two bytes, which are bfloat16, as float32 numbers."""
+    return (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32)

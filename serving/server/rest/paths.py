@@ -70,7 +70,8 @@ def parse_path(http_method: str, path: str) -> RequestTarget:
 
     Args:
         http_method: `GET` or `POST`; others are refused.
-        path: the path as received, percent-encoded.
+        path: the path as received, percent-encoded. With a query string: TF Serving matches both together, so that
+            a request with one has another model or is malformed.
 
     Raises:
         ServingError: INVALID_ARGUMENT, in TF Serving's words.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from serving.server.rest.values import base64_rows, count_elements, dense_tensor
 from serving.server.runtime.tensors import Array
 from serving.server.serving_error import ServingError, invalid
 
-__all__ = ["InputTensors", "read_inputs"]
+__all__ = ["InputTensors", "input_mismatch", "read_inputs"]
 
 Inputs = Mapping[str, TensorInfo]
 
@@ -29,6 +29,24 @@ class InputTensors:
 
     tensors: dict[str, Array]
     rows: bool
+
+
+def _join(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))
+
+
+def input_mismatch(sent: set[str], expected: set[str]) -> ServingError:
+    """Return TF Serving's error for inputs that differ from those of the signature."""
+    if len(sent) != len(expected):
+        return invalid(
+            f"input size does not match signature: {len(sent)}!={len(expected)} len({{{_join(sent)}}}) != "
+            f"len({{{_join(expected)}}}). Sent extra: {{{_join(sent - expected)}}}. "
+            f"Missing but required: {{{_join(expected - sent)}}}."
+        )
+    return invalid(
+        f"input tensor alias not found in signature: {min(sent - expected)}. Inputs expected to be in the set "
+        f"{{{_join(expected)}}}."
+    )
 
 
 def _is_object(value: Any) -> bool:
@@ -116,7 +134,10 @@ def _from_instances(instances: list[Any], inputs: Inputs) -> dict[str, Array]:
         name, info = next(iter(inputs.items()))
         if any(_is_object(row) for row in instances):
             explain()
-        return {name: dense_tensor(instances, info.dtype, explain)}
+        tensors = {name: dense_tensor(instances, info.dtype, explain)}
+        if len(inputs) > 1:  # each row is the bytes of one input; the others are missing
+            raise input_mismatch(set(tensors), set(inputs))
+        return tensors
     columns = _named_columns(instances, inputs)
     if columns is None:
         explain()
@@ -141,19 +162,18 @@ def _from_inputs(value: Any, inputs: Inputs) -> dict[str, Array]:
     return tensors
 
 
-def read_inputs(document: dict[str, Any], inputs: Inputs, signature_name: str) -> InputTensors:
+def read_inputs(document: dict[str, Any], inputs: Inputs) -> InputTensors:
     """Convert a `:predict` body into tensors.
 
     Args:
         document: the parsed body.
-        inputs: the signature's inputs by alias.
-        signature_name: the name in the request; "": the default.
+        inputs: the signature's inputs by alias. If there are none, nothing of the body is fed.
 
     Raises:
         ServingError: in TF Serving's words.
     """
-    if not inputs:
-        raise invalid(f"Failed to get input map for signature: {signature_name or 'DEFAULT'}")
+    if not inputs:  # TF Serving refuses the signature: "Failed to get input map"
+        return InputTensors({}, rows="instances" in document)
     if "instances" in document and "inputs" in document:
         raise invalid(
             f"JSON Value: {quote(document)} Not formatted correctly expecting only one of 'inputs' or 'instances'"

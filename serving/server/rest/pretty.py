@@ -1,4 +1,4 @@
-"""Quotes JSON values as TF Serving does in its error messages (RapidJSON's PrettyWriter).
+"""Quotes JSON values as TF Serving does in its error messages: an object on several lines, a list on one.
 
 TF Serving quotes a whole value, however large; here a quotation ends after 4,096 characters.
 """
@@ -56,9 +56,9 @@ def _pieces(value: Any, indent: str) -> Iterator[str]:
         yield "\n" + indent + "}" if value else "{}"
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield ("," if index else "[") + "\n" + inner
-            yield from _pieces(item, inner)
-        yield "\n" + indent + "]" if value else "[]"
+            yield "," if index else "["
+            yield from _pieces(item, indent)
+        yield "]" if value else "[]"
     elif isinstance(value, float):
         yield _double(value)
     else:

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from serving.server.rest.duplicate_members import first_of_duplicates
 from serving.server.rest.pretty import quote
 from serving.server.serving_error import ServingError, invalid
 from serving.status_codes import StatusCode
@@ -24,15 +25,17 @@ MAX_LENIENT_BYTES = 2 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
 _STRING = re.compile(r'"((?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)"')
 _NUMBER = re.compile(r"(-?(?:0|[1-9]\d*))(\.\d+)?([eE][-+]?\d+)?")
-_CONSTANT = re.compile(r"-?(?:NaN|Inf(?:inity)?)|true|false|null")
+_CONSTANT = re.compile(r"-?(?:NaN|Inf(?:inity|(?!i)))|true|false|null")
 _CONSTANTS: dict[str, Any] = {
     **{"true": True, "false": False, "null": None, "NaN": float("nan"), "-NaN": float("nan")},
     **{"Inf": float("inf"), "Infinity": float("inf"), "-Inf": float("-inf"), "-Infinity": float("-inf")},
 }
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
-_PAIR = re.compile("([\ud800-\udbff])([\udc00-\udfff])")
-_HIGH, _LOW = (0xD800, 0xDC00), (0xDC00, 0xE000)
+_ESCAPE = re.compile(
+    r"\\(?:u([0-9a-fA-F]{4})|(.))(?:(?<=\\u[dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2}))?"
+)
+"""An escape; a high surrogate's includes the low one that follows."""
+_HIGH, _LOW = 0xD800, 0xDC00
 _UINT64 = 1 << 64
 
 
@@ -45,30 +48,33 @@ class _JsonProblem(Exception):
 
 
 def _string_problem(text: str, at: int) -> _JsonProblem:
-    """Return why the string that begins at `at` is invalid."""
+    """Return why the string that begins at `at` is invalid; a NUL ends RapidJSON's input."""
     match = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*').match(text, at)
     end = match.end() if match else at
-    if end < len(text) and text[end] == "\\":
+    if text[end : end + 1] == "\\":
         if text[end + 1 : end + 2] == "u":
             return _JsonProblem("Incorrect hex digit after \\u escape in string.", end)
-        if end + 1 < len(text):
-            return _JsonProblem("Invalid escape character in string.", end)
-    elif end < len(text) and text[end] != '"':
-        return _JsonProblem("Invalid encoding in string.", end)
-    return _JsonProblem("Missing a closing quotation mark in string.", at)
+        return _JsonProblem("Invalid escape character in string.", end)
+    if "\x00" < text[end : end + 1] < " ":
+        return _JsonProblem("Invalid escape character in string.", end)
+    return _JsonProblem("Missing a closing quotation mark in string.", end)
 
 
 def _unescape(text: str, at: int) -> str:
+    """Replace the escapes of a string whose first character is at `at`. A low surrogate alone becomes its three bytes."""
+
     def replace(match: re.Match[str]) -> str:
         if match[1] is None:
             return _ESCAPES.get(match[2], match[2])
-        return chr(int(match[1], 16))
+        if match[3]:
+            pair = 0x10000 + (int(match[1], 16) - _HIGH << 10) + int(match[3], 16) - _LOW
+            return chr(pair)
+        code = int(match[1], 16)
+        if _HIGH <= code < _LOW:
+            raise _JsonProblem("The surrogate pair in string is invalid.", at + match.start())
+        return chr(code).encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
 
-    plain = _ESCAPE.sub(replace, text)
-    plain = _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), plain)
-    if any(_HIGH[0] <= ord(char) < _LOW[1] for char in plain) and "\\u" in text:
-        raise _JsonProblem("The surrogate pair in string is invalid.", at)
-    return plain
+    return _ESCAPE.sub(replace, text)
 
 
 def _number_problem(text: str, at: int) -> _JsonProblem:
@@ -77,9 +83,11 @@ def _number_problem(text: str, at: int) -> _JsonProblem:
         return _JsonProblem("Miss fraction part in number.", rest.end(1))
     if rest and rest[2]:
         return _JsonProblem("Miss exponent in number.", rest.end(2))
-    literal = next((word for word in ("true", "false", "null") if text[at : at + 1] == word[0]), "")
-    matched = at
-    while literal and matched - at < len(literal) and text[matched : matched + 1] == literal[matched - at]:
+    begin = at + 1 if text[at : at + 1] == "-" else at
+    words = ("NaN", "Infinity") if begin > at else ("true", "false", "null", "NaN", "Infinity")
+    literal = next((word for word in words if text[begin : begin + 1] == word[0]), "")
+    matched = begin
+    while literal and matched - begin < len(literal) and text[matched : matched + 1] == literal[matched - begin]:
         matched += 1
     return _JsonProblem("Invalid value.", matched)
 
@@ -110,7 +118,7 @@ class _JsonParser:
         if match is None:
             raise _string_problem(self.text, self.at)
         at, self.at = self.at, match.end()
-        return _unescape(match[1], at) if "\\" in match[1] else match[1]
+        return _unescape(match[1], at + 1) if "\\" in match[1] else match[1]
 
     def scalar(self) -> Any:
         if self.text[self.at : self.at + 1] == '"':
@@ -173,10 +181,10 @@ class _JsonParser:
         container = stack[-1]
         if isinstance(container, list):
             container.append(value)
-            closing, problem = "]", "Missing a comma or ] after an array element."
+            closing, problem = "]", "Missing a comma or ']' after an array element."
         else:
             container.setdefault(names[-1], value)  # RapidJSON takes the first of several members with one name
-            closing, problem = "}", "Missing a comma or } after an object member."
+            closing, problem = "}", "Missing a comma or '}' after an object member."
         character = self.skip()
         if character not in (",", closing) or not character:
             raise _JsonProblem(problem, self.at)
@@ -200,12 +208,13 @@ def _parse_leniently(body: bytes, refused: orjson.JSONDecodeError) -> Any:
         raise invalid(f"JSON Parse error: {problem} at offset: {offset}") from None
 
 
-def parse_body(body: bytes, max_values: int) -> dict[str, Any]:
-    """Parse a request's body.
+def parse_body(body: bytes, max_values: int, *, examples: bool = False) -> dict[str, Any]:
+    """Parse a request's body. Of several members with one name it has the first.
 
     Args:
         body: the body as received.
         max_values: the maximum number of values; parsing more would block other requests.
+        examples: it is the body of `:classify` or `:regress`, see `first_of_duplicates`.
 
     Raises:
         ServingError: INVALID_ARGUMENT, in TF Serving's words; 413 for too many values.
@@ -216,13 +225,14 @@ def parse_body(body: bytes, max_values: int) -> dict[str, Any]:
         raise ServingError(
             StatusCode.INVALID_ARGUMENT, f"The request has more than {max_values} values", http_status=413
         )
+    refused = False
     try:
         document = orjson.loads(body)
-    except orjson.JSONDecodeError as refused:
-        document = _parse_leniently(body, refused)
+    except orjson.JSONDecodeError as error:
+        refused, document = True, _parse_leniently(body, error)
     if not isinstance(document, dict):
         raise invalid(f"JSON Value: {quote(document)} Is not object")
-    return document
+    return document if refused else first_of_duplicates(body, document, examples=examples)
 
 
 def read_signature_name(document: dict[str, Any]) -> str:

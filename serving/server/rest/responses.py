@@ -1,16 +1,19 @@
-"""Answers as JSON text, in TF Serving's layout."""
+"""Answers as JSON text, in TF Serving's layout.
+
+TF Serving writes NaN, Infinity and -Infinity, which most JSON parsers refuse. With `nulls` they are null.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pybase64
 
 from orchard.savedmodel.types import STRING, DataType
 from serving.server.batching import BatchRows, Outputs
-from serving.server.rest.numbers import decimal_texts
+from serving.server.rest.numbers import decimal_texts, from_bfloat16, narrow_texts
 from serving.server.rest.pretty import quote_string
 from serving.server.runtime.tensors import Array
 from serving.server.serving_error import invalid
@@ -20,6 +23,7 @@ __all__ = ["classification_reply", "error_reply", "predict_reply", "regression_r
 _INDENT = "    "
 _LABEL = 64
 """Strings of at most this many bytes are mostly class names, which are repeated, so their texts are cached."""
+_NON_FINITE = {"NaN", "Infinity", "-Infinity"}
 _INTEGERS = {"int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"}
 
 
@@ -32,11 +36,19 @@ def _label_text(value: bytes) -> str:
     return quote_string(value.decode("utf-8", "surrogateescape"))
 
 
-def _leaf_texts(alias: str, array: Array, dtype: DataType, indent: str) -> list[str]:
+def _number_texts(flat: Array, *, nulls: bool) -> list[str]:
+    texts = decimal_texts(flat)
+    return ["null" if text in _NON_FINITE else text for text in texts] if nulls else texts
+
+
+def _leaf_texts(alias: str, array: Array, dtype: DataType, indent: str, *, nulls: bool) -> list[str]:
     """Return the JSON text of every element; `indent` is the indentation of an element of several lines."""
     flat = array.reshape(-1)
     if dtype.name in ("float", "double"):
-        return decimal_texts(flat)
+        return _number_texts(flat, nulls=nulls)
+    if dtype.name in ("half", "bfloat16"):
+        texts = narrow_texts(flat.astype(np.float32) if dtype.name == "half" else from_bfloat16(flat))
+        return ["null" if text in _NON_FINITE else text for text in texts] if nulls else texts
     if dtype is STRING and alias.endswith("_bytes"):
         inner = indent + _INDENT
         return [f'{{\n{inner}"b64": "{pybase64.b64encode_as_string(value)}"\n{indent}}}' for value in flat]
@@ -71,9 +83,9 @@ def _list(items: Iterator[str], indent: str | None) -> str:
     return f"[{inner}{body}\n{indent}]" if body else "[]"
 
 
-def _rows(alias: str, array: Array, dtype: DataType, *, named: bool) -> Iterator[str]:
+def _rows(alias: str, array: Array, dtype: DataType, *, named: bool, nulls: bool) -> Iterator[str]:
     depth = (3 if named else 2) + array.ndim - 1
-    texts = _leaf_texts(alias, array, dtype, _INDENT * depth)
+    texts = _leaf_texts(alias, array, dtype, _INDENT * depth, nulls=nulls)
     return _nest(texts, array.shape, None)
 
 
@@ -93,10 +105,10 @@ def _keys(aliases: tuple[str, ...]) -> list[str]:
     return [f"{_INDENT * 3}{quote_string(alias)}: " for alias in aliases]
 
 
-def _row_texts(outputs: Outputs) -> list[str]:
+def _row_texts(outputs: Outputs, *, nulls: bool = False) -> list[str]:
     """Return the text of each row: a value if there is one output, an object if there are several."""
     named = len(outputs) > 1
-    columns = {alias: _rows(alias, array, dtype, named=named) for alias, (array, dtype) in outputs.items()}
+    columns = {alias: _rows(alias, array, dtype, named=named, nulls=nulls) for alias, (array, dtype) in outputs.items()}
     if not named:
         (column,) = columns.values()
         return list(column)
@@ -107,11 +119,16 @@ def _row_texts(outputs: Outputs) -> list[str]:
     ]
 
 
-def _row_reply(outputs: Outputs) -> str:
+_row_texts_with_nulls = partial(_row_texts, nulls=True)
+"""One object, because the texts of a batch are cached by the function that makes them."""
+
+
+def _row_reply(outputs: Outputs, *, nulls: bool) -> str:
+    make = _row_texts_with_nulls if nulls else _row_texts
     if type(outputs) is BatchRows:
-        texts = outputs.rows_of(_row_texts)
+        texts = outputs.rows_of(make)
     elif _check_rows(outputs):
-        texts = _row_texts(outputs)
+        texts = make(outputs)
     else:
         return '{\n    "predictions": []\n}'
     if len(outputs) > 1:
@@ -119,18 +136,18 @@ def _row_reply(outputs: Outputs) -> str:
     return '{\n    "predictions": [' + ", ".join(texts) + "\n    ]\n}"
 
 
-def _column(alias: str, array: Array, dtype: DataType, indent: str) -> str:
-    texts = _leaf_texts(alias, array, dtype, indent + _INDENT * array.ndim)
+def _column(alias: str, array: Array, dtype: DataType, indent: str, *, nulls: bool) -> str:
+    texts = _leaf_texts(alias, array, dtype, indent + _INDENT * array.ndim, nulls=nulls)
     return _list(_nest(texts, array.shape, indent + _INDENT), indent) if array.ndim else texts[0]
 
 
-def _column_reply(outputs: Outputs) -> str:
+def _column_reply(outputs: Outputs, *, nulls: bool) -> str:
     if len(outputs) == 1:
         ((alias, (array, dtype)),) = outputs.items()
-        return f'{{\n    "outputs": {_column(alias, array, dtype, _INDENT)}\n}}'
+        return f'{{\n    "outputs": {_column(alias, array, dtype, _INDENT, nulls=nulls)}\n}}'
     inner = _INDENT * 2
     items = (
-        f"{inner}{quote_string(alias)}: {_column(alias, array, dtype, inner)}"
+        f"{inner}{quote_string(alias)}: {_column(alias, array, dtype, inner, nulls=nulls)}"
         for alias, (array, dtype) in outputs.items()
     )
     return '{\n    "outputs": {\n' + ",\n".join(items) + "\n    }\n}"
@@ -140,22 +157,23 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def predict_reply(outputs: Outputs, *, rows: bool) -> bytes:
+def predict_reply(outputs: Outputs, *, rows: bool, nulls: bool = False) -> bytes:
     """Return the response of `:predict`.
 
     Args:
         outputs: arrays and their types, sorted by alias.
         rows: use the row format (`predictions`), not the column format (`outputs`).
+        nulls: write null instead of NaN and infinities.
 
     Raises:
         ServingError: an output cannot be written as JSON, or the outputs have different numbers of rows.
     """
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
-    return _encode(_row_reply(outputs) if rows else _column_reply(outputs))
+    return _encode(_row_reply(outputs, nulls=nulls) if rows else _column_reply(outputs, nulls=nulls))
 
 
-def classification_reply(labels: Array | None, scores: Array | None) -> bytes:
+def classification_reply(labels: Array | None, scores: Array | None, *, nulls: bool) -> bytes:
     """Return the response of `:classify`, a list of [label, score] for each example; both arrays: [examples, classes]."""
     known = [array for array in (labels, scores) if array is not None]
     rows, classes = known[0].shape
@@ -163,16 +181,16 @@ def classification_reply(labels: Array | None, scores: Array | None) -> bytes:
         raise invalid("Cannot convert empty ClassificationResults to JSON")
     names = ['""'] * (rows * classes) if labels is None else [_text_of(label) for label in labels.reshape(-1)]
     flat = np.zeros(rows * classes, np.float32) if scores is None else scores.reshape(-1)
-    pairs = [f"[{name}, {score}]" for name, score in zip(names, decimal_texts(flat), strict=True)]
+    pairs = [f"[{name}, {score}]" for name, score in zip(names, _number_texts(flat, nulls=nulls), strict=True)]
     lines = (f"[{', '.join(pairs[row * classes : (row + 1) * classes])}]" for row in range(rows))
     return _encode('{\n    "results": [' + ", ".join(lines) + "\n    ]\n}")
 
 
-def regression_reply(values: Array) -> bytes:
+def regression_reply(values: Array, *, nulls: bool) -> bytes:
     """Return the response of `:regress`, one number for each example."""
     if not values.size:
         raise invalid("Cannot convert empty RegressionResults to JSON")
-    return _encode('{\n    "results": [' + ", ".join(decimal_texts(values.reshape(-1))) + "]\n}")
+    return _encode('{\n    "results": [' + ", ".join(_number_texts(values.reshape(-1), nulls=nulls)) + "]\n}")
 
 
 def error_reply(message: str) -> bytes:

@@ -53,11 +53,11 @@ def check_regression(outputs: Outputs, examples: int) -> Array:
     return array
 
 
-def classify_reply(outputs: Outputs, examples: int) -> bytes:
+def classify_reply(outputs: Outputs, examples: int, *, nulls: bool = False) -> bytes:
     """Return the response of `:classify`. Raises `ServingError` if an output is invalid."""
-    return classification_reply(*check_classification(outputs, examples))
+    return classification_reply(*check_classification(outputs, examples), nulls=nulls)
 
 
-def regress_reply(outputs: Outputs, examples: int) -> bytes:
+def regress_reply(outputs: Outputs, examples: int, *, nulls: bool = False) -> bytes:
     """Return the response of `:regress`. Raises `ServingError` if the output is invalid."""
-    return regression_reply(check_regression(outputs, examples))
+    return regression_reply(check_regression(outputs, examples), nulls=nulls)

@@ -15,6 +15,7 @@ import numpy as np
 import pybase64
 
 from orchard.savedmodel.types import STRING, DataType
+from serving.server.rest.numbers import to_bfloat16
 from serving.server.rest.pretty import quote, type_name
 from serving.server.runtime.tensors import Array
 from serving.server.serving_error import ServingError, invalid
@@ -30,7 +31,8 @@ _INTEGERS = {
     "uint32": range(1 << 32),
     "uint64": range(1 << 64),
 }
-_FLOATS = ("float", "double")
+_FLOATS = ("float", "double", "half", "bfloat16")
+"""TF Serving refuses the last two."""
 
 
 def is_base64(value: Any) -> bool:
@@ -93,9 +95,12 @@ def _numbers(flat: list[Any], dtype: DataType) -> Array:
     if dtype.name in _FLOATS:
         with np.errstate(over="ignore"):  # a double beyond the range of float becomes infinity
             try:
-                return np.array(flat, np.float64).astype(dtype.numpy, copy=False)
+                doubles = np.array(flat, np.float64)
             except OverflowError:  # an integer of hundreds of digits
-                return np.array([float(f"{value}") for value in flat], np.float64).astype(dtype.numpy)
+                doubles = np.array([float(f"{value}") for value in flat], np.float64)
+            if dtype.name == "bfloat16":
+                return to_bfloat16(doubles.astype(np.float32))
+            return doubles.astype(dtype.numpy, copy=False)
     wide = np.array(flat, "uint64" if dtype.name == "uint64" else "int64")
     return wide.astype(dtype.numpy, copy=False)  # wraps around: TF Serving does not check the range of small types
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from orchard.savedmodel.signatures import SignatureDef, TensorInfo
+from orchard.savedmodel.types import data_type
 from serving.protos import message
 from serving.server.batching import BatchQueue, Outputs
+from serving.server.example_signatures import INPUT, classification_outputs, regression_outputs
+from serving.server.rest.predict import input_mismatch
 from serving.server.rest.results import check_classification, check_regression
 from serving.server.rpc.tensor_protos import from_proto, to_proto
 from serving.server.runtime.tensors import Array
 from serving.server.servable import DEFAULT_SIGNATURE, Servable
 from serving.server.serving_error import ServingError, invalid
+from serving.server.signature_messages import fill_signature_def
 from serving.status_codes import StatusCode
 
 __all__ = [
+    "check_tasks",
     "classification_reply",
     "fill_signature",
     "fill_spec",
@@ -28,8 +33,10 @@ __all__ = [
 ]
 
 
-def _join(names: Iterable[str]) -> str:
-    return ",".join(sorted(names))
+_TASKS: dict[str, tuple[str, str, Callable[[SignatureDef], list[str]]]] = {
+    "tensorflow/serving/classify": ("Classify", "classification_result", classification_outputs),
+    "tensorflow/serving/regress": ("Regress", "regression_result", regression_outputs),
+}
 
 
 def predict_feeds(servable: Servable, request: Any) -> tuple[BatchQueue, list[Array], tuple[str, ...]]:
@@ -42,25 +49,25 @@ def predict_feeds(servable: Servable, request: Any) -> tuple[BatchQueue, list[Ar
     signature = servable.signatures.get(name)
     if signature is None:
         raise ServingError(StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
-    sent = request.inputs
-    if len(sent) != len(signature.inputs) or any(alias not in sent for alias in signature.inputs):
-        raise _input_mismatch(set(sent), set(signature.inputs))
+    sent, inputs = request.inputs, signature.inputs
+    if len(sent) != len(inputs) or any(alias not in sent for alias in inputs):
+        raise input_mismatch(set(sent), set(inputs))
+    arrays = {alias: from_proto(sent[alias], alias) for alias in inputs}
     outputs = _filtered(signature, request.output_filter)
+    if any(sent[alias].dtype != info.dtype.number for alias, info in inputs.items()):
+        raise _type_mismatch(sent, inputs)
     queue = servable.predict_queue(name)
-    return queue, [_to_array(sent[alias], signature.inputs[alias]) for alias in queue.inputs], outputs
+    return queue, queue.feed_values(arrays), outputs
 
 
-def _input_mismatch(sent: set[str], expected: set[str]) -> ServingError:
-    """Return TF Serving's error for inputs that differ from those of the signature."""
-    if len(sent) != len(expected):
-        return invalid(
-            f"input size does not match signature: {len(sent)}!={len(expected)} len({{{_join(sent)}}}) != "
-            f"len({{{_join(expected)}}}). Sent extra: {{{_join(sent - expected)}}}. "
-            f"Missing but required: {{{_join(expected - sent)}}}."
-        )
+def _type_mismatch(sent: Any, inputs: Mapping[str, TensorInfo]) -> ServingError:
+    """Return TensorFlow's error for a tensor of another type than the graph's; it counts the inputs by tensor name."""
+    ordered = sorted(inputs, key=lambda alias: inputs[alias].name)
+    index, alias = next(
+        (index, alias) for index, alias in enumerate(ordered) if sent[alias].dtype != inputs[alias].dtype.number
+    )
     return invalid(
-        f"input tensor alias not found in signature: {min(sent - expected)}. Inputs expected to be in the set "
-        f"{{{_join(expected)}}}."
+        f"Expects arg[{index}] to be {inputs[alias].dtype.name} but {data_type(sent[alias].dtype).name} is provided"
     )
 
 
@@ -70,7 +77,7 @@ def _filtered(signature: SignatureDef, output_filter: Iterable[str]) -> tuple[st
         if alias not in signature.outputs:
             raise invalid(
                 f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
-                f"{{{_join(signature.outputs)}}}."
+                f"{{{','.join(sorted(signature.outputs))}}}."
             )
         if alias in chosen:
             raise invalid(f"duplicate output tensor alias: {alias}")
@@ -78,14 +85,34 @@ def _filtered(signature: SignatureDef, output_filter: Iterable[str]) -> tuple[st
     return tuple(chosen) or tuple(signature.outputs)
 
 
-def _to_array(proto: Any, info: TensorInfo) -> Array:
-    if proto.dtype != info.dtype.number:
-        from orchard.savedmodel.types import data_type
+def check_tasks(servable: Servable, tasks: Iterable[Any]) -> list[tuple[str, str]]:
+    """Check the tasks of a MultiInferenceRequest; returns the method and the result's field of each.
 
-        raise invalid(
-            f"input tensor {info.name} has type {data_type(proto.dtype).name}; the signature says {info.dtype.name}"
-        )
-    return from_proto(proto)
+    Raises:
+        ServingError: in TF Serving's words.
+    """
+    found: list[tuple[str, str]] = []
+    model, tensor, names = "", "", set[str]()
+    for task in tasks:
+        spec, name = task.model_spec, task.model_spec.signature_name or DEFAULT_SIGNATURE
+        if not spec.name:
+            raise invalid("Found ModelSpec with an empty model name.")
+        if spec.name != (model := model or spec.name):
+            raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        if name in names:
+            raise invalid(f"Duplicate evaluation of signature: {name}")
+        names.add(name)
+        signature = servable.signatures.get(name)
+        if signature is None:
+            raise invalid(f"Requested signature not found in model graph: {name}")
+        if task.method_name not in _TASKS:
+            raise ServingError(StatusCode.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
+        api, field, check = _TASKS[task.method_name]
+        check(signature)
+        if signature.inputs[INPUT].name != (tensor := tensor or signature.inputs[INPUT].name):
+            raise invalid("Input tensor must be the same for all Signatures.")
+        found.append((api, field))
+    return found
 
 
 def read_examples(proto: Any) -> Array:
@@ -147,18 +174,7 @@ def regression_reply(servable: Servable, signature: str, examples: int, outputs:
     return response
 
 
-def _fill_info(info: TensorInfo, proto: Any) -> None:
-    proto.name, proto.dtype = info.name, info.dtype.number
-    proto.tensor_shape.unknown_rank = info.shape is None
-    for dim in info.shape or ():
-        proto.tensor_shape.dim.add(size=dim.size, name=dim.name)
-
-
 def fill_signature(signatures: Mapping[str, SignatureDef], proto: Any) -> None:
     """Fill a SignatureDefMap."""
     for name, signature in signatures.items():
-        definition = proto.signature_def[name]
-        definition.method_name = signature.method_name
-        for infos, protos in ((signature.inputs, definition.inputs), (signature.outputs, definition.outputs)):
-            for alias, info in infos.items():
-                _fill_info(info, protos[alias])
+        fill_signature_def(signature, proto.signature_def[name])

@@ -16,6 +16,7 @@ from serving.server.access_log import AccessLog
 from serving.server.application import Application
 from serving.server.predictions import InFlightRequest, Read
 from serving.server.rpc.requests import (
+    check_tasks,
     classification_reply,
     fill_signature,
     fill_spec,
@@ -32,13 +33,27 @@ from serving.tokens import BearerTokens
 __all__ = ["GrpcService"]
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_TASKS = {
-    "tensorflow/serving/classify": ("Classify", "classification_result"),
-    "tensorflow/serving/regress": ("Regress", "regression_result"),
-}
+_MESSAGE_BYTES = 1024
+"""TF Serving cuts an error's message after so many bytes."""
+
 _RELOAD_S = 0.05
 _PREFIX = "tensorflow.serving."
 Handler = Callable[[Any, float], Awaitable[Any]]
+
+
+def _cut(text: str) -> str:
+    body = text.encode("utf-8", "surrogateescape")
+    if len(body) > _MESSAGE_BYTES:
+        body = body[:_MESSAGE_BYTES] + b"...TRUNCATED"
+    return body.decode("utf-8", "replace")  # gRPC's messages are UTF-8
+
+
+def _hold(servable: Servable) -> Servable:
+    """Hold a version once more: a run may outlive the request that started it."""
+    if not servable.acquire():
+        text = f"Servable not found for request: Specific({servable.model}, {servable.number})"
+        raise ServingError(StatusCode.NOT_FOUND, text)
+    return servable
 
 
 async def _refuse(request: bytes, deadline: float) -> None:
@@ -118,7 +133,7 @@ class GrpcService:
                 return answer
             except ServingError as error:
                 answer = error.code, error.message
-                await context.abort(_CODES[error.code.value], error.message)
+                await context.abort(_CODES[error.code.value], _cut(error.message))
             except asyncio.CancelledError:
                 answer = StatusCode.CANCELLED, "the client disconnected or its deadline passed"
                 raise
@@ -130,11 +145,21 @@ class GrpcService:
 
     # PredictionService
 
-    def _acquire(self, spec: Any) -> Servable:
-        if not spec.name:
+    def _acquire(self, request: Any) -> Servable:
+        """Hold the version of a request. Raises `ServingError` in TF Serving's words."""
+        if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
-        version = spec.version.value if spec.HasField("version") else None
-        return self._application.repository.acquire(spec.name, version, spec.version_label or None)
+        return self._acquire_of(request.model_spec)
+
+    def _acquire_of(self, spec: Any) -> Servable:
+        if not spec.name:
+            raise invalid("ModelSpec has no name specified.")
+        chosen = spec.WhichOneof("version_choice")
+        return self._application.repository.acquire(
+            spec.name,
+            spec.version.value if chosen == "version" else None,
+            spec.version_label if chosen == "version_label" else None,
+        )
 
     async def _run(self, spec: Any, api: str, read: Callable[[InFlightRequest], Read], deadline: float) -> Any:
         """Run a request in the pool; returns the answer. Raises `ServingError`."""
@@ -159,51 +184,57 @@ class GrpcService:
         spec = request.model_spec
 
         def read(in_flight: InFlightRequest) -> Read:
-            servable = in_flight.servable = self._acquire(spec)
+            servable = in_flight.servable = self._acquire(request)
             queue, values, aliases = predict_feeds(servable, request)
             return queue, values, partial(prediction_reply, servable, spec.signature_name, aliases)
 
         return await self._run(spec, "Predict", read, deadline)
 
-    async def _examples(self, spec: Any, source: Any, api: str, deadline: float) -> Any:
+    async def _examples(
+        self, spec: Any, source: Any, api: str, deadline: float, acquire: Callable[[], Servable]
+    ) -> Any:
         """Run a classification or regression signature on an Input; returns its response message."""
 
         def read(in_flight: InFlightRequest) -> Read:
-            servable = in_flight.servable = self._acquire(spec)
-            examples = read_examples(source)
+            servable = in_flight.servable = acquire()
             queue = (servable.classify_queue if api == "Classify" else servable.regress_queue)(spec.signature_name)
+            examples = read_examples(source)
             reply = classification_reply if api == "Classify" else regression_reply
             return queue, [examples], partial(reply, servable, spec.signature_name, len(examples))
 
         return await self._run(spec, api, read, deadline)
 
     async def _classify(self, request: Any, deadline: float) -> Any:
-        return await self._examples(request.model_spec, request.input, "Classify", deadline)
+        acquire = partial(self._acquire, request)
+        return await self._examples(request.model_spec, request.input, "Classify", deadline, acquire)
 
     async def _regress(self, request: Any, deadline: float) -> Any:
-        return await self._examples(request.model_spec, request.input, "Regress", deadline)
+        acquire = partial(self._acquire, request)
+        return await self._examples(request.model_spec, request.input, "Regress", deadline, acquire)
 
     async def _multi(self, request: Any, deadline: float) -> Any:
+        """Run all tasks on the version of the first one."""
         response = message("MultiInferenceResponse")()
-        if not request.tasks:
-            raise invalid("Inference request must have at least one task")
-        for task in request.tasks:
-            if task.method_name not in _TASKS:
-                raise ServingError(StatusCode.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
-            api, field = _TASKS[task.method_name]
-            answer = await self._examples(task.model_spec, request.input, api, deadline)
-            result = response.results.add()
-            result.model_spec.CopyFrom(answer.model_spec)
-            getattr(result, field).CopyFrom(answer.result)
-        return response
+        servable = self._acquire_of(request.tasks[0].model_spec if request.tasks else message("ModelSpec")())
+        try:
+            for task, (api, field) in zip(request.tasks, check_tasks(servable, request.tasks), strict=True):
+                answer = await self._examples(task.model_spec, request.input, api, deadline, partial(_hold, servable))
+                result = response.results.add()
+                result.model_spec.CopyFrom(answer.model_spec)
+                getattr(result, field).CopyFrom(answer.result)
+            return response
+        finally:
+            servable.release()
 
     async def _metadata(self, request: Any, deadline: float) -> Any:
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for name in request.metadata_field:
-            if name != "signature_def":
-                raise invalid(f"Metadata field {name} is not supported")
-        servable = self._acquire(request.model_spec)
+            if name != "signature_def":  # TF Serving does not replace the %s either
+                raise invalid(f"Metadata field %s is not supported{name}")
+        servable = self._acquire(request)
         try:
             response = message("GetModelMetadataResponse")()
             fill_spec(response.model_spec, servable, "")
@@ -217,9 +248,9 @@ class GrpcService:
     # ModelService
 
     async def _status(self, request: Any, deadline: float) -> Any:
-        spec = request.model_spec
-        if not spec.name:
+        if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
+        spec = request.model_spec
         version = spec.version.value if spec.HasField("version") else None
         response = message("GetModelStatusResponse")()
         for number, state, code, text in self._application.repository.status(spec.name, version):
@@ -230,11 +261,18 @@ class GrpcService:
     async def _reload(self, request: Any, deadline: float) -> Any:
         """Apply a configuration until the file changes, and wait until all of it is served or cannot be."""
         if request.config.WhichOneof("config") != "model_config_list":
-            raise invalid("ModelServerConfig must name a model_config_list")
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest."
+                " Only ModelConfigList is currently supported"
+            )
         try:
             configs = read_models(request.config.model_config_list.config)
         except ConfigError as error:
             raise invalid(error.message) from None
+        names = [config.name for config in configs]
+        for name in names:
+            if names.count(name) > 1:
+                raise invalid(f"Illegal to list model {name} multiple times in config list")
         repository = self._application.repository
         repository.replace(configs)
         response = message("ReloadConfigResponse")()

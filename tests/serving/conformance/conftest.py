@@ -2,23 +2,26 @@
 
 For another server (TF Serving itself), make the models with `python -m tests.serving.model_fixtures FOLDER`, have it serve
 FOLDER/models/<name> under these names with all versions, with the label Version_Label on half_plus_two's version 123,
-and run `CONFORMANCE_URL=http://HOST:PORT pytest tests/serving/conformance`.
+and run `CONFORMANCE_URL=http://HOST:PORT CONFORMANCE_GRPC=HOST:PORT pytest tests/serving/conformance`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import grpc
 import pytest
 import requests
 
+from tests.serving.grpc_client import GrpcTestClient, dial
 from tests.serving.programs import HttpAnswer
 
 URL = os.environ.get("CONFORMANCE_URL", "")
+GRPC = os.environ.get("CONFORMANCE_GRPC", "")
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +52,10 @@ def call(base_url: str) -> Callable[..., HttpAnswer]:
 def predict(call: Callable[..., HttpAnswer]) -> Callable[..., HttpAnswer]:
     """Send a prediction request."""
     return lambda model, body: call("POST", f"/v1/models/{model}:predict", body)
+
+
+@pytest.fixture(scope="session")
+def rpc_client(request: pytest.FixtureRequest) -> Iterator[GrpcTestClient]:
+    """A gRPC client of the server."""
+    with grpc.insecure_channel(GRPC) if GRPC else dial(request.getfixturevalue("server")) as channel:
+        yield GrpcTestClient(channel)

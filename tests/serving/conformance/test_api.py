@@ -17,14 +17,14 @@ AVAILABLE = """  {
 
 @pytest.mark.parametrize(
     ("path", "versions"),
-    [(HALF, [123, 124]), (f"{HALF}/versions/123", [123]), (f"{HALF}/labels/Version_Label", [123, 124])],
+    [(HALF, [124, 123]), (f"{HALF}/versions/123", [123]), (f"{HALF}/labels/Version_Label", [124, 123])],
 )
 def test_status_names_every_version_whatever_the_label(call, path, versions):
     answer = call("GET", path)
 
     rows = ",\n".join(AVAILABLE % version for version in sorted(versions))
-    listed = sorted(answer.json["model_version_status"], key=lambda row: row["version"])
-    assert [row["version"] for row in listed] == [str(version) for version in versions]
+    listed = [row["version"] for row in answer.json["model_version_status"]]
+    assert listed == [str(version) for version in versions]
     if len(versions) == 1:
         assert answer.body.decode() == '{\n "model_version_status": [\n' + rows + "\n ]\n}\n"
 
@@ -37,6 +37,7 @@ def test_metadata_describes_every_signature(call, which):
     assert document["model_spec"] == {"name": "half_plus_two", "signature_name": "", "version": "123"}
     signatures = document["metadata"]["signature_def"]["signature_def"]
     assert signatures["serving_default"]["method_name"] == "tensorflow/serving/predict"
+    assert signatures["serving_default"]["defaults"] == {}
     x = signatures["serving_default"]["inputs"]["x"]
     assert x["dtype"] == "DT_FLOAT"
     assert x["tensor_shape"] == {
@@ -47,6 +48,23 @@ def test_metadata_describes_every_signature(call, which):
     assert answer.body.startswith(
         b'{\n"model_spec":{\n "name": "half_plus_two",\n "signature_name": "",\n "version": "123"\n}\n,\n"metadata": {"signature_def": {\n'
     )
+
+
+def test_metadata_shows_reference_types(call):
+    # get_model_metadata_impl.cc copies the SignatureDef; types.proto has a reference of every type
+    signatures = call("GET", "/v1/models/counter/metadata").json["metadata"]["signature_def"]["signature_def"]
+
+    assert signatures["incr_counter_by"]["outputs"]["output"]["dtype"] == "DT_FLOAT_REF"
+    assert signatures["incr_counter_by"]["inputs"]["delta"]["dtype"] == "DT_FLOAT"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint32", "bfloat16", "complex64", "string"])
+def test_metadata_names_every_type(call, dtype):
+    signatures = call("GET", "/v1/models/types/metadata").json["metadata"]["signature_def"]["signature_def"]
+
+    x = signatures[dtype]["inputs"]["x"]
+    assert x["dtype"] == "DT_" + dtype.upper().replace("FLOAT32", "FLOAT")
+    assert x["tensor_shape"] == {"dim": [], "unknown_rank": True}
 
 
 def test_metadata_of_a_tf2_model_shows_its_initialisation(call):

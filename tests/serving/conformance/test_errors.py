@@ -69,19 +69,15 @@ HALF = "/v1/models/half_plus_two"
          "Matrix size-incompatible: In[0]: [1,3], In[1]: [4,2]"),
         ("POST", "/v1/models/shapes:predict", {"signature_name": "scalar", "instances": [1]}, 400,
          "Tensor name: y has no shape information "),
-        ("POST", "/v1/models/shapes:predict", {"signature_name": "half", "instances": [1]}, 400,
-         "Failed to write JSON value for tensor type: half"),
-        ("POST", "/v1/models/types:predict", {"signature_name": "float16", "inputs": [1]}, 501,
-         "Conversion of JSON Value: 1 to type: half"),
-        ("POST", "/v1/models/types:predict", {"signature_name": "bfloat16", "inputs": [1]}, 501,
-         "Conversion of JSON Value: 1 to type: bfloat16"),
-        ("POST", "/v1/models/types:predict", {"signature_name": "float16", "instances": [1]}, 400,
-         "Failed to process element: 0 of 'instances' list. Error: UNIMPLEMENTED: Conversion of JSON Value: 1 to type: half"),
+        ("POST", "/v1/models/types:predict", {"signature_name": "complex64", "inputs": [1]}, 501,
+         "Conversion of JSON Value: 1 to type: complex64"),
+        ("POST", "/v1/models/types:predict", {"signature_name": "complex64", "instances": [1]}, 400,
+         "Failed to process element: 0 of 'instances' list. Error: UNIMPLEMENTED: Conversion of JSON Value: 1 to type:"
+         " complex64"),
         ("POST", "/v1/models/counter:predict", {"instances": [1]}, 400,
          'Serving signature name: "serving_default" not found in signature def'),
         ("POST", f"{HALF}:classify", {"examples": [{"x": 1.0}]}, 400,
-         "Expected classification signature method_name to be tensorflow/serving/classify."
-         " Was: tensorflow/serving/predict"),
+         'No classification inputs found in SignatureDef: inputs {\n  key: "x"\n'),
         ("POST", f"{HALF}:regress", {"signature_name": "none", "examples": [{"x": 1.0}]}, 400,
          "No signature was found with the name: none"),
         ("POST", f"{HALF}:classify", {"examples": {"x": 1.0}}, 400, "Expecting 'examples' value to be an list/array"),
@@ -93,7 +89,7 @@ HALF = "/v1/models/half_plus_two"
         ("POST", f"{HALF}:classify", {"examples": [{"x": [1, 1.0]}]}, 400,
          "Unexpected element type in feature: x expecting type: int64"),
         ("POST", f"{HALF}:classify", {"examples": [{"x": 18446744073709551603}]}, 400,
-         "Feature: x has uint64 element. Only int64 is supported."),
+         "Feature: x has uint64_t element. Only int64_t is supported."),
     ],
 )  # fmt: skip
 def test_a_wrong_request_gets_tf_servings_status_and_words(call, method, path, body, status, text):
@@ -128,28 +124,6 @@ def test_bad_json_to_an_unknown_model_is_bad_json_first(call):
     assert "JSON Parse error" in call("POST", "/v1/models/foo:predict", "{").error
     assert call("POST", "/v1/models/foo:predict", {}).status == 404
     assert call("POST", "/v1/models/foo:classify", {}).status == 400
-
-
-@pytest.mark.parametrize(
-    ("body", "text"),
-    [
-        ("{", "Missing a name for object member. at offset: 1"),
-        ('{"a"', "Missing a colon after a name of object member. at offset: 4"),
-        ('{"a":1', "Missing a comma or } after an object member. at offset: 6"),
-        ('{"a":[1', "Missing a comma or ] after an array element. at offset: 7"),
-        ('{"a":[1,]}', "Invalid value. at offset: 8"),
-        ('{"a":"x', "Missing a closing quotation mark in string. at offset: 5"),
-        ('{"a":"\\x"}', "Invalid escape character in string. at offset: 6"),
-        ('{"a":1e}', "Miss exponent in number. at offset: 7"),
-        ('{"a":1.}', "Miss fraction part in number. at offset: 7"),
-        ('{"a":1e999}', "Number too big to be stored in double. at offset: 5"),
-    ],
-)
-def test_broken_json_is_named_with_its_place(predict, body, text):
-    answer = predict("half_plus_two", body)
-
-    assert answer.status == 400
-    assert answer.error == f"JSON Parse error: {text}"
 
 
 def test_other_paths_are_not_the_api(call):

@@ -145,12 +145,12 @@ def test_a_nested_list_becomes_the_array_that_it_spells(shape):
     array = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
     info = {"x": TensorInfo("x:0", INT32, None)}
 
-    columns = read_inputs({"inputs": array.tolist()}, info, "").tensors["x"]
+    columns = read_inputs({"inputs": array.tolist()}, info).tensors["x"]
     assert np.array_equal(columns, array) or array.size == 0
     if shape[0]:
-        rows = read_inputs({"instances": array.tolist()}, info, "").tensors["x"]
+        rows = read_inputs({"instances": array.tolist()}, info).tensors["x"]
         assert np.array_equal(rows, array) or array.size == 0
-        named = read_inputs({"instances": [{"x": row} for row in array.tolist()]}, info, "").tensors["x"]
+        named = read_inputs({"instances": [{"x": row} for row in array.tolist()]}, info).tensors["x"]
         assert np.array_equal(named, array) or array.size == 0
 
 
@@ -163,7 +163,7 @@ def test_any_value_is_a_tensor_or_a_sentence(value, dtype):
         {"instances": [value, value]},
         {"instances": [{"x": value}]},
     ):
-        result = outcome(read_inputs, document, info, "")
+        result = outcome(read_inputs, document, info)
         assert (
             result.message if isinstance(result, ServingError) else result.tensors["x"].dtype == (dtype.numpy or object)
         )
@@ -175,7 +175,7 @@ def test_photos_are_the_same_bytes_in_rows_in_columns_and_with_space_in_them(pho
     texts = [base64.b64encode(photo).decode() for photo in photos]
 
     def read(document):
-        return read_inputs(document, info, "").tensors["x"].tolist()
+        return read_inputs(document, info).tensors["x"].tolist()
 
     assert read({"instances": [{"b64": text} for text in texts]}) == photos
     assert read({"instances": [{"x": {"b64": text}} for text in texts]}) == photos
@@ -186,7 +186,7 @@ def test_photos_are_the_same_bytes_in_rows_in_columns_and_with_space_in_them(pho
 @pytest.mark.parametrize("row", [{"b64": "?"}, {"b64": "QUJD", "c": 1}, {"b64": 1}, {"c": "QUJD"}, None, 1, ["QUJD"]])
 def test_one_row_that_is_no_photo_is_an_error(row):
     with pytest.raises(ServingError):
-        read_inputs({"instances": [{"b64": "QUJD"}, row]}, {"x": TensorInfo("x:0", STRING, None)}, "")
+        read_inputs({"instances": [{"b64": "QUJD"}, row]}, {"x": TensorInfo("x:0", STRING, None)})
 
 
 def test_ranks_that_tensorflow_would_crash_on_are_refused():
@@ -194,4 +194,4 @@ def test_ranks_that_tensorflow_would_crash_on_are_refused():
     for _ in range(300):
         value = [value]
     with pytest.raises(ServingError):
-        read_inputs({"inputs": value}, {"x": TensorInfo("x:0", FLOAT, None)}, "")
+        read_inputs({"inputs": value}, {"x": TensorInfo("x:0", FLOAT, None)})
