@@ -22,6 +22,7 @@ __all__ = [
     "read_signatures",
     "served_meta_graph",
     "signatures_of",
+    "tensor_shape",
 ]
 
 FILE_NAME = "saved_model.pb"
@@ -66,17 +67,20 @@ def decode_text(body: memoryview) -> str:
 
 
 def map_entry(body: memoryview) -> tuple[str, memoryview]:
-    """Return the key and the value's bytes of a map's entry."""
-    name, value = "", memoryview(b"")
+    """Return the key and the value's bytes of a map's entry; a value given twice is merged, as protobuf merges messages."""
+    name, values = "", []
     for number, _, _, inner in fields(body):
         if number == 1:
             name = decode_text(inner)
         elif number == 2:
-            value = inner
-    return name, value
+            values.append(inner)
+    if len(values) < 2:
+        return name, values[0] if values else memoryview(b"")
+    return name, memoryview(b"".join(values))
 
 
-def _shape(body: memoryview) -> tuple[TensorDim, ...] | None:
+def tensor_shape(body: memoryview) -> tuple[TensorDim, ...] | None:
+    """Return the dimensions of a TensorShapeProto; None: their number is unknown."""
     dims: list[TensorDim] = []
     for number, _, value, inner in fields(body):
         if number == 2:
@@ -90,14 +94,14 @@ def _shape(body: memoryview) -> tuple[TensorDim, ...] | None:
 
 
 def _tensor_info(body: memoryview) -> TensorInfo:
-    name, dtype, shape = "", 0, _shape(memoryview(b""))
+    name, dtype, shape = "", 0, tensor_shape(memoryview(b""))
     for number, _, value, inner in fields(body):
         if number == 1:
             name = decode_text(inner)
         elif number == 2:
             dtype = value
         elif number == 3:
-            shape = _shape(inner)
+            shape = tensor_shape(inner)
     return TensorInfo(name, data_type(dtype), shape)
 
 

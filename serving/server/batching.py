@@ -1,5 +1,8 @@
 """Dynamic batching: requests that wait at the same time run together.
 
+Only requests of signatures that are known to keep rows apart run together (`row_proof.py`), and only if their inputs have
+the declared shapes: the same operation may mix the rows of inputs with more or fewer dimensions.
+
 There is no timer. A free thread takes the oldest request and, with it, those that wait for the same signature with
 inputs of the same shape, up to 32 rows. With one client every request runs immediately; with many, the next batch
 collects while the model runs.
@@ -32,13 +35,14 @@ from serving.server.runtime.tensors import Array
 from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
-__all__ = ["BatchJob", "BatchQueue", "BatchRows", "Outcome", "Outputs", "RunThreadPool", "usable_cpus"]
+__all__ = ["BatchJob", "BatchQueue", "BatchRows", "Outcome", "Outputs", "RunThreadPool", "is_batchable", "usable_cpus"]
 
 MAX_ROWS = 32
 QUICK_S = 0.01
 """The event loop may run a model itself if its last run took at most this many seconds."""
 
 _NICE = 5
+_MAX_SHAPES = 1024
 Outputs = Mapping[str, tuple[Array, DataType]]
 Outcome = Outputs | ServingError
 
@@ -48,7 +52,8 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _is_batchable(signature: SignatureDef) -> bool:
+def is_batchable(signature: SignatureDef) -> bool:
+    """Whether every input and output of a signature declares rows: a first dimension of any size."""
     infos = (*signature.inputs.values(), *signature.outputs.values())
     return bool(signature.inputs) and all(info.shape and info.shape[0].size == -1 for info in infos)
 
@@ -94,7 +99,9 @@ class BatchJob:
         rows = shapes[0][0] if shapes[0] else 0
         if rows and all(shape and shape[0] == rows for shape in shapes):
             self.rows = rows
-            self.shape = tuple([shape[1:] for shape in shapes])
+            shape = tuple([shape[1:] for shape in shapes])
+            if self.queue.accepts(shape):
+                self.shape = shape
 
 
 class BatchQueue:
@@ -105,6 +112,9 @@ class BatchQueue:
         signature: the signature.
         inputs: the aliases of the inputs to feed; default: all.
         outputs: the aliases of the outputs to fetch; default: all.
+
+    Attributes:
+        batchable: whether jobs may run together; see `allow_batches`.
     """
 
     def __init__(
@@ -120,9 +130,28 @@ class BatchQueue:
         self.call = SignatureCall(
             session, [(info.name, info.dtype) for info in infos], [signature.outputs[a].name for a in self.outputs]
         )
-        self.batchable = _is_batchable(signature)
+        self.batchable = False
+        self._declared: list[tuple[int, ...]] | None = [
+            tuple(dim.size for dim in info.shape[1:]) if info.shape else () for info in infos
+        ]
+        self._accepted: dict[tuple[Any, ...], bool] = {}
         self.last_run_s = math.inf
         self.waiting: deque[BatchJob] = deque()
+
+    def allow_batches(self, *, any_shape: bool = False) -> None:
+        """Let jobs run together: those with inputs of the declared shapes, or all with equal shapes."""
+        self.batchable = True
+        if any_shape:
+            self._declared = None
+
+    def accepts(self, shape: tuple[Any, ...]) -> bool:
+        """Whether jobs with inputs of this shape, without the first dimension, may run together."""
+        accepted = self._accepted.get(shape)
+        if accepted is None:
+            if len(self._accepted) >= _MAX_SHAPES:
+                self._accepted.clear()
+            accepted = self._accepted[shape] = self._declared is None or all(map(_has_sizes, shape, self._declared))
+        return accepted
 
     def run(self, values: Sequence[Array]) -> Outputs:
         """Run once. Raises `ServingError` with TensorFlow's code and message."""
@@ -134,6 +163,10 @@ class BatchQueue:
     def feed_values(self, tensors: Mapping[str, Array]) -> list[Array]:
         """Return arrays by alias as a list in the order of the inputs."""
         return [tensors[alias] for alias in self.inputs]
+
+
+def _has_sizes(sizes: tuple[int, ...], declared: tuple[int, ...]) -> bool:
+    return len(sizes) == len(declared) and all(known in (-1, size) for size, known in zip(sizes, declared, strict=True))
 
 
 class BatchRows(Outputs):
@@ -201,7 +234,7 @@ def _run_batch(jobs: Sequence[BatchJob]) -> list[Outcome]:
         middle = len(jobs) // 2
         return _run_batch(jobs[:middle]) + _run_batch(jobs[middle:])
     if parts is None:  # it declares one output row for each input row, but returns others
-        queue.batchable = False
+        queue.batchable = False  # and /metrics says so
         return [_run_alone(job) for job in jobs]
     return list(parts)
 

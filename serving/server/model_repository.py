@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from serving.models_config import Latest, ModelConfig, Specific
 from serving.server.config_watcher import ConfigWatcher
 from serving.server.memory import require_memory
+from serving.server.row_proof import BatchingMode
 from serving.server.servable import Servable
 from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
@@ -35,6 +36,9 @@ class RepositoryListener:
 
     def loaded(self, path: str, seconds: float, error: ServingError | None) -> None:
         """A version was loaded, or could not be loaded (`error`); `path` is its folder."""
+
+    def batching(self, servable: Servable) -> None:
+        """A version was loaded, and it is decided which of its requests may run together."""
 
     def problem(self, text: str) -> None:
         """A problem that an operator should know about."""
@@ -78,9 +82,11 @@ class ModelRepository:
     Args:
         config: the models.config to follow; it may not exist yet.
         listener: receives loads and problems.
+        batching: which requests may run together, see `RowProof`.
     """
 
-    def __init__(self, config: Path, listener: RepositoryListener) -> None:
+    def __init__(self, config: Path, listener: RepositoryListener, batching: BatchingMode = "proved") -> None:
+        self._batching = batching
         self._file = ConfigWatcher(config, self._log_once)
         self._listener = listener
         self._models: dict[str, _RepositoryModel] = {}
@@ -307,12 +313,14 @@ class ModelRepository:
         servable = None
         try:
             require_memory(version.folder)
-            servable = Servable(name, number, version.folder)
+            servable = Servable(name, number, version.folder, self._batching)
         except ServingError as error:
             problem = error
         except Exception as error:  # an error of one version must not affect others
             problem = ServingError(StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
         self._listener.loaded(str(version.folder), time.monotonic() - begin, problem)
+        if servable:
+            self._listener.batching(servable)
         with self._lock:
             self._record_load(version, servable, problem)
             self._publish()

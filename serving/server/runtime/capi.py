@@ -62,6 +62,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...], bool]] = {
     "TF_DeleteGraph": (_VOID, (_PTR,), True),
     "TF_GraphOperationByName": (_PTR, (_PTR, c_char_p), False),
     "TF_OperationNumOutputs": (_INT, (_PTR,), False),
+    "TF_GraphGetTensorNumDims": (_INT, (_PTR, TfOutput, _PTR), False),
+    "TF_GraphGetTensorShape": (_VOID, (_PTR, TfOutput, POINTER(_I64), _INT, _PTR), False),
     "TF_LoadSessionFromSavedModel": (
         _PTR,
         (_PTR, _PTR, c_char_p, POINTER(c_char_p), _INT, _PTR, _PTR, _PTR),
