@@ -26,7 +26,7 @@ from orchard.savedmodel.row_values import (
     per_row,
     undecided,
 )
-from orchard.savedmodel.signatures import SignatureDef, map_document, served_meta_graph
+from orchard.savedmodel.signatures import SignatureDef, read_document, served_meta_graph
 from orchard.savedmodel.wire import WireError, fields
 
 __all__ = ["RowAnalysis", "RowVerdict"]
@@ -87,7 +87,7 @@ class RowAnalysis:
     """
 
     def __init__(self, folder: Path, lookup: ShapeLookup | None = None) -> None:
-        meta_graph = served_meta_graph(map_document(folder))
+        meta_graph = served_meta_graph(read_document(folder))
         if meta_graph is None:
             raise WireError("it has no graph for serving")
         graphs = [inner for number, _, _, inner in fields(meta_graph) if number == 2]

@@ -240,6 +240,27 @@ def _poisoned(folder: Path) -> None:
         _facts(folder / name)
 
 
+def _as_text(folder: Path) -> None:
+    """Rewrite a SavedModel's graph in protobuf's text format."""
+    from google.protobuf import text_format
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    path.with_suffix(".pbtxt").write_text(text_format.MessageToString(saved))
+    path.unlink()
+
+
+def _texts(folder: Path) -> None:
+    """Copies of models whose graph is a text: one with variables, one with functions, a photo model."""
+    import shutil
+
+    for source, target in (("half_plus_two/123", "text/1"), ("module/1", "text/2"), ("photos/one", "photos/text")):
+        shutil.copytree(folder / source, folder / target)
+        _as_text(folder / target)
+    shutil.copy(folder / "photos" / "one.facts.json", folder / "photos" / "text.facts.json")
+
+
 def make(folder: Path) -> None:
     """Create all models."""
     _save(folder / "half_plus_two" / str(VERSION), half_plus(2.0))
@@ -251,6 +272,7 @@ def make(folder: Path) -> None:
     _table(folder / "table" / "1")
     _module(folder / "module" / "1")
     _photo_models(folder / "photos")
+    _texts(folder)
 
 
 if __name__ == "__main__":
