@@ -115,6 +115,7 @@ class BatchQueue:
 
     Attributes:
         batchable: whether jobs may run together; see `allow_batches`.
+        defaults: what to feed to inputs that a request leaves out.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class BatchQueue:
             session, [(info.name, info.dtype) for info in infos], [signature.outputs[a].name for a in self.outputs]
         )
         self.batchable = False
+        self.defaults: Mapping[str, Array] = {}
         self._declared: list[tuple[int, ...]] | None = [
             tuple(dim.size for dim in info.shape[1:]) if info.shape else () for info in infos
         ]
@@ -161,8 +163,8 @@ class BatchQueue:
             raise ServingError(StatusCode(error.code), error.message) from error
 
     def feed_values(self, tensors: Mapping[str, Array]) -> list[Array]:
-        """Return arrays by alias as a list in the order of the inputs."""
-        return [tensors[alias] for alias in self.inputs]
+        """Return arrays by alias as a list in the order of the inputs; the default, where there is none."""
+        return [tensors[alias] if alias in tensors else self.defaults[alias] for alias in self.inputs]
 
 
 def _has_sizes(sizes: tuple[int, ...], declared: tuple[int, ...]) -> bool:

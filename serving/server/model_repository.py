@@ -20,6 +20,7 @@ from serving.server.memory import require_memory
 from serving.server.row_proof import BatchingMode
 from serving.server.servable import Servable
 from serving.server.serving_error import ServingError
+from serving.server.warm_up import load_warm
 from serving.status_codes import StatusCode
 
 __all__ = ["ModelRepository", "RepositoryListener", "RepositorySnapshot"]
@@ -313,7 +314,7 @@ class ModelRepository:
         servable = None
         try:
             require_memory(version.folder)
-            servable = Servable(name, number, version.folder, self._batching)
+            servable = load_warm(name, number, version.folder, self._batching)
         except ServingError as error:
             problem = error
         except Exception as error:  # an error of one version must not affect others

@@ -12,7 +12,7 @@ import numpy as np
 from orchard.savedmodel.signatures import SignatureDef, TensorInfo
 from orchard.savedmodel.types import STRING, DataType
 from serving.server.batching import MAX_ROWS, BatchQueue, Outputs
-from serving.server.runtime.tensors import Array
+from serving.server.runtime.tensors import Array, from_bfloat16, to_bfloat16
 from serving.server.serving_error import ServingError
 
 __all__ = ["ProbeFailed", "as_strings", "find_dependence", "generate_rows"]
@@ -70,7 +70,7 @@ def _values(info: TensorInfo, size: int, limit: int, kind: str) -> Array:
     scale = np.array([1.0, 0.1, 10.0, 1.0, 3.0]).reshape(-1, *[1] * (len(shape) - 1))
     floats = (generator.normal(size=shape) * scale).astype(np.float32)
     if info.dtype.name == "bfloat16":
-        return (floats.view(np.uint32) >> 16).astype(np.uint16).view("V2")
+        return to_bfloat16(floats)
     return floats.astype(info.dtype.numpy)
 
 
@@ -150,10 +150,7 @@ def _is_same(together: Outputs, index: int, alone: Outputs, tolerance: float | N
 
 def _is_close(one: Array, other: Array, dtype: DataType, tolerance: float | None) -> bool:
     if dtype.name == "bfloat16":
-        one, other = (
-            (np.ascontiguousarray(array).view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-            for array in (np.atleast_1d(one), np.atleast_1d(other))
-        )
+        one, other = from_bfloat16(one), from_bfloat16(other)
     elif not dtype.numpy.startswith(("float", "complex")):
         return np.array_equal(one, other)
     limit = tolerance or (_NARROW if dtype.size == 2 else _WIDE)

@@ -14,6 +14,7 @@ from serving.server.batching import BatchQueue
 from serving.server.row_proof import BatchingMode, BatchingVerdict, RowProof
 from serving.server.runtime.capi import RunError
 from serving.server.runtime.session import TfSession
+from serving.server.runtime.tensors import Array
 from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
@@ -36,6 +37,7 @@ class Servable:
 
     Attributes:
         batching: for each signature whether its requests may run together, and why.
+        warm_up_requests: how many warm-up requests it has answered, see `run_warm_up`.
 
     Raises:
         ServingError: it cannot be loaded or fails on its golden photos; with TensorFlow's message.
@@ -44,6 +46,7 @@ class Servable:
     def __init__(self, model: str, number: int, folder: Path, batching: BatchingMode = "proved") -> None:
         self.model = model
         self.number = number
+        self.warm_up_requests = 0
         self.folder = folder
         self._queues: dict[tuple[str, str], BatchQueue] = {}
         self._lock = threading.Lock()
@@ -107,6 +110,7 @@ class Servable:
                 )
             except RunError as error:
                 raise ServingError(StatusCode(error.code), error.message) from error
+            queue.defaults = _defaults(self.signatures[name])
             if name in self.batching:
                 self._allow(queue, self.batching[name])
             queue = self._queues.setdefault(key, queue)
@@ -187,6 +191,16 @@ class Servable:
     def _allow(queue: BatchQueue, verdict: BatchingVerdict) -> None:
         if verdict.together:
             queue.allow_batches(any_shape=not verdict.proved)
+
+
+def _defaults(signature: SignatureDef) -> dict[str, Array]:
+    if not signature.defaults:
+        return {}
+    from serving.protos import message  # protobuf, which few models need
+    from serving.server.rpc.tensor_protos import from_proto
+
+    proto = message("tensorflow.TensorProto")
+    return {alias: from_proto(proto.FromString(body)) for alias, body in signature.defaults.items()}
 
 
 def _golden_photos(folder: Path) -> Sequence[bytes]:

@@ -74,6 +74,8 @@ class ServerMetrics(RepositoryListener):
         """Log which requests of a version may run together."""
         text = "; ".join(f"{name}: {verdict}" for name, verdict in servable.batching.items())
         self._log.write("batching", path=str(servable.folder), signatures=text)
+        if servable.warm_up_requests:
+            self._log.write("warmed up", path=str(servable.folder), requests=servable.warm_up_requests)
 
     def problem(self, text: str) -> None:
         """Log a problem."""

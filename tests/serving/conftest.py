@@ -15,7 +15,19 @@ from serving.models_config import All, ModelConfig, render
 from tests.serving.model_registry import ENVIRONMENT, ServedRegistry
 from tests.serving.programs import Serve
 
-PLAIN = ("half_plus_two", "matrix", "types", "shapes", "counter", "slow", "table", "module", "text")
+PLAIN = (
+    "half_plus_two",
+    "matrix",
+    "types",
+    "shapes",
+    "counter",
+    "slow",
+    "table",
+    "module",
+    "text",
+    "defaulted",
+    "warm",
+)
 
 
 def make_zoo(folder: Path, module: str = "tests.serving.model_fixtures") -> Path:

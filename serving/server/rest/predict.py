@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,19 +141,33 @@ def _from_inputs(value: Any, inputs: Inputs) -> dict[str, Array]:
     return tensors
 
 
-def read_inputs(document: dict[str, Any], inputs: Inputs, signature_name: str) -> InputTensors:
+def _without_defaults(document: dict[str, Any], inputs: Inputs, defaults: Container[str]) -> Inputs:
+    """Return the inputs without those that have a default and that no row or column names."""
+    value = document.get("instances", document.get("inputs"))
+    named = {name for row in (value if isinstance(value, list) else [value]) if _is_object(row) for name in row}
+    return {name: info for name, info in inputs.items() if name not in defaults or name in named}
+
+
+def read_inputs(
+    document: dict[str, Any], inputs: Inputs, signature_name: str, defaults: Container[str] = ()
+) -> InputTensors:
     """Convert a `:predict` body into tensors.
 
     Args:
         document: the parsed body.
         inputs: the signature's inputs by alias.
         signature_name: the name in the request; "": the default.
+        defaults: the inputs that a request may leave out.
 
     Raises:
         ServingError: in TF Serving's words.
     """
+    if not inputs and "inputs" in document and "instances" not in document and document["inputs"] in ({}, []):
+        return InputTensors({}, rows=False)  # better than TF Serving, which cannot call such a signature over REST
     if not inputs:
         raise invalid(f"Failed to get input map for signature: {signature_name or 'DEFAULT'}")
+    if defaults:
+        inputs = _without_defaults(document, inputs, defaults)
     if "instances" in document and "inputs" in document:
         raise invalid(
             f"JSON Value: {quote(document)} Not formatted correctly expecting only one of 'inputs' or 'instances'"

@@ -12,7 +12,7 @@ from orchard.savedmodel.types import STRING, DataType
 from serving.server.batching import BatchRows, Outputs
 from serving.server.rest.numbers import decimal_texts
 from serving.server.rest.pretty import quote_string
-from serving.server.runtime.tensors import Array
+from serving.server.runtime.tensors import Array, from_bfloat16
 from serving.server.serving_error import invalid
 
 __all__ = ["classification_reply", "error_reply", "predict_reply", "regression_reply"]
@@ -37,6 +37,8 @@ def _leaf_texts(alias: str, array: Array, dtype: DataType, indent: str) -> list[
     flat = array.reshape(-1)
     if dtype.name in ("float", "double"):
         return decimal_texts(flat)
+    if dtype.name in ("half", "bfloat16"):  # exact as float; TF Serving cannot write them
+        return decimal_texts(from_bfloat16(flat) if dtype.name == "bfloat16" else flat.astype(np.float32))
     if dtype is STRING and alias.endswith("_bytes"):
         inner = indent + _INDENT
         return [f'{{\n{inner}"b64": "{pybase64.b64encode_as_string(value)}"\n{indent}}}' for value in flat]

@@ -43,11 +43,13 @@ def predict_feeds(servable: Servable, request: Any) -> tuple[BatchQueue, list[Ar
     if signature is None:
         raise ServingError(StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
     sent = request.inputs
-    if len(sent) != len(signature.inputs) or any(alias not in sent for alias in signature.inputs):
+    needed = signature.inputs.keys() - signature.defaults.keys()
+    if any(alias not in signature.inputs for alias in sent) or any(alias not in sent for alias in needed):
         raise _input_mismatch(set(sent), set(signature.inputs))
     outputs = _filtered(signature, request.output_filter)
     queue = servable.predict_queue(name)
-    return queue, [_to_array(sent[alias], signature.inputs[alias]) for alias in queue.inputs], outputs
+    arrays = {alias: _to_array(sent[alias], signature.inputs[alias]) for alias in queue.inputs if alias in sent}
+    return queue, queue.feed_values(arrays), outputs
 
 
 def _input_mismatch(sent: set[str], expected: set[str]) -> ServingError:
