@@ -29,20 +29,20 @@ import numpy as np
 
 from orchard.savedmodel.signatures import SignatureDef
 from orchard.savedmodel.types import DataType
+from serving.server.declared_shapes import DeclaredShapes
 from serving.server.runtime.capi import RunError
 from serving.server.runtime.session import SignatureCall, TfSession
 from serving.server.runtime.tensors import Array
 from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
-__all__ = ["BatchJob", "BatchQueue", "BatchRows", "Outcome", "Outputs", "RunThreadPool", "is_batchable", "usable_cpus"]
+__all__ = ["BatchJob", "BatchQueue", "BatchRows", "Outcome", "Outputs", "RunThreadPool", "usable_cpus"]
 
 MAX_ROWS = 32
 QUICK_S = 0.01
 """The event loop may run a model itself if its last run took at most this many seconds."""
 
 _NICE = 5
-_MAX_SHAPES = 1024
 Outputs = Mapping[str, tuple[Array, DataType]]
 Outcome = Outputs | ServingError
 
@@ -50,12 +50,6 @@ Outcome = Outputs | ServingError
 def usable_cpus() -> int:
     """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def is_batchable(signature: SignatureDef) -> bool:
-    """Whether every input and output of a signature declares rows: a first dimension of any size."""
-    infos = (*signature.inputs.values(), *signature.outputs.values())
-    return bool(signature.inputs) and all(info.shape and info.shape[0].size == -1 for info in infos)
 
 
 def _lower_priority() -> None:
@@ -133,10 +127,7 @@ class BatchQueue:
         )
         self.batchable = False
         self.defaults: Mapping[str, Array] = {}
-        self._declared: list[tuple[int, ...]] | None = [
-            tuple(dim.size for dim in info.shape[1:]) if info.shape else () for info in infos
-        ]
-        self._accepted: dict[tuple[Any, ...], bool] = {}
+        self._shapes: DeclaredShapes | None = DeclaredShapes(infos)
         self.last_run_s = math.inf
         self.waiting: deque[BatchJob] = deque()
 
@@ -144,16 +135,11 @@ class BatchQueue:
         """Let jobs run together: those with inputs of the declared shapes, or all with equal shapes."""
         self.batchable = True
         if any_shape:
-            self._declared = None
+            self._shapes = None
 
     def accepts(self, shape: tuple[Any, ...]) -> bool:
-        """Whether jobs with inputs of this shape, without the first dimension, may run together."""
-        accepted = self._accepted.get(shape)
-        if accepted is None:
-            if len(self._accepted) >= _MAX_SHAPES:
-                self._accepted.clear()
-            accepted = self._accepted[shape] = self._declared is None or all(map(_has_sizes, shape, self._declared))
-        return accepted
+        """Whether jobs with inputs of these sizes, without the first dimension, may run together."""
+        return self._shapes is None or self._shapes.accepts(shape)
 
     def run(self, values: Sequence[Array]) -> Outputs:
         """Run once. Raises `ServingError` with TensorFlow's code and message."""
@@ -165,10 +151,6 @@ class BatchQueue:
     def feed_values(self, tensors: Mapping[str, Array]) -> list[Array]:
         """Return arrays by alias as a list in the order of the inputs; the default, where there is none."""
         return [tensors[alias] if alias in tensors else self.defaults[alias] for alias in self.inputs]
-
-
-def _has_sizes(sizes: tuple[int, ...], declared: tuple[int, ...]) -> bool:
-    return len(sizes) == len(declared) and all(known in (-1, size) for size, known in zip(sizes, declared, strict=True))
 
 
 class BatchRows(Outputs):

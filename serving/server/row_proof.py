@@ -14,7 +14,8 @@ from typing import Literal
 from orchard.savedmodel.row_independence import RowAnalysis, RowVerdict
 from orchard.savedmodel.signatures import SignatureDef
 from orchard.savedmodel.wire import WireError
-from serving.server.batching import BatchQueue, is_batchable
+from serving.server.batching import BatchQueue
+from serving.server.declared_shapes import is_batchable
 from serving.server.row_probe import ProbeFailed, as_strings, find_dependence, generate_rows
 from serving.server.runtime.session import TfSession
 from serving.server.serving_error import ServingError

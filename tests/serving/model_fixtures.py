@@ -309,6 +309,23 @@ def _texts(folder: Path) -> None:
     shutil.copy(folder / "photos" / "one.facts.json", folder / "photos" / "text.facts.json")
 
 
+def _several_graphs(photos: Path) -> None:
+    """A copy of a photo model with another meta graph before the one that is served."""
+    import shutil
+
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    shutil.copytree(photos / "one", photos / "tags")
+    shutil.copy(photos / "one.facts.json", photos / "tags.facts.json")
+    path = photos / "tags" / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    other = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    other.meta_graphs[0].meta_info_def.tags.append("gpu")
+    del other.meta_graphs[0].signature_def["pixels"]
+    other.meta_graphs.extend(saved.meta_graphs)
+    path.write_bytes(other.SerializeToString())
+
+
 def make(folder: Path) -> None:
     """Create all models."""
     _save(folder / "half_plus_two" / str(VERSION), half_plus(2.0))
@@ -321,6 +338,7 @@ def make(folder: Path) -> None:
     _module(folder / "module" / "1")
     _photo_models(folder / "photos")
     _texts(folder)
+    _several_graphs(folder / "photos")
     _with_defaults(folder / "defaulted" / "1")
     _warm(folder / "warm" / "1", folder / "half_plus_two" / str(VERSION))
 
