@@ -15,6 +15,7 @@ from pathlib import Path
 import orchard.savedmodel.row_shapes
 import orchard.savedmodel.row_slices  # noqa: F401  (both register their rules)
 from orchard.savedmodel.nodes import FunctionBody, GraphNode, NodeInput, index_functions, index_nodes
+from orchard.savedmodel.row_rules import counts_rows
 from orchard.savedmodel.row_values import (
     RULES,
     Dim,
@@ -189,6 +190,8 @@ class RowAnalysis:
             return [spoilt]
         if node.op in _SHUFFLES and any(value.is_per_row for value in inputs):
             return [mixed(f"{node.op} of the rows")]
+        if counts_rows(inputs) and node.op not in _COUNTING:
+            return [undecided(f"{node.op} of the number of rows")]
         known = RULES.get(node.op)
         if known is None:
             return [undecided(f"{node.op} is not known to keep the rows apart")]
@@ -221,6 +224,15 @@ class RowAnalysis:
         outcomes = [self._call(scope, body, rest) for body in bodies]
         return [_either(values) for values in zip(*outcomes, strict=False)]
 
+
+# fmt: off
+_COUNTING = frozenset((
+    "Identity", "IdentityN", "Cast", "EnsureShape", "StopGradient", "PreventGradient", "Snapshot", "PlaceholderWithDefault",
+    "Shape", "ShapeN", "Rank", "Size", "ZerosLike", "OnesLike", "Pack", "Unpack", "ConcatV2", "StridedSlice", "Slice", "Reshape",
+    "ExpandDims", "Squeeze", "Gather", "GatherV2", "Fill", "BroadcastTo", "Tile",
+))
+# fmt: on
+"""Operations whose rules expect the number of rows among sizes."""
 
 _SHUFFLES = frozenset(
     {"Unique", "UniqueV2", "UniqueWithCounts", "Where", "InvertPermutation", "Bincount", "DenseBincount"}

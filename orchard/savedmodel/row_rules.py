@@ -70,12 +70,9 @@ def broadcast(op: str, inputs: Sequence[TensorValue]) -> TensorValue:
     for value in inputs:
         if value.rank is None or first.rank is None:
             return undecided(f"{op} of tensors whose number of dimensions is unknown")
-        dims = value.dims or ()
-        fits = len(dims) == first.rank if value.is_per_row else len(dims) < first.rank or dims[0] == 1
-        if not fits:
+        if not _aligned(value, first.rank):
             return undecided(f"{op} of rows and a tensor that is not the same for each of them")
-    dims = _common(inputs)
-    return per_row(None if dims is None else dims[1:])
+    return per_row((_common(inputs) or ())[1:])
 
 
 def _common(inputs: Sequence[TensorValue]) -> Dims | None:
@@ -99,6 +96,8 @@ def _select(node: GraphNode, inputs: list[TensorValue]) -> TensorValue:
     condition, *branches = inputs
     if condition.rank == 1 and condition.is_per_row and all(value.is_per_row for value in branches):
         return branches[0]
+    if condition.rank != 0 and not condition.is_per_row and lead(branches):
+        return undecided("Select of rows by a constant")
     return broadcast(node.op, inputs)
 
 
@@ -143,9 +142,10 @@ def _batch_matmul(node: GraphNode, inputs: list[TensorValue]) -> TensorValue:
 
 
 def _aligned(value: TensorValue, rank: int) -> bool:
-    if value.is_per_row:
-        return value.rank == rank
-    return value.is_constant and value.dims is not None and (len(value.dims) < rank or value.dims[0] == 1)
+    """Whether a tensor, broadcast with rows of this many dimensions, is the same for each row, or one of the rows."""
+    if value.is_per_row or value.rank is None or not value.dims:
+        return value.rank == rank or value.rank == 0
+    return value.is_constant and (value.rank < rank or (value.rank == rank and value.dims[0] == 1))
 
 
 @rule("Einsum")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -20,6 +22,12 @@ __all__ = ["ProbeFailed", "as_strings", "find_dependence", "generate_rows"]
 _ROWS = 5
 _ATTEMPTS = tuple(itertools.product((4, 32), (8, 2), ("text", "number", "image")))
 """What to try until the model accepts a row: sizes that it does not declare, the first too large integer, strings."""
+
+_MAX_S = 5.0
+"""A slow model runs at least one batch, and others for so many seconds."""
+
+_MAX_BYTES = 64 << 20
+"""The size of a batch, except for the first one."""
 
 _WIDE, _NARROW = 1e-3, 2e-2
 """The largest difference between the answers of a row alone and in a batch, relative; of 16-bit floats."""
@@ -71,7 +79,12 @@ def _values(info: TensorInfo, size: int, limit: int, kind: str) -> Array:
     floats = (generator.normal(size=shape) * scale).astype(np.float32)
     if info.dtype.name == "bfloat16":
         return to_bfloat16(floats)
-    return floats.astype(info.dtype.numpy)
+    numbers: Array = floats.astype(info.dtype.numpy)
+    return numbers
+
+
+def _row_bytes(info: TensorInfo) -> int:
+    return info.dtype.size * math.prod(max(dim.size, 1) for dim in (info.shape or ())[1:])
 
 
 def generate_rows(queue: BatchQueue, signature: SignatureDef) -> list[list[Array]]:
@@ -83,6 +96,8 @@ def generate_rows(queue: BatchQueue, signature: SignatureDef) -> list[list[Array
     infos = [signature.inputs[alias] for alias in queue.inputs]
     if not all(info.dtype is STRING or info.dtype.numpy or info.dtype.name == "bfloat16" for info in infos):
         raise ProbeFailed("no rows of its types can be generated")
+    if sum(_row_bytes(info) for info in infos) > _MAX_BYTES:
+        raise ProbeFailed("its rows are too large to be generated")
     problem, tried = "", set()
     for attempt in _ATTEMPTS:
         columns = [_values(info, *attempt) for info in infos]
@@ -122,10 +137,14 @@ def find_dependence(queue: BatchQueue, rows: Sequence[Sequence[Array]], toleranc
     Raises:
         ServingError: the model fails on a row alone.
     """
+    end = time.monotonic() + _MAX_S
+    row_bytes = sum(array.nbytes for array in rows[0])
     alone = [queue.run(row) for row in rows]
     if not _is_same(queue.run(rows[0]), 0, alone[0], tolerance):
         return "a row has different answers when it runs twice"
-    for mix in _mixes(len(rows)):
+    for place, mix in enumerate(_mixes(len(rows))):
+        if place and (time.monotonic() > end or len(mix) * row_bytes > _MAX_BYTES):
+            continue
         try:
             together = queue.run([np.concatenate(column) for column in zip(*[rows[n] for n in mix], strict=True)])
         except ServingError as error:

@@ -15,7 +15,7 @@ FLOATS, WORDS, NUMBERS = "floats", "words", "numbers"
 MIXING = (
     "softmax", "softmax_axis", "mean", "mean_of_all", "huge", "not_a_number", "sort", "rank", "cumsum", "reverse", "roll",
     "top", "argmax", "first", "size", "large", "place", "products", "crossed", "unique", "segments", "batch_norm", "dropout",
-    "random", "seeded", "counter", "admin",
+    "random", "seeded", "counter", "admin", "looked_up",
 )
 APART = (
     "affine", "dense", "normalised", "flattened", "sized", "labelled", "filled", "embedded", "upper", "einsum",
@@ -70,6 +70,7 @@ def mixing(tf: Any) -> dict[str, tuple[str, Callable[[Any], Any]]]:
         "seeded": (FLOATS, lambda x: x + tf.random.stateless_normal(tf.shape(x), [1, 2])),
         "counter": (FLOATS, count),
         "admin": (WORDS, lambda x: tf.where(tf.reduce_any(x == "admin"), "yes", x)),
+        "looked_up": (FLOATS, lambda x: x + tf.gather([float(n) for n in range(99)], tf.math.top_k(tf.shape(x), 2).indices[0])),
     }  # fmt: skip
 
 

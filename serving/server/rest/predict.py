@@ -144,7 +144,9 @@ def _from_inputs(value: Any, inputs: Inputs) -> dict[str, Array]:
 def _without_defaults(document: dict[str, Any], inputs: Inputs, defaults: Container[str]) -> Inputs:
     """Return the inputs without those that have a default and that no row or column names."""
     value = document.get("instances", document.get("inputs"))
-    named = {name for row in (value if isinstance(value, list) else [value]) if _is_object(row) for name in row}
+    named: set[str] = set()
+    for row in value if isinstance(value, list) else [value]:
+        named.update(row if isinstance(row, dict) and _is_object(row) else ())
     return {name: info for name, info in inputs.items() if name not in defaults or name in named}
 
 
