@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,10 +17,8 @@ from queue import SimpleQueue
 from serving.models_config import Latest, ModelConfig, Specific
 from serving.server.config_watcher import ConfigWatcher
 from serving.server.memory import require_memory
-from serving.server.row_proof import BatchingMode
 from serving.server.servable import Servable
 from serving.server.serving_error import ServingError
-from serving.server.warm_up import load_warm
 from serving.status_codes import StatusCode
 
 __all__ = ["ModelRepository", "RepositoryListener", "RepositorySnapshot"]
@@ -83,11 +81,13 @@ class ModelRepository:
     Args:
         config: the models.config to follow; it may not exist yet.
         listener: receives loads and problems.
-        batching: which requests may run together, see `RowProof`.
+        load: loads a version, given the model's name, the number and the folder.
     """
 
-    def __init__(self, config: Path, listener: RepositoryListener, batching: BatchingMode = "proved") -> None:
-        self._batching = batching
+    def __init__(
+        self, config: Path, listener: RepositoryListener, load: Callable[[str, int, Path], Servable] = Servable
+    ) -> None:
+        self._load_version = load
         self._file = ConfigWatcher(config, self._log_once)
         self._listener = listener
         self._models: dict[str, _RepositoryModel] = {}
@@ -314,7 +314,7 @@ class ModelRepository:
         servable = None
         try:
             require_memory(version.folder)
-            servable = load_warm(name, number, version.folder, self._batching)
+            servable = self._load_version(name, number, version.folder)
         except ServingError as error:
             problem = error
         except Exception as error:  # an error of one version must not affect others

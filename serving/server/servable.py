@@ -197,7 +197,7 @@ def _defaults(signature: SignatureDef) -> dict[str, Array]:
     if not signature.defaults:
         return {}
     from serving.protos import message  # protobuf, which few models need
-    from serving.server.rpc.tensor_protos import from_proto
+    from serving.server.runtime.tensor_protos import from_proto
 
     proto = message("tensorflow.TensorProto")
     return {alias: from_proto(proto.FromString(body)) for alias, body in signature.defaults.items()}

@@ -11,6 +11,7 @@ import ssl
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from serving.server.model_repository import ModelRepository
 from serving.server.predictions import PredictionOptions
 from serving.server.row_proof import BatchingMode
 from serving.server.server_metrics import ServerMetrics
+from serving.server.warm_up import load_warm
 from serving.tokens import BearerTokens
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ class _ServerProcess:
         self.options = options
         self.log = log
         self.metrics = ServerMetrics(log)
-        self.repository = ModelRepository(options.config, self.metrics, options.batching)
+        self.repository = ModelRepository(options.config, self.metrics, partial(load_warm, batching=options.batching))
         self.pool = RunThreadPool(
             usable_cpus(),
             options.max_queue,

@@ -94,7 +94,7 @@ def _records(file: IO[bytes], path: Path) -> Iterator[bytes]:
         at += 16 + length
 
 
-def load_warm(model: str, number: int, folder: Path, batching: BatchingMode) -> Servable:
+def load_warm(model: str, number: int, folder: Path, batching: BatchingMode = "proved") -> Servable:
     """Load a version and answer its warm-up requests. Raises `ServingError` if either fails."""
     servable = Servable(model, number, folder, batching)
     try:

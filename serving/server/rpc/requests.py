@@ -11,7 +11,7 @@ from orchard.savedmodel.signatures import SignatureDef, TensorInfo
 from serving.protos import message
 from serving.server.batching import BatchQueue, Outputs
 from serving.server.rest.results import check_classification, check_regression
-from serving.server.rpc.tensor_protos import from_proto, to_proto
+from serving.server.runtime.tensor_protos import from_proto, to_proto
 from serving.server.runtime.tensors import Array
 from serving.server.servable import DEFAULT_SIGNATURE, Servable
 from serving.server.serving_error import ServingError, invalid

@@ -70,6 +70,7 @@ def test_a_signature_without_inputs_is_called_with_no_inputs(server):
     before = server.predict("counter", {"signature_name": "get_counter", "inputs": {}})
     server.predict("counter", {"signature_name": "incr_counter_by", "inputs": 2.5})
     after = server.predict("counter", {"signature_name": "get_counter", "inputs": {}})
+    server.predict("counter", {"signature_name": "incr_counter_by", "inputs": -2.5})  # other tests use it too
 
     assert (before.status, after.status) == (200, 200)
     assert after.json["outputs"] == before.json["outputs"] + 2.5
