@@ -60,6 +60,13 @@ InferenceTask: model_spec 1 ModelSpec, method_name 2 string
 MultiInferenceRequest: tasks 1 *InferenceTask, input 2 Input
 InferenceResult: model_spec 1 ModelSpec, classification_result 2 ClassificationResult, regression_result 3 RegressionResult
 MultiInferenceResponse: results 1 *InferenceResult
+ClassifyLog: request 1 ClassificationRequest, response 2 ClassificationResponse
+RegressLog: request 1 RegressionRequest, response 2 RegressionResponse
+PredictLog: request 1 PredictRequest, response 2 PredictResponse
+MultiInferenceLog: request 1 MultiInferenceRequest, response 2 MultiInferenceResponse
+SessionRunLog:
+PredictionLog: classify_log 2 ClassifyLog, regress_log 3 RegressLog, predict_log 6 PredictLog,
+ multi_inference_log 4 MultiInferenceLog, session_run_log 5 SessionRunLog
 SignatureDefMap: signature_def 1 <SignatureDef>
 GetModelMetadataRequest: model_spec 1 ModelSpec, metadata_field 2 *string
 GetModelMetadataResponse: model_spec 1 ModelSpec, metadata 2 <Any>
@@ -86,6 +93,9 @@ _ONE_OF = {
     "Input": "kind", "ServableVersionPolicy": "policy_choice", "ModelServerConfig": "config",
     "InferenceResult": ("result", "classification_result", "regression_result"),
     "ModelSpec": ("version_choice", "version", "version_label"), "TensorInfo": ("encoding", "name"),
+    "PredictionLog": (
+        "log_type", "classify_log", "regress_log", "predict_log", "multi_inference_log", "session_run_log",
+    ),
     "PerTaskSamplingConfig": ("_task_index", "task_index"),
 }  # fmt: skip
 STATES = {"UNKNOWN": 0, "START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}

@@ -22,11 +22,11 @@ def read_files(folder: Path) -> tuple[ManifestFile, ...]:
     """Hash every file of a SavedModel folder, by path.
 
     Raises:
-        DataError: there is no folder, no `saved_model.pb` in it, or it holds a symlink or a special file.
+        DataError: there is no folder, neither `saved_model.pb` nor `saved_model.pbtxt` in it, or it holds a symlink or a special file.
         IntegrityError: paths or sizes break a rule of `orchard.registry.manifest.check_files`.
     """
-    if not (folder / "saved_model.pb").is_file():
-        raise DataError(f"{folder} is not a SavedModel: it has no saved_model.pb")
+    if not any((folder / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+        raise DataError(f"{folder} is not a SavedModel: it has no saved_model.pb and no saved_model.pbtxt")
     files = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):

@@ -18,7 +18,8 @@ __all__ = ["GraphOperations", "read_operations"]
 
 _GRAPH, _SAVER, _COLLECTION, _SIGNATURE = 2, 3, 4, 5  # fields of MetaGraphDef
 _RUN_BY_LOADER = {"saved_model_main_op", "legacy_init_op"}
-_MAX_NODES = 200_000
+_MAX_NODES, _MAX_EDGES = 200_000, 2_000_000
+"""Of the graph and of all its functions together: a hostile file of one gigabyte could have a hundred million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,23 @@ class _Graph:
     roots: set[str] = field(default_factory=set)
     ops: set[str] = field(default_factory=set)
     tensor_bytes: int = 0
+    count: int = 0
+    edges: int = 0
 
     def add(self, body: memoryview) -> tuple[str, _Node]:
-        name, node, size = _node(body)
+        """Decode a node. Raises `WireError` if there are too many nodes, or too many inputs of all of them."""
+        self.count_one()
+        name, node, size = _node(body, _MAX_EDGES - self.edges)
+        self.edges += len(node.inputs) + len(node.functions)
         self.ops.add(node.op)  # here, not from `nodes`: two nodes may have the same name
         self.tensor_bytes += size
         return name, node
+
+    def count_one(self) -> None:
+        """Count a node or a function."""
+        self.count += 1
+        if self.count > _MAX_NODES:
+            raise WireError(f"the graph has more than {_MAX_NODES} nodes")
 
 
 def _node_name(tensor: str) -> str:
@@ -82,7 +94,7 @@ def _tensor_bytes(body: memoryview) -> int:
     return size * count
 
 
-def _attribute(body: memoryview, node: _Node) -> int:
+def _attribute(body: memoryview, node: _Node, max_edges: int) -> int:
     """Add the functions that an attribute calls to the node; return the bytes of the tensors in it."""
     size = 0
     for number, _, _, inner in fields(body):
@@ -95,13 +107,17 @@ def _attribute(body: memoryview, node: _Node) -> int:
                 if part == 8:
                     size += _tensor_bytes(item)
                 elif part == 9:
+                    if len(node.functions) > max_edges:
+                        raise WireError(f"the graph's nodes have more than {_MAX_EDGES} inputs")
                     node.functions += [decode_text(name) for at, _, _, name in fields(item) if at == 1]
     return size
 
 
-def _node(body: memoryview) -> tuple[str, _Node, int]:
+def _node(body: memoryview, max_edges: int) -> tuple[str, _Node, int]:
     name, node, size = "", _Node(), 0
     for number, _, _, inner in fields(body):
+        if len(node.inputs) + len(node.functions) > max_edges:
+            raise WireError(f"the graph's nodes have more than {_MAX_EDGES} inputs")
         if number == 1:
             name = decode_text(inner)
         elif number == 2:
@@ -109,7 +125,7 @@ def _node(body: memoryview) -> tuple[str, _Node, int]:
         elif number == 3:
             node.inputs.append(_node_name(decode_text(inner)))
         elif number == 5:
-            size += sum(_attribute(value, node) for part, _, _, value in fields(inner) if part == 2)
+            size += sum(_attribute(value, node, max_edges) for part, _, _, value in fields(inner) if part == 2)
     return name, node, size
 
 
@@ -117,6 +133,7 @@ def _library(body: memoryview, graph: _Graph) -> None:
     for number, _, _, function in fields(body):
         if number != 1:
             continue
+        graph.count_one()
         name, nodes = "", []
         for part, _, _, inner in fields(function):
             if part == 1:
@@ -131,18 +148,27 @@ def _graph_def(body: memoryview, graph: _Graph) -> None:
         if number == 1:
             name, node = graph.add(inner)
             graph.nodes[name] = node
-            if len(graph.nodes) > _MAX_NODES:
-                raise WireError(f"the graph has more than {_MAX_NODES} nodes")
         elif number == 2:
             _library(inner, graph)
+
+
+def _tensor_names(info: memoryview) -> Iterator[str]:
+    """The tensors of a TensorInfo: one, the three of a sparse one, or those of its components."""
+    for part, _, _, inner in fields(info):
+        if part == 1:
+            yield decode_text(inner)
+        elif part == 4:
+            yield from (decode_text(name) for at, _, _, name in fields(inner) if at in (1, 2, 3))
+        elif part == 5:  # its components have no components, see TensorInfo.CompositeTensor
+            components = [component for at, _, _, component in fields(inner) if at == 2]
+            yield from (decode_text(name) for body in components for at, _, _, name in fields(body) if at == 1)
 
 
 def _signature_roots(body: memoryview) -> Iterator[str]:
     """The nodes of a signature's outputs; "" for an output without a name, which might be any node."""
     for number, _, _, entry in fields(body):
         if number == 2:
-            names = [decode_text(inner) for part, _, _, inner in fields(map_entry(entry)[1]) if part == 1]
-            yield _node_name(names[-1]) if names else ""
+            yield from [_node_name(name) for name in _tensor_names(map_entry(entry)[1])] or [""]
 
 
 def _roots(number: int, body: memoryview) -> Iterable[str]:
@@ -162,6 +188,8 @@ def _read_graph(meta_graph: memoryview) -> _Graph:
             _graph_def(inner, graph)
         else:
             graph.roots.update(_roots(number, inner))
+            if len(graph.roots) > _MAX_NODES:
+                raise WireError(f"the graph has more than {_MAX_NODES} outputs")
     return graph
 
 

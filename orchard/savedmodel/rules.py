@@ -12,7 +12,8 @@ from orchard.registry.manifest import Manifest
 from orchard.registry.manifest import ModelSignature as Declared
 from orchard.savedmodel.graph import read_operations
 from orchard.savedmodel.operations import check_names, check_operations
-from orchard.savedmodel.signatures import FILE_NAME, TensorInfo, map_document, meta_graphs, signatures_of
+from orchard.savedmodel.signatures import FILE_NAME, TEXT_FILE_NAME, TensorInfo, map_document, signatures_of
+from orchard.savedmodel.text_document import MAX_TEXT_BYTES
 from orchard.savedmodel.types import tensor_type
 from orchard.savedmodel.wire import WireError
 
@@ -22,8 +23,8 @@ CLASSES = "assets/classes.txt"
 MAX_GRAPH_BYTES = 1 << 30
 MAX_TENSOR_BYTES = 4 << 30
 _SERVED = re.compile(
-    r"saved_model\.pb|fingerprint\.pb|variables/variables\.(?:index|data-\d{5}-of-\d{5})|assets/[^/]+"
-    r"|assets\.extra/(?:golden\.json|tf_serving_warmup_requests)"
+    r"saved_model\.pb(?:txt)?|fingerprint\.pb|variables/variables\.(?:index|data-\d{5}-of-\d{5})|assets/.+"
+    r"|assets\.extra/(?:golden\.json|tf_serving_warmup_requests)|debug/saved_model_debug_info\.pb"
 )
 _CODE = re.compile(r"\.(?:so(?:\.\d+)*|py|pyc|dylib|dll|pkl|pickle|joblib)$", re.IGNORECASE)
 
@@ -42,14 +43,17 @@ def check_manifest(manifest: Manifest, override_reason: str | None) -> None:
     what = f"version {manifest.version} of {manifest.model!r}"
     paths = {file.path for file in manifest.files}
     for path in sorted(paths):
-        if not _SERVED.fullmatch(path) or _CODE.search(path):
+        unread = path == TEXT_FILE_NAME and FILE_NAME in paths  # no engine reads both
+        if unread or not _SERVED.fullmatch(path) or _CODE.search(path):
             raise IntegrityError(f"{what}: the file {path!r} is not allowed in a served model")
-    for needed in (FILE_NAME, GOLDEN):
-        if needed not in paths:
-            raise IntegrityError(f"{what} has no {needed}")
-    graph = next(file for file in manifest.files if file.path == FILE_NAME)
-    if graph.size > MAX_GRAPH_BYTES:
-        raise IntegrityError(f"{what}: {FILE_NAME} has {graph.size} bytes; at most {MAX_GRAPH_BYTES} are allowed")
+    if not paths & {FILE_NAME, TEXT_FILE_NAME}:
+        raise IntegrityError(f"{what} has no {FILE_NAME} and no {TEXT_FILE_NAME}")
+    if GOLDEN not in paths:
+        raise IntegrityError(f"{what} has no {GOLDEN}")
+    name, limit = (FILE_NAME, MAX_GRAPH_BYTES) if FILE_NAME in paths else (TEXT_FILE_NAME, MAX_TEXT_BYTES)
+    graph = next(file for file in manifest.files if file.path == name)
+    if graph.size > limit:
+        raise IntegrityError(f"{what}: {name} has {graph.size} bytes; at most {limit} are allowed")
     if not manifest.gate.passes and not (override_reason and override_reason.strip()):
         raise IntegrityError(f"{what}: the gate's verdict is {manifest.gate.verdict!r} and nobody overrode it")
     check_names(manifest.ops, what)
@@ -80,11 +84,9 @@ def check_files(folder: Path, manifest: Manifest) -> None:
         IntegrityError: the graph is malformed, has an operation that is not allowed or not declared, needs too much
             memory, has other signatures or classes than the manifest, or the golden photos are invalid.
     """
-    what = f"{FILE_NAME} of version {manifest.version} of {manifest.model!r}"
-    body = map_document(folder)
+    what = f"the graph of version {manifest.version} of {manifest.model!r}"
     try:
-        if sum(1 for _ in meta_graphs(body)) != 1:
-            raise WireError("it must have exactly one graph")
+        body = map_document(folder)
         operations = read_operations(body)
         check_operations(operations, manifest.ops, what)
         _check_signatures(body, manifest.signatures, what)

@@ -21,6 +21,7 @@ __all__ = [
     "key",
     "signed",
     "varint",
+    "varints",
 ]
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
@@ -73,6 +74,17 @@ def fields(data: memoryview | bytes) -> Iterator[Field]:
 def signed(value: int) -> int:
     """Return the value of a varint as int64."""
     return value - (1 << 64) if value >> 63 else value
+
+
+def varints(kind: int, value: int, body: memoryview) -> Iterator[int]:
+    """Yield the numbers of one field of a repeated number, packed or not."""
+    if kind != LENGTH:
+        yield value
+        return
+    at = 0
+    while at < len(body):
+        number, at = _read_varint(body, at)
+        yield number
 
 
 def varint(value: int) -> bytes:

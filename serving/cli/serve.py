@@ -39,6 +39,7 @@ def _options(settings: Settings, options: dict[str, Any]) -> ServerOptions:
         drain_delay_s=options["drain_delay"],
         as_json=settings.log_format == "json",
         access_log=options["access_log"],
+        batching=options["batching"],
     )
 
 
@@ -88,6 +89,10 @@ def _port_of(url: str) -> int:
 @click.option(
     "--worker-port", type=click.IntRange(1, 65535 - 64), metavar="PORT",
     help="First of --workers further ports, one for each worker: scrape metrics there.",
+)  # fmt: skip
+@click.option(
+    "--batching", type=click.Choice(["off", "proved", "on"]), default="proved", show_default=True,
+    help="Which requests run together: none, those proved not to affect each other, or all of the same shape.",
 )  # fmt: skip
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="Log each request.")
 def serve(reporter: Reporter, **options: Any) -> None:

@@ -150,7 +150,8 @@ class Application:
         document = parse_body(body, self.options.max_values)
         name = read_signature_name(document)
         servable = self._acquire(in_flight, target)
-        feeds = read_inputs(document, servable.signature(name).inputs)
+        signature = servable.signature(name)
+        feeds = read_inputs(document, signature.inputs, signature.defaults)
         queue = servable.predict_queue(name)
         return queue, queue.feed_values(feeds.tensors), partial(predict_reply, rows=feeds.rows, nulls=nulls)
 

@@ -1,5 +1,8 @@
 """Dynamic batching: requests that wait at the same time run together.
 
+Only requests of signatures that are known to keep rows apart run together (`row_proof.py`), and only if their inputs have
+the declared shapes: the same operation may mix the rows of inputs with more or fewer dimensions.
+
 There is no timer. A free thread takes the oldest request and, with it, those that wait for the same signature with
 inputs of the same shape, up to 32 rows. With one client every request runs immediately; with many, the next batch
 collects while the model runs.
@@ -26,6 +29,7 @@ import numpy as np
 
 from orchard.savedmodel.signatures import SignatureDef
 from orchard.savedmodel.types import DataType
+from serving.server.declared_shapes import DeclaredShapes
 from serving.server.runtime.capi import RunError
 from serving.server.runtime.session import SignatureCall, TfSession
 from serving.server.runtime.tensors import Array
@@ -46,11 +50,6 @@ Outcome = Outputs | ServingError
 def usable_cpus() -> int:
     """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _is_batchable(signature: SignatureDef) -> bool:
-    infos = (*signature.inputs.values(), *signature.outputs.values())
-    return bool(signature.inputs) and all(info.shape and info.shape[0].size == -1 for info in infos)
 
 
 def _lower_priority() -> None:
@@ -94,7 +93,9 @@ class BatchJob:
         rows = shapes[0][0] if shapes[0] else 0
         if rows and all(shape and shape[0] == rows for shape in shapes):
             self.rows = rows
-            self.shape = tuple([shape[1:] for shape in shapes])
+            shape = tuple([shape[1:] for shape in shapes])
+            if self.queue.accepts(shape):
+                self.shape = shape
 
 
 class BatchQueue:
@@ -105,6 +106,10 @@ class BatchQueue:
         signature: the signature.
         inputs: the aliases of the inputs to feed; default: all.
         outputs: the aliases of the outputs to fetch; default: all.
+
+    Attributes:
+        batchable: whether jobs may run together; see `allow_batches`.
+        defaults: what to feed to inputs that a request leaves out.
     """
 
     def __init__(
@@ -120,9 +125,21 @@ class BatchQueue:
         self.call = SignatureCall(
             session, [(info.name, info.dtype) for info in infos], [signature.outputs[a].name for a in self.outputs]
         )
-        self.batchable = _is_batchable(signature)
+        self.batchable = False
+        self.defaults: Mapping[str, Array] = {}
+        self._shapes: DeclaredShapes | None = DeclaredShapes(infos)
         self.last_run_s = math.inf
         self.waiting: deque[BatchJob] = deque()
+
+    def allow_batches(self, *, any_shape: bool = False) -> None:
+        """Let jobs run together: those with inputs of the declared shapes, or all with equal shapes."""
+        self.batchable = True
+        if any_shape:
+            self._shapes = None
+
+    def accepts(self, shape: tuple[Any, ...]) -> bool:
+        """Whether jobs with inputs of these sizes, without the first dimension, may run together."""
+        return self._shapes is None or self._shapes.accepts(shape)
 
     def run(self, values: Sequence[Array]) -> Outputs:
         """Run once. Raises `ServingError` with TensorFlow's code and message."""
@@ -132,8 +149,8 @@ class BatchQueue:
             raise ServingError(StatusCode(error.code), error.message) from error
 
     def feed_values(self, tensors: Mapping[str, Array]) -> list[Array]:
-        """Return arrays by alias as a list in the order of the inputs."""
-        return [tensors[alias] for alias in self.inputs]
+        """Return arrays by alias as a list in the order of the inputs; the default, where there is none."""
+        return [tensors[alias] if alias in tensors else self.defaults[alias] for alias in self.inputs]
 
 
 class BatchRows(Outputs):
@@ -201,7 +218,7 @@ def _run_batch(jobs: Sequence[BatchJob]) -> list[Outcome]:
         middle = len(jobs) // 2
         return _run_batch(jobs[:middle]) + _run_batch(jobs[middle:])
     if parts is None:  # it declares one output row for each input row, but returns others
-        queue.batchable = False
+        queue.batchable = False  # and /metrics says so
         return [_run_alone(job) for job in jobs]
     return list(parts)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -40,6 +40,9 @@ class RepositoryListener:
     def loaded(self, path: str, seconds: float, error: ServingError | None) -> None:
         """A version was loaded, or could not be loaded (`error`); `path` is its folder."""
 
+    def batching(self, servable: Servable) -> None:
+        """A version was loaded, and it is decided which of its requests may run together."""
+
     def problem(self, text: str) -> None:
         """A problem that an operator should know about."""
 
@@ -56,8 +59,10 @@ def _base_stamp(path: str) -> Stamp | None:
     return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def _load_files(model: str, number: int, folder: Path) -> tuple[Servable, VersionFiles]:
-    """Load a version.
+def _load_files(
+    load: Callable[[str, int, Path], Servable], model: str, number: int, folder: Path
+) -> tuple[Servable, VersionFiles]:
+    """Load a version by `load`.
 
     Returns:
         The version, and the files that it was loaded from.
@@ -70,7 +75,7 @@ def _load_files(model: str, number: int, folder: Path) -> tuple[Servable, Versio
         raise ServingError(StatusCode.ABORTED, f"{folder} was removed before it was loaded")
     try:
         require_memory(folder, files.size)
-        servable = Servable(model, number, folder)
+        servable = load(model, number, folder)
     except Exception as error:  # an error of one version must not affect others
         _require_unchanged(folder, files)
         if isinstance(error, ServingError):
@@ -97,9 +102,13 @@ class ModelRepository:
     Args:
         config: the models.config to follow; it may not exist yet.
         listener: receives loads and problems.
+        load: loads a version, given the model's name, the number and the folder.
     """
 
-    def __init__(self, config: Path, listener: RepositoryListener) -> None:
+    def __init__(
+        self, config: Path, listener: RepositoryListener, load: Callable[[str, int, Path], Servable] = Servable
+    ) -> None:
+        self._load_version = load
         self._file = ConfigWatcher(config, listener.problem)
         self._listener = listener
         self._models: dict[str, RepositoryModel] = {}
@@ -307,11 +316,13 @@ class ModelRepository:
         problem: ServingError | None = None
         before = None
         try:
-            servable, files = _load_files(name, number, folder)
+            servable, files = _load_files(self._load_version, name, number, folder)
         except ServingError as error:
             problem = error
         seconds = time.monotonic() - begin
         self._listener.loaded(str(folder), seconds, problem)
+        if problem is None:
+            self._listener.batching(servable)
         with self._lock:
             version.loading = False
             if problem is None:

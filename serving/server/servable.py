@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from orchard.errors import IntegrityError
 from orchard.golden import GOLDEN, read_golden
 from orchard.savedmodel.signatures import SignatureDef
 from orchard.savedmodel.types import STRING
-from serving.server.batching import BatchQueue, Outputs
+from serving.server.batching import BatchQueue
 from serving.server.example_signatures import INPUT, classification_outputs, regression_outputs
+from serving.server.row_proof import BatchingMode, BatchingVerdict, RowProof
 from serving.server.runtime.capi import RunError
 from serving.server.runtime.session import TfSession
 from serving.server.runtime.tensors import Array
@@ -23,8 +22,8 @@ from serving.status_codes import StatusCode
 __all__ = ["DEFAULT_SIGNATURE", "Servable"]
 
 DEFAULT_SIGNATURE = "serving_default"
-_TOLERANCE = 1e-3
-"""The largest difference between the answers of photos in a batch and alone."""
+_INTERNAL = "__saved_model"
+"""How the names of signatures begin that only the loader runs."""
 
 
 class Servable:
@@ -34,14 +33,20 @@ class Servable:
         model: the model's name.
         number: the version's number.
         folder: the version's folder.
+        batching: which requests may run together, see `RowProof`.
+
+    Attributes:
+        batching: for each signature whether its requests may run together, and why.
+        warm_up_requests: how many warm-up requests it has answered, see `run_warm_up`.
 
     Raises:
         ServingError: it cannot be loaded or fails on its golden photos; with TensorFlow's message.
     """
 
-    def __init__(self, model: str, number: int, folder: Path) -> None:
+    def __init__(self, model: str, number: int, folder: Path, batching: BatchingMode = "proved") -> None:
         self.model = model
         self.number = number
+        self.warm_up_requests = 0
         self.folder = folder
         self._queues: dict[tuple[str, str], BatchQueue] = {}
         self._lock = threading.Lock()
@@ -53,8 +58,9 @@ class Servable:
         except RunError as error:
             raise ServingError(StatusCode(error.code), error.message) from error
         self.signatures = self._session.signatures
+        self.batching: Mapping[str, BatchingVerdict] = {}
         try:
-            self._warm_up()
+            self.batching = self._judge_batching(RowProof(batching, folder, self._session))
         except BaseException:
             self._session.close()
             raise
@@ -104,8 +110,16 @@ class Servable:
                 )
             except RunError as error:
                 raise ServingError(StatusCode(error.code), error.message) from error
+            queue.defaults = _defaults(self.signatures[name])
+            if name in self.batching:
+                self._allow(queue, self.batching[name])
             queue = self._queues.setdefault(key, queue)
         return queue
+
+    def may_batch(self, name: str) -> bool:
+        """Whether `:predict` requests of a signature run together now."""
+        queue = self._queues.get((name, "predict"))
+        return bool(queue and queue.batchable)
 
     def predict_queue(self, name: str) -> BatchQueue:
         """Return the queue of a signature with all its inputs and outputs."""
@@ -129,40 +143,40 @@ class Servable:
         key, signature = self._example_signature(name)
         return self._queue(key, "regress", [INPUT], regression_outputs(signature))
 
-    def _warm_up(self) -> None:
-        """Answer the version's golden photos, alone and as a batch, before the version gets requests.
+    def _judge_batching(self, proof: RowProof) -> dict[str, BatchingVerdict]:
+        """Decide which signatures' requests may run together, before the version gets requests.
 
-        The first run of each signature builds TensorFlow's executor. If a batch has other answers than the photos alone,
-        the model mixes the rows of a batch, and its requests are never batched.
+        Golden photos run in every mode: the first run of a signature builds TensorFlow's executor.
         """
         photos = _golden_photos(self.folder)
-        signature = self.signatures.get(DEFAULT_SIGNATURE)
-        if not photos or not signature or [info.dtype for info in signature.inputs.values()] != [STRING]:
-            return
-        queue = self.predict_queue("")
-        alone = [queue.run([_strings([photo])]) for photo in photos]
-        if queue.batchable and len(photos) > 1:
-            together = queue.run([_strings(photos)])
-            queue.batchable = all(_is_same_answer(together, index, one) for index, one in enumerate(alone))
+        verdicts = {}
+        for name, signature in self.signatures.items():
+            if name.startswith(_INTERNAL):
+                continue
+            try:
+                queue = self._queue(name, "predict", None, None)
+            except ServingError as error:
+                verdicts[name] = BatchingVerdict(False, error.message)
+                continue
+            takes_photos = name == DEFAULT_SIGNATURE and [i.dtype for i in signature.inputs.values()] == [STRING]
+            verdicts[name] = proof.judge(signature, queue, photos if takes_photos else ())
+            self._allow(queue, verdicts[name])
+        return verdicts
+
+    @staticmethod
+    def _allow(queue: BatchQueue, verdict: BatchingVerdict) -> None:
+        if verdict.together:
+            queue.allow_batches(any_shape=not verdict.proved)
 
 
-def _strings(photos: Sequence[bytes]) -> Array:
-    array = np.empty(len(photos), object)
-    array[:] = photos
-    return array
+def _defaults(signature: SignatureDef) -> dict[str, Array]:
+    if not signature.defaults:
+        return {}
+    from serving.protos import message  # protobuf, which few models need
+    from serving.server.runtime.tensor_protos import from_proto
 
-
-def _is_same_answer(together: Outputs, index: int, alone: Outputs) -> bool:
-    for alias, (array, dtype) in alone.items():
-        batch = together[alias][0]
-        if array.shape[:1] != (1,) or batch.shape[1:] != array.shape[1:] or index >= batch.shape[0]:
-            return False
-        if dtype.numpy.startswith("float"):
-            if not np.allclose(batch[index], array[0], atol=_TOLERANCE, rtol=_TOLERANCE, equal_nan=True):
-                return False
-        elif not np.array_equal(batch[index], array[0]):
-            return False
-    return True
+    proto = message("tensorflow.TensorProto")
+    return {alias: from_proto(proto.FromString(body)) for alias, body in signature.defaults.items()}
 
 
 def _golden_photos(folder: Path) -> Sequence[bytes]:

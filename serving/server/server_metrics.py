@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from serving.log import EventLog
 from serving.metrics import MetricsRegistry
 from serving.server.model_repository import RepositoryListener, RepositorySnapshot
+from serving.server.servable import Servable
 from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
@@ -52,6 +53,11 @@ class ServerMetrics(RepositoryListener):
             "orchard_serving_label_version", "The version that a label points to.", "model_name", "label"
         )
         self.ready = registry.gauge("orchard_serving_model_ready", "Whether a model is ready.", "model_name")
+        self.batched = registry.gauge(
+            "orchard_serving_batching",
+            "1: requests of the signature run together; 0: each runs alone.",
+            *("model_name", "version", "signature_name"),
+        )
         self.started = registry.gauge("orchard_serving_start_time_seconds", "When the process was started.")
         self.started.set(time.time())
 
@@ -63,6 +69,13 @@ class ServerMetrics(RepositoryListener):
             self._log.write("loaded", path=path, seconds=round(seconds, 3))
         else:
             self._log.write("load failed", path=path, seconds=round(seconds, 3), error=str(error))
+
+    def batching(self, servable: Servable) -> None:
+        """Log which requests of a version may run together."""
+        text = "; ".join(f"{name}: {verdict}" for name, verdict in servable.batching.items())
+        self._log.write("batching", path=str(servable.folder), signatures=text)
+        if servable.warm_up_requests:
+            self._log.write("warmed up", path=str(servable.folder), requests=servable.warm_up_requests)
 
     def problem(self, text: str) -> None:
         """Log a problem."""
@@ -89,5 +102,11 @@ class ServerMetrics(RepositoryListener):
             ((name, label), float(number))
             for name, snapshot in snapshots.items()
             for label, number in snapshot.labels.items()
+        )
+        self.batched.replace(
+            ((name, str(number), signature), float(servable.may_batch(signature)))
+            for name, snapshot in snapshots.items()
+            for number, servable in snapshot.available.items()
+            for signature in servable.batching
         )
         self.ready.replace(((name,), float(not reasons)) for name, reasons in problems.items())

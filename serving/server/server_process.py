@@ -11,6 +11,7 @@ import ssl
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,9 @@ from serving.server.http.connection import HttpServer
 from serving.server.http.http_messages import HttpLimits
 from serving.server.model_repository import ModelRepository
 from serving.server.predictions import PredictionOptions
+from serving.server.row_proof import BatchingMode
 from serving.server.server_metrics import ServerMetrics
+from serving.server.warm_up import load_warm
 from serving.tokens import BearerTokens
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class ServerOptions:
         as_json: log as JSON.
         access_log: log requests.
         share: other workers listen on the same port.
+        batching: which requests may run together, see `RowProof`.
         own_port: another port, on which only this worker listens; None: none.
     """
 
@@ -76,6 +80,7 @@ class ServerOptions:
     as_json: bool = False
     access_log: bool = True
     share: bool = False
+    batching: BatchingMode = "proved"
     own_port: int | None = None
 
 
@@ -96,7 +101,7 @@ class _ServerProcess:
         self.options = options
         self.log = log
         self.metrics = ServerMetrics(log)
-        self.repository = ModelRepository(options.config, self.metrics)
+        self.repository = ModelRepository(options.config, self.metrics, partial(load_warm, batching=options.batching))
         self.pool = RunThreadPool(
             usable_cpus(),
             options.max_queue,

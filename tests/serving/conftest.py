@@ -15,17 +15,20 @@ from serving.models_config import All, ModelConfig, render
 from tests.serving.model_registry import ENVIRONMENT, ServedRegistry
 from tests.serving.programs import Serve
 
-PLAIN = ("half_plus_two", "matrix", "types", "shapes", "counter", "slow", "table", "module", "examples")
+PLAIN = (
+    *("half_plus_two", "matrix", "types", "shapes", "counter", "slow", "table", "module", "examples"),
+    *("text", "defaulted", "warm"),
+)
 
 
-def make_zoo(folder: Path) -> Path:
+def make_zoo(folder: Path, module: str = "tests.serving.model_fixtures") -> Path:
     """Create the models in `folder` unless another process has; the tests themselves never import TensorFlow."""
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
             result = subprocess.run(
-                [sys.executable, "-m", "tests.serving.model_fixtures", str(folder / "models")],
+                [sys.executable, "-m", module, str(folder / "models")],
                 cwd=Path(__file__).resolve().parents[2],
                 env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
                 capture_output=True,
@@ -42,6 +45,14 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of all models; see `tests.serving.model_fixtures`."""
     base = tmp_path_factory.getbasetemp()
     return make_zoo((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "zoo")
+
+
+@pytest.fixture(scope="session")
+def batching_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of models that mix rows and of others that keep them apart; see `tests.serving.batching_models`."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return make_zoo(base / "batching_zoo", "tests.serving.batching_models")
 
 
 @pytest.fixture(scope="session")

@@ -273,6 +273,92 @@ def _poisoned(folder: Path) -> None:
         _facts(folder / name)
 
 
+def defaulted(tf1: Any) -> dict[str, Any]:
+    """y = ax + b, of which `_with_defaults` makes a and b optional."""
+    x = tf1.placeholder(tf1.float32, [None], name="x")
+    a = tf1.placeholder(tf1.float32, [], name="a")
+    b = tf1.placeholder(tf1.float32, [1], name="b")
+    return {"serving_default": ({"x": x, "a": a, "b": b}, {"y": a * x + b})}
+
+
+def _with_defaults(folder: Path) -> None:
+    """Save `defaulted` with a = 2 and b = [1]."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    _save(folder, defaulted)
+    path = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    defaults = saved.meta_graphs[0].signature_def["serving_default"].defaults
+    defaults["a"].CopyFrom(tf.make_tensor_proto(2.0, tf.float32))
+    defaults["b"].CopyFrom(tf.make_tensor_proto([1.0], tf.float32))
+    path.write_bytes(saved.SerializeToString())
+
+
+def _warm(folder: Path, source: Path) -> None:
+    """A copy of half_plus_two with a warm-up request of each kind."""
+    import shutil
+
+    import tensorflow as tf
+    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+    shutil.copytree(source, folder)
+    example = tf.train.Example(features=tf.train.Features(feature={"x": tf.train.Feature(float_list={"value": [1.0]})}))
+    logs = [PredictionLog() for _ in range(4)]
+    logs[0].predict_log.request.inputs["x"].CopyFrom(tf.make_tensor_proto([[1.0]], tf.float32))
+    logs[1].classify_log.request.model_spec.signature_name = "classify_x_to_y"
+    logs[1].classify_log.request.input.example_list.examples.add().CopyFrom(example)
+    logs[2].regress_log.request.model_spec.signature_name = "regress_x_to_y"
+    logs[2].regress_log.request.input.example_list.examples.add().CopyFrom(example)
+    multi = logs[3].multi_inference_log.request
+    for name, method in (("regress_x_to_y", "regress"), ("classify_x_to_y", "classify")):
+        task = multi.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name, task.model_spec.signature_name = "warm", name
+    multi.input.example_list.examples.add().CopyFrom(example)
+    (folder / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
+
+
+def _as_text(folder: Path) -> None:
+    """Rewrite a SavedModel's graph in protobuf's text format."""
+    from google.protobuf import text_format
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    path.with_suffix(".pbtxt").write_text(text_format.MessageToString(saved))
+    path.unlink()
+
+
+def _texts(folder: Path) -> None:
+    """Copies of models whose graph is a text: one with variables, one with functions, a photo model."""
+    import shutil
+
+    for source, target in (("half_plus_two/123", "text/1"), ("module/1", "text/2"), ("photos/one", "photos/text")):
+        shutil.copytree(folder / source, folder / target)
+        _as_text(folder / target)
+    shutil.copy(folder / "photos" / "one.facts.json", folder / "photos" / "text.facts.json")
+
+
+def _several_graphs(photos: Path) -> None:
+    """A copy of a photo model with another meta graph before the one that is served."""
+    import shutil
+
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    shutil.copytree(photos / "one", photos / "tags")
+    shutil.copy(photos / "one.facts.json", photos / "tags.facts.json")
+    path = photos / "tags" / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    other = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    other.meta_graphs[0].meta_info_def.tags.append("gpu")
+    del other.meta_graphs[0].signature_def["pixels"]
+    other.meta_graphs.extend(saved.meta_graphs)
+    path.write_bytes(other.SerializeToString())
+
+
 def make(folder: Path) -> None:
     """Create all models."""
     _save(folder / "half_plus_two" / str(VERSION), half_plus(2.0))
@@ -285,6 +371,10 @@ def make(folder: Path) -> None:
     _table(folder / "table" / "1")
     _module(folder / "module" / "1")
     _photo_models(folder / "photos")
+    _texts(folder)
+    _several_graphs(folder / "photos")
+    _with_defaults(folder / "defaulted" / "1")
+    _warm(folder / "warm" / "1", folder / "half_plus_two" / str(VERSION))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 
 from serving.server.runtime.tensors import Array
 
-__all__ = ["decimal_texts", "from_bfloat16", "narrow_texts", "to_bfloat16"]
+__all__ = ["decimal_texts", "narrow_texts"]
 
 _FULL_DIGITS = {np.dtype(np.float32): "%.9g", np.dtype(np.float64): "%.17g"}
 _NEAR = {np.dtype(np.float32): 0.75, np.dtype(np.float64): 64.0}
@@ -79,15 +79,3 @@ def decimal_texts(values: Array) -> list[str]:
 def narrow_texts(values: Array) -> list[str]:
     """Return the JSON text of each float16 or bfloat16, given as float32, of a flat array."""
     return [_with_point(f"{x:.6g}") if x - x == 0 else _non_finite(x) for x in values.tolist()]
-
-
-def to_bfloat16(values: Array) -> Array:
-    """Round float32 numbers to the nearest bfloat16, ties to even; returns elements of two bytes."""
-    bits = values.view(np.uint32)
-    rounded = (bits + 0x7FFF + (bits >> 16 & 1) >> 16).astype(np.uint16)
-    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded).view("V2")
-
-
-def from_bfloat16(values: Array) -> Array:
-    """Return elements of two bytes, which are bfloat16, as float32 numbers."""
-    return (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,18 +162,30 @@ def _from_inputs(value: Any, inputs: Inputs) -> dict[str, Array]:
     return tensors
 
 
-def read_inputs(document: dict[str, Any], inputs: Inputs) -> InputTensors:
+def _without_defaults(document: dict[str, Any], inputs: Inputs, defaults: Container[str]) -> Inputs:
+    """Return the inputs without those that have a default and that no row or column names."""
+    value = document.get("instances", document.get("inputs"))
+    named: set[str] = set()
+    for row in value if isinstance(value, list) else [value]:
+        named.update(row if isinstance(row, dict) and _is_object(row) else ())
+    return {name: info for name, info in inputs.items() if name not in defaults or name in named}
+
+
+def read_inputs(document: dict[str, Any], inputs: Inputs, defaults: Container[str] = ()) -> InputTensors:
     """Convert a `:predict` body into tensors.
 
     Args:
         document: the parsed body.
         inputs: the signature's inputs by alias. If there are none, nothing of the body is fed.
+        defaults: the inputs that a request may leave out.
 
     Raises:
         ServingError: in TF Serving's words.
     """
     if not inputs:  # TF Serving refuses the signature: "Failed to get input map"
         return InputTensors({}, rows="instances" in document)
+    if defaults:
+        inputs = _without_defaults(document, inputs, defaults)
     if "instances" in document and "inputs" in document:
         raise invalid(
             f"JSON Value: {quote(document)} Not formatted correctly expecting only one of 'inputs' or 'instances'"

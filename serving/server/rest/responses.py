@@ -13,9 +13,9 @@ import pybase64
 
 from orchard.savedmodel.types import STRING, DataType
 from serving.server.batching import BatchRows, Outputs
-from serving.server.rest.numbers import decimal_texts, from_bfloat16, narrow_texts
+from serving.server.rest.numbers import decimal_texts, narrow_texts
 from serving.server.rest.pretty import quote_string
-from serving.server.runtime.tensors import Array
+from serving.server.runtime.tensors import Array, from_bfloat16
 from serving.server.serving_error import invalid
 
 __all__ = ["classification_reply", "error_reply", "predict_reply", "regression_reply"]

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pybase64
 
-from orchard.savedmodel.types import STRING, DataType
-from serving.server.rest.numbers import to_bfloat16
+from orchard.savedmodel.types import STRING, DataType, data_type
 from serving.server.rest.pretty import quote, type_name
-from serving.server.runtime.tensors import Array
+from serving.server.runtime.tensors import Array, to_bfloat16
 from serving.server.serving_error import ServingError, invalid
 from serving.status_codes import StatusCode
 
@@ -31,6 +30,7 @@ _INTEGERS = {
     "uint32": range(1 << 32),
     "uint64": range(1 << 64),
 }
+_FLOAT32 = 1
 _FLOATS = ("float", "double", "half", "bfloat16")
 """TF Serving refuses the last two."""
 
@@ -92,6 +92,8 @@ def _check(value: Any, dtype: DataType) -> Any:
 
 
 def _numbers(flat: list[Any], dtype: DataType) -> Array:
+    if dtype.name == "bfloat16":
+        return to_bfloat16(_numbers(flat, data_type(_FLOAT32)))
     if dtype.name in _FLOATS:
         with np.errstate(over="ignore"):  # a double beyond the range of float becomes infinity
             try:

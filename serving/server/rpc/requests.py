@@ -14,7 +14,7 @@ from serving.server.batching import BatchQueue, Outputs
 from serving.server.example_signatures import INPUT, classification_outputs, regression_outputs
 from serving.server.rest.predict import input_mismatch
 from serving.server.rest.results import check_classification, check_regression
-from serving.server.rpc.tensor_protos import from_proto, to_proto
+from serving.server.runtime.tensor_protos import from_proto, to_proto
 from serving.server.runtime.tensors import Array
 from serving.server.servable import DEFAULT_SIGNATURE, Servable
 from serving.server.serving_error import ServingError, invalid
@@ -50,9 +50,10 @@ def predict_feeds(servable: Servable, request: Any) -> tuple[BatchQueue, list[Ar
     if signature is None:
         raise ServingError(StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
     sent, inputs = request.inputs, signature.inputs
-    if len(sent) != len(inputs) or any(alias not in sent for alias in inputs):
+    needed = inputs.keys() - signature.defaults.keys()
+    if any(alias not in inputs for alias in sent) or any(alias not in sent for alias in needed):
         raise input_mismatch(set(sent), set(inputs))
-    arrays = {alias: from_proto(sent[alias], alias) for alias in inputs}
+    arrays = {alias: from_proto(sent[alias], alias) for alias in inputs if alias in sent}
     outputs = _filtered(signature, request.output_filter)
     if any(sent[alias].dtype != info.dtype.number for alias, info in inputs.items()):
         raise _type_mismatch(sent, inputs)

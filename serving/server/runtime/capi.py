@@ -75,6 +75,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...], bool]] = {
     "TF_NewOperation": (_PTR, (_PTR, c_char_p, c_char_p), False),
     "TF_AddInput": (_VOID, (_PTR, TfOutput), False),
     "TF_FinishOperation": (_PTR, (_PTR, _PTR), False),
+    "TF_GraphGetTensorNumDims": (_INT, (_PTR, TfOutput, _PTR), False),
+    "TF_GraphGetTensorShape": (_VOID, (_PTR, TfOutput, POINTER(_I64), _INT, _PTR), False),
     "TF_LoadSessionFromSavedModel": (
         _PTR,
         (_PTR, _PTR, c_char_p, POINTER(c_char_p), _INT, _PTR, _PTR, _PTR),

@@ -177,6 +177,23 @@ class TfSession:
                 api.TF_DeleteStatus(status)
         return bool(SignatureCall(self, [], [f"{name}:0"]).run([])[0][0])
 
+    def sizes(self, operation: str, index: int) -> list[int] | None:
+        """Return the sizes of a tensor that TensorFlow derives from the graph, -1: any; None: their number is unknown."""
+        api = self.api
+        status = api.TF_NewStatus()
+        try:
+            output = self.output(f"{operation}:{index}")
+            rank = api.TF_GraphGetTensorNumDims(self._graph, output, status)
+            if api.TF_GetCode(status) or rank < 0:
+                return None
+            sizes = (ctypes.c_int64 * rank)()
+            api.TF_GraphGetTensorShape(self._graph, output, sizes, rank, status)
+            return None if api.TF_GetCode(status) else list(sizes)
+        except RunError:
+            return None
+        finally:
+            api.TF_DeleteStatus(status)
+
     def run(
         self,
         inputs: ctypes.Array[TfOutput],

@@ -1,6 +1,6 @@
 """Tensors between NumPy and TensorFlow's memory.
 
-A string tensor is a NumPy array of `bytes` objects.
+A string tensor is a NumPy array of `bytes` objects, one of bfloat16, which NumPy does not have, of two bytes each (``V2``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from orchard.savedmodel.types import STRING, DataType, data_type
 from serving.server.runtime.capi import CApi, RunError
 
-__all__ = ["Array", "from_tensor", "to_tensor"]
+__all__ = ["Array", "from_bfloat16", "from_tensor", "to_bfloat16", "to_tensor"]
 
 Array = NDArray[Any]
 _INVALID_ARGUMENT, _UNIMPLEMENTED, _RESOURCE_EXHAUSTED = 3, 12, 8
@@ -28,6 +28,20 @@ def _allocate(api: CApi, dtype: DataType, shape: tuple[int, ...], size: int) -> 
     if not tensor:
         raise RunError(_RESOURCE_EXHAUSTED, f"out of memory: a tensor of {size} bytes")
     return int(tensor)
+
+
+def to_bfloat16(array: Array) -> Array:
+    """Round floats to the nearest bfloat16, ties to even, as ``V2``."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
+    kept = np.where(np.isnan(bits.view(np.float32)), bits >> 16 | 0x40, rounded)
+    return kept.astype(np.uint16).view("V2").reshape(np.shape(array))
+
+
+def from_bfloat16(array: Array) -> Array:
+    """Convert ``V2`` into float32, exactly."""
+    bits = np.ascontiguousarray(array).view(np.uint16).astype(np.uint32) << 16
+    return bits.view(np.float32).reshape(np.shape(array))
 
 
 def to_tensor(api: CApi, array: Array, dtype: DataType) -> int:

@@ -64,14 +64,6 @@ def test_a_bad_photo_among_good_ones_fails_the_request_that_holds_it(photos, zoo
     assert photos.predict("m", instances(good, b"", good)).status == 400
 
 
-def test_rows_that_depend_on_each_other_are_not_mixed_with_others(server):
-    # `mixed` subtracts the mean of its batch; it has no golden photos that would prove it, so this documents the risk:
-    # a request alone gets its own mean
-    answer = server.predict("shapes", {"signature_name": "mixed", "instances": [1.0, 3.0]})
-
-    assert answer.json == {"predictions": [-1.0, 1.0]}
-
-
 def test_requests_of_other_shapes_and_types_run_beside_each_other(server):
     bodies = [
         ("matrix", {"instances": [[1, 2, 3, 4]]}, {"predictions": [[7.0, 10.0]]}),

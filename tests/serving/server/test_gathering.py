@@ -28,14 +28,14 @@ class CoalescerBench:
 
     def job(self, value):
         return BatchJob(
-            self.queue, [np.array([value], np.float32)], time.monotonic() + DEADLINE,
+            self.queue, [np.array([[value]], np.float32)], time.monotonic() + DEADLINE,
             lambda outcome: self.answers.put((value, outcome["y"][0].tolist())),
         )  # fmt: skip
 
     def check(self, count):
         """Every job has its own answer; returns the rows of each run."""
         answers = [self.answers.get(timeout=DEADLINE) for _ in range(count)]
-        assert sorted(answers) == [(value, [value / 2 + 2]) for value in range(count)]
+        assert sorted(answers) == [(value, [[value / 2 + 2]]) for value in range(count)]
         rows = []
         while sum(rows) < count:
             rows.append(self.runs.get(timeout=DEADLINE))

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from orchard.savedmodel.types import data_type
 from serving.protos import POOL, message
-from serving.server.rpc.tensor_protos import from_proto, to_proto
+from serving.server.runtime.tensor_protos import from_proto, to_proto
 from serving.server.serving_error import ServingError
 from tests.serving.grpc_client import GrpcTestClient, dial
 from tests.serving.model_registry import ENVIRONMENT
