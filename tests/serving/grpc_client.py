@@ -7,7 +7,7 @@ import numpy as np
 
 from orchard.savedmodel.types import data_type
 from serving.protos import message, method_types
-from serving.server.rpc.tensor_protos import to_proto
+from serving.server.runtime.tensor_protos import to_proto
 from tests.serving.programs import Serve, until
 
 __all__ = ["GrpcTestClient", "dial", "grpc_port"]

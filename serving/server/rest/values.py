@@ -100,8 +100,6 @@ def _numbers(flat: list[Any], dtype: DataType) -> Array:
                 doubles = np.array(flat, np.float64)
             except OverflowError:  # an integer of hundreds of digits
                 doubles = np.array([float(f"{value}") for value in flat], np.float64)
-            if dtype.name == "bfloat16":
-                return to_bfloat16(doubles.astype(np.float32))
             return doubles.astype(dtype.numpy, copy=False)
     wide = np.array(flat, "uint64" if dtype.name == "uint64" else "int64")
     return wide.astype(dtype.numpy, copy=False)  # wraps around: TF Serving does not check the range of small types

@@ -265,18 +265,18 @@ class GrpcService:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest."
                 " Only ModelConfigList is currently supported"
             )
-        try:
-            configs = read_models(request.config.model_config_list.config)
-        except ConfigError as error:
-            raise invalid(error.message) from None
-        names = [config.name for config in configs]
+        listed = request.config.model_config_list.config
+        names = [config.name for config in listed]
         for name in names:
             if names.count(name) > 1:
                 raise invalid(f"Illegal to list model {name} multiple times in config list")
+        try:
+            configs = read_models(listed)
+        except ConfigError as error:
+            raise invalid(error.message) from None
         repository = self._application.repository
         repository.replace(configs)
         response = message("ReloadConfigResponse")()
-        names = [config.name for config in configs]
         while (pending := repository.is_pending(names)) and time.monotonic() < deadline:
             await asyncio.sleep(_RELOAD_S)
         problems = repository.problems()

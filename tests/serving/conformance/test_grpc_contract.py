@@ -15,7 +15,7 @@ import pytest
 
 from serving.protos import message
 from serving.server.rest.examples import read_examples
-from serving.server.rpc.tensor_protos import from_proto
+from serving.server.runtime.tensor_protos import from_proto
 
 FLOATS = np.array([1.0, 2.0], np.float32)
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
