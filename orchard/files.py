@@ -17,6 +17,7 @@ from typing import IO, Generic, Literal, TypeVar
 from orchard.errors import OrchardError
 
 __all__ = [
+    "Stamp",
     "WatchedFile",
     "atomic_file",
     "atomic_write",
