@@ -16,7 +16,7 @@ from orchard.errors import SettingsError
 from serving.models_config import ModelConfig, render
 from serving.server.tls_certificate import TlsCertificate
 from tests.serving.model_registry import ENVIRONMENT
-from tests.serving.programs import Serve
+from tests.serving.programs import Serve, until
 from tests.serving.server.test_process import certificate
 from tests.serving.server.test_rpc import grpc_port
 
@@ -175,3 +175,29 @@ def test_files_that_are_wrong_at_the_start_are_named(tmp_path, fault):
         TlsCertificate(pem, key, print)
 
     assert "belongs to the first certificate" in caught.value.hint
+
+
+def test_a_token_file_that_breaks_keeps_its_tokens_and_is_logged_once(zoo, tmp_path):
+    config, tokens = tmp_path / "models.config", tmp_path / "tokens"
+    config.write_text(render([ModelConfig("matrix", str(zoo / "matrix"))]))
+    tokens.write_text("first-token-0123456789\n")
+
+    def status(server: Serve, token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        return server.send_request("GET", "/v1/models/matrix", headers=headers).status
+
+    with Serve(config, tmp_path / "log", ENVIRONMENT, "--token-file", str(tokens)) as server:
+        tokens.write_text("short\n")
+        until(
+            lambda: status(server, "first-token-0123456789") == 200 and " file " in server.text, "the file is reported"
+        )
+        tokens.unlink()
+        until(
+            lambda: status(server, "first-token-0123456789") == 200 and f"{tokens} is missing" in server.text,
+            "it is reported missing",
+        )
+
+        tokens.write_text("second-token-0123456789\n")
+        until(lambda: status(server, "second-token-0123456789") == 200, "the new token is accepted")
+        assert status(server, "first-token-0123456789") == 401
+        assert server.text.count(" file ") == 3
