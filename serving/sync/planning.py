@@ -19,10 +19,10 @@ from orchard.client import VersionStatus
 from orchard.registry.pointers import ChannelPointer
 from serving.models_config import ModelConfig, Specific
 from serving.sync.sync_state import ChannelState, SyncState
-from serving.sync.timers import BUSY_S, CALM_S, LONGEST_RETRY_S, LONGEST_VERDICT_S, PERMANENT_KINDS, Timers
+from serving.sync.timers import BUSY_S, CALM_S, LONGEST_RETRY_S, LONGEST_REFUSAL_S, PERMANENT_KINDS, Timers
 
 __all__ = [
-    "BUSY_S", "CALM_S", "LONGEST_RETRY_S", "LONGEST_VERDICT_S", "AcceptPointer", "Action", "Download", "JudgeAgain",
+    "BUSY_S", "CALM_S", "LONGEST_RETRY_S", "LONGEST_REFUSAL_S", "AcceptPointer", "Action", "Download", "JudgeAgain",
     "MoveLabel", "Observation", "QueryEngine", "RefuseVersion", "RemoveVersion", "Timers", "Validate", "WriteConfig", "apply",
     "is_loading", "plan",
 ]  # fmt: skip
@@ -169,7 +169,7 @@ class Observation:
         return failed and version in self.configured() and now >= self.stale_errors.get(version, 0.0)
 
     def basis(self, kind: str) -> str:
-        """What a verdict of a kind rests on beside the version's own bytes."""
+        """What a refusal of a kind rests on beside the version's own bytes."""
         if kind == "integrity":
             return f"trusted keys {self.trusted}"
         return f"engine process {self.engine_process}" if kind in _ENGINE_KINDS else ""

@@ -41,7 +41,7 @@ class ChannelState:
 
 @dataclass(frozen=True, slots=True)
 class RefusedVersion:
-    """Why a version is not served: a verdict that lasts as long as what it rests on, and not longer than its back-off.
+    """Why a version is not served: it lasts as long as what it rests on, and not longer than its back-off.
 
     Attributes:
         version: its number.
@@ -50,7 +50,7 @@ class RefusedVersion:
         final: it has failed for good: it is configured and downloaded no more until it is judged again.
         at: when it last failed, in seconds since 1970, for people.
         kind: the kind of failure: `integrity`, `rule`, `load`, `golden` or `answer`; empty: unknown.
-        basis: what the verdict rests on beside the version's own bytes: the trusted keys, or the engine's process.
+        basis: what it rests on beside the version's own bytes: the trusted keys, or the engine's process.
         judging: it is being judged again now.
     """
 

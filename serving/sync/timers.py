@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 
 from serving.sync.sync_state import MAX_TRIES, RefusedVersion
 
-__all__ = ["BUSY_S", "CALM_S", "LONGEST_RETRY_S", "LONGEST_VERDICT_S", "PERMANENT_KINDS", "Timers"]
+__all__ = ["BUSY_S", "CALM_S", "LONGEST_RETRY_S", "LONGEST_REFUSAL_S", "PERMANENT_KINDS", "Timers"]
 
 BUSY_S, CALM_S = 0.02, 1.0
 LONGEST_RETRY_S = 30.0
-LONGEST_VERDICT_S = 300.0
+LONGEST_REFUSAL_S = 300.0
 """The longest time after which a refused version is judged again, except for a rule, which rests on its bytes alone."""
 
 PERMANENT_KINDS = ("rule", "golden", "load")
 """The kinds of failures that are final at the first time."""
 
-_FIRST_VERDICT_S = 5.0
-_RULE_VERDICT_S = 60.0, 3600.0
+_FIRST_REFUSAL_S = 5.0
+_RULE_REFUSAL_S = 60.0, 3600.0
 _RETRY_S = 0.5
 _SLOWDOWN = 1.06
 
@@ -45,7 +45,7 @@ class Timers:
 
     def refused(self, manifest_sha256: str, refusal: RefusedVersion, now: float) -> Timers:
         """Judge again later: after each failure twice as late as after the previous one, up to a limit."""
-        first, longest = _RULE_VERDICT_S if refusal.kind == "rule" else (_FIRST_VERDICT_S, LONGEST_VERDICT_S)
+        first, longest = _RULE_REFUSAL_S if refusal.kind == "rule" else (_FIRST_REFUSAL_S, LONGEST_REFUSAL_S)
         rounds = max(refusal.tries - (1 if refusal.kind in PERMANENT_KINDS else MAX_TRIES), 0)
         due = now + min(first * 2 ** min(rounds, 16), longest)
         return replace(self, judge_at={**self.judge_at, manifest_sha256: due})

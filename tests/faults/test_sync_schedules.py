@@ -42,7 +42,7 @@ from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
 from serving.models_config import parse
 from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
-from serving.sync.planning import LONGEST_RETRY_S, LONGEST_VERDICT_S
+from serving.sync.planning import LONGEST_RETRY_S, LONGEST_REFUSAL_S
 from serving.sync.reconciler import STATE_NAME, Reconciler, SyncOptions
 from serving.sync.sync_state import load_state
 from serving.sync.version_cache import check_bytes
@@ -338,7 +338,7 @@ class Schedules(RuleBasedStateMachine):
             self.down, self.engine.up, self.engine.failing, self.transit.corrupt = False, True, False, False
             atomic_write(self.trust.path, self.keys)
             self.engine.reload(fresh=True)
-            self.poll_s = LONGEST_VERDICT_S
+            self.poll_s = LONGEST_REFUSAL_S
             self.work(POLLS)
             for channel in CHANNELS:
                 entries = self.registry.channel(channel).history()

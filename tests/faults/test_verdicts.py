@@ -16,7 +16,7 @@ from orchard.errors import IntegrityError
 from orchard.files import atomic_write
 from orchard.registry.channels import ChangeIntent
 from orchard.signing import SigningKey, create_pair, load_key, sign
-from serving.sync.planning import LONGEST_VERDICT_S
+from serving.sync.planning import LONGEST_REFUSAL_S
 from serving.sync.reconciler import STATE_NAME
 from serving.sync.status_server import describe
 from serving.sync.sync_state import load_state
@@ -179,7 +179,7 @@ def test_the_remedy_for_a_damaged_blob_works_as_written(loop, remedy):
 
     if remedy == "publish the same files again":
         loop.registry.publish(loop.folder / "candidate-77", loop.metadata)
-        turns_until(loop, version, LONGEST_VERDICT_S + 30)
+        turns_until(loop, version, LONGEST_REFUSAL_S + 30)
     else:
         loop.store.put(key, intact)
         assert not loop.registry.channel("stable").promote(version, WHY).changed
@@ -201,7 +201,7 @@ def test_an_engine_that_failed_for_a_while_loads_the_version_later(loop, restart
     loop.engine.failing = False
     if restarted:
         loop.engine.reload(fresh=True)
-    limit = 10 if restarted else LONGEST_VERDICT_S + 10
+    limit = 10 if restarted else LONGEST_REFUSAL_S + 10
 
     turns_until(loop, 2, limit)
 
@@ -237,8 +237,8 @@ def test_a_bad_version_is_judged_less_and_less_often_and_never_served(loop, kind
     waits = [second - first for first, second in pairwise(judged)]
     assert refusal(loop)["kind"] == name
     assert refusal(loop)["final"]
-    assert max(waits) < LONGEST_VERDICT_S + 20
-    assert waits[-1] > LONGEST_VERDICT_S - 20
+    assert max(waits) < LONGEST_REFUSAL_S + 20
+    assert waits[-1] > LONGEST_REFUSAL_S - 20
     assert len(judged) < 20
 
 
