@@ -19,10 +19,10 @@ from orchard.client import VersionStatus
 from orchard.registry.pointers import ChannelPointer
 from serving.models_config import ModelConfig, Specific
 from serving.sync.sync_state import ChannelState, SyncState
-from serving.sync.timers import BUSY_S, CALM_S, LONGEST_RETRY_S, LONGEST_REFUSAL_S, PERMANENT_KINDS, Timers
+from serving.sync.timers import BUSY_S, CALM_S, LONGEST_REFUSAL_S, LONGEST_RETRY_S, PERMANENT_KINDS, Timers
 
 __all__ = [
-    "BUSY_S", "CALM_S", "LONGEST_RETRY_S", "LONGEST_REFUSAL_S", "AcceptPointer", "Action", "Download", "JudgeAgain",
+    "BUSY_S", "CALM_S", "LONGEST_REFUSAL_S", "LONGEST_RETRY_S", "AcceptPointer", "Action", "Download", "JudgeAgain",
     "MoveLabel", "Observation", "QueryEngine", "RefuseVersion", "RemoveVersion", "Timers", "Validate", "WriteConfig", "apply",
     "is_loading", "plan",
 ]  # fmt: skip

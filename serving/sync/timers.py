@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from serving.sync.sync_state import MAX_TRIES, RefusedVersion
 
-__all__ = ["BUSY_S", "CALM_S", "LONGEST_RETRY_S", "LONGEST_REFUSAL_S", "PERMANENT_KINDS", "Timers"]
+__all__ = ["BUSY_S", "CALM_S", "LONGEST_REFUSAL_S", "LONGEST_RETRY_S", "PERMANENT_KINDS", "Timers"]
 
 BUSY_S, CALM_S = 0.02, 1.0
 LONGEST_RETRY_S = 30.0

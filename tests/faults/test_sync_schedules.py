@@ -42,7 +42,7 @@ from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
 from serving.models_config import parse
 from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
-from serving.sync.planning import LONGEST_RETRY_S, LONGEST_REFUSAL_S
+from serving.sync.planning import LONGEST_REFUSAL_S, LONGEST_RETRY_S
 from serving.sync.reconciler import STATE_NAME, Reconciler, SyncOptions
 from serving.sync.sync_state import load_state
 from serving.sync.version_cache import check_bytes
