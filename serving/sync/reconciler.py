@@ -363,9 +363,8 @@ class Reconciler:
 
 def _is_new_process(before: Mapping[int, VersionStatus], now: Mapping[int, VersionStatus]) -> bool:
     """Whether another process of the engine answers: it has not loaded, or does not know, what the other one had tried."""
-    lost = any(version not in now for version, status in before.items() if status.state == "AVAILABLE" or status.error)
     served = [version for version, status in before.items() if status.state == "AVAILABLE"]
-    return lost or any(now[version].state in ("START", "LOADING") for version in served)
+    return not before.keys() <= now.keys() or any(now[version].state in ("START", "LOADING") for version in served)
 
 
 def _text(error: BaseException) -> str:

@@ -192,7 +192,7 @@ def test_the_remedy_for_a_damaged_blob_works_as_written(loop, remedy):
 def test_an_engine_that_failed_for_a_while_loads_the_version_later(loop, restarted):
     loop.engine.failing = True
     loop.poll_s = 2.0
-    loop.release(GOOD, "stable", 100)
+    loop.release(GOOD, "stable", 125)
     loop.poll_s = 0.5
     assert refusal(loop)["kind"] == "load"
     assert refusal(loop)["judged_again_in_s"] > 20
