@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import re
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from typing import IO, Generic, Literal, TypeVar
 from orchard.errors import OrchardError
 
 __all__ = [
+    "Stamp",
     "WatchedFile",
     "atomic_file",
     "atomic_write",
@@ -200,33 +202,73 @@ def locked(path: Path, *, wait_s: float = 0.0, on_wait: Callable[[], None] = lam
 def file_stamp(path: Path) -> Stamp | None:
     """Return what changes when a file is replaced or written; None if the file cannot be examined.
 
-    That is its times (in ns), size and inode. A copy may preserve the modification time, but never the change time.
+    That is the time of the last change of its status (in ns), its size and inode. A copy may preserve the modification
+    time, but not this one.
     """
     try:
         stat = path.stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
+    return stat.st_ctime_ns, stat.st_size, stat.st_ino
 
 
 class WatchedFile(Generic[T]):
-    """The content of a file that another program changes.
+    """The content of a file that another program replaces; any thread may read it.
+
+    A name that leads to another file is a change too: Kubernetes replaces the files of a mounted Secret by moving a link.
 
     Args:
         path: the file.
-        read: reads the file. Its errors are raised by the first read; later `OrchardError`s keep the content before.
+        read: reads the file. Its errors are raised by the first read; after a later `OrchardError` or `OSError` the content
+            before is kept.
+        beside: files that `read` reads too, for example the key of a certificate.
+        report: called once with the reason when the file is missing or cannot be used, again with another reason, and
+            with a text that ends with "again" when it can be used once more.
     """
 
-    def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[Path], T],
+        *,
+        beside: Iterable[Path] = (),
+        report: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.path = path
+        self.report = report
+        self._paths = (path, *beside)
         self._read = read
-        self._stamp = file_stamp(path)  # before the read: a change during the read is seen by the next `current`
+        self._lock = threading.Lock()
+        self._problem = ""
+        self._stamps = self._stamp()  # before the read: a change during the read is seen by the next `current`
         self._content = read(path)
 
     def current(self) -> T:
         """Return the content, read again if the file has changed; while it cannot be read, the content before."""
-        stamp = file_stamp(self.path)
-        if stamp is not None and stamp != self._stamp:
-            with suppress(OrchardError):
-                self._content, self._stamp = self._read(self.path), stamp
-        return self._content
+        with self._lock:
+            stamps = self._stamp()
+            if stamps != self._stamps or self._problem:
+                self._note(self._read_again(stamps))
+            return self._content
+
+    def _read_again(self, stamps: tuple[Stamp | None, ...]) -> str:
+        """Read the file; returns why that failed, or an empty text."""
+        missing = [str(path) for path, stamp in zip(self._paths, stamps, strict=True) if stamp is None]
+        if missing:
+            return f"{missing[0]} is missing"
+        try:
+            self._content, self._stamps = self._read(self.path), stamps
+        except OrchardError as error:
+            return error.message
+        except OSError as error:
+            return f"{self.path} cannot be read: {error}"
+        return ""
+
+    def _stamp(self) -> tuple[Stamp | None, ...]:
+        return tuple(map(file_stamp, self._paths))
+
+    def _note(self, problem: str) -> None:
+        """Report a change between usable and not."""
+        if problem != self._problem:
+            self._problem = problem
+            self.report(f"{problem}; what was read before stays in use" if problem else f"{self.path} is used again")

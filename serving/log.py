@@ -73,6 +73,10 @@ class EventLog:
         self.buffer(event, fields)
         self.flush()
 
+    def file_problem(self, reason: str) -> None:
+        """Log what is wrong with a file that is read again when it changes."""
+        self.write("file", reason=reason)
+
     def buffer(self, event: str, fields: dict[str, Any]) -> None:
         """Log a frequent event; the next `flush` writes it."""
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from orchard.errors import SettingsError
@@ -44,14 +45,15 @@ class BearerTokens:
 
     Args:
         path: the file; see `read_tokens`.
+        report: called once with the reason when the file cannot be used any more; the tokens before are still accepted.
 
     Raises:
         SettingsError: the file cannot be read, has no token, or has one that is too short.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, report: Callable[[str], None] = lambda text: None) -> None:
         self._checked_at = time.monotonic()
-        self._file = WatchedFile(path, _read_digests)
+        self._file = WatchedFile(path, _read_digests, report=report)
         self._digests = self._file.current()
         self._allowed = b""
 

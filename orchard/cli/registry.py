@@ -169,13 +169,20 @@ def _published_version(store: ObjectStore, run_id: str | None) -> int:
 @click.option("--why", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]")
 @click.option("--override-reason", help="Promote a version that the gate has not accepted, for this reason.")
 @click.option("--forward", is_flag=True, help="Change nothing if the channel points to a newer version; exit code 7.")
+@click.option("--again", is_flag=True, help="Write a new pointer even if the channel points to VERSION already.")
+@click.option(
+    "--after-generation",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Replace a pointer that is lost, not trusted, or older than N, which `orchard sync` has seen.",
+)
 def promote(
     reporter: Reporter,
     version: int | str | None,
     channel: str | None,
     why: str | None,
     override_reason: str | None,
-    forward: bool,
+    **pointer: Any,
 ) -> None:
     """Let a channel point to VERSION (a number, or `latest`), after verifying its manifest and all its files.
 
@@ -183,6 +190,8 @@ def promote(
 
     If somebody else changes the channel at the same time, the command ends with exit code 7 and changes nothing. It may
     be repeated after a crash.
+
+    With --again every sync that has refused the version judges it at once, and not only after its back-off.
     """
     target, intent = _open_to_change(channel, why)
     registry = target.registry
@@ -196,8 +205,10 @@ def promote(
             )
         version = known[-1]
     with reporter.status(f"verifying version {version} of {registry.model}"):
-        change = target.promote(version, intent, override_reason=override_reason, forward=forward)
+        change = target.promote(version, intent, override_reason=override_reason, **pointer)
     _print_change(reporter, change, "promote")
+    if not change.changed and intent.run_id is None:
+        reporter.note("nothing was changed; with --again every sync that has refused this version judges it at once")
 
 
 @verb(examples="orchard rollback --why 'takes plums for grapes'\norchard rollback --to 5 --channel canary --why drill")

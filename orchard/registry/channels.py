@@ -26,7 +26,10 @@ from orchard.registry.versions import ModelVersions
 from orchard.signing import sign
 from orchard.store.conditional import get_or_none, swap_once
 
-__all__ = ["ChangeIntent", "Channel", "ChannelChange", "ways_back"]
+__all__ = ["MAX_GENERATIONS", "ChangeIntent", "Channel", "ChannelChange", "ways_back"]
+
+MAX_GENERATIONS = 1000
+"""How many pointers one promotion writes at most to become newer than what readers have seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,14 @@ class Channel:
         return self._history_of(self.snapshot())
 
     def promote(
-        self, version: int, intent: ChangeIntent, *, override_reason: str | None = None, forward: bool = False
+        self,
+        version: int,
+        intent: ChangeIntent,
+        *,
+        override_reason: str | None = None,
+        forward: bool = False,
+        again: bool = False,
+        after_generation: int | None = None,
     ) -> ChannelChange:
         """Let the channel point to `version`, after verifying that version's manifest, verdict and blobs.
 
@@ -103,15 +113,20 @@ class Channel:
             intent: the actor and the reason.
             override_reason: why a version is promoted that the gate has not accepted.
             forward: refuse the change if the channel points to a newer version (another run was quicker).
+            again: write a new generation even if the channel points to the version: every sync judges it again at once.
+            after_generation: the stored pointer is lost, forged, or older than readers have seen (a backup was restored):
+                continue from the newest trusted entry of the history, until the generation is greater than this one.
 
         Raises:
-            DataError: no such version, or no reason.
+            DataError: no such version, no reason, or `after_generation` is more than `MAX_GENERATIONS` ahead.
             GateRefused: the version's verdict is neither accepted nor overridden, and no reason was given here.
             IntegrityError: the manifest, a blob, the channel or its history is invalid.
             ConflictError: another change came in between, a prune is deleting the version's bytes, or `forward` and the
                 channel points to a newer version; nothing was changed.
         """
         intent = self._check(intent, "promote")
+        if after_generation is not None:
+            return self._promote_after(version, intent, after_generation, override_reason)
         at = self._catch_up()
         earlier = self._earlier_change(at, "promote", intent, version)
         if earlier is not None:
@@ -122,7 +137,39 @@ class Channel:
                 f"which is newer than {version}",
                 hint="without --forward the older version is promoted",
             )
-        return self._change(at, version, "promote", intent, override_reason)
+        return self._change(at, version, "promote", intent, override_reason, again=again)
+
+    def _promote_after(
+        self, version: int, intent: ChangeIntent, generation: int, override_reason: str | None
+    ) -> ChannelChange:
+        """Write pointers to `version`, whatever the stored pointer is, until one is newer than `generation`."""
+        at = self._newest_trusted()
+        newest = at.pointer.generation if at.pointer else 0
+        if generation - newest > MAX_GENERATIONS:
+            raise DataError(
+                f"generation {generation} is {generation - newest} changes ahead of the history of {self._label}, "
+                f"which reaches {newest}; at most {MAX_GENERATIONS} are written",
+                hint="is it the generation that `orchard sync` names?",
+            )
+        while True:
+            change = self._change(at, version, "promote", intent, override_reason, again=True)
+            if change.pointer.generation > generation:
+                return change
+            at = self._catch_up()
+
+    def _newest_trusted(self) -> ChannelSnapshot:
+        """The channel; if its pointer is missing or not trusted: the newest entry of the history, in its place."""
+        try:
+            return self._catch_up()
+        except IntegrityError:
+            stored = get_or_none(self.registry.store, layout.channel(self.registry.model, self.name))
+            etag, keys = (stored.etag if stored else None), self._entries()
+            if not keys:
+                return ChannelSnapshot(etag=etag)
+            key = keys[max(keys)]
+            body = self.registry.store.get(key).body
+            pointer = decode_pointer(body, self.registry.trusted, self.registry.model, self.name, key)
+            return ChannelSnapshot(pointer, body, etag)
 
     def rollback(self, intent: ChangeIntent, *, to: int | None = None) -> ChannelChange:
         """Let the channel point to an earlier version again, after verifying all its blobs.
@@ -239,12 +286,15 @@ class Channel:
         action: Action,
         intent: ChangeIntent,
         override_reason: str | None = None,
+        *,
+        again: bool = False,
     ) -> ChannelChange:
         """Swap the channel from the pointer that was read to `version`, after verifying that version."""
         manifest = self.registry.manifest(version)
         _require_verdict(manifest, override_reason)
         before = at.pointer
-        if before and (before.version, before.manifest_sha256) == (version, manifest.document_sha256):
+        same = before is not None and (before.version, before.manifest_sha256) == (version, manifest.document_sha256)
+        if before and same and not again:
             self.registry.verify(manifest)
             return ChannelChange(before, changed=False)
         pointer = self._pointer(manifest, before, action, intent, override_reason)

@@ -103,7 +103,7 @@ def read_bytes(body: bytes, model: str, channel: str, trusted: TrustedKeys, *, s
         raise IntegrityError(
             f"{key} is at generation {pointer.generation}, but generation {seen} has been seen: "
             "an older pointer was put back",
-            hint="`orchard history` shows all pointers of the channel; `orchard promote` writes a new one",
+            hint=f"`orchard promote VERSION --after-generation {seen} --why …` writes a newer one",
         )
     return pointer
 

@@ -8,6 +8,7 @@ write, because the first reply was lost. So callers use `orchard.store.condition
 from __future__ import annotations
 
 import configparser
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,9 +29,12 @@ from orchard.errors import (
     StoreError,
     StoreUnavailable,
 )
+from orchard.files import WatchedFile
 from orchard.settings import Settings
 
 __all__ = ["ObjectBody", "ObjectStat", "ObjectStore", "bucket_of", "open_store", "read_credentials"]
+
+_LOG = logging.getLogger(__name__)
 
 CREDENTIALS_TTL = timedelta(seconds=20)
 """How long credentials are used before their file is read again: a rotated key is in use after this time."""
@@ -280,8 +284,13 @@ def read_credentials(path: Path, profile: str) -> dict[str, str | None]:
 
 
 def _provider(path: Path, profile: str) -> Callable[[], dict[str, Any]]:
-    """Return a provider that reads the credentials file each time, so that a rotated key needs no restart."""
-    return lambda: {**read_credentials(path, profile), "expires_at": datetime.now(UTC) + CREDENTIALS_TTL}
+    """Return a provider that reads a rotated key without a restart; while the file cannot be read, the key before is used.
+
+    Raises:
+        SettingsError: the file is invalid now.
+    """
+    file = WatchedFile(path, lambda found: read_credentials(found, profile), report=_LOG.warning)
+    return lambda: {**file.current(), "expires_at": datetime.now(UTC) + CREDENTIALS_TTL}
 
 
 def open_store(settings: Settings) -> ObjectStore:
@@ -313,9 +322,7 @@ def open_store(settings: Settings) -> ObjectStore:
         options["endpoint"] = settings.store_endpoint
         options["client_options"]["allow_http"] = settings.store_endpoint.startswith("http://")
     if settings.store_credentials_file is not None:
-        provider = _provider(settings.store_credentials_file, settings.store_profile)
-        provider()  # an invalid file is an error now, not at the first request
-        options["credential_provider"] = provider
+        options["credential_provider"] = _provider(settings.store_credentials_file, settings.store_profile)
     bucket = bucket_of(settings)
     where = f" at {settings.store_endpoint}" if settings.store_endpoint else ""
     bulk = {**options, "client_options": {**options["client_options"], "timeout": f"{BODY_SECONDS}s"}}

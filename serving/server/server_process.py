@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import ssl
 import sys
 import time
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from orchard.errors import SettingsError
 from serving.listening import BACKLOG, listen
 from serving.log import EventLog
 from serving.server.access_log import AccessLog
@@ -29,6 +27,7 @@ from serving.server.model_repository import ModelRepository
 from serving.server.predictions import PredictionOptions
 from serving.server.row_proof import BatchingMode
 from serving.server.server_metrics import ServerMetrics
+from serving.server.tls_certificate import TlsCertificate
 from serving.server.warm_up import load_warm
 from serving.tokens import BearerTokens
 
@@ -84,22 +83,11 @@ class ServerOptions:
     own_port: int | None = None
 
 
-def _load_tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
-    if files is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(*files)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"{files[0]} and {files[1]} are not a valid certificate and its key: {error}") from error
-    return context
-
-
 class _ServerProcess:
-    def __init__(self, options: ServerOptions, log: EventLog) -> None:
+    def __init__(self, options: ServerOptions, log: EventLog, certificate: TlsCertificate | None) -> None:
         self.options = options
         self.log = log
+        self.certificate = certificate
         self.metrics = ServerMetrics(log)
         self.repository = ModelRepository(options.config, self.metrics, partial(load_warm, batching=options.batching))
         self.pool = RunThreadPool(
@@ -108,7 +96,7 @@ class _ServerProcess:
             observe=self.metrics.observe_run,
             after=lambda: self.application.predictions.deliver(),
         )
-        tokens = BearerTokens(options.token_file) if options.token_file else None
+        tokens = BearerTokens(options.token_file, log.file_problem) if options.token_file else None
         self.application = Application(self.repository, self.pool, self.metrics, tokens, options.requests)
         self.server = HttpServer(self.application.handle, options.limits)
         self.access_log = AccessLog(log) if options.access_log else None
@@ -119,7 +107,7 @@ class _ServerProcess:
         self.stopping: asyncio.Task[None] | None = None
         self.rpc: GrpcServer | None = None
 
-    async def run(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
+    async def run(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         self.application.predictions.attach(loop)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -128,10 +116,10 @@ class _ServerProcess:
         main_server = await loop.create_server(
             self.server.connect,
             sock=listener,
-            ssl=context,
+            ssl=self.certificate.context() if self.certificate else None,
             backlog=BACKLOG,
-            ssl_handshake_timeout=_HANDSHAKE_S if context else None,
-            ssl_shutdown_timeout=_SHUTDOWN_S if context else None,
+            ssl_handshake_timeout=_HANDSHAKE_S if self.certificate else None,
+            ssl_shutdown_timeout=_SHUTDOWN_S if self.certificate else None,
         )
         self.repository.start()
         self.log.write("listening", host=self.options.host, port=listener.getsockname()[1], pid=os.getpid())
@@ -163,7 +151,7 @@ class _ServerProcess:
             options.host,
             options.grpc_port,
             limit,
-            options.tls,
+            self.certificate,
             access_log=self.access_log,
             share=options.share,
         )
@@ -208,13 +196,13 @@ def run_server(options: ServerOptions) -> None:
     from serving.server.runtime.capi import open_library
 
     sys.setrecursionlimit(_RECURSION_LIMIT)
-    context = _load_tls(options.tls)
-    listener = listen(options.host, options.port, share=options.share)
     log = EventLog(as_json=options.as_json)
+    certificate = TlsCertificate(*options.tls, log.file_problem) if options.tls else None
+    listener = listen(options.host, options.port, share=options.share)
     open_library()
 
     async def main() -> None:
-        await _ServerProcess(options, log).run(listener, context)
+        await _ServerProcess(options, log, certificate).run(listener)
 
     uvloop.run(main())
     log.write("stopped")

@@ -25,7 +25,6 @@ _JITTER = 0.25
 _SLOWDOWN = 1.5
 _LONGEST_RETRY_S = 10.0
 _NO_CHANNEL = "channels"
-_MISSING = "its pointer is missing from the store; the last trusted one stays in use"
 
 
 class TrustedKeysFile(WatchedFile[TrustedKeys]):
@@ -64,7 +63,8 @@ class ChannelWatcher:
         self._poll_s = poll_s
         self._wait_s = min(NEAR_POLL_S, poll_s)
         self._log_event = log_event
-        self._etags: dict[str, str] = {}
+        self._etags: dict[str, str] = {}  # of trusted pointers: another is read whole, until it is trusted
+        self._judged_by: TrustedKeys | None = None
         self._stop = threading.Event()
         self.pointers: dict[str, ChannelPointer] = {}
         self.problems: dict[str, str] = {}
@@ -105,10 +105,14 @@ class ChannelWatcher:
         Raises:
             StoreError: the store did not answer or refused.
         """
-        news = [self._read_channel(channel) for channel in CHANNELS]
+        trusted = self.trust.current()
+        if trusted is not self._judged_by:  # the pointers of keys that are not trusted any more are judged again
+            self._judged_by = trusted
+            self._etags.clear()
+        news = [self._read_channel(channel, trusted) for channel in CHANNELS]
         self.last_success = time.time()
         self.problems.pop("store", None)
-        if self._accepted or self._etags:
+        if self._accepted or any(channel in self.problems for channel in CHANNELS):
             self.problems.pop(_NO_CHANNEL, None)
         elif _NO_CHANNEL not in self.problems:
             self.problems[_NO_CHANNEL] = (
@@ -117,28 +121,31 @@ class ChannelWatcher:
             self._log_event("waiting", reason=self.problems[_NO_CHANNEL])
         return any(news)
 
-    def _read_channel(self, channel: str) -> bool:
+    def _read_channel(self, channel: str, trusted: TrustedKeys) -> bool:
+        """Request a channel; returns whether its pointer or its problem is another than before."""
         self.requests += 1
+        before = self.pointers.get(channel), self.problems.get(channel)
         try:
             changed = self.store.get_if_changed(layout.channel(self.model, channel), self._etags.get(channel))
         except ObjectNotFound:
             self._etags.pop(channel, None)
-            lost = channel in self._accepted and self.problems.get(channel) != _MISSING
-            if lost:
-                self.problems[channel] = _MISSING
-            return lost
-        if changed is None:
-            return False
-        self._etags[channel] = changed.etag
-        try:
-            self._accept(channel, changed.body)
-        except IntegrityError as error:
-            self.problems[channel] = error.message
-        return True
+            self.problems.pop(channel, None)  # an untrusted pointer, which has been removed
+            if channel in self._accepted:
+                self.problems[channel] = _missing(self._accepted[channel][0])
+        else:
+            if changed is None:
+                return False
+            self._etags.pop(channel, None)
+            try:
+                self._accept(channel, changed.body, trusted)
+                self._etags[channel] = changed.etag
+            except IntegrityError as error:
+                self.problems[channel] = f"{error.message} ({error.hint})" if error.hint else error.message
+        return before != (self.pointers.get(channel), self.problems.get(channel))
 
-    def _accept(self, channel: str, body: bytes) -> None:
+    def _accept(self, channel: str, body: bytes, trusted: TrustedKeys) -> None:
         generation, manifest = self._accepted.get(channel, (0, ""))
-        pointer = pointers.read_bytes(body, self.model, channel, self.trust.current(), seen=generation)
+        pointer = pointers.read_bytes(body, self.model, channel, trusted, seen=generation)
         if pointer.generation == generation and manifest not in ("", pointer.manifest_sha256):
             raise IntegrityError(
                 f"channel {channel} has two pointers of generation {generation}: one of them is forged"
@@ -146,6 +153,13 @@ class ChannelWatcher:
         self._accepted[channel] = (pointer.generation, pointer.manifest_sha256)
         self.pointers[channel] = pointer
         self.problems.pop(channel, None)
+
+
+def _missing(generation: int) -> str:
+    return (
+        "its pointer is missing from the store; the last trusted one stays in use "
+        f"(`orchard promote VERSION --after-generation {generation}` writes another)"
+    )
 
 
 def default_poll_s(endpoint: str | None) -> float:

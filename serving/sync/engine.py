@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +53,25 @@ class EngineClient:
         url: of its REST API.
         model: the model's name.
         token_file: its first token is the bearer token of every request; read again when it changes. None: no token.
+        report: called once with the reason when that file cannot be used any more; the token before is still sent.
 
     Raises:
         SettingsError: the token file cannot be read or holds no token.
     """
 
-    def __init__(self, url: str, model: str, token_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        token_file: Path | None = None,
+        report: Callable[[str], None] = lambda reason: None,
+    ) -> None:
         def connect(path: Path | None) -> ModelServer:
             return ModelServer(url, read_seconds=_READ_SECONDS, token=_first_token(path) if path else None)
 
         anonymous = connect(None)
         self._model = model
-        self._client = WatchedFile(token_file, connect).current if token_file else lambda: anonymous
+        self._client = WatchedFile(token_file, connect, report=report).current if token_file else lambda: anonymous
 
     def versions(self) -> dict[int, VersionStatus]:
         """Return the state of every version that the engine knows. Raises `EngineUnavailable`."""

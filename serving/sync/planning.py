@@ -19,17 +19,18 @@ from orchard.client import VersionStatus
 from orchard.registry.pointers import ChannelPointer
 from serving.models_config import ModelConfig, Specific
 from serving.sync.sync_state import ChannelState, SyncState
+from serving.sync.timers import BUSY_S, CALM_S, LONGEST_REFUSAL_S, LONGEST_RETRY_S, PERMANENT_KINDS, Timers
 
 __all__ = [
-    "BUSY_S", "CALM_S", "LONGEST_RETRY_S", "AcceptPointer", "Action", "Download", "MoveLabel", "Observation", "QueryEngine",
-    "RefuseVersion", "RemoveVersion", "Timers", "Validate", "WriteConfig", "apply", "is_loading", "plan",
+    "BUSY_S", "CALM_S", "LONGEST_REFUSAL_S", "LONGEST_RETRY_S", "AcceptPointer", "Action", "Download", "JudgeAgain",
+    "MoveLabel", "Observation", "QueryEngine", "RefuseVersion", "RemoveVersion", "Timers", "Validate", "WriteConfig", "apply",
+    "is_loading", "plan",
 ]  # fmt: skip
 
-BUSY_S, CALM_S = 0.02, 1.0
-LONGEST_RETRY_S = 30.0
-_RETRY_S = 0.5
-_SLOWDOWN = 1.06
-_PERMANENT_KINDS = ("rule", "golden", "load")
+_STALE_ERROR_S = 10.0
+"""How long an error that the engine reported before a version was configured again may be that of the earlier attempt."""
+
+_ENGINE_KINDS = ("load", "golden", "answer")
 _UNLOADED = ("", "START", "END")
 
 
@@ -78,6 +79,15 @@ class RefuseVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeAgain:
+    """Try a refused version again: what its refusal rests on has changed, or it is old."""
+
+    version: int
+    manifest_sha256: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class MoveLabel:
     """Point a channel's label to another version."""
 
@@ -92,40 +102,17 @@ class RemoveVersion:
     version: int
 
 
-Action = AcceptPointer | Download | WriteConfig | QueryEngine | Validate | RefuseVersion | MoveLabel | RemoveVersion
-
-
-@dataclass(frozen=True, slots=True)
-class Timers:
-    """When the next attempts are due, in seconds of a monotonic clock.
-
-    Attributes:
-        engine_due: the next query of the engine.
-        labels_due: the next query of its labels while it loads a version, which moves no label.
-        pace: seconds between two queries while something is pending.
-        retry_at: no download and no validation starts earlier.
-        retries: the number of consecutive failed downloads.
-    """
-
-    engine_due: float = 0.0
-    labels_due: float = 0.0
-    pace: float = BUSY_S
-    retry_at: float = 0.0
-    retries: int = 0
-
-    def download_failed(self, now: float) -> Timers:
-        """Wait twice as long as after the previous failure, up to a limit."""
-        delay = min(_RETRY_S * 2 ** min(self.retries, 16), LONGEST_RETRY_S)
-        return replace(self, retries=self.retries + 1, retry_at=now + delay)
-
-    def validation_failed(self, now: float) -> Timers:
-        """Wait a moment."""
-        return replace(self, retry_at=now + _RETRY_S)
-
-    def engine_queried(self, now: float, *, pending: bool) -> Timers:
-        """Query again soon while something is pending, then less and less often."""
-        pace = min(self.pace * _SLOWDOWN, CALM_S / 2) if pending else BUSY_S
-        return replace(self, pace=pace, engine_due=now + (pace if pending else CALM_S))
+Action = (
+    AcceptPointer
+    | Download
+    | WriteConfig
+    | QueryEngine
+    | Validate
+    | RefuseVersion
+    | JudgeAgain
+    | MoveLabel
+    | RemoveVersion
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +131,9 @@ class Observation:
         downloading: the download in progress.
         validating: the validation in progress.
         out_of_space: the last download failed for lack of space.
+        trusted: the ids of the trusted keys.
+        engine_process: which process of the engine it is, counted since sync's start.
+        stale_errors: until when the engine's error of a version may be that of an attempt before the current one.
         timers: when the next attempts are due.
     """
 
@@ -158,6 +148,9 @@ class Observation:
     downloading: Download | None = None
     validating: Validate | None = None
     out_of_space: bool = False
+    trusted: str = ""
+    engine_process: int = 0
+    stale_errors: Mapping[int, float] = field(default_factory=dict)
     timers: Timers = field(default_factory=Timers)
 
     def engine_state(self, version: int) -> str:
@@ -168,6 +161,18 @@ class Observation:
     def is_available(self, version: int) -> bool:
         """Whether the engine serves a version."""
         return self.engine_state(version) == "AVAILABLE"
+
+    def has_failed(self, version: int, now: float) -> bool:
+        """Whether the engine has tried to load a version as it is configured now, and could not."""
+        status = (self.statuses or {}).get(version)
+        failed = status is not None and status.state == "END" and bool(status.error)
+        return failed and version in self.configured() and now >= self.stale_errors.get(version, 0.0)
+
+    def basis(self, kind: str) -> str:
+        """What a refusal of a kind rests on beside the version's own bytes."""
+        if kind == "integrity":
+            return f"trusted keys {self.trusted}"
+        return f"engine process {self.engine_process}" if kind in _ENGINE_KINDS else ""
 
     def is_downloaded(self, channel: ChannelState) -> bool:
         """Whether the version of a channel is on disk."""
@@ -218,19 +223,32 @@ def apply(
             return state, replace(observed, downloading=action, out_of_space=False)
         case WriteConfig(config):
             timers = replace(timers, pace=BUSY_S, engine_due=now + BUSY_S)
-            return state, replace(observed, config=config if config.policy != Specific(()) else None, timers=timers)
+            later = replace(observed, config=config if config.policy != Specific(()) else None, timers=timers)
+            stale = dict.fromkeys(later.configured() - observed.configured(), now + _STALE_ERROR_S)
+            return state, _keep_stale(later, {**observed.stale_errors, **stale})
         case QueryEngine():
             timers = timers.engine_queried(now, pending=_is_pending(state, observed, now))
-            return state, replace(observed, timers=timers)
+            return state, _keep_stale(replace(observed, timers=timers), observed.stale_errors)
         case Validate():
             return state, replace(observed, validating=action)
         case RefuseVersion(version, manifest_sha256, reason, kind):
-            return state.refuse(manifest_sha256, version, reason, final=kind in _PERMANENT_KINDS, at=at), observed
+            final, basis = kind in PERMANENT_KINDS, observed.basis(kind)
+            state = state.refuse(manifest_sha256, version, reason, final=final, at=at, kind=kind, basis=basis)
+            timers = timers.refused(manifest_sha256, state.refused[manifest_sha256], now)
+            return state, replace(observed, timers=timers)
+        case JudgeAgain():
+            return state.judge_again(action.manifest_sha256), observed
         case MoveLabel(channel, version):
             return state.move_label(channel, version, at), observed
         case RemoveVersion(version):
             rest = {number: digest for number, digest in observed.downloaded.items() if number != version}
             return state, replace(observed, downloaded=rest)
+
+
+def _keep_stale(observed: Observation, stale_errors: Mapping[int, float]) -> Observation:
+    """Keep the marks of errors that the engine still reports: once it reports another state, it has begun another attempt."""
+    kept = {version: until for version, until in stale_errors.items() if observed.engine_state(version) == "END"}
+    return replace(observed, stale_errors=kept)
 
 
 def is_loading(state: SyncState, observed: Observation) -> bool:
@@ -254,6 +272,23 @@ def _accept(state: SyncState, observed: Observation, now: float) -> list[Action]
     return [AcceptPointer(pointer) for pointer in observed.pointers.values() if state.is_new(pointer)]
 
 
+def _judge_again(state: SyncState, observed: Observation, now: float) -> list[Action]:
+    """Judge refused versions again, as far as channels point to them."""
+    actions: dict[str, Action] = {}
+    for channel in state.channels.values():
+        refusal = state.refused.get(channel.manifest_sha256)
+        if refusal is None or not refusal.holds:
+            continue
+        basis = observed.basis(refusal.kind)
+        due = observed.timers.judge_at.get(channel.manifest_sha256)
+        if due is None or now >= due or basis != refusal.basis:
+            why = (
+                "sync was restarted" if due is None else "it was refused a while ago" if now >= due else f"now: {basis}"
+            )
+            actions[channel.manifest_sha256] = JudgeAgain(channel.version, channel.manifest_sha256, why)
+    return list(actions.values())
+
+
 def _download(state: SyncState, observed: Observation, now: float) -> list[Action]:
     if observed.downloading or now < observed.timers.retry_at:
         return []
@@ -273,7 +308,7 @@ def _refuse(state: SyncState, observed: Observation, now: float) -> list[Action]
     return [
         RefuseVersion(channel.version, channel.manifest_sha256, f"the engine cannot load it: {status.error}", "load")
         for channel, status in _to_validate(state, observed, now)
-        if status.state == "END" and status.error
+        if observed.has_failed(channel.version, now)
     ]
 
 
@@ -309,7 +344,7 @@ def _configure(state: SyncState, observed: Observation, now: float) -> list[Acti
     downloaded = {channel.version for channel in state.desired().values() if observed.is_downloaded(channel)}
     versions, configured = downloaded | set(state.labels.values()), observed.configured()
     if not versions:  # the last configuration stays, so that something is always served, unless all of it was refused
-        refused = {refusal.version for refusal in state.refused.values() if refusal.final}
+        refused = {refusal.version for refusal in state.refused.values() if refusal.holds}
         if not configured or not configured <= refused:
             return []
     labels = dict(state.labels)
@@ -331,5 +366,5 @@ def _remove(state: SyncState, observed: Observation, now: float) -> list[Action]
 
 
 _STAGES: tuple[Callable[[SyncState, Observation, float], list[Action]], ...] = (
-    _accept, _download, _query, _refuse, _validate, _move, _configure, _remove,
+    _accept, _judge_again, _download, _query, _refuse, _validate, _move, _configure, _remove,
 )  # fmt: skip

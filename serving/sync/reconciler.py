@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchard.client import VersionStatus
 from orchard.errors import IntegrityError, ServerError, StoreError
 from orchard.registry.manifest import Manifest
 from orchard.registry.pointers import CHANNELS, ChannelPointer
@@ -25,6 +26,7 @@ from serving.sync.planning import (
     AcceptPointer,
     Action,
     Download,
+    JudgeAgain,
     MoveLabel,
     Observation,
     QueryEngine,
@@ -38,7 +40,7 @@ from serving.sync.planning import (
 )
 from serving.sync.sync_metrics import SyncMetrics
 from serving.sync.sync_state import SyncState, save_state
-from serving.sync.version_cache import VersionCache
+from serving.sync.version_cache import DiskStamp, VersionCache
 
 __all__ = ["STATE_NAME", "Reconciler", "SyncOptions", "SyncStatus"]
 
@@ -79,6 +81,7 @@ class SyncStatus:
         last_success: when the store last answered, in seconds since 1970; 0: never.
         requests: how many requests watching the channels has cost.
         silent_s: seconds since the last tick.
+        now: the time of the monotonic clock, as in the observation's timers.
     """
 
     state: SyncState
@@ -89,6 +92,7 @@ class SyncStatus:
     last_success: float
     requests: int
     silent_s: float
+    now: float
 
     def is_live(self, channel: str) -> bool:
         """Whether the engine confirms the version of a channel's label."""
@@ -145,6 +149,9 @@ class Reconciler:
         self._observed = Observation(str(self._cache.base), engine is not None, options.keep)
         self._download: Future[Manifest] = Future()  # of `_observed.downloading`
         self._validation: Future[int] = Future()  # of `_observed.validating`
+        self._statuses_before: Mapping[int, VersionStatus] = {}
+        self._stamps: dict[int, DiskStamp] = {}  # of `_observed.downloaded`, when they were verified
+        self._disk_due = 0.0
         self._restore()
 
     def _restore(self) -> None:
@@ -154,7 +161,9 @@ class Reconciler:
         downloaded: dict[int, str] = {}
         for version in self._cache.versions():
             try:
+                stamp = self._cache.stamp(version)
                 downloaded[version] = self._cache.verify(version, self.watcher.trust.current()).document_sha256
+                self._stamps[version] = stamp
             except IntegrityError as error:
                 aside = self._cache.set_aside(version)
                 self.metrics.failures.add("disk")
@@ -171,7 +180,7 @@ class Reconciler:
 
     def status(self) -> SyncStatus:
         """What sync knows now; any thread may call this."""
-        problems = "; ".join(list(self.problems.values()))
+        problems, now = "; ".join(list(self.problems.values())), self._clock()
         return SyncStatus(
             self.state,
             self._observed,
@@ -180,7 +189,8 @@ class Reconciler:
             self.watcher.store.name,
             self.watcher.last_success,
             self.watcher.requests,
-            self._clock() - self._last_tick,
+            now - self._last_tick,
+            now,
         )
 
     def tick(self) -> float:
@@ -188,13 +198,29 @@ class Reconciler:
         self._last_tick = self._clock()
         self._finish_download()
         self._finish_validation()
+        self._check_disk()
         for _ in range(2):  # before and after the engine's answer
-            pointers = dict(self.watcher.pointers)
-            self._observe(pointers=pointers, config=read_config(self._config_path, self.options.model))
+            pointers, trusted = dict(self.watcher.pointers), " ".join(sorted(self.watcher.trust.current().keys))
+            config = read_config(self._config_path, self.options.model)
+            self._observe(pointers=pointers, trusted=trusted, config=config)
             for action in plan(self.state, self._observed, self._clock()):
                 self._perform(action)
         wait = self._observed.timers.engine_due - self._clock() if self._engine else CALM_S
         return min(max(wait, BUSY_S), CALM_S)
+
+    def _check_disk(self) -> None:
+        """Forget versions whose files somebody else has changed or removed: they are verified or downloaded again."""
+        now = self._clock()
+        if now < self._disk_due:
+            return
+        self._disk_due = now + CALM_S
+        downloaded = self._observed.downloaded
+        changed = [version for version in downloaded if self._cache.stamp(version) != self._stamps.get(version)]
+        for version in changed:
+            self.metrics.failures.add("disk")
+            self._log_event("changed on disk", version=version)
+        if changed:
+            self._observe(downloaded={number: at for number, at in downloaded.items() if number not in changed})
 
     def _observe(self, **changes: Any) -> None:
         self._observed = replace(self._observed, **changes)
@@ -207,6 +233,7 @@ class Reconciler:
                 write_config(self._config_path, config)
             case RemoveVersion(version):
                 self._cache.remove(version)
+                self._stamps.pop(version, None)
             case QueryEngine() if self._engine:
                 self._query_engine(self._engine)
         self.state, self._observed = apply(action, self.state, self._observed, self._clock(), time.time())
@@ -236,6 +263,8 @@ class Reconciler:
                 self.metrics.failures.add(kind)
                 refusal = self.state.refused[manifest_sha256]
                 self._log_event("refused", version=version, reason=reason, tries=refusal.tries, final=refusal.final)
+            case JudgeAgain(version, _, why):
+                self._log_event("judged again", version=version, because=why)
             case MoveLabel(channel, version):
                 self.metrics.moves.add(channel)
                 self._log_event("label moved", channel=channel, version=version, before=before.labels.get(channel))
@@ -265,6 +294,7 @@ class Reconciler:
             return
         version, manifest = download.pointer.version, self._download.result()
         timers = replace(self._observed.timers, retries=0)
+        self._stamps[version] = self._cache.stamp(version)
         self._observe(downloaded={**self._observed.downloaded, version: manifest.document_sha256}, timers=timers)
         self.problems.pop("fetch", None)
         self._log_event("fetched", version=version, bytes=manifest.size)
@@ -273,27 +303,33 @@ class Reconciler:
         if isinstance(error, _ObsoleteDownload):
             return
         text = _text(error)
-        self._observe(timers=self._observed.timers.download_failed(self._clock()))
         if isinstance(error, StoreError | InsufficientSpace | OSError):  # the version is not at fault
             reason = "store" if isinstance(error, StoreError) else "room"
-            self._observe(out_of_space=reason == "room")
+            self._observe(out_of_space=reason == "room", timers=self._observed.timers.download_failed(self._clock()))
             self.problems["fetch"] = text
             self.metrics.failures.add(reason)
             self._log_event("not fetched", version=pointer.version, reason=text)
             return
         kind = "rule" if isinstance(error, PermanentError) else "integrity"
         self._perform(RefuseVersion(pointer.version, pointer.manifest_sha256, text, kind))
+        if not self.state.is_refused(
+            pointer.manifest_sha256
+        ):  # else the other channels need not wait for its next attempt
+            self._observe(timers=self._observed.timers.download_failed(self._clock()))
 
     # the engine
 
     def _query_engine(self, engine: EngineClient) -> None:
         try:
-            self._observe(statuses=engine.versions())
+            statuses = engine.versions()
         except EngineUnavailable as error:
             self._observe(statuses=None, confirmed={})
             self.problems["engine"] = error.message
             return
         self.problems.pop("engine", None)
+        process = self._observed.engine_process + _is_new_process(self._statuses_before, statuses)
+        self._statuses_before = statuses
+        self._observe(statuses=statuses, engine_process=process)
         now, timers = self._clock(), self._observed.timers
         if now >= timers.labels_due or not is_loading(self.state, self._observed):
             confirmed = {channel: engine.label(channel) for channel in self.state.labels}
@@ -323,6 +359,12 @@ class Reconciler:
                 return
         kind = "golden" if isinstance(error, IntegrityError) else "answer"
         self._perform(RefuseVersion(validation.version, validation.manifest_sha256, _text(error), kind))
+
+
+def _is_new_process(before: Mapping[int, VersionStatus], now: Mapping[int, VersionStatus]) -> bool:
+    """Whether another process of the engine answers: it has not loaded, or does not know, what the other one had tried."""
+    served = [version for version, status in before.items() if status.state == "AVAILABLE"]
+    return not before.keys() <= now.keys() or any(now[version].state in ("START", "LOADING") for version in served)
 
 
 def _text(error: BaseException) -> str:

@@ -49,8 +49,17 @@ def describe(status: SyncStatus) -> dict[str, Any]:
         "engine": {"url": status.engine_url, "versions": None if statuses is None else _versions(statuses)},
         "store": {"name": status.store, "last_success": _timestamp(status.last_success)},
         "problems": status.problems,
-        "refused": [{**asdict(refusal), "at": _timestamp(refusal.at)} for refusal in state.refused.values()],
+        "refused": [_refusal(status, digest) for digest in list(state.refused)],
     }
+
+
+def _refusal(status: SyncStatus, manifest_sha256: str) -> dict[str, Any]:
+    """A refusal, and when it is judged again: null if no channel points to that version, or it is judged now."""
+    refusal = status.state.refused[manifest_sha256]
+    due = status.observed.timers.judge_at.get(manifest_sha256)
+    wanted = any(channel.manifest_sha256 == manifest_sha256 for channel in status.state.channels.values())
+    seconds = max(round(due - status.now), 0) if due is not None and wanted and refusal.holds else None
+    return {**asdict(refusal), "at": _timestamp(refusal.at), "judged_again_in_s": seconds}
 
 
 def _versions(statuses: Mapping[int, VersionStatus]) -> dict[str, Any]:

@@ -59,16 +59,20 @@ def _lock(folder: Path) -> Iterator[bool]:
         yield acquired
 
 
-def _engine(options: SyncOptions) -> EngineClient | None:
-    return EngineClient(options.server_url, options.model, options.token_file) if options.server_url else None
+def _engine(options: SyncOptions, report: Callable[[str], None] = lambda reason: None) -> EngineClient | None:
+    return EngineClient(options.server_url, options.model, options.token_file, report) if options.server_url else None
 
 
 def _reconciler(source: SyncSource, options: SyncOptions, log_event: Callable[..., None]) -> Reconciler:
+    def report(reason: str) -> None:
+        log_event("file", reason=reason)
+
+    source.trust.report = report
     state = load_state(options.serving_dir / STATE_NAME, options.model)
     watcher = ChannelWatcher(
         source.store, options.model, source.trust, state.generations(), poll_s=source.poll_s, log_event=log_event
     )
-    return Reconciler(options, state, watcher, _engine(options), log_event)
+    return Reconciler(options, state, watcher, _engine(options, report), log_event)
 
 
 def run_sync(
@@ -193,11 +197,12 @@ def _pointer(watcher: ChannelWatcher, channel: str) -> ChannelPointer:
 
 def _raise_refusal(state: SyncState, pointer: ChannelPointer) -> None:
     refusal = state.refused.get(pointer.manifest_sha256)
-    if refusal and refusal.final:
+    if refusal and refusal.holds:
         served = state.labels.get(pointer.channel)
         raise IntegrityError(
             f"version {pointer.version} was refused: {refusal.reason}",
-            hint=f"version {served} is still served" if served else "publish another version",
+            hint=(f"version {served} is still served; " if served else "")
+            + "sync judges it again when the cause is gone; `orchard promote --again` has it judged at once",
         )
 
 

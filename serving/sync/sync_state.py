@@ -41,14 +41,17 @@ class ChannelState:
 
 @dataclass(frozen=True, slots=True)
 class RefusedVersion:
-    """Why a version is not served.
+    """Why a version is not served: it lasts as long as what it rests on, and not longer than its back-off.
 
     Attributes:
         version: its number.
         reason: what is wrong with it.
         tries: how often it failed.
-        final: it is not tried again, unless a channel changes to it.
+        final: it has failed for good: it is configured and downloaded no more until it is judged again.
         at: when it last failed, in seconds since 1970, for people.
+        kind: the kind of failure: `integrity`, `rule`, `load`, `golden` or `answer`; empty: unknown.
+        basis: what it rests on beside the version's own bytes: the trusted keys, or the engine's process.
+        judging: it is being judged again now.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -58,6 +61,14 @@ class RefusedVersion:
     tries: int
     final: bool
     at: float
+    kind: str = ""
+    basis: str = ""
+    judging: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether it keeps the version away from the engine now."""
+        return self.final and not self.judging
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +112,29 @@ class SyncState:
         refused = _without(self.refused, pointer.manifest_sha256)
         return replace(self, channels={**self.channels, pointer.channel: channel}, refused=refused)
 
-    def refuse(self, manifest_sha256: str, version: int, reason: str, *, final: bool, at: float) -> SyncState:
-        """Count a failure; after `MAX_TRIES` it is final."""
+    def refuse(
+        self,
+        manifest_sha256: str,
+        version: int,
+        reason: str,
+        *,
+        final: bool,
+        at: float,
+        kind: str = "",
+        basis: str = "",
+    ) -> SyncState:
+        """Count a failure; after `MAX_TRIES`, or if it was final before, it is final."""
         previous = self.refused.get(manifest_sha256)
         tries = (previous.tries if previous else 0) + 1
-        refusal = RefusedVersion(version, reason, tries, final or tries >= MAX_TRIES, at)
+        final = final or tries >= MAX_TRIES or (previous is not None and previous.final)
+        refusal = RefusedVersion(version, reason, tries, final, at, kind, basis)
         entries = [*_without(self.refused, manifest_sha256).items(), (manifest_sha256, refusal)]
         return replace(self, refused=dict(entries[-_MAX_ENTRIES:]))
+
+    def judge_again(self, manifest_sha256: str) -> SyncState:
+        """Let a refused version be tried again; until it succeeds or fails, its refusal is still listed."""
+        refusal = replace(self.refused[manifest_sha256], judging=True)
+        return replace(self, refused={**self.refused, manifest_sha256: refusal})
 
     def validate(self, manifest_sha256: str) -> SyncState:
         """Record that the engine answered a version's golden photos correctly."""
@@ -123,16 +150,16 @@ class SyncState:
         return replace(self, labels=labels, since=since, recent=recent)
 
     def is_refused(self, manifest_sha256: str) -> bool:
-        """Whether a version is refused permanently."""
+        """Whether a version is refused now."""
         refusal = self.refused.get(manifest_sha256)
-        return refusal is not None and refusal.final
+        return refusal is not None and refusal.holds
 
     def is_validated(self, manifest_sha256: str) -> bool:
         """Whether the engine answered a version's golden photos correctly."""
         return manifest_sha256 in self.proved
 
     def desired(self) -> dict[str, ChannelState]:
-        """The state of each channel whose version is not refused permanently; stable first."""
+        """The state of each channel whose version is not refused now; stable first."""
         return {
             name: channel
             for name in CHANNELS

@@ -13,12 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchard.errors import IntegrityError
-from orchard.files import atomic_write, fsync_directory, sha256_of
+from orchard.files import Stamp, atomic_write, file_stamp, fsync_directory, sha256_of
 from orchard.registry.manifest import Manifest, read_manifest_bytes
 from orchard.signing import TrustedKeys
 
-__all__ = ["VersionCache", "check_bytes", "remove_tree"]
+__all__ = ["DiskStamp", "VersionCache", "check_bytes", "remove_tree"]
 
+DiskStamp = tuple[tuple[str, Stamp | None], ...]
 _STAGING = ".staging-"
 _TRASH = ".trash-"
 _MANIFESTS = ".manifests"
@@ -72,6 +73,12 @@ class VersionCache:
     def versions(self) -> list[int]:
         """The versions on disk, ascending."""
         return sorted(int(child.name) for child in self.base.iterdir() if child.name.isdigit() and child.is_dir())
+
+    def stamp(self, version: int) -> DiskStamp:
+        """Return what changes when somebody replaces, changes or removes a file of a version; costs a call for each file."""
+        folder = self.folder(version)
+        paths = [Path(parent) / name for parent, _, names in os.walk(folder) for name in ("", *names)]
+        return tuple((str(path), file_stamp(path)) for path in sorted(paths))
 
     def used_bytes(self) -> int:
         """Bytes of all files under the folder."""

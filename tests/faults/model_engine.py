@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from orchard.client import VersionStatus
-from orchard.errors import IntegrityError
+from orchard.errors import IntegrityError, ServerError
 from orchard.registry.registry import Registry
 from orchard.store import ObjectStore
 from serving.models_config import ModelConfig, Specific, parse
@@ -32,7 +32,10 @@ def run_now(name, work, done) -> Future:
 
 
 class ModelEngine:
-    """TF Serving's reading of models.config; a version's fingerprint has its kind: good, wrong or broken."""
+    """TF Serving's reading of models.config; a version's fingerprint has its kind: good, wrong or broken.
+
+    While it is `failing`, it loads nothing and predicts nothing.
+    """
 
     def __init__(self, config: Path, base: Path, store: ObjectStore, trust: TrustedKeysFile) -> None:
         self.config, self.base, self.store, self.trust = config, base, store, trust
@@ -41,6 +44,7 @@ class ModelEngine:
         self.labels: dict[str, int] = {}
         self.served_before = False
         self.rotted: set[int] = set()
+        self.failing = False
 
     def kind(self, version: int) -> str:
         return (self.base / str(version) / "fingerprint.pb").read_text().split()[0]
@@ -65,7 +69,7 @@ class ModelEngine:
             self.loaded[number] = VersionStatus(number, "END", "")
         self.labels = {label: number for label, number in model.labels.items() if self.is_available(number)}
         remaining = [number for number in self.loaded if self.is_available(number)]
-        assert remaining or not self.served_before or self.rotten(), "no version is served"
+        assert remaining or not self.served_before or self.rotten() or self.failing, "no version is served"
         self.served_before = bool(self.labels) or (self.served_before and bool(remaining))
 
     def rotten(self) -> set[int]:
@@ -78,7 +82,7 @@ class ModelEngine:
             return  # TF Serving logs a warning and continues
         manifest = Registry(self.store, MODEL, self.trust.current()).manifest(number)
         check_bytes(self.base / str(number), manifest)  # the engine never sees half a version
-        broken = self.kind(number) == BROKEN
+        broken = self.failing or self.kind(number) == BROKEN
         self.loaded[number] = VersionStatus(number, "END" if broken else "AVAILABLE", "no" if broken else "")
 
     def is_available(self, number: int) -> bool:
@@ -97,6 +101,8 @@ class ModelEngine:
     def predict_golden(self, version: int, folder: Path) -> int:
         if not self.up:
             raise EngineUnavailable("down")
+        if self.failing:
+            raise ServerError("out of memory")
         if self.kind(version) == WRONG:
             raise IntegrityError("wrong answers")
         return 1

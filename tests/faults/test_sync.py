@@ -11,8 +11,10 @@ import pytest
 
 from orchard import layout
 from orchard.documents import canonical_json, encode
+from orchard.registry.channels import ChangeIntent
 from orchard.registry.manifest import GateRecord
-from orchard.signing import create_pair, load_key, sign
+from orchard.registry.registry import Registry
+from orchard.signing import TrustedKeys, create_pair, load_key, sign
 from tests.serving.conftest import plain_config, registry, server, zoo  # noqa: F401  fixtures
 from tests.serving.model_registry import MODEL
 from tests.serving.programs import until
@@ -164,6 +166,24 @@ def test_a_replay_is_not_trusted_after_a_restart(registry):  # noqa: F811
         assert one not in {
             int(row["version"]) for row in server.get(f"/v1/models/{MODEL}").json["model_version_status"]
         }
+
+
+def test_a_key_added_after_the_promotion_is_used_without_a_restart(served, tmp_path):
+    registry, _, sync = served  # noqa: F811
+    pair = create_pair(tmp_path / "second")
+    key = load_key(pair.private)
+    both = TrustedKeys({**registry.key.trusted.keys, **key.trusted.keys})
+    publisher = Registry(registry.store, MODEL, both, key)
+    version = publisher.publish(registry.photos / "two", registry.facts("two")).version
+    publisher.channel("stable").promote(version, ChangeIntent("ben@bench", "signed with the new key"))
+    until(lambda: "unknown key" in sync.status["problems"].get("stable", ""), "sync does not trust it")
+    assert_version_1_is_served(served)
+
+    with registry.trust.path.open("ab") as file:
+        file.write(pair.public.read_bytes())
+
+    until(lambda: sync.served() == version, "with the key it is served")
+    assert sync.status["problems"] == {}
 
 
 def test_forged_manifests_are_not_trusted(served, tmp_path):

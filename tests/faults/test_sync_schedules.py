@@ -15,7 +15,6 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,6 +32,7 @@ from hypothesis.stateful import (
 
 from orchard import layout
 from orchard.errors import ConflictError, IntegrityError, StoreError
+from orchard.files import atomic_write
 from orchard.registry.channels import ChangeIntent, ways_back
 from orchard.registry.manifest import Manifest
 from orchard.registry.pointers import CHANNELS
@@ -42,10 +42,11 @@ from orchard.signing import create_pair, load_key
 from orchard.store import ObjectStore
 from serving.models_config import parse
 from serving.sync.channel_watcher import ChannelWatcher, TrustedKeysFile
-from serving.sync.planning import LONGEST_RETRY_S
+from serving.sync.planning import LONGEST_REFUSAL_S, LONGEST_RETRY_S
 from serving.sync.reconciler import STATE_NAME, Reconciler, SyncOptions
 from serving.sync.sync_state import load_state
 from serving.sync.version_cache import check_bytes
+from tests.faults.corrupting_store import CorruptingStore
 from tests.faults.crashing_store import CrashingStore, Killed
 from tests.faults.model_engine import BROKEN, GOOD, WRONG, ModelEngine, run_now
 from tests.faults.process_kill import KilledStore, ProcessKill
@@ -55,6 +56,7 @@ from tests.serving.model_registry import MODEL, ServedRegistry
 
 MEMORY = Path("/dev/shm")  # noqa: S108  thousands of files flushed one by one; the kill is simulated, the power stays on
 PARTS = 4
+POLLS = 12
 TURNS = st.integers(0, 6)
 MOSTLY_STABLE = st.sampled_from(("stable", "stable", *CHANNELS))
 
@@ -70,6 +72,10 @@ class Schedules(RuleBasedStateMachine):
         self.store = memory_store()
         pair = create_pair(self.folder / "keys")
         self.key, self.trust = load_key(pair.private), TrustedKeysFile(pair.public)
+        self.keys = pair.public.read_bytes()
+        self.other_keys = create_pair(self.folder / "other").public.read_bytes()
+        self.transit = CorruptingStore(self.store)
+        self.poll_s = LONGEST_RETRY_S
         self.metadata = ServedRegistry.facts(type("Zoo", (), {"photos": self.photos})(), "one")
         self.kinds: dict[int, str] = {}
         self.manifests: dict[int, Manifest] = {}
@@ -80,7 +86,9 @@ class Schedules(RuleBasedStateMachine):
         serving = self.folder / "serving"
         serving.mkdir()
         self.options = SyncOptions(serving, MODEL, "http://127.0.0.1:9", keep=1)
-        self.engine = ModelEngine(serving / "models.config", serving / MODEL, self.store, self.trust)
+        everything = self.folder / "all-keys.pem"
+        everything.write_bytes(self.keys)
+        self.engine = ModelEngine(serving / "models.config", serving / MODEL, self.store, TrustedKeysFile(everything))
         self.start()
 
     @property
@@ -90,7 +98,8 @@ class Schedules(RuleBasedStateMachine):
     def start(self, store: ObjectStore | None = None) -> None:
         """Start sync, as a new process does."""
         state = load_state(self.options.serving_dir / STATE_NAME, MODEL)
-        watcher = ChannelWatcher(store or self.store, MODEL, self.trust, state.generations())
+        watcher = ChannelWatcher(store or self.transit, MODEL, self.trust, state.generations())
+        present = self.on_disk()
         self.sync = Reconciler(
             self.options,
             state,
@@ -100,12 +109,16 @@ class Schedules(RuleBasedStateMachine):
             run_task=run_now,
             clock=lambda: self.now,
         )
+        self.engine.rotted |= present - self.on_disk()  # set aside, because their key is not trusted now
+
+    def on_disk(self) -> set[int]:
+        return {int(path.name) for path in self.engine.base.glob("[0-9]*")}
 
     def step(self) -> None:
         if not self.down:
             with suppress(StoreError):
                 self.sync.watcher.read_channels()
-        self.now += LONGEST_RETRY_S
+        self.now += self.poll_s
         self.sync.tick()
 
     def work(self, turns: int) -> None:
@@ -215,6 +228,28 @@ class Schedules(RuleBasedStateMachine):
         self.work(turns)
         self.store.put(key, current)
 
+    # causes of verdicts, for a while
+
+    @rule(trusted=st.sampled_from(["key", "other", "both", "broken"]), turns=TURNS)
+    def set_keys(self, trusted: str, turns: int) -> None:
+        """Add and remove keys in the file of the trusted keys; a broken file changes nothing."""
+        bodies = {"key": self.keys, "other": self.other_keys, "both": self.other_keys + self.keys, "broken": b"-----"}
+        atomic_write(self.trust.path, bodies[trusted])
+        self.trust.current()
+        self.work(turns)
+
+    @rule(corrupt=st.booleans(), turns=TURNS)
+    def set_transit(self, corrupt: bool, turns: int) -> None:
+        """Corrupt every byte on its way from the store, or no longer."""
+        self.transit.corrupt = corrupt
+        self.work(turns)
+
+    @rule(failing=st.booleans(), turns=TURNS)
+    def set_engine_failing(self, failing: bool, turns: int) -> None:
+        """The engine has no memory for another version, or has again."""
+        self.engine.failing = failing
+        self.work(turns)
+
     @rule(down=st.booleans(), turns=TURNS)
     def set_store(self, down: bool, turns: int) -> None:
         self.down = down
@@ -295,15 +330,16 @@ class Schedules(RuleBasedStateMachine):
                 self.generations[name] = channel.generation
 
     def teardown(self) -> None:
-        """After every fault has ended, the good version of every channel is served."""
+        """Once every cause has ended, the good version of every channel is served within `POLLS` polls, without a restart."""
         if not hasattr(self, "sync"):
             return
         try:
             self.repair()
-            self.down, self.engine.up = False, True
+            self.down, self.engine.up, self.engine.failing, self.transit.corrupt = False, True, False, False
+            atomic_write(self.trust.path, self.keys)
             self.engine.reload(fresh=True)
-            self.sync.state = replace(self.sync.state, refused={})
-            self.work(12)
+            self.poll_s = LONGEST_REFUSAL_S
+            self.work(POLLS)
             for channel in CHANNELS:
                 entries = self.registry.channel(channel).history()
                 if entries and self.kinds[entries[-1].version] == GOOD:

@@ -65,6 +65,19 @@ def test_false_replies_of_the_store_are_not_trusted(behind, folder):
         until(lambda v=version: sync.served() == v, f"version {version} is live after {lie}")
 
 
+def test_a_version_whose_bytes_were_wrong_for_a_while_is_served_without_another_promotion(behind):
+    registry, _, sync, store, path = behind  # noqa: F811
+    store.faults.append(Fault("lie", path + b"blobs/", times=None, status=200, body=ERROR))
+    version = release_new(registry, 7)
+    refusal = until(lambda: sync.refusal(version), "it is refused for now")
+    assert refusal["kind"] == "integrity"
+
+    store.faults.clear()
+
+    until(lambda: sync.served() == version, "it is judged again")
+    assert sync.status["refused"] == []
+
+
 def release_new(registry, number: int) -> int:  # noqa: F811
     """Publish and promote a new version."""
     folder = registry.folder / f"version-{number}"

@@ -247,3 +247,63 @@ def test_replacement_of_the_same_size_and_time_is_a_change(tmp_path):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     assert watched.current() == 2
+
+
+def test_a_broken_or_missing_file_is_reported_once_and_so_is_its_return(tmp_path):
+    path, reports = tmp_path / "number", []
+    path.write_text("1")
+    watched = WatchedFile(path, read_number, report=reports.append)
+
+    path.write_text("half-writ")
+    assert [watched.current() for _ in range(3)] == [1, 1, 1]
+    path.unlink()
+    assert [watched.current() for _ in range(3)] == [1, 1, 1]
+    path.write_text("4")
+    assert [watched.current() for _ in range(3)] == [4, 4, 4]
+
+    assert len(reports) == 3
+    assert "half-writ" in reports[0]
+    assert reports[1] == f"{path} is missing; what was read before stays in use"
+    assert reports[2] == f"{path} is used again"
+
+
+def test_a_link_that_is_moved_and_a_file_beside_are_changes(tmp_path):
+    """As Kubernetes replaces the files of a Secret, and as two files belong together."""
+    for name, text in (("..1", "1"), ("..2", "2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "number").write_text(text)
+    data, beside = tmp_path / "..data", tmp_path / "beside"
+    data.symlink_to("..1")
+    (tmp_path / "number").symlink_to("..data/number")
+    beside.write_text("10")
+    watched = WatchedFile(tmp_path / "number", lambda path: read_number(path) + read_number(beside), beside=(beside,))
+    assert watched.current() == 11
+
+    (tmp_path / "..new").symlink_to("..2")
+    (tmp_path / "..new").replace(data)
+    assert watched.current() == 12
+    beside.write_text("20")
+    assert watched.current() == 22
+
+
+def test_rotated_store_credentials_are_used_and_broken_ones_keep_those_before(tmp_path, caplog):
+    from orchard.store.objects import _provider
+
+    def body(key: str) -> str:
+        return f"[default]\naws_access_key_id = {key}\naws_secret_access_key = secret\n"
+
+    path = tmp_path / "credentials"
+    path.write_text(body("one"))
+    provide = _provider(path, "default")
+    assert provide()["access_key_id"] == "one"
+
+    atomic_write(path, body("two"))
+    assert provide()["access_key_id"] == "two"
+    for broken in ("[default]\n", "[other]\naws_access_key_id = x\n"):
+        atomic_write(path, broken)
+        assert provide()["access_key_id"] == "two"
+    path.unlink()
+    assert provide()["access_key_id"] == "two"
+    assert "stays in use" in caplog.text
+    atomic_write(path, body("three"))
+    assert provide()["access_key_id"] == "three"

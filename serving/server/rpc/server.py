@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from pathlib import Path
 
 import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
@@ -16,6 +15,7 @@ from serving.protos import POOL
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
 from serving.server.rpc.service import GrpcService
+from serving.server.tls_certificate import TlsCertificate
 
 __all__ = ["GrpcServer"]
 
@@ -33,7 +33,7 @@ class GrpcServer:
         host: the address to listen on.
         port: the port; 0: any free one.
         max_bytes: the maximum size of a message.
-        tls: certificate and key files; None: plain text.
+        certificate: the TLS certificate and its key; None: plain text.
         access_log: logs the calls; None: they are not logged.
         share: other workers listen on the same port.
     """
@@ -44,7 +44,7 @@ class GrpcServer:
         host: str,
         port: int,
         max_bytes: int,
-        tls: tuple[Path, Path] | None,
+        certificate: TlsCertificate | None,
         *,
         access_log: AccessLog | None = None,
         share: bool = False,
@@ -52,7 +52,7 @@ class GrpcServer:
         self._application = application
         self._access_log = access_log
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._tls = tls
+        self._certificate = certificate
         options = [
             ("grpc.max_receive_message_length", max_bytes),
             ("grpc.max_send_message_length", -1),
@@ -74,10 +74,8 @@ class GrpcServer:
         names = (*service.names, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server, POOL)
         try:
-            if self._tls:
-                certificate, key = self._tls
-                credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
-                port = self._server.add_secure_port(self._address, credentials)
+            if self._certificate:
+                port = self._server.add_secure_port(self._address, self._certificate.grpc_credentials())
             else:
                 port = self._server.add_insecure_port(self._address)
         except RuntimeError as error:
