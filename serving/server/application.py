@@ -75,21 +75,37 @@ class Application:
                 answer(self._health(path))
                 return
             if self.tokens and not self.tokens.allow(request.headers.get("authorization", "")):
+                self.metrics.refused.add("401")
                 answer(_unauthenticated())
                 return
-            if path == METRICS_PATH and request.method == "GET" and request.query is None:
+            if path == METRICS_PATH and request.method in ("GET", "HEAD") and request.query is None:
                 answer(self._metrics(request))
             elif path.startswith(METRICS_PATH) and request.query is not None:
                 text = f"Unexpected path: {path}?{request.query}. Should be {METRICS_PATH}"
                 answer(HttpResponse(400, text.encode("utf-8", "replace"), "text/plain"))
             elif not is_api_path(path):
-                answer(HttpResponse(404, _NOT_FOUND, "text/html"))
+                answer(_no_such_path(request))
             elif request.method == "OPTIONS":
                 answer(_options(request))
             else:
                 self._api(request, answer)
         except ServingError as error:
             answer(self._failed(error))
+
+    def refuse_early(self, request: HttpRequest) -> HttpResponse | None:
+        """Return the answer to a request that waits to send its body, if it is an error whatever the body is."""
+        path = request.path
+        if path in ("/healthz", METRICS_PATH) or path.startswith("/readyz"):
+            return None
+        if self.tokens and not self.tokens.allow(request.headers.get("authorization", "")):
+            return _unauthenticated()
+        if not is_api_path(path):
+            return _no_such_path(request)
+        try:
+            parse_path(request.method, path)
+        except ServingError as error:
+            return self._failed(error)
+        return None
 
     def _api(self, request: HttpRequest, answer: Answer) -> None:
         target = parse_path(request.method, request.path)
@@ -177,6 +193,12 @@ def _unauthenticated() -> HttpResponse:
     return HttpResponse(
         401, error_reply("The request needs a valid bearer token"), headers=(("WWW-Authenticate", "Bearer"),)
     )
+
+
+def _no_such_path(request: HttpRequest) -> HttpResponse:
+    if request.path == "*" and request.method == "OPTIONS":  # about the server, not about a path: RFC 9110, 9.3.7
+        return HttpResponse(200, b"", headers=(("Allow", "GET, HEAD, POST, OPTIONS"),))
+    return HttpResponse(404, _NOT_FOUND, "text/html")
 
 
 def _options(request: HttpRequest) -> HttpResponse:

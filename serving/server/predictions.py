@@ -53,7 +53,7 @@ class InFlightRequest:
         model: the model's name.
         api: `Predict`, `Classify` or `Regress`.
         entrypoint: the protocol, `REST` or `GRPC`.
-        begin: the monotonic time of the request's first byte.
+        begin: the monotonic time at which the whole request had arrived.
         respond: called once, in the event loop's thread, with this request and the answer or the error.
         id: the request's id.
         servable: the version that answers, once it is held.

@@ -106,6 +106,8 @@ class _ServerProcess:
         tokens = BearerTokens(options.token_file) if options.token_file else None
         self.application = Application(self.repository, self.pool, self.metrics, tokens, options.requests)
         self.server = HttpServer(self.application.handle, options.limits)
+        self.server.refused = lambda status: self.metrics.refused.add(str(status))
+        self.server.refuse_early = self.application.refuse_early
         self.access_log = AccessLog(log) if options.access_log else None
         if self.access_log:
             self.server.log = self.access_log.http

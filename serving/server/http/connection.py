@@ -1,7 +1,7 @@
 """HTTP connections: parse requests and write responses, in order and within limits.
 
 The limits apply before data is stored: a body with too large a Content-Length is refused by its header, a chunked body is
-refused at the limit, and `sweep` closes the connections of slow clients.
+refused at the limit, and `sweep` closes the connections of clients that send or read too slowly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from collections.abc import Callable
 
 import httptools
 
-from serving.server.http.http_messages import Answer, HttpLimits, HttpRequest, HttpResponse, serialise
+from serving.server.http.http_messages import Answer, HttpLimits, HttpRequest, HttpResponse, append, serialise_head
+from serving.server.http.progress import TransferProgress, queued_bytes
+from serving.server.http.refusals import refuse_body, refuse_head, refuse_syntax
+from serving.server.http.request_head import header_name, split_target, without_upgrade
 from serving.server.rest.responses import error_reply
 
 __all__ = ["HttpConnection", "HttpServer"]
@@ -24,15 +27,9 @@ __all__ = ["HttpConnection", "HttpServer"]
 _ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WRITE_HIGH = 1 << 20
+_COPIED = 16 << 10
+"""A body of at most this many bytes is copied behind its head: one piece is cheaper to write than two."""
 _LINGER_S = 2.0
-_FREQUENT_HEADERS = ("Host", "User-Agent", "Accept", "Accept-Encoding", "Connection", "Content-Type", "Content-Length")
-_HEADER_NAMES = {
-    form.encode(): name.lower()
-    for name in (*_FREQUENT_HEADERS, "Authorization", "X-Request-Id", "Traceparent")
-    for form in (name, name.lower())
-}
-"""The lower-case names of the most frequent headers, by the usual spellings."""
-_UPGRADE_HEADERS = {"upgrade", "connection", "http2-settings"}
 
 
 class HttpServer:
@@ -44,12 +41,18 @@ class HttpServer:
 
     Attributes:
         log: called with each request and its response, after it was written; to be set before the first connection.
+        refused: called with the HTTP status of each request that a connection itself has refused.
+        refuse_early: returns the answer of a request that waits to send its body, if that is an error already.
+        more_headers: returns more headers of the response to a request; None: there are none.
     """
 
     def __init__(self, handle: Callable[[HttpRequest, Answer], None], limits: HttpLimits) -> None:
         self.handle = handle
         self.limits = limits
         self.log: Callable[[HttpRequest, HttpResponse], None] = lambda request, reply: None
+        self.refused: Callable[[int], None] = lambda status: None
+        self.refuse_early: Callable[[HttpRequest], HttpResponse | None] = lambda request: None
+        self.more_headers: Callable[[HttpRequest], tuple[tuple[str, str], ...]] | None = None
         self.connections: set[HttpConnection] = set()
         self.draining = False
         self._ids = itertools.count(1)
@@ -81,12 +84,13 @@ class HttpServer:
             connection.abort()
 
 
-def _error(status: int, message: str, *headers: tuple[str, str]) -> HttpResponse:
-    return HttpResponse(status, error_reply(message), headers=headers, close=True)
-
-
 class HttpConnection(asyncio.Protocol):
-    """The asyncio protocol of one connection; httptools calls the `on_` methods."""
+    """The asyncio protocol of one connection; httptools calls the `on_` methods.
+
+    Attributes:
+        _stage: what it waits for: `idle` (a request), `headers`, `body`, or `linger` (the client closes).
+        _since: the monotonic time at which the stage began; of `idle`: the last time at which an answer was under way.
+    """
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
@@ -94,9 +98,13 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._remote = ""
         self._parser = httptools.HttpRequestParser(self)
-        self._pending: deque[HttpRequest | HttpResponse] = deque()
+        self._pending: deque[tuple[HttpRequest, HttpResponse | None]] = deque()
         self._current: HttpRequest | None = None
-        self._refused = False
+        self._refused = self._closing = self._half_closed = False
+        self._reading, self._writable = True, True
+        self._received = self._written = 0
+        self._incoming: TransferProgress | None = None
+        self._outgoing: TransferProgress | None = None
         self._since = time.monotonic()
         self._stage = "idle"
         self._begin_message()
@@ -104,10 +112,13 @@ class HttpConnection(asyncio.Protocol):
     def _begin_message(self) -> None:
         self._url = b""
         self._headers: dict[str, str] = {}
+        self._hosts = 0
         self._header_bytes = 0
         self._header_total = 0
-        self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._body: bytes | bytearray = b""
+        self._continue = False
+        self._keep_alive = False
+        self._version = "1.1"
 
     # asyncio
 
@@ -119,7 +130,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH)  # type: ignore[union-attr]
         self._server.connections.add(self)
         if self._server.draining or len(self._server.connections) > self._limits.connections:
-            self._refuse(_error(503, "Too many connections; try again", ("Retry-After", "1")))
+            self._refuse(503, "Too many connections; try again", ("Retry-After", "1"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has disconnected; its running requests finish, and their answers are dropped."""
@@ -129,18 +140,19 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes were received."""
-        if self._refused or self._transport is None:
+        if self._refused or self._closing:
             return  # bytes after a refusal are dropped
-        if self._stage == "idle":
-            self._stage, self._since = "headers", time.monotonic()
+        self._received += len(data)
         if self._stage == "headers":
             self._header_bytes += len(data)
         try:
             self._feed(data)
         except httptools.HttpParserError as error:
-            self._refuse(_error(400, f"Malformed request: {error}"))
-        if self._stage == "headers" and self._header_bytes > self._limits.header_bytes and not self._refused:
-            self._refuse(_error(431, f"The headers are larger than {self._limits.header_bytes} bytes"))
+            self._refuse(*refuse_syntax(error))
+        if self._stage == "headers" and self._header_bytes > self._limits.header_bytes:
+            self._refuse(431, f"The headers are larger than {self._limits.header_bytes} bytes")
+        if self._continue:
+            self._write_continue()
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -148,78 +160,87 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             # Some clients offer HTTP/2 with their first request, and the parser stops there. The offer is not accepted:
             # the request is parsed again without it.
-            head = self._head_without_upgrade()
+            method = self._parser.get_method()
+            head = without_upgrade(method, self._url, self._version, self._headers, keep_alive=self._keep_alive)
             self._parser = httptools.HttpRequestParser(self)
             if not self._refused:
                 self._feed(head + data[upgrade.args[0] :])
 
-    def _head_without_upgrade(self) -> bytes:
-        headers = {name: value for name, value in self._headers.items() if name not in _UPGRADE_HEADERS}
-        if "close" in self._headers.get("connection", "").lower():
-            headers["connection"] = "close"
-        lines = [f"{name}: {value}".encode("latin-1") for name, value in headers.items()]
-        return b"\r\n".join([self._parser.get_method() + b" " + self._url + b" HTTP/1.1", *lines, b"", b""])
-
     def pause_writing(self) -> None:
         """The client does not read its responses: stop reading its requests."""
-        if self._transport:
-            self._transport.pause_reading()
+        self._writable = False
+        self._pace()
 
     def resume_writing(self) -> None:
         """The client reads its responses again."""
-        if self._transport and len(self._pending) < self._limits.pipelined:
+        self._writable = True
+        self._pace()
+
+    def _pace(self) -> None:
+        """Read requests only while there is room for them; a client that is not read is not slow."""
+        reading = self._writable and len(self._pending) < self._limits.pipelined
+        if reading == self._reading or self._transport is None or self._closing or self._half_closed:
+            return
+        self._reading = reading
+        if reading:
+            self._since, self._incoming = time.monotonic(), None
             self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """The client sends nothing more; it may still wait for responses."""
-        return bool(self._current or self._pending) and self._stage != "linger"
+        self._half_closed = True
+        return bool(self._current or self._pending) and not self._closing
 
     # httptools
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self._begin_message()
-        self._stage, self._since = "headers", time.monotonic()
+        self._stage, self._since, self._incoming = "headers", time.monotonic(), None
 
     def on_url(self, url: bytes) -> None:
         """A piece of the URL was received."""
         self._url += url
         if len(self._url) > self._limits.header_bytes:
-            self._refuse(_error(431, f"The URL is longer than {self._limits.header_bytes} bytes"))
+            self._refuse(431, f"The URL is longer than {self._limits.header_bytes} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header was received."""
+        """A header or, after a chunked body, a trailer was received."""
         self._header_total += len(name) + len(value)
         if self._header_total > self._limits.header_bytes:
-            self._refuse(_error(431, f"The headers are larger than {self._limits.header_bytes} bytes"))
-        self._headers[_HEADER_NAMES.get(name) or name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+            self._refuse(431, f"The headers are larger than {self._limits.header_bytes} bytes")
+        if self._stage == "headers":  # a trailer must not replace a header: RFC 9110, 6.5.1
+            key = header_name(name)
+            self._headers[key] = value.decode("latin-1").strip()
+            if key == "host":
+                self._hosts += 1
 
     def on_headers_complete(self) -> None:
         """All headers were received: refuse requests before their body is read."""
-        self._stage, self._since = "body", time.monotonic()
-        limits, headers = self._limits, self._headers
-        length = headers.get("content-length", "0")
-        if self._parser.get_method() == b"CONNECT":
-            self._refuse(_error(400, "Malformed request: CONNECT is not supported"))
-        elif headers.get("content-encoding", "identity").lower() != "identity":
-            self._refuse(_error(415, "Content-Encoding is not supported: send the body uncompressed"))
-        elif headers.get("transfer-encoding", "chunked").lower() != "chunked":
-            self._refuse(_error(501, "Transfer-Encoding other than chunked is not supported"))
-        elif length.isdigit() and int(length[:20]) > limits.body_bytes:
-            self._refuse(_error(413, f"The body is larger than {limits.body_bytes} bytes"))
-        elif "expect" in headers:
-            if headers["expect"].lower() != "100-continue":
-                self._refuse(_error(417, "Expect other than 100-continue is not supported"))
-            elif self._transport and not self._current:
-                self._transport.write(_CONTINUE)
+        self._stage, self._since, self._incoming = "body", time.monotonic(), None
+        parser, headers = self._parser, self._headers
+        self._keep_alive = parser.should_keep_alive()
+        if not self._keep_alive or "connection" in headers:  # else it is 1.1, and most requests are
+            self._version = parser.get_http_version()
+        refusal = refuse_head(parser.get_method(), self._version, headers, self._hosts, self._limits)
+        if refusal:
+            self._refuse(*refusal)
+        elif "expect" in headers and self._version == "1.1":
+            early = self._server.refuse_early(self._request())
+            if early is None:
+                self._continue = True
+            else:
+                self._refuse_with(early)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body was received."""
-        self._body_bytes += len(body)
-        if self._body_bytes > self._limits.body_bytes:
-            self._refuse(_error(413, f"The body is larger than {self._limits.body_bytes} bytes"))
-        elif not self._refused:
-            self._body.append(body)
+        self._continue = False
+        self._body = append(self._body, body) if self._body else body
+        if len(self._body) > self._limits.body_bytes:
+            self._body = b""
+            self._refuse(*refuse_body(self._limits))
 
     def on_message_complete(self) -> None:
         """A whole request was received."""
@@ -227,43 +248,44 @@ class HttpConnection(asyncio.Protocol):
             return
         request = self._request()
         self._begin_message()
-        self._stage, self._since = "idle", time.monotonic()
-        self._enqueue(request)
+        self._stage, self._since = "idle", request.begin
+        self._enqueue(request, None)
 
     def _request(self) -> HttpRequest:
-        target = self._url.decode("latin-1")
-        path, mark, query = target.partition("?")
+        """Return the request as far as it was received."""
+        method = self._parser.get_method().decode("latin-1") if self._url else "-"
+        path, query = split_target(self._url.decode("latin-1"), method)
         client_id = self._headers.get("x-request-id", "")
         return HttpRequest(
-            method=self._parser.get_method().decode("latin-1"),
+            method=method,
             path=path,
-            query=query if mark else None,
+            query=query,
             headers=self._headers,
-            body=b"".join(self._body) if len(self._body) != 1 else self._body[0],
+            body=self._body,
             remote=self._remote,
-            begin=self._since,
+            begin=time.monotonic(),
             id=client_id if client_id and _ID.fullmatch(client_id) else self._server.new_id(),
-            keep_alive=self._parser.should_keep_alive(),
+            keep_alive=self._keep_alive and self._parser.should_keep_alive(),
+            announce=self._keep_alive and self._version == "1.0",
         )
 
     # answering, in order
 
-    def _enqueue(self, item: HttpRequest | HttpResponse) -> None:
-        self._pending.append(item)
-        if len(self._pending) >= self._limits.pipelined and self._transport:
-            self._transport.pause_reading()
+    def _enqueue(self, request: HttpRequest, refusal: HttpResponse | None) -> None:
+        self._pending.append((request, refusal))
         self._next()
 
     def _next(self) -> None:
         while self._pending and self._current is None and self._transport:
-            item = self._pending.popleft()
-            if isinstance(item, HttpResponse):
-                self._write(item, None)
+            request, refusal = self._pending.popleft()
+            self._current = request
+            if refusal:
+                self._answer(request, refusal)
                 return
-            self._current = item
-            self._server.handle(item, lambda reply, request=item: self._answer(request, reply))  # type: ignore[misc]
-        if self._transport and len(self._pending) < self._limits.pipelined:
-            self._transport.resume_reading()
+            self._server.handle(request, lambda reply, request=request: self._answer(request, reply))  # type: ignore[misc]
+        self._pace()
+        if self._continue:
+            self._write_continue()
 
     def _answer(self, request: HttpRequest, reply: HttpResponse) -> None:
         if self._current is not request:
@@ -272,54 +294,105 @@ class HttpConnection(asyncio.Protocol):
         if self._transport:
             self._write(reply, request)
         self._server.log(request, reply)
+        if self._pending:
+            self._pending[0][0].begin = time.monotonic()  # it waited for its own client's request, not for the server
         self._next()
 
-    def _write(self, reply: HttpResponse, request: HttpRequest | None) -> None:
-        transport = self._transport
-        if transport is None:
+    def _write_continue(self) -> None:
+        """Let the client send its body, after the answers to the requests before it."""
+        if self._transport and not self._current and not self._pending and not self._refused:
+            self._continue = False
+            self._transport.write(_CONTINUE)
+
+    def _write(self, reply: HttpResponse, request: HttpRequest) -> None:
+        transport, server = self._transport, self._server
+        if transport is None or self._closing:
             return
-        keep_alive = request is not None and request.keep_alive and not reply.close and not self._server.draining
-        head = request is not None and request.method == "HEAD"
-        request_id = request.id if request else self._server.new_id()
-        transport.write(serialise(reply, request_id, head=head, keep_alive=keep_alive))
+        keep_alive = request.keep_alive and not reply.close and not server.draining
+        if self._half_closed and not self._pending:
+            keep_alive = False
+        more = server.more_headers(request) if server.more_headers else ()
+        head = serialise_head(reply, request.id, more, keep_alive=keep_alive, announce=request.announce)
+        body = b"" if request.method == "HEAD" else reply.body
+        if len(body) <= _COPIED:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            transport.write(body)
+        self._written += len(head) + len(body)
         if not keep_alive:
             self._end(transport)
 
     def _end(self, transport: asyncio.Transport) -> None:
         """Close after the last response. A reset would lose it for a client that still sends: read on for a while."""
         self._pending.clear()
-        if self._refused and transport.can_write_eof():
-            self._stage, self._since = "linger", time.monotonic()
-            transport.write_eof()
-        else:
+        self._closing = True
+        if not (self._refused or self._server.draining) or self._half_closed:
             transport.close()
-            self._transport = None
+            return
+        self._stage, self._since = "linger", time.monotonic()
+        if not self._reading:
+            transport.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
 
-    def _refuse(self, reply: HttpResponse) -> None:
+    def _refuse(self, status: int, message: str, *headers: tuple[str, str]) -> None:
         """Answer the requests before this one, then refuse it and close the connection."""
         if not self._refused:
-            self._refused = True
-            self._enqueue(reply)
+            self._refuse_with(
+                HttpResponse(status, error_reply(message), headers=headers, log_fields={"error": message[:200]})
+            )
+
+    def _refuse_with(self, reply: HttpResponse) -> None:
+        self._refused, self._continue = True, False
+        reply.close = True
+        self._server.refused(reply.status)
+        self._enqueue(self._request(), reply)
 
     # time
 
     def check_time(self, now: float) -> None:
-        """Close the connection if the client is idle or too slow."""
-        age, limits = now - self._since, self._limits
-        if self._stage == "linger":
-            if age > _LINGER_S:
+        """Close the connection if the client is idle, or sends or reads too slowly."""
+        transport, limits = self._transport, self._limits
+        if transport is None:
+            return
+        unsent = transport.get_write_buffer_size()
+        if unsent or (self._stage in ("idle", "linger") and now - self._since > min(_LINGER_S, limits.idle_s)):
+            unsent += queued_bytes(transport)
+        if unsent:
+            moved = self._written - unsent
+            if self._outgoing is None:
+                self._outgoing = TransferProgress(now, moved)
+            elif self._outgoing.has_stalled(now, moved, limits.send_s, limits.min_rate):
                 self.abort()
-        elif self._stage == "idle" and not self._current and not self._pending and age > limits.idle_s:
-            self.abort()
-        elif self._stage == "headers" and age > limits.header_s:
-            self._refuse(_error(408, f"The headers took longer than {limits.header_s:g} s"))
-        elif self._stage == "body" and age > limits.body_s:
-            self._refuse(_error(408, f"The body took longer than {limits.body_s:g} s"))
+        else:
+            self._outgoing = None
+        if self._stage in ("idle", "linger"):
+            if unsent or self._current or self._pending:
+                self._since = now
+            elif now - self._since > (_LINGER_S if self._stage == "linger" else limits.idle_s):
+                self.abort()
+        elif self._reading and not self._refused:
+            self._check_incoming(now)
+
+    def _check_incoming(self, now: float) -> None:
+        """Check a connection that receives a request."""
+        if self._incoming is None:
+            self._incoming = TransferProgress(self._since, self._received)
+        stage, rate = self._stage, self._limits.min_rate
+        seconds = self._limits.header_s if stage == "headers" else self._limits.body_s
+        if self._incoming.has_stalled(now, self._received, seconds, rate):
+            self._refuse(408, f"The {stage} took longer than {seconds:g} s, at less than {rate} bytes a second")
 
     def close_if_idle(self) -> None:
         """Close the connection if it has no request."""
-        if self._transport and not self._current and not self._pending and self._stage == "idle":
-            self._transport.close()
+        transport = self._transport
+        if transport and not self._closing and not self._current and not self._pending and self._stage == "idle":
+            if transport.get_write_buffer_size() or queued_bytes(transport):
+                self._end(transport)
+            else:
+                self._closing = True
+                transport.close()
 
     def abort(self) -> None:
         """Abort the connection."""
