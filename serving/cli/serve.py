@@ -19,7 +19,7 @@ __all__ = ["serve"]
 
 def _options(settings: Settings, options: dict[str, Any]) -> ServerOptions:
     from orchard.errors import SettingsError
-    from serving.server.http.http_messages import HttpLimits
+    from serving.http.http_messages import HttpLimits
     from serving.server.predictions import PredictionOptions
     from serving.server.server_process import ServerOptions
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
+from serving.http.http_messages import Answer, HttpRequest, HttpResponse
 from serving.server.batching import RunThreadPool
-from serving.server.http.http_messages import Answer, HttpRequest, HttpResponse
 from serving.server.model_repository import ModelRepository
 from serving.server.predictions import InFlightRequest, PredictionOptions, PredictionService, Read
 from serving.server.rest.descriptions import metadata_reply, status_reply
@@ -26,7 +26,6 @@ from serving.tokens import BearerTokens
 __all__ = ["Application"]
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
-_OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _NOT_FOUND = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 _LARGE_BODY = 64 << 10
 _API = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
@@ -136,9 +135,7 @@ class Application:
         metrics.in_flight.set(self.predictions.in_flight)
         metrics.waiting.set(self.pool.waiting)
         metrics.connections.set(self.predictions.connections())
-        open_metrics = "application/openmetrics-text" in request.headers.get("accept", "")
-        body = metrics.registry.render(open_metrics=open_metrics)
-        return HttpResponse(200, body, _OPEN_METRICS if open_metrics else "text/plain")
+        return HttpResponse(200, *metrics.registry.page(request.headers.get("accept", "")))
 
     # predictions
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from orchard.errors import SettingsError
+from serving.http.connection import HttpServer
+from serving.http.http_messages import HttpLimits
 from serving.listening import BACKLOG, listen
 from serving.log import EventLog
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
 from serving.server.batching import RunThreadPool, usable_cpus
-from serving.server.http.connection import HttpServer
-from serving.server.http.http_messages import HttpLimits
 from serving.server.model_repository import ModelRepository
 from serving.server.predictions import PredictionOptions
 from serving.server.server_metrics import ServerMetrics

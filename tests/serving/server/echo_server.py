@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from serving.server.http.connection import HttpServer
-from serving.server.http.http_messages import Answer, HttpLimits, HttpRequest, HttpResponse
+from serving.http.connection import HttpServer
+from serving.http.http_messages import Answer, HttpLimits, HttpRequest, HttpResponse
 
 __all__ = ["GET", "LIMITS", "echo", "exchange", "heads", "listening", "run"]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.server.http.http_messages import HttpLimits
+from serving.http.http_messages import HttpLimits
 from tests.serving.server.echo_server import GET, exchange, heads, listening, run
 
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from serving.server.http.http_messages import HttpLimits
-from serving.server.http.progress import TransferProgress
+from serving.http.http_messages import HttpLimits
+from serving.http.progress import TransferProgress
 from tests.serving.server.echo_server import GET, heads, listening, run
 
 SLOW = HttpLimits(header_s=0.2, body_s=0.2, send_s=0.3, min_rate=200, idle_s=0.3)

@@ -16,11 +16,10 @@ from collections.abc import Callable
 
 import httptools
 
-from serving.server.http.http_messages import Answer, HttpLimits, HttpRequest, HttpResponse, append, serialise_head
-from serving.server.http.progress import TransferProgress, queued_bytes
-from serving.server.http.refusals import refuse_body, refuse_head, refuse_syntax
-from serving.server.http.request_head import header_name, split_target, without_upgrade
-from serving.server.rest.responses import error_reply
+from serving.http.http_messages import Answer, HttpLimits, HttpRequest, HttpResponse, append, error_body, serialise_head
+from serving.http.progress import TransferProgress, queued_bytes
+from serving.http.refusals import refuse_body, refuse_head, refuse_syntax
+from serving.http.request_head import header_name, split_target, without_upgrade
 
 __all__ = ["HttpConnection", "HttpServer"]
 
@@ -340,7 +339,7 @@ class HttpConnection(asyncio.Protocol):
         """Answer the requests before this one, then refuse it and close the connection."""
         if not self._refused:
             self._refuse_with(
-                HttpResponse(status, error_reply(message), headers=headers, log_fields={"error": message[:200]})
+                HttpResponse(status, error_body(message), headers=headers, log_fields={"error": message[:200]})
             )
 
     def _refuse_with(self, reply: HttpResponse) -> None:

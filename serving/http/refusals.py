@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import httptools
 
-from serving.server.http.http_messages import HttpLimits
-from serving.server.http.request_head import is_valid_host
+from serving.http.http_messages import HttpLimits
+from serving.http.request_head import is_valid_host
 
 __all__ = ["refuse_body", "refuse_head", "refuse_syntax"]
 

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
 
-from serving.server.serving_error import REASONS
+__all__ = ["HttpLimits", "HttpRequest", "HttpResponse", "append", "error_body", "serialise_head"]
 
-__all__ = ["HttpLimits", "HttpRequest", "HttpResponse", "append", "serialise_head"]
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    417: "Expectation Failed",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    499: "Client Closed Request",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+}
 
 _CLOSE, _KEEP_ALIVE = b"Connection: close\r\n", b"Connection: keep-alive\r\n"
 
@@ -112,7 +133,12 @@ class _Date:
 
 @lru_cache(maxsize=256)
 def _opening(status: int, content_type: str) -> bytes:
-    return f"HTTP/1.1 {status} {REASONS.get(status, '')}\r\nContent-Type: {content_type}\r\n".encode()
+    return f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\nContent-Type: {content_type}\r\n".encode()
+
+
+def error_body(message: str) -> bytes:
+    """Return the body of an error, in the layout of TF Serving."""
+    return json.dumps({"error": message}, indent=4, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
 def append(body: bytes | bytearray, piece: bytes) -> bytearray:
