@@ -106,7 +106,7 @@ class HttpResponse:
     """
 
     status: int
-    body: bytes
+    body: bytes | bytearray
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
     close: bool = False

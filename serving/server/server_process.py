@@ -26,6 +26,7 @@ from serving.server.application import Application
 from serving.server.batching import RunThreadPool, usable_cpus
 from serving.server.model_repository import ModelRepository
 from serving.server.predictions import PredictionOptions
+from serving.server.rest.request_body import RECURSION_LIMIT
 from serving.server.server_metrics import ServerMetrics
 from serving.tokens import BearerTokens
 
@@ -36,8 +37,6 @@ __all__ = ["ServerOptions", "run_server"]
 
 _TICK_S = 0.2
 _HANDSHAKE_S, _SHUTDOWN_S = 10.0, 1.0
-_RECURSION_LIMIT = 20_000
-"""Python's recursion limit: JSON may be nested 1,024 deep, and some of its readers recurse for each level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +203,7 @@ def run_server(options: ServerOptions) -> None:
     """
     from serving.server.runtime.capi import open_library
 
-    sys.setrecursionlimit(_RECURSION_LIMIT)
+    sys.setrecursionlimit(RECURSION_LIMIT)
     context = _load_tls(options.tls)
     listener = listen(options.host, options.port, share=options.share)
     log = EventLog(as_json=options.as_json)

@@ -17,9 +17,11 @@ from serving.server.rest.pretty import quote
 from serving.server.serving_error import ServingError, invalid
 from serving.status_codes import StatusCode
 
-__all__ = ["MAX_DEPTH", "parse_body", "read_signature_name"]
+__all__ = ["MAX_DEPTH", "RECURSION_LIMIT", "parse_body", "read_signature_name"]
 
 MAX_DEPTH = 1024
+RECURSION_LIMIT = 20_000
+"""Python's recursion limit: JSON may be nested 1,024 deep, and some of its readers recurse for each level."""
 MAX_LENIENT_BYTES = 2 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
 _STRING = re.compile(r'"((?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)"')
@@ -187,7 +189,7 @@ class _JsonParser:
         return False
 
 
-def _parse_leniently(body: bytes, refused: orjson.JSONDecodeError) -> Any:
+def _parse_leniently(body: bytes | bytearray, refused: orjson.JSONDecodeError) -> Any:
     if len(body) > MAX_LENIENT_BYTES:
         raise invalid(f"JSON Parse error: {refused.msg}. at offset: {refused.pos}") from refused
     text = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
@@ -200,7 +202,7 @@ def _parse_leniently(body: bytes, refused: orjson.JSONDecodeError) -> Any:
         raise invalid(f"JSON Parse error: {problem} at offset: {offset}") from None
 
 
-def parse_body(body: bytes, max_values: int) -> dict[str, Any]:
+def parse_body(body: bytes | bytearray, max_values: int) -> dict[str, Any]:
     """Parse a request's body.
 
     Args:
