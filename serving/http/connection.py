@@ -149,7 +149,7 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(*refuse_syntax(error))
         if self._stage == "headers" and self._header_bytes > self._limits.header_bytes:
-            self._refuse(431, f"The headers are larger than {self._limits.header_bytes} bytes")
+            self._refuse(431, f"The headers are larger than {self._limits.header_bytes} bytes: see --max-headers")
         if self._continue:
             self._write_continue()
 
@@ -203,13 +203,13 @@ class HttpConnection(asyncio.Protocol):
         """A piece of the URL was received."""
         self._url += url
         if len(self._url) > self._limits.header_bytes:
-            self._refuse(431, f"The URL is longer than {self._limits.header_bytes} bytes")
+            self._refuse(431, f"The URL is longer than {self._limits.header_bytes} bytes: see --max-headers")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header or, after a chunked body, a trailer was received."""
         self._header_total += len(name) + len(value)
         if self._header_total > self._limits.header_bytes:
-            self._refuse(431, f"The headers are larger than {self._limits.header_bytes} bytes")
+            self._refuse(431, f"The headers are larger than {self._limits.header_bytes} bytes: see --max-headers")
         if self._stage == "headers":  # a trailer must not replace a header: RFC 9110, 6.5.1
             key = header_name(name)
             self._headers[key] = value.decode("latin-1").strip()

@@ -9,13 +9,19 @@ import httptools
 from serving.http.http_messages import HttpLimits
 from serving.http.request_head import is_valid_host
 
-__all__ = ["refuse_body", "refuse_head", "refuse_syntax"]
+__all__ = ["SMALLER_BODIES", "refuse_body", "refuse_head", "refuse_syntax"]
 
 Refusal = tuple[int, str]
 """An HTTP status and a message."""
 
 _NOT_IMPLEMENTED = (b"CONNECT", b"TRACE")
 _VERSIONS = ("1.1", "1.0")
+
+
+SMALLER_BODIES = (
+    'Send photos as bytes ({"b64": ...}) to a signature that decodes them, arrays by gRPC, or fewer rows in a request'
+)
+"""The ways around a limit of JSON, in which an array takes five times as many bytes as by gRPC."""
 
 
 def refuse_syntax(error: httptools.HttpParserError) -> Refusal:
@@ -28,10 +34,9 @@ def refuse_syntax(error: httptools.HttpParserError) -> Refusal:
 
 def refuse_body(limits: HttpLimits) -> Refusal:
     """Return the refusal of a body that is too large."""
-    return 413, (
-        f'The body is larger than {limits.body_bytes} bytes. Send images as base64 ({{"b64": "…"}}) to a signature that'
-        " decodes them, or tensors by gRPC, which takes a fraction of the bytes; or raise the limit:"
-        " orchard serve --max-body MIB"
+    return (
+        413,
+        f"The body is larger than {limits.body_bytes} bytes. {SMALLER_BODIES}, or raise orchard serve --max-body",
     )
 
 

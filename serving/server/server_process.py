@@ -18,6 +18,7 @@ import uvloop
 
 from orchard.errors import SettingsError
 from serving.http.connection import HttpServer
+from serving.http.cross_origin import CrossOriginPolicy
 from serving.http.http_messages import HttpLimits
 from serving.listening import BACKLOG, listen
 from serving.log import EventLog
@@ -55,6 +56,7 @@ class ServerOptions:
         grpc_port: the port of the gRPC API; 0: any free one; None: no gRPC.
         drain_delay_s: seconds after SIGTERM in which new requests are still accepted.
         drain_s: seconds that requests in flight may take after that.
+        cors_origins: the origins whose pages may call from a browser; none: no page of another origin.
         as_json: log as JSON.
         access_log: log requests.
         share: other workers listen on the same port.
@@ -72,6 +74,7 @@ class ServerOptions:
     grpc_port: int | None = None
     drain_delay_s: float = 0.0
     drain_s: float = 25.0
+    cors_origins: tuple[str, ...] = ()
     as_json: bool = False
     access_log: bool = True
     share: bool = False
@@ -104,7 +107,10 @@ class _ServerProcess:
         )
         tokens = BearerTokens(options.token_file) if options.token_file else None
         self.application = Application(self.repository, self.pool, self.metrics, tokens, options.requests)
-        self.server = HttpServer(self.application.handle, options.limits)
+        handle = self.application.handle
+        policy = CrossOriginPolicy(options.cors_origins) if options.cors_origins else None
+        self.server = HttpServer(policy.answering_preflights(handle) if policy else handle, options.limits)
+        self.server.more_headers = policy.headers if policy else None
         self.server.refused = lambda status: self.metrics.refused.add(str(status))
         self.server.refuse_early = self.application.refuse_early
         self.access_log = AccessLog(log) if options.access_log else None

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from serving.http.refusals import SMALLER_BODIES
 from serving.server.rest.pretty import quote
 from serving.server.serving_error import ServingError, invalid
 from serving.status_codes import StatusCode
@@ -216,7 +217,9 @@ def parse_body(body: bytes | bytearray, max_values: int) -> dict[str, Any]:
         raise invalid("JSON Parse error: The document is empty")
     if len(body) >= max_values and body.count(b",") >= max_values:
         raise ServingError(
-            StatusCode.INVALID_ARGUMENT, f"The request has more than {max_values} values", http_status=413
+            StatusCode.INVALID_ARGUMENT,
+            f"The request has more than {max_values} values. {SMALLER_BODIES}, or raise orchard serve --max-values",
+            http_status=413,
         )
     try:
         document = orjson.loads(body)
