@@ -11,12 +11,12 @@ from serving.http.http_messages import Answer, HttpRequest, HttpResponse
 from serving.server.batching import RunThreadPool
 from serving.server.json_process import is_heavy_body
 from serving.server.model_repository import ModelRepository
-from serving.server.predictions import InFlightRequest, PredictionOptions, PredictionService, Read
+from serving.server.predictions import HeavyBodyError, InFlightRequest, PredictionOptions, PredictionService, Read
 from serving.server.rest.descriptions import metadata_reply, status_reply
 from serving.server.rest.examples import read_examples
 from serving.server.rest.paths import EmptyError, RequestTarget, is_api_path, parse_path
 from serving.server.rest.predict import read_inputs
-from serving.server.rest.request_body import parse_body, read_signature_name
+from serving.server.rest.request_body import SlowBodyError, parse_body, read_signature_name
 from serving.server.rest.responses import error_reply, predict_reply
 from serving.server.rest.results import classify_reply, regress_reply
 from serving.server.servable import Servable
@@ -29,6 +29,8 @@ __all__ = ["Application"]
 METRICS_PATH = "/monitoring/prometheus/metrics"
 _NOT_FOUND = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 _LARGE_BODY = 64 << 10
+_LENIENT_BODY = 4 << 10
+"""A larger body that only the lenient parser can read goes to the JSON process."""
 _API = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 
 
@@ -171,8 +173,14 @@ class Application:
         in_flight.servable = self.repository.acquire(target.model, target.version, target.label)
         return in_flight.servable
 
+    def _parse(self, body: bytes | bytearray, target: RequestTarget) -> dict[str, Any]:
+        try:
+            return parse_body(body, self.options.max_values, _LENIENT_BODY)
+        except SlowBodyError:
+            raise HeavyBodyError(partial(self._read_heavy, body, target)) from None
+
     def _predict(self, body: bytes | bytearray, target: RequestTarget, in_flight: InFlightRequest) -> Read:
-        document = parse_body(body, self.options.max_values)
+        document = self._parse(body, target)
         name = read_signature_name(document)
         servable = self._acquire(in_flight, target)
         feeds = read_inputs(document, servable.signature(name).inputs, name)
@@ -180,13 +188,13 @@ class Application:
         return queue, queue.feed_values(feeds.tensors), partial(predict_reply, rows=feeds.rows)
 
     def _classify(self, body: bytes | bytearray, target: RequestTarget, in_flight: InFlightRequest) -> Read:
-        document = parse_body(body, self.options.max_values)
+        document = self._parse(body, target)
         name, examples = read_signature_name(document), read_examples(document)
         queue = self._acquire(in_flight, target).classify_queue(name)
         return queue, [examples], partial(classify_reply, examples=len(examples))
 
     def _regress(self, body: bytes | bytearray, target: RequestTarget, in_flight: InFlightRequest) -> Read:
-        document = parse_body(body, self.options.max_values)
+        document = self._parse(body, target)
         name, examples = read_signature_name(document), read_examples(document)
         queue = self._acquire(in_flight, target).regress_queue(name)
         return queue, [examples], partial(regress_reply, examples=len(examples))

@@ -22,7 +22,7 @@ from serving.server.server_metrics import ServerMetrics
 from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
-__all__ = ["InFlightRequest", "PredictionOptions", "PredictionService", "Read"]
+__all__ = ["HeavyBodyError", "InFlightRequest", "PredictionOptions", "PredictionService", "Read"]
 
 _UNKNOWN_MODEL = "unknown"
 _MAX_INLINE_S = 0.25
@@ -76,6 +76,18 @@ class InFlightRequest:
 
 Read = tuple[BatchQueue, list[Any], Callable[[Outputs], Any]]
 """A request after reading: the queue, the arrays to feed, and the function that renders the outputs as an answer."""
+
+
+class HeavyBodyError(Exception):
+    """A body turned out to be too slow to read here.
+
+    Attributes:
+        read: reads it by the JSON process.
+    """
+
+    def __init__(self, read: Callable[[InFlightRequest], Read]) -> None:
+        super().__init__()
+        self.read = read
 
 
 class PredictionService:
@@ -150,11 +162,16 @@ class PredictionService:
     def begin_heavy(self, request: InFlightRequest, read: Callable[[InFlightRequest], Read], deadline: float) -> None:
         """Accept a prediction as `begin` does; `read` is called in the thread of the JSON process."""
         self._accept(request)
+        self._prepare_heavy(request, read, deadline)
+        self.deliver_now()
+
+    def _prepare_heavy(
+        self, request: InFlightRequest, read: Callable[[InFlightRequest], Read], deadline: float
+    ) -> None:
         try:
             self.json_process.call(partial(self._prepare, request, read, deadline, self.pool.submit))
         except ServingError as error:
             self._post(request, error)
-            self.deliver_now()
 
     def _accept(self, request: InFlightRequest) -> None:
         if self.in_flight >= self.options.max_in_flight:
@@ -191,6 +208,8 @@ class PredictionService:
             queue, values, render = read(request)
             request.job = BatchJob(queue, values, deadline, partial(self._finish, request, render))
             submit(request.job)
+        except HeavyBodyError as heavy:
+            self._prepare_heavy(request, heavy.read, deadline)
         except Exception as error:  # an unexpected error must not break the connection's state
             self._post(request, _as_serving_error(error))
 
@@ -210,6 +229,7 @@ class PredictionService:
 
     def _finish_heavy(self, request: InFlightRequest, render: Callable[[Outputs], Any], outputs: Outputs) -> None:
         """Have the JSON process render an answer, in its thread."""
+        answer: Any
         try:
             answer = self.json_process.print_answer(render, outputs)
         except Exception as error:
@@ -278,8 +298,8 @@ def _elements(outputs: Outputs) -> int:
     """Return the number of elements of a request's outputs."""
     if type(outputs) is not BatchRows:
         return sum([array.size for array, _ in outputs.values()])
-    sizes = [(array.size, array.shape[0]) for array, _ in outputs.batch.values()]
-    return sum([size // rows for size, rows in sizes]) * (outputs.end - outputs.start)
+    row: int = sum([array.size // array.shape[0] for array, _ in outputs.batch.values()])
+    return row * (outputs.end - outputs.start)
 
 
 def _as_serving_error(error: Exception) -> ServingError:

@@ -18,7 +18,7 @@ from serving.server.rest.pretty import quote
 from serving.server.serving_error import ServingError, invalid
 from serving.status_codes import StatusCode
 
-__all__ = ["MAX_DEPTH", "RECURSION_LIMIT", "parse_body", "read_signature_name"]
+__all__ = ["MAX_DEPTH", "RECURSION_LIMIT", "SlowBodyError", "parse_body", "read_signature_name"]
 
 MAX_DEPTH = 1024
 RECURSION_LIMIT = 20_000
@@ -37,6 +37,10 @@ _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 _PAIR = re.compile("([\ud800-\udbff])([\udc00-\udfff])")
 _HIGH, _LOW = (0xD800, 0xDC00), (0xDC00, 0xE000)
 _UINT64 = 1 << 64
+
+
+class SlowBodyError(Exception):
+    """A body needs the lenient parser and is too large for it here."""
 
 
 class _JsonProblem(Exception):
@@ -203,15 +207,18 @@ def _parse_leniently(body: bytes | bytearray, refused: orjson.JSONDecodeError) -
         raise invalid(f"JSON Parse error: {problem} at offset: {offset}") from None
 
 
-def parse_body(body: bytes | bytearray, max_values: int) -> dict[str, Any]:
+def parse_body(body: bytes | bytearray, max_values: int, max_lenient: int = MAX_LENIENT_BYTES) -> dict[str, Any]:
     """Parse a request's body.
 
     Args:
         body: the body as received.
         max_values: the maximum number of values; parsing more would block other requests.
 
+        max_lenient: the largest body for the lenient parser, which is a hundred times as slow, in this thread.
+
     Raises:
         ServingError: INVALID_ARGUMENT, in TF Serving's words; 413 for too many values.
+        SlowBodyError: another thread or process must parse it, without `max_lenient`.
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
@@ -224,6 +231,8 @@ def parse_body(body: bytes | bytearray, max_values: int) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as refused:
+        if len(body) > max_lenient and max_lenient != MAX_LENIENT_BYTES:
+            raise SlowBodyError from None
         document = _parse_leniently(body, refused)
     if not isinstance(document, dict):
         raise invalid(f"JSON Value: {quote(document)} Is not object")

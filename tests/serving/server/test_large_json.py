@@ -139,6 +139,17 @@ def test_a_large_body_is_answered_as_a_small_one_is_and_survives_the_process(mat
     until(lambda: not Path(f"/proc/{child}").exists() or _is_zombie(child), "it ends with its server")
 
 
+def test_a_body_for_the_lenient_parser_does_not_hold_the_loop(matrix):
+    body = b'{"instances": [' + b"[1, 2, 3, NaN], " * 500 + b"[1, 2, 3, 4]]} and more"
+
+    answer = matrix.predict("matrix", body)
+
+    assert answer.status == 200
+    assert answer.body.count(b"NaN") >= 500
+    assert children(matrix.child.pid), "the JSON process has read it"
+    assert matrix.predict("matrix", body.replace(b"NaN", b"NoN")).error.startswith("JSON Parse error: ")
+
+
 def _is_zombie(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
