@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.bench_models import KINDS
-from bench.rounds import Contender, Threshold, judge, machine, measure
+from bench.rounds import Contender, Table, Threshold, judge, machine, measure
 from bench.stack import MODEL, await_true, is_up, run, start_server
 from bench.upkeep import make_version_folders
 from orchard.reporter import Reporter
@@ -62,6 +62,45 @@ def milliseconds(connection: http.client.HTTPConnection, method: str, path: str,
     return (time.perf_counter() - begin) * 1e3
 
 
+def prepare(scratch: Path, model: str) -> tuple[Path, bytes]:
+    """Write model, configuration and the large body; returns the configuration and the body of one photo."""
+    run("bench.bench_models", model, str(scratch / "model"))
+    golden = json.loads((scratch / "model/assets.extra/golden.json").read_text())
+    (scratch / "large.json").write_bytes(large_body())
+    _, config = make_version_folders(scratch, scratch / "model", [1])
+    return config, json.dumps({"instances": [{"b64": golden["photos"][0]["b64"]}]}).encode()
+
+
+def measure_waits(port: int, large: Path, body: bytes, rounds: int, seconds: float) -> tuple[Table, list[float]]:
+    """Return the 99th percentiles alone and beside the large clients, and how long the probes beside them took."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    probes: list[float] = []
+
+    def p99(*, beside: bool) -> float:
+        waits = []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            waits.append(milliseconds(connection, "POST", PATH, body))
+            probe = milliseconds(connection, "GET", "/readyz", None)
+            if beside:
+                probes.append(probe)
+        return statistics.quantiles(waits, n=100)[98]
+
+    def loaded() -> float:
+        clients = [
+            subprocess.Popen([sys.executable, "-c", LARGE_CLIENT, str(port), str(large), PATH]) for _ in range(2)
+        ]
+        try:
+            return p99(beside=True)
+        finally:
+            for client in clients:
+                client.kill()
+                client.wait()
+
+    contenders = [Contender("alone", lambda: p99(beside=False)), Contender("beside", loaded)]
+    return measure(contenders, rounds, Reporter.silent(), unit="ms"), probes
+
+
 def main() -> int:
     """Run the rounds; returns 1 if a threshold was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -72,39 +111,11 @@ def main() -> int:
     print(machine())
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         scratch = Path(name)
-        run("bench.bench_models", options.model, str(scratch / "model"))
-        golden = json.loads((scratch / "model/assets.extra/golden.json").read_text())
-        body = json.dumps({"instances": [{"b64": golden["photos"][0]["b64"]}]}).encode()
-        (scratch / "large.json").write_bytes(large_body())
-        _, config = make_version_folders(scratch, scratch / "model", [1])
+        config, body = prepare(scratch, options.model)
         child, port = start_server(config, scratch / "serve.log")
         stack.enter_context(child)
         await_true(lambda: is_up(f"http://127.0.0.1:{port}/readyz"), child, "ready")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        probes: list[float] = []
-
-        def p99(*, beside: bool) -> float:
-            waits = []
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                waits.append(milliseconds(connection, "POST", PATH, body))
-                probe = milliseconds(connection, "GET", "/readyz", None)
-                if beside:
-                    probes.append(probe)
-            return statistics.quantiles(waits, n=100)[98]
-
-        def loaded() -> float:
-            command = [sys.executable, "-c", LARGE_CLIENT, str(port), str(scratch / "large.json"), PATH]
-            clients = [subprocess.Popen(command) for _ in range(2)]
-            try:
-                return p99(beside=True)
-            finally:
-                for client in clients:
-                    client.kill()
-                    client.wait()
-
-        contenders = [Contender("alone", lambda: p99(beside=False)), Contender("beside", loaded)]
-        table = measure(contenders, rounds, Reporter.silent(), unit="ms")
+        table, probes = measure_waits(port, scratch / "large.json", body, rounds, seconds)
     print(f"\np99 of one photo\n{table.text('alone')}")
     reached = [
         judge(PHOTOS, [1 / ratio for ratio in table.ratios("beside", "alone")]),
