@@ -13,7 +13,7 @@ CLUSTER ?= orchard
 DEPLOY = $(BIN)/python -m orchestration.cluster.deploy
 WHERE = --context kind-$(CLUSTER) --namespace $(NAMESPACE)
 PYTHON_SOURCES := orchard training serving orchestration tests bench scripts charts
-BENCHMARKS := export input data serving delivery upkeep
+BENCHMARKS := export input data serving neighbours delivery upkeep
 SHELL_SCRIPTS := scripts/setup scripts/smoke scripts/lock scripts/cluster scripts/images scripts/rendered scripts/sbom scripts/serve .ci/run
 
 .PHONY: help

@@ -8,11 +8,17 @@ request that fell into it.
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_EXEMPLAR = re.compile(r'[^"\\\n]{1,118}')
+"""OpenMetrics limits the label of an exemplar to 128 characters, with its name `request_id`; not every parser reads escapes in it."""
 
 __all__ = ["LATENCY_BUCKETS", "Counter", "Gauge", "Histogram", "MetricsRegistry"]
 
@@ -23,11 +29,13 @@ Labels = tuple[str, ...]
 
 
 def _escape(value: str) -> str:
-    value = value.encode("utf-8", "replace").decode()
+    value = value.encode("utf-8", "backslashreplace").decode()
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _number(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
@@ -46,7 +54,11 @@ class _Metric:
         pairs = [*zip(self.labels, values, strict=True), *more]
         return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in pairs) + "}"
 
-    def lines(self, *, exemplars: bool) -> Iterator[str]:
+    def family(self, *, open_metrics: bool) -> str:
+        """The name in HELP and TYPE: in OpenMetrics a counter's is without the suffix that its samples have."""
+        return self.name.removesuffix("_total") if open_metrics and self.kind == "counter" else self.name
+
+    def lines(self, *, open_metrics: bool) -> Iterator[str]:
         raise NotImplementedError
 
 
@@ -55,11 +67,12 @@ class _NumberMetric(_Metric):
         super().__init__(name, help_text, labels)
         self.values: dict[Labels, float] = {}
 
-    def lines(self, *, exemplars: bool) -> Iterator[str]:
+    def lines(self, *, open_metrics: bool) -> Iterator[str]:
         """Write its samples."""
-        suffix = "_total" if exemplars and self.kind == "counter" and not self.name.endswith("_total") else ""
+        counts = open_metrics and self.kind == "counter"
+        name = self.family(open_metrics=True) + "_total" if counts else self.name
         for labels, value in sorted(self.values.items()):
-            yield f"{self.name}{suffix}{self.braces(labels)} {_number(value)}"
+            yield f"{name}{self.braces(labels)} {_number(value)}"
 
 
 class Counter(_NumberMetric):
@@ -120,7 +133,7 @@ class Histogram(_Metric):
             if exemplar:
                 buckets.exemplars[index] = (exemplar, value, time.time())
 
-    def lines(self, *, exemplars: bool) -> Iterator[str]:
+    def lines(self, *, open_metrics: bool) -> Iterator[str]:
         """Write its samples."""
         for labels, buckets in sorted(self.values.items()):
             count = 0
@@ -128,8 +141,8 @@ class Histogram(_Metric):
                 count += added
                 bound = f"{self.bounds[index]:.6g}" if index < len(self.bounds) else "+Inf"
                 line = f"{self.name}_bucket{self.braces(labels, ('le', bound))} {count}"
-                exemplar = buckets.exemplars.get(index) if exemplars else None
-                if exemplar:
+                exemplar = buckets.exemplars.get(index) if open_metrics else None
+                if exemplar and _EXEMPLAR.fullmatch(exemplar[0]):
                     line += f' # {{request_id="{_escape(exemplar[0])}"}} {exemplar[1]:.6g} {exemplar[2]:.3f}'
                 yield line
             yield f"{self.name}_sum{self.braces(labels)} {_number(buckets.total)}"
@@ -159,14 +172,20 @@ class MetricsRegistry:
         self.metrics.append(metric := Histogram(name, help_text, labels, bounds))
         return metric
 
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """Return every metric and the type of the text, in the format that a request's Accept header prefers."""
+        open_metrics = "application/openmetrics-text" in accept.lower()
+        return self.render(open_metrics=open_metrics), OPEN_METRICS if open_metrics else TEXT
+
     def render(self, *, open_metrics: bool = False) -> bytes:
         """Write every metric: in the OpenMetrics format with exemplars, or in Prometheus' text format."""
         lines: list[str] = []
         for metric in self.metrics:
             with metric.lock:
-                lines.append(f"# HELP {metric.name} {metric.help_text}")
-                lines.append(f"# TYPE {metric.name} {metric.kind}")
-                lines.extend(metric.lines(exemplars=open_metrics))
+                family = metric.family(open_metrics=open_metrics)
+                lines.append(f"# HELP {family} {metric.help_text}")
+                lines.append(f"# TYPE {family} {metric.kind}")
+                lines.extend(metric.lines(open_metrics=open_metrics))
         if open_metrics:
             lines.append("# EOF")
         return ("\n".join(lines) + "\n").encode()

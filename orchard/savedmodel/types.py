@@ -26,6 +26,10 @@ class DataType:
     numpy: str
     size: int
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle as the number, so that the type stays one object in another process too."""
+        return data_type, (self.number,)
+
 
 _ROWS = (
     (0, "INVALID", "DT_INVALID", "", 0),

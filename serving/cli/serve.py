@@ -9,6 +9,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
+from serving.server.limit_options import limit_options
 
 if TYPE_CHECKING:
     from orchard.settings import Settings
@@ -19,7 +20,7 @@ __all__ = ["serve"]
 
 def _options(settings: Settings, options: dict[str, Any]) -> ServerOptions:
     from orchard.errors import SettingsError
-    from serving.server.http.http_messages import HttpLimits
+    from serving.server.limit_options import read_limits
     from serving.server.predictions import PredictionOptions
     from serving.server.server_process import ServerOptions
 
@@ -30,13 +31,17 @@ def _options(settings: Settings, options: dict[str, Any]) -> ServerOptions:
         config=options["models_config"] or settings.serving_dir / "models.config",
         host=options["host"],
         port=_port_of(settings.server_url) if options["port"] is None else options["port"],
-        limits=HttpLimits(body_bytes=options["max_body"] << 20),
-        requests=PredictionOptions(timeout_s=options["timeout"], max_in_flight=options["max_in_flight"]),
+        limits=read_limits(options),
+        requests=PredictionOptions(
+            timeout_s=options["timeout"], max_in_flight=options["max_in_flight"], max_values=options["max_values"]
+        ),
         max_queue=options["max_queue"],
         token_file=options["token_file"],
         tls=(certificate, key) if certificate else None,
         grpc_port=options["grpc_port"],
         drain_delay_s=options["drain_delay"],
+        drain_s=options["drain_timeout"],
+        cors_origins=options["cors_origin"],
         as_json=settings.log_format == "json",
         access_log=options["access_log"],
         batching=options["batching"],
@@ -66,12 +71,7 @@ def _port_of(url: str) -> int:
     type=click.Path(path_type=Path, dir_okay=False),
     help="models.config to follow; default: ORCHARD_SERVING_DIR/models.config.",
 )
-@click.option("--max-body", type=click.IntRange(1), default=16, show_default=True, help="Largest body, in MiB.")
-@click.option("--max-queue", type=click.IntRange(1), default=512, show_default=True, help="Waiting requests, at most.")
-@click.option(
-    "--max-in-flight", type=click.IntRange(1), default=1024, show_default=True, help="Requests in flight, at most."
-)
-@click.option("--timeout", type=click.FloatRange(0.01), default=30.0, show_default=True, help="Seconds for a request.")
+@limit_options
 @click.option(
     "--token-file", type=click.Path(path_type=Path, dir_okay=False), help="File of accepted bearer tokens, one a line."
 )
@@ -93,6 +93,10 @@ def _port_of(url: str) -> int:
 @click.option(
     "--batching", type=click.Choice(["off", "proved", "on"]), default="proved", show_default=True,
     help="Which requests run together: none, those proved not to affect each other, or all of the same shape.",
+)  # fmt: skip
+@click.option(
+    "--cors-origin", multiple=True, metavar="ORIGIN",
+    help="Origin whose pages may call from a browser; *: every one. May be given several times.",
 )  # fmt: skip
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="Log each request.")
 def serve(reporter: Reporter, **options: Any) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from serving.http.http_messages import HttpRequest, HttpResponse
 from serving.log import EventLog
-from serving.server.http.http_messages import HttpRequest, HttpResponse
 from serving.status_codes import StatusCode
 
 __all__ = ["AccessLog"]

@@ -7,15 +7,16 @@ from typing import Any
 
 import orjson
 
+from serving.http.http_messages import Answer, HttpRequest, HttpResponse
 from serving.server.batching import RunThreadPool
-from serving.server.http.http_messages import Answer, HttpRequest, HttpResponse
+from serving.server.json_process import is_heavy_body
 from serving.server.model_repository import ModelRepository
-from serving.server.predictions import InFlightRequest, PredictionOptions, PredictionService, Read
+from serving.server.predictions import HeavyBodyError, InFlightRequest, PredictionOptions, PredictionService, Read
 from serving.server.rest.descriptions import metadata_reply, status_reply
 from serving.server.rest.examples import read_examples
 from serving.server.rest.paths import EmptyError, RequestTarget, is_api_path, parse_path
 from serving.server.rest.predict import read_inputs
-from serving.server.rest.request_body import parse_body, read_signature_name
+from serving.server.rest.request_body import SlowBodyError, parse_body, read_signature_name
 from serving.server.rest.responses import error_reply, predict_reply
 from serving.server.rest.results import classify_reply, regress_reply
 from serving.server.servable import Servable
@@ -29,9 +30,10 @@ METRICS_PATH = "/monitoring/prometheus/metrics"
 NON_FINITE = "x-orchard-non-finite"
 """A request's header: a query parameter would change TF Serving's routing, it ignores unknown headers."""
 
-_OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _NOT_FOUND = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 _LARGE_BODY = 64 << 10
+_LENIENT_BODY = 4 << 10
+"""A larger body that only the lenient parser can read goes to the JSON process."""
 _API = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 
 
@@ -78,15 +80,16 @@ class Application:
                 answer(self._health(path))
                 return
             if self.tokens and not self.tokens.allow(request.headers.get("authorization", "")):
+                self.metrics.refused.add("401")
                 answer(_unauthenticated())
                 return
-            if path == METRICS_PATH and request.method == "GET" and request.query is None:
+            if path == METRICS_PATH and request.method in ("GET", "HEAD") and request.query is None:
                 answer(self._metrics(request))
             elif path.startswith(METRICS_PATH) and request.query is not None:
                 text = f"Unexpected path: {path}?{request.query}. Should be {METRICS_PATH}"
                 answer(HttpResponse(400, text.encode("utf-8", "replace"), "text/plain"))
             elif not is_api_path(path):
-                answer(HttpResponse(404, _NOT_FOUND, "text/html"))
+                answer(_no_such_path(request))
             elif request.method == "OPTIONS":
                 answer(_options(request))
             else:
@@ -94,9 +97,23 @@ class Application:
         except ServingError as error:
             answer(self._failed(error))
 
+    def refuse_early(self, request: HttpRequest) -> HttpResponse | None:
+        """Return the answer to a request that waits to send its body, if it is an error whatever the body is."""
+        path = request.path
+        if path in ("/healthz", METRICS_PATH) or path.startswith("/readyz"):
+            return None
+        if self.tokens and not self.tokens.allow(request.headers.get("authorization", "")):
+            return _unauthenticated()
+        if not is_api_path(path):
+            return _no_such_path(request)
+        try:
+            parse_path(request.method, _target_of(request))
+        except ServingError as error:
+            return self._failed(error)
+        return None
+
     def _api(self, request: HttpRequest, answer: Answer) -> None:
-        query = request.query
-        target = parse_path(request.method, request.path if query is None else f"{request.path}?{query}")
+        target = parse_path(request.method, _target_of(request))
         if target.method == "status":
             answer(HttpResponse(200, status_reply(self.repository.status(target.model, target.version))))
         elif target.method == "metadata":
@@ -128,9 +145,7 @@ class Application:
         metrics.in_flight.set(self.predictions.in_flight)
         metrics.waiting.set(self.pool.waiting)
         metrics.connections.set(self.predictions.connections())
-        open_metrics = "application/openmetrics-text" in request.headers.get("accept", "")
-        body = metrics.registry.render(open_metrics=open_metrics)
-        return HttpResponse(200, body, _OPEN_METRICS if open_metrics else "text/plain")
+        return HttpResponse(200, *metrics.registry.page(request.headers.get("accept", "")))
 
     # predictions
 
@@ -138,16 +153,45 @@ class Application:
         in_flight = InFlightRequest(
             target.model, _API[target.method], "REST", request.begin, partial(self._respond, answer), request.id
         )
-        read = partial(self._readers[target.method], request.body, target, _wants_nulls(request))
+        nulls = _wants_nulls(request)
         deadline = request.begin + self.options.timeout_s
-        self.predictions.begin(in_flight, read, deadline, large=len(request.body) > _LARGE_BODY)
+        large = len(request.body) > _LARGE_BODY
+        if large and is_heavy_body(request.body):
+            self.predictions.begin_heavy(in_flight, partial(self._read_heavy, request.body, target, nulls), deadline)
+            return
+        read = partial(self._readers[target.method], request.body, target, nulls)
+        self.predictions.begin(in_flight, read, deadline, large=large)
+
+    def _read_heavy(
+        self, body: bytes | bytearray, target: RequestTarget, nulls: bool, in_flight: InFlightRequest
+    ) -> Read:
+        """Do what the readers below do, in the same order, by the JSON process."""
+        process = self.predictions.json_process
+        name = process.open_body(body, self.options.max_values, examples=target.method != "predict")
+        if target.method == "predict":
+            servable = self._acquire(in_flight, target)
+            signature = servable.signature(name)
+            feeds = process.tensors_of_body(signature.inputs, signature.defaults)
+            queue = servable.predict_queue(name)
+            return queue, queue.feed_values(feeds.tensors), partial(predict_reply, rows=feeds.rows, nulls=nulls)
+        examples = process.examples_of_body()
+        servable, count = self._acquire(in_flight, target), len(examples)
+        if target.method == "classify":
+            return servable.classify_queue(name), [examples], partial(classify_reply, examples=count, nulls=nulls)
+        return servable.regress_queue(name), [examples], partial(regress_reply, examples=count, nulls=nulls)
 
     def _acquire(self, in_flight: InFlightRequest, target: RequestTarget) -> Servable:
         in_flight.servable = self.repository.acquire(target.model, target.version, target.label)
         return in_flight.servable
 
-    def _predict(self, body: bytes, target: RequestTarget, nulls: bool, in_flight: InFlightRequest) -> Read:
-        document = parse_body(body, self.options.max_values)
+    def _parse(self, body: bytes | bytearray, target: RequestTarget, nulls: bool) -> dict[str, Any]:
+        try:
+            return parse_body(body, self.options.max_values, _LENIENT_BODY, examples=target.method != "predict")
+        except SlowBodyError:
+            raise HeavyBodyError(partial(self._read_heavy, body, target, nulls)) from None
+
+    def _predict(self, body: bytes | bytearray, target: RequestTarget, nulls: bool, in_flight: InFlightRequest) -> Read:
+        document = self._parse(body, target, nulls)
         name = read_signature_name(document)
         servable = self._acquire(in_flight, target)
         signature = servable.signature(name)
@@ -155,14 +199,16 @@ class Application:
         queue = servable.predict_queue(name)
         return queue, queue.feed_values(feeds.tensors), partial(predict_reply, rows=feeds.rows, nulls=nulls)
 
-    def _classify(self, body: bytes, target: RequestTarget, nulls: bool, in_flight: InFlightRequest) -> Read:
-        document = parse_body(body, self.options.max_values, examples=True)
+    def _classify(
+        self, body: bytes | bytearray, target: RequestTarget, nulls: bool, in_flight: InFlightRequest
+    ) -> Read:
+        document = self._parse(body, target, nulls)
         name, examples = read_signature_name(document), read_examples(document)
         queue = self._acquire(in_flight, target).classify_queue(name)
         return queue, [examples], partial(classify_reply, examples=len(examples), nulls=nulls)
 
-    def _regress(self, body: bytes, target: RequestTarget, nulls: bool, in_flight: InFlightRequest) -> Read:
-        document = parse_body(body, self.options.max_values, examples=True)
+    def _regress(self, body: bytes | bytearray, target: RequestTarget, nulls: bool, in_flight: InFlightRequest) -> Read:
+        document = self._parse(body, target, nulls)
         name, examples = read_signature_name(document), read_examples(document)
         queue = self._acquire(in_flight, target).regress_queue(name)
         return queue, [examples], partial(regress_reply, examples=len(examples), nulls=nulls)
@@ -182,6 +228,11 @@ class Application:
         return HttpResponse(error.http_status, body, headers=headers, log_fields={"error": error.message[:200]})
 
 
+def _target_of(request: HttpRequest) -> str:
+    """Return path and query: TF Serving matches them together."""
+    return request.path if request.query is None else f"{request.path}?{request.query}"
+
+
 def _wants_nulls(request: HttpRequest) -> bool:
     """Whether the client wants null instead of NaN and infinities. Raises `ServingError` for an unknown value."""
     value = request.headers.get(NON_FINITE)
@@ -194,6 +245,12 @@ def _unauthenticated() -> HttpResponse:
     return HttpResponse(
         401, error_reply("The request needs a valid bearer token"), headers=(("WWW-Authenticate", "Bearer"),)
     )
+
+
+def _no_such_path(request: HttpRequest) -> HttpResponse:
+    if request.path == "*" and request.method == "OPTIONS":  # about the server, not about a path: RFC 9110, 9.3.7
+        return HttpResponse(200, b"", headers=(("Allow", "GET, HEAD, POST, OPTIONS"),))
+    return HttpResponse(404, _NOT_FOUND, "text/html")
 
 
 def _options(request: HttpRequest) -> HttpResponse:

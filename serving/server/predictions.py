@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from serving.server.batching import BatchJob, BatchQueue, Outcome, Outputs, RunThreadPool
+from serving.server.batching import BatchJob, BatchQueue, BatchRows, Outcome, Outputs, RunThreadPool
 from serving.server.coalescing import RequestCoalescer
+from serving.server.json_process import JsonProcess, is_heavy_answer
 from serving.server.model_repository import ModelRepository
 from serving.server.servable import Servable
 from serving.server.server_metrics import ServerMetrics
 from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
-__all__ = ["InFlightRequest", "PredictionOptions", "PredictionService", "Read"]
+__all__ = ["HeavyBodyError", "InFlightRequest", "PredictionOptions", "PredictionService", "Read"]
 
 _UNKNOWN_MODEL = "unknown"
 _MAX_INLINE_S = 0.25
@@ -53,7 +54,7 @@ class InFlightRequest:
         model: the model's name.
         api: `Predict`, `Classify` or `Regress`.
         entrypoint: the protocol, `REST` or `GRPC`.
-        begin: the monotonic time of the request's first byte.
+        begin: the monotonic time at which the whole request had arrived.
         respond: called once, in the event loop's thread, with this request and the answer or the error.
         id: the request's id.
         servable: the version that answers, once it is held.
@@ -77,6 +78,18 @@ Read = tuple[BatchQueue, list[Any], Callable[[Outputs], Any]]
 """A request after reading: the queue, the arrays to feed, and the function that renders the outputs as an answer."""
 
 
+class HeavyBodyError(Exception):
+    """A body turned out to be too slow to read here.
+
+    Attributes:
+        read: reads it by the JSON process.
+    """
+
+    def __init__(self, read: Callable[[InFlightRequest], Read]) -> None:
+        super().__init__()
+        self.read = read
+
+
 class PredictionService:
     """Runs predictions.
 
@@ -95,6 +108,7 @@ class PredictionService:
         self.metrics = metrics
         self.options = options
         self.connections: Callable[[], int] = lambda: 0
+        self.json_process = JsonProcess(after=self.deliver)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._coalescer: RequestCoalescer | None = None
         self._in_flight: dict[InFlightRequest, None] = {}
@@ -135,14 +149,7 @@ class PredictionService:
         Raises:
             ServingError: UNAVAILABLE, too many predictions are in flight.
         """
-        if self.in_flight >= self.options.max_in_flight:
-            self._count(request.model, StatusCode.UNAVAILABLE)
-            raise ServingError(
-                StatusCode.UNAVAILABLE, f"{self.in_flight} requests are in flight; try again", retry_after=1
-            )
-        if self._in_flight:
-            self._last_concurrent = request.begin
-        self._in_flight[request] = None
+        self._accept(request)
         if large:
             self.pool.call(partial(self._prepare, request, read, deadline, self.pool.submit))
         else:
@@ -151,6 +158,30 @@ class PredictionService:
             )  # the number of gRPC connections is unknown
             self._prepare(request, read, deadline, self._run_alone if alone else self._submit)
             self.deliver_now()
+
+    def begin_heavy(self, request: InFlightRequest, read: Callable[[InFlightRequest], Read], deadline: float) -> None:
+        """Accept a prediction as `begin` does; `read` is called in the thread of the JSON process."""
+        self._accept(request)
+        self._prepare_heavy(request, read, deadline)
+        self.deliver_now()
+
+    def _prepare_heavy(
+        self, request: InFlightRequest, read: Callable[[InFlightRequest], Read], deadline: float
+    ) -> None:
+        try:
+            self.json_process.call(partial(self._prepare, request, read, deadline, self.pool.submit))
+        except ServingError as error:
+            self._post(request, error)
+
+    def _accept(self, request: InFlightRequest) -> None:
+        if self.in_flight >= self.options.max_in_flight:
+            self._count(request.model, StatusCode.UNAVAILABLE)
+            raise ServingError(
+                StatusCode.UNAVAILABLE, f"{self.in_flight} requests are in flight; try again", retry_after=1
+            )
+        if self._in_flight:
+            self._last_concurrent = request.begin
+        self._in_flight[request] = None
 
     def _submit(self, job: BatchJob) -> None:
         (self._coalescer or self.pool).submit(job)
@@ -172,17 +203,36 @@ class PredictionService:
     ) -> None:
         """Read the request and submit its job, in the loop's thread or, if the request is large, in one of the pool."""
         try:
+            if request.done:  # it waited longer than the timeout, and was answered
+                raise ServingError(StatusCode.DEADLINE_EXCEEDED, "The deadline passed while the request waited")
             queue, values, render = read(request)
             request.job = BatchJob(queue, values, deadline, partial(self._finish, request, render))
             submit(request.job)
+        except HeavyBodyError as heavy:
+            self._prepare_heavy(request, heavy.read, deadline)
         except Exception as error:  # an unexpected error must not break the connection's state
             self._post(request, _as_serving_error(error))
 
     def _finish(self, request: InFlightRequest, render: Callable[[Outputs], Any], outcome: Outcome) -> None:
-        """Render the answer of a job's outcome, in the thread that ran it."""
+        """Render the answer of a job's outcome, in the thread that ran it; a large one is printed by the JSON process."""
         try:
-            answer = outcome if isinstance(outcome, ServingError) else render(outcome)
+            if isinstance(outcome, ServingError):
+                answer: Any = outcome
+            elif request.entrypoint == "REST" and is_heavy_answer(_elements(outcome)):
+                self.json_process.call(partial(self._finish_heavy, request, render, outcome))
+                return
+            else:
+                answer = render(outcome)
         except Exception as error:  # an unexpected output
+            answer = _as_serving_error(error)
+        self._post(request, answer)
+
+    def _finish_heavy(self, request: InFlightRequest, render: Callable[[Outputs], Any], outputs: Outputs) -> None:
+        """Have the JSON process render an answer, in its thread."""
+        answer: Any
+        try:
+            answer = self.json_process.print_answer(render, outputs)
+        except Exception as error:
             answer = _as_serving_error(error)
         self._post(request, answer)
 
@@ -242,6 +292,14 @@ class PredictionService:
             if not request.done:
                 text = f"No answer within {self.options.timeout_s:g} s"
                 self._respond(request, ServingError(StatusCode.DEADLINE_EXCEEDED, text, retry_after=1))
+
+
+def _elements(outputs: Outputs) -> int:
+    """Return the number of elements of a request's outputs."""
+    if type(outputs) is not BatchRows:
+        return sum([array.size for array, _ in outputs.values()])
+    row: int = sum([array.size // array.shape[0] for array, _ in outputs.batch.values()])
+    return row * (outputs.end - outputs.start)
 
 
 def _as_serving_error(error: Exception) -> ServingError:

@@ -30,7 +30,7 @@ class ServerMetrics(RepositoryListener):
             serving + "request_count", "Requests by model and status.", "model_name", "status"
         )
         self.latency = registry.histogram(
-            *(serving + "request_latency", "Microseconds from a request's first byte to its answer, successes only."),
+            *(serving + "request_latency", "Microseconds from a request's last byte to its answer, successes only."),
             *("model_name", "API", "entrypoint"),
         )
         self.runtime = registry.histogram(

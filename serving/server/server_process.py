@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from serving.http.connection import HttpServer
+from serving.http.cross_origin import CrossOriginPolicy
+from serving.http.http_messages import HttpLimits
 from serving.listening import BACKLOG, listen
 from serving.log import EventLog
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
 from serving.server.batching import RunThreadPool, usable_cpus
-from serving.server.http.connection import HttpServer
-from serving.server.http.http_messages import HttpLimits
 from serving.server.model_repository import ModelRepository
 from serving.server.predictions import PredictionOptions
+from serving.server.rest.request_body import RECURSION_LIMIT
 from serving.server.row_proof import BatchingMode
 from serving.server.server_metrics import ServerMetrics
 from serving.server.tls_certificate import TlsCertificate
@@ -38,8 +40,6 @@ __all__ = ["ServerOptions", "run_server"]
 
 _TICK_S = 0.2
 _HANDSHAKE_S, _SHUTDOWN_S = 10.0, 1.0
-_RECURSION_LIMIT = 20_000
-"""Python's recursion limit: JSON may be nested 1,024 deep, and some of its readers recurse for each level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class ServerOptions:
         grpc_port: the port of the gRPC API; 0: any free one; None: no gRPC.
         drain_delay_s: seconds after SIGTERM in which new requests are still accepted.
         drain_s: seconds that requests in flight may take after that.
+        cors_origins: the origins whose pages may call from a browser; none: no page of another origin.
         as_json: log as JSON.
         access_log: log requests.
         share: other workers listen on the same port.
@@ -76,6 +77,7 @@ class ServerOptions:
     grpc_port: int | None = None
     drain_delay_s: float = 0.0
     drain_s: float = 25.0
+    cors_origins: tuple[str, ...] = ()
     as_json: bool = False
     access_log: bool = True
     share: bool = False
@@ -98,7 +100,12 @@ class _ServerProcess:
         )
         tokens = BearerTokens(options.token_file, log.file_problem) if options.token_file else None
         self.application = Application(self.repository, self.pool, self.metrics, tokens, options.requests)
-        self.server = HttpServer(self.application.handle, options.limits)
+        handle = self.application.handle
+        policy = CrossOriginPolicy(options.cors_origins) if options.cors_origins else None
+        self.server = HttpServer(policy.answering_preflights(handle) if policy else handle, options.limits)
+        self.server.more_headers = policy.headers if policy else None
+        self.server.refused = lambda status: self.metrics.refused.add(str(status))
+        self.server.refuse_early = self.application.refuse_early
         self.access_log = AccessLog(log) if options.access_log else None
         if self.access_log:
             self.server.log = self.access_log.http
@@ -195,7 +202,7 @@ def run_server(options: ServerOptions) -> None:
     """
     from serving.server.runtime.capi import open_library
 
-    sys.setrecursionlimit(_RECURSION_LIMIT)
+    sys.setrecursionlimit(RECURSION_LIMIT)
     log = EventLog(as_json=options.as_json)
     certificate = TlsCertificate(*options.tls, log.file_problem) if options.tls else None
     listener = listen(options.host, options.port, share=options.share)

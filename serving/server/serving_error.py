@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from serving.status_codes import StatusCode
 
-__all__ = ["HTTP_STATUS", "REASONS", "ServingError", "invalid"]
+__all__ = ["HTTP_STATUS", "ServingError", "invalid"]
 
 HTTP_STATUS = {
     StatusCode.OK: 200,
@@ -24,27 +24,6 @@ HTTP_STATUS = {
     StatusCode.UNAVAILABLE: 503,
     StatusCode.DATA_LOSS: 500,
     StatusCode.UNAUTHENTICATED: 401,
-}
-
-REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    409: "Conflict",
-    413: "Content Too Large",
-    415: "Unsupported Media Type",
-    417: "Expectation Failed",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    499: "Client Closed Request",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
 }
 
 

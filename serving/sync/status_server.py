@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from orchard.client import VersionStatus
+from serving.http.connection import HttpServer
+from serving.http.http_messages import Answer, HttpLimits, HttpRequest, HttpResponse
+from serving.listening import BACKLOG
 from serving.sync.reconciler import SyncStatus
 from serving.sync.sync_metrics import SyncMetrics
 
@@ -20,7 +23,9 @@ __all__ = ["StatusServer", "describe"]
 ALIVE_S = 60.0
 """Seconds without a tick after which the loop counts as stuck. A tick waits for nothing but the local engine."""
 
-_REQUEST_S = 5.0
+_LIMITS = HttpLimits(body_bytes=64 << 10, header_s=5, body_s=5, send_s=30, connections=256)
+_TICK_S = 1.0
+_METHODS = ("GET", "HEAD")
 
 
 def _timestamp(seconds: float) -> str | None:
@@ -69,7 +74,7 @@ def _versions(statuses: Mapping[int, VersionStatus]) -> dict[str, Any]:
     }
 
 
-def _render_metrics(status: SyncStatus, metrics: SyncMetrics) -> bytes:
+def _render_metrics(status: SyncStatus, metrics: SyncMetrics, accept: str) -> tuple[bytes, str]:
     state = status.state
     metrics.last_success.set(status.last_success)
     metrics.age.set(time.time() - status.last_success if status.last_success else float("inf"))
@@ -81,56 +86,15 @@ def _render_metrics(status: SyncStatus, metrics: SyncMetrics) -> bytes:
     metrics.ready.set(float(status.ready))
     metrics.engine_up.set(float(status.observed.statuses is not None))
     metrics.refused.set(sum(refusal.final for refusal in state.refused.values()))
-    return metrics.registry.render()
+    return metrics.registry.page(accept)
 
 
-class _StatusHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = _REQUEST_S
-    read: Callable[[], SyncStatus]
-    metrics: SyncMetrics
-
-    def do_GET(self) -> None:
-        """Answer one request."""
-        status = self.read()
-        path = self.path.split("?", 1)[0]
-        if path == "/metrics":
-            self._send(200, _render_metrics(status, self.metrics), "text/plain; version=0.0.4; charset=utf-8")
-        elif path == "/healthz":
-            healthy = status.silent_s < ALIVE_S
-            self._send_json(200 if healthy else 503, {"healthy": healthy, "seconds": round(status.silent_s, 1)})
-        elif path == "/readyz":
-            self._send_json(200 if status.ready else 503, {"ready": status.ready})
-        elif path in ("/", "/status"):
-            self._send_json(200, describe(status))
-        else:
-            self._send_json(
-                404, {"error": f"there is no {path[:100]}; there are /healthz, /readyz, /metrics and /status"}
-            )
-
-    def _send_json(self, status: int, document: dict[str, Any]) -> None:
-        self._send(status, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n", "application/json")
-
-    def _send(self, status: int, body: bytes, content_type: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Probes are not logged."""
-
-
-class _StatusHttpServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that disconnects is not an error."""
+def _document(status: int, document: dict[str, Any]) -> HttpResponse:
+    return HttpResponse(status, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
 class StatusServer:
-    """The HTTP endpoint, in daemon threads that end with the process.
+    """The HTTP endpoint, in a daemon thread that ends with the process.
 
     Args:
         listener: a listening socket.
@@ -139,8 +103,42 @@ class StatusServer:
     """
 
     def __init__(self, listener: socket.socket, read: Callable[[], SyncStatus], metrics: SyncMetrics) -> None:
-        handler = type("Handler", (_StatusHandler,), {"read": staticmethod(read), "metrics": metrics})
-        self._server = _StatusHttpServer(listener.getsockname()[:2], handler, bind_and_activate=False)
-        self._server.socket.close()
-        self._server.socket = listener
-        threading.Thread(target=self._server.serve_forever, name="status", daemon=True).start()
+        self._listener = listener
+        self._read = read
+        self._metrics = metrics
+        threading.Thread(target=lambda: asyncio.run(self._serve()), name="status", daemon=True).start()
+
+    async def _serve(self) -> None:
+        server = HttpServer(self._handle, _LIMITS)
+        self._listener.setblocking(False)
+        loop = asyncio.get_running_loop()
+        async with await loop.create_server(server.connect, sock=self._listener, backlog=BACKLOG):
+            while True:
+                await asyncio.sleep(_TICK_S)
+                server.sweep()
+
+    def _handle(self, request: HttpRequest, answer: Answer) -> None:
+        try:
+            answer(self._respond(request))
+        except Exception as error:  # an unexpected error must not break the connection's state
+            answer(_document(500, {"error": f"{type(error).__name__}: {error}"}))
+
+    def _respond(self, request: HttpRequest) -> HttpResponse:
+        """Return the response to one request."""
+        path = request.path
+        if path not in ("/metrics", "/healthz", "/readyz", "/", "/status"):
+            known = "/healthz, /readyz, /metrics and /status"
+            return _document(404, {"error": f"there is no {path[:100]}; there are {known}"})
+        if request.method not in _METHODS:
+            refusal = _document(405, {"error": f"{request.method} is not supported here: use GET"})
+            refusal.headers = (("Allow", ", ".join(_METHODS)),)
+            return refusal
+        status = self._read()
+        if path == "/metrics":
+            return HttpResponse(200, *_render_metrics(status, self._metrics, request.headers.get("accept", "")))
+        if path == "/healthz":
+            healthy = status.silent_s < ALIVE_S
+            return _document(200 if healthy else 503, {"healthy": healthy, "seconds": round(status.silent_s, 1)})
+        if path == "/readyz":
+            return _document(200 if status.ready else 503, {"ready": status.ready})
+        return _document(200, describe(status))

@@ -13,14 +13,17 @@ from typing import Any
 
 import orjson
 
+from serving.http.refusals import SMALLER_BODIES
 from serving.server.rest.duplicate_members import first_of_duplicates
 from serving.server.rest.pretty import quote
 from serving.server.serving_error import ServingError, invalid
 from serving.status_codes import StatusCode
 
-__all__ = ["MAX_DEPTH", "parse_body", "read_signature_name"]
+__all__ = ["MAX_DEPTH", "RECURSION_LIMIT", "SlowBodyError", "parse_body", "read_signature_name"]
 
 MAX_DEPTH = 1024
+RECURSION_LIMIT = 20_000
+"""Python's recursion limit: JSON may be nested 1,024 deep, and some of its readers recurse for each level."""
 MAX_LENIENT_BYTES = 2 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
 _STRING = re.compile(r'"((?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)"')
@@ -37,6 +40,10 @@ _ESCAPE = re.compile(
 """An escape; a high surrogate's includes the low one that follows."""
 _HIGH, _LOW = 0xD800, 0xDC00
 _UINT64 = 1 << 64
+
+
+class SlowBodyError(Exception):
+    """A body needs the lenient parser and is too large for it here."""
 
 
 class _JsonProblem(Exception):
@@ -195,7 +202,7 @@ class _JsonParser:
         return False
 
 
-def _parse_leniently(body: bytes, refused: orjson.JSONDecodeError) -> Any:
+def _parse_leniently(body: bytes | bytearray, refused: orjson.JSONDecodeError) -> Any:
     if len(body) > MAX_LENIENT_BYTES:
         raise invalid(f"JSON Parse error: {refused.msg}. at offset: {refused.pos}") from refused
     text = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
@@ -208,27 +215,35 @@ def _parse_leniently(body: bytes, refused: orjson.JSONDecodeError) -> Any:
         raise invalid(f"JSON Parse error: {problem} at offset: {offset}") from None
 
 
-def parse_body(body: bytes, max_values: int, *, examples: bool = False) -> dict[str, Any]:
+def parse_body(
+    body: bytes | bytearray, max_values: int, max_lenient: int = MAX_LENIENT_BYTES, *, examples: bool = False
+) -> dict[str, Any]:
     """Parse a request's body. Of several members with one name it has the first.
 
     Args:
         body: the body as received.
         max_values: the maximum number of values; parsing more would block other requests.
+        max_lenient: the largest body for the lenient parser, which is a hundred times as slow, in this thread.
         examples: it is the body of `:classify` or `:regress`, see `first_of_duplicates`.
 
     Raises:
         ServingError: INVALID_ARGUMENT, in TF Serving's words; 413 for too many values.
+        SlowBodyError: another thread or process must parse it, without `max_lenient`.
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     if len(body) >= max_values and body.count(b",") >= max_values:
         raise ServingError(
-            StatusCode.INVALID_ARGUMENT, f"The request has more than {max_values} values", http_status=413
+            StatusCode.INVALID_ARGUMENT,
+            f"The request has more than {max_values} values. {SMALLER_BODIES}, or raise orchard serve --max-values",
+            http_status=413,
         )
     refused = False
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if len(body) > max_lenient and max_lenient != MAX_LENIENT_BYTES:
+            raise SlowBodyError from None
         refused, document = True, _parse_leniently(body, error)
     if not isinstance(document, dict):
         raise invalid(f"JSON Value: {quote(document)} Is not object")

@@ -7,9 +7,9 @@ import json
 import grpc
 import pytest
 
+from serving.http.http_messages import HttpRequest, HttpResponse
 from serving.protos import message, method_types
 from serving.server.access_log import AccessLog
-from serving.server.http.http_messages import HttpRequest, HttpResponse
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, until
 

@@ -10,10 +10,10 @@ import weakref
 
 import pytest
 
+from serving.http.http_messages import HttpRequest
 from serving.log import EventLog
 from serving.server.application import Application
 from serving.server.batching import RunThreadPool
-from serving.server.http.http_messages import HttpRequest
 from serving.server.model_repository import ModelRepository
 from serving.server.predictions import PredictionOptions
 from serving.server.server_metrics import ServerMetrics
