@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import ssl
 import urllib.error
@@ -11,22 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from orchard.loopback import is_loopback
 from orchard.settings import Settings
 
-__all__ = ["StoreAddress", "address_of", "direct_options", "is_loopback"]
+__all__ = ["StoreAddress", "address_of", "direct_options"]
 
 _SECONDS = 2.0
 """The longest time of a question. It is asked once, after the retries of the request itself."""
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a host is this machine by its name or address. Then no proxy can be between."""
-    if not host or host == "localhost" or host.endswith(".localhost"):
-        return bool(host)
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def direct_options(endpoint: str | None) -> dict[str, str]:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from orchard.errors import StoreError
+from orchard.loopback import is_loopback
 from orchard.settings import Settings
 from orchard.store.answers import StoreAnswer, printable
 from orchard.store.authorities import authority_file, read_authorities
 from orchard.store.credentials import read_credentials
 from orchard.store.failures import FailedRequest
-from orchard.store.reachability import is_loopback
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
