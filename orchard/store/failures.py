@@ -18,7 +18,7 @@ from orchard.store.authorities import authority_file
 from orchard.store.credentials import read_credentials
 from orchard.store.reachability import StoreAddress, address_of
 
-__all__ = ["FailedRequest", "answer_in"]
+__all__ = ["CAUSES", "FailedRequest", "answer_in"]
 
 _ANSWER = re.compile(
     r"Error performing [A-Z]+ \S+ in .*?- Server returned non-2xx status code: (\d{3})[^:]*: ?", re.DOTALL
@@ -73,7 +73,7 @@ _FINAL = {
 
 _ENDPOINT = "is its address right (ORCHARD_STORE_ENDPOINT)"
 
-_SENTENCES: dict[str, tuple[str, str]] = {
+CAUSES: dict[str, tuple[str, str]] = {
     "UnknownHost": (
         "the name {host} is unknown ({detail})",
         f"{_ENDPOINT}, and is {{host}} a name in the DNS of this machine?",
@@ -142,6 +142,7 @@ _SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "ConnectionFailed": ("{detail}", f"is the store running, and {_ENDPOINT}? check with `orchard store status`"),
 }
+"""Why there was no answer, by its code: the sentence and the way out."""
 
 
 def answer_in(text: str) -> StoreAnswer | None:
@@ -226,7 +227,7 @@ class FailedRequest:
             "since": _since(debug),
             "authorities": _authorities(self.settings),
         }
-        sentence, hint = (part.format_map(values) for part in _SENTENCES[code])
+        sentence, hint = (part.format_map(values) for part in CAUSES[code])
         kind = StoreError if code in _FINAL or code == "NoCredentials" else StoreUnavailable
         return self._error(kind, f"{self.store} did not answer {self.purpose}: {sentence}", hint, code, through=True)
 

@@ -128,7 +128,11 @@ class ObjectStore:
         name: str,
         settings: Settings | None = None,
     ) -> None:
-        self._clients = clients if callable(clients) else lambda: (clients, clients)
+        self._clients: Callable[[], tuple[S3Store | MemoryStore, S3Store | MemoryStore]]
+        if isinstance(clients, S3Store | MemoryStore):
+            self._clients = lambda: (clients, clients)
+        else:
+            self._clients = clients
         self.name = name
         self.settings = settings
         self._is_s3 = False

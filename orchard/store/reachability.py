@@ -8,10 +8,14 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from orchard.loopback import is_loopback
 from orchard.settings import Settings
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
 
 __all__ = ["StoreAddress", "address_of", "direct_options"]
 
@@ -19,7 +23,7 @@ _SECONDS = 2.0
 """The longest time of a question. It is asked once, after the retries of the request itself."""
 
 
-def direct_options(endpoint: str | None) -> dict[str, str]:
+def direct_options(endpoint: str | None) -> ClientConfig:
     """Return the client's options that let no proxy of the environment be between this machine and itself.
 
     The client has no option "without proxy": it gets one that nothing uses.
@@ -57,7 +61,7 @@ class StoreAddress:
 
     def proxy(self) -> str:
         """Return the proxy between, as ``http://HOST:PORT (HTTP_PROXY)`` without its password; empty: none."""
-        if is_loopback(self.host) or urllib.request.proxy_bypass_environment(self.host):
+        if is_loopback(self.host) or urllib.request.proxy_bypass(self.host):
             return ""
         found = urllib.request.getproxies_environment()
         for name in (self.url.scheme, "all"):

@@ -49,7 +49,7 @@ def client(settings: Settings, attempts: int = 2) -> Iterator[Any]:
             "aws_session_token": credentials["token"],
         }
     endpoint = settings.store_endpoint
-    direct = {"proxies": {}} if endpoint and is_loopback(urlsplit(endpoint).hostname) else {}
+    direct: dict[str, Any] = {"proxies": {}} if endpoint and is_loopback(urlsplit(endpoint).hostname) else {}
     with _bundle(settings) as bundle:
         yield botocore.session.get_session().create_client(
             "s3",

@@ -282,8 +282,9 @@ class Reconciler:
             reason = "store" if isinstance(error, StoreError) else "room"
             self._observe(out_of_space=reason == "room")
             self.problems["fetch"] = text
-            known = isinstance(error, OrchardError)
-            self._fetch_advice = {"code": error.code or error.kind, "fix": error.hint} if known else {}
+            self._fetch_advice = {}
+            if isinstance(error, OrchardError):
+                self._fetch_advice = {"code": error.code or error.kind, "fix": error.hint}
             self.metrics.failures.add(reason)
             self._log_event("not fetched", version=pointer.version, reason=text, **self._fetch_advice)
             return
