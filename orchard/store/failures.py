@@ -174,7 +174,7 @@ class FailedRequest:
 
     def explain(self, text: str) -> StoreError:
         """Return the error for the text of an HTTP client's exception."""
-        text = self._without_keys(text)
+        text = self.without_keys(text)
         answer = answer_in(text)
         if answer is not None:
             return self.refused(answer)
@@ -238,7 +238,7 @@ class FailedRequest:
             hint = f"requests go through the proxy {proxy}: NO_PROXY={host} sends them directly; {hint}"
         return kind(message, hint=hint, code=code)
 
-    def _without_keys(self, text: str) -> str:
+    def without_keys(self, text: str) -> str:
         """Remove the credentials' own values from a text, in case that a store repeats them."""
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         values = [os.environ.get(name) for name in names]

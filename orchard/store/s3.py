@@ -109,18 +109,20 @@ def send_request(
         with client(settings, attempts) as opened:
             call(opened)
     except ClientError as error:
-        answer = _answer(error)
+        answer = _answer(error, request)
         if answer.code in accepted:
             return False
         raise request.refused(answer) from error
     except ParamValidationError as error:  # no request was sent
-        raise StoreError(f"{request.store} cannot be requested {request.purpose}: {printable(str(error))}") from error
+        raise StoreError(
+            f"{request.store} cannot be requested {request.purpose}: {printable(request.without_keys(str(error)))}"
+        ) from error
     except BotoCoreError as error:
         raise request.explain(f"{type(error).__name__}: {error}: {error.kwargs.get('error', '')}") from error
     return True
 
 
-def _answer(error: ClientError) -> StoreAnswer:
+def _answer(error: ClientError, request: FailedRequest) -> StoreAnswer:
     """Return the store's answer. Where there is no error document, botocore's code is the status."""
     details = error.response.get("Error", {})
     metadata = error.response.get("ResponseMetadata", {})
@@ -128,4 +130,5 @@ def _answer(error: ClientError) -> StoreAnswer:
     headers = metadata.get("HTTPHeaders", {})
     region = str(details.get("Region") or headers.get("x-amz-bucket-region") or "")
     known = "" if code == str(status) else printable(code, 80)
-    return StoreAnswer(status, known, printable(str(details.get("Message", ""))), printable(region, 40))
+    text = printable(request.without_keys(str(details.get("Message", ""))))
+    return StoreAnswer(status, known, text, printable(region, 40))

@@ -20,7 +20,17 @@ from cryptography.x509.oid import NameOID
 
 from orchard.settings import Settings
 
-__all__ = ["ACCESS", "CALLS", "SECRET", "AnsweringStore", "Authority", "answer_all", "error_document", "settings_for"]
+__all__ = [
+    "ACCESS",
+    "CALLS",
+    "OBJECT",
+    "SECRET",
+    "AnsweringStore",
+    "Authority",
+    "answer_all",
+    "error_document",
+    "settings_for",
+]
 
 SECRET, ACCESS = "x/Vq9TopSecretKeyOfATest0123456789abcdef", "AKIATESTTESTTESTTEST"
 

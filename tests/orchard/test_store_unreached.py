@@ -11,7 +11,7 @@ import pytest
 from orchard.errors import StoreError, StoreUnavailable
 from orchard.store import open_store
 from orchard.store.s3 import send_request
-from tests.orchard.answering_store import CALLS, Authority, answer_all, error_document, settings_for
+from tests.orchard.answering_store import CALLS, OBJECT, Authority, answer_all, error_document, settings_for
 
 pytestmark = pytest.mark.usefixtures("impatient_store")
 
@@ -107,14 +107,15 @@ def test_an_authority_that_was_replaced_is_trusted_without_a_restart(keys, autho
     first = authority.file()
     with answer_all(authority.server("127.0.0.1"), body=b"x") as running:
         store = open_store(settings_for(keys, running.port, "https", store_ca_file=first))
+        running.answer(200, b"x", Connection="close", **OBJECT)  # each request has a connection of its own
+        assert store.get("key").body == b"x"
+        first.write_text("half a fi")  # while it is written, the authority before stays
         assert store.get("key").body == b"x"
         second = Authority(tmp_path, "another")
         second.server("127.0.0.1")  # the server has a certificate of another authority now
-        running_store = open_store(settings_for(keys, running.port, "https", store_ca_file=second.file("new.pem")))
-        assert running_store.get("key").body == b"x"
-        first.write_text("half a fi")  # while it is written, the authority before stays
-        store.exists("key")
-        (tmp_path / "new.pem").replace(first)
+        with pytest.raises(StoreError, match="not trusted"):
+            store.get("key")
+        second.file("new.pem").replace(first)
 
         assert store.get("other").body == b"x"
         authority.server("127.0.0.1")
