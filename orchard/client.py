@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from orchard.errors import ServerError
+from orchard.loopback import is_loopback
 
 __all__ = ["ModelServer", "Prediction", "VersionStatus"]
 
@@ -62,6 +63,7 @@ class ModelServer:
         self.url = url.rstrip("/")
         self._timeout = (CONNECT_SECONDS, read_seconds)
         self._session = requests.Session()
+        self._session.trust_env = not is_loopback(urlsplit(self.url).hostname)
         if token is not None:
             self._session.headers["Authorization"] = f"Bearer {token}"
         retry = Retry(total=None, connect=CONNECT_RETRIES, read=0, redirect=0, status=0, other=0, backoff_factor=0.2)

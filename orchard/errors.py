@@ -9,7 +9,7 @@ Each names what happened, what was expected and what to do, and has the exit cod
     ├── GateRefused              5   the gate refused a model; its page says why
     ├── StoreError               6   the object store refused or failed a request
     │   ├── StoreUnavailable     6   it was not reachable, or failed after bounded retries
-    │   ├── StoreDenied          6   it refused the credentials
+    │   ├── StoreDenied          6   it refused the credentials, their signature, time or rights
     │   ├── ObjectNotFound       6   the object does not exist
     │   ├── ObjectExists         7   `create`: the object exists already
     │   └── ObjectChanged        7   `swap`: the object is not the one that was read
@@ -61,6 +61,8 @@ class OrchardError(Exception):
     """
 
     exit_code = 1
+    code = ""
+    """The cause, for programs, where the kind has several."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -98,9 +100,19 @@ class GateRefused(OrchardError):
 
 
 class StoreError(OrchardError):
-    """The object store refused or failed a request."""
+    """The object store refused or failed a request.
+
+    Args:
+        message: as of every error.
+        hint: as of every error.
+        code: S3's own code, such as ``AccessDenied``, or why there was no answer, such as ``UnknownIssuer``; empty: unknown.
+    """
 
     exit_code = 6
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
 
 
 class StoreUnavailable(StoreError):
@@ -108,7 +120,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreDenied(StoreError):
-    """The store refused the credentials."""
+    """The store refused the request's credentials, signature or time, or the rights of its key."""
 
 
 class ObjectNotFound(StoreError):

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Stamp = tuple[int, int, int, int]
+Stamp = tuple[int, int, int]
 
 _LOCK_POLL_S = 0.1
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,12 +21,15 @@ from orchard.layout import NAME, RUN_ID, ChannelName
 __all__ = ["PREFIX", "Settings", "load"]
 
 PREFIX = "ORCHARD_"
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Settings(BaseSettings):
     """Every setting, with its default. `orchard settings` prints them; docs/reference/settings.md explains each."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, str_strip_whitespace=True
+    )
 
     store_url: str | None = Field(
         None, description="the bucket, as s3://NAME; memory:// holds objects in this process only"
@@ -36,6 +40,11 @@ class Settings(BaseSettings):
         None, description="an AWS-style credentials file (read again when it changes); unset: the cloud's own identity"
     )
     store_profile: str = Field("default", description="the profile in that file")
+    store_ca_file: Path | None = Field(
+        None,
+        description="the PEM file of the authority that signed an https store's certificate, trusted besides the system's "
+        "(read again when it changes); unset: AWS_CA_BUNDLE, else REQUESTS_CA_BUNDLE, else SSL_CERT_FILE",
+    )
     model: str = Field("fruits", pattern=NAME, description="the model's name in the registry and at the server")
     dataset: str = Field("fruits", pattern=NAME, description="the dataset's name in the store and under data/")
     channel: ChannelName = Field("stable", description="the channel that verbs act on")
@@ -64,9 +73,13 @@ class Settings(BaseSettings):
         if value is None or value == "memory://":
             return value
         parts = urlsplit(value)
-        if parts.scheme != "s3" or not parts.netloc or parts.path.strip("/"):
+        if parts.scheme != "s3" or not parts.netloc:
             raise ValueError("expected s3://BUCKET or memory://")
-        return value
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise ValueError("expected s3://BUCKET: a whole bucket, without a folder in it")
+        if not _BUCKET.fullmatch(parts.netloc):
+            raise ValueError("expected s3://BUCKET, a name of letters, digits, hyphens and dots; keys belong in a file")
+        return f"s3://{parts.netloc}"
 
     @field_validator("store_endpoint", "server_url")
     @classmethod
@@ -74,8 +87,16 @@ class Settings(BaseSettings):
         if value is None:
             return value
         parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
+        if "://" not in value:
+            raise ValueError("expected http(s)://HOST[:PORT]: http:// or https:// is missing")
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("expected http(s)://HOST[:PORT]")
+        if parts.username is not None:
+            raise ValueError("expected http(s)://HOST[:PORT], without a name and a password")
+        if any(letter.isspace() or not letter.isprintable() for letter in value):
+            raise ValueError("expected http(s)://HOST[:PORT], without white space")
+        if parts.port == 0:
+            raise ValueError("expected http(s)://HOST[:PORT], with a port from 1 to 65535")
         return value.rstrip("/")
 
     @model_validator(mode="after")
@@ -85,7 +106,24 @@ class Settings(BaseSettings):
                 "ORCHARD_STORE_URL=memory:// contradicts ORCHARD_STORE_ENDPOINT and ORCHARD_STORE_CREDENTIALS_FILE: "
                 "a store in memory has neither; unset them or name a bucket"
             )
+        if self.store_ca_file is not None and (self.store_endpoint or "").startswith("http://"):
+            raise ValueError(
+                "ORCHARD_STORE_CA_FILE is for a store with TLS, and ORCHARD_STORE_ENDPOINT begins with http://: "
+                "let it begin with https://, or unset the file"
+            )
+        if self.store_endpoint and self.store_url and self.store_url.startswith("s3://"):
+            self._check_bucket_is_not_in(urlsplit(self.store_endpoint), self.store_url.removeprefix("s3://"))
         return self
+
+    @staticmethod
+    def _check_bucket_is_not_in(endpoint: SplitResult, bucket: str) -> None:
+        """Check that the endpoint does not name the bucket too: each request would name it twice."""
+        host = endpoint.hostname or ""
+        in_host = host.startswith(f"{bucket}.s3") and host.endswith(".amazonaws.com")
+        if in_host or endpoint.path.strip("/").split("/")[-1] == bucket:
+            raise ValueError(
+                f"ORCHARD_STORE_ENDPOINT names the bucket {bucket} too: expected http(s)://HOST[:PORT], without the bucket"
+            )
 
     def require(self, *names: str) -> None:
         """Check that settings without a default are set.
@@ -114,6 +152,11 @@ def _unknown(environ: dict[str, str]) -> list[str]:
     return lines
 
 
+def _shown(value: object) -> str:
+    """Return a value for a message, without a name and a password that it should not have."""
+    return repr(re.sub(r"(?<=://)[^/]*@", "…@", str(value)) if isinstance(value, str) else value)
+
+
 def load() -> Settings:
     """Read the settings from the environment.
 
@@ -128,7 +171,7 @@ def load() -> Settings:
         for item in error.errors():
             where = PREFIX + str(item["loc"][0]).upper() if item["loc"] else "settings"
             text = item["msg"].removeprefix("Value error, ")
-            value = f" (it is {item['input']!r})" if item["loc"] else ""
+            value = f" (it is {_shown(item['input'])})" if item["loc"] else ""
             problems.append(f"  {where}: {text}{value}" if item["loc"] else f"  {text}")
     if problems or settings is None:
         raise SettingsError(

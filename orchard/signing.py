@@ -39,6 +39,10 @@ __all__ = [
 
 PRIVATE_NAME = "signing-key.pem"
 PUBLIC_NAME = "trusted-keys.pem"
+_PAIR = (
+    f"`orchard keys create DIR` creates a pair: {PRIVATE_NAME} signs (ORCHARD_SIGNING_KEY_FILE, PEM, without a password), "
+    f"{PUBLIC_NAME} is trusted (ORCHARD_TRUSTED_KEYS_FILE)"
+)
 _PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
@@ -125,7 +129,8 @@ def _read(path: Path, variable: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SettingsError(
-            f"{variable} cannot be read: {error}", hint="`orchard keys create DIR` creates a key pair"
+            f"{variable} cannot be read: {error}",
+            hint="this user must be able to read the file; `orchard keys create DIR` creates a key pair",
         ) from error
 
 
@@ -139,9 +144,13 @@ def load_key(path: Path) -> SigningKey:
     try:
         key = serialization.load_pem_private_key(body, password=None)
     except (ValueError, TypeError) as error:  # TypeError: it is encrypted
-        raise SettingsError(f"{path} is not a valid private key: {error}") from error
+        raise SettingsError(
+            f"ORCHARD_SIGNING_KEY_FILE: {path} is not a valid private key: {error}", hint=_PAIR
+        ) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise SettingsError(f"{path} has another kind of key; expected an Ed25519 private key")
+        raise SettingsError(
+            f"ORCHARD_SIGNING_KEY_FILE: {path} has another kind of key; expected an Ed25519 private key", hint=_PAIR
+        )
     return SigningKey(key)
 
 
@@ -156,18 +165,23 @@ def load_trusted(path: Path) -> TrustedKeys:
     for block in _PEM.finditer(body):
         if block[1] != b"PUBLIC KEY":
             raise SettingsError(
-                f"{path} has a {block[1].decode()} block; expected PUBLIC KEY blocks only",
+                f"ORCHARD_TRUSTED_KEYS_FILE: {path} has a {block[1].decode()} block; expected PUBLIC KEY blocks only",
                 hint=f"the file to trust is {PUBLIC_NAME}, not {PRIVATE_NAME}",
             )
         try:
             key = serialization.load_pem_public_key(block[0])
         except ValueError as error:
-            raise SettingsError(f"{path} has a block that is not a valid public key: {error}") from error
+            raise SettingsError(
+                f"ORCHARD_TRUSTED_KEYS_FILE: {path} has a block that is not a valid public key: {error}", hint=_PAIR
+            ) from error
         if not isinstance(key, Ed25519PublicKey):
-            raise SettingsError(f"{path} has another kind of key; expected Ed25519 public keys")
+            raise SettingsError(
+                f"ORCHARD_TRUSTED_KEYS_FILE: {path} has another kind of key; expected Ed25519 public keys", hint=_PAIR
+            )
         keys[_key_id(key)] = key
     if not keys:
-        raise SettingsError(f"{path} has no PEM public key", hint="`orchard keys create DIR` creates a key pair")
+        found = "has no PEM public key" + ("" if body.strip() else ": it is empty")
+        raise SettingsError(f"ORCHARD_TRUSTED_KEYS_FILE: {path} {found}", hint=_PAIR)
     return TrustedKeys(keys)
 
 

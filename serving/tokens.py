@@ -15,6 +15,10 @@ __all__ = ["BearerTokens", "read_tokens"]
 
 _CHECK_S = 1.0
 _MIN_LENGTH = 16
+_HINT = (
+    "expected a file that this user may read, with a token a line; "
+    "python3 -c 'import secrets; print(secrets.token_urlsafe(32))' > FILE writes one"
+)
 
 
 def read_tokens(path: Path) -> list[str]:
@@ -26,7 +30,8 @@ def read_tokens(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the token file {path} cannot be read: {type(error).__name__}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not a text in UTF-8"
+        raise SettingsError(f"the token file {path} cannot be read: {reason}", hint=_HINT) from None
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
@@ -34,8 +39,9 @@ def _read_digests(path: Path) -> list[bytes]:
     tokens = read_tokens(path)
     if not tokens or min(map(len, tokens)) < _MIN_LENGTH:
         raise SettingsError(
-            f"{path} must contain tokens of at least {_MIN_LENGTH} characters, one a line",
-            hint="python3 -c 'import secrets; print(secrets.token_urlsafe(32))' generates a token",
+            f"the token file {path} must contain tokens of at least {_MIN_LENGTH} characters, one a line"
+            + ("" if tokens else "; it has none"),
+            hint=_HINT,
         )
     return [hashlib.sha256(token.encode()).digest() for token in tokens]
 

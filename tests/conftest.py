@@ -20,9 +20,9 @@ hypothesis.settings.load_profile("orchard")
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the machine's ORCHARD_*, AWS_* and proxy variables."""
+    """Remove the machine's ORCHARD_*, AWS_*, proxy and certificate variables."""
     for name in list(os.environ):
-        if name.startswith(("ORCHARD_", "AWS_")) or name.lower().endswith("_proxy"):
+        if name.startswith(("ORCHARD_", "AWS_", "SSL_CERT_", "REQUESTS_CA_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
 
 

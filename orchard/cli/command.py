@@ -72,14 +72,15 @@ def orchard() -> None:
     """
 
 
-def _print_json(kind: str, message: str, hint: str, exit_code: int) -> None:
-    document = {"error": {"kind": kind, "message": message, "hint": hint, "exit_code": exit_code}}
+def _print_json(kind: str, message: str, hint: str, exit_code: int, code: str = "") -> None:
+    error = {"kind": kind, "message": message, "hint": hint, "exit_code": exit_code, **({"code": code} if code else {})}
+    document = {"error": error}
     print(json.dumps(document, ensure_ascii=False), flush=True)
 
 
 def _report(error: OrchardError, *, as_json: bool) -> int:
     if as_json:
-        _print_json(error.kind, error.message, error.hint, error.exit_code)
+        _print_json(error.kind, error.message, error.hint, error.exit_code, error.code)
         return error.exit_code
     colour = wants_colour(sys.stderr)
     click.echo(click.style("error: ", fg="red", bold=True) + error.message, err=True, color=colour)

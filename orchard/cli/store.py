@@ -105,12 +105,13 @@ def status(reporter: Reporter) -> None:
     from orchard import layout, settings
     from orchard.errors import StoreDenied
     from orchard.store import open_store
+    from orchard.store.conditional import get_or_none
     from orchard.store.probe import check_conditional_writes
 
     config = settings.load()
     opened = open_store(config)
     begin = time.perf_counter()
-    opened.exists(layout.probe(config.model))
+    get_or_none(opened, layout.probe(config.model))  # GET: its answer names a missing bucket
     answered = time.perf_counter()
     try:
         check_conditional_writes(opened, config.model)

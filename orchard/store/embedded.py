@@ -41,6 +41,7 @@ from orchard.processes import ChildProcess
 from orchard.store import ports
 from orchard.store.binaries import WEED_DIGESTS, check_binary
 from orchard.store.objects import ObjectStore
+from orchard.store.reachability import direct_options
 
 __all__ = ["BUCKET", "EmbeddedStore", "environment_of"]
 
@@ -364,7 +365,7 @@ class EmbeddedStore:
             secret_access_key=secret_key,
             region="us-east-1",
             virtual_hosted_style_request=False,
-            client_options={"allow_http": True, "timeout": "5s"},
+            client_options={"allow_http": True, "timeout": "5s", **direct_options(self.endpoint)},
             retry_config={"max_retries": 0},
         )
 

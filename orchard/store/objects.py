@@ -7,12 +7,10 @@ write, because the first reply was lost. So callers use `orchard.store.condition
 
 from __future__ import annotations
 
-import configparser
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +22,20 @@ from orchard.errors import (
     ObjectChanged,
     ObjectExists,
     ObjectNotFound,
+    OrchardError,
     SettingsError,
     StoreDenied,
     StoreError,
-    StoreUnavailable,
 )
 from orchard.files import WatchedFile
 from orchard.settings import Settings
+from orchard.store.answers import printable
+from orchard.store.authorities import authority_file, read_authorities
+from orchard.store.credentials import check_environment, credential_provider
+from orchard.store.failures import FailedRequest, answer_in
+from orchard.store.reachability import direct_options
 
-__all__ = ["ObjectBody", "ObjectStat", "ObjectStore", "bucket_of", "open_store", "read_credentials"]
-
-_LOG = logging.getLogger(__name__)
-
-CREDENTIALS_TTL = timedelta(seconds=20)
-"""How long credentials are used before their file is read again: a rotated key is in use after this time."""
+__all__ = ["ObjectBody", "ObjectStat", "ObjectStore", "bucket_of", "open_store"]
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
@@ -73,107 +71,115 @@ class ObjectBody:
     etag: str
 
 
+_RIVALS = ("ConditionalRequestConflict", "OperationAborted")
+"""S3's codes for a write that lost against another one in flight: nothing is known of the object."""
+
+_UNEXPLAINED = (301, 307, 308, 400, 401, 403, 405)
+"""The statuses of HEAD for which GET is sent too: an answer to HEAD has no body, so S3's code is missing."""
+
+
 @contextmanager
-def _translated(key: str, store: str) -> Iterator[None]:
+def _translated(store: ObjectStore, key: str, *, conditional: bool = False) -> Iterator[None]:
+    """Raise our errors instead of the client's.
+
+    Args:
+        store: the store.
+        key: the key or folder of the request.
+        conditional: it is a conditional write.
+    """
     try:
         yield
-    except (ob.NotFoundError, FileNotFoundError) as error:
-        if "NoSuchBucket" in str(error):
-            raise _no_bucket(store) from error
-        raise ObjectNotFound(f"no object {key!r} in {store}") from error
-    except ob.AlreadyExistsError as error:
-        raise ObjectExists(f"{key!r} exists already in {store}") from error
-    except ob.PreconditionError as error:
-        raise ObjectChanged(f"{key!r} in {store} is not the object that was read") from error
-    except (ob.PermissionDeniedError, ob.UnauthenticatedError) as error:
-        raise _denied(key, store) from error
-    except (ob.GenericError, ob.JoinError, TimeoutError, ConnectionError) as error:
-        text = str(error)  # obstore has no error classes for these in lists
-        if "status code: 403" in text or "status code: 401" in text:
-            raise _denied(key, store) from error
-        if "NoSuchBucket" in text:
-            raise _no_bucket(store) from error
-        if "status code: 5" in text:
-            raise StoreUnavailable(
-                f"{store} answers, but fails at {key!r}: {_first_line(error)}",
-                hint="is its disk full? see its log (the embedded store's: .orchard/store/log)",
-            ) from error
-        raise StoreUnavailable(
-            f"{store} did not answer for {key!r}: {_first_line(error)}",
-            hint="is the store running and ORCHARD_STORE_ENDPOINT right? check with `orchard store status`",
-        ) from error
-    except ob.BaseError as error:
-        raise StoreError(f"{store} refused {key!r}: {_first_line(error)}") from error
+    except (ob.BaseError, FileNotFoundError, TimeoutError, ConnectionError) as error:
+        raise _translate(error, store, key, conditional=conditional) from error
 
 
-def _denied(key: str, store: str) -> StoreDenied:
-    return StoreDenied(
-        f"{store} refused the credentials for {key!r}",
-        hint="check ORCHARD_STORE_CREDENTIALS_FILE, its profile, and the rights of that key",
-    )
-
-
-def _no_bucket(store: str) -> StoreError:
-    return StoreError(f"the bucket does not exist: {store}", hint="create it, or set ORCHARD_STORE_URL to another one")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+def _translate(error: Exception, store: ObjectStore, key: str, *, conditional: bool) -> StoreError:
+    text = str(error)
+    if isinstance(error, ob.InvalidPathError):
+        return StoreError(f"{store.name} refused {key!r}: {printable(text.partition(chr(10))[0])}")
+    answer = answer_in(text)
+    plain = answer is None or answer.status == 412 or (answer.is_s3 and answer.code in ("", "NoSuchKey"))
+    if plain and isinstance(error, ob.NotFoundError | FileNotFoundError):
+        return ObjectNotFound(f"no object {key!r} in {store.name}")
+    if plain and isinstance(error, ob.PreconditionError):
+        return ObjectChanged(f"{key!r} in {store.name} is not the object that was read")
+    if isinstance(error, ob.AlreadyExistsError) and conditional and (answer is None or answer.code not in _RIVALS):
+        return ObjectExists(f"{key!r} exists already in {store.name}")
+    return FailedRequest(f"for {key!r}", store.name, store.settings, conditional).explain(text)
 
 
 class ObjectStore:
     """Objects by key, in one bucket.
 
     Args:
-        backend: an obstore store.
+        clients: an obstore store, or what returns it for documents and for large bodies, which have a longer timeout.
         name: the store's name in messages, for example ``s3://orchard at http://127.0.0.1:8333``.
-        bulk: the same store with longer timeouts, for large bodies; None: `backend`.
-        settings: the settings that name the store; None: it is in memory.
+        settings: the settings that name the store; None: it is in memory, or nobody's.
 
-    Every method raises `StoreUnavailable` if the store cannot be reached after bounded retries, and `StoreDenied` if it
-    refuses the credentials.
+    Every method raises `StoreUnavailable` if the store cannot be reached after bounded retries, `StoreDenied` if it
+    refuses the credentials, and `StoreError` if it refuses for another reason or is no S3. Their `code` has the cause.
     """
 
     settings: Settings | None = None
 
     def __init__(
         self,
-        backend: S3Store | MemoryStore,
+        clients: S3Store | MemoryStore | Callable[[], tuple[S3Store, S3Store]],
         name: str,
-        bulk: S3Store | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self._backend = backend
-        self._bulk = bulk or backend
+        self._clients: Callable[[], tuple[S3Store | MemoryStore, S3Store | MemoryStore]]
+        if isinstance(clients, S3Store | MemoryStore):
+            self._clients = lambda: (clients, clients)
+        else:
+            self._clients = clients
         self.name = name
         self.settings = settings
+        self._is_s3 = False
+
+    @property
+    def _backend(self) -> S3Store | MemoryStore:
+        return self._clients()[0]
+
+    @property
+    def _bulk(self) -> S3Store | MemoryStore:
+        return self._clients()[1]
 
     def get(self, key: str) -> ObjectBody:
         """Return the object under `key`. Raises `ObjectNotFound`."""
-        with _translated(key, self.name):
+        with _translated(self, key):
             result = obstore.get(self._backend, key)
-            return ObjectBody(bytes(result.bytes()), str(result.meta["e_tag"]))
+            return ObjectBody(bytes(result.bytes()), self._tag(result.meta, key))
+
+    def _tag(self, meta: Mapping[str, Any], key: str) -> str:
+        """Return the ETag of an answer. S3 sends one with each object; a log-in page of a proxy has none."""
+        if meta["e_tag"] is None:
+            request = FailedRequest(f"for {key!r}", self.name, self.settings)
+            raise request.not_s3("a success without an ETag, as of a web page")
+        return str(meta["e_tag"])
 
     def get_if_changed(self, key: str, etag: str | None) -> ObjectBody | None:
         """Return the object under `key`, or None if its ETag is still `etag` (then no body is sent). Raises `ObjectNotFound`."""
         if etag is None:
             return self.get(key)
-        with _translated(key, self.name):
+        with _translated(self, key):
             try:
                 result = obstore.get(self._backend, key, options={"if_none_match": etag})
             except ob.NotModifiedError:
                 return None
-            return ObjectBody(bytes(result.bytes()), str(result.meta["e_tag"]))
+            return ObjectBody(bytes(result.bytes()), self._tag(result.meta, key))
 
     def stream(self, key: str, chunk: int = CHUNK) -> Iterator[bytes]:
         """Yield the object's bytes in pieces of about `chunk` bytes. Raises `ObjectNotFound`."""
-        with _translated(key, self.name):
-            for piece in obstore.get(self._bulk, key).stream(min_chunk_size=chunk):
+        with _translated(self, key):
+            result = obstore.get(self._bulk, key)
+            self._tag(result.meta, key)
+            for piece in result.stream(min_chunk_size=chunk):
                 yield bytes(piece)
 
     def put(self, key: str, body: bytes) -> str:
         """Write `body` under `key`, replacing any object; return its ETag. Only for objects that all writers write alike."""
-        with _translated(key, self.name):
+        with _translated(self, key):
             return str(obstore.put(self._backend, key, body, use_multipart=False)["e_tag"])
 
     def put_file(self, key: str, path: Path, kind: str | None = None) -> str:
@@ -185,7 +191,7 @@ class ObjectStore:
             kind: its media type for browsers, for example ``text/html``.
         """
         attributes: dict[str, str] | None = {"Content-Type": kind} if kind else None
-        with _translated(key, self.name):
+        with _translated(self, key):
             return str(obstore.put(self._bulk, key, path, attributes=attributes)["e_tag"])
 
     def create(self, key: str, body: bytes) -> str:
@@ -197,7 +203,7 @@ class ObjectStore:
         Raises:
             ObjectExists: an object exists; it may be this caller's own write whose reply was lost.
         """
-        with _translated(key, self.name):
+        with _translated(self, key, conditional=True):
             return str(obstore.put(self._backend, key, body, mode="create", use_multipart=False)["e_tag"])
 
     def swap(self, key: str, body: bytes, etag: str | None) -> str:
@@ -211,7 +217,7 @@ class ObjectStore:
                 return self.create(key, body)
             except ObjectExists as error:
                 raise ObjectChanged(f"{key!r} in {self.name} exists already; expected no object") from error
-        with _translated(key, self.name):
+        with _translated(self, key, conditional=True):
             try:
                 result = obstore.put(self._backend, key, body, mode={"e_tag": etag}, use_multipart=False)
             except (ob.NotFoundError, FileNotFoundError) as error:  # AWS answers 404, SeaweedFS 412
@@ -220,9 +226,15 @@ class ObjectStore:
 
     def head(self, key: str) -> ObjectStat:
         """Return the object's metadata. Raises `ObjectNotFound`."""
-        with _translated(key, self.name):
-            meta = obstore.head(self._backend, key)
-            return ObjectStat(key, int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
+        with _translated(self, key):
+            try:
+                meta = obstore.head(self._backend, key)
+            except ob.BaseError as error:
+                answer = answer_in(str(error))
+                if answer is not None and answer.empty and answer.status in _UNEXPLAINED:
+                    obstore.get_range(self._backend, key, start=0, length=1)  # raises the same error, with S3's code
+                raise
+            return ObjectStat(key, int(meta["size"]), self._tag(meta, key), meta["last_modified"])
 
     def exists(self, key: str) -> bool:
         """Whether there is an object under `key`."""
@@ -234,15 +246,21 @@ class ObjectStore:
 
     def list(self, prefix: str, after: str | None = None) -> Iterator[ObjectStat]:
         """Yield the objects under `prefix` (a folder, without its closing slash), by key; only keys greater than `after`."""
-        with _translated(prefix, self.name):
+        with _translated(self, prefix):
+            empty = True
             for page in obstore.list(self._backend, prefix, offset=after):
                 for meta in sorted(page, key=lambda item: item["path"]):
+                    empty = False
                     yield ObjectStat(str(meta["path"]), int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
+        if empty and not self._is_s3:  # the client reads a web page as an empty list
+            with suppress(ObjectNotFound, StoreDenied):
+                self.head(prefix)
+            self._is_s3 = True
 
     def delete(self, key: str) -> None:
         """Delete the object under `key`, if there is one."""
         try:
-            with _translated(key, self.name):
+            with _translated(self, key):
                 obstore.delete(self._backend, key)
         except ObjectNotFound:
             return
@@ -253,64 +271,69 @@ def bucket_of(settings: Settings) -> str:
     return str(settings.store_url).removeprefix("s3://").rstrip("/")
 
 
-def read_credentials(path: Path, profile: str) -> dict[str, str | None]:
-    """Read an AWS-style credentials file.
-
-    Args:
-        path: the file.
-        profile: the section to read.
-
-    Returns:
-        ``access_key_id``, ``secret_access_key`` and ``token``, which may be None.
-
-    Raises:
-        SettingsError: the file cannot be read, or has no such section with both keys.
-    """
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(path.read_text(encoding="utf-8"))
-        section = parser[profile]
-        return {
-            "access_key_id": section["aws_access_key_id"],
-            "secret_access_key": section["aws_secret_access_key"],
-            "token": section.get("aws_session_token"),
-        }
-    except OSError as error:
-        raise SettingsError(f"ORCHARD_STORE_CREDENTIALS_FILE cannot be read: {error}") from error
-    except (configparser.Error, KeyError) as error:
-        raise SettingsError(
-            f"{path} is not a credentials file with the profile [{profile}], aws_access_key_id and aws_secret_access_key"
-        ) from error
-
-
-def _provider(path: Path, profile: str) -> Callable[[], dict[str, Any]]:
-    """Return a provider that reads a rotated key without a restart; while the file cannot be read, the key before is used.
-
-    Raises:
-        SettingsError: the file is invalid now.
-    """
-    file = WatchedFile(path, lambda found: read_credentials(found, profile), report=_LOG.warning)
-    return lambda: {**file.current(), "expires_at": datetime.now(UTC) + CREDENTIALS_TTL}
-
-
 def open_store(settings: Settings) -> ObjectStore:
     """Open the store that the settings name; no request is made yet.
 
     Raises:
-        SettingsError: ORCHARD_STORE_URL is not set, or the credentials file is invalid.
+        SettingsError: ORCHARD_STORE_URL is not set, or the file of the credentials or of the authorities is invalid.
     """
     settings.require("store_url")
     url = str(settings.store_url)
     if url == "memory://":
         return ObjectStore(MemoryStore(), url)
+    where = f" at {settings.store_endpoint}" if settings.store_endpoint else ""
+    return ObjectStore(_Clients(settings).current, f"{url}{where}", settings)
+
+
+class _Clients:
+    """The clients of a settings' store. After a change of the file of authorities, they are made anew.
+
+    A request in flight keeps its client.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._options = _options(settings)
+        self._file = authority_file(settings)
+        self._authorities: WatchedFile[bytes] | None = None
+        if (file := self._file) is not None:
+            self._authorities = WatchedFile(file.path, lambda path: read_authorities(file))
+        self._made = self._make(self._authorities.current() if self._authorities else None)
+
+    def current(self) -> tuple[S3Store, S3Store]:
+        """Return the client for documents and the one for large bodies."""
+        authorities = self._authorities.current() if self._authorities else None
+        if authorities is not self._made[0]:
+            with suppress(OrchardError):
+                self._made = self._make(authorities)
+        return self._made[1]
+
+    def _make(self, authorities: bytes | None) -> tuple[bytes | None, tuple[S3Store, S3Store]]:
+        extra = {} if authorities is None else {"root_certificate": authorities}
+        bucket, clients = bucket_of(self._settings), []
+        for seconds in (DOCUMENT_SECONDS, BODY_SECONDS):
+            options = {**self._options["client_options"], **extra, "timeout": f"{seconds}s"}
+            try:
+                clients.append(S3Store(bucket, **{**self._options, "client_options": options}))
+            except (ob.BaseError, ValueError) as error:
+                source = f"{self._file.variable}: {self._file.path}" if self._file else "the settings of the store"
+                raise SettingsError(
+                    f"{source} cannot be used: {printable(str(error).partition(chr(10))[0])}"
+                ) from error
+        return authorities, (clients[0], clients[1])
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """Return the client's options, without its timeout and authorities."""
+    endpoint = settings.store_endpoint
     options: dict[str, Any] = {
         "region": settings.store_region,
-        "virtual_hosted_style_request": settings.store_endpoint is None,
+        "virtual_hosted_style_request": endpoint is None,
         "client_options": {
             "connect_timeout": f"{CONNECT_SECONDS}s",
             "read_timeout": f"{READ_SECONDS}s",
-            "timeout": f"{DOCUMENT_SECONDS}s",
-            "allow_http": True,
+            "allow_http": endpoint is None or endpoint.startswith("http://"),
+            **direct_options(endpoint),
         },
         "retry_config": {
             "max_retries": 4,
@@ -318,12 +341,11 @@ def open_store(settings: Settings) -> ObjectStore:
             "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
         },
     }
-    if settings.store_endpoint is not None:
-        options["endpoint"] = settings.store_endpoint
-        options["client_options"]["allow_http"] = settings.store_endpoint.startswith("http://")
-    if settings.store_credentials_file is not None:
-        options["credential_provider"] = _provider(settings.store_credentials_file, settings.store_profile)
-    bucket = bucket_of(settings)
-    where = f" at {settings.store_endpoint}" if settings.store_endpoint else ""
-    bulk = {**options, "client_options": {**options["client_options"], "timeout": f"{BODY_SECONDS}s"}}
-    return ObjectStore(S3Store(bucket, **options), f"s3://{bucket}{where}", S3Store(bucket, **bulk), settings)
+    if endpoint is not None:
+        options["endpoint"] = endpoint
+    if settings.store_credentials_file is None:
+        check_environment()
+    else:
+        provider = credential_provider(settings.store_credentials_file, settings.store_profile)
+        options["credential_provider"] = provider  # an invalid file was an error now, not at the first request
+    return options

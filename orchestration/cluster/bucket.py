@@ -77,10 +77,13 @@ def _retry(step: Callable[[], T], deadline: float) -> T:
 
 
 def _create(settings: Settings, name: str) -> bool:
+    place: dict[str, Any] = {}
+    if settings.store_endpoint is None and settings.store_region != "us-east-1":  # AWS asks for it everywhere else
+        place = {"CreateBucketConfiguration": {"LocationConstraint": settings.store_region}}
     return send_request(
         settings,
         "create the bucket",
-        lambda client: client.create_bucket(Bucket=name),
+        lambda client: client.create_bucket(Bucket=name, **place),
         ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"),
     )
 

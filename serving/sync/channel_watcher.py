@@ -68,6 +68,7 @@ class ChannelWatcher:
         self._stop = threading.Event()
         self.pointers: dict[str, ChannelPointer] = {}
         self.problems: dict[str, str] = {}
+        self.advice: dict[str, dict[str, str]] = {}
         self.last_success = 0.0
         self.requests = 0
 
@@ -88,7 +89,7 @@ class ChannelWatcher:
         try:
             news = self.read_channels()
         except OrchardError as error:
-            self.problems["store"] = error.message
+            self._report(error)
             self._wait_s = min(self._wait_s * 2, max(self._poll_s, _LONGEST_RETRY_S))
             changed()
         else:
@@ -96,6 +97,13 @@ class ChannelWatcher:
             if news:
                 changed()
         return self._wait_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  jitter is not a secret
+
+    def _report(self, error: OrchardError) -> None:
+        """Keep what is wrong with the store, and log it once for each cause."""
+        advice = {"code": error.code or error.kind, "fix": error.hint}
+        if self.advice.get("store", {}).get("code") != advice["code"]:
+            self._log_event("store", reason=error.message, **advice)
+        self.problems["store"], self.advice["store"] = error.message, advice
 
     def read_channels(self) -> bool:
         """Request every channel once; returns whether something is new.
@@ -112,6 +120,8 @@ class ChannelWatcher:
         news = [self._read_channel(channel, trusted) for channel in CHANNELS]
         self.last_success = time.time()
         self.problems.pop("store", None)
+        if self.advice.pop("store", None):
+            self._log_event("store answers")
         if self._accepted or any(channel in self.problems for channel in CHANNELS):
             self.problems.pop(_NO_CHANNEL, None)
         elif _NO_CHANNEL not in self.problems:

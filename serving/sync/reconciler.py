@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchard.client import VersionStatus
-from orchard.errors import IntegrityError, ServerError, StoreError
+from orchard.errors import IntegrityError, OrchardError, ServerError, StoreError
 from orchard.registry.manifest import Manifest
 from orchard.registry.pointers import CHANNELS, ChannelPointer
 from serving.models_config import ModelConfig, Specific
@@ -76,6 +76,7 @@ class SyncStatus:
         state: what it remembers.
         observed: what it knows beside that.
         problems: what is wrong now, by "store", channel, or "sync".
+        advice: for some of the problems the cause's `code` and the `fix`.
         engine_url: the engine's address, or None.
         store: the store's name.
         last_success: when the store last answered, in seconds since 1970; 0: never.
@@ -87,6 +88,7 @@ class SyncStatus:
     state: SyncState
     observed: Observation
     problems: Mapping[str, str]
+    advice: Mapping[str, Mapping[str, str]]
     engine_url: str | None
     store: str
     last_success: float
@@ -139,6 +141,7 @@ class Reconciler:
         self.wake = threading.Event()
         self.metrics = SyncMetrics()
         self.problems: dict[str, str] = {}
+        self._fetch_advice: dict[str, str] = {}
         self._engine = engine
         self._log_event = log_event
         self._run_task = run_task
@@ -185,6 +188,7 @@ class Reconciler:
             self.state,
             self._observed,
             {**self.watcher.problems, **({"sync": problems} if problems else {})},
+            {**self.watcher.advice, **({"sync": self._fetch_advice} if "fetch" in self.problems else {})},
             self.options.server_url,
             self.watcher.store.name,
             self.watcher.last_success,
@@ -307,8 +311,11 @@ class Reconciler:
             reason = "store" if isinstance(error, StoreError) else "room"
             self._observe(out_of_space=reason == "room", timers=self._observed.timers.download_failed(self._clock()))
             self.problems["fetch"] = text
+            self._fetch_advice = {}
+            if isinstance(error, OrchardError):
+                self._fetch_advice = {"code": error.code or error.kind, "fix": error.hint}
             self.metrics.failures.add(reason)
-            self._log_event("not fetched", version=pointer.version, reason=text)
+            self._log_event("not fetched", version=pointer.version, reason=text, **self._fetch_advice)
             return
         kind = "rule" if isinstance(error, PermanentError) else "integrity"
         self._perform(RefuseVersion(pointer.version, pointer.manifest_sha256, text, kind))

@@ -54,6 +54,7 @@ def describe(status: SyncStatus) -> dict[str, Any]:
         "engine": {"url": status.engine_url, "versions": None if statuses is None else _versions(statuses)},
         "store": {"name": status.store, "last_success": _timestamp(status.last_success)},
         "problems": status.problems,
+        "advice": status.advice,
         "refused": [_refusal(status, digest) for digest in list(state.refused)],
     }
 

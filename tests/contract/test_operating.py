@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchard.signing import create_pair
+from orchard.store import failures
 from serving.log import EventLog
 from serving.server.server_metrics import _STATES
 from serving.server.server_metrics import ServerMetrics as ServerInstruments
@@ -41,6 +42,7 @@ def status(tmp_path, memory):
     )
     sync.problems["fetch"] = "no room"
     follower.problems["store"] = "it does not answer"
+    follower.advice["store"] = {"code": "ReadTimeout", "fix": "wait"}
     return describe(sync.status())
 
 
@@ -52,6 +54,7 @@ def test_every_field_of_the_status_page_is_on_the_operators_page(status):
         *status["engine"],
         *status["store"],
         *status["problems"],
+        *status["advice"]["store"],
         *status["refused"][0],
     }
 
@@ -72,3 +75,8 @@ def test_every_state_and_reason_is_on_the_operators_page():
 
     for word in (*_STATES, *reasons):
         assert re.search(rf"`{word}`|\| {word} \|", PAGE), word
+
+
+def test_every_code_of_a_store_that_does_not_answer_is_on_the_operators_page():
+    for code in (*failures.CAUSES, "NotS3"):
+        assert f"`{code}`" in PAGE, code

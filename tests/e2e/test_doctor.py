@@ -116,7 +116,7 @@ def test_a_key_that_the_store_does_not_know(release):
     wrong = "[default]\naws_access_key_id = nobody\naws_secret_access_key = nothing\n"
     set_key(base64.b64encode(wrong.encode()).decode())
     try:
-        await_finding("the key in the Secret of `sync`", "refused the credentials")
+        await_finding("the key in the Secret of `sync`", "InvalidAccessKeyId")
     finally:
         set_key(good)
     release.kubectl("rollout", "status", f"deployment/{RELEASE.fullname}-serving", "--timeout=600s", seconds=610)

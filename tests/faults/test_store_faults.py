@@ -14,6 +14,7 @@ from orchard import settings
 from orchard.errors import ObjectChanged, ObjectExists, ObjectNotFound, StoreDenied, StoreError, StoreUnavailable
 from orchard.store import embedded, objects, open_store
 from orchard.store.conditional import create_once, swap_once
+from orchard.store.credentials import CREDENTIALS_TTL
 from orchard.store.embedded import EmbeddedStore
 from tests.faults.proxy import Fault, proxy
 
@@ -148,7 +149,7 @@ def test_rotated_key_is_used_without_a_restart(embedded_store, tmp_path, monkeyp
 
     rotated.write_text(valid)
 
-    deadline = time.monotonic() + objects.CREDENTIALS_TTL.total_seconds() + 5
+    deadline = time.monotonic() + CREDENTIALS_TTL.total_seconds() + 5
     while True:
         try:
             assert not store.exists("a")

@@ -245,5 +245,6 @@ def test_wrong_secret_is_denied(embedded_store, tmp_path, monkeypatch):
         lambda: store.head("a"),
         lambda: list(store.list("a")),
     ):
-        with pytest.raises(StoreDenied, match="refused the credentials"):
+        with pytest.raises(StoreDenied, match="refused 'a': SignatureDoesNotMatch: ") as caught:
             call()
+        assert caught.value.code == "SignatureDoesNotMatch"

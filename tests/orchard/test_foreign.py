@@ -36,7 +36,8 @@ def test_a_flaw_is_what_the_stores_client_refuses_and_nothing_else(name):
 
 
 def put(store, key):
-    client(store.settings).put_object(Bucket=store.settings.store_url.removeprefix("s3://"), Key=key, Body=b"photo")
+    with client(store.settings) as opened:
+        opened.put_object(Bucket=store.settings.store_url.removeprefix("s3://"), Key=key, Body=b"photo")
 
 
 def test_keys_that_no_request_of_ours_can_hold_are_listed_beside_the_others(seaweed):

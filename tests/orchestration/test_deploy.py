@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.cluster.deploy.doctor import examine
+from orchard.store import answers, failures
+from orchestration.cluster.deploy.doctor import examine, in_the_chart
 from orchestration.cluster.deploy.release import Release, run
 from orchestration.cluster.kube_client import ClusterError
 
@@ -69,3 +70,13 @@ def test_deploying_without_docker_names_what_is_missing(tmp_path):
     assert done.returncode == 1
     assert "not on the PATH: docker kind kubectl helm" in done.stderr
     assert "fix: install them" in done.stderr
+
+
+def test_the_doctor_repeats_syncs_advice_with_the_values_of_the_chart():
+    fix = failures.FailedRequest("for 'a'", "s3://b").refused(answers.StoreAnswer(403, "InvalidAccessKeyId")).hint
+
+    assert fix in in_the_chart(fix)
+    assert "the key in the Secret of `sync` (objectStore.existingSecrets.sync)" in in_the_chart(fix)
+    assert in_the_chart("compare `date -u`") == "compare `date -u`"
+    for name, value in (("URL", "bucket"), ("ENDPOINT", "endpoint"), ("REGION", "region"), ("CA_FILE", "caSecret")):
+        assert f"objectStore.{value}" in in_the_chart(f"set ORCHARD_STORE_{name}")

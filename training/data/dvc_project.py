@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from orchard.errors import ConflictError, DataError, SettingsError
 from orchard.files import atomic_write
 from orchard.settings import Settings
+from orchard.store.authorities import authority_file
 
 __all__ = [
     "DATA",
@@ -85,7 +86,7 @@ def remote(project: Path, settings: Settings) -> None:
     settings.require("store_url")
     if not str(settings.store_url).startswith("s3://"):
         raise SettingsError(f"DVC cannot keep data in {settings.store_url}; ORCHARD_STORE_URL must be s3://BUCKET")
-    credentials = settings.store_credentials_file
+    credentials, authorities = settings.store_credentials_file, authority_file(settings)
     options = {
         "url": f"{settings.store_url}/{PREFIX}",
         "region": settings.store_region,
@@ -93,6 +94,7 @@ def remote(project: Path, settings: Settings) -> None:
         "credentialpath": None if credentials is None else str(credentials.resolve()),
         "profile": None if credentials is None else settings.store_profile,
         "verify": "true",
+        "ssl_verify": None if authorities is None else str(authorities.path.resolve()),
         "jobs": "8",
         "connect_timeout": "5",
         "read_timeout": "10",

@@ -58,11 +58,27 @@ http://{{ include "orchard.fullname" . }}-store:8333
 {{- if include "orchard.storeSecret" . }}
 - {name: ORCHARD_STORE_CREDENTIALS_FILE, value: /keys/{{ index . 1 }}/credentials}
 {{- end }}
+{{- if $root.Values.objectStore.caSecret }}
+- {name: ORCHARD_STORE_CA_FILE, value: {{ include "orchard.storeCaFile" $root }}}
+{{- end }}
+{{- end -}}
+
+{{/* The authority of a store with a private one: whoever talks to the store has its file. A folder is mounted, so that
+     a new authority reaches running pods. */}}
+{{- define "orchard.storeCaFile" -}}/keys/store-ca/ca.crt{{- end -}}
+{{- define "orchard.storeCaVolume" -}}
+{{- with .Values.objectStore.caSecret }}
+- name: store-ca
+  secret: {secretName: {{ . }}, defaultMode: 0440, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
 {{- end -}}
 
 {{- define "orchard.storeMount" -}}
 {{- if include "orchard.storeSecret" . }}
 - {name: key-{{ index . 1 }}, mountPath: /keys/{{ index . 1 }}, readOnly: true}
+{{- end }}
+{{- if (index . 0).Values.objectStore.caSecret }}
+- {name: store-ca, mountPath: /keys/store-ca, readOnly: true}
 {{- end }}
 {{- end -}}
 

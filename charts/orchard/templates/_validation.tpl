@@ -14,6 +14,9 @@
 {{- if and $store.enabled $store.endpoint -}}
 {{- fail (printf "\n\nobjectStore.enabled runs a store in the cluster, and objectStore.endpoint names another one (%s).\nSet objectStore.enabled=false to use that one, or leave the endpoint empty." $store.endpoint) -}}
 {{- end -}}
+{{- if and $store.caSecret (or $store.enabled (hasPrefix "http://" $store.endpoint)) -}}
+{{- fail (printf "\n\nobjectStore.caSecret (%s) is the authority of a store with TLS, and this store has none.\nLeave it out, or let objectStore.endpoint begin with https:// (and set objectStore.enabled=false)." $store.caSecret) -}}
+{{- end -}}
 {{- if and $store.enabled $store.cloudIdentity -}}
 {{- fail "\n\nobjectStore.cloudIdentity is for a store in the cloud; the one in the cluster (objectStore.enabled) knows only keys.\nSet one of them to false." -}}
 {{- end -}}

@@ -14,10 +14,18 @@ from orchestration.cluster.deploy.release import Release, run
 from orchestration.cluster.kube_client import ClusterError
 from orchestration.pod_status import statuses
 
-__all__ = ["Diagnosis", "examine"]
+__all__ = ["Diagnosis", "examine", "in_the_chart"]
 
 PROGRAMS = ("docker", "kind", "kubectl", "helm")
 REGISTRY = "kind-registry"
+
+_CHART_VALUES = {
+    "ORCHARD_STORE_URL": "objectStore.bucket",
+    "ORCHARD_STORE_ENDPOINT": "objectStore.endpoint",
+    "ORCHARD_STORE_REGION": "objectStore.region",
+    "ORCHARD_STORE_CREDENTIALS_FILE": "the key in the Secret of `sync` (objectStore.existingSecrets.sync)",
+    "ORCHARD_STORE_CA_FILE": "ca.crt in the Secret of objectStore.caSecret",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,27 +216,29 @@ def _sync(release: Release) -> Iterator[Diagnosis]:
         for part, problem in document["problems"].items():
             if str(problem) not in reported:
                 reported.add(str(problem))
-                yield Diagnosis(f"{pod}, {part}: {problem}", _advice(str(problem), document["store"]["name"]))
+                advice = document.get("advice", {}).get(part, {})
+                yield Diagnosis(f"{pod}, {part}: {problem}", in_the_chart(advice.get("fix")) or _advice(str(problem)))
         for refusal in document["refused"]:
             yield Diagnosis(
                 f"{pod} refused version {refusal['version']}: {refusal['reason']}", "publish a valid one, or roll back"
             )
 
 
-def _advice(problem: str, store: str) -> str:
+def in_the_chart(fix: str | None) -> str:
+    """Return sync's own advice, with the chart's value for each setting in it."""
+    if not fix:
+        return ""
+    values = [f"{setting} is {value}" for setting, value in _CHART_VALUES.items() if setting in fix]
+    return f"{fix} (in the chart, {', '.join(values)})" if values else fix
+
+
+def _advice(problem: str) -> str:
+    """Return the advice for a problem that has none of its own."""
     words = problem.lower()
     if "nothing was ever promoted" in words:
         return "make deploy trains a version and promotes it"
     if "no model server answers" in words:
         return "the model server starts, or has ended: make logs"
-    if "bucket" in words:
-        return f"is the bucket there, and its name right? {store}; helm upgrade creates it where the chart may"
-    if any(
-        word in words for word in ("denied", "forbidden", "credential", "refused", "403", "accesskey", "signature does")
-    ):
-        return f"is the bucket there and its name right ({store}), and is the key in the Secret of `sync` one that the store knows?"
     if "signature" in words or "trusted" in words or "signed" in words:
         return "the signer is not trusted: is signing.existingSecret the right one?"
-    if any(word in words for word in ("answer", "connect", "unavailable", "resolve", "timed out")):
-        return f"is the store up, and its address right? {store} (objectStore.endpoint)"
     return "docs/operating.md lists every state"

@@ -36,6 +36,9 @@
 {{- with include "orchard.storeUrl" . -}}
 {{- $_ := set $extra "endpoint_url" . -}}
 {{- $_ := set $extra "config_kwargs" (dict "s3" (dict "addressing_style" "path")) -}}
+{{- end -}}
+{{- if .Values.objectStore.caSecret -}}
+{{- $_ := set $extra "verify" (include "orchard.storeCaFile" .) -}}
 {{- end }}
 - {name: AIRFLOW_CONN_LOGS, value: {{ dict "conn_type" "aws" "extra" $extra | toJson | quote }}}
 {{- if include "orchard.storeSecret" (list . "airflow") }}
@@ -110,6 +113,7 @@ spec:
       configMap: {name: {{ include "orchard.fullname" $root }}-airflow}
     {{- end }}
     {{- include "orchard.storeVolume" (list $root "airflow") | nindent 4 }}
+    {{- with include "orchard.storeCaVolume" $root }}{{ . | trim | nindent 4 }}{{ end }}
 {{- end -}}
 
 {{/* A part's probes, all with the same check. Usage: include "orchard.probes" (dict "check" "httpGet: {…}" "ready" true) */}}

@@ -45,6 +45,7 @@ spec:
     {{- include "orchard.trustedVolume" $root | nindent 4 }}
     {{- end }}
     {{- include "orchard.storeVolume" (list $root .identity) | nindent 4 }}
+    {{- with include "orchard.storeCaVolume" $root }}{{ . | trim | nindent 4 }}{{ end }}
 {{- end -}}
 
 {{/* All of them, as the data of a ConfigMap. */}}

@@ -83,4 +83,5 @@ spec:
     - name: tmp
       emptyDir: {sizeLimit: 32Mi}
     {{- include "orchard.storeVolume" (list . "admin") | nindent 4 }}
+    {{- with include "orchard.storeCaVolume" . }}{{ . | trim | nindent 4 }}{{ end }}
 {{- end -}}
