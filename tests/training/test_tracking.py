@@ -112,8 +112,9 @@ def test_only_new_files_are_transferred_and_an_older_version_can_be_pulled_again
     assert read(there) == FILES
 
 
-def dvc(folder: Path, *command: str) -> None:
-    subprocess.run([sys.executable, "-m", "dvc", *command, "-q"], cwd=folder, check=True, capture_output=True)
+def dvc(folder: Path, *command: str) -> str:
+    whole = [sys.executable, "-m", "dvc", *command]
+    return subprocess.run(whole, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 def test_dvc_by_hand_finds_what_was_pushed_and_its_push_is_found(pushed, tmp_path):
@@ -191,6 +192,54 @@ def test_flipped_byte_on_this_disk_is_downloaded_again(pushed, where):
     dvc_tracking.pull(there, text)
 
     assert read(there) == FILES
+
+
+@pytest.mark.parametrize(
+    ("file", "cache"),
+    [
+        ("config", "{tmp}/absolute"),
+        ("config", "../../beside"),
+        ("config.local", "shared/cache"),
+        ("config.local", "~/cache of mine"),
+        ("global", "{tmp}/user"),
+    ],
+)
+def test_cache_that_the_configuration_names_is_used_by_pull_and_by_dvc(pushed, tmp_path, monkeypatch, file, cache):
+    store, text, there = pushed
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user-config"))
+    project = there.parents[1]
+    dvc_project.init(project)
+    configuration = tmp_path / "user-config/config" if file == "global" else project / ".dvc" / file
+    configuration.parent.mkdir(exist_ok=True)
+    with configuration.open("a") as lines:
+        lines.write(f"[cache]\n    dir = {cache.format(tmp=tmp_path)}\n")
+    before = dvc(project, "cache", "dir").strip()
+
+    assert dvc_tracking.pull(there, text) == len(FILES) + 1
+
+    assert dvc(project, "cache", "dir").strip() == before
+    cached = [path for path in Path(before).rglob("*") if path.is_file() and path.suffix != ".dir"]
+    assert {path.read_bytes() for path in cached} == set(FILES.values())
+    assert not (project / ".dvc/cache").exists()
+    assert dvc_tracking.track(there) == text
+    shutil.rmtree(there)
+    for stat in store.list("dvc"):
+        store.delete(stat.key)
+    dvc(project, "checkout", "data/fruits.dvc")  # from that cache: the store is empty
+    assert read(there) == FILES
+
+
+@pytest.mark.parametrize("line", ["dir = s3://bucket/cache", "dir"])
+def test_cache_that_is_not_a_folder_is_an_error(pushed, line):
+    _, text, there = pushed
+    dvc_project.init(there.parents[1])
+    with (there.parents[1] / ".dvc/config").open("a") as lines:
+        lines.write(f"[cache]\n    {line}\n")
+
+    with pytest.raises(SettingsError, match=r"s3://bucket/cache is not a folder|malformed"):
+        dvc_tracking.pull(there, text)
+    assert read(there) == {}
 
 
 def test_damaged_cache_is_not_pushed_and_tracking_repairs_it(pushed, tmp_path):

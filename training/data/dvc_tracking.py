@@ -29,7 +29,15 @@ from orchard.errors import DataError, IntegrityError, ObjectNotFound
 from orchard.files import atomic_file, atomic_write, hash_pieces, md5_of
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
-from training.data.dvc_project import PREFIX, configure, init, open_project, project_of, retry_while_locked
+from training.data.dvc_project import (
+    PREFIX,
+    cache_folder,
+    configure,
+    init,
+    open_project,
+    project_of,
+    retry_while_locked,
+)
 from training.data.shards import INDEX
 from training.data.staging import staged
 
@@ -149,7 +157,7 @@ def pull(
     init(project_of(folder))
     with suppress(ModuleNotFoundError):  # for `dvc` by hand, where it is installed
         configure(folder, settings)
-    cache = _default_cache(folder)
+    cache = _cache_of(folder)
     count = _write_to_cache(cache(f"{tracked.md5}.dir"), tracked.md5, [listing]) + _download(store, files, cache)
     _check_out(cache, folder, files)
     if not (_dvc_file(folder).exists() and _dvc_file(folder).read_text(encoding="utf-8") == dvc_text):
@@ -334,7 +342,7 @@ def _cache(repo: Any) -> Callable[[str], Path]:
     return lambda oid: Path(repo.cache.local.oid_to_path(oid))
 
 
-def _default_cache(folder: Path) -> Callable[[str], Path]:
-    """Return the paths of objects in DVC's cache where no configuration moves it."""
-    root = project_of(folder) / ".dvc" / "cache" / "files" / "md5"
+def _cache_of(folder: Path) -> Callable[[str], Path]:
+    """Return the paths of objects in the cache of the folder's project, without DVC's repository object."""
+    root = cache_folder(project_of(folder)) / "files" / "md5"
     return lambda oid: root / oid[:2] / oid[2:]
