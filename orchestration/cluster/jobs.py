@@ -29,10 +29,6 @@ _POLL_SECONDS = 0.5
 class JobFailed(OrchardError):
     """A Job failed; the exit code is that of its failed step."""
 
-    def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
-        super().__init__(message, hint=hint)
-        self.exit_code = exit_code
-
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
@@ -267,5 +263,4 @@ def _failure(
     return JobFailed(
         f"the Job {name} failed: {why}",
         hint=f"kubectl -n {cluster.namespace} describe job {name}",
-        exit_code=1,
     )

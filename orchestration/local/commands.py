@@ -21,10 +21,6 @@ __all__ = ["CommandFailed", "CommandRunner"]
 class CommandFailed(OrchardError):
     """A command ended with an error; its output has been shown."""
 
-    def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
-        super().__init__(message, hint=hint)
-        self.exit_code = exit_code
-
 
 class CommandRunner:
     """Runs commands one after the other, reports each result and keeps its time.
