@@ -9,7 +9,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
-from training.cli.day_type import DayType
+from training.cli.options import day_option, schema_option, skip_code_option
 
 if TYPE_CHECKING:
     from orchard.settings import Settings
@@ -44,22 +44,9 @@ if TYPE_CHECKING:
     help="The largest share of files that may be rejected; above it nothing is ingested.  [default: 0.02; for a day 0.5]",
 )
 @click.option("--no-push", is_flag=True, help="Stay on this machine: no DVC remote, no version in the store.")
-@click.option(
-    "--day", type=DayType(), metavar="YYYY-MM-DD", help="Instead of SOURCE: the photos in the store for this day."
-)
-@click.option(
-    "--skip-code",
-    type=click.IntRange(1, 125),
-    metavar="CODE",
-    help="With --day: exit with this code where there is nothing new.",
-)
-@click.option(
-    "--schema",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("data/schema.yaml"),
-    show_default=True,
-    help="The schema: which photos and classes are valid.",
-)
+@day_option("Instead of SOURCE: the photos in the store for this day.", required=False)
+@skip_code_option("With --day: exit with this code where there is nothing new.")
+@schema_option("The schema: which photos and classes are valid.")
 def ingest(
     reporter: Reporter,
     *,
