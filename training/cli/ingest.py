@@ -12,8 +12,8 @@ from orchard.reporter import Reporter
 from training.cli.options import day_option, schema_option, skip_code_option
 
 if TYPE_CHECKING:
+    from orchard.dataset import CommitResult
     from orchard.settings import Settings
-    from training.data.ingest.commit import DatasetCommitResult
     from training.data.ingest.ingest import IngestRequest, IngestResult
 
 
@@ -141,7 +141,7 @@ def _classes(listed: str | None, path: Path | None) -> tuple[str, ...] | None:
 
 def _run(
     request: IngestRequest, settings: Settings | None, reporter: Reporter
-) -> tuple[IngestResult, DatasetCommitResult | None]:
+) -> tuple[IngestResult, CommitResult | None]:
     """Ingest and, unless `settings` is None, commit: under one lock. The store is checked before the work begins."""
     from orchard.store import open_store
     from training.data import staging
@@ -161,7 +161,7 @@ def _run(
 
 
 def _print(
-    outcome: IngestResult, committed: DatasetCommitResult | None, reporter: Reporter, more: dict[str, Any] | None = None
+    outcome: IngestResult, committed: CommitResult | None, reporter: Reporter, more: dict[str, Any] | None = None
 ) -> None:
     from training.data.ingest import ingest_report
     from training.data.ingest.ingest import REPORT
@@ -170,7 +170,7 @@ def _print(
     document: dict[str, Any] = {
         "dataset": index.name,
         "digest": index.digest,
-        "version": committed.version if committed else None,
+        "version": committed.version.version if committed else None,
         "version_created": committed.created if committed else False,
         "photos": index.rows,
         "classes": list(index.classes),
