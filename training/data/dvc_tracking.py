@@ -27,6 +27,7 @@ import yaml
 from orchard import settings as orchard_settings
 from orchard.errors import DataError, IntegrityError, ObjectNotFound
 from orchard.files import atomic_file, atomic_write, hash_pieces, md5_of
+from orchard.formatting import shorten
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
 from training.data.dvc_project import (
@@ -208,7 +209,7 @@ def _download(store: ObjectStore, files: list[_TrackedFile], cache: Callable[[st
 
     outcomes = dict(zip(names, _map_in_threads(download, names), strict=True))
     wrong = [
-        f"{what} {_shorten(paths)}"
+        f"{what} {shorten(paths, 5)}"
         for what in ("lacks", "holds other bytes for")
         if (paths := [names[md5] for md5, outcome in outcomes.items() if outcome == what])
     ]
@@ -332,10 +333,6 @@ def _has_md5(path: Path, md5: str) -> bool:
         return md5_of(path) == md5
     except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-def _shorten(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _cache(repo: Any) -> Callable[[str], Path]:
