@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.sdk import DAG, BaseOperatorLink, chain
+from airflow.sdk import DAG, BaseOperatorLink, Param, chain
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from kubernetes.client import V1EnvVar
 from kubernetes.client.exceptions import ApiException
@@ -24,7 +24,7 @@ from orchestration import pod_status
 from orchestration.airflow.config import RELEASE
 from orchestration.names import run_id
 
-__all__ = ["LINKS", "POLICY", "RUN_ANNOTATION", "OrchardStepOperator", "PageLink", "add_steps"]
+__all__ = ["DAY", "LINKS", "POLICY", "RUN_ANNOTATION", "OrchardStepOperator", "PageLink", "add_steps"]
 
 POLICY: dict[str, Any] = {
     "owner": RELEASE.owner,
@@ -34,6 +34,15 @@ POLICY: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=5),  # a day
 }
 """The `default_args` of every DAG."""
+
+DAY = Param(
+    None,
+    type=["null", "string"],
+    format="date",
+    title="Day",
+    description="the folder's day; empty: the first day of the run's interval",
+)
+"""The parameter `day` of a DAG that handles a day's folder."""
 
 _DAY = "{{ params.day or (data_interval_start or dag_run.run_after) | ds }}"
 """The day whose folder a run handles: the run's parameter, else the first day of its interval."""
