@@ -48,10 +48,6 @@ class DataBench:
     scratch: Path
     store: EmbeddedStore
 
-    def settings(self, bucket: str) -> Settings:
-        """Return the settings for a bucket."""
-        return bucket_settings(self.store, bucket)
-
     def run(self, folder: Path, bucket: str, *arguments: str) -> str:
         """Run Python in a folder, with the store in its environment; returns its output."""
         environment = {
@@ -103,7 +99,7 @@ def make_projects(bench: DataBench, photos: Path, shards: Path) -> dict[str, Pat
     """Make three projects that track the data: one with loose photos, two with the shards."""
     projects = {name: bench.scratch / f"push-{i}" for i, name in enumerate((LOOSE, SHARDS, ORCHARD))}
     for name, folder in projects.items():
-        init_project(folder, bench.settings("unused"))
+        init_project(folder, bucket_settings(bench.store, "unused"))
         shutil.copytree(photos if name == LOOSE else shards, folder / "data" / NAME)
         bench.run(folder, "unused", "-m", "dvc", "add", "-q", f"data/{NAME}")
     return projects
@@ -117,7 +113,7 @@ def push_contenders(bench: DataBench, projects: Mapping[str, Path], last: dict[s
 
         def prepare() -> None:
             last[name] = make_bucket(bench.store)[0]
-            dvc_project.remote(folder, bench.settings(last[name]))
+            dvc_project.remote(folder, bucket_settings(bench.store, last[name]))
             for cache in (".site", ".dvc/tmp"):
                 shutil.rmtree(folder / cache, ignore_errors=True)
 
@@ -140,7 +136,7 @@ def pull_contenders(bench: DataBench, projects: Mapping[str, Path], buckets: Map
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             if name != ORCHARD:
-                init_project(folder, bench.settings(buckets[name]))
+                init_project(folder, bucket_settings(bench.store, buckets[name]))
                 (folder / "data").mkdir()
                 shutil.copy(projects[name] / f"data/{NAME}.dvc", folder / "data")
 
@@ -157,7 +153,7 @@ def pull_contenders(bench: DataBench, projects: Mapping[str, Path], buckets: Map
 
 def growth(bench: DataBench, folder: Path, bucket: str, new: Path) -> float:
     """Ingest new photos on top; returns the bytes pushed to the store per byte of the new photos."""
-    store = open_store(bench.settings(bucket))
+    store = open_store(bucket_settings(bench.store, bucket))
     before = {stat.key for stat in store.list("dvc")}
     shards = {shard.path for shard in read_index(folder / "data" / NAME).shards}
     result = ingest(bench, folder, bucket, new)

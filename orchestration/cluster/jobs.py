@@ -220,14 +220,8 @@ def _lines(cluster: ClusterConnection, pod: str, container: str) -> Iterator[str
 
 def _stamped(stream: Any) -> Iterator[tuple[str, str]]:
     """Yield the time and the text of each line."""
-    rest = b""
-    for piece in stream.stream():
-        *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
-            stamp, _, text = line.decode("utf-8", "replace").partition(" ")
-            yield stamp, text
-    if rest:
-        stamp, _, text = rest.decode("utf-8", "replace").partition(" ")
+    for line in stream:  # urllib3's response yields whole lines
+        stamp, _, text = line.decode("utf-8", "replace").removesuffix("\n").partition(" ")
         yield stamp, text
 
 

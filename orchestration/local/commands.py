@@ -89,11 +89,8 @@ class CommandRunner:
         with ChildProcess(
             command, environment=self.environment, log=log, stdout=subprocess.PIPE, cwd=self.folder
         ) as child:
-            stream = child.process.stdout
-            output = stream.read() if stream is not None else b""
+            output, _ = child.process.communicate()
             code = child.wait()
-            if stream is not None:
-                stream.close()
         if code != 0:
             shown = "\n".join(
                 part for part in (child.tail(25), output.decode(errors="replace")[-4000:]) if part.strip()
