@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,22 +21,12 @@ from hypothesis import strategies as st
 from orchard import settings
 from orchard.errors import ConflictError, DataError, IntegrityError, SettingsError, StoreUnavailable
 from orchard.settings import Settings
-from orchard.store import objects, open_store
+from orchard.store import objects
 from tests.faults.proxy import Fault, proxy
+from tests.training.tracked_folders import FILES, dvc, origin, pushed, read, write
 from training.data import dvc_project, dvc_tracking
 
-FILES = {f"{i:04d}.parquet": bytes([i]) * (4000 + i) for i in range(4)}
-
-
-def write(folder: Path, files=FILES) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, body in files.items():
-        (folder / name).write_bytes(body)
-    return folder
-
-
-def read(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+__all__ = ["origin", "pushed"]
 
 
 def flip(path: Path) -> None:
@@ -52,32 +41,6 @@ def flip(path: Path) -> None:
 def key_of(store, body: bytes) -> str:
     (key,) = [stat.key for stat in store.list("dvc") if store.get(stat.key).body == body]
     return key
-
-
-@pytest.fixture(scope="module")
-def origin(embedded_store, tmp_path_factory):
-    """A pushed dataset folder: its project, its `.dvc` text, and the objects in the store."""
-    folder = write(tmp_path_factory.mktemp("origin") / "data/fruits")
-    bucket = f"t{uuid.uuid4().hex[:16]}"
-    embedded_store.create_bucket(bucket)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**embedded_store.environment, "ORCHARD_STORE_URL": f"s3://{bucket}"}.items():
-            patch.setenv(name, value)
-        text = dvc_tracking.track(folder)
-        assert dvc_tracking.push(folder) == len(FILES) + 1
-        store = open_store(settings.load())
-        bodies = {stat.key: store.get(stat.key).body for stat in store.list("dvc")}
-    return folder.parents[1], text, bodies
-
-
-@pytest.fixture
-def pushed(origin, seaweed, tmp_path):
-    """The same in its own bucket, with its `.dvc` text and another project to pull it into."""
-    folder, text, bodies = origin
-    shutil.copytree(folder, tmp_path / "here")
-    for key, body in bodies.items():
-        seaweed.put(key, body)
-    return seaweed, text, tmp_path / "there/data/fruits"
 
 
 def test_folder_comes_back_in_a_project_without_git(pushed):
@@ -110,11 +73,6 @@ def test_only_new_files_are_transferred_and_an_older_version_can_be_pulled_again
     assert read(there) == {**FILES, "0004.parquet": b"new" * 1000}
     dvc_tracking.pull(there, old)
     assert read(there) == FILES
-
-
-def dvc(folder: Path, *command: str) -> str:
-    whole = [sys.executable, "-m", "dvc", *command]
-    return subprocess.run(whole, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 def test_dvc_by_hand_finds_what_was_pushed_and_its_push_is_found(pushed, tmp_path):
@@ -192,54 +150,6 @@ def test_flipped_byte_on_this_disk_is_downloaded_again(pushed, where):
     dvc_tracking.pull(there, text)
 
     assert read(there) == FILES
-
-
-@pytest.mark.parametrize(
-    ("file", "cache"),
-    [
-        ("config", "{tmp}/absolute"),
-        ("config", "../../beside"),
-        ("config.local", "shared/cache"),
-        ("config.local", "~/cache of mine"),
-        ("global", "{tmp}/user"),
-    ],
-)
-def test_cache_that_the_configuration_names_is_used_by_pull_and_by_dvc(pushed, tmp_path, monkeypatch, file, cache):
-    store, text, there = pushed
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user-config"))
-    project = there.parents[1]
-    dvc_project.init(project)
-    configuration = tmp_path / "user-config/config" if file == "global" else project / ".dvc" / file
-    configuration.parent.mkdir(exist_ok=True)
-    with configuration.open("a") as lines:
-        lines.write(f"[cache]\n    dir = {cache.format(tmp=tmp_path)}\n")
-    before = dvc(project, "cache", "dir").strip()
-
-    assert dvc_tracking.pull(there, text) == len(FILES) + 1
-
-    assert dvc(project, "cache", "dir").strip() == before
-    cached = [path for path in Path(before).rglob("*") if path.is_file() and path.suffix != ".dir"]
-    assert {path.read_bytes() for path in cached} == set(FILES.values())
-    assert not (project / ".dvc/cache").exists()
-    assert dvc_tracking.track(there) == text
-    shutil.rmtree(there)
-    for stat in store.list("dvc"):
-        store.delete(stat.key)
-    dvc(project, "checkout", "data/fruits.dvc")  # from that cache: the store is empty
-    assert read(there) == FILES
-
-
-@pytest.mark.parametrize("line", ["dir = s3://bucket/cache", "dir"])
-def test_cache_that_is_not_a_folder_is_an_error(pushed, line):
-    _, text, there = pushed
-    dvc_project.init(there.parents[1])
-    with (there.parents[1] / ".dvc/config").open("a") as lines:
-        lines.write(f"[cache]\n    {line}\n")
-
-    with pytest.raises(SettingsError, match=r"s3://bucket/cache is not a folder|malformed"):
-        dvc_tracking.pull(there, text)
-    assert read(there) == {}
 
 
 def test_damaged_cache_is_not_pushed_and_tracking_repairs_it(pushed, tmp_path):
