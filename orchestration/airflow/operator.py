@@ -24,7 +24,7 @@ from orchestration import pod_status
 from orchestration.airflow.config import RELEASE
 from orchestration.names import run_id
 
-__all__ = ["DAY", "LINKS", "POLICY", "RUN_ANNOTATION", "OrchardStepOperator", "PageLink", "add_steps"]
+__all__ = ["LINKS", "POLICY", "RUN_ANNOTATION", "OrchardStepOperator", "PageLink", "add_steps", "day_param"]
 
 POLICY: dict[str, Any] = {
     "owner": RELEASE.owner,
@@ -34,15 +34,6 @@ POLICY: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=5),  # a day
 }
 """The `default_args` of every DAG."""
-
-DAY = Param(
-    None,
-    type=["null", "string"],
-    format="date",
-    title="Day",
-    description="the folder's day; empty: the first day of the run's interval",
-)
-"""The parameter `day` of a DAG that handles a day's folder."""
 
 _DAY = "{{ params.day or (data_interval_start or dag_run.run_after) | ds }}"
 """The day whose folder a run handles: the run's parameter, else the first day of its interval."""
@@ -230,6 +221,12 @@ class OrchardStepOperator(KubernetesPodOperator):
             except Exception as error:  # a missing explanation is no failure
                 warning = f"its events could not be read: {error}"
         return pod_status.read(self.client.api_client.sanitize_for_serialization(pod), warning=warning)
+
+
+def day_param() -> Param:
+    """Return the parameter `day` of a DAG that handles a day's folder."""
+    what = "the folder's day; empty: the first day of the run's interval"
+    return Param(None, type=["null", "string"], format="date", title="Day", description=what)
 
 
 def add_steps(dag: DAG, kind: str, **arguments: Any) -> None:

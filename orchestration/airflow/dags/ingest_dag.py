@@ -20,7 +20,7 @@ from datetime import timedelta
 from airflow.sdk import DAG
 
 from orchestration.airflow.config import RELEASE, DagTag
-from orchestration.airflow.operator import DAY, POLICY, add_steps
+from orchestration.airflow.operator import POLICY, add_steps, day_param
 
 with DAG(
     "ingest",
@@ -32,6 +32,6 @@ with DAG(
     dagrun_timeout=timedelta(hours=12),
     default_args=POLICY,
     tags={DagTag.ORCHARD, DagTag.DATA},
-    params={"day": DAY},
+    params={"day": day_param()},
 ) as dag:
     add_steps(dag, "ingest", outlets=[RELEASE.photos])
