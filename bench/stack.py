@@ -65,11 +65,10 @@ def await_true(condition: Callable[[], bool], child: ChildProcess, what: str, *,
     raise SystemExit(f"timed out or ended before {what}\n{child.tail(30)}")
 
 
-def get(url: str, token: str = "") -> tuple[int, bytes]:
-    """Request a page; returns status and body, (0, b"") without an answer."""
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310
+def get(url: str, body: bytes | None = None) -> tuple[int, bytes]:
+    """Request a page, or post a body to it; returns status and body, (0, b"") without an answer."""
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  a local address
+        with urllib.request.urlopen(url, body, timeout=5) as answer:  # noqa: S310  a local address
             return int(answer.status), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -77,9 +76,9 @@ def get(url: str, token: str = "") -> tuple[int, bytes]:
         return 0, b""
 
 
-def is_up(url: str) -> bool:
-    """Whether a page has the status 200."""
-    return get(url)[0] == 200
+def is_up(url: str, body: bytes | None = None) -> bool:
+    """Whether a page has the status 200, or answers a body with it."""
+    return get(url, body)[0] == 200
 
 
 def start_server(

@@ -128,16 +128,7 @@ def measure_start(scratch: Path, model: Path, rounds: int) -> bool:
 
 def is_answered(port: int, body: bytes) -> bool:
     """Whether the server answers a prediction with the status 200."""
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("POST", f"/v1/models/{MODEL}:predict", body)
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
+    return is_up(f"http://127.0.0.1:{port}/v1/models/{MODEL}:predict", body)
 
 
 def measure_idle(scratch: Path, model: Path, rounds: int) -> bool:

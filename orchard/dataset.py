@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from orchard import layout
-from orchard.documents import FORMAT, MAX_BYTES, STRICT, canonical_json, decode, digest, encode, parse
+from orchard.documents import FORMAT, MAX_BYTES, canonical_json, decode, digest, encode, parse, strict_dataclass
 from orchard.errors import ConflictError, DataError, IntegrityError, ObjectChanged, ObjectNotFound
 from orchard.store.conditional import create_once, get_or_none, swap_once
 from orchard.store.objects import ObjectStore
@@ -23,7 +23,7 @@ RECENT = 20
 """How many of the newest versions a retry searches for the one that its run has made."""
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class DatasetVersion:
     """One version of a dataset.
 
@@ -40,8 +40,6 @@ class DatasetVersion:
         created_by: the actor.
         run_id: the run that made it, None outside a run.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     format: int
     name: str
@@ -64,10 +62,8 @@ class CommitResult:
     created: bool
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class _Pointer:
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
     version: int
     digest: str
 

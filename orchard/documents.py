@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, dataclass_transform
 
 from orchard.errors import DataError, IntegrityError
 
@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 
     from pydantic import TypeAdapter
 
-__all__ = ["FORMAT", "MAX_BYTES", "STRICT", "canonical_json", "decode", "digest", "encode", "parse", "sha256_hex"]
+__all__ = [
+    "FORMAT",
+    "MAX_BYTES",
+    "STRICT",
+    "canonical_json",
+    "decode",
+    "digest",
+    "encode",
+    "parse",
+    "sha256_hex",
+    "strict_dataclass",
+]
 
 FORMAT = 1
 """The version of every document's format. Readers refuse any other."""
@@ -32,6 +43,13 @@ STRICT: dict[str, Any] = {"extra": "forbid", "strict": True, "allow_inf_nan": Fa
 """What a dataclass that `decode` reads sets as its ``__pydantic_config__``."""
 
 T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def strict_dataclass(kind: type[T]) -> type[T]:
+    """Make a class a frozen dataclass that `decode` reads strictly."""
+    kind.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
+    return dataclass(frozen=True, slots=True)(kind)
 
 
 def canonical_json(document: Any) -> bytes:
@@ -112,7 +130,7 @@ def decode(kind: type[T], document: Mapping[str, Any], what: str) -> T:
     """Convert a parsed document to a frozen dataclass.
 
     Args:
-        kind: a dataclass whose ``__pydantic_config__`` is `STRICT`, as are those inside it.
+        kind: a `strict_dataclass`, as are those inside it.
         document: the result of `parse` or `orchard.signing.verify`.
         what: the document's name or key, for messages.
 

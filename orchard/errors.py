@@ -58,16 +58,19 @@ class OrchardError(Exception):
     Args:
         message: what happened and what was expected, in one or two sentences.
         hint: what to do, often a command; empty: unknown.
+        exit_code: of the command, where a program that failed has chosen it; None: the class's.
     """
 
     exit_code = 1
     code = ""
     """The cause, for programs, where the kind has several."""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", exit_code: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if exit_code is not None:
+            self.exit_code = exit_code
 
     @property
     def kind(self) -> str:

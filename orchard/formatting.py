@@ -1,10 +1,11 @@
-"""How figures are written for people, the same everywhere."""
+"""How figures and lists are written for people, the same everywhere."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-__all__ = ["percent"]
+__all__ = ["percent", "shorten"]
 
 
 def percent(share: float | None, digits: int = 2) -> str:
@@ -19,3 +20,8 @@ def percent(share: float | None, digits: int = 2) -> str:
     scale = 10**digits
     # the addend corrects shares such as 0.29, whose product with 10 000 is 2 899.999…
     return f"{math.floor(share * 100 * scale + 1e-6) / scale:.{digits}f} %"
+
+
+def shorten(names: Sequence[str], most: int) -> str:
+    """Write the first `most` names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -17,11 +17,9 @@ stays until the same publish is run again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from orchard import layout
-from orchard.documents import FORMAT, STRICT, canonical_json, decode, encode, parse
+from orchard.documents import FORMAT, canonical_json, decode, encode, parse, strict_dataclass
 from orchard.errors import ConflictError
 from orchard.store.conditional import get_or_none
 from orchard.store.objects import ObjectStore
@@ -37,7 +35,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class Lease:
     """Blobs that a publish or a channel change relies on.
 
@@ -49,8 +47,6 @@ class Lease:
         blobs: SHA-256 of the blobs.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
     format: int
     model: str
     channel: str | None
@@ -58,7 +54,7 @@ class Lease:
     blobs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class PruneMarker:
     """Blobs that a prune is deleting.
 
@@ -68,8 +64,6 @@ class PruneMarker:
         turn: 1, 2, 3 …: how often it was written.
         doomed: SHA-256 of the blobs; empty: no prune is running.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     format: int
     model: str

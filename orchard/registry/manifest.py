@@ -6,9 +6,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from orchard.documents import STRICT, decode, digest, encode, sha256_hex
+from orchard.documents import decode, digest, encode, sha256_hex, strict_dataclass
 from orchard.errors import IntegrityError
 from orchard.signing import TrustedKeys, read_signed
 
@@ -33,43 +33,35 @@ MAX_TOTAL = 2 << 30
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class ManifestFile:
     """One file of a SavedModel: its path inside the version's folder (with /), its bytes, their SHA-256."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     path: str
     size: int
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class ModelSignature:
     """A SavedModel signature: names of inputs and outputs, each with its type as ``float32[N,100,100,3]``."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     inputs: dict[str, str]
     outputs: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class DatasetRef:
     """The dataset that a model was trained on; `version` is None for data that was never ingested into the store."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     name: str
     version: int | None
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class GateRecord:
     """The gate's verdict and reason, and the SHA-256 of `verdict.json`."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     verdict: Literal["accepted", "refused", "overridden"]
     reason: str
@@ -97,7 +89,7 @@ class PublishMetadata:
     run_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class Manifest:
     """A version of a model.
 
@@ -120,8 +112,6 @@ class Manifest:
         created_by: the actor.
         document_sha256: SHA-256 of the signed document's bytes in the store; set by the reader, not part of the document.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     format: int
     model: str

@@ -11,10 +11,10 @@ involved.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from orchard import layout
-from orchard.documents import STRICT, decode
+from orchard.documents import decode, strict_dataclass
 from orchard.errors import IntegrityError
 from orchard.layout import CHANNELS
 from orchard.signing import TrustedKeys, read_signed
@@ -26,7 +26,7 @@ __all__ = ["CHANNELS", "Action", "ChannelPointer", "ChannelSnapshot", "append", 
 Action = Literal["promote", "rollback"]
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class ChannelPointer:
     """The pointer of a channel at one generation.
 
@@ -46,8 +46,6 @@ class ChannelPointer:
         run_id: the run that changed it, None outside a run.
         created: the time, for people (RFC 3339, UTC).
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     format: int
     model: str

@@ -20,10 +20,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Self
 
 from orchard import layout
-from orchard.documents import FORMAT, MAX_BYTES, STRICT, canonical_json, decode, encode, parse
+from orchard.documents import FORMAT, MAX_BYTES, canonical_json, decode, encode, parse, strict_dataclass
 from orchard.errors import (
     ConflictError,
     DataError,
@@ -60,11 +60,9 @@ class PublishResult:
     created: bool
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class _Claim:
     """`after`: no version up to this one has the content; `version`: the version that has it, None until it is known."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     format: int
     model: str

@@ -10,11 +10,10 @@ import getpass
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from orchard import layout
-from orchard.documents import FORMAT, MAX_BYTES, STRICT, canonical_json, decode, encode, parse
+from orchard.documents import FORMAT, MAX_BYTES, canonical_json, decode, encode, parse, strict_dataclass
 from orchard.errors import ConflictError, DataError, IntegrityError
 from orchard.runs.steps import Kind
 from orchard.settings import Settings
@@ -40,18 +39,16 @@ __all__ = [
 Outcome = Literal["done", "refused", "skipped", "superseded"]
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class PinnedDataset:
     """The dataset version that all steps of a run use, even if another becomes current meanwhile."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     name: str
     version: int
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class Run:
     """The inputs of a run; its first step writes them.
 
@@ -67,8 +64,6 @@ class Run:
         by: the actor.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
     format: int
     run_id: str
     kind: Kind
@@ -80,18 +75,16 @@ class Run:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class Artifact:
     """The files of a step in the store, as one archive: its key, its SHA-256 and its size in bytes."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     key: str
     sha256: str
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class StepRecord:
     """How a step of a run ended.
 
@@ -105,8 +98,6 @@ class StepRecord:
         files: its artifact for the steps after it.
         pages: the keys of its pages for people.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     outcome: Outcome
     reason: str

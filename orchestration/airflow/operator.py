@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.sdk import DAG, BaseOperatorLink, chain
+from airflow.sdk import DAG, BaseOperatorLink, Param, chain
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from kubernetes.client import V1EnvVar
 from kubernetes.client.exceptions import ApiException
@@ -24,7 +24,7 @@ from orchestration import pod_status
 from orchestration.airflow.config import RELEASE
 from orchestration.names import run_id
 
-__all__ = ["LINKS", "POLICY", "RUN_ANNOTATION", "OrchardStepOperator", "PageLink", "add_steps"]
+__all__ = ["LINKS", "POLICY", "RUN_ANNOTATION", "OrchardStepOperator", "PageLink", "add_steps", "day_param"]
 
 POLICY: dict[str, Any] = {
     "owner": RELEASE.owner,
@@ -221,6 +221,12 @@ class OrchardStepOperator(KubernetesPodOperator):
             except Exception as error:  # a missing explanation is no failure
                 warning = f"its events could not be read: {error}"
         return pod_status.read(self.client.api_client.sanitize_for_serialization(pod), warning=warning)
+
+
+def day_param() -> Param:
+    """Return the parameter `day` of a DAG that handles a day's folder."""
+    what = "the folder's day; empty: the first day of the run's interval"
+    return Param(None, type=["null", "string"], format="date", title="Day", description=what)
 
 
 def add_steps(dag: DAG, kind: str, **arguments: Any) -> None:

@@ -29,10 +29,6 @@ _POLL_SECONDS = 0.5
 class JobFailed(OrchardError):
     """A Job failed; the exit code is that of its failed step."""
 
-    def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
-        super().__init__(message, hint=hint)
-        self.exit_code = exit_code
-
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
@@ -224,14 +220,8 @@ def _lines(cluster: ClusterConnection, pod: str, container: str) -> Iterator[str
 
 def _stamped(stream: Any) -> Iterator[tuple[str, str]]:
     """Yield the time and the text of each line."""
-    rest = b""
-    for piece in stream.stream():
-        *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
-            stamp, _, text = line.decode("utf-8", "replace").partition(" ")
-            yield stamp, text
-    if rest:
-        stamp, _, text = rest.decode("utf-8", "replace").partition(" ")
+    for line in stream:  # urllib3's response yields whole lines
+        stamp, _, text = line.decode("utf-8", "replace").removesuffix("\n").partition(" ")
         yield stamp, text
 
 
@@ -267,5 +257,4 @@ def _failure(
     return JobFailed(
         f"the Job {name} failed: {why}",
         hint=f"kubectl -n {cluster.namespace} describe job {name}",
-        exit_code=1,
     )

@@ -21,10 +21,6 @@ __all__ = ["CommandFailed", "CommandRunner"]
 class CommandFailed(OrchardError):
     """A command ended with an error; its output has been shown."""
 
-    def __init__(self, message: str, *, hint: str, exit_code: int) -> None:
-        super().__init__(message, hint=hint)
-        self.exit_code = exit_code
-
 
 class CommandRunner:
     """Runs commands one after the other, reports each result and keeps its time.
@@ -93,11 +89,8 @@ class CommandRunner:
         with ChildProcess(
             command, environment=self.environment, log=log, stdout=subprocess.PIPE, cwd=self.folder
         ) as child:
-            stream = child.process.stdout
-            output = stream.read() if stream is not None else b""
+            output, _ = child.process.communicate()
             code = child.wait()
-            if stream is not None:
-                stream.close()
         if code != 0:
             shown = "\n".join(
                 part for part in (child.tail(25), output.decode(errors="replace")[-4000:]) if part.strip()

@@ -62,7 +62,8 @@ def find(data: str | None) -> SampleData:
     if data is None and all(path.exists() for path in real):
         return SampleData("workshop", "real photos: the 16 workshop classes, turntable and shop", real, WORKSHOP)
     if data in {None, "synthetic"}:
-        return SampleData("synthetic", "synthetic photos (there are no real ones in ../shared/data)", ())
+        reason = " (there are no real ones in ../shared/data)" if data is None else ""
+        return SampleData("synthetic", f"synthetic photos{reason}", ())
     path = Path(str(data)).expanduser().absolute()
     if not path.exists():
         raise DataError(

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchard.documents import MAX_BYTES, STRICT, canonical_json, decode, digest, encode, parse
+from orchard.documents import MAX_BYTES, canonical_json, decode, digest, encode, parse, strict_dataclass
 from orchard.errors import DataError, IntegrityError
 
 VALUES = st.recursive(
@@ -84,17 +82,13 @@ def test_what_has_no_json_form_is_not_written(value):
         canonical_json({"a": value})
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class Inner:
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class Outer:
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
-
     format: int
     name: str
     inner: tuple[Inner, ...]

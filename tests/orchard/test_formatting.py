@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchard.formatting import percent
+from orchard.formatting import percent, shorten
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,8 @@ def test_written_percentage_is_never_above_the_share(n, data, digits):
 
     assert written <= 100 * share + 1e-6
     assert written > 100 * share - 10**-digits - 1e-6
+
+
+def test_a_long_list_ends_with_the_number_of_the_rest():
+    assert shorten(["a", "b"], 2) == "a, b"
+    assert shorten(["a", "b", "c", "d"], 2) == "a, b and 2 more"

@@ -121,7 +121,20 @@ def test_a_missing_path_is_named(tmp_path):
 def test_without_real_photos_the_demo_draws_some(tmp_path, monkeypatch):
     monkeypatch.setattr(sample_data, "SHARED", tmp_path)
 
-    assert sample_data.find(None).name == "synthetic"
+    drawn = sample_data.find(None)
+
+    assert drawn.name == "synthetic"
+    assert "there are no real ones" in drawn.title
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_synthetic_photos_on_request_say_nothing_of_real_ones(tmp_path, monkeypatch, real):
+    monkeypatch.setattr(sample_data, "SHARED", tmp_path)
+    if real:
+        for name in ("fruits.tar.gz", "shop.tar.gz"):
+            (tmp_path / name).touch()
+
+    assert sample_data.find("synthetic").title == "synthetic photos"
 
 
 def test_two_folders_are_two_datasets(tmp_path):

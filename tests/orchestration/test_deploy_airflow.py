@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from orchestration.cluster.deploy import airflow_client as module
 from orchestration.cluster.deploy.airflow_client import AirflowRefused, follow, password_command, reach_airflow
 from orchestration.cluster.kube_client import ClusterError
+from tests.airflow_requests import backfill, list_runs, stop_run
 from tests.orchestration.release_fixture import RELEASE, FakeAirflow, ReleaseFixture, task
 
 JSON = st.recursive(
@@ -158,14 +159,14 @@ def test_a_wrong_password_is_reported(airflow, release, monkeypatch):
 def test_runs_and_backfills_are_requested_in_airflows_format(airflow, api):
     airflow.start("retrain", {}, "one")
 
-    assert airflow.backfill("batch_predict", "2026-11-18", "2026-11-20") == 7
-    airflow.stop("retrain", "one")
-    assert [item["dag_run_id"] for item in airflow.runs("retrain")] == ["one"]
+    assert backfill(airflow, "batch_predict", "2026-11-18", "2026-11-20") == 7
+    stop_run(airflow, "retrain", "one")
+    assert [item["dag_run_id"] for item in list_runs(airflow, "retrain")] == ["one"]
 
-    _, backfill, stop, _ = api.requests
-    assert backfill[2] | {"max_active_runs": 1, "run_backwards": False} == backfill[2]
-    assert (backfill[2]["from_date"], backfill[2]["to_date"]) == ("2026-11-18T00:00:00Z", "2026-11-20T00:00:00Z")
-    assert stop == ("PATCH", "/api/v2/dags/retrain/dagRuns/one?update_mask=state", {"state": "failed"})
+    _, begun, stopped, _ = api.requests
+    assert begun[2] | {"max_active_runs": 1, "run_backwards": False} == begun[2]
+    assert (begun[2]["from_date"], begun[2]["to_date"]) == ("2026-11-18T00:00:00Z", "2026-11-20T00:00:00Z")
+    assert stopped == ("PATCH", "/api/v2/dags/retrain/dagRuns/one?update_mask=state", {"state": "failed"})
 
 
 def test_a_log_has_its_lines_and_the_causes_after_the_failures_line(airflow, api):

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,22 +21,12 @@ from hypothesis import strategies as st
 from orchard import settings
 from orchard.errors import ConflictError, DataError, IntegrityError, SettingsError, StoreUnavailable
 from orchard.settings import Settings
-from orchard.store import objects, open_store
+from orchard.store import objects
 from tests.faults.proxy import Fault, proxy
+from tests.training.tracked_folders import FILES, dvc, origin, pushed, read, write
 from training.data import dvc_project, dvc_tracking
 
-FILES = {f"{i:04d}.parquet": bytes([i]) * (4000 + i) for i in range(4)}
-
-
-def write(folder: Path, files=FILES) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, body in files.items():
-        (folder / name).write_bytes(body)
-    return folder
-
-
-def read(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+__all__ = ["origin", "pushed"]
 
 
 def flip(path: Path) -> None:
@@ -52,32 +41,6 @@ def flip(path: Path) -> None:
 def key_of(store, body: bytes) -> str:
     (key,) = [stat.key for stat in store.list("dvc") if store.get(stat.key).body == body]
     return key
-
-
-@pytest.fixture(scope="module")
-def origin(embedded_store, tmp_path_factory):
-    """A pushed dataset folder: its project, its `.dvc` text, and the objects in the store."""
-    folder = write(tmp_path_factory.mktemp("origin") / "data/fruits")
-    bucket = f"t{uuid.uuid4().hex[:16]}"
-    embedded_store.create_bucket(bucket)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**embedded_store.environment, "ORCHARD_STORE_URL": f"s3://{bucket}"}.items():
-            patch.setenv(name, value)
-        text = dvc_tracking.track(folder)
-        assert dvc_tracking.push(folder) == len(FILES) + 1
-        store = open_store(settings.load())
-        bodies = {stat.key: store.get(stat.key).body for stat in store.list("dvc")}
-    return folder.parents[1], text, bodies
-
-
-@pytest.fixture
-def pushed(origin, seaweed, tmp_path):
-    """The same in its own bucket, with its `.dvc` text and another project to pull it into."""
-    folder, text, bodies = origin
-    shutil.copytree(folder, tmp_path / "here")
-    for key, body in bodies.items():
-        seaweed.put(key, body)
-    return seaweed, text, tmp_path / "there/data/fruits"
 
 
 def test_folder_comes_back_in_a_project_without_git(pushed):
@@ -110,10 +73,6 @@ def test_only_new_files_are_transferred_and_an_older_version_can_be_pulled_again
     assert read(there) == {**FILES, "0004.parquet": b"new" * 1000}
     dvc_tracking.pull(there, old)
     assert read(there) == FILES
-
-
-def dvc(folder: Path, *command: str) -> None:
-    subprocess.run([sys.executable, "-m", "dvc", *command, "-q"], cwd=folder, check=True, capture_output=True)
 
 
 def test_dvc_by_hand_finds_what_was_pushed_and_its_push_is_found(pushed, tmp_path):

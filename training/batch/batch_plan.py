@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar
 
 from orchard import layout
-from orchard.documents import FORMAT, STRICT, canonical_json, decode, encode, parse
+from orchard.documents import FORMAT, canonical_json, decode, encode, parse, strict_dataclass
 from orchard.errors import DataError, IntegrityError
 from orchard.registry.channels import Channel
 from orchard.store.conditional import create_once, get_or_none
@@ -23,7 +21,7 @@ class NoVersion(DataError):
     """The channel has no version yet: nothing can be predicted, and nothing was written."""
 
 
-@dataclass(frozen=True, slots=True)
+@strict_dataclass
 class BatchPlan:
     """The version and the photos of a day's prediction.
 
@@ -40,8 +38,6 @@ class BatchPlan:
         run_id: of the run that made the plan, None outside a run.
         photos: their names, sorted; photos that arrive later are not predicted.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     format: int
     day: str

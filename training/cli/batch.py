@@ -8,7 +8,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
-from training.cli.day_type import DayType
+from training.cli.options import day_option, skip_code_option
 
 
 @verb(
@@ -19,13 +19,8 @@ from training.cli.day_type import DayType
         "for day in 2026-11-2{1,2,3}; do orchard batch --day $day; done     # days that have passed"
     ),
 )
-@click.option("--day", type=DayType(), required=True, metavar="YYYY-MM-DD", help="The day; of a time its date counts.")
-@click.option(
-    "--skip-code",
-    type=click.IntRange(1, 125),
-    metavar="CODE",
-    help="Exit with this code, and without an error, where the channel has no version yet.",
-)
+@day_option()
+@skip_code_option("Exit with this code, and without an error, where the channel has no version yet.")
 def batch(reporter: Reporter, *, day: str, skip_code: int | None) -> None:
     """Predict a day's photos with the version that the channel points to.
 

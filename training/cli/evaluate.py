@@ -5,23 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
-
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
+from training.cli.options import params_option
 
 
 @verb(
     extra="training",
     examples="orchard evaluate\norchard evaluate --json | jq .metrics\ndvc repro evaluate && dvc metrics show",
 )
-@click.option(
-    "--params",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("params.yaml"),
-    show_default=True,
-    help="The parameters; the section evaluate is read.",
-)
+@params_option("The parameters; the section evaluate is read.")
 def evaluate(reporter: Reporter, *, params: Path) -> None:
     """Evaluate the candidate on every test photo, once each.
 

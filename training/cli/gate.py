@@ -9,6 +9,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
+from training.cli.options import params_option
 
 if TYPE_CHECKING:
     from training.release.gate_candidate import GateResult
@@ -25,13 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--override-reason", metavar="TEXT", help="Accept a refused candidate; TEXT is the reason and is kept permanently."
 )
-@click.option(
-    "--params",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("params.yaml"),
-    show_default=True,
-    help="The parameters; the section gate has the thresholds.",
-)
+@params_option("The parameters; the section gate has the thresholds.")
 def gate(reporter: Reporter, *, override_reason: str | None, params: Path) -> None:
     """Decide whether the candidate may be published, and show why on one page.
 

@@ -9,11 +9,11 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
-from training.cli.day_type import DayType
+from training.cli.options import day_option, schema_option, skip_code_option
 
 if TYPE_CHECKING:
+    from orchard.dataset import CommitResult
     from orchard.settings import Settings
-    from training.data.ingest.commit import DatasetCommitResult
     from training.data.ingest.ingest import IngestRequest, IngestResult
 
 
@@ -44,22 +44,9 @@ if TYPE_CHECKING:
     help="The largest share of files that may be rejected; above it nothing is ingested.  [default: 0.02; for a day 0.5]",
 )
 @click.option("--no-push", is_flag=True, help="Stay on this machine: no DVC remote, no version in the store.")
-@click.option(
-    "--day", type=DayType(), metavar="YYYY-MM-DD", help="Instead of SOURCE: the photos in the store for this day."
-)
-@click.option(
-    "--skip-code",
-    type=click.IntRange(1, 125),
-    metavar="CODE",
-    help="With --day: exit with this code where there is nothing new.",
-)
-@click.option(
-    "--schema",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("data/schema.yaml"),
-    show_default=True,
-    help="The schema: which photos and classes are valid.",
-)
+@day_option("Instead of SOURCE: the photos in the store for this day.", required=False)
+@skip_code_option("With --day: exit with this code where there is nothing new.")
+@schema_option("The schema: which photos and classes are valid.")
 def ingest(
     reporter: Reporter,
     *,
@@ -154,7 +141,7 @@ def _classes(listed: str | None, path: Path | None) -> tuple[str, ...] | None:
 
 def _run(
     request: IngestRequest, settings: Settings | None, reporter: Reporter
-) -> tuple[IngestResult, DatasetCommitResult | None]:
+) -> tuple[IngestResult, CommitResult | None]:
     """Ingest and, unless `settings` is None, commit: under one lock. The store is checked before the work begins."""
     from orchard.store import open_store
     from training.data import staging
@@ -174,7 +161,7 @@ def _run(
 
 
 def _print(
-    outcome: IngestResult, committed: DatasetCommitResult | None, reporter: Reporter, more: dict[str, Any] | None = None
+    outcome: IngestResult, committed: CommitResult | None, reporter: Reporter, more: dict[str, Any] | None = None
 ) -> None:
     from training.data.ingest import ingest_report
     from training.data.ingest.ingest import REPORT
@@ -183,7 +170,7 @@ def _print(
     document: dict[str, Any] = {
         "dataset": index.name,
         "digest": index.digest,
-        "version": committed.version if committed else None,
+        "version": committed.version.version if committed else None,
         "version_created": committed.created if committed else False,
         "photos": index.rows,
         "classes": list(index.classes),

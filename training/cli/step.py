@@ -13,7 +13,7 @@ from orchard.cli.verb import verb
 from orchard.errors import GateRefused, OrchardError
 from orchard.reporter import Reporter
 from orchard.runs.steps import STEPS, StepSpec
-from training.cli.day_type import DayType
+from training.cli.options import day_option, skip_code_option
 
 __all__ = ["step"]
 
@@ -65,17 +65,12 @@ _OPTIONS: dict[str, Callable[..., Any]] = {
         "--force", default="", metavar="REASON", help="Accept a refused candidate; kept permanently."
     ),
     "why": click.option("--why", default="", help="The reason, for the history.  [default: run ORCHARD_RUN_ID]"),
-    "day": click.option(
-        "--day", type=DayType(), required=True, metavar="YYYY-MM-DD", help="The day; of a time its date counts."
-    ),
+    "day": day_option(),
     "split": click.option("--split", type=click.Choice(["train", "test"]), help="As for `orchard ingest --day`."),
     "max_refused": click.option("--max-refused", type=click.FloatRange(0, 1), help="As for `orchard ingest --day`."),
     "dry_run": click.option("--dry-run", is_flag=True, help="Only report what would be deleted."),
-    "skip_code": click.option(
-        "--skip-code",
-        type=click.IntRange(1, 125),
-        metavar="CODE",
-        help="End with this exit code where the run ends without an error: refused, nothing new, no version, superseded.",
+    "skip_code": skip_code_option(
+        "End with this exit code where the run ends without an error: refused, nothing new, no version, superseded."
     ),
     "project": click.option(
         "--project",

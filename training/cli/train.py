@@ -9,6 +9,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
+from training.cli.options import params_option
 
 
 @verb(
@@ -16,13 +17,7 @@ from orchard.reporter import Reporter
     examples="orchard train\norchard train --set train.epochs=3 --set model.architecture=linear\n"
     "dvc repro train\ndvc exp run -S train.epochs=10",
 )
-@click.option(
-    "--params",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("params.yaml"),
-    show_default=True,
-    help="The parameters of the model and of its training.",
-)
+@params_option("The parameters of the model and of its training.")
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A parameter for this run only.")
 def train(reporter: Reporter, *, params: Path, overrides: tuple[str, ...]) -> None:
     """Train a network on a dataset's photos and export it to artifacts/candidate.

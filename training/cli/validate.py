@@ -8,6 +8,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
+from training.cli.options import schema_option
 
 
 @verb(
@@ -15,13 +16,7 @@ from orchard.reporter import Reporter
     examples="orchard validate\norchard validate --dataset workshop\norchard validate --json | jq .passed",
 )
 @click.option("--dataset", help="The dataset's name. Default: ORCHARD_DATASET.")
-@click.option(
-    "--schema",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("data/schema.yaml"),
-    show_default=True,
-    help="The rules for a dataset.",
-)
+@schema_option("The rules for a dataset.")
 def validate(reporter: Reporter, *, dataset: str | None, schema: Path) -> None:
     """Check a dataset against its schema: classes, counts, balance, sizes, overlap, checksums.
 

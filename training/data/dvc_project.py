@@ -24,6 +24,7 @@ __all__ = [
     "DATA",
     "PREFIX",
     "REMOTE",
+    "cache_folder",
     "configure",
     "init",
     "open_project",
@@ -141,6 +142,28 @@ def configure(folder: Path, settings: Settings | None = None) -> Path:
     if settings is not None:
         remote(project, settings)
     return project
+
+
+def cache_folder(project: Path) -> Path:
+    """Return the folder of DVC's cache, as DVC reads it from its configuration of the system, the user and the project.
+
+    Where DVC is not installed, nobody else uses a cache: it is the default one.
+
+    Raises:
+        SettingsError: the configuration is malformed, or the cache is not a folder.
+    """
+    try:
+        from dvc.config import Config, ConfigError
+    except ModuleNotFoundError:
+        return project / ".dvc" / "cache"
+    try:
+        config = Config(str(project / ".dvc"), validate=False)
+    except ConfigError as error:
+        raise SettingsError(f"the DVC configuration in {project / '.dvc'} is malformed: {error}") from error
+    configured = str(config["cache"].get("dir") or project / ".dvc" / "cache")
+    if "://" in configured:
+        raise SettingsError(f"DVC's cache {configured} is not a folder", hint="`dvc cache dir FOLDER` names one")
+    return Path(configured)
 
 
 @contextmanager

@@ -27,9 +27,18 @@ import yaml
 from orchard import settings as orchard_settings
 from orchard.errors import DataError, IntegrityError, ObjectNotFound
 from orchard.files import atomic_file, atomic_write, hash_pieces, md5_of
+from orchard.formatting import shorten
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
-from training.data.dvc_project import PREFIX, configure, init, open_project, project_of, retry_while_locked
+from training.data.dvc_project import (
+    PREFIX,
+    cache_folder,
+    configure,
+    init,
+    open_project,
+    project_of,
+    retry_while_locked,
+)
 from training.data.shards import INDEX
 from training.data.staging import staged
 
@@ -149,7 +158,7 @@ def pull(
     init(project_of(folder))
     with suppress(ModuleNotFoundError):  # for `dvc` by hand, where it is installed
         configure(folder, settings)
-    cache = _default_cache(folder)
+    cache = _cache_of(folder)
     count = _write_to_cache(cache(f"{tracked.md5}.dir"), tracked.md5, [listing]) + _download(store, files, cache)
     _check_out(cache, folder, files)
     if not (_dvc_file(folder).exists() and _dvc_file(folder).read_text(encoding="utf-8") == dvc_text):
@@ -200,7 +209,7 @@ def _download(store: ObjectStore, files: list[_TrackedFile], cache: Callable[[st
 
     outcomes = dict(zip(names, _map_in_threads(download, names), strict=True))
     wrong = [
-        f"{what} {_shorten(paths)}"
+        f"{what} {shorten(paths, 5)}"
         for what in ("lacks", "holds other bytes for")
         if (paths := [names[md5] for md5, outcome in outcomes.items() if outcome == what])
     ]
@@ -326,15 +335,11 @@ def _has_md5(path: Path, md5: str) -> bool:
         return False
 
 
-def _shorten(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
 def _cache(repo: Any) -> Callable[[str], Path]:
     return lambda oid: Path(repo.cache.local.oid_to_path(oid))
 
 
-def _default_cache(folder: Path) -> Callable[[str], Path]:
-    """Return the paths of objects in DVC's cache where no configuration moves it."""
-    root = project_of(folder) / ".dvc" / "cache" / "files" / "md5"
+def _cache_of(folder: Path) -> Callable[[str], Path]:
+    """Return the paths of objects in the cache of the folder's project, without DVC's repository object."""
+    root = cache_folder(project_of(folder)) / "files" / "md5"
     return lambda oid: root / oid[:2] / oid[2:]

@@ -5,15 +5,14 @@ Other programs write them, under any name. A photo whose name cannot be part of 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import PurePosixPath
 
 from orchard.errors import ObjectNotFound
 from orchard.store import ObjectStore
 from orchard.store.listing import flaw, list_foreign
+from training.data.read_ahead import map_ahead
 from training.data.rejections import PhotoRejected, RejectionReason
 
 __all__ = ["list_names", "read_in_order"]
@@ -32,18 +31,18 @@ def list_names(store: ObjectStore, folder: str) -> list[str]:
     return sorted(stat.key.removeprefix(f"{folder}/") for stat in stats if stat.size or stat.key not in parents)
 
 
-def _read(store: ObjectStore, key: str, largest: int) -> bytes | PhotoRejected:
+def _read(key: str, store: ObjectStore, largest: int) -> tuple[str, bytes | PhotoRejected]:
     if problem := flaw(key):
-        return PhotoRejected(RejectionReason.UNREADABLE, f"its name has {problem}: upload it under another name")
+        return key, PhotoRejected(RejectionReason.UNREADABLE, f"its name has {problem}: upload it under another name")
     body = bytearray()
     try:
         for piece in store.stream(key):
             body += piece
             if len(body) > largest:
-                return PhotoRejected(RejectionReason.TOO_LARGE, f"more than {largest} bytes, the limit")
+                return key, PhotoRejected(RejectionReason.TOO_LARGE, f"more than {largest} bytes, the limit")
     except ObjectNotFound:
-        return PhotoRejected(RejectionReason.UNREADABLE, "it was deleted after it was listed")
-    return bytes(body)
+        return key, PhotoRejected(RejectionReason.UNREADABLE, "it was deleted after it was listed")
+    return key, bytes(body)
 
 
 def read_in_order(store: ObjectStore, keys: Iterable[str], largest: int) -> Iterator[tuple[str, bytes | PhotoRejected]]:
@@ -57,16 +56,5 @@ def read_in_order(store: ObjectStore, keys: Iterable[str], largest: int) -> Iter
     Raises:
         StoreError: the store did not answer or refused.
     """
-    pending: deque[tuple[str, Future[bytes | PhotoRejected]]] = deque()
-    pool = ThreadPoolExecutor(CONCURRENT_READS, thread_name_prefix="read")
-    try:
-        for key in keys:
-            pending.append((key, pool.submit(partial(_read, store, key, largest))))
-            if len(pending) > CONCURRENT_READS:
-                name, future = pending.popleft()
-                yield name, future.result()
-        while pending:
-            name, future = pending.popleft()
-            yield name, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    read = partial(_read, store=store, largest=largest)
+    return map_ahead(read, keys, threads=CONCURRENT_READS, ahead=CONCURRENT_READS)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,7 +42,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
-@dataclass(frozen=True, slots=True)
+@documents.strict_dataclass
 class Shard:
     """One Parquet file of the dataset.
 
@@ -55,8 +54,6 @@ class Shard:
         rows: how many photos it holds.
     """
 
-    __pydantic_config__: ClassVar[Any] = documents.STRICT
-
     path: str
     md5: str
     sha256: str
@@ -64,7 +61,7 @@ class Shard:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
+@documents.strict_dataclass
 class Index:
     """The content of a dataset folder's index.json.
 
@@ -75,8 +72,6 @@ class Index:
         shards: the files, in the order in which they were added.
         counts: photos by split and class; every split has every class.
     """
-
-    __pydantic_config__: ClassVar[Any] = documents.STRICT
 
     format: Literal[1]
     name: str

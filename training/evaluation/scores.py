@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 __all__ = [
@@ -165,11 +165,7 @@ def list_misses(answers: Sequence[ScoredPhoto], limit: int) -> list[dict[str, An
             listed += wrong[:limit]
     return [
         {
-            "sha256": answer.sha256,
-            "path": answer.path,
-            "source": answer.source,
-            "label": answer.label,
-            "guess": answer.guess,
+            **asdict(answer),
             "probability": round(answer.probability, DIGITS),
             "truth_probability": round(answer.truth_probability, DIGITS),
         }

@@ -107,7 +107,7 @@ def _publish(work: StepContext, run: Run) -> ActionResult:
             return _done(finished)
         if not _has_moved(work, gate):
             break
-    raise StepFailed(finished.error_text, finished.code)
+    raise StepFailed(finished.error_text, exit_code=finished.code)
 
 
 def _has_moved(work: StepContext, gate: Mapping[str, Any]) -> bool:

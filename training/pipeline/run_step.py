@@ -28,11 +28,7 @@ RUN_MARKER = Path(".orchard") / "step" / "run"
 
 
 class StepFailed(OrchardError):
-    """The verb of a step failed, with `exit_code`. The log holds its error message already."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    """The verb of a step failed, with its exit code. The log holds its error message already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +98,8 @@ class StepContext:
         if finished.code in accept:
             return finished
         if self.runner.terminated:
-            raise StepFailed(f"`orchard {arguments[0]}` was terminated by SIGTERM", TERMINATED)
-        raise StepFailed(finished.error_text, finished.code)
+            raise StepFailed(f"`orchard {arguments[0]}` was terminated by SIGTERM", exit_code=TERMINATED)
+        raise StepFailed(finished.error_text, exit_code=finished.code)
 
 
 ActionResult = tuple[FinishedVerb, Outcome, str]

@@ -20,10 +20,10 @@ Nothing to roll back: the results of a day are written once and name their versi
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 
 from orchestration.airflow.config import RELEASE, DagTag
-from orchestration.airflow.operator import POLICY, add_steps
+from orchestration.airflow.operator import POLICY, add_steps, day_param
 
 with DAG(
     "batch_predict",
@@ -35,12 +35,7 @@ with DAG(
     dagrun_timeout=timedelta(hours=12),
     default_args=POLICY,
     tags={DagTag.ORCHARD, DagTag.MODEL},
-    params={
-        "day": Param(
-            None, type=["null", "string"], format="date",
-            title="Day", description="the folder's day; empty: the first day of the run's interval",
-        )
-    },
-) as dag:  # fmt: skip
+    params={"day": day_param()},
+) as dag:
     # a backfill has its own limit of concurrent runs; this limit applies to it too
     add_steps(dag, "batch", max_active_tis_per_dag=1)

@@ -17,10 +17,10 @@ Dataset versions never change: start `retrain` with the number of the previous o
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 
 from orchestration.airflow.config import RELEASE, DagTag
-from orchestration.airflow.operator import POLICY, add_steps
+from orchestration.airflow.operator import POLICY, add_steps, day_param
 
 with DAG(
     "ingest",
@@ -32,11 +32,6 @@ with DAG(
     dagrun_timeout=timedelta(hours=12),
     default_args=POLICY,
     tags={DagTag.ORCHARD, DagTag.DATA},
-    params={
-        "day": Param(
-            None, type=["null", "string"], format="date",
-            title="Day", description="the folder's day; empty: the first day of the run's interval",
-        )
-    },
-) as dag:  # fmt: skip
+    params={"day": day_param()},
+) as dag:
     add_steps(dag, "ingest", outlets=[RELEASE.photos])

@@ -130,24 +130,6 @@ class AirflowClient:
                 raise
         return run
 
-    def backfill(self, dag: str, first: str, last: str) -> int:
-        """Run a DAG for past days, one after the other, the oldest first; returns the backfill's id.
-
-        Args:
-            dag: the DAG's id.
-            first: the first day, ``YYYY-MM-DD``.
-            last: the last day, inclusive.
-        """
-        days = {"from_date": f"{first}T00:00:00Z", "to_date": f"{last}T00:00:00Z"}
-        options = {
-            "dag_id": dag,
-            "max_active_runs": 1,
-            "run_backwards": False,
-            "dag_run_conf": {},
-            "reprocess_behavior": "none",
-        }
-        return int(self.request("POST", "/backfills", {**options, **days})["id"])
-
     def health(self) -> dict[str, Any]:
         """Return the health of each part."""
         return self.request("GET", "/monitor/health")
@@ -155,14 +137,6 @@ class AirflowClient:
     def run(self, dag: str, run: str) -> dict[str, Any]:
         """Return a run's document."""
         return self.request("GET", f"/dags/{dag}/dagRuns/{run}")
-
-    def stop(self, dag: str, run: str) -> None:
-        """End a run as failed; Airflow stops its running tasks."""
-        self.request("PATCH", f"/dags/{dag}/dagRuns/{run}?update_mask=state", {"state": "failed"})
-
-    def runs(self, dag: str) -> list[dict[str, Any]]:
-        """Return the newest hundred runs of a DAG, the newest first."""
-        return list(self.request("GET", f"/dags/{dag}/dagRuns?order_by=-run_after&limit=100")["dag_runs"])
 
     def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
         """Return the tasks of a run."""

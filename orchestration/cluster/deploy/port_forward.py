@@ -21,33 +21,32 @@ _SECONDS = 60.0
 
 
 @contextmanager
-def forward(release: Release, target: str, port: int, local: int = 0) -> Iterator[str]:
+def forward(release: Release, target: str, port: int) -> Iterator[str]:
     """Forward a port of this machine's loopback to a port of a pod.
 
     Args:
         release: the release.
         target: ``service/NAME`` or ``pod/NAME``; for a service, kubectl chooses one ready pod, once.
         port: the target's.
-        local: this machine's; 0: any free one.
 
     Yields:
-        ``http://127.0.0.1:PORT``.
+        ``http://127.0.0.1:PORT``, a free port of this machine.
 
     Raises:
-        ClusterError: there is no such target, none of its pods is ready, or the local port is in use.
+        ClusterError: there is no such target, or none of its pods is ready.
     """
-    with _forwarding(release, target, port, local) as (_, url):
+    with _forwarding(release, target, port, 0) as (_, url):
         yield url
 
 
 def keep_forwarding(release: Release, target: str, port: int, local: int) -> Iterator[str]:
-    """Forward a port, and again after the pod was replaced, until no pod is ready.
+    """Forward the port `local`, and again after the pod was replaced, until no pod is ready.
 
     Yields:
         The address, each time that it is ready.
 
     Raises:
-        ClusterError: as `forward`.
+        ClusterError: as `forward`, or the port is in use.
     """
     while True:
         with _forwarding(release, target, port, local) as (child, url):

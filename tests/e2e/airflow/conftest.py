@@ -22,6 +22,7 @@ from orchestration.cluster.deploy.port_forward import forward
 from orchestration.cluster.deploy.release import Release
 from orchestration.cluster.deploy.retrain_run import opened_store
 from orchestration.names import run_id
+from tests.airflow_requests import list_runs
 from tests.e2e import job_photos
 from tests.e2e.conftest import RELEASE, ROOT, _script, keep_evidence
 from tests.e2e.service_traffic import MODEL, until
@@ -166,7 +167,7 @@ def first(loop: Loop) -> str:
     """The run that the first day's photos started; its version is live. In a kept release, the earlier run."""
     from tests.e2e.airflow.run_waits import ingest, known, live, retrained
 
-    if done := [item for item in loop.airflow.runs("retrain") if item["run_type"] == "asset_triggered"]:
+    if done := [item for item in list_runs(loop.airflow, "retrain") if item["run_type"] == "asset_triggered"]:
         return str(done[-1]["dag_run_id"])
     loop.upload(f"incoming/{DATASET}/{FIRST}", loop.of(*job_photos.CLASSES))
     before = known(loop)

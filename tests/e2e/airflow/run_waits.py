@@ -6,6 +6,7 @@ import time
 from datetime import datetime
 
 from orchestration.cluster.deploy.deploy_loop import await_live
+from tests.airflow_requests import list_runs
 from tests.e2e.airflow.conftest import Loop
 from tests.e2e.service_traffic import until
 
@@ -14,7 +15,7 @@ def retrained(loop: Loop, kind: str, after: set[str]) -> str:
     """Wait for a new run of `retrain`, and for its end."""
 
     def new_run() -> str:
-        new = [item for item in loop.airflow.runs("retrain") if item["dag_run_id"] not in after]
+        new = [item for item in list_runs(loop.airflow, "retrain") if item["dag_run_id"] not in after]
         return next((str(item["dag_run_id"]) for item in new if item["run_type"] == kind), "")
 
     run = until(new_run, 300, f"a {kind} run of retrain")
@@ -26,7 +27,7 @@ def retrained(loop: Loop, kind: str, after: set[str]) -> str:
 
 
 def known(loop: Loop) -> set[str]:
-    return {str(item["dag_run_id"]) for item in loop.airflow.runs("retrain")}
+    return {str(item["dag_run_id"]) for item in list_runs(loop.airflow, "retrain")}
 
 
 def live(loop: Loop, run: str) -> int:

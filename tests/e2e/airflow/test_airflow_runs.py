@@ -10,6 +10,7 @@ import time
 import pytest
 
 from orchestration.cluster.deploy.airflow_client import FINISHED
+from tests.airflow_requests import backfill, list_runs
 from tests.e2e.airflow.conftest import DATASET, FIRST, PARTS, Loop
 from tests.e2e.airflow.run_waits import ingest, known, live, moment, retrained
 from tests.e2e.job_photos import CLASSES
@@ -79,7 +80,7 @@ def test_the_schedule_starts_a_run(loop, first):
     wait = max(0.0, loop.clock - time.time()) + 300
 
     def scheduled_run() -> str:
-        scheduled = [item for item in loop.airflow.runs("retrain") if item["run_type"] == "scheduled"]
+        scheduled = [item for item in list_runs(loop.airflow, "retrain") if item["run_type"] == "scheduled"]
         return next((str(item["dag_run_id"]) for item in scheduled if item["state"] in FINISHED), "")
 
     run = until(scheduled_run, wait + 900, "a scheduled run")
@@ -94,7 +95,7 @@ def test_past_days_are_predicted_in_order(loop, first):
         days[day] = {f"{number}.jpg": body for number, body in enumerate(photos)}
         loop.upload(f"batch/in/{day}", {**days[day], "broken.jpg": b"no photo"})
 
-    loop.airflow.backfill("batch_predict", DAYS[0], DAYS[-1])
+    backfill(loop.airflow, "batch_predict", DAYS[0], DAYS[-1])
     until(lambda: len(ended(loop)) == len(DAYS), 900, "the backfill ends")
 
     assert [item["state"] for item in ended(loop)] == ["success"] * len(DAYS)
@@ -108,5 +109,5 @@ def test_past_days_are_predicted_in_order(loop, first):
 
 
 def ended(loop: Loop) -> list[dict[str, object]]:
-    runs = [item for item in loop.airflow.runs("batch_predict") if item["run_type"] == "backfill"]
+    runs = [item for item in list_runs(loop.airflow, "batch_predict") if item["run_type"] == "backfill"]
     return [item for item in runs if item["state"] in FINISHED]

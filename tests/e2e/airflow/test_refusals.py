@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from orchestration.cluster.deploy.airflow_client import AirflowRefused
+from tests.airflow_requests import list_runs, stop_run
 from tests.e2e.airflow.conftest import DATASET, Loop
 from tests.e2e.service_traffic import until
 
@@ -33,11 +34,11 @@ def test_wrong_parameters_are_refused_before_anything_runs(loop, case):
 
 
 def test_an_empty_day_is_skipped_and_starts_nothing(loop):
-    before = len(loop.airflow.runs("retrain"))
+    before = len(list_runs(loop.airflow, "retrain"))
     run = loop.airflow.start("ingest", {"day": "2001-01-01"}, f"e2e-empty-{time.time_ns()}")
 
     assert loop.await_end("ingest", run)["ingest"]["state"] == "skipped"
-    assert len(loop.airflow.runs("retrain")) == before
+    assert len(list_runs(loop.airflow, "retrain")) == before
 
 
 def test_a_day_of_broken_photos_fails_with_a_remedy(loop):
@@ -119,6 +120,6 @@ def test_pods_that_cannot_start_fail_in_time_with_the_reason(loop, broken_templa
         until(
             explained, 60, f"the log of {verb} has {FAULTS[dag, verb][2]}, and what to do"
         )  # the log outlives the pod
-        loop.airflow.stop(dag, run)
+        stop_run(loop.airflow, dag, run)
     print(f"failed after {time.monotonic() - begun:.0f} s")
     until(lambda: not waiting(loop), 120, "no pod waits any more")

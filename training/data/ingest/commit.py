@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from orchard.dataset import Dataset, DatasetVersion
+from orchard.dataset import CommitResult, Dataset, DatasetVersion
 from orchard.errors import ConflictError, IntegrityError
 from orchard.runs import records
 from orchard.settings import Settings
@@ -13,15 +12,7 @@ from orchard.store import ObjectStore, open_store
 from training.data import dvc_tracking
 from training.data.shards import INDEX, Index, read_index
 
-__all__ = ["DatasetCommitResult", "check_lineage", "commit"]
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetCommitResult:
-    """The dataset's current version in the store, and whether this commit created it."""
-
-    version: int
-    created: bool
+__all__ = ["check_lineage", "commit"]
 
 
 def _descends(index: Index, version: DatasetVersion) -> bool:
@@ -53,7 +44,7 @@ def check_lineage(store: ObjectStore, folder: Path) -> DatasetVersion | None:
     return current
 
 
-def commit(settings: Settings, folder: Path, index: Index) -> DatasetCommitResult:
+def commit(settings: Settings, folder: Path, index: Index) -> CommitResult:
     """Upload the folder's content and make it the current version.
 
     Raises:
@@ -66,18 +57,17 @@ def commit(settings: Settings, folder: Path, index: Index) -> DatasetCommitResul
     dvc_file = folder.with_name(f"{folder.name}.dvc")
     old_text = dvc_file.read_text(encoding="utf-8") if dvc_file.exists() else None
     if parent and (parent.digest, parent.dvc) == (index.digest, old_text):
-        return DatasetCommitResult(parent.version, created=False)
+        return CommitResult(parent, created=False)
     dvc_text = dvc_tracking.track(folder)
     dvc_tracking.push(folder, settings)
     if read_index(folder).digest != index.digest:
         raise IntegrityError(
             f"{folder}/ was changed by another program during the upload", hint="run the same command again"
         )
-    committed = Dataset(store, folder.name).commit(
+    return Dataset(store, folder.name).commit(
         index.document,
         dvc_text,
         parent=parent.version if parent else None,
         created_by=records.actor(settings),
         run_id=settings.run_id,
     )
-    return DatasetCommitResult(committed.version.version, committed.created)

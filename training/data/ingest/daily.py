@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from orchard.dataset import Dataset
+from orchard.dataset import CommitResult, Dataset
 from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.store import open_store
 from training.data import staging
 from training.data.dvc_project import DATA
-from training.data.ingest.commit import DatasetCommitResult, check_lineage, commit
+from training.data.ingest.commit import check_lineage, commit
 from training.data.ingest.incoming import IncomingPhotos
 from training.data.ingest.ingest import IngestRequest, IngestResult, ingest
 from training.data.pull import pull
@@ -33,7 +33,7 @@ class DailyIngest:
     """
 
     outcome: IngestResult | None
-    committed: DatasetCommitResult | None
+    committed: CommitResult | None
     nothing_new: str
 
 
@@ -73,7 +73,7 @@ def ingest_day(settings: Settings, request: IngestRequest, day: str, split: str,
     # an earlier attempt of this run may have made the version
     earlier = Dataset(store, request.dataset).made_by(settings.run_id) if settings.run_id else None
     if earlier is not None:
-        return DailyIngest(outcome, DatasetCommitResult(earlier.version, created=True), "")
+        return DailyIngest(outcome, CommitResult(earlier, created=True), "")
     photos = outcome.findings.present + outcome.findings.added
-    reason = f"nothing new on {day}: its {photos} photos are in version {committed.version} already"
+    reason = f"nothing new on {day}: its {photos} photos are in version {committed.version.version} already"
     return DailyIngest(outcome, committed, reason)

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import IO
 
 from training.data.ingest.decode import DecodedPhoto, inspect
 from training.data.ingest.sources import ClassFolder, Entry, IgnoredFile, SourceFile
+from training.data.read_ahead import map_ahead
 from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReason
 from training.data.schema import SchemaRules
 
@@ -129,22 +130,6 @@ def _batches(entries: Iterable[Entry], classes: AllowedClasses, result: SourceSc
         yield batch
 
 
-def _in_threads(batches: Iterator[list[SourceFile]], rules: SchemaRules) -> Iterator[list[DecodedFile]]:
-    """Decode batches in order, with a thread for each core: the decoders release the interpreter's lock."""
-    threads = min(8, os.cpu_count() or 1)
-    pending: deque[Future[list[DecodedFile]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    try:
-        for batch in batches:
-            pending.append(pool.submit(_decode, batch, rules))
-            if len(pending) > 2 * threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
 def scan(
     entries: Iterable[Entry],
     *,
@@ -172,7 +157,10 @@ def scan(
     """
     result = SourceScan()
     offset = 0
-    for file, photo in progress(chain.from_iterable(_in_threads(_batches(entries, classes, result), rules))):
+    threads = min(8, os.cpu_count() or 1)  # one for each core: the decoders release the interpreter's lock
+    batches = _batches(entries, classes, result)
+    decoded = map_ahead(partial(_decode, rules=rules), batches, threads=threads, ahead=2 * threads)
+    for file, photo in progress(chain.from_iterable(decoded)):
         if isinstance(photo, RejectedPhoto):
             result.refused.append(photo)
             continue

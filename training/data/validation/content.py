@@ -16,7 +16,6 @@ __all__ = ["DatasetContent", "RepeatedPhoto", "damaged_shards", "read"]
 
 SAMPLES = 2
 THUMBNAIL = 56
-COLUMNS = ("image", "label", "split", "source", "sha256", "pixels_sha256", "width", "height")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def read(folder: Path) -> DatasetContent:
     """Read every row of a dataset with sound shards. Raises `IntegrityError` if a shard cannot be read after all."""
     content = DatasetContent()
     seen: dict[str, tuple[str, str]] = {}
-    for batch in iterate(folder, columns=COLUMNS):
+    for batch in iterate(folder):
         images = batch["image"]
         names = images.field("path").to_pylist()
         bodies = images.field("bytes")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from orchard.formatting import shorten
 from training.data.schema import SchemaRules
 from training.data.shards import SPLITS, Index, is_shard_name
 from training.data.validation.content import DatasetContent
@@ -38,8 +39,7 @@ def _error(rule: str, message: str, remedy: str) -> ValidationFinding:
 
 
 def _shorten(items: Iterable[str]) -> str:
-    names = list(items)
-    return ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
+    return shorten(list(items), MAX_NAMES)
 
 
 def of_files(folder: Path, index: Index, damaged: dict[str, str]) -> Iterator[ValidationFinding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,7 @@ class ValidationResult:
             "format": 1,
             "dataset": {"name": self.index.name, "digest": self.index.digest},
             "passed": self.passed,
-            "findings": [
-                {"level": item.level, "rule": item.rule, "message": item.message, "remedy": item.remedy}
-                for item in self.findings
-            ],
+            "findings": [asdict(item) for item in self.findings],
             "photos": self.index.rows,
             "counts": counts,
             "sizes": {f"{width}×{height}": number for (width, height), number in sorted(sizes.items())},
