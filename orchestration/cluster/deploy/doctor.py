@@ -132,16 +132,32 @@ def _secret(release: Release, volume: dict[str, Any]) -> Iterator[Diagnosis]:
     try:
         data = release.secret(name)
     except ClusterError:
-        yield Diagnosis(
-            f"the Secret {name} is missing: pods that need it wait for it.",
-            "helm upgrade creates it again if the chart creates it (delete the Job *-keys-* first); else restore your own",
-        )
+        yield Diagnosis(f"the Secret {name} is missing: pods that need it wait for it.", _missing_secret(release, name))
         return
     required = {item["key"] for item in volume.get("items", [])} or (
         {"credentials"} if not name.endswith("-server") else set()
     )
     for key in sorted(required - set(data)):
         yield Diagnosis(f"the Secret {name} has no entry {key}.", "this chart did not create it: add the entry")
+
+
+def _missing_secret(release: Release, name: str) -> str:
+    """Return the remedy for a missing Secret: restoring comes first, because data depends on most keys."""
+    lasting = {
+        f"{release.fullname}-signing": "a new key makes every published version untrusted: serving stops",
+        f"{release.fullname}-airflow": "a new key cannot read what Airflow's database holds encrypted",
+        f"{release.fullname}-database": "with a new password Airflow cannot log in to its database",
+    }
+    selector = f"app.kubernetes.io/instance={release.name},app.kubernetes.io/component=keys"
+    again = f"kubectl -n {release.namespace} delete job --selector {selector}, then helm upgrade creates it again"
+    if name in lasting:
+        return (
+            f"restore it from a backup: {lasting[name]}. Without a backup, and only if you accept that: "
+            f"kubectl -n {release.namespace} delete configmap {release.fullname}-keys; {again}"
+        )
+    if name.startswith(f"{release.fullname}-store-"):
+        return f"restore it from a backup, or {again}: photos and models stay"
+    return "restore it: the chart did not create it"
 
 
 def _pods(release: Release) -> Iterator[Diagnosis]:
