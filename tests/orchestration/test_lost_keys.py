@@ -79,7 +79,7 @@ def test_a_lost_key_is_not_replaced_and_its_restored_copy_is_used(client, core, 
     make(client, "key")
     backup = core.objects.pop(("Secret", "key"))
 
-    with pytest.raises(DataError, match="the Secret key, created by 20.*, is missing; with a new one") as error:
+    with pytest.raises(DataError, match=r"the Secret key, created by 20.*, is missing; with a new one") as error:
         make(client, "key")
 
     assert "restore it from a backup" in str(error.value.hint)

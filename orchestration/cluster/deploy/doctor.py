@@ -5,27 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from orchard.store.ports import is_listening
+from orchestration.cluster.deploy.diagnosis import Diagnosis
 from orchestration.cluster.deploy.port_forward import status
 from orchestration.cluster.deploy.release import Release, run
+from orchestration.cluster.deploy.workload_checks import airflow_findings, unexplained_findings, workload_findings
 from orchestration.cluster.kube_client import ClusterError
 from orchestration.pod_status import statuses
 
-__all__ = ["Diagnosis", "examine"]
+__all__ = ["examine"]
 
 PROGRAMS = ("docker", "kind", "kubectl", "helm")
 REGISTRY = "kind-registry"
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """A fault and its remedy, a sentence each."""
-
-    wrong: str
-    remedy: str
 
 
 def examine(release: Release, registry_port: int = 5001) -> list[Diagnosis]:
@@ -42,7 +35,9 @@ def examine(release: Release, registry_port: int = 5001) -> list[Diagnosis]:
     if missing := list(_release(release)):
         return [*findings, *missing]
     secrets = list(_secrets(release))
-    return [*findings, *secrets, *_pods(release), *_jobs(release), *([] if secrets else _sync(release))]
+    findings += [*secrets, *workload_findings(release), *_pods(release), *_jobs(release)]
+    findings += [*([] if secrets else _sync(release)), *airflow_findings(release)]
+    return findings or list(unexplained_findings(release))
 
 
 def _machine(release: Release) -> Iterator[Diagnosis]:
