@@ -171,7 +171,7 @@ def test_a_lost_signing_key_is_restored_and_never_replaced(release):
         assert "restore it from a backup: a new key makes every published version untrusted" in doctor()
         release.kubectl("delete", "job", job["metadata"]["name"])
         release.kubectl("create", "--filename=-", stdin=json.dumps(again))
-        await_finding("with a new one every version that is published is untrusted", "restore it from a backup")
+        await_finding("every version that is published is untrusted and no longer served", "delete configmap")
         assert not release.kubectl("get", "secret", name, "--ignore-not-found", "--output=name")
     finally:
         release.kubectl("create", "--filename=-", stdin=json.dumps(secret))

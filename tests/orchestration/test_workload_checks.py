@@ -8,10 +8,10 @@ import pytest
 
 from orchestration.cluster.deploy.workload_checks import (
     airflow_findings,
-    refusal_advice,
     unexplained_findings,
     workload_findings,
 )
+from orchestration.pod_refusals import refusal_advice
 from tests.orchestration.release_fixture import RELEASE, FakeAirflow, ReleaseFixture
 
 WORKLOADS, ALL = "deployments,statefulsets", "deployments,statefulsets,jobs"
@@ -108,7 +108,7 @@ def test_a_refusal_of_the_past_is_not_reported(cluster):
     ],
 )
 def test_each_reason_of_a_refusal_has_its_advice(message, advice):
-    assert advice in refusal_advice(message, "fruit")
+    assert advice in refusal_advice(message)
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])

@@ -12,30 +12,13 @@ from orchestration.cluster.deploy.airflow_client import reach_airflow
 from orchestration.cluster.deploy.diagnosis import Diagnosis
 from orchestration.cluster.deploy.release import Release
 from orchestration.cluster.kube_client import ClusterError
+from orchestration.pod_refusals import refusal_advice
 
 __all__ = ["airflow_findings", "unexplained_findings", "workload_findings"]
 
 _WORKLOADS = "deployments,statefulsets"
 _RECENT_SECONDS = 900.0
 _PATIENCE_SECONDS = 15.0
-_REASONS = (
-    ("exceeded quota", "raise the ResourceQuota, or free some of it: kubectl -n {namespace} describe quota"),
-    (
-        "forbidden: maximum",
-        "raise the LimitRange, or lower the chart's resources: kubectl -n {namespace} describe limits",
-    ),
-    (
-        "forbidden: minimum",
-        "lower the LimitRange, or raise the chart's resources: kubectl -n {namespace} describe limits",
-    ),
-    (
-        "violates PodSecurity",
-        "the chart keeps the standard `restricted`: a webhook or a value added what the message names; remove it",
-    ),
-    ("unable to validate against any security context constraint", "set podSecurity.uid, gid and fsGroup to null"),
-    ("admission webhook", "the named webhook decides: ask its owner, or change what it names"),
-    ("serviceaccount", "the account is missing: helm upgrade creates it again"),
-)
 
 
 def workload_findings(release: Release) -> Iterator[Diagnosis]:
@@ -66,17 +49,7 @@ def _refused(release: Release) -> Iterator[Diagnosis]:
             if involved["kind"] in (kind, "ReplicaSet") and involved["name"].startswith(name):
                 owners.setdefault(f"{kind} {name}", event.get("message", ""))
     for owner, message in owners.items():
-        yield Diagnosis(
-            f"the cluster refuses the pods of {owner}: {message}", refusal_advice(message, release.namespace)
-        )
-
-
-def refusal_advice(message: str, namespace: str) -> str:
-    """Return what to do about a pod that was refused at admission, from the API server's message."""
-    for words, advice in _REASONS:
-        if words.lower() in message.lower():
-            return advice.format(namespace=namespace)
-    return "correct what the message names; the cluster tries again by itself"
+        yield Diagnosis(f"the cluster refuses the pods of {owner}: {message}", refusal_advice(message))
 
 
 def _incomplete(release: Release) -> Iterator[tuple[str, str]]:

@@ -42,6 +42,7 @@
 - {name: AWS_SHARED_CREDENTIALS_FILE, value: /keys/airflow/credentials}
 {{- end }}
 - {name: ORCHARD_PODS_DIR, value: /opt/orchard/pods}
+- {name: ORCHARD_RELEASE, value: {{ .Release.Name | quote }}}
 - {name: ORCHARD_NAMESPACE, value: {{ .Release.Namespace | quote }}}
 - {name: ORCHARD_MODEL, value: {{ .Values.model | quote }}}
 - {name: ORCHARD_DATASET, value: {{ .Values.dataset | quote }}}
