@@ -26,7 +26,7 @@ _IMAGE = (
 _CODES = {
     2: "the command line does not fit the image: are the DAGs and the training image from the same release?",
     3: "correct the named params.yaml, data/schema.yaml or ORCHARD_* setting, then start a new run",
-    4: "the photos were refused and nothing was written: correct what the report names, then start a new run",
+    4: "what the step read is not as it needs it, and nothing was written: correct what the message names, then start a new run",
     5: "the gate's page shows which threshold was missed; to publish anyway, start a run with a reason in `force`",
     6: f"is the object store up, and does this pod's key have the right? `make doctor` checks it; {_CLEAR}",
     7: f"another process changed the same object first, {_CLEAR}",
