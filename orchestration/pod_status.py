@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["FINAL", "SKIPPED", "PodResult", "obstacle", "read", "statuses"]
+from orchestration.pod_refusals import refusal_advice
+
+__all__ = ["FINAL", "SKIPPED", "PodResult", "obstacle", "read", "refused", "statuses", "vanished"]
 
 FINAL = (2, 3, 4, 5, 8, 10)
 """Exit codes that a retry would repeat: command line, params, data, gate, signature, installation."""
@@ -24,7 +26,7 @@ _IMAGE = (
 _CODES = {
     2: "the command line does not fit the image: are the DAGs and the training image from the same release?",
     3: "correct the named params.yaml, data/schema.yaml or ORCHARD_* setting, then start a new run",
-    4: "the photos were refused and nothing was written: correct what the report names, then start a new run",
+    4: "what the step read is not as it needs it, and nothing was written: correct what the message names, then start a new run",
     5: "the gate's page shows which threshold was missed; to publish anyway, start a run with a reason in `force`",
     6: f"is the object store up, and does this pod's key have the right? `make doctor` checks it; {_CLEAR}",
     7: f"another process changed the same object first, {_CLEAR}",
@@ -68,6 +70,20 @@ class PodResult:
 
     def __str__(self) -> str:
         return f"{self.message}\nwhat to do: {self.advice}"
+
+
+def vanished(name: str) -> PodResult:
+    """Return the result of a pod that no longer exists, so that nobody knows how its verb ended."""
+    return PodResult(
+        f"its pod {name} was deleted from outside, before its end was read (kubectl delete, a node that was removed)",
+        "nothing, if the next try succeeds: finished steps are not repeated. If it happens again, find out who deletes "
+        "pods: `kubectl get events` and the cluster's audit log name them",
+    )
+
+
+def refused(message: str) -> PodResult:
+    """Return the result of a pod that the cluster refused to create."""
+    return PodResult(f"the cluster refused its pod: {message}", f"{refusal_advice(message)}, {_CLEAR}")
 
 
 def statuses(pod: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ class AirflowConfig:
     """The settings of a release's DAGs.
 
     Attributes:
+        release: the Helm release; its pods carry the name, and no task touches another release's pods.
         namespace: of the pods; None: Airflow's own.
         model: the model whose versions are published.
         dataset: the dataset of the training.
@@ -37,6 +38,7 @@ class AirflowConfig:
         crons: cron schedules by DAG; a DAG without one is not scheduled.
     """
 
+    release: str
     namespace: str | None
     model: str
     dataset: str
@@ -56,6 +58,7 @@ class AirflowConfig:
 
         prefix = "ORCHARD_SCHEDULE_"
         return cls(
+            release=get("RELEASE", "orchard"),
             namespace=get("NAMESPACE", "") or None,
             model=get("MODEL", "fruits"),
             dataset=get("DATASET", "fruits"),

@@ -6,6 +6,7 @@ Airflow runs it, with the reason beside every value that is not the provider's d
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -14,6 +15,7 @@ from typing import Any
 
 import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
 from airflow.sdk import DAG, BaseOperatorLink, Param, chain
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from kubernetes.client import V1EnvVar
@@ -23,8 +25,18 @@ from orchard.runs.steps import STEPS, StepPage, StepSpec, steps_before, steps_of
 from orchestration import pod_status
 from orchestration.airflow.config import RELEASE
 from orchestration.names import run_id
+from orchestration.pod_refusals import api_message, is_temporary_refusal
 
-__all__ = ["LINKS", "POLICY", "RUN_ANNOTATION", "OrchardStepOperator", "PageLink", "add_steps", "day_param"]
+__all__ = [
+    "LINKS",
+    "POLICY",
+    "RELEASE_LABEL",
+    "RUN_ANNOTATION",
+    "OrchardStepOperator",
+    "PageLink",
+    "add_steps",
+    "day_param",
+]
 
 POLICY: dict[str, Any] = {
     "owner": RELEASE.owner,
@@ -47,7 +59,11 @@ START_SECONDS = 1200
 RUN_ANNOTATION = "orchard.run/dag-run"
 """A pod's annotation with its DAG run: ``DAG/RUN``."""
 
+RELEASE_LABEL = "app.kubernetes.io/instance"
+"""A pod's label with its Helm release."""
+
 _MARGIN = timedelta(minutes=5)
+_REFUSED_SECONDS = 5.0
 _START_ANNOTATION = "orchard.pod/start-seconds"
 
 
@@ -122,6 +138,9 @@ class OrchardStepOperator(KubernetesPodOperator):
             "pod_template_file": str(template),
             "name": "{{ dag.dag_id }}-" + self.verb,  # what `kubectl get pods` shows
             "namespace": RELEASE.namespace,
+            "labels": {
+                RELEASE_LABEL: RELEASE.release
+            },  # part of the selector: DAGs of two releases have the same names
             "kubernetes_conn_id": None,  # the pod's own service account is enough: no connection to manage
             "in_cluster": True,
             "deferrable": True,  # else a restart of the scheduler kills the pod or trains again
@@ -162,14 +181,71 @@ class OrchardStepOperator(KubernetesPodOperator):
             pod.metadata.annotations = (pod.metadata.annotations or {}) | {RUN_ANNOTATION: f"{dag}/{context['run_id']}"}
         return pod
 
+    def find_pod(self, namespace: str, context: Any, *, exclude_checked: bool = True) -> Any:
+        """Return the task's newest pod of an earlier try; None if there is none, or it is being deleted.
+
+        The provider adopts a pod that is being deleted, which costs a try, and fails if there are several.
+        """
+        selector = self._build_find_pod_label_selector(context, exclude_checked=exclude_checked)
+        pods = self.client.list_namespaced_pod(namespace=namespace, label_selector=selector).items
+        living = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
+        if not living:
+            return None
+        *older, newest = sorted(living, key=lambda pod: pod.metadata.creation_timestamp)
+        for pod in older:
+            self.patch_already_checked(pod, reraise=False)
+        self.log_matching_pod(pod=newest, context=context)
+        return newest
+
+    def _get_pod_from_task_state_store(self, context: Any) -> Any:
+        pod = super()._get_pod_from_task_state_store(context)
+        return pod if pod is None or pod.metadata.deletion_timestamp is None else None
+
+    def get_or_create_pod(self, pod_request_obj: Any, context: Any) -> Any:
+        """Return the pod of an earlier try, or a new one; wait while a quota is used up, as for a full node.
+
+        Raises:
+            AirflowException: the cluster refuses the pod.
+        """
+        if self.find_pod(pod_request_obj.metadata.namespace, context) is None:
+            self._await_admission(pod_request_obj)
+        return super().get_or_create_pod(pod_request_obj, context)
+
+    def _await_admission(self, pod: Any) -> None:
+        """Ask the cluster, without effect, whether it would create the pod: the provider logs a refusal as a page of JSON."""
+        deadline, reported = time.monotonic() + self.startup_timeout_seconds, ""
+        while True:
+            try:
+                self.client.create_namespaced_pod(pod.metadata.namespace, pod, dry_run="All")
+                return
+            except ApiException as error:
+                message = api_message(error)
+                if time.monotonic() > deadline or not is_temporary_refusal(error.status or 500, message):
+                    raise AirflowException(f"{self.verb}: {pod_status.refused(message)}") from None
+                if message != reported:
+                    self.log.info("waiting: the cluster refuses the pod: %s", message)
+                    reported = message
+            time.sleep(_REFUSED_SECONDS)
+
     def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
-        """Resume when the pod has ended, or cannot start."""
+        """Resume when the pod has ended, cannot start, or vanished.
+
+        Raises:
+            AirflowException: the pod vanished.
+        """
         if event["status"] == "failed":
             with suppress(ApiException):  # the provider reports a deleted pod
                 pod = self.hook.get_pod(event["name"], event["namespace"])
                 if self._read(pod).code == pod_status.SKIPPED:  # else a skip is first logged as a failure
                     event, self.log_events_on_failure = {**event, "status": "success"}, False
-        return super().trigger_reentry(context, event)
+        try:
+            return super().trigger_reentry(context, event)
+        except PodNotFoundException:
+            pass
+        except ApiException as error:
+            if error.status != 404:
+                raise
+        raise AirflowException(f"{self.verb}: {pod_status.vanished(event['name'])}")
 
     def _clean(self, event: dict[str, Any], result: Any, context: Any) -> None:
         # the provider waits here for the pod's end, unless the event is a timeout; a pod that cannot start never ends

@@ -10,14 +10,14 @@ from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.sdk import BaseOperator
 
 from orchestration.airflow.config import RELEASE
-from orchestration.airflow.operator import RUN_ANNOTATION
+from orchestration.airflow.operator import RELEASE_LABEL, RUN_ANNOTATION
 
 __all__ = ["PodCleanupOperator"]
 
 REQUEST_SECONDS = 30
 """How long a request may take. The hook's client retries it three times."""
 
-_SELECTOR = "kubernetes_pod_operator=True,orchard.run/id"
+_SELECTOR = f"{RELEASE_LABEL}={RELEASE.release},kubernetes_pod_operator=True,orchard.run/id"
 _FINISHED = ("success", "failed")
 
 

@@ -162,15 +162,26 @@ def _read(path: Path) -> str:
 @click.option("--bucket", default="orchard", show_default=True, help="The bucket that the store's keys are for.")
 @click.option("--owner", metavar="NAME", help="A ConfigMap; the Secrets are deleted with it.  [default: they stay]")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label for the Secrets.")
-def keys(reporter: Reporter, *, bucket: str, owner: str | None, labels: tuple[str, ...], **names: str | None) -> None:
+@click.option(
+    "--record",
+    metavar="NAME",
+    default="orchard-keys",
+    show_default=True,
+    help="The ConfigMap that records which Secrets were created.",
+)
+def keys(
+    reporter: Reporter, *, bucket: str, owner: str | None, labels: tuple[str, ...], record: str, **names: str | None
+) -> None:
     """Create the keys of a release as Secrets, once: an existing key is never changed.
+
+    A key that was created before and is missing is not replaced, because data depends on it: restore it.
 
     The rights of the store's keys are updated to this version; the store reads them when it starts.
     """
     from orchestration.cluster import identities
     from orchestration.cluster.kube_client import connect
 
-    client = identities.SecretsClient(connect(), dict(label.split("=", 1) for label in labels), owner)
+    client = identities.SecretsClient(connect(), dict(label.split("=", 1) for label in labels), owner, record)
     makers: dict[str, Callable[..., list[str]]] = {
         "store": partial(identities.make_store, bucket=bucket),
         "signing": identities.make_signing,

@@ -21,13 +21,14 @@ import json
 import secrets
 import tempfile
 from base64 import b64decode, b64encode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchard.errors import ConflictError, DataError
 from orchard.signing import PRIVATE_NAME, PUBLIC_NAME, create_pair
+from orchestration.cluster.key_record import KeyRecord
 from orchestration.cluster.kube_client import ClusterConnection, ObjectMissing, translate_errors
 
 __all__ = ["IDENTITIES", "SecretsClient", "make_airflow", "make_database", "make_signing", "make_store"]
@@ -66,11 +67,13 @@ class SecretsClient:
         cluster: the cluster and its namespace.
         labels: labels for every Secret.
         owner: a ConfigMap; the Secrets are deleted with it. None: they stay.
+        record: the name of the ConfigMap that records which Secrets were created.
     """
 
     cluster: ClusterConnection
     labels: Mapping[str, str]
     owner: str | None
+    record: str
 
     def read(self, name: str) -> dict[str, str] | None:
         """Return a Secret's entries, or None if there is no such Secret."""
@@ -101,6 +104,25 @@ class SecretsClient:
     def create_once(self, name: str, data: Mapping[str, str]) -> bool:
         """Create a Secret unless it exists; returns whether this call created it."""
         return self.read(name) is None and self.create(name, data)
+
+    def create_lasting(self, name: str, make: Callable[[], Mapping[str, str]], loss: str) -> list[str]:
+        """Create a Secret that data depends on, unless it exists or existed; returns the names of created Secrets.
+
+        Args:
+            name: the Secret's.
+            make: returns its entries.
+            loss: what a new one would cost if the old one is lost, a clause.
+
+        Raises:
+            DataError: it was created before and is missing.
+        """
+        record = KeyRecord(self.cluster, self.record, self.labels, self._owners())
+        created = []
+        if self.read(name) is None:
+            record.require_new(name, loss)
+            created = [name] if self.create(name, make()) else []
+        record.add(name)
+        return created
 
     def replace(self, name: str, key: str, value: str) -> None:
         """Change one entry of a Secret."""
@@ -201,12 +223,13 @@ def make_store(client: SecretsClient, prefix: str, bucket: str) -> list[str]:
 
 def make_signing(client: SecretsClient, name: str) -> list[str]:
     """Create the signing key pair as one Secret, unless it exists; returns the names of created Secrets."""
-    if client.read(name) is not None:
-        return []
-    with tempfile.TemporaryDirectory() as folder:
-        pair = create_pair(Path(folder))
-        data = {PRIVATE_NAME: pair.private.read_text("utf-8"), PUBLIC_NAME: pair.public.read_text("utf-8")}
-    return [name] if client.create(name, data) else []
+
+    def pair() -> dict[str, str]:
+        with tempfile.TemporaryDirectory() as folder:
+            made = create_pair(Path(folder))
+            return {PRIVATE_NAME: made.private.read_text("utf-8"), PUBLIC_NAME: made.public.read_text("utf-8")}
+
+    return client.create_lasting(name, pair, "every version that is published is untrusted and no longer served")
 
 
 def make_airflow(client: SecretsClient, name: str) -> list[str]:
@@ -217,7 +240,7 @@ def make_airflow(client: SecretsClient, name: str) -> list[str]:
         "api-secret-key": secrets.token_urlsafe(64),
         "admin-password": secrets.token_urlsafe(15),
     }
-    return [name] if client.create_once(name, data) else []
+    return client.create_lasting(name, lambda: data, "what Airflow's database holds encrypted cannot be read")
 
 
 def make_database(client: SecretsClient, name: str) -> list[str]:
@@ -228,4 +251,4 @@ def make_database(client: SecretsClient, name: str) -> list[str]:
     password = secrets.token_hex(20)
     connection = f"postgresql+psycopg2://airflow:{password}@{name}:5432/airflow"
     data = {"password": password, "connection": connection}
-    return [name] if client.create_once(name, data) else []
+    return client.create_lasting(name, lambda: data, "Airflow cannot log in to the database that exists")

@@ -19,6 +19,7 @@ from orchestration.cluster.kube_client import (
     translate_errors,
 )
 from orchestration.cluster.manifests import JobPlan, claims, job_manifest, project_map
+from orchestration.pod_refusals import refusal_advice
 from orchestration.pod_status import obstacle, statuses
 
 __all__ = ["JobFailed", "JobResult", "find_template", "follow", "start"]
@@ -138,22 +139,37 @@ class _JobFollower:
                 self.reporter.note(line)
             self.waiting, self.since = "", time.monotonic()
 
-    def report_obstacle(self, pod: Mapping[str, Any]) -> None:
-        """Report why a pod does not start, once for each reason.
+    def report_obstacle(self, pods: list[dict[str, Any]]) -> None:
+        """Report why the newest pod does not start, or why there is none, once for each reason.
 
         Raises:
             ClusterError: it has not started within `patience` seconds.
         """
-        reason = obstacle(pod)
+        name, refusal = (pods[-1]["metadata"]["name"], "") if pods else (self.name, self._refusal())
+        reason = f"the cluster refuses its pods: {refusal}" if refusal else obstacle(pods[-1]) if pods else ""
         if reason != self.waiting:
             self.waiting, self.since = reason, time.monotonic()
             if reason:
                 self.reporter.note(f"waiting: {reason}")
         if reason and time.monotonic() - self.since > self.patience:
+            kind = "pod" if pods else "job"
             raise ClusterError(
-                f"{pod['metadata']['name']} has not started for {self.patience:.0f} s: {reason}",
-                hint=f"kubectl -n {self.cluster.namespace} describe pod {pod['metadata']['name']}",
+                f"{name} has not started for {self.patience:.0f} s: {reason}",
+                hint=refusal_advice(refusal)
+                if refusal
+                else f"kubectl -n {self.cluster.namespace} describe {kind} {name}",
             )
+
+    def _refusal(self) -> str:
+        """Return why the cluster refuses the Job's pods: only its events report it."""
+        selector = f"involvedObject.kind=Job,involvedObject.name={self.name},reason=FailedCreate"
+        try:
+            with translate_errors(f"reading the events of {self.name}"):
+                listed = self.cluster.core.list_namespaced_event(self.cluster.namespace, field_selector=selector)
+        except ClusterError:  # no right to read events: the Job is followed without a reason
+            return ""
+        events = self.cluster.plain(listed).get("items", [])
+        return str(events[-1].get("message", "")) if events else ""
 
 
 def follow(cluster: ClusterConnection, name: str, reporter: Reporter, *, patience: float = 300.0) -> JobResult:
@@ -179,8 +195,7 @@ def follow(cluster: ClusterConnection, name: str, reporter: Reporter, *, patienc
             return JobResult(name, _seconds(job, ended["Complete"]), len(pods))
         if "Failed" in ended:
             raise _failure(cluster, name, ended["Failed"], pods)
-        if pods:
-            follower.report_obstacle(pods[-1])
+        follower.report_obstacle(pods)
         time.sleep(_POLL_SECONDS)
 
 

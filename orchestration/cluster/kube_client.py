@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchard.errors import ConflictError, OrchardError
+from orchestration.pod_refusals import api_message
 
 __all__ = [
     "CONNECT_SECONDS",
@@ -113,7 +114,7 @@ def translate_errors(what: str) -> Iterator[None]:
     try:
         yield
     except ApiException as error:
-        message = _api_message(error)
+        message = api_message(error)
         if error.status == 404:
             raise ObjectMissing(f"{what}: {message}") from error
         if error.status == 409:
@@ -124,13 +125,3 @@ def translate_errors(what: str) -> Iterator[None]:
         raise ClusterError(
             f"{what}: the cluster does not answer: {error}", hint="is it running? `kubectl get nodes` shows it"
         ) from error
-
-
-def _api_message(error: Any) -> str:
-    """Return the API server's own message, from its reply."""
-    import json
-
-    try:
-        return str(json.loads(error.body)["message"])
-    except (TypeError, ValueError, KeyError):
-        return f"{error.status} {error.reason}"

@@ -121,3 +121,59 @@ def test_a_key_that_the_store_does_not_know(release):
         set_key(good)
     release.kubectl("rollout", "status", f"deployment/{RELEASE.fullname}-serving", "--timeout=600s", seconds=610)
     await_no_finding()
+
+
+def test_pods_that_a_quota_refuses(release):
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}}
+    release.kubectl("create", "--filename=-", stdin=json.dumps(quota))
+    try:
+        release.kubectl("delete", "pod", release.serving_pods()[0], "--wait=false")
+        await_finding("the cluster refuses the pods of Deployment", "exceeded quota: few", "raise the ResourceQuota")
+    finally:
+        release.kubectl("delete", "resourcequota", "few")
+    release.kubectl(
+        "rollout", "restart", f"deployment/{release.fullname}-serving"
+    )  # a controller waits longer each time
+    release.kubectl("rollout", "status", f"deployment/{release.fullname}-serving", "--timeout=600s", seconds=610)
+    await_no_finding()
+
+
+def test_a_workload_without_pods(release):
+    name = f"deployment/{release.fullname}-serving"
+    release.kubectl("scale", name, "--replicas=0")
+    try:
+        await_finding("is scaled to 0", "kubectl -n orchard-e2e scale deployment")
+    finally:
+        release.kubectl("scale", name, "--replicas=2")
+        release.kubectl("rollout", "status", name, "--timeout=600s", seconds=610)
+    await_no_finding()
+
+
+def test_a_lost_signing_key_is_restored_and_never_replaced(release):
+    name = f"{release.fullname}-signing"
+    secret = release.get("secret", name)[0]
+    for field in ("uid", "resourceVersion", "creationTimestamp"):
+        secret["metadata"].pop(field)
+    (job,) = [
+        item for item in release.get("jobs") if item["metadata"]["labels"]["app.kubernetes.io/component"] == "keys"
+    ]
+    again = {key: job[key] for key in ("apiVersion", "kind")}
+    again["metadata"] = {key: job["metadata"][key] for key in ("name", "labels")}
+    template = job["spec"]["template"]
+    template["metadata"]["labels"] = {
+        key: value
+        for key, value in template["metadata"]["labels"].items()
+        if "controller-uid" not in key and "job-name" not in key
+    }
+    again["spec"] = {"backoffLimit": job["spec"]["backoffLimit"], "template": template}
+    release.kubectl("delete", "secret", name)
+    try:
+        assert "restore it from a backup: a new key makes every published version untrusted" in doctor()
+        release.kubectl("delete", "job", job["metadata"]["name"])
+        release.kubectl("create", "--filename=-", stdin=json.dumps(again))
+        await_finding("every version that is published is untrusted and no longer served", "delete configmap")
+        assert not release.kubectl("get", "secret", name, "--ignore-not-found", "--output=name")
+    finally:
+        release.kubectl("create", "--filename=-", stdin=json.dumps(secret))
+    release.kubectl("wait", "--for=condition=Complete", f"job/{job['metadata']['name']}", "--timeout=600s", seconds=610)
+    await_no_finding()

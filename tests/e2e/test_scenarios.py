@@ -9,8 +9,10 @@ import secrets
 import pytest
 import requests
 
+from orchestration.cluster.deploy.install import make_namespace, remove
 from orchestration.cluster.deploy.port_forward import forward
 from orchestration.cluster.deploy.release import Release
+from tests.charts.random_values import random_values
 from tests.e2e.conftest import RELEASE
 from tests.e2e.releases import CHART, ROOT, apply, await_ready, documents, release_model, released, run_helm_test
 from tests.e2e.service_traffic import MODEL
@@ -43,6 +45,10 @@ MONITORS = {
 """The Prometheus operator's kind, without the operator."""
 
 
+ANY_USER = tuple(part for key in ("uid", "gid", "fsGroup") for part in ("--set", f"podSecurity.{key}=1000680000"))
+"""As OpenShift would choose: numbers that no image knows."""
+
+
 def values(name: str) -> tuple[str, ...]:
     return ("--values", str(CHART / "ci" / f"{name}-values.yaml"))
 
@@ -59,10 +65,11 @@ def test_a_cluster_without_any_registry(cluster, zoo):
         check_predictions(release, zoo)
 
 
-def test_our_engine_with_tokens(cluster, zoo):
+def test_our_engine_with_tokens_and_as_any_user(cluster, zoo):
     token = secrets.token_urlsafe(24)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "callers"}, "stringData": {"tokens": token}}
-    with released("engine-orchard", *values("engine-orchard"), "--set", "serving.tokenSecret=callers") as release:
+    options = (*values("engine-orchard"), *ANY_USER, "--set", "serving.tokenSecret=callers")
+    with released("engine-orchard", *options) as release:
         apply(release, json.dumps(secret))
         check_predictions(release, zoo)
         with forward(release, f"service/{release.fullname}-serving", 8501) as url:
@@ -126,3 +133,18 @@ def test_the_overlay_for_kind_is_applied_by_kubectl(cluster, zoo, tmp_path):
         await_ready(release)
     finally:
         release.kubectl("delete", "namespace", release.namespace, "--timeout=300s", seconds=310)
+
+
+def test_the_api_server_accepts_what_random_valid_values_render_to(cluster, tmp_path):
+    release = Release(RELEASE.context, "orchard-e2e-random", "orchard")
+    apply(RELEASE, json.dumps(MONITORS))
+    make_namespace(release)
+    try:
+        for seed in range(100, 104):
+            name, chosen = random_values(seed)
+            path = tmp_path / f"values-{seed}.json"
+            path.write_text(json.dumps(chosen))
+            rendered = release.helm("template", name, str(CHART), "--values", str(path), "--no-hooks")
+            release.kubectl("apply", "--dry-run=server", "--filename=-", stdin=rendered)
+    finally:
+        remove(release)

@@ -15,6 +15,7 @@ import yaml
 from orchestration.cluster.deploy import images
 from orchestration.cluster.deploy.install import await_installed
 from orchestration.cluster.deploy.release import run
+from orchestration.cluster.kube_client import ClusterError
 from tests.e2e.conftest import versions
 from tests.e2e.releases import CHART, ROOT, await_ready, release_model, released, run_helm_test
 from tests.e2e.service_traffic import answers_of, traffic
@@ -101,6 +102,8 @@ def test_an_upgrade_keeps_keys_and_models_and_serves_on(previous, zoo):
         photos = [path.read_bytes() for path in sorted((zoo / "photos" / "test_photos").glob("*.jpg"))]
         right, before = answers_of(release, version, photos), keys(release)
 
+        with pytest.raises(ClusterError, match="use --reset-then-reuse-values"):
+            release.helm("upgrade", release.name, str(CHART), "--reuse-values", *today)
         with traffic(release, photos) as found:
             release.helm("upgrade", release.name, str(CHART), "--reset-then-reuse-values", *today, seconds=300)
             await_installed(release)

@@ -35,7 +35,7 @@ if verb == "port-forward":
     print(f"Forwarding from 127.0.0.1:{port} -> {ports[1:]}", flush=True)
     signal.pause()
 objects = cluster["objects"].get(rest[0], [])
-if "--selector" in rest:
+if "--selector" in rest or any(word.startswith("--field-selector") for word in rest):
     print(json.dumps({"kind": "List", "items": objects}))
 else:
     named = [item for item in objects if item["metadata"]["name"] == rest[1]]
@@ -103,6 +103,9 @@ class FakeAirflow:
         self.timeline: list[tuple[str, list[Any]]] = [("success", [])]
         """A run's states with its tasks; each request of the run advances it by one."""
         self.runs: dict[str, Any] = {}
+        self.health: dict[str, Any] = {"scheduler": {"status": "healthy"}}
+        self.broken: list[Any] = []
+        """What it reports of files that it cannot read."""
         self.logs: dict[str, list[Any]] = {}
         self.tokens = 0
         self.requested = False
@@ -127,7 +130,9 @@ class FakeAirflow:
 
     def _api(self, method: str, path: str, document: Any) -> Reply:
         if path == "/monitor/health":
-            return 200, {"scheduler": {"status": "healthy"}}
+            return 200, self.health
+        if path == "/importErrors":
+            return 200, {"import_errors": self.broken}
         if path == "/backfills":
             return 200, {"id": 7}
         if method == "POST":

@@ -1,16 +1,16 @@
 {{/* Names and labels. A name leaves room for the suffixes of Jobs and pods. */}}
 
 {{- define "orchard.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimAll "-" -}}
 {{- end -}}
 
 {{- define "orchard.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 30 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 30 | trimAll "-" -}}
 {{- else if contains (include "orchard.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 30 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 30 | trimAll "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "orchard.name" .) | trunc 30 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name (include "orchard.name" .) | trunc 30 | trimAll "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -18,7 +18,7 @@
 {{- define "orchard.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: orchard
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
@@ -27,7 +27,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{ include "orchard.selector" . }}
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: orchard
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 

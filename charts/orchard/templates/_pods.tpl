@@ -7,15 +7,23 @@ automountServiceAccountToken: {{ index . 2 }}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
-  runAsUser: 10001
-  runAsGroup: 10001
-  fsGroup: 10001
+  {{- with $root.Values.podSecurity }}
+  {{- if hasKey . "uid" }}
+  runAsUser: {{ int64 .uid }}
+  {{- end }}
+  {{- if hasKey . "gid" }}
+  runAsGroup: {{ int64 .gid }}
+  {{- end }}
+  {{- if hasKey . "fsGroup" }}
+  fsGroup: {{ int64 .fsGroup }}
+  {{- end }}
+  {{- end }}
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile: {type: RuntimeDefault}
 {{- with $root.Values.images.pullSecrets }}
 imagePullSecrets:
 {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -23,7 +31,7 @@ imagePullSecrets:
 {{/* Common to every container. Usage: include "orchard.container" (list $ "serving"): the image's name */}}
 {{- define "orchard.container" -}}
 {{- $root := index . 0 -}}
-image: {{ include "orchard.image" . }}
+image: {{ include "orchard.image" . | quote }}
 imagePullPolicy: {{ $root.Values.images.pullPolicy }}
 securityContext:
   allowPrivilegeEscalation: false
@@ -85,7 +93,7 @@ http://{{ include "orchard.fullname" . }}-store:8333
 {{- define "orchard.storeVolume" -}}
 {{- if include "orchard.storeSecret" . }}
 - name: key-{{ index . 1 }}
-  secret: {secretName: {{ include "orchard.storeSecret" . }}, defaultMode: 0440}
+  secret: {secretName: {{ include "orchard.storeSecret" . | quote }}, defaultMode: 0440}
 {{- end }}
 {{- end -}}
 
@@ -99,7 +107,7 @@ http://{{ include "orchard.fullname" . }}-store:8333
 {{- if .Values.serving.tokenSecret }}
 - name: tokens
   secret:
-    secretName: {{ .Values.serving.tokenSecret }}
+    secretName: {{ .Values.serving.tokenSecret | quote }}
     defaultMode: 0440
     items: [{key: tokens, path: tokens}]
 {{- end }}
@@ -113,7 +121,7 @@ http://{{ include "orchard.fullname" . }}-store:8333
 {{- define "orchard.trustedVolume" -}}
 - name: trusted
   secret:
-    secretName: {{ include "orchard.signingSecret" . }}
+    secretName: {{ include "orchard.signingSecret" . | quote }}
     defaultMode: 0440
     items: [{key: trusted-keys.pem, path: trusted-keys.pem}]
 {{- end -}}

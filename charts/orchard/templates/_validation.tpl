@@ -1,5 +1,14 @@
 {{/* Combinations that a schema cannot check, refused with an explanation. */}}
 {{- define "orchard.validate" -}}
+{{- include "orchard.requireAllValues" . -}}
+{{- include "orchard.requireName" (list "The release name" .Release.Name) -}}
+{{- if .Values.fullnameOverride -}}{{- include "orchard.requireName" (list "fullnameOverride" .Values.fullnameOverride) -}}{{- end -}}
+{{- if .Values.nameOverride -}}{{- include "orchard.requireName" (list "nameOverride" .Values.nameOverride) -}}{{- end -}}
+{{- range $name, $schedule := .Values.airflow.schedules -}}
+{{- include "orchard.requireCron" (list (printf "airflow.schedules.%s" $name) $schedule) -}}
+{{- end -}}
+{{- include "orchard.requireCron" (list "airflow.databaseCleanup.schedule" .Values.airflow.databaseCleanup.schedule) -}}
+{{- include "orchard.requireResources" (list "" .Values) -}}
 {{- $store := .Values.objectStore -}}
 {{- $named := list -}}
 {{- $missing := list -}}

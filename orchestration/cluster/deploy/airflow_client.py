@@ -37,10 +37,12 @@ class AirflowClient:
 
     Args:
         release: the release, with ``airflow.enabled``.
+        patience_s: for how long a request is repeated while Airflow does not answer.
     """
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, patience_s: float = _PATIENCE_SECONDS) -> None:
         self.release = release
+        self._patience_s = patience_s
         self._forwarding = ExitStack()
         self._url = ""
         self._token = ""
@@ -51,7 +53,7 @@ class AirflowClient:
         self._url = ""
 
     def request(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Send a request to `/api/v2`; repeat it for five minutes while Airflow does not answer.
+        """Send a request to `/api/v2`; repeat it while Airflow does not answer.
 
         Args:
             method: HTTP's.
@@ -62,7 +64,7 @@ class AirflowClient:
             AirflowRefused: Airflow refused it.
             ClusterError: it did not answer in time.
         """
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + self._patience_s
         while True:
             try:
                 return self._request(method, path, document)
@@ -162,8 +164,8 @@ class AirflowRefused(ClusterError):
 
 
 @contextmanager
-def reach_airflow(release: Release) -> Iterator[AirflowClient]:
-    """Connect to a release's Airflow for the time of the context.
+def reach_airflow(release: Release, patience_s: float = _PATIENCE_SECONDS) -> Iterator[AirflowClient]:
+    """Connect to a release's Airflow for the time of the context; see `AirflowClient`.
 
     Raises:
         ClusterError: the release has no Airflow.
@@ -173,7 +175,7 @@ def reach_airflow(release: Release) -> Iterator[AirflowClient]:
             f"the release {release.name} in {release.namespace} has no Airflow",
             hint="make deploy AIRFLOW=1, or helm upgrade with airflow.enabled=true",
         )
-    airflow = AirflowClient(release)
+    airflow = AirflowClient(release, patience_s)
     try:
         yield airflow
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.cluster.deploy import images
-from orchestration.cluster.deploy.install import install
+from orchestration.cluster.deploy.install import current_values, install
 from orchestration.cluster.deploy.port_forward import forward, status
 from orchestration.cluster.deploy.release import CHECKOUT, Release, run
 from orchestration.cluster.deploy.store_access import reach
@@ -58,7 +58,7 @@ def deploy(
         folder: the parent of the workspaces, one for each kind of photos.
         values: more options for helm.
         build: whether to build and push our images; False: use the images that were pushed last.
-        airflow: whether to install Airflow too; it starts while a Job trains.
+        airflow: whether to install Airflow too; it starts while a Job trains. If the release has it, it stays in any case.
 
     Raises:
         OrchardError: a step failed; a verb's exit code is kept.
@@ -70,13 +70,15 @@ def deploy(
     with runner.timed("cluster") as results:
         registry = _script(runner, "cluster", "up", CLUSTER=release.context.removeprefix("kind-"))
         results.append(f"{release.context}, its registry at {registry}")
+    if airflow:
+        values = ("--set", "airflow.enabled=true", "--set", f"dataset={source.name}", *values)
+    airflow = airflow or bool(current_values(release).get("airflow", {}).get("enabled"))
     with runner.timed("images") as results:
         programs = ("training", "serving", *(("airflow",) if airflow else ()))
         if build:
             _script(runner, "images", "--push", registry, *programs)
         if airflow:
             _script(runner, "cluster", "bring", "POSTGRES_IMAGE", CLUSTER=release.context.removeprefix("kind-"))
-            values = (*values, "--set", "airflow.enabled=true", "--set", f"dataset={source.name}")
         references = images.references(registry, airflow=airflow)
         results.append(f"{', '.join(programs)} in {registry}")
     with runner.timed("chart") as results:

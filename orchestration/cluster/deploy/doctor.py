@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from orchard.store.ports import is_listening
+from orchestration.cluster.deploy.diagnosis import Diagnosis
 from orchestration.cluster.deploy.port_forward import status
 from orchestration.cluster.deploy.release import Release, run
+from orchestration.cluster.deploy.workload_checks import airflow_findings, unexplained_findings, workload_findings
 from orchestration.cluster.kube_client import ClusterError
 from orchestration.pod_status import statuses
 
-__all__ = ["Diagnosis", "examine", "in_the_chart"]
+__all__ = ["examine", "in_the_chart"]
 
 PROGRAMS = ("docker", "kind", "kubectl", "helm")
 REGISTRY = "kind-registry"
@@ -26,14 +27,6 @@ _CHART_VALUES = {
     "ORCHARD_STORE_CREDENTIALS_FILE": "the key in the Secret of `sync` (objectStore.existingSecrets.sync)",
     "ORCHARD_STORE_CA_FILE": "ca.crt in the Secret of objectStore.caSecret",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """A fault and its remedy, a sentence each."""
-
-    wrong: str
-    remedy: str
 
 
 def examine(release: Release, registry_port: int = 5001) -> list[Diagnosis]:
@@ -50,7 +43,9 @@ def examine(release: Release, registry_port: int = 5001) -> list[Diagnosis]:
     if missing := list(_release(release)):
         return [*findings, *missing]
     secrets = list(_secrets(release))
-    return [*findings, *secrets, *_pods(release), *_jobs(release), *([] if secrets else _sync(release))]
+    findings += [*secrets, *workload_findings(release), *_pods(release), *_jobs(release)]
+    findings += [*([] if secrets else _sync(release)), *airflow_findings(release)]
+    return findings or list(unexplained_findings(release))
 
 
 def _machine(release: Release) -> Iterator[Diagnosis]:
@@ -140,16 +135,32 @@ def _secret(release: Release, volume: dict[str, Any]) -> Iterator[Diagnosis]:
     try:
         data = release.secret(name)
     except ClusterError:
-        yield Diagnosis(
-            f"the Secret {name} is missing: pods that need it wait for it.",
-            "helm upgrade creates it again if the chart creates it (delete the Job *-keys-* first); else restore your own",
-        )
+        yield Diagnosis(f"the Secret {name} is missing: pods that need it wait for it.", _missing_secret(release, name))
         return
     required = {item["key"] for item in volume.get("items", [])} or (
         {"credentials"} if not name.endswith("-server") else set()
     )
     for key in sorted(required - set(data)):
         yield Diagnosis(f"the Secret {name} has no entry {key}.", "this chart did not create it: add the entry")
+
+
+def _missing_secret(release: Release, name: str) -> str:
+    """Return the remedy for a missing Secret: restoring comes first, because data depends on most keys."""
+    lasting = {
+        f"{release.fullname}-signing": "a new key makes every published version untrusted: serving stops",
+        f"{release.fullname}-airflow": "a new key cannot read what Airflow's database holds encrypted",
+        f"{release.fullname}-database": "with a new password Airflow cannot log in to its database",
+    }
+    selector = f"app.kubernetes.io/instance={release.name},app.kubernetes.io/component=keys"
+    again = f"kubectl -n {release.namespace} delete job --selector {selector}, then helm upgrade creates it again"
+    if name in lasting:
+        return (
+            f"restore it from a backup: {lasting[name]}. Without a backup, and only if you accept that: "
+            f"kubectl -n {release.namespace} delete configmap {release.fullname}-keys; {again}"
+        )
+    if name.startswith(f"{release.fullname}-store-"):
+        return f"restore it from a backup, or {again}: photos and models stay"
+    return "restore it: the chart did not create it"
 
 
 def _pods(release: Release) -> Iterator[Diagnosis]:

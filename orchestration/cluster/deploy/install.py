@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from tempfile import NamedTemporaryFile
+from typing import Any
 
 from orchestration.cluster.deploy.release import CHECKOUT, Release
 from orchestration.cluster.kube_client import ClusterError
 
-__all__ = ["await_installed", "install", "make_namespace", "remove"]
+__all__ = ["await_installed", "current_values", "install", "make_namespace", "remove"]
 
 CREATED_LABEL = "orchard.deploy/made"
 _NAMESPACE = """
@@ -26,6 +28,9 @@ metadata:
 def install(release: Release, images: Mapping[str, str], values: Sequence[str] = ()) -> str:
     """Install or upgrade the chart in the kind scenario; creates the namespace if there is none.
 
+    What the release's values already say is kept, whoever set it: they replace those of the scenario, and `values` replace
+    both.
+
     Args:
         release: the release.
         images: whole references, by the chart's name for the image.
@@ -35,9 +40,11 @@ def install(release: Release, images: Mapping[str, str], values: Sequence[str] =
         What was installed, for people.
 
     Raises:
-        ClusterError: helm failed, the store was not ready in time, a bootstrap Job failed, or the release's name belongs
-            to another chart.
+        ClusterError: helm failed, the store was not ready in time, a bootstrap Job failed, the release's name belongs
+            to another chart, or `values` would remove a part that holds data.
     """
+    kept = current_values(release)
+    _refuse_to_delete(kept, values)
     make_namespace(release)
     for item in json.loads(release.helm("list", "--all", "--output=json")):
         if item["name"] == release.name and not item["chart"].startswith("orchard-"):
@@ -48,11 +55,35 @@ def install(release: Release, images: Mapping[str, str], values: Sequence[str] =
     chart = CHECKOUT / "charts" / "orchard"
     scenario = ("--values", str(chart / "ci" / "kind-values.yaml"))
     options = [part for name, image in images.items() for part in ("--set-string", f"images.{name}={image}")]
-    release.helm("upgrade", "--install", release.name, str(chart), *scenario, *options, *values)
+    with NamedTemporaryFile("w", encoding="utf-8", suffix=".json") as file:
+        json.dump(kept, file)
+        file.flush()
+        release.helm(
+            "upgrade", "--install", release.name, str(chart), *scenario, "--values", file.name, *options, *values
+        )
     await_installed(release)
     _refresh(release)
     revision = json.loads(release.helm("status", release.name, "--output=json"))["version"]
     return f"release {release.name} in {release.namespace}, revision {revision}"
+
+
+def current_values(release: Release) -> dict[str, Any]:
+    """Return the values that the release was installed with, without the chart's own; empty if there is no release."""
+    listed = json.loads(release.helm("list", "--all", "--output=json"))
+    if not any(item["name"] == release.name for item in listed):
+        return {}
+    return json.loads(release.helm("get", "values", release.name, "--output=json")) or {}
+
+
+def _refuse_to_delete(kept: Mapping[str, Any], values: Sequence[str]) -> None:
+    """Raise if new values switch off a part of the release that holds data."""
+    for part, default, data in (("airflow", False, "Airflow's database"), ("objectStore", True, "photos and models")):
+        enabled = kept and kept.get(part, {}).get("enabled", default)
+        if enabled and any(f"{part}.enabled=false" in value for value in values):
+            raise ClusterError(
+                f"{part}.enabled=false would remove a part of the release that holds data: {data}",
+                hint="`make undeploy` removes the release with its data",
+            )
 
 
 def await_installed(release: Release, seconds: int = 600) -> None:

@@ -38,6 +38,7 @@ _VALUES = (
     *("airflow.enabled=true", f"dataset={DATASET}", "airflow.profile=short", "airflow.startSeconds=90"),
     *("airflow.schedules.ingest=", "airflow.schedules.batch=0 0 * * *", "airflow.schedules.housekeeping="),
     *("serving.resources.engine.requests.cpu=100m", "serving.resources.sync.requests.cpu=20m"),
+    *("podSecurity.uid=1000680000", "podSecurity.gid=1000680000", "podSecurity.fsGroup=1000680000"),  # in no image
     *("objectStore.resources.requests.cpu=50m", "training.resources.heavy.requests.cpu=150m"),
 )
 _CLOCK_MINUTES = 8

@@ -61,6 +61,8 @@ class FakeCluster:
         self.deleted: list[str] = []
         self.events: list[dict[str, Any]] = []
         self.refused: list[str] = []
+        self.refusals: list[tuple[int, str]] = []
+        """Status and message of the replies to the next requests that create a pod."""
         self.plan: Plan = lambda pod: [running(), ended(0)]
         self._plans: dict[str, list[dict[str, Any]]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -82,6 +84,7 @@ class FakeCluster:
         """Remove all pods and plans."""
         self.pods, self.created, self.deleted, self.events, self._plans = {}, [], [], [], {}
         self.refused.clear()
+        self.refusals.clear()
         self.plan = lambda pod: [running(), ended(0)]
 
     def create(self, pod: dict[str, Any], created: str = "") -> dict[str, Any]:
@@ -126,8 +129,11 @@ class FakeCluster:
             return 403, {"kind": "Status", "message": f"the operator has no right to {method} {path}"}
         name = match["name"]
         if name is None:
+            if method == "POST" and self.refusals:
+                code, message = self.refusals.pop(0)
+                return code, {"kind": "Status", "message": message}
             if method == "POST":
-                return 201, self.create(body)
+                return 201, body if query.get("dryRun") else self.create(body)
             return 200, {"kind": "PodList", "metadata": {}, "items": self.select(query.get("labelSelector", ""))}
         if name not in self.pods:
             return 404, {"kind": "Status", "message": f'pods "{name}" not found'}

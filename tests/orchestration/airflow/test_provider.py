@@ -23,6 +23,9 @@ from orchestration.airflow.operator import OrchardStepOperator
 PROVIDER = "apache-airflow-providers-cncf-kubernetes"
 OVERRIDDEN = {
     "build_pod_request_obj": "(self, context=None, *, dry_run=False)",
+    "find_pod": "(self, namespace, context, *, exclude_checked=True)",
+    "_get_pod_from_task_state_store": "(self, context)",
+    "get_or_create_pod": "(self, pod_request_obj, context)",
     "trigger_reentry": "(self, context, event)",
     "_clean": "(self, event, result, context)",
     "cleanup": "(self, pod, remote_pod, xcom_result=None, context=None)",
@@ -89,6 +92,114 @@ def test_a_pod_is_built_with_the_verb_and_the_run(build):
 
     assert base["args"] == ["step", "train"]
     assert base["env"][0]["name"] == "ORCHARD_RUN_ID"
+
+
+@pytest.fixture
+def add(cluster):
+    """Add a pod of the task, as one of its tries made it."""
+
+    def create(name, created="2026-01-01T00:00:00Z", deleted="", **labels):
+        run = {"dag_id": "retrain", "task_id": "train", "run_id": "manual", "kubernetes_pod_operator": "True"}
+        own = {"app.kubernetes.io/instance": "orchard", "try_number": "1", **run, **labels}
+        spec = {"containers": [{"name": "base"}]}
+        pod = cluster.create({"metadata": {"name": name, "namespace": "orchard", "labels": own}, "spec": spec}, created)
+        if deleted:
+            pod["metadata"]["deletionTimestamp"] = deleted
+        pod["status"] = running()
+
+    return create
+
+
+@pytest.fixture
+def asked(operator, monkeypatch):
+    """The context of a try, whose labels are those of `add`."""
+    labels = {"dag_id": "retrain", "task_id": "train", "run_id": "manual", "kubernetes_pod_operator": "True"}
+    monkeypatch.setattr(operator, "_get_ti_pod_labels", lambda *args, **options: labels)
+    return context()
+
+
+def test_a_pod_that_is_being_deleted_is_not_adopted(operator, add, asked):
+    add("deleted", deleted="2026-01-01T00:01:00Z")
+
+    assert operator.find_pod("orchard", asked) is None
+
+
+def test_of_several_pods_of_a_task_the_newest_is_adopted(operator, add, asked, cluster):
+    add("older", "2026-01-01T00:00:00Z")
+    add("newer", "2026-01-01T00:02:00Z")
+    add("deleted", "2026-01-01T00:03:00Z", deleted="2026-01-01T00:04:00Z")
+
+    assert operator.find_pod("orchard", asked).metadata.name == "newer"
+    assert operator.find_pod("orchard", asked).metadata.name == "newer"
+    assert "already_checked" in cluster.pods["older"]["metadata"]["labels"]
+
+
+def test_the_pod_of_another_release_or_run_is_not_adopted(operator, add, asked):
+    add("other-release", **{"app.kubernetes.io/instance": "fruit"})
+    add("other-run", run_id="scheduled")
+
+    assert operator.find_pod("orchard", asked) is None
+
+
+def test_a_remembered_pod_that_is_being_deleted_is_not_adopted(operator, add, asked):
+    class TaskState(dict):
+        pass
+
+    add("remembered", deleted="2026-01-01T00:01:00Z")
+    remembered = TaskState(pod_identifier={"name": "remembered", "namespace": "orchard"})
+    store = type("Store", (), {"get": lambda self, key: next(iter(remembered.values())), "set": lambda *_: None})()
+
+    assert operator._get_pod_from_task_state_store({**asked, "task_state_store": store}) is None
+
+
+def new_pod(operator):
+    return operator.build_pod_request_obj(context())
+
+
+def test_a_pod_is_created_once_the_quota_allows_it(operator, asked, cluster, monkeypatch):
+    monkeypatch.setattr("orchestration.airflow.operator._REFUSED_SECONDS", 0)
+    cluster.refusals = [(403, "exceeded quota: few"), (403, "exceeded quota: few"), (503, "starting")]
+
+    operator.get_or_create_pod(new_pod(operator), asked)
+
+    assert len(cluster.created) == 1
+    assert cluster.refusals == []
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "advice", "limit"),
+    [
+        (403, 'violates PodSecurity "restricted:latest"', "the chart keeps the standard", 1200),
+        (422, "Pod is invalid: spec.containers[0].image", "correct what the message names", 1200),
+        (403, "exceeded quota: few", "raise the ResourceQuota", -1),
+    ],
+)
+def test_a_pod_that_is_refused_fails_with_a_sentence_and_no_page_of_json(
+    operator, asked, cluster, status, message, advice, limit
+):
+    operator.startup_timeout_seconds = limit
+    cluster.refusals = [(status, message)]
+
+    with pytest.raises(
+        AirflowException, match=f"train: the cluster refused its pod: .*\nwhat to do: {advice}"
+    ) as error:
+        operator.get_or_create_pod(new_pod(operator), asked)
+
+    assert "apiVersion" not in str(error.value)
+    assert cluster.created == []
+
+
+@pytest.mark.parametrize("status", ["error", "failed", "timeout"])
+def test_a_pod_that_vanished_ends_with_a_sentence_and_advice(operator, cluster, status):
+    with pytest.raises(AirflowException, match="its pod gone was deleted from outside") as error:
+        operator.trigger_reentry(context(), {"status": status, "name": "gone", "namespace": "orchard"})
+
+    assert "what to do: nothing, if the next try succeeds" in str(error.value)
+    assert error.value.__cause__ is None
+
+
+def test_a_pod_that_vanished_after_it_succeeded_is_a_success(operator, cluster):
+    operator.trigger_reentry(context(), {"status": "success", "name": "gone", "namespace": "orchard"})
 
 
 @pytest.mark.parametrize(("code", "status"), [(99, "success"), (5, "failed")])

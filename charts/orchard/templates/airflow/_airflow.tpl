@@ -21,13 +21,13 @@
 - name: POD_IP
   valueFrom: {fieldRef: {fieldPath: status.podIP}}
 - name: AIRFLOW__DATABASE__SQL_ALCHEMY_CONN
-  valueFrom: {secretKeyRef: {name: {{ include "orchard.databaseSecret" . }}, key: connection}}
+  valueFrom: {secretKeyRef: {name: {{ include "orchard.databaseSecret" . | quote }}, key: connection}}
 - name: AIRFLOW__CORE__FERNET_KEY
-  valueFrom: {secretKeyRef: {name: {{ $keys }}, key: fernet-key}}
+  valueFrom: {secretKeyRef: {name: {{ $keys | quote }}, key: fernet-key}}
 - name: AIRFLOW__API_AUTH__JWT_SECRET
-  valueFrom: {secretKeyRef: {name: {{ $keys }}, key: jwt-secret}}
+  valueFrom: {secretKeyRef: {name: {{ $keys | quote }}, key: jwt-secret}}
 - name: AIRFLOW__API__SECRET_KEY
-  valueFrom: {secretKeyRef: {name: {{ $keys }}, key: api-secret-key}}
+  valueFrom: {secretKeyRef: {name: {{ $keys | quote }}, key: api-secret-key}}
 - {name: AIRFLOW__CORE__EXECUTION_API_SERVER_URL, value: "http://{{ include "orchard.fullname" . }}-airflow:8080/execution/"}
 - {name: AIRFLOW__LOGGING__REMOTE_LOGGING, value: "True"}
 - {name: AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER, value: "s3://{{ .Values.objectStore.bucket }}/logs"}
@@ -45,11 +45,12 @@
 - {name: AWS_SHARED_CREDENTIALS_FILE, value: /keys/airflow/credentials}
 {{- end }}
 - {name: ORCHARD_PODS_DIR, value: /opt/orchard/pods}
+- {name: ORCHARD_RELEASE, value: {{ .Release.Name | quote }}}
 - {name: ORCHARD_NAMESPACE, value: {{ .Release.Namespace | quote }}}
 - {name: ORCHARD_MODEL, value: {{ .Values.model | quote }}}
 - {name: ORCHARD_DATASET, value: {{ .Values.dataset | quote }}}
-- {name: ORCHARD_CHANNEL, value: {{ .Values.channel }}}
-- {name: ORCHARD_PROFILE, value: {{ .Values.airflow.profile }}}
+- {name: ORCHARD_CHANNEL, value: {{ .Values.channel | quote }}}
+- {name: ORCHARD_PROFILE, value: {{ .Values.airflow.profile | quote }}}
 - {name: ORCHARD_OWNER, value: {{ .Values.airflow.owner | quote }}}
 - {name: ORCHARD_PAGES_URL, value: {{ .Values.airflow.pagesUrl | quote }}}
 {{- range $name, $cron := .Values.airflow.schedules }}

@@ -23,7 +23,7 @@ spec:
         - {name: ORCHARD_RUN_ID, value: unnamed} # Airflow names the run
         - {name: ORCHARD_DATASET, value: {{ $root.Values.dataset | quote }}}
         - {name: ORCHARD_MODEL, value: {{ $root.Values.model | quote }}}
-        - {name: ORCHARD_CHANNEL, value: {{ $root.Values.channel }}}
+        - {name: ORCHARD_CHANNEL, value: {{ $root.Values.channel | quote }}}
         {{- include "orchard.keysEnv" (list $root (list .identity) .trusts .signs) | nindent 8 }}
       resources: {{- toYaml (index $root.Values.training.resources .weight) | nindent 8 }}
       volumeMounts:
@@ -33,7 +33,7 @@ spec:
         {{- include "orchard.keysMounts" (list $root (list .identity) .trusts .signs) | nindent 8 }}
   volumes:
     - name: workspace
-      emptyDir: {sizeLimit: {{ $root.Values.training.workspace.size }}}
+      emptyDir: {sizeLimit: {{ $root.Values.training.workspace.size | quote }}}
     - name: tmp
       emptyDir: {sizeLimit: 2Gi}
     - name: project

@@ -46,6 +46,7 @@ spec:
         {{- if include "orchard.makesDatabaseKeys" . }}
         - --database={{ include "orchard.databaseSecret" . }}
         {{- end }}
+        - --record={{ include "orchard.fullname" . }}-keys
         {{- if not .Values.keep }}
         - --owner={{ include "orchard.fullname" . }}-release
         {{- end }}

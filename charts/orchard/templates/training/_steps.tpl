@@ -21,7 +21,7 @@
     - {name: ORCHARD_RUN_ID, value: unnamed} # `orchard job` names the run
     - {name: ORCHARD_DATASET, value: {{ default $root.Values.dataset .dataset | quote }}}
     - {name: ORCHARD_MODEL, value: {{ $root.Values.model | quote }}}
-    - {name: ORCHARD_CHANNEL, value: {{ $root.Values.channel }}}
+    - {name: ORCHARD_CHANNEL, value: {{ $root.Values.channel | quote }}}
     {{- include "orchard.keysEnv" (list $root .keys .trusts .signs) | nindent 4 }}
   resources: {{- toYaml (index $root.Values.training.resources .weight) | nindent 4 }}
   volumeMounts:
@@ -71,7 +71,7 @@
 {{- define "orchard.signingVolume" -}}
 - name: signing
   secret:
-    secretName: {{ include "orchard.signingSecret" . }}
+    secretName: {{ include "orchard.signingSecret" . | quote }}
     defaultMode: 0440
     items: [{key: signing-key.pem, path: signing-key.pem}]
 {{- end -}}
