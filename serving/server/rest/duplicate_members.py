@@ -34,7 +34,7 @@ def _count_members(value: Any) -> int:
     return len(value) * _count_members(value[0]) if type(value[0]) is list else 0
 
 
-def _count_colons(body: bytes) -> int:
+def _count_colons(body: bytes | bytearray) -> int:
     if len(body) < _SHORT:
         return body.count(b":")
     return int(np.count_nonzero(np.frombuffer(body, np.uint8) == _COLON))  # ten times as fast as bytes.count
@@ -53,7 +53,7 @@ def _whole(text: str) -> int | float:
     return value if -(1 << 63) <= value < 1 << 64 else float(text)
 
 
-def first_of_duplicates(body: bytes, document: dict[str, Any], *, examples: bool) -> dict[str, Any]:
+def first_of_duplicates(body: bytes | bytearray, document: dict[str, Any], *, examples: bool) -> dict[str, Any]:
     """Return a document as TF Serving reads it.
 
     Args:
