@@ -22,7 +22,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.bench_models import KINDS
-from bench.rounds import Contender, Table, Threshold, judge, machine, measure
+from bench.processor import machine
+from bench.rounds import Contender, Table, Threshold, judge, measure
 from bench.stack import MODEL, await_true, is_up, run, start_server
 from bench.upkeep import make_version_folders
 from orchard.reporter import Reporter

@@ -49,7 +49,8 @@ _CODES: dict[str, _Advice] = {
         ("AccessDenied", "AllAccessDisabled", "Forbidden", "UnauthorizedAccess"),
         (
             StoreDenied,
-            f"the store knows the key, and the key has no right to do this: give it the right, or check {_KEYS}",
+            "the store knows the key, and the key has no right to do this: is the bucket's name right (ORCHARD_STORE_URL)? "
+            f"Else give the key the right, or check {_KEYS}",
         ),
     ),
     **dict.fromkeys(

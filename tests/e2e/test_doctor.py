@@ -88,8 +88,8 @@ def change_setting(release, name: str, value: str):
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("ORCHARD_STORE_ENDPOINT", "http://nowhere:8333", "its address right"),
-        ("ORCHARD_STORE_URL", "s3://nowhere", "is the bucket there"),
+        ("ORCHARD_STORE_ENDPOINT", "http://nowhere:8333", "objectStore.endpoint"),
+        ("ORCHARD_STORE_URL", "s3://nowhere", "objectStore.bucket"),
     ],
 )
 def test_a_wrong_endpoint_or_bucket(release, name, value, sentence):
