@@ -155,15 +155,14 @@ def test_a_day_is_the_last_whole_one_or_the_requested_one(run, cluster, options,
 
 
 def test_housekeeping_deletes_pods_that_failed_long_ago_and_keeps_the_others(run, cluster):
-    labels = {"kubernetes_pod_operator": "True", "orchard.run/id": "r"}
-    for name, begun, ours in (
-        ("old", "2026-01-01T00:00:00Z", True),
-        ("new", "", True),
-        ("other", "2026-01-01T00:00:00Z", False),
+    ours = {"app.kubernetes.io/instance": "orchard", "kubernetes_pod_operator": "True", "orchard.run/id": "r"}
+    for name, begun, labels in (
+        ("old", "2026-01-01T00:00:00Z", ours),
+        ("new", "", ours),
+        ("other", "2026-01-01T00:00:00Z", {}),
+        ("other-release", "2026-01-01T00:00:00Z", {**ours, "app.kubernetes.io/instance": "fruit"}),
     ):
-        cluster.create(
-            {"metadata": {"name": name, "labels": labels if ours else {}}, "spec": {"containers": []}}, begun
-        )
+        cluster.create({"metadata": {"name": name, "labels": labels}, "spec": {"containers": []}}, begun)
         cluster.pods[name]["status"] = {"phase": "Failed"}
         cluster._plans[name] = []
 
@@ -171,4 +170,4 @@ def test_housekeeping_deletes_pods_that_failed_long_ago_and_keeps_the_others(run
     assert cluster.deleted == [cluster.created[-1]["metadata"]["name"]], "a dry run deletes nothing but its own pod"
     run("housekeeping")
 
-    assert set(cluster.pods) == {"new", "other"}
+    assert set(cluster.pods) == {"new", "other", "other-release"}
