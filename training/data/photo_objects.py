@@ -40,7 +40,9 @@ def _read(store: ObjectStore, key: str, largest: int) -> bytes | PhotoRejected:
         for piece in store.stream(key):
             body += piece
             if len(body) > largest:
-                return PhotoRejected(RejectionReason.TOO_LARGE, f"more than {largest} bytes, the limit")
+                return PhotoRejected(
+                    RejectionReason.TOO_LARGE, f"more than {largest} bytes, the limit (`bytes` in the schema)"
+                )
     except ObjectNotFound:
         return PhotoRejected(RejectionReason.UNREADABLE, "it was deleted after it was listed")
     return bytes(body)
