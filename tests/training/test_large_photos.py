@@ -53,6 +53,7 @@ def test_jpeg_above_the_full_size_is_decoded_smaller_and_other_formats_name_the_
     photo = inspect(photo_files.encoded(picture), SMALL)
 
     assert (photo.width, photo.height) == (300, 300)
+    assert inspect(photo_files.encoded(picture.convert("CMYK")), SMALL).height == 300
     assert photo.pixels_sha256 != inspect(photo_files.encoded(picture), SchemaRules()).pixels_sha256
     for body in (photo_files.encoded(picture, "PNG"), photo_files.encoded(picture, progressive=True)):
         with pytest.raises(PhotoRejected, match="`full_size` in the schema") as refused:

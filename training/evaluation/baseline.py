@@ -39,7 +39,8 @@ def shrink(image: bytes) -> npt.NDArray[np.uint8]:
     """
     with Image.open(io.BytesIO(image)) as picture:
         small = np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX))
-    return turn(small, read_orientation(image)).reshape(-1)
+    upright: npt.NDArray[np.uint8] = turn(small, read_orientation(image))
+    return upright.reshape(-1)
 
 
 def _nearest(photos: Pixels, references: Pixels) -> npt.NDArray[np.intp]:

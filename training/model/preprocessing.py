@@ -233,10 +233,11 @@ def _decode_jpeg(photo: bytes, size: int, place: Pixels) -> Pixels | None:
         orientation = read_orientation(photo)
         least, fits = _scaled(height, width, size)
         buffer = place if fits and orientation == UPRIGHT else None
-        pixels: Pixels = simplejpeg.decode_jpeg(photo, min_height=least[0], min_width=least[1], buffer=buffer)
+        pixels = simplejpeg.decode_jpeg(photo, min_height=least[0], min_width=least[1], buffer=buffer)
     except ValueError:  # PNG or damaged: TensorFlow decodes it, or raises with the cause
         return None
-    return turn(pixels, orientation)
+    upright: Pixels = turn(pixels, orientation)
+    return upright
 
 
 @lru_cache(maxsize=1024)

@@ -160,15 +160,14 @@ def _jpeg(body: bytes, image: Image.Image, rules: SchemaRules) -> DecodedPhoto:
 def _decode_strictly(body: bytes, image: Image.Image, ratio: int) -> Levels:
     """Strict libjpeg-turbo finds damage that Pillow ignores; sound files decode alike."""
     least = {"min_height": -(-image.height // ratio), "min_width": -(-image.width // ratio)} if ratio > 1 else {}
-    cmyk = image.mode == "CMYK"
-    if cmyk and ratio == 1:
+    if ratio > 1:
+        image.draft(image.mode, (image.width // ratio, image.height // ratio))
+    if image.mode == "CMYK":
         image.load()
         return cmyk_to_rgb(np.asarray(image))
     try:
-        return simplejpeg.decode_jpeg(body, strict=True, **least)
+        decoded: Levels = simplejpeg.decode_jpeg(body, strict=True, **least)
     except ValueError as error:
-        if ratio > 1:
-            image.draft(image.mode, (image.width // ratio, image.height // ratio))
         image.load()  # Pillow's error is clearer, if it raises one
         pixels = np.asarray(image.convert("RGB"))
         if _is_harmless(body, pixels, least):
@@ -177,6 +176,7 @@ def _decode_strictly(body: bytes, image: Image.Image, ratio: int) -> Levels:
         raise PhotoRejected(
             RejectionReason.DAMAGED, f"{text}; if it looks right, save it again with a photo program"
         ) from error
+    return decoded
 
 
 def _is_harmless(body: bytes, pixels: Levels, least: dict[str, int]) -> bool:
