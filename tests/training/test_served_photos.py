@@ -1,4 +1,4 @@
-"""A real server: REST, gRPC and `orchard predict` give for a phone's photo what batch prediction gives."""
+"""A real server: REST, gRPC and `orchard predict` see every photo upright and on white, as ingest and batch do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import grpc
 import keras
 import pytest
+from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from orchard.cli import main
@@ -17,18 +18,27 @@ from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve
 from tests.serving.server.test_rpc import grpc_port
 from tests.training.test_model import parse, randomize_norms
-from training.data.ingest.decode import inspect
+from training.data.ingest.decode import inspect, plain_copy
 from training.data.schema import SchemaRules
 from training.model.architectures import build
 from training.model.savedmodel_export import export
 from training.model.savedmodel_session import open_model
+from training.orientation import ORIENTATION
 
-PICTURE = photo_files.photo(number=9)
+PICTURE = photo_files.photo(number=9, side=38)  # under twice the model's 20 pixels: no decoder scales it down
 FADING = PICTURE.copy()
 FADING.putalpha(PICTURE.convert("L"))
+
+
+def lying(orientation):
+    tags = Image.Exif()
+    tags[ORIENTATION] = orientation
+    return photo_files.encoded(PICTURE.crop((0, 0, 38, 34)), exif=tags)
+
+
 PHOTOS = {
-    "upright.jpg": photo_files.jpeg(),
-    **{f"turned-{orientation}.jpg": photo_files.rotated(orientation=orientation) for orientation in (2, 3, 6, 8)},
+    "upright.jpg": photo_files.encoded(PICTURE),
+    **{f"turned-{orientation}.jpg": lying(orientation) for orientation in (2, 3, 6, 8)},
     "transparent.png": photo_files.encoded(FADING, "PNG"),
     "print.jpg": photo_files.encoded(PICTURE.convert("CMYK")),
     "deep.png": photo_files.png16(),
@@ -41,13 +51,13 @@ CONVERTED = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """The folder of an exported model, and what its graph predicts for the bytes that ingest stores."""
+    """The folder of an exported model, and what it predicts for upright copies of the photos, as Pillow sees them."""
     keras.utils.set_random_seed(3)
     folder = tmp_path_factory.mktemp("served") / "m"
     export(randomize_norms(build(parse().model, 3)), ("A", "B", "C"), folder / "1", rules=SchemaRules())
-    stored = [inspect(body, SchemaRules()).body for body in (PHOTOS | CONVERTED).values()]
+    copies = [plain_copy(inspect(body, SchemaRules()).body) for body in (PHOTOS | CONVERTED).values()]
     with open_model(folder / "1") as session:
-        return folder, dict(zip(PHOTOS | CONVERTED, map(float, session.predict(stored).probability), strict=True))
+        return folder, dict(zip(PHOTOS | CONVERTED, map(float, session.predict(copies).probability), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +72,7 @@ def rest(server, *bodies):
     return server.predict("m", {"instances": [{"b64": base64.b64encode(body).decode()} for body in bodies]})
 
 
-def test_rest_gives_what_batch_gives_for_every_kind_of_photo(server, model):
+def test_rest_predicts_the_upright_pixels_of_every_kind_of_photo(server, model):
     expected = [model[1][name] for name in PHOTOS]
 
     together = [row["probability"] for row in rest(server, *PHOTOS.values()).json["predictions"]]
@@ -71,7 +81,7 @@ def test_rest_gives_what_batch_gives_for_every_kind_of_photo(server, model):
     assert len(set(expected)) == len(expected)
 
 
-def test_grpc_gives_what_batch_gives_for_every_kind_of_photo(server, model):
+def test_grpc_predicts_the_upright_pixels_of_every_kind_of_photo(server, model):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "m"
     photos = request.inputs["image_bytes"]
@@ -84,7 +94,7 @@ def test_grpc_gives_what_batch_gives_for_every_kind_of_photo(server, model):
     assert list(answer.outputs["probability"].float_val) == pytest.approx([model[1][name] for name in PHOTOS], abs=1e-5)
 
 
-def test_predict_gives_what_batch_gives_and_converts_what_the_model_does_not_read(
+def test_predict_has_the_upright_pixels_and_converts_what_the_model_does_not_read(
     server, model, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)

@@ -87,6 +87,7 @@ def test_candidate_names_its_origin(trained):
     assert {file.path for file in candidate.files} == {
         "saved_model.pb",
         "assets/classes.txt",
+        "assets/photo_rules.json",
         "assets.extra/golden.json",
     }
 
