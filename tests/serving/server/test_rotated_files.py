@@ -15,10 +15,10 @@ from google.protobuf import empty_pb2
 from orchard.errors import SettingsError
 from serving.models_config import ModelConfig, render
 from serving.server.tls_certificate import TlsCertificate
+from tests.serving.grpc_client import grpc_port
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, until
 from tests.serving.server.test_process import certificate
-from tests.serving.server.test_rpc import grpc_port
 
 
 @dataclass
