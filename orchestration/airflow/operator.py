@@ -64,6 +64,7 @@ RELEASE_LABEL = "app.kubernetes.io/instance"
 
 _MARGIN = timedelta(minutes=5)
 _REFUSED_SECONDS = 5.0
+_REQUEST_SECONDS = 30.0
 _START_ANNOTATION = "orchard.pod/start-seconds"
 
 
@@ -187,7 +188,9 @@ class OrchardStepOperator(KubernetesPodOperator):
         The provider adopts a pod that is being deleted, which costs a try, and fails if there are several.
         """
         selector = self._build_find_pod_label_selector(context, exclude_checked=exclude_checked)
-        pods = self.client.list_namespaced_pod(namespace=namespace, label_selector=selector).items
+        pods = self.client.list_namespaced_pod(
+            namespace=namespace, label_selector=selector, _request_timeout=_REQUEST_SECONDS
+        ).items
         living = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
         if not living:
             return None
@@ -216,7 +219,9 @@ class OrchardStepOperator(KubernetesPodOperator):
         deadline, reported = time.monotonic() + self.startup_timeout_seconds, ""
         while True:
             try:
-                self.client.create_namespaced_pod(pod.metadata.namespace, pod, dry_run="All")
+                self.client.create_namespaced_pod(
+                    pod.metadata.namespace, pod, dry_run="All", _request_timeout=_REQUEST_SECONDS
+                )
                 return
             except ApiException as error:
                 message = api_message(error)

@@ -108,13 +108,13 @@ PREDICT = b"POST /v1/models/matrix:predict HTTP/1.1\r\nHost: x\r\n"
         (PREDICT + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello", 415),
         (PREDICT + b"X: " + b"a" * 40_000 + b"\r\n\r\n", 431),
         (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\n\r\n", 431),
-        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 505),
         (b"GET /healthz HTTP/1.1\r\nHost : x\r\n\r\n", 400),
         (PREDICT + b"Expect: something\r\nContent-Length: 5\r\n\r\n", 417),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         (b"\0" * 100, 400),
-        (b"CONNECT example.test:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"CONNECT example.test:443 HTTP/1.1\r\nHost: x\r\n\r\n", 501),
     ],
 )
 def test_ambiguous_http_is_refused_and_the_connection_closes(server, payload, status):  # noqa: F811
@@ -128,7 +128,7 @@ def test_an_upgrade_offer_is_ignored(server):  # noqa: F811
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
     body = b'{"instances": [[1, 2, 3, 4]]}'
     request = PREDICT + offer + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
-    last = b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
     received = raw(server.port, request + request + last)
 

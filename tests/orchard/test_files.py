@@ -287,14 +287,14 @@ def test_a_link_that_is_moved_and_a_file_beside_are_changes(tmp_path):
 
 
 def test_rotated_store_credentials_are_used_and_broken_ones_keep_those_before(tmp_path, caplog):
-    from orchard.store.objects import _provider
+    from orchard.store.credentials import credential_provider
 
     def body(key: str) -> str:
         return f"[default]\naws_access_key_id = {key}\naws_secret_access_key = secret\n"
 
     path = tmp_path / "credentials"
     path.write_text(body("one"))
-    provide = _provider(path, "default")
+    provide = credential_provider(path, "default")
     assert provide()["access_key_id"] == "one"
 
     atomic_write(path, body("two"))

@@ -286,11 +286,12 @@ def test_a_photo_whose_name_fits_no_request_is_a_row_with_its_reason_and_the_oth
 ):
     go_live(seaweed, keys, candidates, workspace, monkeypatch)
     for name in ("shelf/new\nline.jpg", "tab\t.jpg"):
-        s3.client(seaweed.settings).put_object(
-            Bucket=seaweed.settings.store_url.removeprefix("s3://"),
-            Key=f"{layout.batch_input(DAY)}/{name}",
-            Body=draw("Red", 7),
-        )
+        with s3.client(seaweed.settings) as client:
+            client.put_object(
+                Bucket=seaweed.settings.store_url.removeprefix("s3://"),
+                Key=f"{layout.batch_input(DAY)}/{name}",
+                Body=draw("Red", 7),
+            )
 
     assert main(["batch", "--day", DAY]) == 0
     assert main(["batch", "--day", DAY]) == 0

@@ -171,11 +171,12 @@ def test_wrong_command_lines_are_refused_before_anything_happens(own, workspace,
 def test_a_photo_whose_name_cannot_be_in_a_request_is_rejected_and_the_others_are_ingested(own, capsys):
     fill(own, DAY, GREEN, 4)
     for name in (f"{GREEN}/new\nline.jpg", "Pl\tum/1.jpg"):
-        s3.client(own.settings).put_object(
-            Bucket=own.settings.store_url.removeprefix("s3://"),
-            Key=f"{layout.incoming('own', DAY)}/{name}",
-            Body=photo_files.jpeg(GREEN, 99),
-        )
+        with s3.client(own.settings) as client:
+            client.put_object(
+                Bucket=own.settings.store_url.removeprefix("s3://"),
+                Key=f"{layout.incoming('own', DAY)}/{name}",
+                Body=photo_files.jpeg(GREEN, 99),
+            )
 
     code, done = ingest(capsys)
 

@@ -37,10 +37,10 @@ class AirflowClient:
 
     Args:
         release: the release, with ``airflow.enabled``.
-        patience_s: for how long a request is repeated while Airflow does not answer.
+        patience_s: for how long a request is repeated while Airflow does not answer; None: five minutes.
     """
 
-    def __init__(self, release: Release, patience_s: float = _PATIENCE_SECONDS) -> None:
+    def __init__(self, release: Release, patience_s: float | None = None) -> None:
         self.release = release
         self._patience_s = patience_s
         self._forwarding = ExitStack()
@@ -64,7 +64,7 @@ class AirflowClient:
             AirflowRefused: Airflow refused it.
             ClusterError: it did not answer in time.
         """
-        deadline = time.monotonic() + self._patience_s
+        deadline = time.monotonic() + (_PATIENCE_SECONDS if self._patience_s is None else self._patience_s)
         while True:
             try:
                 return self._request(method, path, document)
@@ -164,7 +164,7 @@ class AirflowRefused(ClusterError):
 
 
 @contextmanager
-def reach_airflow(release: Release, patience_s: float = _PATIENCE_SECONDS) -> Iterator[AirflowClient]:
+def reach_airflow(release: Release, patience_s: float | None = None) -> Iterator[AirflowClient]:
     """Connect to a release's Airflow for the time of the context; see `AirflowClient`.
 
     Raises:

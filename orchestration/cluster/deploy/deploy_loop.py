@@ -72,7 +72,7 @@ def deploy(
         results.append(f"{release.context}, its registry at {registry}")
     if airflow:
         values = ("--set", "airflow.enabled=true", "--set", f"dataset={source.name}", *values)
-    airflow = airflow or bool(current_values(release).get("airflow", {}).get("enabled"))
+    airflow = airflow or _has_airflow(release)
     with runner.timed("images") as results:
         programs = ("training", "serving", *(("airflow",) if airflow else ()))
         if build:
@@ -83,9 +83,8 @@ def deploy(
         results.append(f"{', '.join(programs)} in {registry}")
     with runner.timed("chart") as results:
         results.append(install(release, references, values))
-    paths = photo_paths(runner, source)
     with reach(release, "ingest") as variables, runner.using(variables):
-        ingest(runner, source, paths)
+        ingest(runner, source, paths := photo_paths(runner, source))
     with runner.timed("job train") as results:
         results.append(_train(runner, release, references["training"]))
     with runner.timed("live") as results:
@@ -95,6 +94,10 @@ def deploy(
     with forward(release, service, 8501) as url, runner.using({"ORCHARD_SERVER_URL": url}):
         predictions = list(predict_unseen(runner, source, paths, "--channel", CHANNEL))
     return DeployResult(version, predictions, runner.seconds)
+
+
+def _has_airflow(release: Release) -> bool:
+    return bool(current_values(release).get("airflow", {}).get("enabled"))
 
 
 def _script(runner: CommandRunner, name: str, *arguments: str, **variables: str) -> str:

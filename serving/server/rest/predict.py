@@ -182,8 +182,10 @@ def read_inputs(document: dict[str, Any], inputs: Inputs, defaults: Container[st
     Raises:
         ServingError: in TF Serving's words.
     """
-    if not inputs:  # TF Serving refuses the signature: "Failed to get input map"
-        return InputTensors({}, rows="instances" in document)
+    if not inputs:  # TF Serving refuses the signature whatever the body is
+        if "instances" in document or document.get("inputs", {}) not in ({}, []):
+            raise invalid(f"Failed to get input map for signature: {document.get('signature_name') or 'DEFAULT'}")
+        return InputTensors({}, rows=False)
     if defaults:
         inputs = _without_defaults(document, inputs, defaults)
     if "instances" in document and "inputs" in document:

@@ -55,7 +55,7 @@ def predict_feeds(servable: Servable, request: Any) -> tuple[BatchQueue, list[Ar
         raise input_mismatch(set(sent), set(inputs))
     arrays = {alias: from_proto(sent[alias], alias) for alias in inputs if alias in sent}
     outputs = _filtered(signature, request.output_filter)
-    if any(sent[alias].dtype != info.dtype.number for alias, info in inputs.items()):
+    if any(sent[alias].dtype != inputs[alias].dtype.number for alias in arrays):  # not of an absent one: that adds it
         raise _type_mismatch(sent, inputs)
     queue = servable.predict_queue(name)
     return queue, queue.feed_values(arrays), outputs
@@ -63,7 +63,7 @@ def predict_feeds(servable: Servable, request: Any) -> tuple[BatchQueue, list[Ar
 
 def _type_mismatch(sent: Any, inputs: Mapping[str, TensorInfo]) -> ServingError:
     """Return TensorFlow's error for a tensor of another type than the graph's; it counts the inputs by tensor name."""
-    ordered = sorted(inputs, key=lambda alias: inputs[alias].name)
+    ordered = sorted((alias for alias in inputs if alias in sent), key=lambda alias: inputs[alias].name)
     index, alias = next(
         (index, alias) for index, alias in enumerate(ordered) if sent[alias].dtype != inputs[alias].dtype.number
     )

@@ -62,21 +62,21 @@ def test_a_body_means_the_same_in_the_process(process, body, inputs):
     def here():
         document = parse_body(body, 5)
         name = read_signature_name(document)
-        feeds = read_inputs(document, inputs, name)
+        feeds = read_inputs(document, inputs)
         return name, feeds.rows, {alias: (array.dtype, array.tolist()) for alias, array in feeds.tensors.items()}
 
     def there():
-        name = process.open_body(body, 5)
-        feeds = process.tensors_of_body(inputs, name)
+        name = process.open_body(body, 5, examples=False)
+        feeds = process.tensors_of_body(inputs, ())
         return name, feeds.rows, {alias: (array.dtype, array.tolist()) for alias, array in feeds.tensors.items()}
 
     assert repr(outcome(there)) == repr(outcome(here))
 
     def examples_here():
-        return read_examples(parse_body(body, 5)).tolist()
+        return read_examples(parse_body(body, 5, examples=True)).tolist()
 
     def examples_there():
-        process.open_body(body, 5)
+        process.open_body(body, 5, examples=True)
         return process.examples_of_body().tolist()
 
     if isinstance(outcome(lambda: read_signature_name(parse_body(body, 5))), str):

@@ -17,7 +17,8 @@ from serving.server.serving_error import ServingError
 from tests.serving.server.echo_server import run
 
 ROOT = Path(__file__).resolve().parents[3]
-ROWS = dict(re.findall(r"^\| `(--[a-z-]+)` \| ([^|]+) \|", (ROOT / "docs/operating.md").read_text(), re.MULTILINE))
+LIMITS = (ROOT / "docs/operating.md").read_text(encoding="utf-8").split("## The server's limits")[1].split("\n## ")[0]
+ROWS = dict(re.findall(r"^\| `(--[a-z-]+)` \| ([^|]+) \|", LIMITS, re.MULTILINE))
 OPTIONS = {
     option.opts[0]: option.default
     for option in serve.params

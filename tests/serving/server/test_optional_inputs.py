@@ -74,7 +74,7 @@ def test_a_signature_without_inputs_is_called_with_no_inputs(server):
 
     assert (before.status, after.status) == (200, 200)
     assert after.json["outputs"] == before.json["outputs"] + 2.5
-    for body in ({"instances": [1]}, {"inputs": {"x": 1}}, {}):
+    for body in ({"instances": [1]}, {"inputs": {"x": 1}}):
         refused = server.predict("counter", {"signature_name": "get_counter", **body})
         assert (refused.status, refused.error) == (400, "Failed to get input map for signature: get_counter")
 
@@ -88,8 +88,12 @@ def test_floats_of_sixteen_bits_are_read_and_written(server, name):
     rows = server.predict("types", {"signature_name": name, "instances": values})
     columns = server.predict("types", {"signature_name": name, "inputs": [values]})
 
-    assert np.array_equal(np.float32(rows.json["predictions"]), exact)
-    assert np.array_equal(np.float32(columns.json["outputs"]), [exact])
+    def read(numbers):  # six digits are written, which suffice for the type
+        wide = np.float32(numbers)
+        return np.float32(np.float16(wide)) if name == "float16" else from_bfloat16(to_bfloat16(wide))
+
+    assert np.array_equal(read(rows.json["predictions"]), exact)
+    assert np.array_equal(read(columns.json["outputs"]), [exact])
     assert server.predict("types", {"signature_name": name, "inputs": ["x"]}).status == 400
 
 

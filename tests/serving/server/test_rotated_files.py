@@ -13,12 +13,13 @@ import pytest
 from google.protobuf import empty_pb2
 
 from orchard.errors import SettingsError
+from orchard.files import atomic_write
 from serving.models_config import ModelConfig, render
 from serving.server.tls_certificate import TlsCertificate
+from tests.serving.grpc_client import grpc_port
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, until
 from tests.serving.server.test_process import certificate
-from tests.serving.server.test_rpc import grpc_port
 
 
 @dataclass
@@ -187,7 +188,7 @@ def test_a_token_file_that_breaks_keeps_its_tokens_and_is_logged_once(zoo, tmp_p
         return server.send_request("GET", "/v1/models/matrix", headers=headers).status
 
     with Serve(config, tmp_path / "log", ENVIRONMENT, "--token-file", str(tokens)) as server:
-        tokens.write_text("short\n")
+        atomic_write(tokens, "short\n")  # else the file is empty for a moment, which is another reason
         until(
             lambda: status(server, "first-token-0123456789") == 200 and " file " in server.text, "the file is reported"
         )
@@ -197,7 +198,7 @@ def test_a_token_file_that_breaks_keeps_its_tokens_and_is_logged_once(zoo, tmp_p
             "it is reported missing",
         )
 
-        tokens.write_text("second-token-0123456789\n")
+        atomic_write(tokens, "second-token-0123456789\n")
         until(lambda: status(server, "second-token-0123456789") == 200, "the new token is accepted")
         assert status(server, "first-token-0123456789") == 401
         assert server.text.count(" file ") == 3

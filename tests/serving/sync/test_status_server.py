@@ -21,7 +21,7 @@ def _status() -> Any:
     observed = SimpleNamespace(statuses=None, downloaded=set())
     return SimpleNamespace(
         state=SyncState(1, "m"), observed=observed, ready=False, silent_s=0.0, last_success=0.0, requests=0,
-        engine_url="", store="s", problems={"store": "ä"}, is_live=lambda name: False,
+        engine_url="", store="s", problems={"store": "ä"}, advice={}, is_live=lambda name: False,
     )  # fmt: skip
 
 
