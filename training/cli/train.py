@@ -9,7 +9,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
-from training.cli.options import params_option
+from training.cli.options import params_option, schema_option
 
 
 @verb(
@@ -18,13 +18,7 @@ from training.cli.options import params_option
     "dvc repro train\ndvc exp run -S train.epochs=10",
 )
 @params_option("The parameters of the model and of its training.")
-@click.option(
-    "--schema",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("data/schema.yaml"),
-    show_default=True,
-    help="The schema: the exported model refuses photos that it rejects.",
-)
+@schema_option("The schema: the exported model refuses photos that it rejects.")
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A parameter for this run only.")
 def train(reporter: Reporter, *, params: Path, schema: Path, overrides: tuple[str, ...]) -> None:
     """Train a network on a dataset's photos and export it to artifacts/candidate.
