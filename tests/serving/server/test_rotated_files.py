@@ -190,7 +190,8 @@ def test_a_token_file_that_breaks_keeps_its_tokens_and_is_logged_once(zoo, tmp_p
     with Serve(config, tmp_path / "log", ENVIRONMENT, "--token-file", str(tokens)) as server:
         atomic_write(tokens, "short\n")  # else the file is empty for a moment, which is another reason
         until(
-            lambda: status(server, "first-token-0123456789") == 200 and " file reason=" in server.text, "the file is reported"
+            lambda: status(server, "first-token-0123456789") == 200 and " file reason=" in server.text,
+            "the file is reported",
         )
         tokens.unlink()
         until(
