@@ -110,7 +110,9 @@ def test_dark_photo_in_sixteen_bits_is_kept_if_nothing_is_lost():
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda p: p * 0, lambda p: 255 - p, lambda p: p // 2, lambda p: np.full_like(p, 255)], ids=str
+    "wrong",
+    [lambda p: p * 0, lambda p: 255 - p, lambda p: p // 2, lambda p: np.full_like(p, 255)],
+    ids=["black", "inverted", "half as bright", "white"],
 )
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "I;16B"])
 def test_decoder_that_gives_other_pixels_is_found(wrong, mode):

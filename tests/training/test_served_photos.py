@@ -16,7 +16,7 @@ from serving.models_config import ModelConfig, render
 from tests import photo_files
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve
-from tests.serving.server.test_rpc import grpc_port
+from tests.serving.grpc_client import grpc_port
 from tests.training.test_model import parse, randomize_norms
 from training.data.ingest.decode import inspect, plain_copy
 from training.data.schema import SchemaRules
