@@ -14,9 +14,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from orchard.cli import main
 from serving.models_config import ModelConfig, render
 from tests import photo_files
+from tests.serving.grpc_client import grpc_port
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve
-from tests.serving.grpc_client import grpc_port
 from tests.training.test_model import parse, randomize_norms
 from training.data.ingest.decode import inspect, plain_copy
 from training.data.schema import SchemaRules
