@@ -15,6 +15,7 @@ from urllib3.util.retry import Retry
 
 from orchard.errors import ServerError
 from orchard.loopback import is_loopback
+from orchard.photo_formats import as_served
 
 __all__ = ["ModelServer", "Prediction", "VersionStatus"]
 
@@ -110,18 +111,21 @@ class ModelServer:
         """Predict the labels of photos, in one request.
 
         Args:
-            photos: N photos, the bytes of JPEG or PNG files.
+            photos: N photos, the bytes of JPEG or PNG files; GIF, WebP, BMP and TIFF are converted as `orchard ingest` does.
             model: the model's name at the server.
             version: predict with this version; None, without `label`: the newest that is loaded.
             label: predict with the version that has this label (a channel: `stable`, `canary`).
 
         Returns:
             N predictions in the same order.
+
+        Raises:
+            DataError: a photo cannot be converted; nothing was sent.
         """
         if not photos:
             return []
         address = f"{self._address(model, version, label)}:predict"
-        body = {"instances": [{"b64": base64.b64encode(photo).decode("ascii")} for photo in photos]}
+        body = {"instances": [{"b64": base64.b64encode(as_served(photo)).decode("ascii")} for photo in photos]}
         items = self._request("POST", address, body).get("predictions")
         if not isinstance(items, list) or len(items) != len(photos):
             raise ServerError(f"{address} did not answer with one prediction for each of {len(photos)} photos")

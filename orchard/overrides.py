@@ -10,7 +10,7 @@ import yaml
 
 from orchard.errors import ParamsError
 
-__all__ = ["deep_merge", "read_yaml", "set_by_path"]
+__all__ = ["deep_merge", "find_conflict", "read_yaml", "set_by_path"]
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -23,6 +23,12 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is repeated", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
+
+
+def find_conflict(text: str) -> int:
+    """Return the first line in which git left a merge conflict, from 1; 0: there is none."""
+    lines = text.splitlines()
+    return next((number for number, line in enumerate(lines, start=1) if line.startswith("<<<<<<< ")), 0)
 
 
 def read_yaml(text: str, name: str) -> Any:
@@ -38,6 +44,11 @@ def read_yaml(text: str, name: str) -> Any:
     try:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as error:
+        if line := find_conflict(text):
+            raise ParamsError(
+                f"{name} has a merge conflict of git, in line {line}",
+                hint="keep the lines of one side, without the marks",
+            ) from None
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = getattr(error, "problem", None) or str(error).splitlines()[0]

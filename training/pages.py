@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from PIL import Image, ImageOps
 
 from orchard.files import atomic_write
 from orchard.formatting import percent
+from training.orientation import UPRIGHT, read_orientation, turn
 
 __all__ = ["count", "render", "size", "thumbnail", "write"]
 
@@ -39,6 +41,8 @@ def thumbnail(image: bytes, side: int, *, crop: bool = False) -> str:
     """Return a photo as a data URI: a JPEG of at most `side` pixels a side; with `crop`, of its centred square."""
     with Image.open(io.BytesIO(image)) as picture:
         small = picture.convert("RGB")
+    if (orientation := read_orientation(image)) != UPRIGHT:
+        small = Image.fromarray(np.ascontiguousarray(turn(np.asarray(small), orientation)))
     if crop:
         small = ImageOps.fit(small, (side, side))
     else:

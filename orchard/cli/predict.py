@@ -12,6 +12,7 @@ import click
 from orchard.cli.verb import verb
 from orchard.errors import DataError, ServerError
 from orchard.layout import CHANNELS
+from orchard.photo_formats import is_photo
 from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 MAX_PHOTO = 32 << 20
 HEAD = 16
 """How many bytes show the format of a file."""
-
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 
 
 def _token(path: Path | None) -> str | None:
@@ -46,16 +45,20 @@ def _read(name: str, limit: int = MAX_PHOTO + 1) -> bytes:
         raise DataError(f"{name} cannot be read: {error.strerror or error}") from error
     if len(body) > MAX_PHOTO:
         raise DataError(f"{name} has more than {MAX_PHOTO >> 20} MiB; that is too large for a photo")
-    if not body.startswith(_SIGNATURES):
-        raise DataError(f"{name} is not a photo: expected a JPEG or PNG file", hint="convert it, for example to JPEG")
+    if not is_photo(body):
+        raise DataError(
+            f"{name} is not a photo: expected a JPEG, PNG, GIF, WebP, BMP or TIFF file",
+            hint="convert it, for example to JPEG",
+        )
     return body
 
 
 def _predict_one(server: ModelServer, name: str, model: str, version: int | None, channel: str | None) -> Prediction:
+    body = _read(name)
     try:
-        return server.predict([_read(name)], model, version=version, label=channel)[0]
-    except ServerError as error:
-        raise ServerError(f"{name}: {error.message}", hint=error.hint) from error
+        return server.predict([body], model, version=version, label=channel)[0]
+    except (DataError, ServerError) as error:
+        raise type(error)(f"{name}: {error.message}", hint=error.hint) from error
 
 
 @verb(
@@ -80,7 +83,7 @@ def predict(
 
     The version is the one that the channel points to: the request has the channel's name as version label. Prints each
     photo's name, its label and the label's probability. Every file is checked before the first is sent: if a file is
-    missing or is not a photo, nothing is sent.
+    missing or is not a photo, nothing is sent. GIF, WebP, BMP and TIFF are converted as `orchard ingest` converts them.
     """
     from orchard import settings
     from orchard.client import ModelServer

@@ -8,8 +8,11 @@ import pytest
 
 from orchard.cli import main
 from orchard.client import ModelServer, Prediction, VersionStatus
-from orchard.errors import ServerError
+from orchard.errors import DataError, ServerError
+from tests import photo_files
 from tests.orchard.scripted_server import answering
+from training.data.ingest.decode import inspect
+from training.data.schema import SchemaRules
 
 TOKEN = "-".join(("one", "for", "tests"))
 JPEG = b"\xff\xd8\xff\xe0 a photo"
@@ -213,7 +216,7 @@ def test_predict_reads_standard_input(photos, capsys, monkeypatch):
     ("args", "code", "sentence"),
     [
         (["banana.jpg", "nowhere.jpg"], 4, "nowhere.jpg cannot be read: No such file"),
-        (["banana.jpg", "notes.txt"], 4, "notes.txt is not a photo: expected a JPEG or PNG file"),
+        (["banana.jpg", "notes.txt"], 4, "notes.txt is not a photo: expected a JPEG, PNG, GIF, WebP, BMP or TIFF file"),
         (["empty.jpg"], 4, "empty.jpg is not a photo"),
         (["large.jpg"], 4, "large.jpg has more than 32 MiB"),
         (["."], 4, ". cannot be read: Is a directory"),
@@ -246,3 +249,22 @@ def test_photo_that_the_server_cannot_read_is_named(photos, capsys, monkeypatch)
     assert (code, out) == (9, "")
     assert "error: p.png: " in err
     assert "Unknown image file format" in err
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "BMP", "TIFF"])
+def test_photo_in_another_format_is_sent_as_ingest_stores_it(form):
+    picture = photo_files.photo()
+    body = photo_files.encoded(picture, form, **({"lossless": True} if form == "WEBP" else {}))
+
+    with answering((200, {"predictions": [BANANA]})) as there, ModelServer(there.url) as server:
+        server.predict([body], "fruits")
+
+    (sent,) = there.requests[0][2]["instances"]
+    assert base64.b64decode(sent["b64"]) == inspect(body, SchemaRules()).body
+
+
+def test_photo_that_ingest_refuses_is_refused_with_its_reason_and_not_sent():
+    with answering((200, {"predictions": [BANANA]})) as there, ModelServer(there.url) as server:
+        with pytest.raises(DataError, match="animated: 3 pictures in one file"):
+            server.predict([photo_files.animated()], "fruits")
+        assert there.requests == []

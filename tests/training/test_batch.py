@@ -30,6 +30,9 @@ from tests.orchard.version_fixtures import registry_of
 from tests.training.candidates import THRESHOLDS, draw, judge, write_workspace
 from training.batch.batch_plan import NoVersion
 from training.batch.daily_batch import predict_day
+from training.data.schema import SchemaRules, SideLimits
+from training.model.golden_variants import lying
+from training.model.photo_rules import write_rules
 from training.release.gate_candidate import gate
 from training.release.publish_candidate import publish
 
@@ -308,3 +311,53 @@ def test_a_photo_whose_name_fits_no_request_is_a_row_with_its_reason_and_the_oth
         f"shelf/{label}-1.jpg" for label in ("Blue", "Green", "Red", "Yellow")
     }
     assert r"shelf/new\nline.jpg" in seaweed.get(layout.batch_output(DAY, "index.html")).body.decode()
+
+
+def test_batch_has_the_rules_of_the_schema_that_the_version_was_trained_with(
+    memory, keys, tmp_path, monkeypatch, settings
+):
+    workspace = write_workspace(tmp_path / "candidate")
+    write_rules(workspace.candidate / "saved_model", SchemaRules(side=SideLimits(min=16)))
+    judge(workspace)
+    gate(workspace, GateThresholds(**THRESHOLDS), None, REPORTER, override_reason="for a test")
+    registry = registry_of(memory, load_key(keys.private))
+    publish(workspace, registry, "stable", "tester")
+    registry.channel("stable").promote(1, ChangeIntent("tester", "first"), override_reason="for a test")
+    opens(monkeypatch, registry)
+    for number, side in enumerate((15, 16, 28)):
+        memory.put(f"{layout.batch_input(DAY)}/{number}.jpg", draw("Red", 1, side))
+
+    done = predict_day(settings, DAY, REPORTER).done
+
+    assert [(row["label"], row["error"]) for row in table(memory)] == [
+        (None, "too small"),
+        ("Red", None),
+        ("Red", None),
+    ]
+    assert (done["predicted"], done["reasons"]) == (2, {"too small": 1})
+
+
+def test_exit_code_tells_that_not_one_photo_was_predicted(served, capsys, keys, monkeypatch):
+    monkeypatch.setenv("ORCHARD_TRUSTED_KEYS_FILE", str(keys.public))
+    for number in range(6):
+        served.put(f"{layout.batch_input(DAY)}/{number}.jpg", draw("Red", number, 28))
+
+    for _ in range(2):
+        assert main(["batch", "--day", DAY, "--json"]) == 4
+        error = json.loads(capsys.readouterr().out)["error"]
+        assert "none of 6 photos could be predicted: 6 too small" in error["message"]
+        assert "(side.min): change data/schema.yaml, then train and promote again" in error["hint"]
+    assert served.exists(layout.batch_output(DAY, "done.json"))
+
+
+def test_version_from_before_graphs_turned_photos_gets_them_upright(served, settings):
+    upright, half = draw("Red", 1), photo_files.encoded(photo_files.photo().crop((0, 0, 100, 60)))
+    served.put(f"{layout.batch_input(DAY)}/a.jpg", lying(upright))
+    served.put(f"{layout.batch_input(DAY)}/b.jpg", lying(half))
+
+    predict_day(settings, DAY, REPORTER)
+
+    assert [(row["label"] is not None, row["width"], row["height"]) for row in table(served)] == [
+        (True, 32, 32),
+        (True, 60, 100),
+    ]

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from orchard.errors import DataError, IntegrityError, OrchardError
-from orchard.golden import GOLDEN
+from orchard.golden import GOLDEN, check_golden, read_golden
 from tests import photo_files
 from tests.training.candidates import PHOTOS, write_dataset
 from tests.training.test_model import parse, randomize_norms
+from training.data.schema import SchemaRules
 from training.model.architectures import build
 from training.model.golden_photos import MIN_PHOTOS, choose_photos, write_golden
 from training.model.preprocessing import decode_photos
 from training.model.savedmodel_export import export
 from training.model.savedmodel_session import open_model
+from training.orientation import read_orientation
 
 CLASSES = ("Apple Golden 1", "Kiwi", "Äpfel & Birnen")
 FILES = [photo_files.jpeg(label, number) for label in photo_files.CLASSES for number in (0, 50)] + [
@@ -118,7 +122,7 @@ def test_same_network_is_the_same_bytes(network, exported, tmp_path):
 
 
 def test_one_bad_photo_fails_the_call_with_a_reason(exported):
-    with open_model(exported) as session, pytest.raises(IntegrityError, match="Unknown image file format"):
+    with open_model(exported) as session, pytest.raises(IntegrityError, match="expected a JPEG or PNG photo"):
         session.predict([FILES[0], b"only text"])
 
 
@@ -145,6 +149,36 @@ def test_golden_photos_carry_the_answers_of_the_export_itself(network, tmp_path)
     assert 2 <= len(files) <= 8
     assert [photo["label"] for photo in document["photos"]] == list(answers.labels)
     assert [photo["probability"] for photo in document["photos"]] == pytest.approx(answers.probability, abs=1e-6)
+
+
+def test_golden_photos_find_an_engine_that_does_not_turn_photos_or_ignores_transparency(network, tmp_path):
+    folder = tmp_path / "saved_model"
+    export(network, CLASSES, folder, rules=SchemaRules())
+    write_golden(folder, FILES[:4])
+
+    golden = read_golden(folder)
+    *_, lying, transparent = golden.photos
+    assert len(golden.photos) == len(set(golden.photos)) >= 4
+    assert (read_orientation(lying), transparent[:4]) == (6, b"\x89PNG")
+    with open_model(folder) as session:
+
+        def predict(photos):
+            answers = session.predict(photos)
+            return zip(answers.labels, map(float, answers.probability), strict=True)
+
+        def careless(photos):
+            with Image.open(io.BytesIO(transparent)) as image:
+                opaque = photo_files.encoded(image.convert("RGB"), "PNG")
+            return predict(
+                [{lying: lying.replace(b"Exif", b"Nope"), transparent: opaque}.get(one, one) for one in photos]
+            )
+
+        assert session.rules == SchemaRules()
+        assert check_golden(folder, predict, "it") == len(golden.photos)
+        with pytest.raises(IntegrityError, match=f"for golden photo {len(golden.photos) - 1}"):
+            check_golden(folder, careless, "it")
+        with pytest.raises(IntegrityError, match=r"(?s)failed on a test photo.*expected sides of 32 to 20000"):
+            session.predict([photo_files.jpeg(side=28)])
 
 
 def test_golden_photos_are_test_photos_of_many_classes_whatever_the_shards(tmp_path):

@@ -208,17 +208,26 @@ def test_too_many_bad_files_fail_the_whole_ingest_and_change_nothing(workspace, 
     assert [path.name for path in (workspace / "data").iterdir()] == ["farm"]
 
 
-def test_photos_that_other_decoders_see_differently_are_encoded_again_and_reported(workspace, farm, run):
-    (farm / "train" / KIWI / "phone.jpg").write_bytes(photo_files.rotated())
-    (farm / "train" / KIWI / "print.jpg").write_bytes(photo_files.encoded(photo_files.photo(KIWI, 31).convert("CMYK")))
+def test_photos_that_the_served_model_does_not_read_are_converted_and_reported_and_all_others_kept(
+    workspace, farm, run
+):
+    bodies = {
+        "phone.jpg": photo_files.rotated(),
+        "print.jpg": photo_files.encoded(photo_files.photo(KIWI, 31).convert("CMYK")),
+    }
+    web = photo_files.encoded(photo_files.photo(KIWI, 33), "WEBP")
+    for name, body in {**bodies, "web.jpg": web}.items():
+        (farm / "train" / KIWI / name).write_bytes(body)
 
     code, result = run("farm")
-    assert (code, result["changed"], result["photos"]) == (0, 2, 34)
+    assert (code, result["changed"], result["photos"]) == (0, 1, 35)
     report = json.loads((workspace / "artifacts/ingest/refused.json").read_text())
-    assert [item["what"] for item in report["changed"]] == ["turned upright as its EXIF says", "CMYK converted to RGB"]
-    phone = next(row for row in rows(workspace) if row["image"]["path"] == "phone.jpg")
-    assert Image.open(io.BytesIO(phone["image"]["bytes"])).size == (phone["width"], phone["height"]) == (80, 100)
-    assert run("farm")[1]["present"] == 34
+    assert [item["what"] for item in report["changed"]] == ["WEBP written as PNG"]
+    stored = {row["image"]["path"]: row for row in rows(workspace)}
+    assert {name: stored[name]["image"]["bytes"] for name in bodies} == bodies
+    assert (stored["phone.jpg"]["width"], stored["phone.jpg"]["height"]) == (80, 100)
+    assert Image.open(io.BytesIO(stored["web.jpg"]["image"]["bytes"])).format == "PNG"
+    assert run("farm")[1]["present"] == 35
 
 
 def test_picture_in_both_splits_stays_in_test_only(workspace, farm, run):

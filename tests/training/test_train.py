@@ -87,6 +87,7 @@ def test_candidate_names_its_origin(trained):
     assert {file.path for file in candidate.files} == {
         "saved_model.pb",
         "assets/classes.txt",
+        "assets/photo_rules.json",
         "assets.extra/golden.json",
     }
 
@@ -315,7 +316,7 @@ def test_photo_that_cannot_be_decoded_is_named(tmp_path):
     bad = rows({"Red": 1}, split="train", first=77)[0]
     bad = type(bad)(b"only text", "Red", "train", "turntable", "77_100.jpg")
 
-    with pytest.raises(DataError, match=r"77_100\.jpg of 'Red' .* cannot be decoded: Unknown image file format"):
+    with pytest.raises(DataError, match=r"77_100\.jpg of 'Red' .* cannot be decoded: .*expected a JPEG or PNG photo"):
         run(write_workspace(tmp_path, [*PHOTOS, bad]))
 
 

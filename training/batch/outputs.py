@@ -95,6 +95,7 @@ def _done(plan: BatchPlan, predictions: PredictionSet, files: Mapping[str, Any])
         "refused": len(predictions.refused),
         "unsure": predictions.low_confidence,
         "counts": predictions.counts,
+        "reasons": predictions.reasons,
         "files": dict(files),
     }
 

@@ -24,11 +24,12 @@ from orchard.savedmodel.rules import check_files, check_manifest
 from orchard.store import ObjectStore
 from orchard.store.listing import flaw
 from training.batch.batch_plan import BatchPlan
-from training.data.ingest.decode import DecodedPhoto, inspect
+from training.data.ingest.decode import DecodedPhoto, inspect, plain_copy
 from training.data.photo_objects import read_in_order
 from training.data.rejections import PhotoRejected, escaped
 from training.data.schema import SchemaRules
 from training.model.savedmodel_session import SavedModelSession, open_model
+from training.orientation import JPEG, UPRIGHT, read_orientation
 from training.release.publish_candidate import check_golden_photos
 
 __all__ = ["LOW_CONFIDENCE", "PhotoPrediction", "PredictionSet", "open_verified_model", "predict_plan"]
@@ -94,6 +95,12 @@ class PredictionSet:
         return [row for row in self.rows if row.error is not None]
 
     @property
+    def reasons(self) -> dict[str, int]:
+        """Photos without a prediction by reason, most first."""
+        counted = Counter(row.error for row in self.rows if row.error is not None)
+        return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
     def low_confidence(self) -> int:
         """The number of predictions below `LOW_CONFIDENCE`."""
         return sum(row.probability is not None and row.probability < LOW_CONFIDENCE for row in self.rows)
@@ -124,7 +131,7 @@ def predict_plan(store: ObjectStore, plan: BatchPlan, session: SavedModelSession
     Raises:
         StoreError: the store did not answer.
     """
-    rules, folder = SchemaRules(), layout.batch_input(plan.day)
+    rules, folder = session.rules or SchemaRules(), layout.batch_input(plan.day)
     predictions = PredictionSet()
     bodies = read_in_order(store, (f"{folder}/{name}" for name in plan.photos), rules.bytes)
     names = (escaped(name) if flaw(name) else name for name in plan.photos)
@@ -162,7 +169,8 @@ def _predict_rows(
     opened: Sequence[DecodedPhoto | PhotoRejected],
 ) -> Iterator[tuple[PhotoPrediction, bytes]]:
     photos = [photo for photo in opened if isinstance(photo, DecodedPhoto)]
-    answers = iter(_predict_best_two(session, [photo.body for photo in photos]))
+    bodies = [photo.body if session.rules or _is_plain(photo.body) else plain_copy(photo.body) for photo in photos]
+    answers = iter(_predict_best_two(session, bodies))
     for name, sha256, photo in zip(names, shas, opened, strict=True):
         if isinstance(photo, PhotoRejected):
             yield PhotoPrediction(name, sha256, error=str(photo.reason), detail=photo.detail), b""
@@ -172,6 +180,11 @@ def _predict_rows(
             yield PhotoPrediction(name, sha256, photo.width, photo.height, error="the model failed", detail=answer), b""
         else:
             yield PhotoPrediction(name, sha256, photo.width, photo.height, *answer), photo.body
+
+
+def _is_plain(body: bytes) -> bool:
+    """Whether also a model that was exported before graphs turned photos gives the right pixels."""
+    return body.startswith(JPEG) and read_orientation(body) == UPRIGHT
 
 
 BestTwo = tuple[str, float, str | None, float | None]

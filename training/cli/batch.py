@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from orchard.cli.verb import verb
+from orchard.errors import DataError
 from orchard.reporter import Reporter
 from training.cli.options import day_option, skip_code_option
 
@@ -28,7 +29,8 @@ def batch(reporter: Reporter, *, day: str, skip_code: int | None) -> None:
     with one row a photo, index.html with counts, low-confidence photos and rejections, and last done.json. The version is
     verified as `orchard sync` verifies it. A file that is not a photo is a row with its reason. A day that is done is
     not predicted again; one that was killed resumes with the version and the photos that it began with. A day without
-    photos has no rows. Before the first version is promoted, nothing is written: the day is not done.
+    photos has no rows. If not one of its photos can be predicted, the exit code is 4. Before the first version is
+    promoted, nothing is written: the day is not done.
     """
     from orchard import layout, settings
     from training.batch.batch_plan import NoVersion
@@ -43,7 +45,24 @@ def batch(reporter: Reporter, *, day: str, skip_code: int | None) -> None:
         reporter.result({"day": day, "no_version": reason}, reason)
         click.get_current_context().exit(skip_code)
     document = {**result.done, "before": result.before, "page": layout.batch_output(day, "index.html")}
+    if document["photos"] and not document["predicted"]:
+        raise _nothing_predicted(document)
     reporter.result(document, _text(reporter, document))
+
+
+def _nothing_predicted(document: dict[str, Any]) -> DataError:
+    from training.data.rejections import RejectionReason
+
+    reasons = document.get("reasons", {})
+    listed = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
+    rules = sorted({RejectionReason(reason).rule for reason in reasons if reason in set(RejectionReason)} - {""})
+    hint = f"{document['page']} and the column `detail` of predictions.csv beside it say more"
+    if rules:
+        hint = (
+            f"the version has the rules of the schema that it was trained with ({', '.join(rules)}): change "
+            f"data/schema.yaml, then train and promote again; {hint}"
+        )
+    return DataError(f"{document['day']}: none of {document['photos']} photos could be predicted: {listed}", hint=hint)
 
 
 def _text(reporter: Reporter, document: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
-from training.cli.options import params_option
+from training.cli.options import params_option, schema_option
 
 
 @verb(
@@ -18,8 +18,9 @@ from training.cli.options import params_option
     "dvc repro train\ndvc exp run -S train.epochs=10",
 )
 @params_option("The parameters of the model and of its training.")
+@schema_option("The schema: the exported model refuses photos that it rejects.")
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A parameter for this run only.")
-def train(reporter: Reporter, *, params: Path, overrides: tuple[str, ...]) -> None:
+def train(reporter: Reporter, *, params: Path, schema: Path, overrides: tuple[str, ...]) -> None:
     """Train a network on a dataset's photos and export it to artifacts/candidate.
 
     Reads data/NAME, where NAME is data.name of the parameters. A part of the training photos, whole arcs of each
@@ -39,7 +40,7 @@ def train(reporter: Reporter, *, params: Path, overrides: tuple[str, ...]) -> No
     from training.workspace import Workspace
 
     workspace = Workspace()
-    document = fit_candidate(loaded, workspace, reporter)
+    document = fit_candidate(loaded, workspace, reporter, schema)
     best = read_curves(workspace.candidate)[document["best_epoch"] - 1]
     result = {name: document[name] for name in ("dataset", "params_digest", "parameters", "epochs_run", "best_epoch")}
     result |= {"seconds": document["seconds"], "peak_rss_bytes": document["peak_rss_bytes"]}

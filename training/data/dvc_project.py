@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from orchard.errors import ConflictError, DataError, SettingsError
 from orchard.files import atomic_write
+from orchard.overrides import find_conflict
 from orchard.settings import Settings
 from orchard.store.authorities import authority_file
 
@@ -170,6 +171,7 @@ def cache_folder(project: Path) -> Path:
 def open_project(folder: Path, settings: Settings | None = None) -> Iterator[Any]:
     """Open the DVC project of a dataset folder, with the remote of the settings and without DVC's logs."""
     project = configure(folder, settings)
+    _require_merged(project)
     with _quiet():
         from dvc.repo import Repo
 
@@ -178,6 +180,18 @@ def open_project(folder: Path, settings: Settings | None = None) -> Iterator[Any
             yield repo
         finally:
             repo.close()
+
+
+def _require_merged(project: Path) -> None:
+    """Raise `DataError` if git left a conflict in a file that DVC reads: DVC's own error does not name it."""
+    for path in (*sorted(project.glob("*/*.dvc")), project / "dvc.yaml", project / "dvc.lock"):
+        with suppress(OSError):
+            line = find_conflict(path.read_text(encoding="utf-8", errors="replace"))
+            if line:
+                raise DataError(
+                    f"{path} has a merge conflict of git, in line {line}",
+                    hint=f"keep one side, such as `git checkout --theirs {path}`, then `git add` it; `orchard pull` fetches its photos",
+                )
 
 
 @contextmanager

@@ -39,7 +39,9 @@ def _read(key: str, store: ObjectStore, largest: int) -> tuple[str, bytes | Phot
         for piece in store.stream(key):
             body += piece
             if len(body) > largest:
-                return key, PhotoRejected(RejectionReason.TOO_LARGE, f"more than {largest} bytes, the limit")
+                return key, PhotoRejected(
+                    RejectionReason.TOO_LARGE, f"more than {largest} bytes, the limit (`bytes` in the schema)"
+                )
     except ObjectNotFound:
         return key, PhotoRejected(RejectionReason.UNREADABLE, "it was deleted after it was listed")
     return key, bytes(body)

@@ -34,6 +34,12 @@ class RejectionReason(StrEnum):
         """Whether an ingest may leave out a few such files. Files that no archive should hold always fail it."""
         return self not in {RejectionReason.UNSAFE, RejectionReason.LINK, RejectionReason.SPECIAL}
 
+    @property
+    def rule(self) -> str:
+        """The key of data/schema.yaml that decides about it; empty: none."""
+        rules = {"too small": "side.min", "too large": "side.max, full_size or bytes", "decompression bomb": "pixels"}
+        return rules.get(self, "")
+
 
 @dataclass(frozen=True, slots=True)
 class RejectedPhoto:

@@ -38,7 +38,7 @@ class SideLimits(_StrictModel):
     """The minimum of a photo's shorter side and the maximum of its longer side, in pixels."""
 
     min: Positive = 32
-    max: Positive = 12_000
+    max: Positive = 20_000
 
     @model_validator(mode="after")
     def _in_order(self) -> SideLimits:
@@ -55,7 +55,9 @@ class SchemaRules(_StrictModel):
         photos: the minimum number of photos of each class.
         balance: the largest allowed ratio between the train photos of the largest and the smallest class.
         side: the limits of a photo's sides, in pixels.
-        pixels: the most pixels of a photo that is decoded; more is a decompression bomb.
+        pixels: the most pixels of a photo; more is a decompression bomb.
+        full_size: the most pixels that are decoded at full size. A larger JPEG is decoded at a half, a quarter or an
+            eighth; a larger photo in another format is rejected.
         bytes: the size of the largest file that is read.
     """
 
@@ -63,8 +65,9 @@ class SchemaRules(_StrictModel):
     photos: MinimumCounts = MinimumCounts()
     balance: Annotated[float, Field(ge=1, strict=False)] = 20.0
     side: SideLimits = SideLimits()
-    pixels: Positive = 50_000_000
-    bytes: Positive = 40_000_000
+    pixels: Positive = 250_000_000
+    full_size: Positive = 50_000_000
+    bytes: Positive = 100_000_000
 
     @field_validator("classes", mode="before")
     @classmethod

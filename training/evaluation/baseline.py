@@ -19,6 +19,7 @@ from PIL import Image
 
 from training.evaluation.scores import ScoredPhoto, score
 from training.evaluation.test_photos import TestPhoto, stream_photos
+from training.orientation import read_orientation, turn
 
 __all__ = ["NAME", "evaluate_baseline", "shrink"]
 
@@ -37,7 +38,9 @@ def shrink(image: bytes) -> npt.NDArray[np.uint8]:
         uint8[1200]: 20 × 20 RGB pixels.
     """
     with Image.open(io.BytesIO(image)) as picture:
-        return np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)).reshape(-1)
+        small = np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX))
+    upright: npt.NDArray[np.uint8] = turn(small, read_orientation(image))
+    return upright.reshape(-1)
 
 
 def _nearest(photos: Pixels, references: Pixels) -> npt.NDArray[np.intp]:

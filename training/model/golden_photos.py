@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from orchard import documents
 from orchard.errors import DataError
 from orchard.golden import GOLDEN
 from training.data.shards import iterate
-from training.model.savedmodel_session import SessionOutputs, open_model
+from training.model.golden_variants import make_variants
+from training.model.savedmodel_session import SavedModelSession, SessionOutputs, open_model
 
 __all__ = ["TOLERANCE", "choose_photos", "write_golden"]
 
@@ -58,7 +60,8 @@ def write_golden(saved_model: Path, photos: Sequence[bytes]) -> None:
 
     Args:
         saved_model: the SavedModel's folder; it is opened as a server opens it.
-        photos: at least `MIN_PHOTOS`, best first; at most `MAX_PHOTOS` are written.
+        photos: at least `MIN_PHOTOS`, best first; at most `MAX_PHOTOS` are written, and of a model with rules for
+            photos one of each kind of variant (`training.model.golden_variants`).
 
     Raises:
         DataError: there are too few photos.
@@ -71,17 +74,14 @@ def write_golden(saved_model: Path, photos: Sequence[bytes]) -> None:
         )
     with open_model(saved_model) as session:
         answers = session.predict(photos)
-    chosen = _choose_clear(answers)
+        pairs = [(photos[place], *_answer(answers, place)) for place in _choose_clear(answers)]
+        pairs += _choose_variants(session, [photo for photo, _, _ in pairs])
     document = {
         "format": documents.FORMAT,
         "tolerance": TOLERANCE,
         "photos": [
-            {
-                "b64": base64.b64encode(photos[position]).decode(),
-                "label": answers.labels[position],
-                "probability": float(answers.probability[position]),
-            }
-            for position in chosen
+            {"b64": base64.b64encode(photo).decode(), "label": label, "probability": probability}
+            for photo, label, probability in pairs
         ],
     }
     path = saved_model / GOLDEN
@@ -89,9 +89,30 @@ def write_golden(saved_model: Path, photos: Sequence[bytes]) -> None:
     path.write_bytes(documents.canonical_json(document))
 
 
+def _answer(answers: SessionOutputs, place: int) -> tuple[str, float]:
+    return answers.labels[place], float(answers.probability[place])
+
+
+def _choose_variants(session: SavedModelSession, photos: Sequence[bytes]) -> list[tuple[bytes, str, float]]:
+    """For each kind of variant, the photo with the clearest prediction. A model without rules turns no photo."""
+    if session.rules is None:
+        return []
+    chosen = []
+    for variants in filter(None, make_variants(photos, session.rules.side.min)):
+        answers = session.predict(variants)
+        place = int(np.argmax(_lead(answers)))
+        chosen.append((variants[place], *_answer(answers, place)))
+    return chosen
+
+
+def _lead(answers: SessionOutputs) -> Any:
+    """The lead of each most probable class over the second."""
+    ranked = np.sort(answers.probabilities, axis=1)
+    return ranked[:, -1] - ranked[:, -2] if ranked.shape[1] > 1 else ranked[:, -1]
+
+
 def _choose_clear(answers: SessionOutputs) -> list[int]:
     """The first photos with a clear prediction; if there are too few, those with the highest confidence."""
-    ranked = np.sort(answers.probabilities, axis=1)
-    lead = ranked[:, -1] - ranked[:, -2] if ranked.shape[1] > 1 else ranked[:, -1]
+    lead = _lead(answers)
     clear = [int(position) for position in np.flatnonzero(lead >= CLEAR_LEAD)[:MAX_PHOTOS]]
     return clear if len(clear) >= MIN_PHOTOS else [int(position) for position in np.argsort(-lead)[:MIN_PHOTOS]]

@@ -1,20 +1,24 @@
 """A photo's bytes to the model's input: the same preprocessing for training, batch prediction, serving and gate.
 
-1. **Decode** JPEG or PNG to RGB, to the same pixels as Pillow: TensorFlow's `decode_jpeg` reads PNG too and, unlike
-   `decode_image`, has an option for libjpeg's accurate inverse DCT, which Pillow uses. A JPEG of at least 2, 4 or 8
-   times the size is decoded at a half, a quarter or an eighth, as Pillow's draft mode does: a phone's photo of 12
-   megapixels takes a sixth of the time. Transparency is dropped, grey and CMYK become RGB. The EXIF orientation is
-   ignored.
-2. **Resize** to a square by the mean over the area that each new pixel covers. Nothing is cut off: a photo that is
+1. **Decode** JPEG or PNG to RGB, to the same pixels as Pillow, with libjpeg's accurate inverse DCT. A JPEG of at least
+   2, 4 or 8 times the size is decoded at a half, a quarter or an eighth, as Pillow's draft mode does: a phone's photo of
+   12 megapixels takes a sixth of the time. Transparency is put on white, grey and CMYK become RGB, of 16 bits the upper
+   8 count, and colour profiles are ignored.
+2. **Turn** upright, as Exif says (`training.orientation`).
+3. **Resize** to a square by the mean over the area that each new pixel covers. Nothing is cut off: a photo that is
    not square is stretched, in training and in serving.
-3. **Round** to whole levels 0 to 255, half up, so that training can keep millions of pixels as bytes and still has
+4. **Round** to whole levels 0 to 255, half up, so that training can keep millions of pixels as bytes and still has
    exactly the input of the served model.
+
+The graph refuses every other format: only ingest, batch prediction and `orchard predict` convert them. It refuses sizes
+too, before it decodes, if it was exported with a schema's rules.
 
 The network scales pixels to the range that it needs (`training.model.architectures`).
 """
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
@@ -24,6 +28,11 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2
+
+from training.data.schema import SchemaRules
+from training.model.orientation_graph import may_be_turned, turn_upright
+from training.orientation import HEAD, JPEG, PNG, UPRIGHT, read_orientation, turn
 
 __all__ = ["Pixels", "decode_into", "decode_photos", "preprocess"]
 
@@ -32,44 +41,132 @@ Pixels = npt.NDArray[np.uint8]
 RATIOS = (1, 2, 4, 8)
 """The ratios by which libjpeg can shrink a photo while it decodes."""
 
-JPEG = b"\xff\xd8\xff"
-"""The first bytes of every JPEG file."""
+RARE = len(RATIOS)
+"""The branch of `_decode` for everything but an upright JPEG of a valid size."""
+
+PNG_HEADER = 33
+"""Bytes of a PNG's signature and header."""
+
+ANIMATED, TRANSPARENT = r"\C*\x00\x00\x00\x08acTL\C*", r"\C*tRNS\C*"
+"""Match the head of a PNG that has these chunks."""
+
+UNKNOWN_FORMAT = "expected a JPEG or PNG photo; `orchard predict` converts GIF, WebP, BMP and TIFF"
 
 
-def preprocess(image_bytes: Any, size: int) -> Any:
+def preprocess(image_bytes: Any, size: int, rules: SchemaRules | None = None) -> Any:
     """Convert photos to pixels, in a TensorFlow graph.
 
     Args:
         image_bytes: string tensor [N], JPEG or PNG files.
         size: pixels a side.
+        rules: refuse photos whose sizes break them; None: take every size.
 
     Returns:
         float32 tensor [N, size, size, 3], whole numbers 0 to 255.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run, if one is not an image or is truncated.
+        tf.errors.InvalidArgumentError: when run, if one is not a JPEG or PNG, is truncated, or breaks the rules.
     """
     form = tf.TensorSpec([size, size, 3], tf.float32)
 
     def to_pixels(photo: Any) -> Any:
-        return _resize(_decode(photo, size)[tf.newaxis], size)[0]
+        return _resize(_decode(photo, size, rules)[tf.newaxis], size)[0]
 
     with tf.name_scope("preprocess"):
         return tf.map_fn(to_pixels, image_bytes, fn_output_signature=form)
 
 
-def _decode(photo: Any, size: int) -> Any:
+def _decode(photo: Any, size: int, rules: SchemaRules | None) -> Any:
+    """The upright pixels of a photo, scaled down if it is large: uint8 tensor [H, W, 3]."""
+    head = tf.strings.substr(photo, 0, HEAD)
+    is_jpeg, turned = _begins(head, JPEG), may_be_turned(head)
+
     def at(ratio: int) -> Any:
-        pixels = tf.io.decode_jpeg(photo, channels=3, dct_method="INTEGER_ACCURATE", ratio=ratio)
-        return tf.ensure_shape(pixels, [None, None, 3])  # WebP would come as [1, h, w, 3]
+        return tf.io.decode_jpeg(photo, channels=3, dct_method="INTEGER_ACCURATE", ratio=ratio)
 
     def choose() -> Any:
-        times = tf.reduce_min(tf.image.extract_jpeg_shape(photo)[:2]) // size
-        return tf.add_n([tf.cast(times >= ratio, tf.int32) for ratio in RATIOS[1:]])
+        sides = tf.image.extract_jpeg_shape(photo)[:2]
+        times = tf.reduce_min(sides) // size
+        ratio = tf.add_n([tf.cast(times >= ratio, tf.int32) for ratio in RATIOS[1:]])
+        return ratio if rules is None else tf.where(_keeps(sides, rules, rules.pixels), ratio, RARE)
 
-    is_jpeg = tf.equal(tf.strings.substr(photo, 0, len(JPEG)), JPEG)
-    which = tf.cond(is_jpeg, choose, lambda: 0)
-    return tf.switch_case(which, [lambda ratio=ratio: at(ratio) for ratio in RATIOS])
+    def decode_jpeg() -> Any:
+        which = choose()
+        decoded = [lambda ratio=ratio: at(ratio) for ratio in RATIOS]
+        pixels = tf.switch_case(which, [*decoded, lambda: _refuse_size(tf.image.extract_jpeg_shape(photo)[:2], rules)])
+        return tf.cond(turned, lambda: turn_upright(pixels, head, is_jpeg=True), lambda: pixels)
+
+    def decode_rare() -> Any:
+        other = functools.partial(_decode_png, photo, head, turned, rules)
+        is_png = _begins(head, PNG) & (tf.strings.length(head) >= PNG_HEADER)
+        pixels = tf.cond(is_jpeg, decode_jpeg, lambda: tf.cond(is_png, other, lambda: _refuse(UNKNOWN_FORMAT)))
+        return _kept_as_function(pixels)
+
+    usual = is_jpeg & tf.logical_not(turned)
+    which = tf.cond(usual, choose, lambda: RARE)
+    return tf.switch_case(which, [*(lambda ratio=ratio: at(ratio) for ratio in RATIOS), decode_rare])
+
+
+def _kept_as_function(result: Any) -> Any:
+    """Have a `tf.cond` run as a call: TensorFlow would else visit all its operations for every photo, taken or not."""
+    operation = result.op
+    while operation.type == "Identity":
+        operation = operation.inputs[0].op
+    operation._set_attr("_lower_using_switch_merge", attr_value_pb2.AttrValue(b=False))
+    return result
+
+
+def _begins(head: Any, signature: bytes) -> Any:
+    return tf.equal(tf.strings.substr(head, 0, len(signature)), signature)
+
+
+def _decode_png(photo: Any, head: Any, turned: Any, rules: SchemaRules | None) -> Any:
+    """The upright pixels of a PNG on white, with the rounding of Pillow."""
+    # width and height in its header; as int32, they are negative from 2**31 on
+    sides = tf.reshape(tf.io.decode_raw(tf.strings.substr(head, 16, 8), tf.int32, little_endian=False), [2])[::-1]
+
+    def on_white() -> Any:
+        layer = tf.cast(tf.io.decode_png(photo, channels=4), tf.int32)
+        alpha = layer[:, :, 3:]
+        return tf.cast((layer[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
+
+    def decode() -> Any:
+        # with four channels, TensorFlow does not expand grey of fewer than 8 bits without transparency
+        kind = tf.strings.substr(head, 25, 1)
+        transparent = tf.equal(kind, b"\x04") | tf.equal(kind, b"\x06") | tf.strings.regex_full_match(head, TRANSPARENT)
+        pixels = tf.cond(transparent, on_white, lambda: tf.io.decode_png(photo, channels=3))
+        return tf.cond(turned, lambda: turn_upright(pixels, head, is_jpeg=False), lambda: pixels)
+
+    def check_frames() -> Any:
+        animated = tf.strings.regex_full_match(head, ANIMATED)
+        return tf.cond(animated, lambda: _refuse("expected one picture; this PNG is animated"), decode)
+
+    if rules is None:
+        return check_frames()
+    keeps = _keeps(sides, rules, min(rules.pixels, rules.full_size))
+    return tf.cond(keeps, check_frames, lambda: _refuse_size(sides, rules))
+
+
+def _keeps(sides: Any, rules: SchemaRules, pixels: int) -> Any:
+    """Whether a photo's sides, int32 tensor [2], keep the rules."""
+    count = tf.reduce_prod(tf.cast(sides, tf.int64))
+    in_range = (tf.reduce_min(sides) >= rules.side.min) & (tf.reduce_max(sides) <= rules.side.max)
+    return in_range & (count <= pixels)
+
+
+def _refuse_size(sides: Any, rules: SchemaRules | None) -> Any:
+    if rules is None:
+        return _refuse("expected another size")
+    limits = (
+        f"expected sides of {rules.side.min} to {rules.side.max} pixels, at most {rules.pixels} pixels in all and in a PNG "
+        f"{min(rules.pixels, rules.full_size)}, as side, pixels and full_size in data/schema.yaml say; height and width are"
+    )
+    return _refuse(limits, sides[0], sides[1])
+
+
+def _refuse(*message: Any) -> Any:
+    with tf.control_dependencies([tf.debugging.Assert(False, list(message))]):
+        return tf.zeros([1, 1, 3], tf.uint8)
 
 
 def _resize(pixels: Any, size: int) -> Any:
@@ -118,6 +215,8 @@ def decode_into(pixels: Pixels, places: Sequence[int], photos: Sequence[bytes]) 
             rest.append((place, photo))
         elif decoded.shape != (size, size, 3):
             by_shape[decoded.shape].append((place, decoded))
+        elif not np.shares_memory(decoded, pixels):
+            pixels[place] = decoded
     full, resize = _graphs(size)
     for group in by_shape.values():
         pixels[[place for place, _ in group]] = resize(np.stack([decoded for _, decoded in group])).numpy()
@@ -126,18 +225,19 @@ def decode_into(pixels: Pixels, places: Sequence[int], photos: Sequence[bytes]) 
 
 
 def _decode_jpeg(photo: bytes, size: int, place: Pixels) -> Pixels | None:
-    """Decode a JPEG at the ratio that `preprocess` chooses, in place if it fits; None: TensorFlow has to decode it."""
+    """Decode a JPEG as `preprocess` does, in place if it fits; None: TensorFlow has to decode it."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(photo)
         if colours not in ("YCbCr", "Gray"):
             return None
+        orientation = read_orientation(photo)
         least, fits = _scaled(height, width, size)
-        pixels: Pixels = simplejpeg.decode_jpeg(
-            photo, min_height=least[0], min_width=least[1], buffer=place if fits else None
-        )
+        buffer = place if fits and orientation == UPRIGHT else None
+        pixels = simplejpeg.decode_jpeg(photo, min_height=least[0], min_width=least[1], buffer=buffer)
     except ValueError:  # PNG or damaged: TensorFlow decodes it, or raises with the cause
         return None
-    return pixels
+    upright: Pixels = turn(pixels, orientation)
+    return upright
 
 
 @lru_cache(maxsize=1024)
@@ -157,10 +257,13 @@ def _graphs(size: int) -> tuple[Any, Any]:
 
     return (
         tf.function(
-            lambda photos: to_bytes(preprocess(photos, size)), input_signature=[tf.TensorSpec([None], tf.string)]
+            lambda photos: to_bytes(preprocess(photos, size)),
+            input_signature=[tf.TensorSpec([None], tf.string)],
+            autograph=False,
         ),
         tf.function(
             lambda pixels: to_bytes(_resize(pixels, size)),
             input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)],
+            autograph=False,
         ),
     )

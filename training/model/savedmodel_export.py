@@ -22,7 +22,9 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from orchard.errors import OrchardError
+from training.data.schema import SchemaRules
 from training.model.fold import fold
+from training.model.photo_rules import write_rules
 from training.model.preprocessing import preprocess
 
 __all__ = ["export", "predict"]
@@ -48,7 +50,14 @@ def predict(model: keras.Model, image: Any, *, mirrored: bool) -> Any:
     return tf.reduce_mean(tf.stack(tf.split(both, 2)), 0)
 
 
-def export(model: keras.Model, classes: Sequence[str], folder: Path, *, mirrored: bool = False) -> None:
+def export(
+    model: keras.Model,
+    classes: Sequence[str],
+    folder: Path,
+    *,
+    mirrored: bool = False,
+    rules: SchemaRules | None = None,
+) -> None:
     """Write a model as a SavedModel with the signatures `serving_default` and `pixels`.
 
     Args:
@@ -56,6 +65,7 @@ def export(model: keras.Model, classes: Sequence[str], folder: Path, *, mirrored
         classes: C names, in the order of the probabilities.
         folder: for the SavedModel; must not exist.
         mirrored: as in `predict`.
+        rules: the graph refuses photos whose sizes break them; None: it takes every size.
 
     Raises:
         OrchardError: the model has another number of outputs than there are classes.
@@ -66,7 +76,7 @@ def export(model: keras.Model, classes: Sequence[str], folder: Path, *, mirrored
     network = _freeze(fold(model), size, mirrored)
     with tf.Graph().as_default() as graph:
         image_bytes = tf.compat.v1.placeholder(tf.string, [None], "image_bytes")
-        decoded = preprocess(image_bytes, size)
+        decoded = preprocess(image_bytes, size, rules)
         image = tf.compat.v1.placeholder_with_default(decoded, [None, size, size, 3], IMAGE)
         outputs = _add_outputs(network, image, classes)
         signatures = {
@@ -77,6 +87,8 @@ def export(model: keras.Model, classes: Sequence[str], folder: Path, *, mirrored
     assets = folder / "assets"
     assets.mkdir(exist_ok=True)
     (assets / "classes.txt").write_text("".join(f"{label}\n" for label in classes), encoding="utf-8")
+    if rules is not None:
+        write_rules(folder, rules)
 
 
 def _freeze(model: keras.Model, size: int, mirrored: bool) -> Any:

@@ -19,7 +19,9 @@ import numpy.typing as npt
 from orchard.errors import IntegrityError
 from orchard.registry.manifest import ModelSignature
 from orchard.savedmodel.types import tensor_type
+from training.data.schema import SchemaRules
 from training.model.backend import tensorflow
+from training.model.photo_rules import read_rules
 
 __all__ = ["CLASSES", "SavedModelSession", "SessionOutputs", "open_model"]
 
@@ -55,6 +57,7 @@ class SavedModelSession:
         classes: the model's classes, in the order of the columns of ``probabilities``.
         signatures: the types of each signature's inputs and outputs.
         ops: every kind of TensorFlow operation in it, sorted.
+        rules: the schema's rules that its graph applies to photos; None: it was exported before graphs had any.
     """
 
     def __init__(self, session: Any, meta: Any, classes: tuple[str, ...], folder: Path) -> None:
@@ -64,6 +67,7 @@ class SavedModelSession:
         signature = meta.signature_def[SIGNATURE]
         fetches = [signature.outputs[name].name for name in OUTPUTS]
         self._call = session.make_callable(fetches, [signature.inputs["image_bytes"].name])
+        self.rules: SchemaRules | None = read_rules(folder)
         self._folder = folder
 
     def predict(self, photos: Sequence[bytes], *, batch: int = BATCH) -> SessionOutputs:

@@ -20,6 +20,7 @@ import tensorflow as tf
 from orchard import __version__, documents
 from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
+from training.data.schema import SCHEMA, SchemaRules, load
 from training.data.shards import Index, read_index
 from training.model.candidate import CURVES, SAVED_MODEL, TRAINING
 from training.model.checkpoint import Checkpoint, name_run
@@ -40,7 +41,7 @@ AGREEMENT = 1e-5
 """The largest difference allowed between the export's probabilities and the network's."""
 
 
-def train(params: Params, workspace: Workspace, reporter: Reporter) -> dict[str, Any]:
+def train(params: Params, workspace: Workspace, reporter: Reporter, schema: Path | None = None) -> dict[str, Any]:
     """Train the network of the params on their dataset and replace the workspace's candidate.
 
     Args:
@@ -48,6 +49,7 @@ def train(params: Params, workspace: Workspace, reporter: Reporter) -> dict[str,
         workspace: has the dataset; gets the candidate, replaced as a whole at the end. An interrupted run resumes from its
             checkpoint there.
         reporter: reports progress.
+        schema: the file with the rules for photos, which the exported graph applies; None: the workspace's.
 
     Returns:
         The document ``training.json``.
@@ -56,8 +58,10 @@ def train(params: Params, workspace: Workspace, reporter: Reporter) -> dict[str,
         DataError: there is no dataset, or it has too few photos for training and validation.
         IntegrityError: a shard is damaged, or export and network predict differently.
         OrchardError: the training diverged.
+        ParamsError: the schema is invalid.
     """
     begin = time.monotonic()
+    rules = load(schema or workspace.root / SCHEMA).rules(params.data.name)
     folder = workspace.dataset(params.data.name)
     index = read_index(folder)
     with reporter.status(f"decoding {sum(index.counts['train'].values())} photos"):
@@ -66,7 +70,7 @@ def train(params: Params, workspace: Workspace, reporter: Reporter) -> dict[str,
     checkpoint = Checkpoint(workspace.root / CHECKPOINTS, name_run(params, index.digest))
     fitted = fit(params, len(index.classes), train_photos, validation, checkpoint, reporter)
     with reporter.status("exporting the model"), _atomic_replace(workspace.candidate) as new:
-        _export(fitted, params.model.mirrored, index, folder, new)
+        _export(fitted, params.model.mirrored, rules, index, folder, new)
         document = _describe(params, index, fitted, time.monotonic() - begin)
         (new / TRAINING).write_bytes(documents.canonical_json(document) + b"\n")
     checkpoint.remove()
@@ -92,9 +96,9 @@ def _split(photos: InMemoryPhotos, index: Index, params: Params) -> tuple[InMemo
     return photos.select(~chosen), photos.select(chosen)
 
 
-def _export(fitted: FitResult, mirrored: bool, index: Index, dataset: Path, folder: Path) -> None:
+def _export(fitted: FitResult, mirrored: bool, rules: SchemaRules, index: Index, dataset: Path, folder: Path) -> None:
     saved_model = folder / SAVED_MODEL
-    export(fitted.model, index.classes, saved_model, mirrored=mirrored)
+    export(fitted.model, index.classes, saved_model, mirrored=mirrored, rules=rules)
     golden = choose_photos(dataset, index.classes)
     _check_export(fitted, mirrored, saved_model, golden)
     write_golden(saved_model, golden)

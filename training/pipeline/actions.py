@@ -46,9 +46,12 @@ def _done(finished: FinishedVerb) -> ActionResult:
 
 @_action("validate")
 def _validate(work: StepContext, run: Run) -> ActionResult:
+    return _done(work.verb("validate", "--dataset", _dataset(run), *_schema_option(work)))
+
+
+def _schema_option(work: StepContext) -> tuple[str, ...]:
     schema = work.project.schema
-    options = ("--schema", str(schema)) if schema else ()
-    return _done(work.verb("validate", "--dataset", _dataset(run), *options))
+    return ("--schema", str(schema)) if schema else ()
 
 
 def _dataset(run: Run) -> str:
@@ -65,7 +68,9 @@ def _train(work: StepContext, run: Run) -> ActionResult:
     if checkpoint_sync.restore(work.store, work.run_id, work.root, work.reporter):
         work.reporter.note("downloaded the checkpoint of an earlier attempt")
     with checkpoint_sync.CheckpointUploader(work.store, work.run_id, work.root, work.reporter):
-        return _done(work.verb("train", "--params", PARAMS_FILE, "--set", f"data.name={_dataset(run)}"))
+        return _done(
+            work.verb("train", "--params", PARAMS_FILE, "--set", f"data.name={_dataset(run)}", *_schema_option(work))
+        )
 
 
 @_action("evaluate")
@@ -134,11 +139,9 @@ def _promote(work: StepContext, run: Run) -> ActionResult:
 
 @_action("ingest")
 def _ingest(work: StepContext, run: Run) -> ActionResult:
-    schema = work.project.schema
-    options = ("--schema", str(schema)) if schema else ()
     split = ("--split", work.options.split) if work.options.split else ()
     limit = ("--max-refused", str(work.options.max_refused)) if work.options.max_refused is not None else ()
-    finished = work.verb("ingest", "--day", str(work.options.day), *options, *split, *limit)
+    finished = work.verb("ingest", "--day", str(work.options.day), *_schema_option(work), *split, *limit)
     document: dict[str, Any] = finished.document
     if document.get("nothing_new"):
         return finished, "skipped", str(document["nothing_new"])

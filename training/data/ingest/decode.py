@@ -1,10 +1,9 @@
 """Decodes one file to one photo, or rejects it with a reason.
 
-A stored photo must decode to the same pixels in Pillow, in libjpeg-turbo and in TensorFlow with
-`dct_method="INTEGER_ACCURATE"`. JPEG (grey, colour) and PNG (1 to 16 bits in colour, palettes, opaque alpha) do, as
-tests/training/test_ingest_photos.py shows, so their bytes are stored unchanged. Every other file that Pillow reads is
-encoded again, once, and reported: it is turned upright, put on white and converted to 8-bit RGB. A JPEG stays a JPEG
-(quality 95, no chroma subsampling); all others become PNG, which is lossless.
+The served model decodes JPEG and PNG itself: it turns them upright, puts transparency on white and converts grey, CMYK and
+16 bits to 8-bit RGB (`training.model.preprocessing`). Pillow gives the same pixels, as tests/training/test_one_decoding.py
+shows, so the bytes of these files are stored unchanged and nothing is lost. Every other file that Pillow reads is converted
+once, to PNG, which is lossless, and reported; the result is compared with its source (`training.data.ingest.conversion`).
 """
 
 from __future__ import annotations
@@ -15,20 +14,25 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image
 
+from orchard.errors import DataError
+from training.data.ingest.conversion import Levels, check_conversion, cmyk_to_rgb, to_rgb
+from training.data.ingest.foreign_files import describe
+from training.data.ingest.jpeg_segments import check_frame, is_progressive, without_harmless_deviations
 from training.data.rejections import PhotoRejected, RejectionReason
-from training.data.schema import SchemaRules
+from training.data.schema import SchemaRules, SideLimits
+from training.orientation import ORIENTATION, UPRIGHT, read_orientation, turn
 
-__all__ = ["DecodedPhoto", "inspect"]
+__all__ = ["DecodedPhoto", "convert", "inspect", "plain_copy"]
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 JPEG = {"JPEG", "MPO"}  # MPO: a phone's JPEG with a second picture after the first, which every decoder ignores
-KEPT_MODES = {"1", "L", "P", "RGB", "LA", "RGBA", "PA"}
-TURNED_MODES = {"CMYK", "YCbCr"}
-ORIENTATION = 0x0112
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+RATIOS = (1, 2, 4, 8)
+"""The ratios by which libjpeg can shrink a photo while it decodes."""
 
 Image.init()  # registers all formats before the first thread needs them
 Image.MAX_IMAGE_PIXELS = None  # `_check_size` checks the schema's limit before any pixel is decoded
@@ -41,7 +45,8 @@ class DecodedPhoto:
     Attributes:
         body: the bytes to store.
         sha256: hex, of `body`.
-        pixels_sha256: hex, of the original upright RGB pixels, with width and height.
+        pixels_sha256: hex, of the upright RGB pixels, with width and height; scaled down if there are more than
+            `full_size` of the schema.
         width: pixels, upright.
         height: pixels, upright.
         changed: how the bytes were changed; empty: they are unchanged.
@@ -66,9 +71,11 @@ def inspect(body: bytes, rules: SchemaRules) -> DecodedPhoto:
     image = _open(body)
     try:
         _check_size(image, rules)
-        if image.format in JPEG and image.mode in {"L", "RGB"} and _orientation(image) == 1:
-            return _unchanged(body, image)
-        return _converted(body, image)
+        if image.format in JPEG and image.mode in {"L", "RGB", "CMYK"}:
+            return _jpeg(body, image, rules)
+        if image.format == "PNG":
+            return _png(body, image)
+        return _converted(image)
     except PhotoRejected:
         raise
     except MemoryError as error:
@@ -81,12 +88,8 @@ def _open(body: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(body), formats=FORMATS)
     except Exception as error:  # as in `inspect`
-        if body[4:8] == b"ftyp":
-            raise PhotoRejected(
-                RejectionReason.NOT_AN_IMAGE, "HEIC or AVIF, which is not supported: export it as JPEG"
-            ) from error
-        detail = f"Pillow recognises none of {', '.join(FORMATS)}; it begins with {body[:8]!r}"
-        raise PhotoRejected(RejectionReason.NOT_AN_IMAGE, detail) from error
+        reason = RejectionReason.TRUNCATED if body.startswith(b"\xff\xd8") else RejectionReason.NOT_AN_IMAGE
+        raise PhotoRejected(reason, describe(body)) from error
 
 
 def _broken(error: Exception) -> PhotoRejected:
@@ -98,15 +101,24 @@ def _check_size(image: Image.Image, rules: SchemaRules) -> None:
     width, height = image.size
     if width * height > rules.pixels:
         raise PhotoRejected(
-            RejectionReason.BOMB, f"{width}×{height} pixels, more than {rules.pixels}; it was not decoded"
+            RejectionReason.BOMB,
+            f"{width}×{height} pixels, more than {rules.pixels} (`pixels` in the schema); it was not decoded",
         )
     if min(width, height) < rules.side.min:
         raise PhotoRejected(
-            RejectionReason.TOO_SMALL, f"{width}×{height} pixels; each side must have at least {rules.side.min}"
+            RejectionReason.TOO_SMALL,
+            f"{width}×{height} pixels; each side must have at least {rules.side.min} (`side.min` in the schema)",
         )
     if max(width, height) > rules.side.max:
         raise PhotoRejected(
-            RejectionReason.TOO_LARGE, f"{width}×{height} pixels; no side may have more than {rules.side.max}"
+            RejectionReason.TOO_LARGE,
+            f"{width}×{height} pixels; no side may have more than {rules.side.max} (`side.max` in the schema)",
+        )
+    if width * height > rules.full_size and image.format not in JPEG:
+        raise PhotoRejected(
+            RejectionReason.TOO_LARGE,
+            f"{width}×{height} pixels; only a JPEG may have more than {rules.full_size} (`full_size` in the schema), "
+            "because it can be decoded smaller: save it as JPEG",
         )
     # an MPO's further pictures are not an animation
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
@@ -115,97 +127,110 @@ def _check_size(image: Image.Image, rules: SchemaRules) -> None:
         )
 
 
-def _orientation(image: Image.Image) -> int:
-    if "exif" not in image.info and image.format != "TIFF":
-        return 1
-    value = image.getexif().get(ORIENTATION, 1)
-    return value if value in range(1, 9) else 1
-
-
 def _digest(width: int, height: int, pixels: bytes | memoryview) -> str:
     digest = hashlib.sha256(b"%d %d " % (width, height))
     digest.update(pixels)
     return digest.hexdigest()
 
 
-def _photo(body: bytes, size: tuple[int, int], pixels: bytes | memoryview, changed: str = "") -> DecodedPhoto:
-    width, height = size
-    return DecodedPhoto(body, hashlib.sha256(body).hexdigest(), _digest(width, height, pixels), width, height, changed)
+def _photo(body: bytes, pixels: Levels, changed: str = "", size: tuple[int, int] | None = None) -> DecodedPhoto:
+    """A photo of upright pixels; `size`: width and height, if the pixels are scaled down."""
+    width, height = size or (pixels.shape[1], pixels.shape[0])
+    digest = _digest(width, height, np.ascontiguousarray(pixels).data)
+    return DecodedPhoto(body, hashlib.sha256(body).hexdigest(), digest, width, height, changed)
 
 
-def _unchanged(body: bytes, image: Image.Image) -> DecodedPhoto:
-    """Check a plain JPEG, the common case. Strict libjpeg-turbo finds damage that Pillow ignores; sound files decode alike."""
-    _check_jpeg(body)
+def _jpeg(body: bytes, image: Image.Image, rules: SchemaRules) -> DecodedPhoto:
+    """Check a JPEG, the common case. Its bytes are kept."""
+    check_frame(body)
+    width, height = image.size
+    ratio = min((ratio for ratio in RATIOS if width * height <= rules.full_size * ratio**2), default=RATIOS[-1])
+    if ratio > 1 and is_progressive(body):
+        raise PhotoRejected(
+            RejectionReason.TOO_LARGE,
+            f"{width}×{height} pixels; a progressive JPEG cannot be decoded in little memory and may have at most "
+            f"{rules.full_size} (`full_size` in the schema): save it without that option",
+        )
+    pixels = _decode_strictly(body, image, ratio)
+    orientation = read_orientation(body)
+    upright = (height, width) if orientation > 4 else (width, height)
+    return _photo(body, turn(pixels, orientation), size=upright)
+
+
+def _decode_strictly(body: bytes, image: Image.Image, ratio: int) -> Levels:
+    """Strict libjpeg-turbo finds damage that Pillow ignores; sound files decode alike."""
+    least = {"min_height": -(-image.height // ratio), "min_width": -(-image.width // ratio)} if ratio > 1 else {}
+    if ratio > 1:
+        image.draft(image.mode, (image.width // ratio, image.height // ratio))
+    if image.mode == "CMYK":
+        image.load()
+        return cmyk_to_rgb(np.asarray(image))
     try:
-        pixels = simplejpeg.decode_jpeg(body, strict=True)
+        decoded: Levels = simplejpeg.decode_jpeg(body, strict=True, **least)
     except ValueError as error:
         image.load()  # Pillow's error is clearer, if it raises one
+        pixels = np.asarray(image.convert("RGB"))
+        if _is_harmless(body, pixels, least):
+            return pixels
         text = str(error).strip()
         raise PhotoRejected(
             RejectionReason.DAMAGED, f"{text}; if it looks right, save it again with a photo program"
         ) from error
-    return _photo(body, image.size, pixels.data)
+    return decoded
 
 
-def _converted(body: bytes, image: Image.Image) -> DecodedPhoto:
-    """Decode any other file with Pillow; encode it again where other decoders would give other pixels."""
-    form = image.format
-    if form in JPEG and image.mode in {"L", "RGB"}:
-        _unchanged(body, image)  # the same strict check for one that is turned upright
-    if form == "PNG":
-        _check_png(body)
+def _is_harmless(body: bytes, pixels: Levels, least: dict[str, int]) -> bool:
+    """Whether only a header deviates from the standard, and the pixels are all right."""
+    try:
+        return np.array_equal(simplejpeg.decode_jpeg(without_harmless_deviations(body), strict=True, **least), pixels)
+    except ValueError:
+        return False
+
+
+def _png(body: bytes, image: Image.Image) -> DecodedPhoto:
+    """Check a PNG. Its bytes are kept, for the served model converts it to the same pixels."""
+    _check_png(body)
+    image.load()
+    pixels, _ = to_rgb(image)
+    check_conversion(image, pixels)
+    return _photo(body, turn(pixels, read_orientation(body)))
+
+
+def _converted(image: Image.Image) -> DecodedPhoto:
+    """Convert any other file to PNG, upright."""
     image.load()
     changed = []
-    upright = image
-    if _orientation(image) != 1:
-        upright = ImageOps.exif_transpose(image)
-        changed.append("turned upright as its EXIF says")
-    picture, change = _in_rgb(upright)
+    pixels, change = to_rgb(image)
+    check_conversion(image, pixels)
     changed += [change] if change else []
-    if form not in JPEG | {"PNG"}:
-        changed.append(f"{form} written as PNG")
-    pixels = picture.tobytes()
-    if not changed:
-        return _photo(body, picture.size, pixels)
+    if image.getexif().get(ORIENTATION, UPRIGHT) in range(2, 9):
+        pixels = turn(pixels, image.getexif()[ORIENTATION])
+        changed.insert(0, "turned upright as its EXIF says")
+    changed.append(f"{image.format} written as PNG")
     fresh = io.BytesIO()
-    if form in JPEG:
-        picture.save(fresh, "JPEG", quality=95, subsampling=0)
-    else:
-        picture.save(fresh, "PNG")
-    return _photo(fresh.getvalue(), picture.size, pixels, ", ".join(changed))
+    Image.fromarray(np.ascontiguousarray(pixels)).save(fresh, "PNG")
+    return _photo(fresh.getvalue(), pixels, ", ".join(changed))
 
 
-def _in_rgb(image: Image.Image) -> tuple[Image.Image, str]:
-    """Return the picture in 8-bit RGB, and how it was changed so that all decoders give the same pixels."""
-    if image.mode in KEPT_MODES:
-        if image.has_transparency_data:
-            layer = image.convert("RGBA")
-            if layer.getchannel("A").getextrema() != (255, 255):
-                white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-                return Image.alpha_composite(white, layer).convert("RGB"), "transparency put on white"
-        return image.convert("RGB"), ""
-    if image.mode in TURNED_MODES:
-        return image.convert("RGB"), f"{image.mode} converted to RGB"
-    if image.mode.startswith("I;16"):
-        high = Image.frombytes("L", image.size, image.convert("I;16").tobytes()[1::2])  # little-endian: the upper bytes
-        return high.convert("RGB"), "16 bits reduced to 8"
-    raise PhotoRejected(
-        RejectionReason.MODE, f"pixels are {image.mode!r}; expected 8 or 16 bits of grey, palette, RGB or CMYK"
-    )
+def convert(body: bytes) -> bytes:
+    """Return a photo as a served model reads it, for `orchard predict`; the model itself checks the smallest side.
+
+    Raises:
+        DataError: it is not a valid photo.
+    """
+    try:
+        return inspect(body, SchemaRules(side=SideLimits(min=1))).body
+    except PhotoRejected as rejected:
+        raise DataError(f"{rejected.reason}: {rejected.detail}") from rejected
 
 
-def _check_jpeg(body: bytes) -> None:
-    """Check the frame header: only some decoders read arithmetic coding and lossless JPEG."""
-    at = 2
-    while at + 4 <= len(body) and body[at] == 0xFF:
-        marker, size = body[at + 1], int.from_bytes(body[at + 2 : at + 4], "big")
-        if marker in {0xC0, 0xC1, 0xC2}:
-            return
-        if 0xC3 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
-            raise PhotoRejected(
-                RejectionReason.MODE, f"a JPEG of the rare kind SOF{marker - 0xC0}; save it again as an ordinary JPEG"
-            )
-        at += 1 if marker == 0xFF else 2 + size  # 0xFF may be repeated as padding
+def plain_copy(body: bytes) -> bytes:
+    """Return a photo of `inspect` as an upright PNG without transparency, for models exported before graphs did that."""
+    with Image.open(io.BytesIO(body)) as image:
+        pixels, _ = to_rgb(image)
+    fresh = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(turn(pixels, read_orientation(body)))).save(fresh, "PNG")
+    return fresh.getvalue()
 
 
 def _check_png(body: bytes) -> None:

@@ -183,6 +183,10 @@ def _remedy(request: IngestRequest, findings: IngestFindings) -> str:
     unknown = sum(item.reason is RejectionReason.UNKNOWN_CLASS for item in findings.refused)
     if 2 * unknown > len(findings.refused):
         return f"photos of other classes go into a dataset of their own: --dataset NAME (this is {request.dataset!r})"
+    counted = Counter(item.reason for item in findings.refused)
+    reason, number = counted.most_common(1)[0]
+    if reason.rule and 2 * number > len(findings.refused):
+        return f"if these photos are wanted, change {reason.rule} in {request.schema}, for {request.dataset!r} or in defaults"
     return "repair the files, or allow more rejections with --max-refused"
 
 

@@ -96,6 +96,11 @@ def summary(findings: IngestFindings, index: Index, shards_added: int, version: 
     if findings.left_out:
         number, classes = sum(findings.left_out.values()), len(findings.left_out)
         lines.append(f"left out {number} photos of {classes} classes that were not selected")
+    if findings.ignored:
+        number = findings.ignored
+        lines.append(
+            f"ignored {number} file{'s' * (number != 1)} beside the photos, such as those of NAS and file managers"
+        )
     if findings.empty:
         lines.append("no photo in " + ", ".join(f"{split}/{label}" for split, label in findings.empty))
     state = f"version {version} in the store" if version is not None else "on this machine only (--no-push)"

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol, Self
 
 from orchard.errors import DataError
+from training.data.ingest.foreign_files import is_system_file
 from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReason, readable
 
 __all__ = [
@@ -46,7 +47,6 @@ ADDED = "added"
 """The source of photos with --split and without --source."""
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
-SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 CHUNK = 1 << 20
 MAX_NAME_LETTERS = 120
 HINT = "a source holds <split>/<class>/<photo>, with splits such as train and test; or give --split, and --label"
@@ -102,7 +102,7 @@ class PhotoPlacement:
         Returns:
             Split and class; a text why it has none; or None if it is not meant to be a photo.
         """
-        if any(part in SYSTEM_FILES for part in parts) or any(part.startswith(".") for part in parts[1:]):
+        if any(map(is_system_file, parts)) or any(part.startswith(".") for part in parts[1:]):
             return None
         split = SPLIT_OF.get(parts[-3].lower()) if len(parts) >= 3 else None
         if self.split is None:
@@ -195,7 +195,9 @@ def _class_folder(parts: tuple[str, ...], placing: PhotoPlacement) -> Iterator[C
 
 
 def _too_large(size: int, placing: PhotoPlacement) -> PhotoRejected:
-    return PhotoRejected(RejectionReason.TOO_LARGE, f"{size} bytes; the limit is {placing.largest}")
+    return PhotoRejected(
+        RejectionReason.TOO_LARGE, f"{size} bytes; the limit is {placing.largest} (`bytes` in the schema)"
+    )
 
 
 def _read_file(path: Path, placing: PhotoPlacement) -> bytes:

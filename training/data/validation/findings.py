@@ -110,6 +110,9 @@ def _balance(index: Index, content: DatasetContent, rules: SchemaRules) -> Itera
 
 def _sizes(content: DatasetContent, rules: SchemaRules) -> Iterator[ValidationFinding]:
     for size, number in sorted(content.sizes.items()):
+        if size[0] * size[1] > rules.pixels:
+            text = f"{number} photos have {size[0]}×{size[1]} pixels; at most {rules.pixels} are allowed"
+            yield _error("pixels", text, "ingest into a new dataset without them, or change pixels")
         if min(size) < rules.side.min or max(size) > rules.side.max:
             text = (
                 f"{number} photos have {size[0]}×{size[1]} pixels; sides must have {rules.side.min} to {rules.side.max}"
