@@ -12,6 +12,7 @@ import requests
 from orchestration.cluster.deploy.install import make_namespace, remove
 from orchestration.cluster.deploy.port_forward import forward
 from orchestration.cluster.deploy.release import Release
+from tests.charts.conftest import KUBERNETES
 from tests.charts.random_values import random_values
 from tests.e2e.conftest import RELEASE
 from tests.e2e.releases import CHART, ROOT, apply, await_ready, documents, release_model, released, run_helm_test
@@ -144,7 +145,8 @@ def test_the_api_server_accepts_what_random_valid_values_render_to(cluster, tmp_
             name, chosen = random_values(seed)
             path = tmp_path / f"values-{seed}.json"
             path.write_text(json.dumps(chosen))
-            rendered = release.helm("template", name, str(CHART), "--values", str(path), "--no-hooks")
+            options = ("--values", str(path), "--no-hooks", "--kube-version", KUBERNETES)
+            rendered = release.helm("template", name, str(CHART), *options)
             release.kubectl("apply", "--dry-run=server", "--filename=-", stdin=rendered)
     finally:
         remove(release)
