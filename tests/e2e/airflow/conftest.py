@@ -149,6 +149,13 @@ def _installed() -> float:
     return due - at.tm_sec
 
 
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Remove the release after the last test here: the tests that follow need the node's CPU."""
+    here = Path(__file__).parent
+    if (nextitem is None or here not in nextitem.path.parents) and os.environ.get("E2E_KEEP") != "1":
+        remove(AIRFLOW)
+
+
 @pytest.fixture(scope="session")
 def loop(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     """Airflow and all that it runs, in a namespace that is deleted afterwards."""
