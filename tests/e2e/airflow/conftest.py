@@ -149,8 +149,10 @@ def _installed() -> float:
     return due - at.tm_sec
 
 
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Remove the release after the last test here: the tests that follow need the node's CPU."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Remove the release after the last test here has been torn down: the tests that follow need the node's CPU."""
+    yield
     here = Path(__file__).parent
     if (nextitem is None or here not in nextitem.path.parents) and os.environ.get("E2E_KEEP") != "1":
         remove(AIRFLOW)
