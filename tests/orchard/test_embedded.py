@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from orchard import settings
 from orchard.errors import ConflictError, StoreDenied, StoreError, StoreUnavailable
 from orchard.store import open_store
 from orchard.store.embedded import EmbeddedStore, environment_of
+from tests.process_facts import is_alive, listening
 
 
 def wait_for(condition, seconds=15.0):
@@ -36,31 +36,10 @@ def ends_well(call) -> bool:
     return True
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def client(environment, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return open_store(settings.load())
-
-
-def listening(pid: int) -> dict[int, str]:
-    """The ports on which a process listens, and the addresses (hexadecimal, as /proc prints them)."""
-    inodes = {
-        m[1] for fd in Path(f"/proc/{pid}/fd").iterdir() if (m := re.fullmatch(r"socket:\[(\d+)]", str(fd.readlink())))
-    }
-    found = {}
-    for table in ("tcp", "tcp6"):
-        for fields in map(str.split, Path(f"/proc/net/{table}").read_text().splitlines()[1:]):
-            if fields[3] == "0A" and fields[9] in inodes:
-                address, port = fields[1].split(":")
-                found[int(port, 16)] = address
-    return found
 
 
 def send_request(port: int, path: str, method: str = "GET") -> int | None:
@@ -221,13 +200,13 @@ def test_killed_parent_takes_its_server_along_and_the_next_takes_over(tmp_path, 
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
     assert parent.stdout is not None
     server = int(parent.stdout.readline())
-    assert alive(server)
+    assert is_alive(server)
 
     parent.kill()
     parent.wait()
     parent.stdout.close()
     with EmbeddedStore(tmp_path / "store") as store:
-        assert not alive(server)
+        assert not is_alive(server)
         mine = client({**store.environment, "ORCHARD_STORE_URL": "s3://from-the-parent"}, monkeypatch)
         mine.put("a", b"1")
         assert mine.get("a").body == b"1"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchard.processes import ChildProcess
+from tests.process_facts import is_alive
 
 
 def wait_for(condition, seconds=10.0):
@@ -17,13 +18,6 @@ def wait_for(condition, seconds=10.0):
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
         time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_child_that_ignores_sigterm_is_ended_with_all_it_started(tmp_path):
@@ -35,7 +29,7 @@ def test_child_that_ignores_sigterm_is_ended_with_all_it_started(tmp_path):
     child.stop(grace=0.3)
 
     # killed at once; an orphan disappears when process 1 has reaped it
-    wait_for(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
+    wait_for(lambda: not any(is_alive(int(pid)) for pid in pids.read_text().split()))
 
 
 def test_child_dies_with_a_parent_that_is_killed(tmp_path):
@@ -46,13 +40,13 @@ def test_child_dies_with_a_parent_that_is_killed(tmp_path):
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path.cwd())
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    wait_for(lambda: alive(pid))
+    wait_for(lambda: is_alive(pid))
 
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
 
-    wait_for(lambda: not alive(pid))
+    wait_for(lambda: not is_alive(pid))
 
 
 def test_output_goes_to_the_log_and_the_exit_code_comes_back(tmp_path):

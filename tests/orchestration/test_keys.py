@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sysconfig
-from pathlib import Path
 
 import pytest
 import yaml
@@ -17,6 +16,7 @@ from orchard.store import open_store, ports
 from orchestration.cluster.bucket import PROBE, prepare
 from orchestration.cluster.identities import IDENTITIES, actions, credentials, server_files, with_current_rights
 from tests.charts.conftest import find, template
+from tests.process_facts import listening
 
 BUCKET = "orchard"
 
@@ -167,14 +167,7 @@ def test_the_probe_leaves_nothing(store):
 def test_nothing_but_s3_listens_outside_the_loopback(running):
     pid, settings = running
     s3 = int(settings["admin"].store_endpoint.rsplit(":", 1)[1])
-    inodes = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
-    outside = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            address, port = fields[1].split(":")
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes and not address.endswith("0100007F"):
-                outside.add(int(port, 16))
+    outside = {port for port, address in listening(pid).items() if not address.endswith("0100007F")}
 
     assert outside == {s3, s3 + ports.GRPC_OFFSET}
 

@@ -24,6 +24,7 @@ from serving.server.rest.predict import read_inputs
 from serving.server.rest.request_body import parse_body, read_signature_name
 from serving.server.rest.responses import predict_reply
 from serving.server.serving_error import ServingError
+from tests.process_facts import children, is_alive
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, until
 
@@ -110,12 +111,6 @@ def matrix(zoo: Path, tmp_path: Path):
         yield server
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()] or [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
-
-
 ROWS = 100_000
 LARGE = json.dumps({"instances": [[1.25, 2.5, 3.75, 4.0]] * ROWS}).encode()
 
@@ -130,13 +125,13 @@ def test_a_large_body_is_answered_as_a_small_one_is_and_survives_the_process(mat
 
     os.kill(child, signal.SIGKILL)
 
-    until(lambda: child not in children(matrix.child.pid) or _is_zombie(child), "the process has ended")
+    until(lambda: child not in children(matrix.child.pid) or not is_alive(child), "the process has ended")
     broken = matrix.predict("matrix", LARGE)
     assert (broken.status, broken.headers["retry-after"]) == (503, "1")
     assert matrix.predict("matrix", LARGE).json["predictions"] == small * ROWS
     (child,) = children(matrix.child.pid)
     matrix.kill()
-    until(lambda: not Path(f"/proc/{child}").exists() or _is_zombie(child), "it ends with its server")
+    until(lambda: not is_alive(child), "it ends with its server")
 
 
 def test_a_body_for_the_lenient_parser_does_not_hold_the_loop(matrix):
@@ -148,13 +143,6 @@ def test_a_body_for_the_lenient_parser_does_not_hold_the_loop(matrix):
     assert answer.body.count(b"NaN") >= 500
     assert children(matrix.child.pid), "the JSON process has read it"
     assert matrix.predict("matrix", body.replace(b"NaN", b"NoN")).error.startswith("JSON Parse error: ")
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
-    except OSError:
-        return True
 
 
 def test_probes_and_small_requests_do_not_wait_for_large_ones(matrix):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from serving.models_config import ModelConfig, render
+from tests.process_facts import children, is_alive
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, free_ports, send_request, until
 
@@ -23,12 +24,6 @@ def config(zoo: Path, tmp_path: Path) -> Path:
     path = tmp_path / "models.config"
     path.write_text(render(ModelConfig(name, str(zoo / name)) for name in ("slow", "matrix")))
     return path
-
-
-def workers(server: Serve) -> list[int]:
-    """The process ids of the workers that live."""
-    children = Path(f"/proc/{server.child.pid}/task/{server.child.pid}/children").read_text().split()
-    return [int(child) for child in children]
 
 
 def is_ready(port: int) -> bool:
@@ -62,36 +57,39 @@ def test_a_worker_that_dies_is_replaced_and_the_other_answers_meanwhile(config):
     own = free_ports(2)
     with start(config, "--worker-port", str(own)) as server:
         until(lambda: is_ready(own) and is_ready(own + 1), "both workers are ready")
-        before = set(workers(server))
+        before = set(children(server.child.pid))
         assert len(before) == 2
 
         os.kill(min(before), signal.SIGKILL)
 
-        until(lambda: len(workers(server)) == 1 or set(workers(server)) != before, "it is gone")
+        until(lambda: len(children(server.child.pid)) == 1 or set(children(server.child.pid)) != before, "it is gone")
         assert server.predict("matrix", BODY).status == 200
-        until(lambda: len(workers(server)) == 2 and set(workers(server)) != before, "another is there")
+        until(
+            lambda: len(children(server.child.pid)) == 2 and set(children(server.child.pid)) != before,
+            "another is there",
+        )
         until(lambda: is_ready(own) and is_ready(own + 1), "both are ready again")
         assert "worker ended" in server.text
 
 
 def test_sigterm_drains_all_of_them(config):
     with start(config) as server:
-        pids = workers(server)
+        pids = children(server.child.pid)
 
         os.kill(server.child.pid, signal.SIGTERM)
 
         assert server.child.wait() == 0
         assert server.text.count("draining signal=SIGTERM") == 2
-        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+        assert not [pid for pid in pids if is_alive(pid)]
 
 
 def test_workers_die_with_their_supervisor(config):
     with start(config) as server:
-        pids = workers(server)
+        pids = children(server.child.pid)
 
         server.kill()
 
-        until(lambda: not [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists()], "no worker is left behind")
+        until(lambda: not [pid for pid in pids if is_alive(pid)], "no worker is left behind")
 
 
 def test_a_port_that_workers_share_is_nobody_elses(config):
