@@ -36,7 +36,16 @@ from serving.server.runtime.tensors import Array
 from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
-__all__ = ["BatchJob", "BatchQueue", "BatchRows", "Outcome", "Outputs", "RunThreadPool", "usable_cpus"]
+__all__ = [
+    "BatchJob",
+    "BatchQueue",
+    "BatchRows",
+    "Outcome",
+    "Outputs",
+    "RunThreadPool",
+    "lower_priority",
+    "usable_cpus",
+]
 
 MAX_ROWS = 32
 QUICK_S = 0.01
@@ -52,16 +61,19 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _lower_priority() -> None:
+def lower_priority(nice: int) -> None:
     """Give the calling thread a lower priority than the event loop's.
 
     The loop then reads requests while models run, so that more requests run together, and sends answers immediately.
+
+    Args:
+        nice: how much lower.
     """
     if sys.platform != "linux":  # elsewhere a thread has no priority of its own
         return
     thread = threading.get_native_id()
     with contextlib.suppress(OSError):  # a sandbox may not support it
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + _NICE))
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + nice))
 
 
 @dataclass(slots=True, eq=False)
@@ -343,7 +355,7 @@ class RunThreadPool:
         return taken
 
     def _work(self) -> None:
-        _lower_priority()
+        lower_priority(_NICE)
         signal = threading.Lock()
         signal.acquire()
         while True:

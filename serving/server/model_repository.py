@@ -15,6 +15,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from serving.models_config import ModelConfig
+from serving.server.batching_prover import BatchingProver
 from serving.server.config_watcher import ConfigWatcher
 from serving.server.memory import require_memory
 from serving.server.repository_model import RepositoryModel, RepositorySnapshot
@@ -41,7 +42,7 @@ class RepositoryListener:
         """A version was loaded, or could not be loaded (`error`); `path` is its folder."""
 
     def batching(self, servable: Servable) -> None:
-        """A version was loaded, and it is decided which of its requests may run together."""
+        """It is decided which requests of a loaded version may run together."""
 
     def problem(self, text: str) -> None:
         """A problem that an operator should know about."""
@@ -111,6 +112,7 @@ class ModelRepository:
         self._load_version = load
         self._file = ConfigWatcher(config, listener.problem)
         self._listener = listener
+        self._prover = BatchingProver(listener.batching)
         self._models: dict[str, RepositoryModel] = {}
         self._snapshots: dict[str, RepositorySnapshot] = {}
         self._logged: dict[str, tuple[str, ...]] = {}
@@ -125,12 +127,14 @@ class ModelRepository:
         """Begin to follow the file."""
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         threading.Thread(target=self._run_loads, name="load", daemon=True).start()
+        self._prover.start()
 
     def stop(self) -> None:
         """Stop following the file; loaded versions stay loaded."""
         self._stopped = True
         self._wake.set()
         self._loads.put(None)
+        self._prover.stop()
 
     def replace(self, configs: tuple[ModelConfig, ...]) -> None:
         """Use this configuration until the file changes."""
@@ -321,8 +325,6 @@ class ModelRepository:
             problem = error
         seconds = time.monotonic() - begin
         self._listener.loaded(str(folder), seconds, problem)
-        if problem is None:
-            self._listener.batching(servable)
         with self._lock:
             version.loading = False
             if problem is None:
@@ -332,6 +334,8 @@ class ModelRepository:
             else:
                 version.fail(problem, present, time.monotonic(), seconds)
             self._publish()
+        if problem is None:
+            self._prover.add(servable)
         if before is not None:
             threading.Thread(target=before.close, name="unload", daemon=True).start()
         self._wake.set()

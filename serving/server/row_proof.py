@@ -1,4 +1,4 @@
-"""Decides at load which signatures of a version may run requests together.
+"""Decides which signatures of a version may run requests together.
 
 Requests may share a run only if no answer depends on the other requests. That is proved by the graph, and tried with
 generated rows; or by golden photos, if the graph does not refute it. Whatever is not proved runs alone.
@@ -62,39 +62,33 @@ class RowProof:
         self._session = session
         self._analysis: RowAnalysis | None = None
 
-    def judge(self, signature: SignatureDef, queue: BatchQueue, photos: Sequence[bytes] = ()) -> BatchingVerdict:
-        """Decide about a signature.
-
-        Args:
-            signature: the signature.
-            queue: its queue, which runs the rows.
-            photos: its golden photos; empty: it has none.
-
-        Raises:
-            ServingError: the model fails on a golden photo.
-        """
-        several = len(set(photos)) > 1  # one photo shows nothing
-        verdict = self._without_rows(signature, has_photos=several)
-        if verdict is None and several:
-            return _with_photos(queue, photos)
-        for photo in photos:  # the first run of a signature builds TensorFlow's executor
-            queue.run([as_strings([photo])])
-        return verdict or _with_generated_rows(signature, queue)
-
-    def _without_rows(self, signature: SignatureDef, *, has_photos: bool) -> BatchingVerdict | None:
-        """The verdict, if no row needs to run; None: rows must show it."""
+    def judge_declaration(self, signature: SignatureDef) -> BatchingVerdict | None:
+        """Decide about a signature by what it declares, which takes no time; None: `judge` must."""
         if self.mode == "off":
             return BatchingVerdict(False, "--batching off")
         if not is_batchable(signature):
             return BatchingVerdict(False, "not every input and output declares a first dimension of any size")
         if self.mode == "on":
             return BatchingVerdict(True, "--batching on", proved=False)
+        return None
+
+    def judge(self, signature: SignatureDef, queue: BatchQueue, photos: Sequence[bytes] = ()) -> BatchingVerdict:
+        """Decide about a signature by its graph and by rows.
+
+        Args:
+            signature: the signature.
+            queue: its queue, which runs the rows.
+            photos: its golden photos; empty: it has none.
+        """
+        several = len(set(photos)) > 1  # one photo shows nothing
         graph = self._read_graph(signature)
         if graph.independent is False:
             return BatchingVerdict(False, graph.reason)
-        if graph.independent is None and not has_photos:
+        if several:
+            return _with_photos(queue, photos)
+        if graph.independent is None:
             return BatchingVerdict(False, f"not proved: {graph.reason}")
-        return None
+        return _with_generated_rows(signature, queue)
 
     def _read_graph(self, signature: SignatureDef) -> RowVerdict:
         try:
@@ -106,7 +100,10 @@ class RowProof:
 
 
 def _with_photos(queue: BatchQueue, photos: Sequence[bytes]) -> BatchingVerdict:
-    difference = find_dependence(queue, [[as_strings([photo])] for photo in photos], _GOLDEN_TOLERANCE)
+    try:
+        difference = find_dependence(queue, [[as_strings([photo])] for photo in photos], _GOLDEN_TOLERANCE)
+    except ServingError as error:
+        return BatchingVerdict(False, f"not proved: golden photos fail: {error.message[:200]}")
     if difference:
         return BatchingVerdict(False, f"golden photos: {difference}")
     return BatchingVerdict(True, f"proved by {len(photos)} golden photos")

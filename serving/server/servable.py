@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orchard.errors import IntegrityError
@@ -12,6 +12,7 @@ from orchard.savedmodel.signatures import SignatureDef
 from orchard.savedmodel.types import STRING
 from serving.server.batching import BatchQueue
 from serving.server.example_signatures import INPUT, classification_outputs, regression_outputs
+from serving.server.row_probe import as_strings
 from serving.server.row_proof import BatchingMode, BatchingVerdict, RowProof
 from serving.server.runtime.capi import RunError
 from serving.server.runtime.session import TfSession
@@ -22,6 +23,7 @@ from serving.status_codes import StatusCode
 __all__ = ["DEFAULT_SIGNATURE", "Servable"]
 
 DEFAULT_SIGNATURE = "serving_default"
+_NOT_EXAMINED = BatchingVerdict(False, "not examined yet")
 _INTERNAL = "__saved_model"
 """How the names of signatures begin that only the loader runs."""
 
@@ -36,7 +38,7 @@ class Servable:
         batching: which requests may run together, see `RowProof`.
 
     Attributes:
-        batching: for each signature whether its requests may run together, and why.
+        batching: for each signature whether its requests may run together, and why; see `prove_batching`.
         warm_up_requests: how many warm-up requests it has answered, see `run_warm_up`.
 
     Raises:
@@ -58,9 +60,14 @@ class Servable:
         except RunError as error:
             raise ServingError(StatusCode(error.code), error.message) from error
         self.signatures = self._session.signatures
-        self.batching: Mapping[str, BatchingVerdict] = {}
+        self._proof = RowProof(batching, folder, self._session)
+        self.batching: dict[str, BatchingVerdict] = {
+            name: self._proof.judge_declaration(signature) or _NOT_EXAMINED
+            for name, signature in self.signatures.items()
+            if not name.startswith(_INTERNAL)
+        }
         try:
-            self.batching = self._judge_batching(RowProof(batching, folder, self._session))
+            self._answer_golden_photos()
         except BaseException:
             self._session.close()
             raise
@@ -111,15 +118,14 @@ class Servable:
             except RunError as error:
                 raise ServingError(StatusCode(error.code), error.message) from error
             queue.defaults = _defaults(self.signatures[name])
-            if name in self.batching:
-                self._allow(queue, self.batching[name])
             queue = self._queues.setdefault(key, queue)
+            self._allow(name, queue)  # afterwards: a verdict that comes meanwhile finds the queue
         return queue
 
     def may_batch(self, name: str) -> bool:
         """Whether `:predict` requests of a signature run together now."""
         queue = self._queues.get((name, "predict"))
-        return bool(queue and queue.batchable)
+        return queue.batchable if queue else self.batching[name].together
 
     def predict_queue(self, name: str) -> BatchQueue:
         """Return the queue of a signature with all its inputs and outputs."""
@@ -143,30 +149,51 @@ class Servable:
         key, signature = self._example_signature(name)
         return self._queue(key, "regress", [INPUT], regression_outputs(signature))
 
-    def _judge_batching(self, proof: RowProof) -> dict[str, BatchingVerdict]:
-        """Decide which signatures' requests may run together, before the version gets requests.
+    def prove_batching(self) -> bool:
+        """Decide which signatures' requests may run together, while the version answers requests.
 
-        Golden photos run in every mode: the first run of a signature builds TensorFlow's executor.
+        Returns:
+            Whether all are decided; False: the version is being unloaded.
         """
-        photos = _golden_photos(self.folder)
-        verdicts = {}
         for name, signature in self.signatures.items():
-            if name.startswith(_INTERNAL):
+            if self.batching.get(name) is not _NOT_EXAMINED:
                 continue
+            if not self.acquire():
+                return False
             try:
-                queue = self._queue(name, "predict", None, None)
+                photos = self._golden_photos() if name == DEFAULT_SIGNATURE else ()
+                verdict = self._proof.judge(signature, self._queue(name, "predict", None, None), photos)
             except ServingError as error:
-                verdicts[name] = BatchingVerdict(False, error.message)
-                continue
-            takes_photos = name == DEFAULT_SIGNATURE and [i.dtype for i in signature.inputs.values()] == [STRING]
-            verdicts[name] = proof.judge(signature, queue, photos if takes_photos else ())
-            self._allow(queue, verdicts[name])
-        return verdicts
+                verdict = BatchingVerdict(False, error.message)
+            finally:
+                self.release()
+            self.batching[name] = verdict
+            for (signature_name, _), queue in list(self._queues.items()):
+                if signature_name == name:
+                    self._allow(name, queue)
+        return True
 
-    @staticmethod
-    def _allow(queue: BatchQueue, verdict: BatchingVerdict) -> None:
-        if verdict.together:
+    def _allow(self, name: str, queue: BatchQueue) -> None:
+        """Let the jobs of a signature's queue run together, if they may."""
+        verdict = self.batching.get(name)
+        if verdict is not None and verdict.together:
             queue.allow_batches(any_shape=not verdict.proved)
+
+    def _answer_golden_photos(self) -> None:
+        """Run the golden photos: a signature's first run builds TensorFlow's executor, and no request waits for it."""
+        for photo in self._golden_photos():
+            self.predict_queue(DEFAULT_SIGNATURE).run([as_strings([photo])])
+
+    def _golden_photos(self) -> Sequence[bytes]:
+        """Return the version's golden photos, if its default signature takes photos. Raises `ServingError` DATA_LOSS."""
+        signature = self.signatures.get(DEFAULT_SIGNATURE)
+        takes_photos = signature is not None and [info.dtype for info in signature.inputs.values()] == [STRING]
+        if not takes_photos or not (self.folder / GOLDEN).exists():
+            return ()
+        try:
+            return read_golden(self.folder).photos  # sync compares their answers; here they are only run
+        except IntegrityError as error:
+            raise ServingError(StatusCode.DATA_LOSS, error.message) from error
 
 
 def _defaults(signature: SignatureDef) -> dict[str, Array]:
@@ -177,13 +204,3 @@ def _defaults(signature: SignatureDef) -> dict[str, Array]:
 
     proto = message("tensorflow.TensorProto")
     return {alias: from_proto(proto.FromString(body)) for alias, body in signature.defaults.items()}
-
-
-def _golden_photos(folder: Path) -> Sequence[bytes]:
-    """Return the version's golden photos. sync compares their answers; here they are only the warm-up."""
-    if not (folder / GOLDEN).exists():
-        return ()
-    try:
-        return read_golden(folder).photos
-    except IntegrityError as error:
-        raise ServingError(StatusCode.DATA_LOSS, error.message) from error

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf import text_format  # type: ignore[import-untyped]
-
 from orchard.savedmodel.signatures import SignatureDef, TensorInfo
 from orchard.savedmodel.types import REFERENCE
-from serving.protos import message
 
 __all__ = ["fill_signature_def", "signature_text"]
 
@@ -31,6 +28,10 @@ def fill_signature_def(signature: SignatureDef, proto: Any) -> None:
 
 def signature_text(signature: SignatureDef) -> str:
     """Return a signature in protobuf's text format, as `DebugString` does."""
+    from google.protobuf import text_format  # type: ignore[import-untyped]  # protobuf: needed by gRPC and here only
+
+    from serving.protos import message
+
     proto = message("tensorflow.SignatureDef")()
     fill_signature_def(signature, proto)
     return str(text_format.MessageToString(proto))

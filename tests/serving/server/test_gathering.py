@@ -45,6 +45,7 @@ class CoalescerBench:
 @pytest.fixture(scope="module")
 def servable(zoo):
     version = Servable("half_plus_two", 123, next(iter(sorted((zoo / "half_plus_two").iterdir()))))
+    version.prove_batching()
     yield version
     version.close()
 

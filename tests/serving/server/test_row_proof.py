@@ -17,7 +17,7 @@ from serving.server.batching import BatchJob
 from serving.server.servable import Servable
 from tests.serving.batching_models import APART, MIXING
 from tests.serving.model_registry import ENVIRONMENT
-from tests.serving.programs import DEADLINE, Serve
+from tests.serving.programs import DEADLINE, Serve, until
 
 CLIENTS, ROUNDS = 8, 6
 RANDOM = ("dropout", "random", "counter")  # no two answers are the same, with or without others
@@ -33,6 +33,8 @@ def serve(zoo: Path, folder: Path, *options: str) -> Serve:
 def proved(batching_zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """A server of all these models, with the default options."""
     with serve(batching_zoo, tmp_path_factory.mktemp("proved")) as running:
+        expected = len([*batching_zoo.glob("*/1")])
+        until(lambda: running.text.count(" batching ") == expected, "all versions are examined")
         yield running
 
 
@@ -113,6 +115,7 @@ def test_the_operator_may_decide(batching_zoo, tmp_path, mode, expected):
 @pytest.fixture(scope="module")
 def dense(batching_zoo: Path) -> Iterator[Servable]:
     version = Servable("dense", 1, batching_zoo / "dense" / "1")
+    version.prove_batching()
     yield version
     version.close()
 
@@ -135,6 +138,7 @@ def test_generated_rows_refute_what_the_graph_seems_to_prove(batching_zoo, monke
     monkeypatch.setattr(RowAnalysis, "judge", lambda self, signature: RowVerdict(True, "a wrong rule"))
     for name in ("softmax", "mean", "first", "size", "large", "place", "batch_norm", "counter", "random"):
         version = Servable(name, 1, batching_zoo / name / "1")
+        assert version.prove_batching()
         verdict = version.batching["serving_default"]
         version.close()
         assert not verdict.together, name
@@ -144,8 +148,29 @@ def test_generated_rows_refute_what_the_graph_seems_to_prove(batching_zoo, monke
 def test_a_photo_model_is_proved_by_its_golden_photos(zoo):
     version = Servable("photos", 1, zoo / "photos" / "one")
     try:
+        assert version.prove_batching()
         assert version.batching["serving_default"].reason == "proved by 4 golden photos"
         assert version.may_batch("serving_default")
         assert version.batching["pixels"].together, version.batching["pixels"].reason
     finally:
         version.close()
+
+
+def test_requests_run_alone_until_their_signature_is_examined(batching_zoo):
+    version = Servable("dense", 1, batching_zoo / "dense" / "1")
+    try:
+        queue = version.predict_queue("")
+        assert (queue.batchable, version.batching["serving_default"].together) == (False, False)
+
+        version.prove_batching()
+
+        assert queue.batchable, "also of a queue that requests have used before"
+    finally:
+        version.close()
+
+
+def test_a_version_that_is_being_unloaded_is_not_examined(batching_zoo):
+    version = Servable("dense", 1, batching_zoo / "dense" / "1")
+    version.close()
+
+    assert not version.prove_batching()
