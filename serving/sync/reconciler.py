@@ -19,7 +19,7 @@ from serving.models_config import ModelConfig, Specific
 from serving.sync.background_task import run_in_background
 from serving.sync.channel_watcher import ChannelWatcher
 from serving.sync.download import DiskQuota, InsufficientSpace, PermanentError, download_version
-from serving.sync.engine import CONFIG_NAME, EngineClient, EngineUnavailable, read_config, write_config
+from serving.sync.engine import CONFIG_NAME, EngineClient, EngineConfig, EngineUnavailable
 from serving.sync.planning import (
     BUSY_S,
     CALM_S,
@@ -148,7 +148,7 @@ class Reconciler:
         self._clock = clock
         self._last_tick = clock()
         self._cache = VersionCache(options.serving_dir, options.model)
-        self._config_path = options.serving_dir / CONFIG_NAME
+        self._config = EngineConfig(options.serving_dir / CONFIG_NAME, options.model)
         self._observed = Observation(str(self._cache.base), engine is not None, options.keep)
         self._download: Future[Manifest] = Future()  # of `_observed.downloading`
         self._validation: Future[int] = Future()  # of `_observed.validating`
@@ -171,15 +171,15 @@ class Reconciler:
                 aside = self._cache.set_aside(version)
                 self.metrics.failures.add("disk")
                 self._log_event("set aside", version=version, to=aside.name, reason=error.message)
-        config = read_config(self._config_path, self.options.model)
+        config = self._config.read()
         self._observe(downloaded=downloaded)
         # The state was lost. The configuration was written after validation. The engine may serve from its memory what is
         # damaged on disk: a configuration without that version would make it unload that version.
         if config and not self.state.labels:
             labels = {label: at for label, at in config.labels.items() if label in CHANNELS}
             self.state = replace(self.state, labels=labels)
-        if not self._config_path.exists():
-            write_config(self._config_path, ModelConfig(self.options.model, self._observed.base, Specific(())))
+        if not self._config.path.exists():
+            self._config.write(ModelConfig(self.options.model, self._observed.base, Specific(())))
 
     def status(self) -> SyncStatus:
         """What sync knows now; any thread may call this."""
@@ -205,7 +205,7 @@ class Reconciler:
         self._check_disk()
         for _ in range(2):  # before and after the engine's answer
             pointers, trusted = dict(self.watcher.pointers), " ".join(sorted(self.watcher.trust.current().keys))
-            config = read_config(self._config_path, self.options.model)
+            config = self._config.read()
             self._observe(pointers=pointers, trusted=trusted, config=config)
             for action in plan(self.state, self._observed, self._clock()):
                 self._perform(action)
@@ -234,7 +234,7 @@ class Reconciler:
         state = self.state
         match action:
             case WriteConfig(config):
-                write_config(self._config_path, config)
+                self._config.write(config)
             case RemoveVersion(version):
                 self._cache.remove(version)
                 self._stamps.pop(version, None)
