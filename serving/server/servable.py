@@ -165,6 +165,8 @@ class Servable:
                 verdict = self._proof.judge(signature, self._queue(name, "predict", None, None), photos)
             except ServingError as error:
                 verdict = BatchingVerdict(False, error.message)
+            except Exception as error:  # an error of one version must not end the examination of others
+                verdict = BatchingVerdict(False, f"not proved: {type(error).__name__}: {error}")
             finally:
                 self.release()
             self.batching[name] = verdict

@@ -174,3 +174,20 @@ def test_a_version_that_is_being_unloaded_is_not_examined(batching_zoo):
     version.close()
 
     assert not version.prove_batching()
+
+
+def test_an_unexpected_error_of_the_proof_leaves_requests_alone(batching_zoo, monkeypatch):
+    from orchard.savedmodel.row_independence import RowAnalysis
+
+    def fail(self, signature):
+        raise RecursionError("a graph of another shape")
+
+    monkeypatch.setattr(RowAnalysis, "judge", fail)
+    version = Servable("dense", 1, batching_zoo / "dense" / "1")
+    try:
+        assert version.prove_batching()
+        assert (
+            str(version.batching["serving_default"]) == "alone (not proved: RecursionError: a graph of another shape)"
+        )
+    finally:
+        version.close()
