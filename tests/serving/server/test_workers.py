@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from serving.models_config import ModelConfig, render
-from tests.process_facts import children, is_alive
+from tests.process_facts import children
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, free_ports, send_request, until
 
@@ -80,7 +80,7 @@ def test_sigterm_drains_all_of_them(config):
 
         assert server.child.wait() == 0
         assert server.text.count("draining signal=SIGTERM") == 2
-        assert not [pid for pid in pids if is_alive(pid)]
+        assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 def test_workers_die_with_their_supervisor(config):
@@ -89,7 +89,7 @@ def test_workers_die_with_their_supervisor(config):
 
         server.kill()
 
-        until(lambda: not [pid for pid in pids if is_alive(pid)], "no worker is left behind")
+        until(lambda: not [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists()], "no worker is left behind")
 
 
 def test_a_port_that_workers_share_is_nobody_elses(config):
