@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -27,17 +28,19 @@ class AccessLog:
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self._failing: dict[tuple[str, ...], int] = {}
+        self._lock = threading.Lock()  # calls of gRPC end in threads of their own
 
     def _is_new(self, poll: tuple[str, ...], status: int, expected: int) -> bool:
         """Whether the status of a poll differs from the one before; for the first poll, from `expected`."""
-        if self._failing.get(poll, expected) == status:
-            return False
-        if len(self._failing) >= _MAX_POLLED:
-            self._failing.clear()
-        self._failing.pop(poll, None)
-        if status != expected:
-            self._failing[poll] = status
-        return True
+        with self._lock:
+            if self._failing.get(poll, expected) == status:
+                return False
+            if len(self._failing) >= _MAX_POLLED:
+                self._failing.clear()
+            self._failing.pop(poll, None)
+            if status != expected:
+                self._failing[poll] = status
+            return True
 
     def http(self, request: HttpRequest, reply: HttpResponse) -> None:
         """Log a request of the REST API."""

@@ -84,8 +84,9 @@ class Program:
 
     @property
     def text(self) -> str:
-        """What it has logged."""
-        return self.log.read_bytes()[self._begin :].decode(errors="replace") if self.log.exists() else ""
+        """The lines that it has logged; not the one of which only a part is written yet."""
+        logged = self.log.read_bytes()[self._begin :] if self.log.exists() else b""
+        return logged[: logged.rfind(b"\n") + 1].decode(errors="replace")
 
     @property
     def port(self) -> int:
