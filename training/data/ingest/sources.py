@@ -5,22 +5,18 @@ A tar archive is read as a stream and never unpacked, so no name in it can reach
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import os
 import stat
 import tarfile
 import unicodedata
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol, Self
+from typing import Protocol
 
 from orchard.errors import DataError
+from training.data.ingest.archives import is_tar, walk_members
 from training.data.ingest.foreign_files import is_system_file
 from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReason, readable
 
@@ -47,7 +43,6 @@ ADDED = "added"
 """The source of photos with --split and without --source."""
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
-CHUNK = 1 << 20
 MAX_NAME_LETTERS = 120
 HINT = "a source holds <split>/<class>/<photo>, with splits such as train and test; or give --split, and --label"
 
@@ -135,7 +130,7 @@ def walk(source: Path | PhotoSource, placing: PhotoPlacement) -> Iterator[Entry]
     elif source.is_dir():
         yield from _walk_folder(source, placing)
     elif source.is_file():
-        yield from _walk_tar(source, placing) if _is_tar(source) else _single_file(source, placing)
+        yield from _walk_tar(source, placing) if is_tar(source) else _single_file(source, placing)
     else:
         raise DataError(f"there is no source {source}", hint=HINT)
 
@@ -255,73 +250,9 @@ def _raise(error: OSError) -> None:
     )
 
 
-class _Header(tarfile.TarInfo):
-    """A member's header. A damaged or missing header, which `tarfile` takes for the archive's end, is an error here."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Read a header block."""
-        if not buf:
-            raise tarfile.ReadError("its end is missing")
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if any(buf):  # all zeros mark the end of the archive
-                raise tarfile.ReadError(f"a header is damaged ({error})") from error
-            raise
-
-
-def _unpack_zstd(file: IO[bytes]) -> Any:
-    import pyarrow as pa
-
-    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
-
-
-UNPACK: dict[bytes, Callable[[IO[bytes]], Any]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\0": lzma.LZMAFile,
-    b"\x28\xb5\x2f\xfd": _unpack_zstd,
-}
-"""The first bytes of compressed files, and their readers. All readers verify the checksum at the end of the file."""
-
-
-def _is_tar(path: Path) -> bool:
-    with path.open("rb") as file:
-        block = file.read(tarfile.BLOCKSIZE)
-    if any(block.startswith(magic) for magic in UNPACK):
-        return True
-    try:
-        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except tarfile.HeaderError:
-        return False
-    return True
-
-
-@contextmanager
-def _stream(path: Path) -> Iterator[Any]:
-    """Open a file for reading, decompressed if it is compressed."""
-    with path.open("rb") as file:
-        begin = file.read(8)
-        file.seek(0)
-        yield next((unpack(file) for magic, unpack in UNPACK.items() if begin.startswith(magic)), file)
-
-
 def _walk_tar(source: Path, placing: PhotoPlacement) -> Iterator[Entry]:
     stem = source.name.split(".")[0]
-    count = 0
-    try:
-        with _stream(source) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
-            for member in archive:
-                count += 1
-                yield from _member(archive, member, source, stem, placing)
-                archive.members = []  # type: ignore[attr-defined]  # a stream is not read again: keep memory flat
-            while stream.read(CHUNK):  # to the end, where the checksum is
-                continue
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-        raise DataError(
-            f"the archive {source} is damaged after {count} members: {error}", hint="download or make the archive again"
-        ) from error
+    yield from walk_members(source, lambda archive, member: _member(archive, member, source, stem, placing))
 
 
 def _member(
