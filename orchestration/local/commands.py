@@ -67,8 +67,11 @@ class CommandRunner:
             self.environment = before
 
     def verb(self, name: str, *options: str) -> None:
-        """Run ``orchard NAME OPTIONS`` and report the last line of its result."""
+        """Run ``orchard NAME OPTIONS`` and report the last line of its result, after what it advises or did not find."""
         output, seconds = self.run(name, *options)
+        for line in output.splitlines():
+            if line.startswith(("advice: ", "not found: ")):
+                click.echo(line, err=True)
         self.report(name, (output.splitlines() or [""])[-1], seconds)
 
     def run(self, name: str, *options: str) -> tuple[str, float]:

@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 )
 @click.argument("sources", nargs=-1, type=click.Path(path_type=Path), metavar="SOURCE...")
 @click.option("--dataset", help="The dataset's name. Default: ORCHARD_DATASET.")
-@click.option("--classes", help="Take only these classes, separated by commas.")
+@click.option(
+    "--classes", help="Take only these classes, separated by commas. A name with a comma needs quotes as in CSV."
+)
 @click.option(
     "--classes-from",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The same from a file: one class a line, # starts a comment.",
+    help="The same from a file: one class a line. A # that begins a line, or has spaces around it, begins a comment.",
 )
 @click.option("--source", help="Count all photos under this source. Default: by their folder, see data/schema.yaml.")
 @click.option("--split", type=click.Choice(["train", "test"]), help="The split of photos whose folders name none.")
@@ -132,11 +134,30 @@ def _classes(listed: str | None, path: Path | None) -> tuple[str, ...] | None:
         return None
     if listed is not None and path is not None:
         raise click.UsageError("give either --classes or --classes-from")
-    lines = listed.split(",") if path is None else path.read_text(encoding="utf-8").splitlines()  # type: ignore[union-attr]
-    names = tuple(name for line in lines if (name := line.split("#")[0].strip()))
+    names = _parse_names(listed) if listed is not None else _read_names(path)  # type: ignore[arg-type]
     if not names:
         raise click.UsageError("--classes and --classes-from need at least one name")
     return names
+
+
+def _parse_names(listed: str) -> tuple[str, ...]:
+    """The names of a line of CSV: ``Kiwi, "Tomato, red"``."""
+    import csv
+
+    rows = csv.reader(listed.splitlines(), skipinitialspace=True)
+    return tuple(name for row in rows for field in row if (name := field.strip()))
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    """The names of a file with one name a line. A name may hold commas, quotation marks and ``#``, as ``C#`` does."""
+    import re
+
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{path} is not a text in UTF-8: {error}") from error
+    names = (re.split(r"\s+#\s", line)[0].strip() for line in lines if not line.lstrip().startswith("#"))
+    return tuple(name for name in names if name)
 
 
 def _run(
@@ -179,10 +200,15 @@ def _print(
         "shards_added": outcome.shards_added,
         "added": findings.added,
         "present": findings.present,
+        "found": findings.found,
         "refused": len(findings.refused),
+        "moved": findings.moved,
+        "advice": findings.advice or None,
         "reasons": ingest_report.count_reasons(findings.refused),
         "changed": len(findings.changed),
         "left_out": findings.left_out,
+        "ignored": findings.ignored,
+        "not_found": list(findings.not_found),
         "report": str(REPORT),
         **(more or {}),
     }

@@ -20,11 +20,13 @@ class Deduplication:
         rows: new photos in the order of the shards: by SHA-256, which mixes the classes and is reproducible.
         present: the number of photos that the dataset has already, in the same split and class.
         refused: duplicates and leaks.
+        moved: how many of them the dataset has in another split or class.
     """
 
     rows: tuple[ScannedPhoto, ...]
     present: int
     refused: tuple[RejectedPhoto, ...]
+    moved: int
 
 
 def deduplicate(rows: Iterable[ScannedPhoto], present: Mapping[str, tuple[str, str]]) -> Deduplication:
@@ -39,20 +41,21 @@ def deduplicate(rows: Iterable[ScannedPhoto], present: Mapping[str, tuple[str, s
         by_picture[row.pixels_sha256].append(row)
     selected: list[ScannedPhoto] = []
     refused: list[RejectedPhoto] = []
-    known = 0
+    known = moved = 0
     for pixels, copies in by_picture.items():
         if pixels in present:
             split, label = present[pixels]
             same = [row for row in copies if (row.split, row.label) == (split, label)]
             known += len(same)
             others = [row for row in copies if (row.split, row.label) != (split, label)]
+            moved += len(others)
             refused += [_reject(row, split, label, "in the dataset already") for row in others]
         else:
             # of a picture in both splits, the test copy stays: a smaller test set can flatter the model
             first, *others = sorted(copies, key=lambda row: (row.split != "test", row.path))
             selected.append(first)
             refused += [_reject(row, first.split, first.label, first.path) for row in others]
-    return Deduplication(tuple(sorted(selected, key=lambda row: row.sha256)), known, tuple(refused))
+    return Deduplication(tuple(sorted(selected, key=lambda row: row.sha256)), known, tuple(refused), moved)
 
 
 def _reject(row: ScannedPhoto, split: str, label: str, where: str) -> RejectedPhoto:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from orchard.errors import DataError
@@ -19,9 +19,11 @@ from training.data.dvc_project import DATA
 from training.data.ingest import ingest_report
 from training.data.ingest.deduplicate import Deduplication, deduplicate
 from training.data.ingest.ingest_report import IngestFindings
+from training.data.ingest.layouts import LAYOUT
+from training.data.ingest.requested import CountedSources
 from training.data.ingest.scan import AllowedClasses, ScannedPhoto, SourceScan, scan
 from training.data.ingest.shard_writer import write_shards
-from training.data.ingest.sources import PhotoPlacement, PhotoSource, walk
+from training.data.ingest.sources import PhotoPlacement, Source
 from training.data.rejections import RejectionReason
 from training.data.schema import SCHEMA, SchemaRules, load
 from training.data.shards import SPLITS, Index, Shard, iterate
@@ -48,7 +50,7 @@ class IngestRequest:
         schema: the file with the rules.
     """
 
-    sources: tuple[Path | PhotoSource, ...]
+    sources: tuple[Source, ...]
     dataset: str
     classes: tuple[str, ...] | None = None
     source: str | None = None
@@ -84,10 +86,12 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
         index = staging.sweep(folder)
         present = _read_present(folder) if index else {}
         placing = PhotoPlacement(request.split, request.label, rules.bytes)
+        classes = _allowed_classes(request, rules, index)
+        sources = CountedSources(request.sources, classes.selected)
         with (stage / "spool").open("w+b") as spool:
             scanned = scan(
-                chain.from_iterable(walk(source, placing) for source in request.sources),
-                classes=_allowed_classes(request, rules, index),
+                sources.walk(placing),
+                classes=classes,
                 rules=rules,
                 name_source=lambda name: request.source or schema.source(name),
                 present=present,
@@ -95,7 +99,8 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
                 progress=lambda decoded: reporter.track(decoded, "decoding photos"),
             )
             unique = deduplicate(scanned.rows, present)
-            findings = _findings(scanned, unique)
+            not_found = sources.not_found(_empty_splits(unique.rows, index))
+            findings = _findings(scanned, unique, not_found, _relabel_advice(request, unique.moved))
             _write_report(request.dataset, findings)
             _require_dataset(request, findings, _labels(unique.rows, index))
             shards = write_shards(stage, unique.rows, spool, len(index.shards) if index else 0)
@@ -131,7 +136,7 @@ def _allowed_classes(request: IngestRequest, rules: SchemaRules, index: Index | 
     return classes
 
 
-def _findings(scanned: SourceScan, unique: Deduplication) -> IngestFindings:
+def _findings(scanned: SourceScan, unique: Deduplication, not_found: tuple[str, ...], advice: str) -> IngestFindings:
     usable = {(row.split, row.label) for row in scanned.rows}
     return IngestFindings(
         files=scanned.files,
@@ -142,6 +147,26 @@ def _findings(scanned: SourceScan, unique: Deduplication) -> IngestFindings:
         left_out=dict(sorted(scanned.left_out.items())),
         empty=tuple(sorted(scanned.folders - usable)),
         ignored=len(scanned.ignored),
+        found=scanned.found,
+        moved=unique.moved,
+        not_found=not_found,
+        advice=advice,
+    )
+
+
+def _relabel_advice(request: IngestRequest, moved: int) -> str:
+    """How to correct labels; empty: no photo was moved to another class or split."""
+    if not moved:
+        return ""
+    new = f"{request.dataset}-2"
+    paths = [str(source) for source in request.sources if isinstance(source, Path)]
+    command = " ".join(map(shlex.quote, ["orchard", "ingest", *(paths or ["SOURCE"]), "--dataset", new]))
+    return (
+        f"the dataset {request.dataset!r} has {moved} of these photos in another class or split, and its photos keep "
+        f"theirs. To correct them, make a new dataset of all its sources, with the options of before: `{command}`. Then "
+        f"train on it: `orchard train --set data.name={new}`, or `data: {{name: {new}}}` in params.yaml. If "
+        f"{request.schema} has rules for {request.dataset!r}, copy them for {new!r}. "
+        "Of a demo, delete its folder in .orchard/demo and run it again instead"
     )
 
 
@@ -154,6 +179,12 @@ def _labels(rows: Iterable[ScannedPhoto], index: Index | None) -> set[str]:
     """The classes that have photos."""
     present = index.counts.values() if index else ()
     return {row.label for row in rows} | {label for counts in present for label, number in counts.items() if number}
+
+
+def _empty_splits(rows: Iterable[ScannedPhoto], index: Index | None) -> list[str]:
+    """The splits that will have no photo."""
+    new = {row.split for row in rows}
+    return [split for split in SPLITS if split not in new and not (index and any(index.counts[split].values()))]
 
 
 def _require_dataset(request: IngestRequest, findings: IngestFindings, labels: set[str]) -> None:
@@ -171,8 +202,9 @@ def _require_dataset(request: IngestRequest, findings: IngestFindings, labels: s
         raise DataError(text, hint=f"{listed}; {_remedy(request, findings)}")
     if not findings.added and not findings.present:
         left = f" ({sum(findings.left_out.values())} of other classes)" if findings.left_out else ""
-        text = f"there is no photo in {', '.join(str(source) for source in request.sources)}{left}{nothing}"
-        raise DataError(text, hint="a source holds <split>/<class>/<photo>, with splits such as train and test")
+        listed = "".join(f"; {text}" for text in findings.not_found if "of --classes" in text)
+        text = f"there is no photo in {', '.join(str(source) for source in request.sources)}{left}{listed}{nothing}"
+        raise DataError(text, hint=LAYOUT)
     bare = sorted({label for _, label in findings.empty} - labels)
     if bare:
         text = f"no photo for the class{'es' * (len(bare) > 1)} {', '.join(bare)}, whose folder exists{nothing}"
@@ -185,6 +217,10 @@ def _remedy(request: IngestRequest, findings: IngestFindings) -> str:
         return f"photos of other classes go into a dataset of their own: --dataset NAME (this is {request.dataset!r})"
     counted = Counter(item.reason for item in findings.refused)
     reason, number = counted.most_common(1)[0]
+    if findings.advice:
+        return findings.advice
+    if reason is RejectionReason.MISPLACED and 2 * number > len(findings.refused):
+        return LAYOUT
     if reason.rule and 2 * number > len(findings.refused):
         return f"if these photos are wanted, change {reason.rule} in {request.schema}, for {request.dataset!r} or in defaults"
     return "repair the files, or allow more rejections with --max-refused"

@@ -11,7 +11,14 @@ from orchard.reporter import Reporter
 from training.data.rejections import RejectedPhoto
 from training.data.shards import Index
 
-__all__ = ["IngestFindings", "count_reasons", "describe_rejections", "document", "summary"]
+__all__ = [
+    "IngestFindings",
+    "count_reasons",
+    "counts",
+    "describe_rejections",
+    "document",
+    "summary",
+]
 
 SHOWN = 5
 
@@ -29,6 +36,10 @@ class IngestFindings:
         left_out: the number of photos by class, of classes that were not selected.
         empty: (split, class) of folders without a valid photo.
         ignored: how many files are outside of the photos' folders.
+        found: how many files the sources hold: `added`, `present`, `refused`, `left_out` and `ignored` add up to it.
+        moved: how many of the rejected photos the dataset has in another split or class.
+        not_found: what was requested and is not in the sources, in a sentence each.
+        advice: what to do about the moved photos; empty: there are none.
     """
 
     files: int
@@ -39,6 +50,10 @@ class IngestFindings:
     left_out: dict[str, int]
     empty: tuple[tuple[str, str], ...]
     ignored: int
+    found: int
+    moved: int
+    not_found: tuple[str, ...]
+    advice: str
 
     @property
     def share(self) -> float:
@@ -52,12 +67,49 @@ def count_reasons(refused: Iterable[RejectedPhoto]) -> dict[str, int]:
     return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
 
+def _causes(refused: Iterable[RejectedPhoto]) -> list[list[RejectedPhoto]]:
+    """Group rejections with the same reason and detail, the most frequent first."""
+    groups: dict[tuple[str, str], list[RejectedPhoto]] = {}
+    for item in refused:
+        groups.setdefault((item.reason, item.detail), []).append(item)
+    return sorted(groups.values(), key=lambda group: -len(group))
+
+
+def _describe_cause(group: list[RejectedPhoto]) -> str:
+    first = group[0]
+    if len(group) == 1:
+        return f"  {first.path}: {first.reason}: {first.detail}"
+    return f"  {len(group)} files: {first.reason}: {first.detail}; the first is {first.path}"
+
+
 def describe_rejections(refused: tuple[RejectedPhoto, ...]) -> str:
-    """Describe rejections for people: the number by reason, and the first few files."""
+    """Describe rejections for people: the number by reason, and each cause once, with its first file."""
     lines = [f"{number} {reason}" for reason, number in count_reasons(refused).items()]
-    shown = [f"  {item.path}: {item.reason}: {item.detail}" for item in refused[:SHOWN]]
-    more = [f"  … and {len(refused) - SHOWN} more"] if len(refused) > SHOWN else []
-    return "\n".join([", ".join(lines), *shown, *more])
+    causes = _causes(refused)
+    rest = sum(map(len, causes[SHOWN:]))
+    more = [f"  … and {rest} more"] if rest else []
+    return "\n".join([", ".join(lines), *map(_describe_cause, causes[:SHOWN]), *more])
+
+
+def counts(findings: IngestFindings) -> dict[str, int]:
+    """What became of every file: the numbers add up to `found`."""
+    return {
+        "found": findings.found,
+        "added": findings.added,
+        "present": findings.present,
+        "rejected": len(findings.refused),
+        "not selected": sum(findings.left_out.values()),
+        "ignored": findings.ignored,
+    }
+
+
+def _describe_counts(findings: IngestFindings) -> str:
+    numbers = counts(findings)
+    names = {"present": "in the dataset already", "not selected": "of classes that were not selected"}
+    names |= {"ignored": "ignored beside the photos, such as those of NAS and file managers"}
+    found = numbers.pop("found")
+    parts = [f"{number} {names.get(name, name)}" for name, number in numbers.items() if number or name == "added"]
+    return f"found {found} file{'s' * (found != 1)}: {', '.join(parts)}"
 
 
 def document(dataset: str, findings: IngestFindings) -> dict[str, Any]:
@@ -65,6 +117,7 @@ def document(dataset: str, findings: IngestFindings) -> dict[str, Any]:
     return {
         "format": 1,
         "dataset": dataset,
+        "found": findings.found,
         "files": findings.files,
         "added": findings.added,
         "present": findings.present,
@@ -74,6 +127,9 @@ def document(dataset: str, findings: IngestFindings) -> dict[str, Any]:
         "left_out": findings.left_out,
         "empty": [{"split": split, "class": label} for split, label in findings.empty],
         "ignored": findings.ignored,
+        "moved": findings.moved,
+        "not_found": list(findings.not_found),
+        "advice": findings.advice,
     }
 
 
@@ -85,24 +141,18 @@ def summary(findings: IngestFindings, index: Index, shards_added: int, version: 
     if findings.added:
         lines.append(f"added {findings.added} photos in {shards_added} new shard{'s' * (shards_added != 1)}")
     else:
-        lines.append("nothing new: the dataset has every photo already")
-    if findings.present and findings.added:
-        lines.append(f"{findings.present} were in it already")
+        lines.append(f"nothing new: the dataset has {findings.present} of these photos already")
+    lines.append(_describe_counts(findings))
     if findings.refused:
         lines.append(f"rejected {len(findings.refused)} of {findings.files}: {describe_rejections(findings.refused)}")
     if findings.changed:
         kinds = Counter(what for _, what in findings.changed)
         lines.append("encoded again: " + ", ".join(f"{number} {what}" for what, number in sorted(kinds.items())))
-    if findings.left_out:
-        number, classes = sum(findings.left_out.values()), len(findings.left_out)
-        lines.append(f"left out {number} photos of {classes} classes that were not selected")
-    if findings.ignored:
-        number = findings.ignored
-        lines.append(
-            f"ignored {number} file{'s' * (number != 1)} beside the photos, such as those of NAS and file managers"
-        )
+    lines += [f"not found: {text}" for text in findings.not_found]
+    lines += [f"advice: {findings.advice}"] if findings.advice else []
     if findings.empty:
         lines.append("no photo in " + ", ".join(f"{split}/{label}" for split, label in findings.empty))
     state = f"version {version} in the store" if version is not None else "on this machine only (--no-push)"
-    lines.append(f"dataset {index.name}: {index.rows} photos, {state}, digest {index.digest[:12]}")
+    rejected = f", {len(findings.refused)} rejected" if findings.refused else ""
+    lines.append(f"dataset {index.name}: {index.rows} photos{rejected}, {state}, digest {index.digest[:12]}")
     return "\n".join(lines)

@@ -77,6 +77,7 @@ class SourceScan:
         left_out: the number of photos by class, of classes that were not selected.
         folders: (split, class) of every folder, also of empty ones.
         ignored: files that are not meant to be photos.
+        found: how many entries the sources have, without folders: each is in one of the lists above.
     """
 
     rows: list[ScannedPhoto] = field(default_factory=list)
@@ -85,6 +86,7 @@ class SourceScan:
     left_out: Counter[str] = field(default_factory=Counter)
     folders: set[tuple[str, str]] = field(default_factory=set)
     ignored: list[str] = field(default_factory=list)
+    found: int = 0
 
     @property
     def files(self) -> int:
@@ -110,6 +112,7 @@ def _batches(entries: Iterable[Entry], classes: AllowedClasses, result: SourceSc
     batch: list[SourceFile] = []
     size = 0
     for entry in entries:
+        result.found += not isinstance(entry, ClassFolder)
         if isinstance(entry, RejectedPhoto):
             result.refused.append(entry)
         elif isinstance(entry, IgnoredFile):

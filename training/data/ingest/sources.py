@@ -17,34 +17,28 @@ from typing import Protocol
 
 from orchard.errors import DataError
 from training.data.ingest.archives import is_tar, walk_members
-from training.data.ingest.foreign_files import is_system_file
+from training.data.ingest.foreign_files import describe, is_system_file
+from training.data.ingest.layouts import DETECTION_FOLDERS, LAYOUT, SPLIT_OF, explain_misplaced
 from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReason, readable
 
 __all__ = [
     "ADDED",
-    "SPLIT_OF",
     "ClassFolder",
     "Entry",
     "IgnoredFile",
     "PhotoPlacement",
     "PhotoSource",
+    "Source",
     "SourceFile",
     "make_entry",
     "walk",
 ]
-
-SPLIT_OF = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("test", "val", "valid", "validation"), "test"),
-}
-"""The names of a split's folder, in upper or lower case, and the split."""
 
 ADDED = "added"
 """The source of photos with --split and without --source."""
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
 MAX_NAME_LETTERS = 120
-HINT = "a source holds <split>/<class>/<photo>, with splits such as train and test; or give --split, and --label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +94,19 @@ class PhotoPlacement:
         if any(map(is_system_file, parts)) or any(part.startswith(".") for part in parts[1:]):
             return None
         split = SPLIT_OF.get(parts[-3].lower()) if len(parts) >= 3 else None
+        has_suffix = PurePosixPath(parts[-1]).suffix.lower() in PHOTO_SUFFIXES
         if self.split is None:
-            if split is not None:
+            if split is not None and parts[-2].lower() not in DETECTION_FOLDERS:
                 return split, parts[-2]
-            has_suffix = PurePosixPath(parts[-1]).suffix.lower() in PHOTO_SUFFIXES
-            return HINT if has_suffix or any(part.lower() in SPLIT_OF for part in parts[:-3]) else None
+            is_inside = any(part.lower() in SPLIT_OF for part in parts[:-2])
+            return explain_misplaced([*map(readable, parts[:-1])]) if has_suffix or is_inside else None
         if split is not None:
             return f"it is in a folder {parts[-3]!r} already: leave out --split for a source with its own splits"
         if self.label is not None:
             return self.split, self.label
-        return (self.split, parts[-2]) if len(parts) >= 3 else "no folder names its class: give --label"
+        if len(parts) >= 3:
+            return self.split, parts[-2]
+        return "no folder names its class: give --label" if has_suffix else None
 
 
 class PhotoSource(Protocol):
@@ -119,7 +116,10 @@ class PhotoSource(Protocol):
         """Yield an entry for everything in it."""
 
 
-def walk(source: Path | PhotoSource, placing: PhotoPlacement) -> Iterator[Entry]:
+Source = Path | PhotoSource
+
+
+def walk(source: Source, placing: PhotoPlacement) -> Iterator[Entry]:
     """Yield an entry for everything in a source, in its order (folders: by name).
 
     Raises:
@@ -132,7 +132,7 @@ def walk(source: Path | PhotoSource, placing: PhotoPlacement) -> Iterator[Entry]
     elif source.is_file():
         yield from _walk_tar(source, placing) if is_tar(source) else _single_file(source, placing)
     else:
-        raise DataError(f"there is no source {source}", hint=HINT)
+        raise DataError(f"there is no source {source}", hint=f"{LAYOUT}; or give --split, and --label")
 
 
 def _normalise_label(label: str) -> str:
@@ -212,12 +212,21 @@ def _read_file(path: Path, placing: PhotoPlacement) -> bytes:
 
 def _single_file(path: Path, placing: PhotoPlacement) -> Iterator[Entry]:
     if placing.split is None or placing.label is None:
-        raise DataError(
-            f"{path} is neither a folder nor a tar archive, and its class is unknown",
-            hint="for a single photo give --split and --label",
-        )
+        raise _not_a_source(path)
     parts = (path.absolute().parent.name or "photos", path.name)
     yield make_entry(str(path), parts, ADDED, placing, partial(_read_file, path, placing))
+
+
+def _not_a_source(path: Path) -> DataError:
+    """Name a file that is given as a source and is neither an archive nor, without a class, a photo."""
+    with path.open("rb") as file:
+        begin = file.read(4096)
+    if not begin or path.suffix.lower() in PHOTO_SUFFIXES:
+        kind, hint = "its class is unknown", "for a single photo give --split and --label"
+    else:
+        kind = f"it is {describe(begin)}"
+        hint = "then give the folder as SOURCE; for a single photo give --split and --label"
+    return DataError(f"{path} is neither a folder nor a tar archive: {kind}", hint=hint)
 
 
 def _walk_folder(source: Path, placing: PhotoPlacement) -> Iterator[Entry]:
