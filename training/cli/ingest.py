@@ -178,7 +178,7 @@ def _run(
         if settings is None:
             return outcome, None
         with reporter.status(f"uploading {folder}/"):
-            return outcome, commit(settings, folder, outcome.index)
+            return outcome, commit(settings, folder, outcome.index, reporter)
 
 
 def _print(

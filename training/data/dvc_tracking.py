@@ -42,7 +42,7 @@ from training.data.dvc_project import (
 from training.data.shards import INDEX
 from training.data.staging import staged
 
-__all__ = ["pull", "push", "track"]
+__all__ = ["HEAL", "JOBS", "cache_of", "has_md5", "is_stored", "listing_md5", "object_key", "pull", "push", "track"]
 
 JOBS = 8
 """Objects that are transferred at the same time."""
@@ -51,6 +51,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
+
+HEAL = (
+    "run `orchard data heal` where data/ has this dataset: it puts back what the store has lost. If no machine has it, "
+    "restore the objects from the backup; or, in an empty folder, `orchard ingest --no-push` the same sources in the "
+    "same order, which makes the same files, then `orchard data heal`"
+)
+"""What to do if the store has lost objects. To ingest into this dataset again is no way out: it needs those objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,7 @@ def push(folder: Path, settings: Settings | None = None) -> int:
     settings = settings or orchard_settings.load()
     store = open_store(settings)
     tracked = _tracked_folder(folder)
-    store.exists(_key(f"{tracked.md5}.dir"))  # fails early and clearly if the store is down or refuses access
+    store.exists(object_key(f"{tracked.md5}.dir"))  # fails early and clearly if the store is down or refuses access
     with open_project(folder, settings) as repo:
         damaged = _damaged(repo, folder)
         if damaged:
@@ -158,7 +165,7 @@ def pull(
     init(project_of(folder))
     with suppress(ModuleNotFoundError):  # for `dvc` by hand, where it is installed
         configure(folder, settings)
-    cache = _cache_of(folder)
+    cache = cache_of(folder)
     count = _write_to_cache(cache(f"{tracked.md5}.dir"), tracked.md5, [listing]) + _download(store, files, cache)
     _check_out(cache, folder, files)
     if not (_dvc_file(folder).exists() and _dvc_file(folder).read_text(encoding="utf-8") == dvc_text):
@@ -171,7 +178,7 @@ def _cached_files(repo: Any, folder: Path) -> dict[str, Path]:
     cache, tracked = _cache(repo), _tracked_folder(folder)
     listing = f"{tracked.md5}.dir"
     paths = {listing: cache(listing)}
-    if _has_md5(cache(listing), tracked.md5):
+    if has_md5(cache(listing), tracked.md5):
         files = _parse_listing(cache(listing).read_bytes(), tracked.name)
         paths |= {file.md5: cache(file.md5) for file in files}
     return paths
@@ -180,19 +187,30 @@ def _cached_files(repo: Any, folder: Path) -> dict[str, Path]:
 def _damaged(repo: Any, folder: Path) -> dict[str, Path]:
     """Return the objects of a tracked folder that the cache has lost or that have another MD5, by MD5."""
     return {
-        oid: path for oid, path in _cached_files(repo, folder).items() if not _has_md5(path, oid.removesuffix(".dir"))
+        oid: path for oid, path in _cached_files(repo, folder).items() if not has_md5(path, oid.removesuffix(".dir"))
     }
 
 
 def _upload(store: ObjectStore, oid: str, path: Path) -> bool:
-    """Upload one object of the cache; return False if the store has it already, with the same size."""
-    try:
-        if store.head(_key(oid)).size == path.stat().st_size:
-            return False
-    except ObjectNotFound:
-        pass
-    store.put_file(_key(oid), path)
+    """Upload one object of the cache; return False if the store has it already."""
+    if is_stored(store, oid, path.stat().st_size):
+        return False
+    store.put_file(object_key(oid), path)
     return True
+
+
+def is_stored(store: ObjectStore, oid: str, size: int) -> bool:
+    """Whether the store has an object of this size that is not another one by its ETag. Its bytes are read only if in doubt."""
+    md5 = oid.removesuffix(".dir")
+    try:
+        stat = store.head(object_key(oid))
+        if stat.size != size:
+            return False
+        etag = stat.etag.strip('"')
+        # the MD5, unless the object was written in parts or is encrypted
+        return etag == md5 or not _MD5.fullmatch(etag) or hash_pieces(store.stream(object_key(oid)), "md5")[0] == md5
+    except ObjectNotFound:
+        return False
 
 
 def _download(store: ObjectStore, files: list[_TrackedFile], cache: Callable[[str], Path]) -> int:
@@ -201,7 +219,7 @@ def _download(store: ObjectStore, files: list[_TrackedFile], cache: Callable[[st
 
     def download(md5: str) -> str:
         try:
-            return "downloaded" if _write_to_cache(cache(md5), md5, store.stream(_key(md5))) else "here"
+            return "downloaded" if _write_to_cache(cache(md5), md5, store.stream(object_key(md5))) else "here"
         except ObjectNotFound:
             return "lacks"
         except IntegrityError:
@@ -216,7 +234,7 @@ def _download(store: ObjectStore, files: list[_TrackedFile], cache: Callable[[st
     if wrong:
         raise IntegrityError(
             f"{store.name} {' and '.join(wrong)}; the folder is unchanged",
-            hint="restore those objects from the backup, or ingest the photos again",
+            hint=HEAL,
         )
     return sum(outcome == "downloaded" for outcome in outcomes.values())
 
@@ -227,7 +245,7 @@ def _write_to_cache(target: Path, md5: str, pieces: Iterable[bytes]) -> bool:
     Raises:
         IntegrityError: the bytes have another MD5; nothing was written.
     """
-    if _has_md5(target, md5):
+    if has_md5(target, md5):
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(target, mode=0o444) as file:  # the mode that DVC gives
@@ -252,10 +270,10 @@ def _check_out(cache: Callable[[str], Path], folder: Path, files: list[_TrackedF
     with staged(folder.parent, folder.name) as staging:
         for file in sorted(files, key=lambda file: file.path == INDEX):
             target, copy = folder / file.path, staging / file.md5
-            if _has_md5(target, file.md5):
+            if has_md5(target, file.md5):
                 continue
             shutil.copyfile(cache(file.md5), copy)
-            if not _has_md5(copy, file.md5):
+            if not has_md5(copy, file.md5):
                 raise IntegrityError(
                     f"the copy of {file.path} in {folder} is damaged", hint="check the disk, then pull again"
                 )
@@ -298,6 +316,11 @@ def _parse(dvc_text: str, name: str) -> _TrackedFolder:
     return _TrackedFolder(name, md5)
 
 
+def listing_md5(dvc_text: str, name: str) -> str:
+    """Return the MD5 of the listing that a `.dvc` text names. Raises `IntegrityError`."""
+    return _parse(dvc_text, name).md5
+
+
 def _parse_listing(body: bytes, name: str) -> list[_TrackedFile]:
     try:
         files = [_TrackedFile(entry["relpath"], entry["md5"]) for entry in json.loads(body)]
@@ -310,24 +333,25 @@ def _parse_listing(body: bytes, name: str) -> list[_TrackedFile]:
     return files
 
 
-def _key(oid: str) -> str:
+def object_key(oid: str) -> str:
+    """Return the key of an object in the bucket, by its MD5, which for a listing ends with ``.dir``."""
     return f"{PREFIX}/files/md5/{oid[:2]}/{oid[2:]}"
 
 
 def _read_listing(store: ObjectStore, tracked: _TrackedFolder) -> bytes:
     try:
-        body = store.get(_key(f"{tracked.md5}.dir")).body
+        body = store.get(object_key(f"{tracked.md5}.dir")).body
     except ObjectNotFound as error:
         raise IntegrityError(
             f"{store.name} lacks the listing of {tracked.name!r}: {error.message}",
-            hint="check ORCHARD_STORE_*: this version may have been pushed to another store",
+            hint=f"check ORCHARD_STORE_*: this version may have been pushed to another store. If not: {HEAL}",
         ) from error
     if hash_pieces([body], "md5")[0] != tracked.md5:
-        raise IntegrityError(f"the listing of {tracked.name!r} in {store.name} is damaged")
+        raise IntegrityError(f"the listing of {tracked.name!r} in {store.name} is damaged", hint=HEAL)
     return body
 
 
-def _has_md5(path: Path, md5: str) -> bool:
+def has_md5(path: Path, md5: str) -> bool:
     """Whether the file exists and has this MD5."""
     try:
         return md5_of(path) == md5
@@ -339,7 +363,7 @@ def _cache(repo: Any) -> Callable[[str], Path]:
     return lambda oid: Path(repo.cache.local.oid_to_path(oid))
 
 
-def _cache_of(folder: Path) -> Callable[[str], Path]:
+def cache_of(folder: Path) -> Callable[[str], Path]:
     """Return the paths of objects in the cache of the folder's project, without DVC's repository object."""
     root = cache_folder(project_of(folder)) / "files" / "md5"
     return lambda oid: root / oid[:2] / oid[2:]

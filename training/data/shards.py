@@ -6,6 +6,7 @@ TensorFlow, and a reader of two columns never reads the bytes of the others.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from orchard.files import sha256_of
 __all__ = [
     "COLUMNS",
     "INDEX",
+    "RESTORE",
     "SPLITS",
     "Index",
     "Shard",
@@ -36,6 +38,12 @@ INDEX = "index.json"
 SPLITS = ("train", "test")
 COLUMNS = ("image", "label", "split", "source", "sha256", "pixels_sha256", "width", "height")
 """All columns of a shard. `pixels_sha256` is the digest of the upright RGB pixels: equal for equal pictures in different files."""
+
+RESTORE = (
+    "`orchard pull` downloads what is missing or damaged; if the dataset was never pushed, delete its folder and ingest "
+    "its photos again"
+)
+"""What to do about a damaged dataset folder."""
 
 _SHARD = re.compile(r"\d{4,}-[0-9a-f]{12}\.parquet")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -85,6 +93,12 @@ class Index:
         return documents.encode(self)
 
     @property
+    def text(self) -> str:
+        """The content of index.json; the same index gives the same text, whatever the order of its counts."""
+        counts = {split: {label: self.counts[split][label] for label in self.classes} for split in SPLITS}
+        return json.dumps({**self.document, "counts": counts}, ensure_ascii=False, indent=1) + "\n"
+
+    @property
     def digest(self) -> str:
         """The SHA-256 (hex) of the canonical document, which identifies the content."""
         return documents.digest(self.document)
@@ -111,7 +125,7 @@ def parse_index(body: bytes, where: str) -> Index:
     if problems:
         raise IntegrityError(
             f"{where} contradicts itself: {'; '.join(problems[:5])}",
-            hint="`orchard pull` restores the published dataset; `orchard ingest` makes a new one",
+            hint=RESTORE,
         )
     return index
 
@@ -170,12 +184,12 @@ def verify(folder: Path, shard: Shard) -> None:
         raise IntegrityError(
             f"{path} is damaged: {size} bytes with SHA-256 {sha256[:12]}…, "
             f"expected {shard.bytes} with {shard.sha256[:12]}…",
-            hint="`orchard pull` downloads the shard again",
+            hint=RESTORE,
         )
 
 
 def _missing(path: Path) -> IntegrityError:
-    return IntegrityError(f"the shard {path} is missing", hint="`orchard pull` downloads it again")
+    return IntegrityError(f"the shard {path} is missing", hint=RESTORE)
 
 
 def iterate(
@@ -218,4 +232,4 @@ def _batches(path: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBat
     except FileNotFoundError as error:
         raise _missing(path) from error
     except (pa.ArrowException, OSError) as error:
-        raise IntegrityError(f"{path} cannot be read: {error}", hint="`orchard pull` downloads it again") from error
+        raise IntegrityError(f"{path} cannot be read: {error}", hint=RESTORE) from error

@@ -7,7 +7,6 @@ renamed last: until then, the dataset is unchanged. The next ingest deletes the 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -105,7 +104,7 @@ def install(staging: Path, folder: Path, index: Index) -> None:
     Raises:
         OSError: the disk fails; the dataset is unchanged.
     """
-    write_synced(staging / INDEX, json.dumps(index.document, ensure_ascii=False, indent=1) + "\n")
+    write_synced(staging / INDEX, index.text)
     folder.mkdir(exist_ok=True)
     for shard in index.shards:
         if (staging / shard.path).exists():

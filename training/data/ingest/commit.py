@@ -6,10 +6,11 @@ from pathlib import Path
 
 from orchard.dataset import CommitResult, Dataset, DatasetVersion
 from orchard.errors import ConflictError, IntegrityError
+from orchard.reporter import Reporter
 from orchard.runs import records
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
-from training.data import dvc_tracking
+from training.data import dvc_tracking, remote_objects
 from training.data.shards import INDEX, Index, read_index
 
 __all__ = ["check_lineage", "commit"]
@@ -44,8 +45,8 @@ def check_lineage(store: ObjectStore, folder: Path) -> DatasetVersion | None:
     return current
 
 
-def commit(settings: Settings, folder: Path, index: Index) -> CommitResult:
-    """Upload the folder's content and make it the current version.
+def commit(settings: Settings, folder: Path, index: Index, reporter: Reporter) -> CommitResult:
+    """Upload the folder's content and make it the current version; put back what the store has lost of the one before.
 
     Raises:
         ConflictError: another commit was first.
@@ -56,6 +57,10 @@ def commit(settings: Settings, folder: Path, index: Index) -> CommitResult:
     parent = check_lineage(store, folder)
     dvc_file = folder.with_name(f"{folder.name}.dvc")
     old_text = dvc_file.read_text(encoding="utf-8") if dvc_file.exists() else None
+    if parent:  # a version in the store is no proof that its objects still are
+        restored = remote_objects.heal(store, [parent], folder, thorough=False).restored
+        if restored:
+            reporter.note(f"{store.name} had lost {', '.join(restored)}: put back")
     if parent and (parent.digest, parent.dvc) == (index.digest, old_text):
         return CommitResult(parent, created=False)
     dvc_text = dvc_tracking.track(folder)

@@ -67,7 +67,7 @@ def ingest_day(settings: Settings, request: IngestRequest, day: str, split: str,
         check_lineage(store, folder)
         outcome = ingest(replace(request, sources=(incoming,)), reporter)
         with reporter.status(f"uploading {folder}/"):
-            committed = commit(settings, folder, outcome.index)
+            committed = commit(settings, folder, outcome.index, reporter)
     if committed.created:
         return DailyIngest(outcome, committed, "")
     # an earlier attempt of this run may have made the version

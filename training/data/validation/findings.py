@@ -9,7 +9,7 @@ from typing import Literal
 
 from orchard.formatting import shorten
 from training.data.schema import SchemaRules
-from training.data.shards import SPLITS, Index, is_shard_name
+from training.data.shards import RESTORE, SPLITS, Index, is_shard_name
 from training.data.validation.content import DatasetContent
 
 __all__ = ["ValidationFinding", "of_content", "of_files"]
@@ -45,7 +45,7 @@ def _shorten(items: Iterable[str]) -> str:
 def of_files(folder: Path, index: Index, damaged: dict[str, str]) -> Iterator[ValidationFinding]:
     """Check the folder's files."""
     for message in damaged.values():
-        yield _error("shards", message, "`orchard pull` downloads the shard again")
+        yield _error("shards", message, RESTORE)
     listed = {shard.path for shard in index.shards}
     extra = sorted(path.name for path in folder.iterdir() if is_shard_name(path.name) and path.name not in listed)
     if extra:
@@ -85,7 +85,7 @@ def _counts(index: Index, content: DatasetContent, rules: SchemaRules) -> Iterat
         actual = {label: content.count(split, label) for label in {label for _, label, _ in content.counts}}
         if listed != {label: number for label, number in actual.items() if number}:
             text = f"the counts of {split} photos in index.json are not those of the shards"
-            yield _error("counts", text, "`orchard pull` restores the published dataset")
+            yield _error("counts", text, RESTORE)
         fewest = getattr(rules.photos, split)
         few = [label for label in index.classes if content.count(split, label) < fewest]
         if few:
@@ -130,7 +130,7 @@ def _pictures(content: DatasetContent) -> Iterator[ValidationFinding]:
         yield _error("duplicates", f"{len(within)} pictures are twice in one split: {_shorten(within)}", remedy)
     if content.altered:
         text = f"the bytes of {len(content.altered)} photos have another SHA-256 than their rows: {_shorten(content.altered)}"
-        yield _error("sha256", text, "`orchard pull` restores the published dataset")
+        yield _error("sha256", text, RESTORE)
 
 
 def _slices(index: Index, content: DatasetContent) -> Iterator[ValidationFinding]:
