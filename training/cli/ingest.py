@@ -166,11 +166,12 @@ def _run(
     """Ingest and, unless `settings` is None, commit: under one lock. The store is checked before the work begins."""
     from orchard.store import open_store
     from training.data import staging
-    from training.data.dvc_project import DATA
+    from training.data.dvc_project import DATA, require_no_link
     from training.data.ingest.commit import check_lineage, commit
     from training.data.ingest.ingest import ingest
 
     folder = DATA / request.dataset
+    require_no_link(DATA, folder)
     with staging.locked(DATA, reporter):
         if settings is not None:
             check_lineage(open_store(settings), folder)

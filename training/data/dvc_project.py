@@ -31,6 +31,7 @@ __all__ = [
     "open_project",
     "project_of",
     "remote",
+    "require_no_link",
     "retry_while_locked",
 ]
 
@@ -61,8 +62,19 @@ _IGNORED = """# Folders that DVC does not search.
 
 
 def project_of(folder: Path) -> Path:
-    """Return the DVC project of a dataset folder ``<project>/data/<name>``."""
-    return folder.resolve().parent.parent
+    """Return the DVC project of a dataset folder ``<project>/data/<name>``, whatever is behind links in that path."""
+    return folder.absolute().parent.parent
+
+
+def require_no_link(*paths: Path) -> None:
+    """Raise `DataError` if a folder that DVC is to track, or one above it in the project, is a link. Nothing is written."""
+    for path in paths:
+        if path.is_symlink():
+            raise DataError(
+                f"{path} is a link to {path.readlink()}, and DVC tracks nothing behind links; nothing was written",
+                hint=f"make {path} a real folder. To keep the photos on another disk, keep the whole project there, or mount "
+                "that disk here; `dvc cache dir FOLDER` moves DVC's cache alone",
+            )
 
 
 def init(project: Path) -> None:

@@ -89,12 +89,12 @@ def track(folder: Path) -> str:
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder} to track")
     with open_project(folder) as repo:
-        retry_while_locked(lambda: repo.add([str(folder.resolve())]))
+        retry_while_locked(lambda: repo.add([str(folder.absolute())]))
         damaged = _damaged(repo, folder)
         if damaged:  # DVC does not replace files that are in its cache
             for path in damaged.values():
                 path.unlink(missing_ok=True)
-            retry_while_locked(lambda: repo.add([str(folder.resolve())]))
+            retry_while_locked(lambda: repo.add([str(folder.absolute())]))
     return _dvc_file(folder).read_text(encoding="utf-8")
 
 
@@ -289,8 +289,7 @@ def _check_out(cache: Callable[[str], Path], folder: Path, files: list[_TrackedF
 
 
 def _dvc_file(folder: Path) -> Path:
-    resolved = folder.resolve()
-    return resolved.with_name(resolved.name + ".dvc")
+    return folder.absolute().with_name(folder.name + ".dvc")
 
 
 def _tracked_folder(folder: Path) -> _TrackedFolder:

@@ -13,6 +13,7 @@ from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.store import open_store
 from training.data import dvc_tracking, staging
+from training.data.dvc_project import require_no_link
 from training.data.shards import INDEX, Index, is_shard_name, parse_index, read_index, verify
 
 __all__ = ["PullResult", "pull"]
@@ -52,6 +53,7 @@ def pull(settings: Settings, folder: Path, version: int | None, reporter: Report
     published = dataset.require(version)
     where = f"version {published.version} of the dataset {folder.name!r}"
     index = parse_index(canonical_json(published.index), where)
+    require_no_link(folder)
     with staging.locked(folder.parent, reporter):
         _require_nothing_lost(dataset, folder, index)
         try:

@@ -9,7 +9,7 @@ from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.store import open_store
 from training.data import staging
-from training.data.dvc_project import DATA
+from training.data.dvc_project import DATA, require_no_link
 from training.data.ingest.commit import check_lineage, commit
 from training.data.ingest.incoming import IncomingPhotos
 from training.data.ingest.ingest import IngestRequest, IngestResult, ingest
@@ -60,6 +60,7 @@ def ingest_day(settings: Settings, request: IngestRequest, day: str, split: str,
     if not incoming.names():
         return DailyIngest(None, None, f"no photos for {day}: {incoming} is empty")
     folder = DATA / request.dataset
+    require_no_link(DATA, folder)
     if not (folder / INDEX).exists() and Dataset(store, request.dataset).current() is not None:
         with reporter.status(f"downloading {folder}/"):
             pull(settings, folder, None, reporter)

@@ -230,11 +230,11 @@ def _not_a_source(path: Path) -> DataError:
 
 
 def _walk_folder(source: Path, placing: PhotoPlacement) -> Iterator[Entry]:
-    top = source.resolve()
-    for where, folders, files in os.walk(top, onerror=_raise):
-        here = Path(where)
-        parts = (top.name, *here.relative_to(top).parts)
-        shown = source / here.relative_to(top)
+    # the name that the user wrote, also of a link
+    top = source.resolve() if source.name in {"", ".."} else source.absolute()
+    for where, folders, files in os.walk(source, onerror=_raise):
+        here = shown = Path(where)
+        parts = (top.name, *here.relative_to(source).parts)
         folders.sort()
         yield from _class_folder(parts, placing)
         for name in folders:
