@@ -62,6 +62,8 @@ class PhotoRejected(Exception):
 def readable(name: str) -> str:
     """Return any file name as text that can be printed and written as JSON; lossy."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 

@@ -94,19 +94,22 @@ class PhotoPlacement:
         if any(map(is_system_file, parts)) or any(part.startswith(".") for part in parts[1:]):
             return None
         split = SPLIT_OF.get(parts[-3].lower()) if len(parts) >= 3 else None
-        has_suffix = PurePosixPath(parts[-1]).suffix.lower() in PHOTO_SUFFIXES
         if self.split is None:
             if split is not None and parts[-2].lower() not in DETECTION_FOLDERS:
                 return split, parts[-2]
             is_inside = any(part.lower() in SPLIT_OF for part in parts[:-2])
-            return explain_misplaced([*map(readable, parts[:-1])]) if has_suffix or is_inside else None
+            return explain_misplaced([*map(readable, parts[:-1])]) if is_inside or _has_suffix(parts[-1]) else None
         if split is not None:
             return f"it is in a folder {parts[-3]!r} already: leave out --split for a source with its own splits"
         if self.label is not None:
             return self.split, self.label
         if len(parts) >= 3:
             return self.split, parts[-2]
-        return "no folder names its class: give --label" if has_suffix else None
+        return "no folder names its class: give --label" if _has_suffix(parts[-1]) else None
+
+
+def _has_suffix(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in PHOTO_SUFFIXES
 
 
 class PhotoSource(Protocol):
@@ -221,7 +224,7 @@ def _not_a_source(path: Path) -> DataError:
     """Name a file that is given as a source and is neither an archive nor, without a class, a photo."""
     with path.open("rb") as file:
         begin = file.read(4096)
-    if not begin or path.suffix.lower() in PHOTO_SUFFIXES:
+    if not begin or _has_suffix(path.name):
         kind, hint = "its class is unknown", "for a single photo give --split and --label"
     else:
         kind = f"it is {describe(begin)}"
