@@ -9,9 +9,11 @@ from typing import Any
 
 from orchard.store.ports import is_listening
 from orchestration.cluster.deploy.diagnosis import Diagnosis
+from orchestration.cluster.deploy.object_checks import object_findings
 from orchestration.cluster.deploy.port_forward import status
-from orchestration.cluster.deploy.release import Release, run
-from orchestration.cluster.deploy.workload_checks import airflow_findings, unexplained_findings, workload_findings
+from orchestration.cluster.deploy.release import Release, ReleaseSnapshot, run
+from orchestration.cluster.deploy.unexplained import unexplained_findings
+from orchestration.cluster.deploy.workload_checks import airflow_findings, workload_findings
 from orchestration.cluster.kube_client import ClusterError
 from orchestration.pod_status import statuses
 
@@ -42,8 +44,10 @@ def examine(release: Release, registry_port: int = 5001) -> list[Diagnosis]:
     findings = list(_registry(registry_port)) if release.context.startswith("kind-") else []
     if missing := list(_release(release)):
         return [*findings, *missing]
+    release = ReleaseSnapshot(release.context, release.namespace, release.name)
     secrets = list(_secrets(release))
-    findings += [*secrets, *workload_findings(release), *_pods(release), *_jobs(release)]
+    findings += [*secrets, *object_findings(release), *workload_findings(release)]
+    findings += [*_pods(release), *_jobs(release)]
     findings += [*([] if secrets else _sync(release)), *airflow_findings(release)]
     return findings or list(unexplained_findings(release))
 

@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestration.cluster.kube_client import ClusterError
 
-__all__ = ["CHECKOUT", "Release", "run"]
+__all__ = ["CHECKOUT", "Release", "ReleaseSnapshot", "run"]
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 _SECONDS = 120.0
@@ -124,3 +124,16 @@ class Release:
             if item["metadata"]["labels"].get("app.kubernetes.io/component") == "serving"
             and "deletionTimestamp" not in item["metadata"]
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSnapshot(Release):
+    """A release whose objects are read once, so that several checks see one state."""
+
+    _objects: dict[tuple[str, ...], list[dict[str, Any]]] = field(default_factory=dict, compare=False, repr=False)
+
+    def get(self, *what: str) -> list[dict[str, Any]]:
+        """Return objects of the release as they were when they were read first; see `Release.get`."""
+        if what not in self._objects:
+            self._objects[what] = Release.get(self, *what)
+        return self._objects[what]
