@@ -62,11 +62,6 @@ def check_predictions(release, zoo):
     assert ": 0 of " in run_helm_test(release)
 
 
-def test_a_cluster_without_any_registry(cluster, zoo):
-    with released("offline", *values("offline")) as release:
-        check_predictions(release, zoo)
-
-
 def test_our_engine_with_tokens_and_as_any_user(cluster, zoo):
     token = secrets.token_urlsafe(24)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "callers"}, "stringData": {"tokens": token}}
@@ -155,11 +150,11 @@ def selected_pods(release: Release) -> set[str]:
 
 
 def test_two_releases_in_a_namespace_have_nothing_in_common(cluster, zoo):
-    """Neither selects, examines or removes anything of the other."""
-    with released("two") as first:
+    """Neither selects, examines or removes anything of the other. Both run without any registry."""
+    with released("two", *values("offline")) as first:
         second = Release(first.context, first.namespace, "second")
         small = [part for value in SMALL for part in ("--set", value)]
-        second.helm("install", second.name, str(CHART), *small)
+        second.helm("install", second.name, str(CHART), *small, *values("offline"))
         for release in (first, second):
             release_model(release, zoo, "one")
             await_ready(release)
