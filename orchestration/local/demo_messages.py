@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from orchard.formatting import accuracy_text, percent
+
 __all__ = ["evaluation_summary", "next_commands"]
 
 
@@ -12,10 +14,12 @@ def evaluation_summary(workspace: Path) -> str:
     """Return the accuracy of each slice and the worst class, from the evaluation that `dvc repro` wrote."""
     slices = json.loads((workspace / "artifacts/evaluation/evaluation.json").read_text(encoding="utf-8"))["slices"]
     parts = [
-        f"{name} {100 * result['accuracy']:.2f} % of {result['n']}" for name, result in slices.items() if result["n"]
+        f"{name} {accuracy_text(result['correct'], result['n'])} of {result['n']}"
+        for name, result in slices.items()
+        if result["n"]
     ]
     worst = slices["all"]["worst"]
-    return ", ".join(parts) + f"; worst class {worst['label']} {100 * worst['accuracy']:.1f} %"
+    return ", ".join(parts) + f"; worst class {worst['label']} {percent(worst['accuracy'], 1)} of {worst['n']}"
 
 
 def next_commands(*, workspace: str, server: str, keep: bool, seconds: float) -> str:

@@ -37,19 +37,19 @@ def evaluate(reporter: Reporter, *, params: Path) -> None:
 
 
 def _text(reporter: Reporter, document: dict[str, Any], page: str) -> str:
-    from orchard.formatting import percent
+    from orchard.formatting import accuracy_text, percent
 
     baseline = (document["baseline"] or {}).get("slices", {})
     rows = [
         [
             name,
             f"{part['correct']} of {part['n']}",
-            percent(part["accuracy"]),
+            accuracy_text(part["correct"], part["n"]),
             f"{part['worst']['label']} {percent(part['worst']['accuracy'], 1)} of {part['worst']['n']}",
             percent(baseline[name]["accuracy"]) if baseline else "-",
         ]
         for name, part in document["slices"].items()
         if part["n"]
     ]
-    table = reporter.table(["photos", "right", "accuracy", "worst class", "nearest photo"], rows)
+    table = reporter.table(["photos", "right", "accuracy (95 % interval)", "worst class", "nearest photo"], rows)
     return f"{table}\nthe page: {page}"

@@ -66,5 +66,6 @@ def _text(result: GateResult, page: Path) -> str:
         check for check in verdict.checks if check.passed is False or (check.passed and check.name.count(".") == 1)
     ]
     lines = [f"{marks[bool(check.passed)]} {check.sentence}" for check in shown]
+    lines += [f"! warning: {sentence}" for sentence in verdict.warnings]
     head = verdict.verdict if verdict.verdict != "overridden" else f"overridden: {verdict.reason}"
     return "\n".join([head, *lines, result.comparison["sentence"], f"the page: {page}"])
