@@ -14,6 +14,7 @@ import click
 from orchard.cli import main as run_command
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
+from orchestration.cli.store_verbs import STORE_VERBS, store_verb
 from orchestration.cluster.deploy.release import Release
 from orchestration.local.photo_steps import display_path
 
@@ -205,6 +206,17 @@ def doctor(reporter: Reporter, *, release: Release, registry_port: int) -> None:
         sys.exit(1)
 
 
+_EXAMPLES = {
+    "runs": "make runs\nmake runs RUN=deploy-0123456789ab",
+    "versions": "make versions\nmake versions JSON=1 | jq '.versions[-1].metrics'",
+    "history": "make history\nmake history CHANNEL=canary",
+    "promote": "make promote TO=7 WHY='canary was fine'",
+    "rollback": "make rollback WHY='takes plums for grapes'\nmake rollback TO=5 WHY=drill",
+}
+for _name, _verb in STORE_VERBS.items():
+    deploy.add_command(
+        store_verb(_verb, _EXAMPLES[_name], release="orchard", namespace="orchard", context="kind-orchard")
+    )
 for _command in (up, down, logs, evidence, port_forward, airflow, retrain, predict, doctor):
     deploy.add_command(_command)
 

@@ -1,5 +1,6 @@
 {{/* A step of a Job: one verb, in its own container with only the verb's rights. A
      step that an earlier pod of the same Job finished is not repeated: .done/ on the Job's volume records it.
+     "outside_runs": it belongs to no run.
      Usage: include "orchard.step" (dict "root" $ "name" "train" "weight" "heavy" "run" (list "orchard" "train")
        "keys" (list "trainer") "every_pod" true) */}}
 {{- define "orchard.step" -}}
@@ -18,7 +19,9 @@
     - {{ . | quote }}
     {{- end }}
   env:
+    {{- if not .outside_runs }}
     - {name: ORCHARD_RUN_ID, value: unnamed} # `orchard job` names the run
+    {{- end }}
     - {name: ORCHARD_DATASET, value: {{ default $root.Values.dataset .dataset | quote }}}
     - {name: ORCHARD_MODEL, value: {{ $root.Values.model | quote }}}
     - {name: ORCHARD_CHANNEL, value: {{ $root.Values.channel | quote }}}
