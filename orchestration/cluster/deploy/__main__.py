@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ FOLDER = Path(".orchard/cluster")
 def _with_release(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that choose the release; the function gets it as `release`."""
 
-    @functools.wraps(function)
+    @wraps(function)
     def command(reporter: Reporter, *, context: str, namespace: str, release: str, **options: Any) -> None:
         function(reporter, release=Release(context, namespace, release), **options)
 
@@ -132,8 +132,10 @@ def evidence(reporter: Reporter, *, release: Release, folder: Path) -> None:
 def port_forward(reporter: Reporter, *, release: Release, port: int) -> None:
     """Forward a port of this machine to the model server until Ctrl-C, also after its pod is replaced."""
     from orchestration.cluster.deploy.port_forward import keep_forwarding
+    from orchestration.cluster.deploy.readiness import await_ready
 
-    for url in keep_forwarding(release, f"service/{release.fullname}-serving", 8501, port):
+    await_pod = partial(await_ready, release, "serving", reporter.note)
+    for url in keep_forwarding(release, f"service/{release.fullname}-serving", 8501, port, await_pod):
         reporter.note(f"the model server is at {url}; Ctrl-C ends it")
 
 
@@ -146,9 +148,12 @@ def airflow(reporter: Reporter, *, release: Release, port: int) -> None:
     """Forward a port of this machine to Airflow's page until Ctrl-C, and print how to log in."""
     from orchestration.cluster.deploy.airflow_client import password_command, reach_airflow
     from orchestration.cluster.deploy.port_forward import keep_forwarding
+    from orchestration.cluster.deploy.readiness import await_ready
+    from orchestration.cluster.deploy.retrain_run import AIRFLOW_SECONDS
 
+    await_pod = partial(await_ready, release, "airflow-api", reporter.note, seconds=AIRFLOW_SECONDS)
     with reach_airflow(release):  # checks that it exists
-        for url in keep_forwarding(release, f"service/{release.fullname}-airflow", 8080, port):
+        for url in keep_forwarding(release, f"service/{release.fullname}-airflow", 8080, port, await_pod):
             reporter.note(f"Airflow is at {url}, as admin; the password: {password_command(release)}\nCtrl-C ends it")
 
 
@@ -177,7 +182,9 @@ def predict(reporter: Reporter, *, release: Release, photos: tuple[str, ...]) ->
     """Predict photos with the model server in the cluster."""
     from orchard.cli.predict import predict as predict_verb
     from orchestration.cluster.deploy.port_forward import forward
+    from orchestration.cluster.deploy.readiness import await_ready
 
+    await_ready(release, "serving", reporter.note)
     with forward(release, f"service/{release.fullname}-serving", 8501) as url:
         os.environ["ORCHARD_SERVER_URL"] = url
         predict_verb.main([*photos, *(["--json"] if reporter.as_json else [])], standalone_mode=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchard.runs.steps import STEPS, steps_of
 from orchestration.cluster.deploy.airflow_client import follow, reach_airflow
 from orchestration.cluster.deploy.deploy_loop import CHANNEL, await_live
+from orchestration.cluster.deploy.readiness import await_ready
 from orchestration.cluster.deploy.release import Release
 from orchestration.cluster.deploy.store_access import reach
 from orchestration.names import run_id
@@ -27,6 +28,8 @@ __all__ = ["RetrainResult", "ended_steps", "retrain"]
 DAG = "retrain"
 _STATES = {"success": "done", "skipped": "skipped", "failed": "failed", "upstream_failed": "not begun"}
 REFUSED = 5
+AIRFLOW_SECONDS = 300.0
+"""How long Airflow may take to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def retrain(release: Release, options: Mapping[str, str], run: str | None, repor
     """
     name = run or f"make__{datetime.now(UTC):%Y%m%dT%H%M%S}"
     with reach_airflow(release) as airflow:
+        await_ready(release, "airflow-api", reporter.note, seconds=AIRFLOW_SECONDS)
         airflow.start(DAG, options, name)
         reporter.note(f"run {name} of {DAG}; to follow it again: make retrain RUN={name}")
 
