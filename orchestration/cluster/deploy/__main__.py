@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from orchard.reporter import Reporter
 from orchestration.cli.store_verbs import STORE_VERBS, store_verb
 from orchestration.cluster.deploy.release import Release
 from orchestration.local.photo_steps import display_path
+
+if TYPE_CHECKING:
+    from orchestration.cluster.deploy.deploy_loop import DeployResult
 
 FOLDER = Path(".orchard/cluster")
 
@@ -65,22 +68,33 @@ def up(
     result = deploy(release, data=data, folder=folder, values=options, build=not no_build, airflow=with_airflow)
     document = {"version": result.version, "predictions": result.predictions, "seconds": result.seconds}
     chosen = {"release": release.name, "namespace": release.namespace, "context": release.context}
-    text = _next_commands(result.predictions[0]["path"], sum(result.seconds.values()), release.namespace)
+    text = _next_commands(release, result)
     reporter.result({**document, **chosen}, text)
 
 
-def _next_commands(photo: str, seconds: float, namespace: str) -> str:
-    shown = display_path(Path(photo))
-    more = "" if namespace == "orchard" else f" NAMESPACE={namespace}"
-    return "\n".join(
-        (
-            "",
-            f"On the cluster in {seconds:.0f} s. Next:",
-            f"  make predict PHOTO={shown}{more}",
-            f"  make port-forward{more}             then call localhost:8501 (docs/calling.md)",
-            f"  make logs{more}                     what sync and the model server log; `make undeploy{more}` removes all",
-        )
+def _next_commands(release: Release, result: DeployResult) -> str:
+    """Return what a person can do with the release, a command a line."""
+    shown = display_path(Path(result.predictions[0]["path"]))
+    chosen = "" if release.namespace == "orchard" else f" NAMESPACE={release.namespace}"
+    if release.context not in ("kind-orchard", ""):
+        chosen += f" CLUSTER={release.context.removeprefix('kind-')}"
+    airflow = (
+        ("make airflow", "Airflow's page, and how to log in"),
+        ("make retrain", "a new version by Airflow, followed to its end"),
     )
+    commands = (
+        (f"make predict PHOTO={shown}", ""),
+        ("make port-forward", "then call localhost:8501 (docs/calling.md)"),
+        *(airflow if result.airflow else (("make deploy AIRFLOW=1", "retraining on schedule (docs/airflow.md)"),)),
+        ("make runs", "runs with their gate verdicts; `make history`: who changed what is served"),
+        ('make rollback WHY="…"', "the version before is served again"),
+        ("make logs", "what sync and the model server log"),
+        ("make doctor", "what is wrong, and what to do"),
+        ("make undeploy", "removes all of it, with photos, models and keys"),
+    )
+    width = max(len(command) for command, _ in commands[1:]) + len(chosen)
+    lines = [f"  {command + chosen:<{width}}  {what}".rstrip() for command, what in commands]
+    return "\n".join(("", f"On the cluster in {sum(result.seconds.values()):.0f} s. Next:", *lines))
 
 
 @verb(examples="make undeploy\nmake undeploy ALL=1")

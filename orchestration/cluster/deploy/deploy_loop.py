@@ -34,11 +34,13 @@ class DeployResult:
         version: the live one.
         predictions: one for each photo, with the true class and the photo's path.
         seconds: by step, in order.
+        airflow: whether the release has Airflow.
     """
 
     version: int
     predictions: list[dict[str, Any]]
     seconds: dict[str, float]
+    airflow: bool = False
 
 
 def deploy(
@@ -93,7 +95,7 @@ def deploy(
     service = f"service/{release.fullname}-serving"
     with forward(release, service, 8501) as url, runner.using({"ORCHARD_SERVER_URL": url}):
         predictions = list(predict_unseen(runner, source, paths, "--channel", CHANNEL))
-    return DeployResult(version, predictions, runner.seconds)
+    return DeployResult(version, predictions, runner.seconds, airflow)
 
 
 def _has_airflow(release: Release) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from time import monotonic, sleep
 from typing import Any
 
 from orchestration.cluster.deploy.diagnosis import Diagnosis
@@ -37,10 +37,10 @@ def await_ready(release: Release, component: str, note: Callable[[str], None], *
         ClusterError: no pod is ready in time; or the release has no such part.
     """
     part = replace(release, component=component)
-    begin = time.monotonic()
+    begin = monotonic()
     since, told, said, found = begin, begin, "", list[Diagnosis]()
     while not any(map(_is_ready, pods := _pods(part))):
-        now = time.monotonic()
+        now = monotonic()
         if (reasons := examine_part(part)) != found:
             found, since = reasons, now
         text = "; ".join(item.wrong for item in found) or _states(part, pods)
@@ -50,7 +50,7 @@ def await_ready(release: Release, component: str, note: Callable[[str], None], *
         if now - begin > seconds or (found and (not pods or now - since > _STEADY_SECONDS)):
             hint = "; ".join(dict.fromkeys(item.remedy for item in found)) or "`make doctor` shows more"
             raise ClusterError(f"no pod of {component} is ready: {text}", hint=hint)
-        time.sleep(_POLL_SECONDS)
+        sleep(_POLL_SECONDS)
 
 
 def _pods(part: Release) -> list[dict[str, Any]]:
