@@ -13,7 +13,7 @@ from orchestration.cluster.deploy.release import Release
 from orchestration.cluster.kube_client import ClusterError
 from orchestration.pod_status import statuses
 
-__all__ = ["await_ready"]
+__all__ = ["await_ready", "pod_states"]
 
 _SECONDS = 60.0
 _SAY_SECONDS = 10.0
@@ -60,6 +60,13 @@ def _pods(part: Release) -> list[dict[str, Any]]:
 def _is_ready(pod: dict[str, Any]) -> bool:
     conditions = pod.get("status", {}).get("conditions") or []
     return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+
+
+def pod_states(release: Release) -> str:
+    """Return what the pods that are not ready are doing."""
+    ended = ("Succeeded", "Failed")
+    waiting = [pod for pod in _pods(release) if not _is_ready(pod) and pod.get("status", {}).get("phase") not in ended]
+    return "; ".join(f"{pod['metadata']['name']}: {_state(pod)}" for pod in waiting) or "all pods are ready"
 
 
 def _states(part: Release, pods: list[dict[str, Any]]) -> str:
