@@ -171,8 +171,12 @@ def airflow(reporter: Reporter, *, release: Release, port: int) -> None:
             reporter.note(f"Airflow is at {url}, as admin; the password: {password_command(release)}\nCtrl-C ends it")
 
 
-@verb(examples='make retrain\nmake retrain PROFILE=short VERSION=3 FORCE="the new class is worth it"')
-@click.option("--profile", help="full or short.  [default: the chart's airflow.profile]")
+@verb(examples='make retrain\nmake retrain VERSION=3\nmake retrain PROFILE=short FORCE="trying the loop"')
+@click.option(
+    "--profile",
+    help="full; or short, to try the loop: a few epochs, whose model the gate usually refuses.  "
+    "[default: the chart's airflow.profile]",
+)
 @click.option("--dataset-version", help="A number, or latest.  [default: latest]")
 @click.option("--force", metavar="REASON", help="Publish although the gate refuses; the reason is kept.")
 @click.option("--run", help="The run's id; a run that exists already is followed.  [default: generated]")
