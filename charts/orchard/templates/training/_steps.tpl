@@ -37,11 +37,12 @@
 {{- end -}}
 
 {{/* A step of a run, from a row of files/steps.yaml. A step without trusted keys works on the Job's volume alone and has
-     no key: docs/adr/0007-job-steps-hold-no-key.md. Usage: include "orchard.runStep" (list $ ROW) */}}
+     no key: docs/adr/0007-job-steps-hold-no-key.md. One with keys records itself, for `orchard runs`. Usage: include "orchard.runStep" (list $ ROW) */}}
 {{- define "orchard.runStep" -}}
 {{- $row := index . 1 -}}
 {{- $keys := ternary (list $row.identity) list $row.trusts -}}
-{{- include "orchard.step" (merge (dict "root" (index . 0) "name" $row.verb "run" (list "orchard" $row.verb) "keys" $keys) $row) -}}
+{{- $run := ternary (list "orchard" "step" "in-job" $row.verb) (list "orchard" $row.verb) $row.trusts -}}
+{{- include "orchard.step" (merge (dict "root" (index . 0) "name" $row.verb "run" $run "keys" $keys) $row) -}}
 {{- end -}}
 
 {{/* The keys of a verb. Usage: include "orchard.keysEnv" (list $ (list "trainer") TRUSTS SIGNS) */}}
