@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -146,7 +145,9 @@ def _report(reporter: Reporter, job: str, log: str, code: int) -> None:
     notes, mark, result = log.partition(_MARK)
     if reporter.as_json and result.strip():
         reporter.result(_document(job, result))
-        sys.exit(code)
+        if code:
+            click.get_current_context().exit(code)
+        return
     message, fix = last_error(notes if notes.strip() else result)
     if code or not mark:
         raise OrchardError(

@@ -33,7 +33,7 @@ def narrated(name: str, state: Callable[[], str]) -> Iterator[None]:
                 doing = state()
             except OrchardError as error:
                 doing = error.message
-            click.echo(f"{name:<10} {time.monotonic() - begin:6.0f} s  … {doing[-150:]}", err=True)
+            click.echo(f"{name:<10} {time.monotonic() - begin:6.0f} s  … {doing[-150:]}".rstrip(), err=True)
 
     narrator = threading.Thread(target=narrate, daemon=True)
     narrator.start()
