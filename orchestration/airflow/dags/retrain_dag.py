@@ -12,7 +12,7 @@ training resumes after its last epoch. A new run repeats everything. `orchard ru
 The owner in the list of DAGs (`ORCHARD_OWNER`).
 
 ## Rollback
-`orchard rollback --why "…"`: the channel points to the previous version, and servers follow in seconds. Pause this DAG first
+`make rollback WHY="…"` (`orchard job rollback --why "…"`): the channel points to the previous version, and servers follow in seconds. Pause this DAG first
 if the next run would publish the same again.
 """
 
