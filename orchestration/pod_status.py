@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestration.pod_refusals import refusal_advice
 
-__all__ = ["FINAL", "SKIPPED", "PodResult", "obstacle", "read", "refused", "statuses", "vanished"]
+__all__ = ["FINAL", "SKIPPED", "PodResult", "last_error", "obstacle", "read", "refused", "statuses", "vanished"]
 
 FINAL = (2, 3, 4, 5, 8, 10)
 """Exit codes that a retry would repeat: command line, params, data, gate, signature, installation."""
@@ -156,12 +156,12 @@ def _read_summary(message: str, code: int) -> tuple[str, str, dict[str, str]]:
         document = json.loads(message)
         text, links = str(document["said"]), {str(name): str(key) for name, key in document["links"].items()}
     except (ValueError, TypeError, KeyError, AttributeError):
-        return *_tail(message), {}
+        return *last_error(message), {}
     what, arrow, fix = text.rpartition(" → ")
     return (what, fix, links) if arrow and code not in (0, SKIPPED) else (text, "", links)
 
 
-def _tail(log: str) -> tuple[str, str]:
+def last_error(log: str) -> tuple[str, str]:
     """Return the last error of a log and its fix, else its last line."""
     lines = [line.rstrip() for line in log.splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]

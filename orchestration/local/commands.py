@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
@@ -15,7 +16,32 @@ from orchard.errors import OrchardError
 from orchard.processes import ChildProcess
 from orchard.reporter import wants_colour
 
-__all__ = ["CommandFailed", "CommandRunner"]
+__all__ = ["CommandFailed", "CommandRunner", "narrated"]
+
+
+PROGRESS_SECONDS = 10.0
+
+
+@contextmanager
+def narrated(name: str, state: Callable[[], str]) -> Iterator[None]:
+    """Print a line every ten seconds while the context runs: the step, its time, and what it is doing."""
+    begin, ended = time.monotonic(), threading.Event()
+
+    def narrate() -> None:
+        while not ended.wait(PROGRESS_SECONDS):
+            try:
+                doing = state()
+            except OrchardError as error:
+                doing = error.message
+            click.echo(f"{name:<10} {time.monotonic() - begin:6.0f} s  … {doing[-150:]}".rstrip(), err=True)
+
+    narrator = threading.Thread(target=narrate, daemon=True)
+    narrator.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        narrator.join()
 
 
 class CommandFailed(OrchardError):
@@ -50,10 +76,16 @@ class CommandRunner:
         click.echo(f"{bold} {seconds:6.1f} s  {text}", err=True, color=wants_colour(sys.stderr))
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[list[str]]:
-        """Time the context; then report it with the results that it appended to the list."""
+    def timed(self, name: str, state: Callable[[], str] | None = None) -> Iterator[list[str]]:
+        """Time the context; then report it with the results that it appended to the list.
+
+        Args:
+            name: the step's.
+            state: returns what the step is doing, for a line every ten seconds; None: the step reports itself.
+        """
         begin, results = time.monotonic(), list[str]()
-        yield results
+        with narrated(name, state) if state else nullcontext():
+            yield results
         self.report(name, ", ".join(results), time.monotonic() - begin)
 
     @contextmanager
@@ -89,7 +121,8 @@ class CommandRunner:
         with ChildProcess(
             command, environment=self.environment, log=log, stdout=subprocess.PIPE, cwd=self.folder
         ) as child:
-            output, _ = child.process.communicate()
+            with narrated(name, lambda: child.tail(1)) if log is not None else nullcontext():
+                output, _ = child.process.communicate()
             code = child.wait()
         if code != 0:
             shown = "\n".join(

@@ -45,6 +45,9 @@ if rest[0] == "--filename=-":
     sys.stdin.read()
     sys.exit(print(json.dumps({"kind": "List", "items": cluster["objects"].get("manifest", [])})))
 objects = cluster["objects"].get(rest[0], [])
+component = " ".join(rest).partition("app.kubernetes.io/component=")[2].partition(" ")[0]
+if component:
+    objects = [item for item in objects if item["metadata"]["labels"]["app.kubernetes.io/component"] == component]
 if "--selector" in rest or any(word.startswith("--field-selector") for word in rest):
     print(json.dumps({"kind": "List", "items": objects}))
 else:
@@ -200,6 +203,10 @@ class ReleaseFixture:
         self.objects.setdefault(kind, []).append({"kind": kind, "metadata": metadata, **more})
         self.save()
 
+    def ready_pod(self, name: str, component: str) -> None:
+        """Add a pod that is ready."""
+        self.add("pods", name, component, status={"conditions": [{"type": "Ready", "status": "True"}]})
+
     def secret(self, name: str, **data: str) -> None:
         """Add a Secret; an underscore in a key becomes a hyphen."""
         entries = {key.replace("_", "-"): b64encode(value.encode()).decode() for key, value in data.items()}
@@ -213,6 +220,7 @@ class ReleaseFixture:
     def install_airflow(self, airflow: FakeAirflow) -> None:
         """Add the objects of a release with Airflow."""
         self.add("deployments", "shop-orchard-airflow-api")
+        self.ready_pod("shop-orchard-airflow-api-1", "airflow-api")
         self.secret("shop-orchard-airflow", admin_password=PASSWORD)
         self.forward("service/shop-orchard-airflow", 8080, airflow.server.port)
 

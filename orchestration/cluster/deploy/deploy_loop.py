@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from orchestration.cluster.deploy import images
 from orchestration.cluster.deploy.install import current_values, install
 from orchestration.cluster.deploy.port_forward import forward, status
+from orchestration.cluster.deploy.readiness import pod_states
 from orchestration.cluster.deploy.release import CHECKOUT, Release, run
 from orchestration.cluster.deploy.store_access import reach
 from orchestration.cluster.kube_client import ClusterError
@@ -34,11 +36,13 @@ class DeployResult:
         version: the live one.
         predictions: one for each photo, with the true class and the photo's path.
         seconds: by step, in order.
+        airflow: whether the release has Airflow.
     """
 
     version: int
     predictions: list[dict[str, Any]]
     seconds: dict[str, float]
+    airflow: bool = False
 
 
 def deploy(
@@ -81,19 +85,19 @@ def deploy(
             _script(runner, "cluster", "bring", "POSTGRES_IMAGE", CLUSTER=release.context.removeprefix("kind-"))
         references = images.references(registry, airflow=airflow)
         results.append(f"{', '.join(programs)} in {registry}")
-    with runner.timed("chart") as results:
+    with runner.timed("chart", partial(pod_states, release)) as results:
         results.append(install(release, references, values))
     with reach(release, "ingest") as variables, runner.using(variables):
         ingest(runner, source, paths := photo_paths(runner, source))
     with runner.timed("job train") as results:
         results.append(_train(runner, release, references["training"]))
-    with runner.timed("live") as results:
+    with runner.timed("live", partial(pod_states, replace(release, component="serving"))) as results:
         version = await_live(release, _promoted(runner, release))
         results.append(f"version {version} of {MODEL} in {' '.join(release.serving_pods())}")
     service = f"service/{release.fullname}-serving"
     with forward(release, service, 8501) as url, runner.using({"ORCHARD_SERVER_URL": url}):
         predictions = list(predict_unseen(runner, source, paths, "--channel", CHANNEL))
-    return DeployResult(version, predictions, runner.seconds)
+    return DeployResult(version, predictions, runner.seconds, airflow)
 
 
 def _has_airflow(release: Release) -> bool:

@@ -70,11 +70,19 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release of the chart: the kubeconfig's context, the namespace, its name."""
+    """A release of the chart, or one part of it.
+
+    Attributes:
+        context: the kubeconfig's.
+        namespace: its namespace.
+        name: its name.
+        component: the part that `get` lists, by its label; empty: all parts.
+    """
 
     context: str
     namespace: str
     name: str
+    component: str = ""
 
     @property
     def fullname(self) -> str:
@@ -105,7 +113,10 @@ class Release:
         Args:
             what: kinds, as ``"pods,jobs"``: all objects with the release's label; or a kind and a name.
         """
-        selector = () if len(what) > 1 else ("--selector", f"app.kubernetes.io/instance={self.name}")
+        labels = f"app.kubernetes.io/instance={self.name}"
+        if self.component:
+            labels += f",app.kubernetes.io/component={self.component}"
+        selector = () if len(what) > 1 else ("--selector", labels)
         document: dict[str, Any] = json.loads(self.kubectl("get", *what, *selector, "--output=json"))
         items: list[dict[str, Any]] = document["items"] if document["kind"] == "List" else [document]
         return items
