@@ -8,6 +8,7 @@ BIN := .venv/bin
 PYTHON ?=
 KEEP ?=
 DATA ?=
+PARAMS ?=
 NAMESPACE ?= orchard
 CLUSTER ?= orchard
 DEPLOY = $(BIN)/python -m orchestration.cluster.deploy
@@ -25,8 +26,8 @@ help: ## print this list
 ## Start
 
 .PHONY: demo
-demo: setup ## the whole loop on this machine, ending with a prediction (KEEP=1: keeps serving; DATA=path: your photos)
-	@$(BIN)/orchard demo $(if $(KEEP),--keep) $(if $(DATA),--data "$(DATA)")
+demo: setup ## the whole loop on this machine, ending with a prediction (KEEP=1: keeps serving; DATA=path: your photos; PARAMS=file)
+	@$(BIN)/orchard demo $(if $(KEEP),--keep) $(if $(DATA),--data "$(DATA)") $(if $(PARAMS),--params "$(PARAMS)")
 
 .PHONY: serve
 serve: setup ## serve what `make demo` published, until Ctrl-C
@@ -87,8 +88,8 @@ format: setup ## format the code and apply ruff's fixes
 ## On a cluster
 
 .PHONY: deploy
-deploy: setup ## the loop on kind, ending with a prediction (DATA=, NAMESPACE=, AIRFLOW=1: Airflow too)
-	@$(DEPLOY) up $(WHERE) $(if $(DATA),--data "$(DATA)") $(if $(AIRFLOW),--airflow)
+deploy: setup ## the loop on kind, ending with a prediction (DATA=, PARAMS=, NAMESPACE=, AIRFLOW=1: Airflow too)
+	@$(DEPLOY) up $(WHERE) $(if $(DATA),--data "$(DATA)") $(if $(PARAMS),--params "$(PARAMS)") $(if $(AIRFLOW),--airflow)
 
 .PHONY: undeploy
 undeploy: setup ## remove the release (ALL=1: the cluster too)

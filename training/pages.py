@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from orchard.files import atomic_write
 from orchard.formatting import accuracy_text, percent
 from training.orientation import UPRIGHT, read_orientation, turn
+from training.stored_photos import open_stored
 
 __all__ = ["count", "interval", "render", "size", "thumbnail", "write"]
 
@@ -40,7 +41,7 @@ def size(number: float) -> str:
 
 def thumbnail(image: bytes, side: int, *, crop: bool = False) -> str:
     """Return a photo as a data URI: a JPEG of at most `side` pixels a side; with `crop`, of its centred square."""
-    with Image.open(io.BytesIO(image)) as picture:
+    with open_stored(image) as picture:
         small = picture.convert("RGB")
     if (orientation := read_orientation(image)) != UPRIGHT:
         small = Image.fromarray(np.ascontiguousarray(turn(np.asarray(small), orientation)))

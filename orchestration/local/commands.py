@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from orchard.errors import OrchardError
 from orchard.processes import ChildProcess
 from orchard.reporter import wants_colour
 
-__all__ = ["CommandFailed", "CommandRunner", "narrated"]
+__all__ = ["CommandFailed", "CommandRunner", "display_path", "narrated"]
 
 
 PROGRESS_SECONDS = 10.0
@@ -42,6 +42,11 @@ def narrated(name: str, state: Callable[[], str]) -> Iterator[None]:
     finally:
         ended.set()
         narrator.join()
+
+
+def display_path(path: Path) -> str:
+    """Return the path as the user would type it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 class CommandFailed(OrchardError):
@@ -103,16 +108,21 @@ class CommandRunner:
         output, seconds = self.run(name, *options)
         self.report(name, (output.splitlines() or [""])[-1], seconds)
 
-    def run(self, name: str, *options: str) -> tuple[str, float]:
-        """Run ``orchard NAME OPTIONS``; returns its result and its time in seconds."""
-        output, seconds = self.command(name, [sys.executable, "-m", "orchard", name, *options])
+    def run(self, name: str, *options: str, also: Container[int] = ()) -> tuple[str, float]:
+        """Run ``orchard NAME OPTIONS``; returns its result and its time in seconds. `also`: as in `command`."""
+        output, seconds = self.command(name, [sys.executable, "-m", "orchard", name, *options], also)
         return output.decode(), seconds
 
-    def command(self, name: str, command: Sequence[str]) -> tuple[bytes, float]:
+    def command(self, name: str, command: Sequence[str], also: Container[int] = ()) -> tuple[bytes, float]:
         """Run a command; returns its stdout and its time. Its stderr goes to the terminal, or else to a log.
 
+        Args:
+            name: the step's name.
+            command: the program and its arguments.
+            also: the exit codes besides 0 that are a result and not a failure.
+
         Raises:
-            CommandFailed: its exit code is not 0.
+            CommandFailed: any other exit code.
         """
         begin = time.monotonic()
         log = None if sys.stderr.isatty() else self.logs / f"{name}.log"
@@ -124,13 +134,13 @@ class CommandRunner:
             with narrated(name, lambda: child.tail(1)) if log is not None else nullcontext():
                 output, _ = child.process.communicate()
             code = child.wait()
-        if code != 0:
+        if code != 0 and code not in also:
             shown = "\n".join(
                 part for part in (child.tail(25), output.decode(errors="replace")[-4000:]) if part.strip()
             )
             click.echo(shown, err=True)
             raise CommandFailed(
-                f"the step {name!r} ended with exit code {code}; its output is above",
+                f"the step {name!r} ended with exit code {code}; its output is above, with paths in {display_path(self.folder)}",
                 hint=f"correct that and run `{self.resume_command}` again: it resumes after the finished steps",
                 exit_code=code if code > 0 else 1,
             )

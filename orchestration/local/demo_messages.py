@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 from orchard.formatting import accuracy_text, percent
+from orchestration.local.photo_steps import CHANNEL
+from orchestration.local.release_steps import GateOutcome
 
-__all__ = ["evaluation_summary", "next_commands"]
+__all__ = ["describe_refusal", "evaluation_summary", "next_commands"]
 
 
 def evaluation_summary(workspace: Path) -> str:
@@ -22,13 +24,31 @@ def evaluation_summary(workspace: Path) -> str:
     return ", ".join(parts) + f"; worst class {worst['label']} {percent(worst['accuracy'], 1)} of {worst['n']}"
 
 
+def describe_refusal(outcome: GateOutcome, command: str) -> list[str]:
+    """Return the lines that say what the gate refused, which model answered, and what to change."""
+    answered = (
+        "The refused model answered all the same, with a recorded override: this store is the demo's own."
+        if outcome.served is None
+        else f"Version {outcome.served} answered, to which {CHANNEL} still points."
+    )
+    own = command if "PARAMS=" in command else f"{command} PARAMS=FILE"
+    return [
+        "",
+        f"The gate refused the model: {outcome.reason}",
+        answered,
+        f"  every check                       {outcome.page}",
+        f"  the thresholds and the training   the sections gate and train of {outcome.params}; your changes there are kept",
+        f"  or in a file of your own          {own}",
+    ]
+
+
 def next_commands(*, workspace: str, server: str, keep: bool, seconds: float) -> str:
     """Return the last text: where the results are, and what to do next."""
     lines = [
         "",
         f"From photos to a served prediction in {seconds:.0f} s. Look at:",
         f"  the evaluation, with every miss   {workspace}/artifacts/evaluation/page.html",
-        f"  why the gate accepted it          {workspace}/artifacts/gate/page.html",
+        f"  the gate's verdict                {workspace}/artifacts/gate/page.html",
         f"  the learning curves               {workspace}/artifacts/candidate/curves.csv (dvc plots show)",
         f"  the dataset's check               {workspace}/artifacts/validation/page.html",
         f"  the registry, served version      {workspace}/store, {workspace}/serving",
@@ -52,7 +72,8 @@ def next_commands(*, workspace: str, server: str, keep: bool, seconds: float) ->
         [
             *lines,
             "  make demo KEEP=1                    the same, and it keeps serving (finished steps are skipped)",
-            "  make demo DATA=path                 your own photos: <split>/<class>/*.jpg, splits train and test",
+            "  make demo DATA=path                 your own photos: a folder or tar with <class>/*.jpg",
+            "  make demo PARAMS=file               your own parameters, whole or some keys of params.yaml",
             "  docs/tutorial.md                    each step by hand, on all 37 classes",
         ]
     )

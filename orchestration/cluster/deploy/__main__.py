@@ -16,7 +16,7 @@ from orchard.cli.verb import verb
 from orchard.reporter import Reporter
 from orchestration.cli.store_verbs import STORE_VERBS, store_verb
 from orchestration.cluster.deploy.release import Release
-from orchestration.local.photo_steps import display_path
+from orchestration.local.commands import display_path
 
 if TYPE_CHECKING:
     from orchestration.cluster.deploy.deploy_loop import DeployResult
@@ -47,6 +47,7 @@ def deploy() -> None:
 
 @verb(examples="make deploy\nmake deploy DATA=~/photos NAMESPACE=fruit")
 @click.option("--data", help="A folder or tar of photos, or 'synthetic'.  [default: ../shared/data, else drawn photos]")
+@click.option("--params", type=click.Path(dir_okay=False, path_type=Path), help="Parameters that replace the defaults.")
 @click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="A value for the chart.")
 @click.option("--no-build", is_flag=True, help="Use the images that were pushed last.")
 @click.option("--airflow", "with_airflow", is_flag=True, help="Install Airflow too.")
@@ -56,6 +57,7 @@ def up(
     *,
     release: Release,
     data: str | None,
+    params: Path | None,
     values: tuple[str, ...],
     no_build: bool,
     with_airflow: bool,
@@ -65,7 +67,8 @@ def up(
 
     options = tuple(part for value in values for part in ("--set", value))
     folder = FOLDER.absolute() / release.namespace
-    result = deploy(release, data=data, folder=folder, values=options, build=not no_build, airflow=with_airflow)
+    build = not no_build
+    result = deploy(release, data=data, params=params, folder=folder, values=options, build=build, airflow=with_airflow)
     document = {"version": result.version, "predictions": result.predictions, "seconds": result.seconds}
     chosen = {"release": release.name, "namespace": release.namespace, "context": release.context}
     text = _next_commands(release, result)

@@ -7,7 +7,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from training.data.ingest.deduplicate import Deduplication, deduplicate
 from training.data.ingest.ingest_report import IngestFindings
 from training.data.ingest.scan import AllowedClasses, ScannedPhoto, SourceScan, scan
 from training.data.ingest.shard_writer import write_shards
-from training.data.ingest.sources import PhotoPlacement, PhotoSource, walk
+from training.data.ingest.sources import UNSPLIT, PhotoPlacement, PhotoSource, walk
+from training.data.ingest.test_share import assign_splits
 from training.data.rejections import RejectionReason
 from training.data.schema import SCHEMA, SchemaRules, load
 from training.data.shards import SPLITS, Index, Shard, iterate
@@ -44,6 +45,8 @@ class IngestRequest:
         source: the source of all photos; None: the one of their folder, as the schema maps it.
         split: the split of photos whose folders name none.
         label: the class of photos whose folders name none.
+        test_share: the share of each class that is for the test, of photos whose folders name no split; None: those
+            photos are rejected.
         max_refused: the largest share of rejected files, 0 to 1.
         schema: the file with the rules.
     """
@@ -54,6 +57,7 @@ class IngestRequest:
     source: str | None = None
     split: str | None = None
     label: str | None = None
+    test_share: float | None = None
     max_refused: float = MAX_REFUSED
     schema: Path = SCHEMA
 
@@ -83,7 +87,7 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
         warnings.filterwarnings("ignore", module="PIL")  # warnings about odd metadata of a photo do not help the user
         index = staging.sweep(folder)
         present = _read_present(folder) if index else {}
-        placing = PhotoPlacement(request.split, request.label, rules.bytes)
+        placing = PhotoPlacement(request.split, request.label, rules.bytes, request.test_share is not None)
         with (stage / "spool").open("w+b") as spool:
             scanned = scan(
                 chain.from_iterable(walk(source, placing) for source in request.sources),
@@ -94,8 +98,10 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
                 spool=spool,
                 progress=lambda decoded: reporter.track(decoded, "decoding photos"),
             )
-            unique = deduplicate(scanned.rows, present)
-            findings = _findings(scanned, unique)
+            rows, misplaced = assign_splits(before := scanned.rows, present, request.test_share or 0.0)
+            unique = deduplicate(rows, present)
+            scanned = replace(scanned, rows=rows, refused=[*scanned.refused, *misplaced])
+            findings = _findings(scanned, unique, sum(row.split == UNSPLIT for row in before) - len(misplaced))
             _write_report(request.dataset, findings)
             _require_dataset(request, findings, _labels(unique.rows, index))
             shards = write_shards(stage, unique.rows, spool, len(index.shards) if index else 0)
@@ -131,7 +137,7 @@ def _allowed_classes(request: IngestRequest, rules: SchemaRules, index: Index | 
     return classes
 
 
-def _findings(scanned: SourceScan, unique: Deduplication) -> IngestFindings:
+def _findings(scanned: SourceScan, unique: Deduplication, without_split: int) -> IngestFindings:
     usable = {(row.split, row.label) for row in scanned.rows}
     return IngestFindings(
         files=scanned.files,
@@ -142,6 +148,7 @@ def _findings(scanned: SourceScan, unique: Deduplication) -> IngestFindings:
         left_out=dict(sorted(scanned.left_out.items())),
         empty=tuple(sorted(scanned.folders - usable)),
         ignored=len(scanned.ignored),
+        without_split=without_split,
     )
 
 

@@ -29,6 +29,7 @@ class IngestFindings:
         left_out: the number of photos by class, of classes that were not selected.
         empty: (split, class) of folders without a valid photo.
         ignored: how many files are outside of the photos' folders.
+        without_split: how many photos got their split here, because no folder names one.
     """
 
     files: int
@@ -39,6 +40,7 @@ class IngestFindings:
     left_out: dict[str, int]
     empty: tuple[tuple[str, str], ...]
     ignored: int
+    without_split: int = 0
 
     @property
     def share(self) -> float:
@@ -74,6 +76,7 @@ def document(dataset: str, findings: IngestFindings) -> dict[str, Any]:
         "left_out": findings.left_out,
         "empty": [{"split": split, "class": label} for split, label in findings.empty],
         "ignored": findings.ignored,
+        "without_split": findings.without_split,
     }
 
 
@@ -90,6 +93,8 @@ def summary(findings: IngestFindings, index: Index, shards_added: int, version: 
         lines.append(f"{findings.present} were in it already")
     if findings.refused:
         lines.append(f"rejected {len(findings.refused)} of {findings.files}: {describe_rejections(findings.refused)}")
+    if findings.without_split:
+        lines.append(f"no folder names a split: {findings.without_split} photos were split here, by their pixels")
     if findings.changed:
         kinds = Counter(what for _, what in findings.changed)
         lines.append("encoded again: " + ", ".join(f"{number} {what}" for what, number in sorted(kinds.items())))

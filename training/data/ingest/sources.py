@@ -9,6 +9,7 @@ import bz2
 import gzip
 import lzma
 import os
+import re
 import stat
 import tarfile
 import unicodedata
@@ -27,6 +28,7 @@ from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReas
 __all__ = [
     "ADDED",
     "SPLIT_OF",
+    "UNSPLIT",
     "ClassFolder",
     "Entry",
     "IgnoredFile",
@@ -45,6 +47,12 @@ SPLIT_OF = {
 
 ADDED = "added"
 """The source of photos with --split and without --source."""
+
+UNSPLIT = ""
+"""The split of photos that no folder names, until `training.data.ingest.test_share` gives them one."""
+
+LIKE_A_SPLIT = re.compile(r"train|test|val|dev|eval", re.IGNORECASE)
+"""The begin of a folder's name that is meant as a split's, though it is not one of `SPLIT_OF`."""
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
 CHUNK = 1 << 20
@@ -90,11 +98,13 @@ class PhotoPlacement:
         split: the split of all files; None: their folders name it.
         label: the class of all files; None: their folders name it.
         largest: the limit on a file's bytes.
+        unsplit: whether to take photos whose folders name a class but no split.
     """
 
     split: str | None
     label: str | None
     largest: int
+    unsplit: bool = False
 
     def place(self, parts: tuple[str, ...]) -> tuple[str, str] | str | None:
         """Find the split and class of a file from its path, which begins with the source's first folder.
@@ -108,7 +118,9 @@ class PhotoPlacement:
         if self.split is None:
             if split is not None:
                 return split, parts[-2]
-            has_suffix = PurePosixPath(parts[-1]).suffix.lower() in PHOTO_SUFFIXES
+            if self.unsplit and len(parts) >= 3 and not (len(parts) >= 4 and LIKE_A_SPLIT.match(parts[-3])):
+                return UNSPLIT, parts[-2]
+            has_suffix = _has_photo_suffix(PurePosixPath(parts[-1]))
             return HINT if has_suffix or any(part.lower() in SPLIT_OF for part in parts[:-3]) else None
         if split is not None:
             return f"it is in a folder {parts[-3]!r} already: leave out --split for a source with its own splits"
@@ -138,6 +150,10 @@ def walk(source: Path | PhotoSource, placing: PhotoPlacement) -> Iterator[Entry]
         yield from _walk_tar(source, placing) if _is_tar(source) else _single_file(source, placing)
     else:
         raise DataError(f"there is no source {source}", hint=HINT)
+
+
+def _has_photo_suffix(name: PurePosixPath) -> bool:
+    return name.suffix.lower() in PHOTO_SUFFIXES
 
 
 def _normalise_label(label: str) -> str:
@@ -182,12 +198,14 @@ def _splits_folder(parts: tuple[str, ...], placing: PhotoPlacement, fallback: st
     """Return the name of the folder that holds the splits."""
     if placing.split is not None:
         return ADDED
+    if placing.unsplit and isinstance(place := placing.place(parts), tuple) and place[0] == UNSPLIT:
+        return readable(parts[-3])
     return readable(parts[-4] if len(parts) >= 4 else fallback)
 
 
 def _class_folder(parts: tuple[str, ...], placing: PhotoPlacement) -> Iterator[ClassFolder]:
     place = placing.place((*parts, "photo.jpg"))
-    if isinstance(place, tuple) and placing.label is None:
+    if isinstance(place, tuple) and placing.label is None and place[0] != UNSPLIT:  # it may hold folders of classes
         try:
             yield ClassFolder(place[0], _normalise_label(place[1]))
         except ValueError:
@@ -333,8 +351,9 @@ def _member(
     if pure.is_absolute() or ".." in pure.parts or "\0" in member.name:
         yield RejectedPhoto(shown, RejectionReason.UNSAFE, "its name leads out of the archive")
         return
-    # with --split, a class may be the archive's outermost folder, as in a source that is a folder
-    parts = (*([stem] if placing.split else []), *(part for part in pure.parts if part != "."))
+    # without folders of splits, a class may be the archive's outermost folder, as in a source that is a folder
+    outermost = placing.split or (placing.unsplit and len(pure.parts) == 2 and _has_photo_suffix(pure))
+    parts = (*([stem] if outermost else []), *(part for part in pure.parts if part != "."))
     if member.issym() or member.islnk():
         detail = f"a link to {readable(member.linkname)!r}; make the archive with tar --dereference --hard-dereference"
         yield RejectedPhoto(shown, RejectionReason.LINK, detail)
