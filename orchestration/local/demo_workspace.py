@@ -7,11 +7,15 @@ from typing import Any
 
 import yaml
 
+from orchard.disk import require_space
 from orchard.errors import OrchardError
 from orchard.files import atomic_write
 from orchestration.local.sample_data import CHECKOUT, SampleData
 
 __all__ = ["prepare"]
+
+_WRITTEN = ("data", ".dvc/cache", ".dvc/tmp", "artifacts", "store", "serving", "logs", ".orchard/checkpoints")
+"""The folders that the demo's steps write. They are looked at before the work, for DVC tries for minutes on a full disk."""
 
 SMALL: dict[str, Any] = {"cnn": {"filters": [24, 48, 96, 128], "dropout": 0.2}}
 
@@ -31,6 +35,7 @@ def prepare(folder: Path, source: SampleData) -> None:
     """Write the pipeline, its params and the data schema into `folder`; a second call changes nothing.
 
     Raises:
+        DiskError: one of its folders is full or cannot be written.
         OrchardError: the command does not run in a checkout, so there is no pipeline to copy.
     """
     if not (CHECKOUT / "dvc.yaml").exists():
@@ -38,6 +43,8 @@ def prepare(folder: Path, source: SampleData) -> None:
             f"{CHECKOUT} holds no dvc.yaml: the demo runs the checkout's own pipeline",
             hint="clone the repository and run `make demo` in it",
         )
+    for name in _WRITTEN:
+        require_space(folder / name, 0, "the demo")
     (folder / "data").mkdir(parents=True, exist_ok=True)
     _write(folder / "params.yaml", yaml.safe_dump(_params(source), sort_keys=False))
     _write(folder / "dvc.yaml", (CHECKOUT / "dvc.yaml").read_text(encoding="utf-8"))
