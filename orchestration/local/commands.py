@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from orchard.disk import writing_to
 from orchard.errors import OrchardError
 from orchard.processes import ChildProcess
 from orchard.reporter import wants_colour
@@ -72,7 +73,8 @@ class CommandRunner:
         self.logs = logs
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
-        logs.mkdir(parents=True, exist_ok=True)
+        with writing_to(logs):
+            logs.mkdir(parents=True, exist_ok=True)
 
     def report(self, name: str, text: str, seconds: float) -> None:
         """Print a line with the step's name, time and result, and keep the time in seconds."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from orchard.disk import require_space
 from orchard.errors import OrchardError, ParamsError
 from orchard.files import atomic_write
 from orchard.overrides import deep_merge, merge_params, read_yaml
@@ -23,6 +24,8 @@ PARAMS = "params.yaml"
 SCHEMA = "data/schema.yaml"
 PHOTOS_PROFILE = "params.photos.yaml"
 """What differs from params.yaml for photos that are not this project's fruit."""
+_WRITTEN = ("data", ".dvc/cache", ".dvc/tmp", "artifacts", "store", "serving", "logs", ".orchard/checkpoints")
+"""The folders that the demo's steps write. They are looked at before the work, for DVC tries for minutes on a full disk."""
 
 SHORT: dict[str, Any] = {
     "model": {"cnn": {"filters": [24, 48, 96, 128], "dropout": 0.2}},
@@ -43,6 +46,7 @@ def prepare(folder: Path, source: SampleData, params: Path | None = None) -> tup
         The files that a person has changed there. They stay as they are; delete one to get the demo's own again.
 
     Raises:
+        DiskError: one of its folders is full or cannot be written.
         OrchardError: the command does not run in a checkout, so there is no pipeline to copy.
         ParamsError: `params` is missing or invalid, or the workspace's own file was changed too.
     """
@@ -53,6 +57,8 @@ def prepare(folder: Path, source: SampleData, params: Path | None = None) -> tup
         )
     text = yaml.safe_dump(_params(source, params), sort_keys=False, allow_unicode=True)
     parse(text, str(params or folder / PARAMS))  # a typo is reported before the photos are read
+    for name in _WRITTEN:
+        require_space(folder / name, 0, "the demo")
     (folder / "data").mkdir(parents=True, exist_ok=True)
     _write(folder / "dvc.yaml", _read(CHECKOUT / "dvc.yaml"))
     changed = [

@@ -22,13 +22,17 @@ def evaluate(reporter: Reporter, *, params: Path) -> None:
     evaluation.json (all of it, by source and class), metrics.json and confusion.csv (for `dvc metrics` and `dvc plots`)
     and page.html, with pictures of the misses. `orchard gate` decides whether the model is good enough.
     """
+    from orchard.disk import require_space
     from training import params as parameters
-    from training.evaluation import evaluate
-    from training.evaluation.report import PAGE, flatten
     from training.workspace import Workspace
 
     options = parameters.load(params).evaluate
     workspace = Workspace()
+    require_space(workspace.evaluation, 0, "evaluating")  # before the work
+
+    from training.evaluation import evaluate
+    from training.evaluation.report import PAGE, flatten
+
     document = evaluate.evaluate(workspace, options, reporter)
     page = str(workspace.evaluation / PAGE)
     metrics = flatten(document)

@@ -155,7 +155,7 @@ def _run(
 ) -> tuple[IngestResult, CommitResult | None]:
     """Ingest and, unless `settings` is None, commit: under one lock. The store is checked before the work begins."""
     from orchard.store import open_store
-    from training.data import staging
+    from training.data import dvc_tracking, staging
     from training.data.dvc_project import DATA
     from training.data.ingest.commit import check_lineage, commit
     from training.data.ingest.ingest import ingest
@@ -164,6 +164,7 @@ def _run(
     with staging.locked(DATA, reporter):
         if settings is not None:
             check_lineage(open_store(settings), folder)
+            dvc_tracking.require_cache(folder)  # before the photos are decoded
         outcome = ingest(request, reporter)
         if settings is None:
             return outcome, None

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from orchard import disk
 from orchard import settings as orchard_settings
 from orchard.errors import DataError, IntegrityError, ObjectNotFound
 from orchard.files import atomic_file, atomic_write, hash_pieces, md5_of
@@ -42,7 +43,7 @@ from training.data.dvc_project import (
 from training.data.shards import INDEX
 from training.data.staging import staged
 
-__all__ = ["pull", "push", "track"]
+__all__ = ["cache_of", "pull", "push", "require_cache", "track"]
 
 JOBS = 8
 """Objects that are transferred at the same time."""
@@ -81,6 +82,7 @@ def track(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder} to track")
+    require_cache(folder)
     with open_project(folder) as repo:
         retry_while_locked(lambda: repo.add([str(folder.resolve())]))
         damaged = _damaged(repo, folder)
@@ -89,6 +91,17 @@ def track(folder: Path) -> str:
                 path.unlink(missing_ok=True)
             retry_while_locked(lambda: repo.add([str(folder.resolve())]))
     return _dvc_file(folder).read_text(encoding="utf-8")
+
+
+def require_cache(folder: Path) -> None:
+    """Raise `DiskError` unless DVC's cache and databases have room for a folder: on a full disk, DVC tries for minutes."""
+    root, cache = cache_folder(project_of(folder)), cache_of(folder)
+    sizes = {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    needed = sum(sizes.values())
+    if disk.free_bytes(root) < needed + disk.RESERVE:  # then it pays to hash the files, to see which are there
+        needed = sum(size for file, size in sizes.items() if not cache(md5_of(file)).exists())
+    disk.require_space(root, needed, f"tracking {folder}/")
+    disk.require_space(project_of(folder) / ".dvc" / "tmp", 0, "DVC")
 
 
 def push(folder: Path, settings: Settings | None = None) -> int:
@@ -158,7 +171,7 @@ def pull(
     init(project_of(folder))
     with suppress(ModuleNotFoundError):  # for `dvc` by hand, where it is installed
         configure(folder, settings)
-    cache = _cache_of(folder)
+    cache = cache_of(folder)
     count = _write_to_cache(cache(f"{tracked.md5}.dir"), tracked.md5, [listing]) + _download(store, files, cache)
     _check_out(cache, folder, files)
     if not (_dvc_file(folder).exists() and _dvc_file(folder).read_text(encoding="utf-8") == dvc_text):
@@ -339,7 +352,7 @@ def _cache(repo: Any) -> Callable[[str], Path]:
     return lambda oid: Path(repo.cache.local.oid_to_path(oid))
 
 
-def _cache_of(folder: Path) -> Callable[[str], Path]:
+def cache_of(folder: Path) -> Callable[[str], Path]:
     """Return the paths of objects in the cache of the folder's project, without DVC's repository object."""
     root = cache_folder(project_of(folder)) / "files" / "md5"
     return lambda oid: root / oid[:2] / oid[2:]

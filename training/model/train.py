@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from orchard import __version__, documents
+from orchard.disk import writing_to
 from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
 from training.data.schema import SCHEMA, SchemaRules, load
@@ -56,6 +57,7 @@ def train(params: Params, workspace: Workspace, reporter: Reporter, schema: Path
 
     Raises:
         DataError: there is no dataset, or it has too few photos for training and validation.
+        DiskError: the candidate or the checkpoint cannot be written.
         IntegrityError: a shard is damaged, or export and network predict differently.
         OrchardError: the training diverged.
         ParamsError: the schema is invalid.
@@ -169,9 +171,10 @@ def _atomic_replace(folder: Path) -> Iterator[Path]:
     old = folder.with_name(f".{folder.name}.old")
     for stale in (new, old):
         shutil.rmtree(stale, ignore_errors=True)
-    new.mkdir()
-    yield new
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
+    with writing_to(folder.parent, "the candidate before and the checkpoint are unchanged"):
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

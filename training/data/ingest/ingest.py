@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+from orchard.disk import writing_to
 from orchard.errors import DataError
 from orchard.files import atomic_write
 from orchard.reporter import Reporter
@@ -32,6 +33,7 @@ __all__ = ["MAX_REFUSED", "REPORT", "IngestRequest", "IngestResult", "ingest"]
 REPORT = Path("artifacts") / "ingest" / "refused.json"
 MAX_REFUSED = 0.02
 """The default of the largest share of rejected files."""
+UNCHANGED = "the dataset is unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +79,13 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
     Raises:
         DataError: too many files were rejected, a class is empty, or there are no photos. Nothing has changed then.
         IntegrityError: the existing dataset is damaged.
-        OrchardError: the disk is full. Nothing has changed then.
+        DiskError: the disk is full. Nothing has changed then.
         ParamsError: the schema is invalid.
     """
     schema = load(request.schema)
     rules = schema.rules(request.dataset)
     folder = DATA / request.dataset
-    with warnings.catch_warnings(), staging.disk_full_explained(DATA), staging.staged(DATA, request.dataset) as stage:
+    with warnings.catch_warnings(), staging.staged(DATA, request.dataset) as stage, writing_to(DATA, UNCHANGED):
         warnings.filterwarnings("ignore", module="PIL")  # warnings about odd metadata of a photo do not help the user
         index = staging.sweep(folder)
         present = _read_present(folder) if index else {}
