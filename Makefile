@@ -8,13 +8,16 @@ BIN := .venv/bin
 PYTHON ?=
 KEEP ?=
 DATA ?=
+PARAMS ?=
 NAMESPACE ?= orchard
 CLUSTER ?= orchard
 DEPLOY = $(BIN)/python -m orchestration.cluster.deploy
+needed = $(or $($(1)),$(error $(1)= is missing: $(2)))
+JSON_OPTION = $(if $(JSON),--json)
 WHERE = --context kind-$(CLUSTER) --namespace $(NAMESPACE)
 PYTHON_SOURCES := orchard training serving orchestration tests bench scripts charts
 BENCHMARKS := export input data serving neighbours delivery upkeep
-SHELL_SCRIPTS := scripts/setup scripts/smoke scripts/lock scripts/cluster scripts/images scripts/rendered scripts/sbom scripts/serve .ci/run
+SHELL_SCRIPTS := scripts/setup scripts/smoke scripts/lock scripts/cluster scripts/images scripts/narrated.bash scripts/rendered scripts/sbom scripts/serve .ci/run
 
 .PHONY: help
 help: ## print this list
@@ -23,8 +26,8 @@ help: ## print this list
 ## Start
 
 .PHONY: demo
-demo: setup ## the whole loop on this machine, ending with a prediction (KEEP=1: keeps serving; DATA=path: your photos)
-	@$(BIN)/orchard demo $(if $(KEEP),--keep) $(if $(DATA),--data "$(DATA)")
+demo: setup ## the whole loop on this machine, ending with a prediction (KEEP=1: keeps serving; DATA=path: your photos; PARAMS=file)
+	@$(BIN)/orchard demo $(if $(KEEP),--keep) $(if $(DATA),--data "$(DATA)") $(if $(PARAMS),--params "$(PARAMS)")
 
 .PHONY: serve
 serve: setup ## serve what `make demo` published, until Ctrl-C
@@ -85,8 +88,8 @@ format: setup ## format the code and apply ruff's fixes
 ## On a cluster
 
 .PHONY: deploy
-deploy: setup ## the loop on kind, ending with a prediction (DATA=, NAMESPACE=, AIRFLOW=1: Airflow too)
-	@$(DEPLOY) up $(WHERE) $(if $(DATA),--data "$(DATA)") $(if $(AIRFLOW),--airflow)
+deploy: setup ## the loop on kind, ending with a prediction (DATA=, PARAMS=, NAMESPACE=, AIRFLOW=1: Airflow too)
+	@$(DEPLOY) up $(WHERE) $(if $(DATA),--data "$(DATA)") $(if $(PARAMS),--params "$(PARAMS)") $(if $(AIRFLOW),--airflow)
 
 .PHONY: undeploy
 undeploy: setup ## remove the release (ALL=1: the cluster too)
@@ -113,13 +116,34 @@ retrain: setup ## a new version by Airflow, followed to its end (PROFILE=, VERSI
 	@$(DEPLOY) retrain $(WHERE) $(if $(PROFILE),--profile $(PROFILE)) $(if $(VERSION),--dataset-version $(VERSION)) \
 	  $(if $(FORCE),--force "$(FORCE)") $(if $(RUN),--run $(RUN))
 
+.PHONY: runs
+runs: setup ## the runs in the cluster's store (RUN=one of them, KIND=, LIMIT=, JSON=1)
+	@$(DEPLOY) runs $(WHERE) $(if $(KIND),--kind $(KIND)) $(if $(LIMIT),--limit $(LIMIT)) $(JSON_OPTION) $(if $(RUN),-- "$(RUN)")
+
+.PHONY: versions
+versions: setup ## the model's versions in the cluster's store (JSON=1)
+	@$(DEPLOY) versions $(WHERE) $(JSON_OPTION)
+
+.PHONY: history
+history: setup ## who changed what the cluster serves, and why (CHANNEL=, JSON=1)
+	@$(DEPLOY) history $(WHERE) $(if $(CHANNEL),--channel $(CHANNEL)) $(JSON_OPTION)
+
+.PHONY: promote
+promote: setup ## serve a version (TO=7, WHY="reason", CHANNEL=, JSON=1)
+	@$(DEPLOY) promote $(WHERE) --why "$(call needed,WHY,the reason: the history keeps it)" $(if $(CHANNEL),--channel $(CHANNEL)) \
+	  $(JSON_OPTION) -- "$(call needed,TO,the version: make versions lists all)"
+
+.PHONY: rollback
+rollback: setup ## serve the version before again (WHY="reason", TO=5: that version, CHANNEL=, JSON=1)
+	@$(DEPLOY) rollback $(WHERE) --why "$(call needed,WHY,the reason: the history keeps it)" $(if $(TO),--to $(TO)) $(if $(CHANNEL),--channel $(CHANNEL)) $(JSON_OPTION)
+
 .PHONY: screenshots
 screenshots: setup ## pictures of Airflow's pages in build/screenshots (needs Chromium)
 	@$(BIN)/python scripts/screenshots $(WHERE)
 
 .PHONY: predict
 predict: setup ## predict a photo on the cluster (PHOTO=photo.jpg)
-	@$(DEPLOY) predict $(WHERE) "$(PHOTO)"
+	@$(DEPLOY) predict $(WHERE) "$(call needed,PHOTO,a photo)"
 
 .PHONY: doctor
 doctor: setup ## list the faults of the deployment, and the remedies

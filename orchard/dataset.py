@@ -7,13 +7,14 @@ killed between the two, the next writer moves the pointer to that version first:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from orchard import layout
 from orchard.documents import FORMAT, MAX_BYTES, canonical_json, decode, digest, encode, parse, strict_dataclass
-from orchard.errors import ConflictError, DataError, IntegrityError, ObjectChanged, ObjectNotFound
+from orchard.errors import ConflictError, DataError, IntegrityError, ObjectChanged, ObjectNotFound, StoreError
 from orchard.store.conditional import create_once, get_or_none, swap_once
 from orchard.store.objects import ObjectStore
 
@@ -100,7 +101,16 @@ class Dataset:
         try:
             return _decode(self.store.get(key).body, self.name, number, key)
         except ObjectNotFound as error:
-            raise DataError(f"the dataset {self.name!r} has no version {number} in {self.store.name}") from error
+            raise DataError(
+                f"the dataset {self.name!r} has no version {number} in {self.store.name}", hint=self._existing()
+            ) from error
+
+    def _existing(self) -> str:
+        """Return which versions there are, as a hint."""
+        with suppress(StoreError):
+            if numbers := self.versions():
+                return f"name one of its versions, {min(numbers)} to {max(numbers)}; without a number, the current one is used"
+        return "`orchard ingest SOURCE…` makes its first version; ORCHARD_DATASET selects another dataset"
 
     def current(self) -> DatasetVersion | None:
         """Return the current version, or None if nothing has been ingested yet. Raises `IntegrityError`."""

@@ -6,6 +6,7 @@ Each names what happened, what was expected and what to do, and has the exit cod
     ├── SettingsError            3   an ORCHARD_* variable is missing, unknown, malformed or contradicts another
     ├── ParamsError              3   params.yaml or data/schema.yaml has a typo, a wrong type or an impossible value
     ├── DataError                4   photos, a dataset or an argument is invalid; nothing was written
+    ├── DiskError                1   a folder cannot be written: it is full, read-only or somebody else's
     ├── GateRefused              5   the gate refused a model; its page says why
     ├── StoreError               6   the object store refused or failed a request
     │   ├── StoreUnavailable     6   it was not reachable, or failed after bounded retries
@@ -27,6 +28,7 @@ __all__ = [
     "DISTRIBUTION",
     "ConflictError",
     "DataError",
+    "DiskError",
     "GateRefused",
     "IntegrityError",
     "MissingExtra",
@@ -94,6 +96,10 @@ class DataError(OrchardError):
     """Photos, a dataset or an argument is invalid; nothing was written."""
 
     exit_code = 4
+
+
+class DiskError(OrchardError):
+    """A folder cannot be written: it is full, read-only or somebody else's."""
 
 
 class GateRefused(OrchardError):

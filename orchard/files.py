@@ -69,8 +69,12 @@ def atomic_file(path: Path, *, fsync: bool = False, mode: int | None = None) -> 
             if fsync:
                 os.fsync(file.fileno())
             temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if (
+            isinstance(error, OSError) and error.errno is not None and error.filename is None
+        ):  # of a write: it names no file
+            error.filename = str(path)
         raise
     if fsync:
         fsync_directory(path.parent)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["percent", "shorten"]
+from orchard.intervals import share_interval
+
+__all__ = ["accuracy_text", "percent", "shorten"]
 
 
 def percent(share: float | None, digits: int = 2) -> str:
@@ -20,6 +22,20 @@ def percent(share: float | None, digits: int = 2) -> str:
     scale = 10**digits
     # the addend corrects shares such as 0.29, whose product with 10 000 is 2 899.999…
     return f"{math.floor(share * 100 * scale + 1e-6) / scale:.{digits}f} %"
+
+
+def accuracy_text(correct: int, n: int, digits: int = 2) -> str:
+    """Write a share of right answers with its 95 % interval, which is rounded outwards: ``81.20 % (73.7–87.0)``.
+
+    Args:
+        correct: right answers.
+        n: photos; 0: there is no figure.
+        digits: digits after the point of the share; the interval has one.
+    """
+    if not n:
+        return percent(None)
+    low, high = share_interval(correct, n)
+    return f"{percent(correct / n, digits)} ({math.floor(low * 1000) / 10:.1f}–{math.ceil(high * 1000) / 10:.1f})"
 
 
 def shorten(names: Sequence[str], most: int) -> str:

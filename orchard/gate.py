@@ -15,12 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidatorFun
 
 from orchard.documents import FORMAT, encode
 from orchard.errors import DataError
-from orchard.formatting import percent
+from orchard.formatting import accuracy_text, percent, shorten
+from orchard.intervals import difference_interval, share_interval
 
 __all__ = ["GateCheck", "GateThresholds", "GateVerdict", "decide", "summary"]
 
 COUNT_TOLERANCE = 1e-6
 """The largest difference between an accuracy and its counts."""
+
+_ALL = "all"
 
 MAX_REASONS = 3
 """How many failed checks the reason names; the page shows all."""
@@ -86,7 +89,10 @@ class GateCheck:
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """The gate's decision: the verdict, the reason, every check, and the dataset and the models that were compared."""
+    """The gate's decision: the verdict, the reason, every check, and the dataset and the models that were compared.
+
+    `warnings` are what a person must know although no threshold forbids it.
+    """
 
     verdict: Literal["accepted", "refused", "overridden"]
     reason: str
@@ -94,6 +100,7 @@ class GateVerdict:
     dataset: Mapping[str, Any]
     candidate: str
     incumbent: str | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[GateCheck, ...]:
@@ -164,7 +171,13 @@ def _missing(name: str, what: str, threshold: float) -> GateCheck:
 
 def _check_accuracy(name: str, what: str, count: _CorrectCount, threshold: float) -> GateCheck:
     passed = count.accuracy >= threshold - ROUNDING
-    sentence = f"{what}: {percent(count.accuracy, 1)} of {count.n} right, the threshold is {_threshold_text(threshold)}"
+    sentence = (
+        f"{what}: {accuracy_text(count.correct, count.n, 1)} of {count.n} right, the threshold is "
+        f"{_threshold_text(threshold)}"
+    )
+    low, high = share_interval(count.correct, count.n)
+    if low < threshold < high:
+        sentence += ", inside the 95 % interval: more photos would make it sure"
     return GateCheck(name, count.accuracy, threshold, passed, sentence)
 
 
@@ -203,6 +216,9 @@ def _check_drop(
     )
     if passed and drop > threshold + ROUNDING:
         sentence += f", and fewer than {least_photos} photos are not a drop"
+    low, high = difference_interval((served.correct, served.n), (candidate.correct, candidate.n))
+    if lost > 0 and low <= 0:
+        sentence += f"; the loss may be noise (95 %: {100 * low:+.1f} to {100 * high:+.1f} points)"
     return GateCheck(name, drop, threshold, passed, sentence)
 
 
@@ -289,11 +305,23 @@ def decide(
     checks = (*own, *also)
     counted = [check for check in checks if check.passed is not None]
     failed = [check for check in counted if not check.passed]
+    facts = (checks, dataset, model, served, tuple(_warnings(candidate)))
     if not failed:
-        return GateVerdict("accepted", f"all {len(counted)} checks passed", checks, dataset, model, served)
+        reason = f"all {len(counted)} checks passed" + (
+            f", with warnings: {shorten(facts[-1], MAX_REASONS)}" if facts[-1] else ""
+        )
+        return GateVerdict("accepted", reason, *facts)
     if override_reason is not None:
-        return GateVerdict("overridden", override_reason.strip(), checks, dataset, model, served)
-    return GateVerdict("refused", _refusal(failed, len(counted)), checks, dataset, model, served)
+        return GateVerdict("overridden", override_reason.strip(), *facts)
+    return GateVerdict("refused", _refusal(failed, len(counted)), *facts)
+
+
+def _warnings(candidate: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each class of a source of which not one photo is right."""
+    for name in sorted(_slices(candidate)):
+        for label, item in _classes(candidate, name).items():
+            if name != _ALL and item and item.n and not item.correct:
+                yield f"{label}, {name}: not one of {item.n} photos is right"
 
 
 def _refusal(failed: list[GateCheck], count: int) -> str:

@@ -14,12 +14,19 @@ from pathlib import Path
 from orchard.documents import FORMAT, parse
 from orchard.errors import IntegrityError
 
-__all__ = ["GOLDEN", "GoldenPhoto", "check_golden", "read_golden"]
+__all__ = ["GOLDEN", "MAX_PHOTOS", "MAX_PHOTO_BYTES", "GoldenPhoto", "check_golden", "read_golden"]
 
 GOLDEN = "assets.extra/golden.json"
 """The file's path in a SavedModel."""
 
+MAX_PHOTOS = 10
+"""The most golden photos that an export has."""
+
 MAX_BYTES = 32 << 20
+"""The largest golden.json that is read."""
+
+MAX_PHOTO_BYTES = MAX_BYTES // (2 * MAX_PHOTOS)
+"""The largest golden photo that an export has: in base64 and with their predictions, `MAX_PHOTOS` of them fit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import yaml
 
 from orchard.errors import ParamsError
 
-__all__ = ["deep_merge", "find_conflict", "read_yaml", "set_by_path"]
+__all__ = ["deep_merge", "find_conflict", "merge_params", "read_yaml", "set_by_path"]
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -62,6 +62,14 @@ def deep_merge(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, An
         below = merged.get(key)
         merged[key] = deep_merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
+
+
+def merge_params(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the parameters of a project with those of a profile or a person in place of its own.
+
+    The section `gate` is replaced as a whole: thresholds for some photos mean nothing for others.
+    """
+    return {**deep_merge(base, over), **{name: over[name] for name in ("gate",) if name in over}}
 
 
 def set_by_path(document: dict[str, Any], override: str) -> None:

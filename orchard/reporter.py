@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
+from orchard.disk import writing_to
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -64,7 +66,8 @@ class Reporter:
     def result(self, document: dict[str, Any], text: str | None = None) -> None:
         """Print the result: `document` with --json, else `text` (or the document, indented)."""
         if self.json_file is not None:
-            self.json_file.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+            with writing_to(self.json_file.parent):
+                self.json_file.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
         if self.as_json:
             print(json.dumps(document, ensure_ascii=False), flush=True)
         else:

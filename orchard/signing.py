@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from orchard.disk import writing_to
 from orchard.documents import canonical_json, parse
 from orchard.errors import DataError, IntegrityError, SettingsError
 
@@ -115,13 +116,23 @@ def create_pair(folder: Path) -> KeyPair:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     _write_new(private, private_pem, 0o600)
-    _write_new(public, public_pem, 0o644)
+    try:
+        _write_new(public, public_pem, 0o644)
+    except BaseException:  # half a pair is worse than none
+        private.unlink(missing_ok=True)
+        raise
     return KeyPair(private, public, _key_id(new_key.public_key()), created=True)
 
 
 def _write_new(path: Path, body: bytes, mode: int) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(body)
+    with writing_to(path.parent):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(body)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _read(path: Path, variable: str) -> bytes:

@@ -9,7 +9,19 @@ from typing import Any
 
 from orchestration.pod_refusals import refusal_advice
 
-__all__ = ["FINAL", "SKIPPED", "PodResult", "obstacle", "read", "refused", "statuses", "vanished"]
+__all__ = [
+    "CODES",
+    "FINAL",
+    "REASONS",
+    "SKIPPED",
+    "PodResult",
+    "last_error",
+    "obstacle",
+    "read",
+    "refused",
+    "statuses",
+    "vanished",
+]
 
 FINAL = (2, 3, 4, 5, 8, 10)
 """Exit codes that a retry would repeat: command line, params, data, gate, signature, installation."""
@@ -23,8 +35,10 @@ _CLEAR = "then clear the task: finished steps are not repeated"
 _IMAGE = (
     f"is the image's name right (images of the chart), does the image exist, and is the pull Secret right? {_CLEAR}"
 )
-_CODES = {
-    2: "the command line does not fit the image: are the DAGs and the training image from the same release?",
+CODES = {
+    1: f"its output has the cause; a full disk or a lost connection may be repaired, {_CLEAR}",
+    2: "an option has a value that the verb does not take, which the message names: start a new run; if it names an unknown "
+    "option, the DAGs and the training image are from different releases",
     3: "correct the named params.yaml, data/schema.yaml or ORCHARD_* setting, then start a new run",
     4: "what the step read is not as it needs it, and nothing was written: correct what the message names, then start a new run",
     5: "the gate's page shows which threshold was missed; to publish anyway, start a run with a reason in `force`",
@@ -33,9 +47,14 @@ _CODES = {
     8: "bytes or a signature are not as written: inspect the named object before anything is published",
     9: f"the model server did not accept the request: see its log, {_CLEAR}",
     10: "the image lacks the packages of this verb: is it the training image of this release?",
+    126: "the image cannot run the verb: is it the training image of this release?",
+    127: "the image has no such program: is it the training image of this release?",
+    137: f"it was killed, which its node or a person did: {_CLEAR}",
     143: f"it was stopped from outside (a kill, a drained node): {_CLEAR}",
 }
-_REASONS = {
+"""What to do about a verb that ended with an exit code, where it gives no advice of its own."""
+
+REASONS = {
     "OOMKilled": f"it needed more memory than its limit: raise the verb's resources in the chart, {_CLEAR}",
     "DeadlineExceeded": f"it ran longer than its pod's activeDeadlineSeconds: raise the verb's deadline in the chart, {_CLEAR}",
     "Evicted": f"its node ran out of disk or memory: check them, {_CLEAR}",
@@ -47,6 +66,8 @@ _REASONS = {
     "ImagePullBackOff": _IMAGE,
     "InvalidImageName": _IMAGE,
 }
+"""What to do about a pod that its cluster ended or did not start, by the reason."""
+
 _DEFAULT = f"its output is above, {_CLEAR}"
 
 
@@ -126,8 +147,8 @@ def read(pod: Mapping[str, Any], *, warning: str = "", container: str = "base") 
     if code in (0, SKIPPED):
         return PodResult(message or f"exit code {code}", _DEFAULT, code, links=links)
     how = f"exit code {code}" + (f" ({reason})" if reason not in ("", "Error") else "")
-    advice = _REASONS.get(reason) or fix or _CODES.get(code, _DEFAULT)
-    final = code in FINAL and reason not in _REASONS
+    advice = REASONS.get(reason) or fix or CODES.get(code, _DEFAULT)
+    final = code in FINAL and reason not in REASONS
     return PodResult(f"{message} ({how})" if message else how, advice, code, final, links)
 
 
@@ -143,7 +164,7 @@ def _read_unfinished(pod: Mapping[str, Any], running: bool, warning: str) -> Pod
             or ("it ran longer than its limit" if running else "it was not ready to start in time")
         )
         final = not any(name in why for name in ("ErrImagePull", "ImagePullBackOff"))  # a registry may recover
-    advice = next((text for reason, text in _REASONS.items() if reason in why), _DEFAULT)
+    advice = next((text for reason, text in REASONS.items() if reason in why), _DEFAULT)
     return PodResult(f"its pod {'was stopped' if running else 'did not start'}: {why}", advice, final=final)
 
 
@@ -156,12 +177,12 @@ def _read_summary(message: str, code: int) -> tuple[str, str, dict[str, str]]:
         document = json.loads(message)
         text, links = str(document["said"]), {str(name): str(key) for name, key in document["links"].items()}
     except (ValueError, TypeError, KeyError, AttributeError):
-        return *_tail(message), {}
+        return *last_error(message), {}
     what, arrow, fix = text.rpartition(" → ")
     return (what, fix, links) if arrow and code not in (0, SKIPPED) else (text, "", links)
 
 
-def _tail(log: str) -> tuple[str, str]:
+def last_error(log: str) -> tuple[str, str]:
     """Return the last error of a log and its fix, else its last line."""
     lines = [line.rstrip() for line in log.splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]

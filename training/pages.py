@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from orchard.files import atomic_write
-from orchard.formatting import percent
+from orchard.formatting import accuracy_text, percent
 from training.orientation import UPRIGHT, read_orientation, turn
+from training.stored_photos import open_stored
 
-__all__ = ["count", "render", "size", "thumbnail", "write"]
+__all__ = ["count", "interval", "render", "size", "thumbnail", "write"]
 
 
 def count(number: float) -> str:
@@ -39,7 +41,7 @@ def size(number: float) -> str:
 
 def thumbnail(image: bytes, side: int, *, crop: bool = False) -> str:
     """Return a photo as a data URI: a JPEG of at most `side` pixels a side; with `crop`, of its centred square."""
-    with Image.open(io.BytesIO(image)) as picture:
+    with open_stored(image) as picture:
         small = picture.convert("RGB")
     if (orientation := read_orientation(image)) != UPRIGHT:
         small = Image.fromarray(np.ascontiguousarray(turn(np.asarray(small), orientation)))
@@ -52,6 +54,13 @@ def thumbnail(image: bytes, side: int, *, crop: bool = False) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
 
 
+def interval(counts: Mapping[str, int]) -> str:
+    """Write the 95 % interval of a slice or a class, from its ``correct`` and ``n``, rounded outwards."""
+    if not 0 <= counts["correct"] <= counts["n"]:  # the page of a refused evaluation shows figures that cannot be
+        return percent(None)
+    return accuracy_text(counts["correct"], counts["n"]).partition(" (")[2].rstrip(")")
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -61,7 +70,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, count=count, size=size)
+    environment.filters.update(percent=percent, interval=interval, count=count, size=size)
     return environment
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 import sys
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from orchard import __version__
+from orchard import __version__, disk
 from orchard.errors import MissingExtra, OrchardError, install_hint
 from orchard.reporter import wants_colour
 
@@ -80,8 +81,9 @@ def _print_json(kind: str, message: str, hint: str, exit_code: int, code: str = 
 
 def _report(error: OrchardError, *, as_json: bool) -> int:
     if as_json:
-        _print_json(error.kind, error.message, error.hint, error.exit_code, error.code)
-        return error.exit_code
+        with suppress(OSError):  # stdout may be a file on the full disk
+            _print_json(error.kind, error.message, error.hint, error.exit_code, error.code)
+            return error.exit_code
     colour = wants_colour(sys.stderr)
     click.echo(click.style("error: ", fg="red", bold=True) + error.message, err=True, color=colour)
     if error.hint:
@@ -134,6 +136,11 @@ def main(args: list[str] | None = None, command: click.Command | None = None) ->
     except BrokenPipeError:
         sys.stderr.close()
         code = 0
+    except Exception as error:
+        problem = disk.explain(error)
+        if problem is None:
+            raise
+        code = _report(problem, as_json=as_json)
     if args is None:
         sys.exit(code)
     return code

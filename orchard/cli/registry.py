@@ -8,7 +8,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.errors import DataError
-from orchard.formatting import percent
+from orchard.formatting import accuracy_text, percent
 from orchard.layout import CHANNELS
 from orchard.reporter import Reporter
 
@@ -73,11 +73,17 @@ def _print_change(reporter: Reporter, change: ChannelChange, action: str) -> Non
     reporter.result({"action": action, "changed": change.changed, **encode(now)}, text)
 
 
+def _accuracy(share: float, n: int) -> str:
+    """Write an accuracy, with its interval if the manifest has the number of photos."""
+    return accuracy_text(round(share * n), n, 1) if n else percent(share, 1)
+
+
 def _row(item: Manifest, channels: list[str]) -> list[object]:
     figures = [
-        f"{name.removesuffix('.accuracy')} {percent(value, 1)}"
-        for name, value in item.metrics.items()
-        if name.endswith(".accuracy")
+        f"{name} {_accuracy(value, int(item.metrics.get(f'{name}.n', 0)))}"
+        for name, value in (
+            (key.removesuffix(".accuracy"), value) for key, value in item.metrics.items() if key.endswith(".accuracy")
+        )
     ]
     data = f"{item.dataset.name} {item.dataset.version or item.dataset.digest[:12]}"
     size = f"{item.size / 1e6:.1f} MB"
@@ -110,7 +116,7 @@ def versions(reporter: Reporter) -> None:
             continue
         rows.append(_row(item, channels))
         documents.append({**item.payload(), "channels": channels})
-    columns = ["version", "channels", "dataset", "gate", "size", "accuracy", "created", "by"]
+    columns = ["version", "channels", "dataset", "gate", "size", "accuracy (95 % interval)", "created", "by"]
     empty = f"no version of {registry.model} has been published to {registry.store.name}"
     reporter.result(
         {"model": registry.model, "versions": documents, "pointers": [encode(item) for item in pointers]},

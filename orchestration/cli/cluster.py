@@ -11,6 +11,7 @@ import click
 from orchard.cli.verb import verb
 from orchard.errors import OrchardError, ParamsError
 from orchard.reporter import Reporter
+from orchestration.cli.store_verbs import STORE_VERBS, store_verb, target_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,21 +34,8 @@ def bootstrap() -> None:
 
 def _job_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that choose cluster, namespace and release, and how to wait."""
-    for option in (
-        click.option("--release", help="The Helm release.  [default: the only one in the namespace]"),
-        click.option("--namespace", "-n", help="The namespace.  [default: the kubeconfig context's]"),
-        click.option("--context", help="The kubeconfig's context.  [default: the current one]"),
-        click.option("--wait/--no-wait", default=True, show_default=True, help="Follow the Job to its end."),
-        click.option(
-            "--patience",
-            type=click.FloatRange(1),
-            default=300.0,
-            show_default=True,
-            help="Seconds that a pod may wait before it starts.",
-        ),
-    ):
-        command = option(command)
-    return command
+    wait = click.option("--wait/--no-wait", default=True, show_default=True, help="Follow the Job to its end.")
+    return target_options()(wait(command))
 
 
 @verb(
@@ -106,10 +94,10 @@ def _run(reporter: Reporter, component: str, target: dict[str, Any], parts: dict
     from orchard import settings
     from orchestration.cluster.jobs import find_template, follow, start
     from orchestration.cluster.kube_client import connect
-    from orchestration.cluster.manifests import JobPlan, job_name
+    from orchestration.cluster.manifests import JobPlan, job_name, new_run_id
 
     configured = settings.load()
-    run_id = configured.run_id or _new_run_id()
+    run_id = configured.run_id or new_run_id()
     cluster = connect(target["namespace"], target["context"])
     template = find_template(cluster, component, target["release"])
     release = template["metadata"]["labels"]["app.kubernetes.io/instance"]
@@ -130,14 +118,6 @@ def _run(reporter: Reporter, component: str, target: dict[str, Any], parts: dict
         raise
     document |= {"seconds": result.seconds, "pods": result.pods}
     reporter.result(document, f"Job {plan.name} succeeded in {result.seconds:.0f} s")
-
-
-def _new_run_id() -> str:
-    """Return a unique run id that sorts by time."""
-    import secrets
-    from datetime import UTC, datetime
-
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def _read(path: Path) -> str:
@@ -218,5 +198,10 @@ def bucket(reporter: Reporter, *, no_policy: bool, timeout: float) -> None:
 
 for _command in (train, synthetic):
     job.add_command(_command)
+for _name, _verb in STORE_VERBS.items():
+    _lines = str(_verb.epilog).split("Examples:\n", 1)[1]
+    job.add_command(
+        store_verb(_verb, _lines.replace(f"orchard {_name}", f"orchard job {_name}").replace("  orchard", "orchard"))
+    )
 for _command in (keys, bucket):
     bootstrap.add_command(_command)

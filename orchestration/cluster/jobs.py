@@ -22,7 +22,7 @@ from orchestration.cluster.manifests import JobPlan, claims, job_manifest, proje
 from orchestration.pod_refusals import refusal_advice
 from orchestration.pod_status import obstacle, statuses
 
-__all__ = ["JobFailed", "JobResult", "find_template", "follow", "start"]
+__all__ = ["JobFailed", "JobResult", "find_template", "follow", "run", "start"]
 
 _POLL_SECONDS = 0.5
 
@@ -45,7 +45,7 @@ def find_template(cluster: ClusterConnection, component: str, release: str | Non
 
     Args:
         cluster: the cluster and namespace.
-        component: ``train`` or ``synthetic``.
+        component: ``train``, ``synthetic``, or a verb of the registry.
         release: the Helm release; None: the only one in the namespace.
 
     Raises:
@@ -61,7 +61,8 @@ def find_template(cluster: ClusterConnection, component: str, release: str | Non
         of = f" of the release {release!r}" if release else ""
         raise ClusterError(
             f"the namespace {cluster.namespace} has no pod template for {component}{of}",
-            hint="is the chart installed there? `helm list -A` lists releases; --namespace and --release choose one",
+            hint="is the chart installed there? `helm list -A` lists releases; --namespace and --release choose one; "
+            "an older chart may lack it: `helm upgrade`",
         )
     if len(templates) > 1:
         names = sorted(item["metadata"]["labels"]["app.kubernetes.io/instance"] for item in templates)
@@ -146,7 +147,7 @@ class _JobFollower:
             ClusterError: it has not started within `patience` seconds.
         """
         name, refusal = (pods[-1]["metadata"]["name"], "") if pods else (self.name, self._refusal())
-        reason = f"the cluster refuses its pods: {refusal}" if refusal else obstacle(pods[-1]) if pods else ""
+        reason = f"the cluster refuses its pods: {refusal}" if refusal else self._obstacle(pods[-1]) if pods else ""
         if reason != self.waiting:
             self.waiting, self.since = reason, time.monotonic()
             if reason:
@@ -162,14 +163,25 @@ class _JobFollower:
 
     def _refusal(self) -> str:
         """Return why the cluster refuses the Job's pods: only its events report it."""
-        selector = f"involvedObject.kind=Job,involvedObject.name={self.name},reason=FailedCreate"
+        event = self._newest_event(f"involvedObject.kind=Job,involvedObject.name={self.name},reason=FailedCreate")
+        return str(event.get("message", ""))
+
+    def _obstacle(self, pod: Mapping[str, Any]) -> str:
+        """Return why a pod does not start: its status, else its newest warning, which alone names a missing Secret."""
+        known = obstacle(pod)
+        if known or pod.get("status", {}).get("phase") != "Pending":
+            return known
+        event = self._newest_event(f"involvedObject.uid={pod['metadata']['uid']},type=Warning")
+        return f"{event.get('reason')}: {event.get('message')}" if event else ""
+
+    def _newest_event(self, selector: str) -> dict[str, Any]:
         try:
             with translate_errors(f"reading the events of {self.name}"):
                 listed = self.cluster.core.list_namespaced_event(self.cluster.namespace, field_selector=selector)
         except ClusterError:  # no right to read events: the Job is followed without a reason
-            return ""
+            return {}
         events = self.cluster.plain(listed).get("items", [])
-        return str(events[-1].get("message", "")) if events else ""
+        return dict(events[-1]) if events else {}
 
 
 def follow(cluster: ClusterConnection, name: str, reporter: Reporter, *, patience: float = 300.0) -> JobResult:
@@ -186,15 +198,72 @@ def follow(cluster: ClusterConnection, name: str, reporter: Reporter, *, patienc
         ClusterError: a pod did not start in time, or the cluster did not answer.
     """
     follower = _JobFollower(cluster, name, reporter, patience)
+    condition, pods = _await_end(follower, show=True)
+    if condition["type"] == "Failed":
+        raise _failure(cluster, name, condition, pods)
+    return JobResult(name, _seconds(follower.job(), condition), len(pods))
+
+
+def run(
+    cluster: ClusterConnection, template: Mapping[str, Any], plan: JobPlan, reporter: Reporter, patience: float
+) -> tuple[str, int]:
+    """Run a Job of one container; it is stopped if this is interrupted or the pod does not start, so that nothing happens later.
+
+    Args:
+        cluster: the cluster and namespace.
+        template: the pod template.
+        plan: the Job.
+        reporter: prints why the pod does not start.
+        patience: how many seconds the pod may wait before it starts.
+
+    Returns:
+        The container's log and its exit code.
+
+    Raises:
+        JobFailed: the Job failed, and no container has ended.
+        ClusterError: the pod did not start in time, or the cluster refused a request.
+    """
+    start(cluster, template, plan)
+    try:
+        condition, pods = _await_end(_JobFollower(cluster, plan.name, reporter, patience), show=False)
+    except BaseException:
+        _stop(cluster, plan.name, reporter)
+        raise
+    for pod in reversed(pods):
+        for status in statuses(pod):
+            if "terminated" in status["state"]:
+                with translate_errors(f"reading the log of {pod['metadata']['name']}"):
+                    response = cluster.core.read_namespaced_pod_log(
+                        pod["metadata"]["name"],
+                        cluster.namespace,
+                        container=status["name"],
+                        _preload_content=False,
+                        _request_timeout=(CONNECT_SECONDS, STREAM_SECONDS),
+                    )
+                    return response.data.decode("utf-8", "replace"), int(status["state"]["terminated"]["exitCode"])
+    raise _failure(cluster, plan.name, condition, pods)
+
+
+def _stop(cluster: ClusterConnection, name: str, reporter: Reporter) -> None:
+    """Let a Job end now; it is deleted later, as one that ended by itself."""
+    try:
+        with translate_errors(f"stopping the Job {name}"):
+            cluster.batch.patch_namespaced_job(name, cluster.namespace, {"spec": {"activeDeadlineSeconds": 1}})
+    except OrchardError as error:
+        reporter.note(f"{error.message}; it may still run: kubectl -n {cluster.namespace} delete job {name}")
+    else:
+        reporter.note(f"the Job {name} was stopped")
+
+
+def _await_end(follower: _JobFollower, *, show: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Wait until a Job has ended, and report why its pods do not start; returns the condition that ended it, and its pods."""
     while True:
         job, pods = follower.job(), follower.pods()
-        for pod in pods:
+        for pod in pods if show else ():
             follower.show(pod)
-        ended = {item["type"]: item for item in job.get("status", {}).get("conditions", []) if item["status"] == "True"}
-        if "Complete" in ended:
-            return JobResult(name, _seconds(job, ended["Complete"]), len(pods))
-        if "Failed" in ended:
-            raise _failure(cluster, name, ended["Failed"], pods)
+        for item in job.get("status", {}).get("conditions", []):
+            if item["status"] == "True" and item["type"] in ("Complete", "Failed"):
+                return item, pods
         follower.report_obstacle(pods)
         time.sleep(_POLL_SECONDS)
 

@@ -8,8 +8,10 @@ that the next pod resumes from the checkpoint of a killed pod.
 from __future__ import annotations
 
 import copy
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from orchard.errors import OrchardError, ParamsError
@@ -17,7 +19,7 @@ from orchard.overrides import read_yaml, set_by_path
 from orchestration.names import dns_name
 from orchestration.pod_status import FINAL
 
-__all__ = ["JobPlan", "change_params", "claims", "job_manifest", "job_name", "project_map", "steps"]
+__all__ = ["JobPlan", "change_params", "claims", "job_manifest", "job_name", "new_run_id", "project_map", "steps"]
 
 ANNOTATION = "orchard.job/"
 PROJECT = "project"
@@ -46,6 +48,11 @@ class JobPlan:
 def job_name(verb: str, release: str, run_id: str) -> str:
     """Return the name of a run's Job: always the same for a run, so that a second call finds it."""
     return dns_name(f"{release}-{verb}", run_id)
+
+
+def new_run_id() -> str:
+    """Return a unique run id that sorts by time."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def steps(template: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -112,10 +119,18 @@ def _steps_until(template: Mapping[str, Any], last: str) -> list[dict[str, Any]]
 def _configure(container: dict[str, Any], plan: JobPlan) -> dict[str, Any]:
     others = [item for item in container.get("env", []) if item["name"] not in plan.environment]
     # first, because later variables may refer to them
-    container["env"] = [*({"name": name, "value": value} for name, value in plan.environment.items()), *others]
+    container["env"] = [
+        *({"name": name, "value": _literal(value)} for name, value in plan.environment.items()),
+        *others,
+    ]
     if arguments := plan.arguments.get(container["name"], ()):
-        container["args"] = [*container.get("args", []), *arguments]
+        container["args"] = [*container.get("args", []), *map(_literal, arguments)]
     return container
+
+
+def _literal(text: str) -> str:
+    """Return a text that Kubernetes, which replaces ``$(NAME)`` in arguments and variables, leaves as it is."""
+    return text.replace("$", "$$")
 
 
 def _volume(volume: dict[str, Any], plan: JobPlan) -> dict[str, Any]:

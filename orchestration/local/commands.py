@@ -4,18 +4,50 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
 
+from orchard.disk import writing_to
 from orchard.errors import OrchardError
 from orchard.processes import ChildProcess
 from orchard.reporter import wants_colour
 
-__all__ = ["CommandFailed", "CommandRunner"]
+__all__ = ["CommandFailed", "CommandRunner", "display_path", "narrated"]
+
+
+PROGRESS_SECONDS = 10.0
+
+
+@contextmanager
+def narrated(name: str, state: Callable[[], str]) -> Iterator[None]:
+    """Print a line every ten seconds while the context runs: the step, its time, and what it is doing."""
+    begin, ended = time.monotonic(), threading.Event()
+
+    def narrate() -> None:
+        while not ended.wait(PROGRESS_SECONDS):
+            try:
+                doing = state()
+            except OrchardError as error:
+                doing = error.message
+            click.echo(f"{name:<10} {time.monotonic() - begin:6.0f} s  … {doing[-150:]}".rstrip(), err=True)
+
+    narrator = threading.Thread(target=narrate, daemon=True)
+    narrator.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        narrator.join()
+
+
+def display_path(path: Path) -> str:
+    """Return the path as the user would type it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 class CommandFailed(OrchardError):
@@ -41,7 +73,8 @@ class CommandRunner:
         self.logs = logs
         self.started = time.monotonic()
         self.seconds: dict[str, float] = {}
-        logs.mkdir(parents=True, exist_ok=True)
+        with writing_to(logs):
+            logs.mkdir(parents=True, exist_ok=True)
 
     def report(self, name: str, text: str, seconds: float) -> None:
         """Print a line with the step's name, time and result, and keep the time in seconds."""
@@ -50,10 +83,16 @@ class CommandRunner:
         click.echo(f"{bold} {seconds:6.1f} s  {text}", err=True, color=wants_colour(sys.stderr))
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[list[str]]:
-        """Time the context; then report it with the results that it appended to the list."""
+    def timed(self, name: str, state: Callable[[], str] | None = None) -> Iterator[list[str]]:
+        """Time the context; then report it with the results that it appended to the list.
+
+        Args:
+            name: the step's.
+            state: returns what the step is doing, for a line every ten seconds; None: the step reports itself.
+        """
         begin, results = time.monotonic(), list[str]()
-        yield results
+        with narrated(name, state) if state else nullcontext():
+            yield results
         self.report(name, ", ".join(results), time.monotonic() - begin)
 
     @contextmanager
@@ -74,16 +113,21 @@ class CommandRunner:
                 click.echo(line, err=True)
         self.report(name, (output.splitlines() or [""])[-1], seconds)
 
-    def run(self, name: str, *options: str) -> tuple[str, float]:
-        """Run ``orchard NAME OPTIONS``; returns its result and its time in seconds."""
-        output, seconds = self.command(name, [sys.executable, "-m", "orchard", name, *options])
+    def run(self, name: str, *options: str, also: Container[int] = ()) -> tuple[str, float]:
+        """Run ``orchard NAME OPTIONS``; returns its result and its time in seconds. `also`: as in `command`."""
+        output, seconds = self.command(name, [sys.executable, "-m", "orchard", name, *options], also)
         return output.decode(), seconds
 
-    def command(self, name: str, command: Sequence[str]) -> tuple[bytes, float]:
+    def command(self, name: str, command: Sequence[str], also: Container[int] = ()) -> tuple[bytes, float]:
         """Run a command; returns its stdout and its time. Its stderr goes to the terminal, or else to a log.
 
+        Args:
+            name: the step's name.
+            command: the program and its arguments.
+            also: the exit codes besides 0 that are a result and not a failure.
+
         Raises:
-            CommandFailed: its exit code is not 0.
+            CommandFailed: any other exit code.
         """
         begin = time.monotonic()
         log = None if sys.stderr.isatty() else self.logs / f"{name}.log"
@@ -92,15 +136,16 @@ class CommandRunner:
         with ChildProcess(
             command, environment=self.environment, log=log, stdout=subprocess.PIPE, cwd=self.folder
         ) as child:
-            output, _ = child.process.communicate()
+            with narrated(name, lambda: child.tail(1)) if log is not None else nullcontext():
+                output, _ = child.process.communicate()
             code = child.wait()
-        if code != 0:
+        if code != 0 and code not in also:
             shown = "\n".join(
                 part for part in (child.tail(25), output.decode(errors="replace")[-4000:]) if part.strip()
             )
             click.echo(shown, err=True)
             raise CommandFailed(
-                f"the step {name!r} ended with exit code {code}; its output is above",
+                f"the step {name!r} ended with exit code {code}; its output is above, with paths in {display_path(self.folder)}",
                 hint=f"correct that and run `{self.resume_command}` again: it resumes after the finished steps",
                 exit_code=code if code > 0 else 1,
             )

@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import Any
 
@@ -20,10 +22,11 @@ from orchard.reporter import Reporter
 from orchard.signing import create_pair
 from orchard.store.embedded import EmbeddedStore, environment_of
 from orchard.store.ports import is_free, is_listening
-from orchestration.local.commands import CommandRunner
-from orchestration.local.demo_messages import evaluation_summary, next_commands
+from orchestration.local.commands import CommandRunner, display_path
+from orchestration.local.demo_messages import describe_refusal, evaluation_summary, next_commands
 from orchestration.local.demo_workspace import prepare
-from orchestration.local.photo_steps import display_path, ingest, photo_paths, predict_unseen, step_environment
+from orchestration.local.photo_steps import ingest, photo_paths, predict_unseen, step_environment
+from orchestration.local.release_steps import GateOutcome, release_candidate
 from orchestration.local.sample_data import SampleData, find
 
 __all__ = ["run"]
@@ -31,41 +34,50 @@ __all__ = ["run"]
 SERVER_READY_SECONDS = 60.0
 
 
-def run(reporter: Reporter, *, data: str | None, keep: bool, folder: Path) -> None:
+def run(reporter: Reporter, *, data: str | None, params: Path | None, keep: bool, folder: Path) -> None:
     """Run the loop; see `orchestration.cli.demo.demo`.
 
     Args:
         reporter: prints the result.
         data: the photos, as the user named them.
+        params: a file with parameters that replace the demo's; None: the demo's.
         keep: serve until interrupted.
         folder: the absolute path of the workspaces, one for each kind of photos.
     """
     source = find(data)
     workspace = folder / source.name
-    prepare(workspace, source)
-    click.echo(f"Orchard's loop on {source.title}, in {display_path(workspace)}\n", err=True)
+    changed = prepare(workspace, source, params)
+    click.echo(f"Orchard's loop on {source.title}, in {display_path(workspace)}", err=True)
+    click.echo("".join(f"with your changes in {display_path(path)}\n" for path in changed), err=True)
     with ExitStack() as stack:
         stack.enter_context(_exit_on_signals())
         begin = time.monotonic()
         store = stack.enter_context(EmbeddedStore(workspace / "store"))
         create_pair(store.directory / "keys")
-        runner = CommandRunner(workspace, _environment(store, workspace, source), workspace / "logs")
+        command = _repeat(data, params, keep=keep)
+        runner = CommandRunner(workspace, _environment(store, workspace, source), workspace / "logs", command)
         runner.report("store", f"S3 at {store.environment['ORCHARD_STORE_ENDPOINT']}", time.monotonic() - begin)
-        predictions = _loop(runner, stack, source)
+        outcome, predictions = _loop(runner, stack, source)
         seconds = time.monotonic() - runner.started
         server = runner.environment["ORCHARD_SERVER_URL"]
-        document = {"predictions": predictions, "seconds": round(seconds, 1), "workspace": str(workspace)}
+        document = {"predictions": predictions, "gate": asdict(outcome), "seconds": round(seconds, 1)}
         if keep:
             stack.enter_context(_start_verb(runner, "sync"))
         text = next_commands(workspace=display_path(workspace), server=server, keep=keep, seconds=seconds)
-        reporter.result(document, text)
+        verdict = [] if not outcome.refused else describe_refusal(outcome, command)
+        reporter.result({**document, "workspace": str(workspace)}, "\n".join([*verdict, text]))
         if keep:
             _serve_until_interrupted(store)
 
 
-def _loop(runner: CommandRunner, stack: ExitStack, source: SampleData) -> list[dict[str, Any]]:
-    paths = photo_paths(runner, source)
-    ingest(runner, source, paths)
+def _repeat(data: str | None, params: Path | None, *, keep: bool) -> str:
+    """Return the command that repeats this run."""
+    options = {"DATA": data, "PARAMS": params, "KEEP": 1 if keep else None}
+    return " ".join(["make demo", *(f"{name}={quote(str(value))}" for name, value in options.items() if value)])
+
+
+def _loop(runner: CommandRunner, stack: ExitStack, source: SampleData) -> tuple[GateOutcome, list[dict[str, Any]]]:
+    ingest(runner, source, photo_paths(runner, source))
     with runner.timed("dvc repro") as results:
         runner.command("dvc repro", [sys.executable, "-m", "dvc", "repro"])
         results.append(evaluation_summary(runner.folder))
@@ -73,12 +85,10 @@ def _loop(runner: CommandRunner, stack: ExitStack, source: SampleData) -> list[d
     server = stack.enter_context(
         _start_verb(runner, "serve", "--port", port)
     )  # it imports TensorFlow while the gate runs
-    runner.verb("gate")
-    runner.verb("publish")
-    runner.verb("promote", "latest", "--why", "the demo's candidate passed the gate")
+    outcome = release_candidate(runner)
     _await_server(server, int(port))
     runner.verb("sync", "--once")
-    return list(predict_unseen(runner, source, paths))
+    return outcome, list(predict_unseen(runner, source))
 
 
 def _environment(store: EmbeddedStore, workspace: Path, source: SampleData) -> dict[str, str]:

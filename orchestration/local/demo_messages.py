@@ -5,17 +5,41 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-__all__ = ["evaluation_summary", "next_commands"]
+from orchard.formatting import accuracy_text, percent
+from orchestration.local.photo_steps import CHANNEL
+from orchestration.local.release_steps import GateOutcome
+
+__all__ = ["describe_refusal", "evaluation_summary", "next_commands"]
 
 
 def evaluation_summary(workspace: Path) -> str:
     """Return the accuracy of each slice and the worst class, from the evaluation that `dvc repro` wrote."""
     slices = json.loads((workspace / "artifacts/evaluation/evaluation.json").read_text(encoding="utf-8"))["slices"]
     parts = [
-        f"{name} {100 * result['accuracy']:.2f} % of {result['n']}" for name, result in slices.items() if result["n"]
+        f"{name} {accuracy_text(result['correct'], result['n'])} of {result['n']}"
+        for name, result in slices.items()
+        if result["n"]
     ]
     worst = slices["all"]["worst"]
-    return ", ".join(parts) + f"; worst class {worst['label']} {100 * worst['accuracy']:.1f} %"
+    return ", ".join(parts) + f"; worst class {worst['label']} {percent(worst['accuracy'], 1)} of {worst['n']}"
+
+
+def describe_refusal(outcome: GateOutcome, command: str) -> list[str]:
+    """Return the lines that say what the gate refused, which model answered, and what to change."""
+    answered = (
+        "The refused model answered all the same, with a recorded override: this store is the demo's own."
+        if outcome.served is None
+        else f"Version {outcome.served} answered, to which {CHANNEL} still points."
+    )
+    own = command if "PARAMS=" in command else f"{command} PARAMS=FILE"
+    return [
+        "",
+        f"The gate refused the model: {outcome.reason}",
+        answered,
+        f"  every check                       {outcome.page}",
+        f"  the thresholds and the training   the sections gate and train of {outcome.params}; your changes there are kept",
+        f"  or in a file of your own          {own}",
+    ]
 
 
 def next_commands(*, workspace: str, server: str, keep: bool, seconds: float) -> str:
@@ -24,7 +48,7 @@ def next_commands(*, workspace: str, server: str, keep: bool, seconds: float) ->
         "",
         f"From photos to a served prediction in {seconds:.0f} s. Look at:",
         f"  the evaluation, with every miss   {workspace}/artifacts/evaluation/page.html",
-        f"  why the gate accepted it          {workspace}/artifacts/gate/page.html",
+        f"  the gate's verdict                {workspace}/artifacts/gate/page.html",
         f"  the learning curves               {workspace}/artifacts/candidate/curves.csv (dvc plots show)",
         f"  the dataset's check               {workspace}/artifacts/validation/page.html",
         f"  the registry, served version      {workspace}/store, {workspace}/serving",
@@ -48,7 +72,8 @@ def next_commands(*, workspace: str, server: str, keep: bool, seconds: float) ->
         [
             *lines,
             "  make demo KEEP=1                    the same, and it keeps serving (finished steps are skipped)",
-            "  make demo DATA=path                 your own photos: <split>/<class>/*.jpg, splits train and test",
+            "  make demo DATA=path                 your own photos: a folder or tar with <class>/*.jpg",
+            "  make demo PARAMS=file               your own parameters, whole or some keys of params.yaml",
             "  docs/tutorial.md                    each step by hand, on all 37 classes",
         ]
     )

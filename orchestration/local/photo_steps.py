@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.local.commands import CommandRunner
-from orchestration.local.sample_data import SampleData, unseen
+from orchestration.local.sample_data import SampleData
+from orchestration.local.unseen_photos import choose_unseen
 
-__all__ = ["CHANNEL", "MODEL", "display_path", "ingest", "photo_paths", "predict_unseen", "step_environment"]
+__all__ = ["CHANNEL", "MODEL", "ingest", "photo_paths", "predict_unseen", "step_environment"]
 
 MODEL = "fruits"
 CHANNEL = "stable"
@@ -41,31 +42,29 @@ def photo_paths(runner: CommandRunner, source: SampleData) -> tuple[Path, ...]:
 
 def ingest(runner: CommandRunner, source: SampleData, paths: tuple[Path, ...]) -> None:
     """Ingest the photos, of the source's classes only."""
-    runner.verb("ingest", *map(str, paths), *(("--classes", ",".join(source.classes)) if source.classes else ()))
+    classes = ("--classes", ",".join(source.classes)) if source.classes else ()
+    share = () if source.test_share is None else ("--test-share", str(source.test_share))
+    runner.verb("ingest", *map(str, paths), *classes, *share)
 
 
-def predict_unseen(
-    runner: CommandRunner, source: SampleData, paths: tuple[Path, ...], *options: str
-) -> Iterator[dict[str, Any]]:
-    """Predict one test photo of each path; yields the prediction with the true class and the photo's path.
+def predict_unseen(runner: CommandRunner, source: SampleData, *options: str) -> Iterator[dict[str, Any]]:
+    """Predict test photos that `ingest` took; yields each prediction with the true class and the photo's path.
 
     Args:
         runner: its environment names the server.
         source: the photos' source.
-        paths: the ingested photos.
         options: `predict`'s.
+
+    Raises:
+        DataError: there is none.
     """
-    for truth, archive, body in unseen(source, paths):
-        photo = runner.folder / "unseen" / f"{truth}-{archive}.jpg"
+    for chosen in choose_unseen(runner.folder / "data" / source.name):
+        photo = runner.folder / "unseen" / chosen.file_name
         photo.parent.mkdir(exist_ok=True)
-        photo.write_bytes(body)
+        photo.write_bytes(chosen.body)
         output, seconds = runner.run("predict", str(photo), *options, "--json")
         prediction: dict[str, Any] = json.loads(output)["predictions"][0]
         result = f"{prediction['label']}, {100 * prediction['probability']:.1f} %"
-        runner.report("predict", f"{result} (a photo of {truth} from {archive} that training never saw)", seconds)
-        yield {**prediction, "truth": truth, "path": str(photo)}
-
-
-def display_path(path: Path) -> str:
-    """Return the path as the user would type it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+        origin = f"a photo of {chosen.label} from {chosen.source} that training never saw"
+        runner.report("predict", f"{result} ({origin})", seconds)
+        yield {**prediction, "truth": chosen.label, "path": str(photo)}

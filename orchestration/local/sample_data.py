@@ -1,21 +1,17 @@
-"""The photos that the demo trains on, and those that it predicts."""
+"""The photos that the demo trains on."""
 
 from __future__ import annotations
 
 import hashlib
-import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from orchard.errors import DataError
 
-__all__ = ["SampleData", "find", "unseen"]
+__all__ = ["SampleData", "find"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SHARED = CHECKOUT.parent / "shared" / "data"
-TEST_SPLITS = {"test", "val", "validation"}
-SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 WORKSHOP = (
     *("Apricot", "Avocado", "Banana", "Clementine", "Cocos", "Kiwi", "Lemon", "Limes"),
@@ -23,8 +19,8 @@ WORKSHOP = (
 )
 """The 16 classes of the workshop: a subset of the real photos that trains in half a minute."""
 
-PREFERRED_CLASS = "Banana"
-"""The class of the predicted photo, if the photos have it."""
+TEST_SHARE = 0.2
+"""The share of somebody's own photos that tests the model, if no folder names the splits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +32,14 @@ class SampleData:
         title: a description for people.
         paths: the arguments of `orchard ingest`; empty: synthetic photos have to be drawn first.
         classes: the classes to ingest; empty: all.
+        test_share: the share of each class that becomes test photos if no folder names a split; None: folders name them.
     """
 
     name: str
     title: str
     paths: tuple[Path, ...]
     classes: tuple[str, ...] = ()
+    test_share: float | None = None
 
     @property
     def has_thresholds(self) -> bool:
@@ -68,44 +66,7 @@ def find(data: str | None) -> SampleData:
     if not path.exists():
         raise DataError(
             f"{path} does not exist",
-            hint="name a folder or tar with <split>/<class>/*.jpg in it (splits train and test), or leave out DATA",
+            hint="name a folder or tar with <class>/*.jpg or <split>/<class>/*.jpg in it, or leave out DATA",
         )
     name = "own-" + hashlib.sha256(str(path).encode()).hexdigest()[:8]  # other photos, another dataset
-    return SampleData(name, f"your photos in {path}", (path,))
-
-
-def unseen(source: SampleData, paths: tuple[Path, ...]) -> Iterator[tuple[str, str, bytes]]:
-    """Yield (class, source, bytes) of one test photo of each path: training never sees them."""
-    for path in paths:
-        photo = _from_folder(path, source.classes) if path.is_dir() else _from_tar(path, source.classes)
-        if photo is not None:
-            name, body = photo
-            yield name.parent.name, path.name.split(".")[0], body
-
-
-def _is_test_photo(name: PurePosixPath, classes: tuple[str, ...]) -> bool:
-    parts = name.parts
-    return (
-        len(parts) >= 3
-        and parts[-3].lower() in TEST_SPLITS
-        and name.suffix.lower() in SUFFIXES
-        and (not classes or parts[-2] in classes)
-    )
-
-
-def _preferred(names: list[PurePosixPath]) -> PurePosixPath | None:
-    return min(names, key=lambda name: (name.parent.name != PREFERRED_CLASS, str(name)), default=None)
-
-
-def _from_folder(folder: Path, classes: tuple[str, ...]) -> tuple[PurePosixPath, bytes] | None:
-    names = [PurePosixPath(path.relative_to(folder.parent)) for path in sorted(folder.rglob("*")) if path.is_file()]
-    chosen = _preferred([name for name in names if _is_test_photo(name, classes)])
-    return None if chosen is None else (chosen, (folder.parent / chosen).read_bytes())
-
-
-def _from_tar(path: Path, classes: tuple[str, ...]) -> tuple[PurePosixPath, bytes] | None:
-    with tarfile.open(path) as archive:
-        members = {PurePosixPath(member.name): member for member in archive if member.isfile()}
-        chosen = _preferred([name for name in members if _is_test_photo(name, classes)])
-        content = None if chosen is None else archive.extractfile(members[chosen])
-        return None if chosen is None or content is None else (chosen, content.read())
+    return SampleData(name, f"your photos in {path}", (path,), test_share=TEST_SHARE)

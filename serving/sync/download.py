@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from orchard import layout
 from orchard.documents import sha256_hex
-from orchard.errors import DataError, IntegrityError, ObjectNotFound
+from orchard.errors import DiskError, IntegrityError, ObjectNotFound
 from orchard.registry.blobs import receive
 from orchard.registry.manifest import Manifest, read_manifest_bytes
 from orchard.registry.pointers import ChannelPointer
@@ -24,7 +24,7 @@ class PermanentError(IntegrityError):
     """A version breaks a rule that it will always break: trying again is useless."""
 
 
-class InsufficientSpace(DataError):
+class InsufficientSpace(DiskError):
     """There is no space for a version now."""
 
 
@@ -64,12 +64,14 @@ def _check_space(manifest: Manifest, cache: VersionCache, quota: DiskQuota) -> N
     used, free = cache.used_bytes(), shutil.disk_usage(cache.base).free
     if used + size > quota.total_bytes:
         raise InsufficientSpace(
-            f"version {manifest.version} needs {size} bytes; {used} of the quota of {quota.total_bytes} are used"
+            f"version {manifest.version} needs {size} bytes; {used} of the quota of {quota.total_bytes} are used",
+            hint="give `orchard sync` a larger --max-total, or a smaller --keep",
         )
     if size + quota.reserve_bytes > free:
         raise InsufficientSpace(
             f"version {manifest.version} needs {size} bytes; {free} are free on the volume of {cache.base}, "
-            f"{quota.reserve_bytes} of which must stay free"
+            f"{quota.reserve_bytes} of which must stay free",
+            hint=f"make room there (`df -h {cache.base}` shows it), or set ORCHARD_SERVING_DIR to another folder",
         )
 
 

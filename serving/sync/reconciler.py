@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from orchard.client import VersionStatus
-from orchard.errors import IntegrityError, OrchardError, ServerError, StoreError
+from orchard.errors import DiskError, IntegrityError, OrchardError, ServerError, StoreError
 from orchard.registry.manifest import Manifest
 from orchard.registry.pointers import CHANNELS, ChannelPointer
 from serving.models_config import ModelConfig, Specific
 from serving.sync.background_task import run_in_background
 from serving.sync.channel_watcher import ChannelWatcher
-from serving.sync.download import DiskQuota, InsufficientSpace, PermanentError, download_version
+from serving.sync.download import DiskQuota, PermanentError, download_version
 from serving.sync.engine import CONFIG_NAME, EngineClient, EngineConfig, EngineUnavailable
 from serving.sync.planning import (
     BUSY_S,
@@ -142,6 +142,7 @@ class Reconciler:
         self.metrics = SyncMetrics()
         self.problems: dict[str, str] = {}
         self._fetch_advice: dict[str, str] = {}
+        self._full: list[BaseException] = []
         self._engine = engine
         self._log_event = log_event
         self._run_task = run_task
@@ -196,6 +197,11 @@ class Reconciler:
             now - self._last_tick,
             now,
         )
+
+    def require_room(self) -> None:
+        """Raise why the disk has no room for a version, once versions that nothing needs were deleted in vain."""
+        if len(self._full) > 1:
+            raise self._full[-1]
 
     def tick(self) -> float:
         """Do what can be done now, without waiting; returns the seconds until the next tick."""
@@ -301,17 +307,20 @@ class Reconciler:
         self._stamps[version] = self._cache.stamp(version)
         self._observe(downloaded={**self._observed.downloaded, version: manifest.document_sha256}, timers=timers)
         self.problems.pop("fetch", None)
+        self._full.clear()
         self._log_event("fetched", version=version, bytes=manifest.size)
 
     def _download_failed(self, pointer: ChannelPointer, error: BaseException) -> None:
         if isinstance(error, _ObsoleteDownload):
             return
         text = _text(error)
-        if isinstance(error, StoreError | InsufficientSpace | OSError):  # the version is not at fault
+        if isinstance(error, StoreError | DiskError | OSError):  # the version is not at fault
             reason = "store" if isinstance(error, StoreError) else "room"
             self._observe(out_of_space=reason == "room", timers=self._observed.timers.download_failed(self._clock()))
             self.problems["fetch"] = text
             self._fetch_advice = {}
+            if reason == "room":
+                self._full.append(error)
             if isinstance(error, OrchardError):
                 self._fetch_advice = {"code": error.code or error.kind, "fix": error.hint}
             self.metrics.failures.add(reason)

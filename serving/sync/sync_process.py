@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchard.disk import explain, writing_to
 from orchard.errors import ConflictError, DataError, IntegrityError, OrchardError, ServerError
 from orchard.files import locked
 from orchard.processes import ChildProcess
@@ -54,7 +55,8 @@ class SyncResult:
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[bool]:
     """Lock the folder for this process; yields False if another sync holds the lock."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / LOCK_NAME) as acquired:
         yield acquired
 
@@ -112,7 +114,8 @@ def run_sync(
             try:
                 wait = reconciler.tick()
             except OSError as error:  # a full disk or a removed folder: serving continues
-                reconciler.problems["disk"] = f"{type(error).__name__}: {error}"
+                problem = explain(error, options.serving_dir)
+                reconciler.problems["disk"] = problem.message if problem else f"{type(error).__name__}: {error}"
                 reconciler.metrics.failures.add("disk")
                 log.write("disk", reason=reconciler.problems["disk"])
                 wait = 1.0
@@ -158,6 +161,7 @@ def sync_once(
 
     Raises:
         DataError: nothing was ever promoted to the channel.
+        DiskError: its version does not fit into the folder.
         IntegrityError: the channel is not trusted, or its version was refused.
         ServerError: the engine does not serve the version in time.
         StoreError: the store does not answer.
@@ -170,7 +174,9 @@ def sync_once(
         reconciler.watcher.read_channels()
         pointer = _pointer(reconciler.watcher, channel)
         while True:
-            wait = reconciler.tick()
+            with writing_to(options.serving_dir):
+                wait = reconciler.tick()
+                reconciler.require_room()
             version, status = pointer.version, reconciler.status()
             if status.is_live(channel) and status.state.labels[channel] == version:
                 return SyncResult(channel, version, pointer.generation, live=True)

@@ -72,7 +72,7 @@ def test_base_that_can_neither_be_found_nor_pulled_is_built_under_its_name(tmp_p
     )
 
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert "cannot be pulled: it is built from" in done.stdout
+    assert "cannot be pulled: it is built from" in done.stderr
     assert [call.split()[0] for call in calls] == ["info", "image", "pull", "build"]
     assert f"--file k8s/kind/python.Dockerfile --tag {names()['PYTHON']}" in calls[-1]
 

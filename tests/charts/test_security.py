@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.charts.conftest import CHART, ROOT, SCENARIOS, containers, find, pods, verbs
+from training.pipeline.job_step import JOB_VERBS
 
 SYNC_MAY_MOUNT = {"serving", "trusted", "key-sync", "tmp-sync", "tmp-engine", "engine", "test", "tmp"}
 
@@ -99,6 +100,43 @@ def test_a_model_server_holds_no_key_that_writes(render, scenario):
     engine = next(item for item in spec["containers"] if item["name"] == "engine")
     assert mounted_secrets(spec, engine) == set()
     assert next(mount for mount in engine["volumeMounts"] if mount["name"] == "serving")["readOnly"] is True
+
+
+@pytest.mark.parametrize(
+    ("verb", "held"),
+    [
+        ("runs", {"store-trainer"}),
+        ("versions", {"store-sync", "signing"}),
+        ("history", {"store-sync", "signing"}),
+        ("promote", {"store-publisher", "signing"}),
+        ("rollback", {"store-publisher", "signing"}),
+    ],
+)
+def test_a_verb_beside_the_store_holds_only_the_keys_that_it_needs(render, verb, held):
+    template = find(render(), "PodTemplate", f"-{verb}")
+    spec = template["template"]["spec"]
+    (container,) = containers(spec)
+    entries = {
+        item["key"]
+        for volume in spec["volumes"]
+        if volume.get("secret", {}).get("secretName", "").endswith("-signing")
+        for item in volume["secret"]["items"]
+    }
+
+    assert mounted_secrets(spec, container) == {f"fruit-orchard-{name}" for name in held}
+    assert ("signing-key.pem" in entries) == (verb in ("promote", "rollback"))
+    assert int(template["metadata"]["annotations"]["orchard.job/keep-seconds"]) <= 600
+    assert int(template["metadata"]["annotations"]["orchard.job/deadline-seconds"]) <= 600
+    assert "ORCHARD_RUN_ID" not in {item["name"] for item in container["env"]}
+
+
+def test_a_step_of_a_job_that_holds_a_key_records_itself(render):
+    spec = find(render(), "PodTemplate", "-train")["template"]["spec"]
+    commands = {item["name"]: item["args"][2:] for item in containers(spec)}
+
+    assert commands["train"] == ["orchard", "train"]
+    for name in JOB_VERBS:
+        assert commands[name] == ["orchard", "step", "in-job", name]
 
 
 def test_steps_of_a_training_job_hold_only_the_keys_that_their_verb_needs(render):

@@ -245,3 +245,35 @@ def test_versions_are_those_of_the_project():
     assert versions[::-1] == [name.split(" :: ")[-1] for name in project["classifiers"] if ":: Python :: 3." in name]
     assert project["requires-python"] == f">={versions[-1]},<3.{int(versions[0][2:]) + 1}"
     assert os.access(ROOT / "scripts/setup", os.X_OK)
+
+
+@pytest.mark.parametrize("home", ["/dev/null/home", "", "missing", "file", "cache of another user"])
+def test_caches_are_in_the_checkout_where_the_home_cannot_be_written(machine, home):
+    """Each is a home that even root cannot write, or must not make."""
+    machine.python("python3.13", "3.13", venv=False)
+    for name in ("uv", "bin/python3.13"):
+        path = machine.uv.parent / name if name == "uv" else machine.bin / "python3.13"
+        path.write_text(
+            path.read_text().replace("\n", '\necho "cache ${XDG_CACHE_HOME:-} data ${XDG_DATA_HOME:-}" >>"$CALLS"\n', 1)
+        )
+    folder = {"": "", "/dev/null/home": home}.get(home, str(machine.home / home))
+    if home == "file":
+        Path(folder).touch()
+    if home == "cache of another user":
+        Path(folder).mkdir()
+        (Path(folder) / ".cache").touch()  # a file: like a folder that this user may not write
+
+    done = machine.setup(HOME=folder)
+
+    assert done.returncode == 0, done.stderr
+    assert "setup: caches into .cache, since" in done.stdout
+    used = {line for line in machine.calls.read_text().splitlines() if line.startswith("cache ")}
+    assert used == {f"cache {machine.checkout}/.cache data {machine.checkout}/.cache/data"}
+    assert home == "cache of another user" or not Path(folder or "/dev/null").is_dir()
+
+
+def test_caches_are_the_users_where_the_home_can_be_written(machine):
+    machine.python("python3.13", "3.13")
+
+    assert ".cache" not in machine.setup().stdout
+    assert not (machine.checkout / ".cache").exists()

@@ -9,13 +9,14 @@ import secrets
 import pytest
 import requests
 
+from orchestration.cluster.deploy.doctor import examine
 from orchestration.cluster.deploy.install import make_namespace, remove
 from orchestration.cluster.deploy.port_forward import forward
 from orchestration.cluster.deploy.release import Release
 from tests.charts.conftest import KUBERNETES
 from tests.charts.random_values import random_values
 from tests.e2e.conftest import RELEASE
-from tests.e2e.releases import CHART, ROOT, apply, await_ready, documents, release_model, released, run_helm_test
+from tests.e2e.releases import CHART, ROOT, SMALL, apply, await_ready, documents, release_model, released, run_helm_test
 from tests.e2e.service_traffic import MODEL
 
 pytestmark = pytest.mark.timeout(3600)
@@ -59,11 +60,6 @@ def check_predictions(release, zoo):
     release_model(release, zoo, "one")
     await_ready(release)
     assert ": 0 of " in run_helm_test(release)
-
-
-def test_a_cluster_without_any_registry(cluster, zoo):
-    with released("offline", *values("offline")) as release:
-        check_predictions(release, zoo)
 
 
 def test_our_engine_with_tokens_and_as_any_user(cluster, zoo):
@@ -134,6 +130,43 @@ def test_the_overlay_for_kind_is_applied_by_kubectl(cluster, zoo, tmp_path):
         await_ready(release)
     finally:
         release.kubectl("delete", "namespace", release.namespace, "--timeout=300s", seconds=310)
+
+
+def own_pods(release: Release) -> set[str]:
+    return {item["metadata"]["name"] for item in release.get("pods")}
+
+
+def selected_pods(release: Release) -> set[str]:
+    """Return the pods that any selector of a release's objects selects."""
+    pods = documents(release, "pods")["items"]
+    selected = set()
+    for item in release.get("services,deployments,statefulsets,poddisruptionbudgets,networkpolicies,jobs"):
+        spec = item["spec"]
+        selector = spec.get("podSelector") or spec.get("selector") or {}
+        wanted = (selector.get("matchLabels") or {} if item["kind"] != "Service" else selector).items()
+        assert wanted, f"the {item['kind']} {item['metadata']['name']} selects every pod"
+        selected |= {pod["metadata"]["name"] for pod in pods if wanted <= pod["metadata"]["labels"].items()}
+    return selected
+
+
+def test_two_releases_in_a_namespace_have_nothing_in_common(cluster, zoo):
+    """Neither selects, examines or removes anything of the other. Both run without any registry."""
+    with released("two", *values("offline")) as first:
+        second = Release(first.context, first.namespace, "second")
+        small = [part for value in SMALL for part in ("--set", value)]
+        second.helm("install", second.name, str(CHART), *small, *values("offline"))
+        for release in (first, second):
+            release_model(release, zoo, "one")
+            await_ready(release)
+        assert not own_pods(first) & own_pods(second)
+        for release in (first, second):
+            assert selected_pods(release) <= own_pods(release)
+
+        assert "namespace" not in " ".join(remove(second))
+
+        assert own_pods(second) == set()
+        assert examine(first) == []
+        assert ": 0 of " in run_helm_test(first)
 
 
 def test_the_api_server_accepts_what_random_valid_values_render_to(cluster, tmp_path):

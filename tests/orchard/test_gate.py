@@ -60,8 +60,8 @@ def test_refusal_says_which_class_and_by_how_much():
 
     assert verdict.verdict == "refused"
     assert [check.name for check in verdict.failed] == ["turntable.accuracy", "turntable.worst_class.Nectarine"]
-    assert "Nectarine, turntable: 67.6 % of 164 right, the threshold is 93 %" in verdict.reason
-    assert verdict.reason.startswith("2 of 5 checks failed: All classes, turntable: 95.4 % of 1164 right")
+    assert "Nectarine, turntable: 67.6 % (60.1–74.4) of 164 right, the threshold is 93 %" in verdict.reason
+    assert verdict.reason.startswith("2 of 5 checks failed: All classes, turntable: 95.4 % (94.0–96.6) of 1164 right")
 
 
 def test_class_without_photos_is_shown_and_not_checked():
@@ -83,8 +83,39 @@ def test_loss_against_the_served_version_is_refused():
     assert verdict.incumbent == "b" * 64
     assert [check.name for check in verdict.failed] == ["turntable.drop", "turntable.class_drop.Plum"]
     assert by_name(verdict)["turntable.class_drop.Plum"].sentence == (
-        "Plum, turntable: 46 of 50 right (92.0 %), the served version 50 (100.0 %); at most 5 % may be lost"
+        "Plum, turntable: 46 of 50 right (92.0 %), the served version 50 (100.0 %); at most 5 % may be lost; "
+        "the loss may be noise (95 %: -0.6 to +18.8 points)"
     )
+
+
+def test_a_loss_beyond_noise_is_not_called_noise():
+    served = evaluation("b" * 64, shop=part(Apple=(1000, 900)))
+
+    verdict = decide(evaluation(shop=part(Apple=(1000, 850))), served, GateThresholds(drop={"shop": 0.1}))
+
+    assert "noise" not in by_name(verdict)["shop.drop"].sentence
+
+
+def test_a_class_of_which_nothing_is_right_is_a_warning_even_when_all_checks_pass():
+    verdict = decide(
+        evaluation(shop=part(Apple=(100, 99), Plum=(5, 0), Kiwi=(0, 0))), None, GateThresholds(accuracy={"shop": 0.9})
+    )
+
+    assert verdict.verdict == "accepted"
+    assert verdict.warnings == ("Plum, shop: not one of 5 photos is right",)
+    assert verdict.reason == "all 1 checks passed, with warnings: Plum, shop: not one of 5 photos is right"
+
+
+def test_a_threshold_inside_the_interval_is_said_to_be_unsure():
+    verdict = decide(
+        evaluation(shop=part(Apple=(133, 108))),
+        None,
+        GateThresholds(accuracy={"shop": 0.79}, worst_class={"shop": 0.5}),
+    )
+
+    unsure, sure = by_name(verdict)["shop.accuracy"], by_name(verdict)["shop.worst_class.Apple"]
+    assert "inside the 95 % interval: more photos would make it sure" in unsure.sentence
+    assert "interval" not in sure.sentence
 
 
 def test_few_photos_are_no_drop_of_a_class():
@@ -100,7 +131,9 @@ def test_few_photos_are_no_drop_of_a_class():
 
     assert checks[2]["turntable.class_drop.Apple"].passed is False
     assert checks[3]["turntable.class_drop.Apple"].passed is True
-    assert checks[3]["turntable.class_drop.Apple"].sentence.endswith("and fewer than 3 photos are not a drop")
+    assert checks[3]["turntable.class_drop.Apple"].sentence.endswith(
+        "and fewer than 3 photos are not a drop; the loss may be noise (95 %: -11.2 to +51.0 points)"
+    )
 
 
 def test_drop_that_is_exactly_the_threshold_passes():
@@ -112,7 +145,7 @@ def test_drop_that_is_exactly_the_threshold_passes():
 def test_figure_below_a_threshold_never_looks_as_if_it_reached_it():
     verdict = decide(evaluation(shop=part(Apple=(10_000, 9_299))), None, GateThresholds(accuracy={"shop": 0.93}))
 
-    assert "92.9 % of 10000 right, the threshold is 93 %" in verdict.reason
+    assert "92.9 % (92.4–93.5) of 10000 right, the threshold is 93 %, inside the 95 % interval" in verdict.reason
 
 
 def test_class_of_which_the_served_version_has_no_photos_is_not_checked():

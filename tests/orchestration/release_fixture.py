@@ -17,6 +17,7 @@ from orchestration.cluster.deploy.release import Release
 __all__ = ["RELEASE", "FakeAirflow", "FakeAirflowServer", "ReleaseFixture", "task"]
 
 PASSWORD = "ücret word"  # noqa: S105 (a test's)
+STATE = ("objects", "ports", "contexts", "silent", "log")
 RELEASE = Release(context="kind-orchard", namespace="fruit", name="shop")
 
 KUBECTL = r"""
@@ -24,6 +25,10 @@ import json, os, signal, sys
 from pathlib import Path
 here = Path(__file__).parent
 cluster = json.loads((here / "cluster.json").read_text())
+if sys.argv[1] == "config":
+    sys.exit(print("\n".join(cluster["contexts"])))
+if "--raw" in sys.argv:
+    sys.exit(cluster["silent"] or 0)
 assert sys.argv[1:5] == ["--context", "kind-orchard", "--namespace", "fruit"], sys.argv
 verb, *rest = sys.argv[5:]
 if verb == "port-forward":
@@ -34,7 +39,15 @@ if verb == "port-forward":
     (here / "forwarding").open("a").write(f"{os.getpid()}\n")
     print(f"Forwarding from 127.0.0.1:{port} -> {ports[1:]}", flush=True)
     signal.pause()
+if verb == "logs":
+    sys.exit(print(cluster["log"]))
+if rest[0] == "--filename=-":
+    sys.stdin.read()
+    sys.exit(print(json.dumps({"kind": "List", "items": cluster["objects"].get("manifest", [])})))
 objects = cluster["objects"].get(rest[0], [])
+component = " ".join(rest).partition("app.kubernetes.io/component=")[2].partition(" ")[0]
+if component:
+    objects = [item for item in objects if item["metadata"]["labels"]["app.kubernetes.io/component"] == component]
 if "--selector" in rest or any(word.startswith("--field-selector") for word in rest):
     print(json.dumps({"kind": "List", "items": objects}))
 else:
@@ -167,6 +180,11 @@ class ReleaseFixture:
         self.folder = folder
         self.objects: dict[str, list[Any]] = {}
         self.ports: dict[str, int] = {}
+        self.contexts = [RELEASE.context]
+        self.silent = ""
+        """Why the cluster does not answer."""
+        self.log = ""
+        """What each container has logged."""
         folder.mkdir()
         program = folder / "kubectl"
         program.write_text(f"#!{sys.executable} -IS\n{KUBECTL}")
@@ -176,7 +194,7 @@ class ReleaseFixture:
     def save(self) -> None:
         """Write the state for `kubectl`."""
         draft = self.folder / "draft"
-        draft.write_text(json.dumps({"objects": self.objects, "ports": self.ports}))
+        draft.write_text(json.dumps({key: value for key, value in vars(self).items() if key in STATE}))
         draft.replace(self.folder / "cluster.json")
 
     def add(self, kind: str, name: str, component: str = "", **more: Any) -> None:
@@ -184,6 +202,10 @@ class ReleaseFixture:
         metadata = {"name": name, "labels": {"app.kubernetes.io/component": component}}
         self.objects.setdefault(kind, []).append({"kind": kind, "metadata": metadata, **more})
         self.save()
+
+    def ready_pod(self, name: str, component: str) -> None:
+        """Add a pod that is ready."""
+        self.add("pods", name, component, status={"conditions": [{"type": "Ready", "status": "True"}]})
 
     def secret(self, name: str, **data: str) -> None:
         """Add a Secret; an underscore in a key becomes a hyphen."""
@@ -198,6 +220,7 @@ class ReleaseFixture:
     def install_airflow(self, airflow: FakeAirflow) -> None:
         """Add the objects of a release with Airflow."""
         self.add("deployments", "shop-orchard-airflow-api")
+        self.ready_pod("shop-orchard-airflow-api-1", "airflow-api")
         self.secret("shop-orchard-airflow", admin_password=PASSWORD)
         self.forward("service/shop-orchard-airflow", 8080, airflow.server.port)
 

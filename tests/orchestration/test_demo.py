@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 
@@ -143,20 +142,6 @@ def test_two_folders_are_two_datasets(tmp_path):
     second.mkdir()
 
     assert sample_data.find(str(first)).name != sample_data.find(str(second)).name
-
-
-def test_the_predicted_photo_is_a_test_photo_from_a_folder_and_from_a_tar(tmp_path, drawn):
-    archive = tmp_path / "drawn.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(drawn, "drawn")
-    source = sample_data.find(str(drawn))
-
-    (from_folder,) = sample_data.unseen(source, (drawn,))
-    (from_tar,) = sample_data.unseen(source, (archive,))
-
-    assert from_folder == from_tar
-    truth, _, body = from_folder
-    assert body in [path.read_bytes() for path in (drawn / "Test" / truth).iterdir()]
 
 
 def test_preparing_the_workspace_again_changes_nothing(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchard.store import answers, failures
+from orchestration.cluster.deploy.__main__ import _next_commands
+from orchestration.cluster.deploy.deploy_loop import DeployResult
 from orchestration.cluster.deploy.doctor import examine, in_the_chart
 from orchestration.cluster.deploy.release import Release, run
 from orchestration.cluster.kube_client import ClusterError
@@ -63,6 +66,7 @@ def test_deploying_without_docker_names_what_is_missing(tmp_path):
         (programs / name).symlink_to(Path("/usr/bin", name))
     script.parent.mkdir()  # a checkout without ../shared, which would start Docker
     shutil.copy(ROOT / "scripts" / "cluster", script)
+    shutil.copy(ROOT / "scripts" / "narrated.bash", script.parent)
     shutil.copy(ROOT / "images.env", tmp_path)
 
     done = subprocess.run([script, "up"], env={"PATH": str(programs)}, capture_output=True, text=True, check=False)
@@ -70,6 +74,20 @@ def test_deploying_without_docker_names_what_is_missing(tmp_path):
     assert done.returncode == 1
     assert "not on the PATH: docker kind kubectl helm" in done.stderr
     assert "fix: install them" in done.stderr
+
+
+@pytest.mark.parametrize("airflow", [False, True])
+def test_the_closing_words_name_targets_that_exist_and_those_that_the_release_can_do(airflow):
+    result = DeployResult(1, [{"path": "unseen/a.jpg"}], {"chart": 3.0}, airflow)
+    text = _next_commands(Release("kind-d", "fruit", "orchard"), result)
+
+    named = re.findall(r"make ([a-z-]+)", text)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(named) <= set(targets)
+    assert {"predict", "runs", "history", "rollback", "doctor", "undeploy"} <= set(named)
+    assert ({"airflow", "retrain"} <= set(named)) == airflow
+    assert ("make deploy AIRFLOW=1" in text) != airflow
+    assert text.count("NAMESPACE=fruit CLUSTER=d") == text.count("\n  make")
 
 
 def test_the_doctor_repeats_syncs_advice_with_the_values_of_the_chart():

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from orchestration.cluster.deploy.install import current_values, install
+from orchestration.cluster.deploy.install import current_values, install, remove
 from orchestration.cluster.kube_client import ClusterError
 from tests.orchestration.release_fixture import RELEASE
 
@@ -15,8 +15,18 @@ PROGRAM = r"""
 import json, sys
 from pathlib import Path
 here = Path(__file__).parent
-verb = next(word for word in sys.argv[1:] if word in ("list", "get", "upgrade", "status", "rollout", "create"))
-if Path(__file__).name == "kubectl":
+verbs = ("list", "get", "upgrade", "status", "rollout", "create", "uninstall", "delete")
+verb = next(word for word in sys.argv[1:] if word in verbs)
+if Path(__file__).name == "kubectl" and "namespaces" in sys.argv:
+    print("namespace/fruit")
+elif Path(__file__).name == "kubectl" and "--output=name" in sys.argv:
+    print((here / "others.txt").read_text() if verb == "get" else "")
+elif Path(__file__).name == "kubectl" and "namespace" in sys.argv:
+    made = {"labels": {"orchard.deploy/made": "true"}}
+    print(json.dumps({"kind": "Namespace", "metadata": made}) if verb == "get" else "")
+    if verb == "delete":
+        (here / "deleted").touch()
+elif Path(__file__).name == "kubectl":
     started = {"containerStatuses": [{"state": {"running": {"startedAt": "2026-01-02"}}}]}
     managed = {"managedFields": [{"time": "2026-01-01"}]}
     print(json.dumps({"kind": "List", "items": []} if "--selector" in sys.argv else
@@ -25,6 +35,8 @@ elif verb == "list":
     print((here / "list.json").read_text())
 elif verb == "get":
     print((here / "values.json").read_text())
+elif verb == "uninstall":
+    pass
 elif verb == "status":
     print('{"version": 2}')
 else:
@@ -96,3 +108,18 @@ def test_a_part_that_is_not_there_may_be_left_out(helm):
     install(RELEASE, IMAGES, ("--set", "airflow.enabled=false"))
 
     assert "airflow.enabled=false" in upgrade()["arguments"]
+
+
+@pytest.mark.parametrize(
+    ("releases", "others"),
+    [([], ""), (["second"], ""), ([], "persistentvolumeclaim/data\n")],
+    ids=["nothing else", "another release", "something of a person"],
+)
+def test_a_namespace_that_holds_something_of_others_stays(helm, tmp_path, releases, others):
+    helm(None)
+    (tmp_path / "list.json").write_text(json.dumps([{"name": name} for name in releases]))
+    (tmp_path / "others.txt").write_text(others)
+
+    remove(RELEASE)
+
+    assert (tmp_path / "deleted").exists() == (not releases and not others)

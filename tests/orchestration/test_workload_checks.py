@@ -1,4 +1,4 @@
-"""The doctor sees pods that do not exist, and never says that nothing is wrong while something is not ready."""
+"""The doctor sees pods that do not exist."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestration.cluster.deploy.workload_checks import (
-    airflow_findings,
-    unexplained_findings,
-    workload_findings,
-)
+from orchestration.cluster.deploy.unexplained import unexplained_findings
+from orchestration.cluster.deploy.workload_checks import airflow_findings, workload_findings
 from orchestration.pod_refusals import refusal_advice
 from tests.orchestration.release_fixture import RELEASE, FakeAirflow, ReleaseFixture
 
@@ -36,7 +33,14 @@ def add(cluster, kind, name, wanted=1, **status):
 def refuse(cluster, kind, name, message, minutes=1):
     """Add the event of a pod that was refused."""
     time = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()
-    cluster.add("events", f"e{name}", involvedObject={"kind": kind, "name": name}, message=message, lastTimestamp=time)
+    cluster.add(
+        "events",
+        f"e{name}",
+        reason="FailedCreate",
+        involvedObject={"kind": kind, "name": name},
+        message=message,
+        lastTimestamp=time,
+    )
 
 
 def texts(findings):
@@ -109,31 +113,6 @@ def test_a_refusal_of_the_past_is_not_reported(cluster):
 )
 def test_each_reason_of_a_refusal_has_its_advice(message, advice):
     assert advice in refusal_advice(message)
-
-
-@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
-def test_a_workload_that_is_not_ready_is_never_nothing(cluster, kind):
-    add(cluster, kind, "shop-part", 2, replicas=2, readyReplicas=1)
-
-    (found,) = texts(unexplained_findings(RELEASE))
-
-    assert f"something is wrong that no check knows: the {kind} shop-part" in found
-
-
-@pytest.mark.parametrize(
-    "status",
-    [
-        {"phase": "Failed", "message": "node lost"},
-        {"phase": "Unknown"},
-        {"phase": "Running", "conditions": [{"type": "Ready", "status": "False", "message": "containers not ready"}]},
-    ],
-)
-def test_a_pod_that_is_not_ready_is_never_nothing(cluster, status):
-    cluster.add("pods", "shop-serving-1", status=status)
-
-    (found,) = texts(unexplained_findings(RELEASE))
-
-    assert "the pod shop-serving-1 is not ready" in found
 
 
 def test_airflow_reports_parts_without_a_heartbeat_and_broken_dags(cluster):

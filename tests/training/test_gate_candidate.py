@@ -294,7 +294,9 @@ def test_the_text_output_is_in_sentences(workspace: Path, capsys: pytest.Capture
     assert main(["gate"]) == 5
 
     printed = capsys.readouterr()
-    assert re.search(r"^✗ Red, turntable: 0(\.0)? % of 6 right, the threshold is 80 %$", printed.out, re.MULTILINE)
+    assert re.search(
+        r"^✗ Red, turntable: 0(\.0)? % \(0\.0–39\.1\) of 6 right, the threshold is 80 %$", printed.out, re.MULTILINE
+    )
     assert "artifacts/gate/page.html says why" in printed.err
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchard import layout
+from orchard.disk import temporary_folder
 from orchard.documents import FORMAT, canonical_json, parse, sha256_hex
 from orchard.errors import IntegrityError
 from orchard.store import ObjectStore
@@ -69,8 +69,7 @@ def write_outputs(store: ObjectStore, plan: BatchPlan, predictions: PredictionSe
         ``done.json`` as it is in the store.
     """
     files: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory(prefix="orchard-batch-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder("orchard-batch-") as folder:
         _write_parquet(folder / "predictions.parquet", plan, predictions)
         (folder / "predictions.csv").write_text(_csv(plan, predictions), encoding="utf-8", newline="")
         pages.write(folder / "index.html", "batch.html", **_page(plan, predictions))

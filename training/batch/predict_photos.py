@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from orchard import layout
+from orchard.disk import temporary_folder
 from orchard.errors import IntegrityError
 from orchard.registry.registry import Registry
 from orchard.reporter import Reporter
@@ -116,8 +115,8 @@ def open_verified_model(registry: Registry, plan: BatchPlan) -> Iterator[SavedMo
     """
     manifest = registry.manifest(plan.version, plan.manifest_sha256)
     check_manifest(manifest, plan.override_reason)
-    with tempfile.TemporaryDirectory(prefix="orchard-batch-") as temporary:
-        folder = Path(temporary) / "saved_model"
+    with temporary_folder("orchard-batch-") as temporary:
+        folder = temporary / "saved_model"
         registry.download(manifest, folder)
         check_files(folder, manifest)
         with open_model(folder) as session:

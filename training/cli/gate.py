@@ -36,6 +36,7 @@ def gate(reporter: Reporter, *, override_reason: str | None, params: Path) -> No
     absolute thresholds count, and the verdict says so. A store that is set and does not answer is an error.
     """
     from orchard import settings
+    from orchard.disk import require_space
     from orchard.errors import GateRefused
     from orchard.registry.registry import Registry
     from training import params as parameters
@@ -43,6 +44,7 @@ def gate(reporter: Reporter, *, override_reason: str | None, params: Path) -> No
     from training.workspace import Workspace
 
     workspace = Workspace()
+    require_space(workspace.gate, 0, "the gate")  # before the version on the channel is evaluated
     thresholds = parameters.load(params).gate
     loaded = settings.load()
     channel = Registry.open(loaded).channel(loaded.channel) if loaded.store_url else None
@@ -66,5 +68,6 @@ def _text(result: GateResult, page: Path) -> str:
         check for check in verdict.checks if check.passed is False or (check.passed and check.name.count(".") == 1)
     ]
     lines = [f"{marks[bool(check.passed)]} {check.sentence}" for check in shown]
+    lines += [f"! warning: {sentence}" for sentence in verdict.warnings]
     head = verdict.verdict if verdict.verdict != "overridden" else f"overridden: {verdict.reason}"
     return "\n".join([head, *lines, result.comparison["sentence"], f"the page: {page}"])

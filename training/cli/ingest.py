@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         "orchard ingest ~/photos/new-plums --split train --label Plum   # a daily folder of one class\n"
         "orchard ingest ~/inbox --split train --source phone --max-refused 0\n"
         "orchard ingest ~/photos --dataset own --no-push               # without an object store\n"
+        "orchard ingest ~/photos --dataset own --test-share 0.2         # <class>/<photo>, without splits\n"
         "orchard ingest --day 2026-11-24                                # the photos in the store for a day"
     ),
 )
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
 @click.option("--source", help="Count all photos under this source. Default: by their folder, see data/schema.yaml.")
 @click.option("--split", type=click.Choice(["train", "test"]), help="The split of photos whose folders name none.")
 @click.option("--label", help="The class of photos whose folders name none; needs --split.")
+@click.option(
+    "--test-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Of photos whose folders name no split, this share of each class is for the test, the rest for training.",
+)
 @click.option(
     "--max-refused",
     type=click.FloatRange(0, 1),
@@ -62,6 +68,8 @@ def ingest(
 
     A SOURCE is a folder or a tar archive with <split>/<class>/<photo> in it (splits: train, training, test, val,
     validation), or with --split a folder with <class>/<photo>, or with --label too a folder of photos or a single one.
+    With --test-share a source may hold <class>/<photo> without splits: of each class, the photos with the smallest digests
+    are for the test, and photos that the dataset has keep their split.
     Every file is decoded in full and rejected with a reason if it is not a valid photo. New photos become new shards in
     data/NAME/; old shards never change; the same photos again add nothing. artifacts/ingest/refused.json lists all
     rejections.
@@ -73,6 +81,8 @@ def ingest(
     from orchard import settings
 
     _check_usage(sources, day, no_push, skip_code, options["split"], options["label"])
+    if options["test_share"] is not None and (day or options["split"]):
+        raise click.UsageError("--test-share is for sources whose folders name no split: leave out --split and --day")
     loaded = settings.load()
     request = _request(sources, loaded, day, options)
     if day is None:
@@ -111,6 +121,7 @@ def _request(sources: tuple[Path, ...], settings: Settings, day: str | None, opt
         options["source"],
         None if day else options["split"],
         options["label"],
+        options["test_share"],
         default if options["max_refused"] is None else options["max_refused"],
         options["schema"],
     )
@@ -165,7 +176,7 @@ def _run(
 ) -> tuple[IngestResult, CommitResult | None]:
     """Ingest and, unless `settings` is None, commit: under one lock. The store is checked before the work begins."""
     from orchard.store import open_store
-    from training.data import staging
+    from training.data import dvc_tracking, staging
     from training.data.dvc_project import DATA, require_no_link
     from training.data.ingest.commit import check_lineage, commit
     from training.data.ingest.ingest import ingest
@@ -175,6 +186,7 @@ def _run(
     with staging.locked(DATA, reporter):
         if settings is not None:
             check_lineage(open_store(settings), folder)
+            dvc_tracking.require_cache(folder)  # before the photos are decoded
         outcome = ingest(request, reporter)
         if settings is None:
             return outcome, None
@@ -210,6 +222,7 @@ def _print(
         "left_out": findings.left_out,
         "ignored": findings.ignored,
         "not_found": list(findings.not_found),
+        "without_split": findings.without_split,
         "report": str(REPORT),
         **(more or {}),
     }

@@ -98,6 +98,21 @@ for _spec in STEPS.values():
     step.add_command(_command(_spec))
 
 
+@verb(extra=EXTRA, examples="ORCHARD_RUN_ID=deploy-0123456789ab orchard step in-job gate")
+@click.argument("name", metavar="VERB")
+def in_job(reporter: Reporter, *, name: str) -> None:
+    """Run VERB (pull, gate, publish, promote) in the folder of a training Job, and record it for `orchard runs`."""
+    from orchard import settings
+    from training.pipeline.job_step import JOB_VERBS, run_in_job
+
+    if name not in JOB_VERBS:
+        raise click.UsageError(f"{name!r} is none of {', '.join(JOB_VERBS)}")
+    click.get_current_context().exit(run_in_job(name, settings.load(), reporter))
+
+
+step.add_command(in_job)
+
+
 def _run(reporter: Reporter, name: str, project: Path | None, options: dict[str, Any], skip: int | None) -> None:
     """Run the step, print how it ended, and exit with the code of its outcome."""
     from orchard import settings

@@ -28,18 +28,21 @@ def train(reporter: Reporter, *, params: Path, schema: Path, overrides: tuple[st
     epoch when it is started again. The candidate holds the SavedModel (bytes in, label out), model.keras, the curves
     and its data and parameters; the old candidate stays until the new one is complete.
     """
+    from orchard.disk import require_space
     from training import params as parameters
+    from training.workspace import CHECKPOINTS, Workspace
 
     loaded = parameters.load(params, overrides)  # before TensorFlow is imported, so that a typo is reported at once
+    workspace = Workspace()
+    for written in (workspace.candidate, workspace.root / CHECKPOINTS):
+        require_space(written, 0, "training")
 
     from training.model.backend import tensorflow
 
     tensorflow()
     from training.model.train import read_curves
     from training.model.train import train as fit_candidate
-    from training.workspace import Workspace
 
-    workspace = Workspace()
     document = fit_candidate(loaded, workspace, reporter, schema)
     best = read_curves(workspace.candidate)[document["best_epoch"] - 1]
     result = {name: document[name] for name in ("dataset", "params_digest", "parameters", "epochs_run", "best_epoch")}

@@ -24,11 +24,13 @@ def validate(reporter: Reporter, *, dataset: str | None, schema: Path) -> None:
     same dataset and schema give the same files.
     """
     from orchard import settings
+    from orchard.disk import require_space
     from orchard.errors import DataError
     from training.data.dvc_project import DATA
     from training.data.validation import validate as validation
 
     name = dataset or settings.load().dataset
+    require_space(validation.OUTPUT, 0, "validating")  # before the photos are read
     with reporter.status(f"reading {DATA / name}/"):
         result = validation.validate(DATA / name, schema)
     validation.write(result)

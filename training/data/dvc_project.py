@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from orchard.disk import explain, writing_to
 from orchard.errors import ConflictError, DataError, SettingsError
 from orchard.files import atomic_write
 from orchard.overrides import find_conflict
@@ -184,7 +185,7 @@ def open_project(folder: Path, settings: Settings | None = None) -> Iterator[Any
     """Open the DVC project of a dataset folder, with the remote of the settings and without DVC's logs."""
     project = configure(folder, settings)
     _require_merged(project)
-    with _quiet():
+    with _quiet(), writing_to(project / ".dvc"):
         from dvc.repo import Repo
 
         repo = Repo(str(project))
@@ -233,4 +234,6 @@ def retry_while_locked(call: Callable[[], T]) -> T:
                     hint="wait for it; if no command is running, remove .dvc/tmp/rwlock",
                 ) from error
         except DvcException as error:
+            if problem := explain(error):
+                raise problem from error
             raise DataError(f"DVC refused: {error}") from error

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from orchard import disk
 from orchard import settings as orchard_settings
 from orchard.errors import DataError, IntegrityError, ObjectNotFound
 from orchard.files import atomic_file, atomic_write, hash_pieces, md5_of
@@ -42,7 +43,19 @@ from training.data.dvc_project import (
 from training.data.shards import INDEX
 from training.data.staging import staged
 
-__all__ = ["HEAL", "JOBS", "cache_of", "has_md5", "is_stored", "listing_md5", "object_key", "pull", "push", "track"]
+__all__ = [
+    "HEAL",
+    "JOBS",
+    "cache_of",
+    "has_md5",
+    "is_stored",
+    "listing_md5",
+    "object_key",
+    "pull",
+    "push",
+    "require_cache",
+    "track",
+]
 
 JOBS = 8
 """Objects that are transferred at the same time."""
@@ -88,6 +101,7 @@ def track(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder} to track")
+    require_cache(folder)
     with open_project(folder) as repo:
         retry_while_locked(lambda: repo.add([str(folder.absolute())]))
         damaged = _damaged(repo, folder)
@@ -96,6 +110,17 @@ def track(folder: Path) -> str:
                 path.unlink(missing_ok=True)
             retry_while_locked(lambda: repo.add([str(folder.absolute())]))
     return _dvc_file(folder).read_text(encoding="utf-8")
+
+
+def require_cache(folder: Path) -> None:
+    """Raise `DiskError` unless DVC's cache and databases have room for a folder: on a full disk, DVC tries for minutes."""
+    root, cache = cache_folder(project_of(folder)), cache_of(folder)
+    sizes = {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    needed = sum(sizes.values())
+    if disk.free_bytes(root) < needed + disk.RESERVE:  # then it pays to hash the files, to see which are there
+        needed = sum(size for file, size in sizes.items() if not cache(md5_of(file)).exists())
+    disk.require_space(root, needed, f"tracking {folder}/")
+    disk.require_space(project_of(folder) / ".dvc" / "tmp", 0, "DVC")
 
 
 def push(folder: Path, settings: Settings | None = None) -> int:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchard.dataset import Dataset
+from orchard.disk import device_of, require_space, writing_to
 from orchard.documents import canonical_json
-from orchard.errors import DataError, IntegrityError, OrchardError
+from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.store import open_store
 from training.data import dvc_tracking, staging
-from training.data.dvc_project import require_no_link
+from training.data.dvc_project import cache_folder, project_of, require_no_link
 from training.data.shards import INDEX, Index, is_shard_name, parse_index, read_index, verify
 
 __all__ = ["PullResult", "pull"]
@@ -47,6 +48,7 @@ def pull(settings: Settings, folder: Path, version: int | None, reporter: Report
         DataError: there is no such version, or the folder holds files that no published version has; nothing was changed.
         IntegrityError: the store's content is not that of the version.
         StoreError: the store failed. A second pull resumes.
+        DiskError: there is no room for it, or the disk fails. A second pull resumes.
         ConflictError: another command keeps writing to the datasets.
     """
     dataset = Dataset(open_store(settings), folder.name)
@@ -56,15 +58,11 @@ def pull(settings: Settings, folder: Path, version: int | None, reporter: Report
     require_no_link(folder)
     with staging.locked(folder.parent, reporter):
         _require_nothing_lost(dataset, folder, index)
-        try:
+        _require_room(folder, index)
+        with writing_to(folder.parent, "a second pull resumes"):
             fetched = dvc_tracking.pull(
                 folder, published.dvc, settings, accept=lambda files: _require_same(files, index, where)
             )
-        except OSError as error:
-            raise OrchardError(
-                f"this machine's disk failed while {where} was written to {folder}: {error.strerror or error}",
-                hint="free or repair the disk, then pull again: it resumes",
-            ) from error
         try:
             if read_index(folder).digest != published.digest:
                 raise IntegrityError(f"{where} has the index of another version")
@@ -74,6 +72,17 @@ def pull(settings: Settings, folder: Path, version: int | None, reporter: Report
             (folder / INDEX).unlink(missing_ok=True)  # without it, the folder is not a dataset
             raise
     return PullResult(published.version, index, fetched)
+
+
+def _require_room(folder: Path, index: Index) -> None:
+    """Raise `DiskError` unless the shards that are missing fit into DVC's cache and into the folder."""
+    cache, purpose = dvc_tracking.cache_of(folder), f"pulling {folder}/"
+    cached = sum(shard.bytes for shard in index.shards if not cache(shard.md5).exists())
+    copied = sum(shard.bytes for shard in index.shards if not (folder / shard.path).exists())
+    root = cache_folder(project_of(folder))
+    require_space(root, cached, purpose)
+    same = device_of(root) == device_of(folder)
+    require_space(folder.parent, copied + (cached if same else 0), purpose)
 
 
 def _require_same(files: Mapping[str, str], index: Index, where: str) -> None:

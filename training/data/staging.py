@@ -6,26 +6,23 @@ renamed last: until then, the dataset is unchanged. The next ingest deletes the 
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchard import files
-from orchard.errors import ConflictError, DataError, OrchardError
+from orchard import disk, files
+from orchard.errors import ConflictError, DataError
 from orchard.files import fsync_directory
 from orchard.reporter import Reporter
 from training.data.shards import INDEX, Index, is_shard_name, read_index
 
-__all__ = ["disk_full_explained", "install", "locked", "staged", "sweep", "write_synced"]
+__all__ = ["install", "locked", "staged", "sweep", "write_synced"]
 
 PREFIX = ".staging-"
 WAIT_SECONDS = 600.0
 """How long an ingest waits for another one."""
-
-DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -40,7 +37,8 @@ def locked(data: Path, reporter: Reporter, wait: float = WAIT_SECONDS) -> Iterat
     Raises:
         ConflictError: another command still has the lock then.
     """
-    data.mkdir(parents=True, exist_ok=True)
+    with disk.writing_to(data):
+        data.mkdir(parents=True, exist_ok=True)
     waiting = f"another command is writing to {data}/: waiting for it to end"
     with files.locked(data, wait_s=wait, on_wait=lambda: reporter.note(waiting)) as is_locked:
         if not is_locked:
@@ -113,17 +111,3 @@ def install(staging: Path, folder: Path, index: Index) -> None:
     (staging / INDEX).replace(folder / INDEX)
     fsync_directory(folder)
     fsync_directory(folder.parent)
-
-
-@contextmanager
-def disk_full_explained(data: Path) -> Iterator[None]:
-    """Raise `OrchardError` with a hint where the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK_FULL_ERRORS:
-            raise
-        raise OrchardError(
-            f"no space is left on the disk that holds {data}/ ({error.strerror}); the dataset is unchanged",
-            hint="an ingest needs about twice the photos' size while it runs: free some space, then run the same command again",
-        ) from error

@@ -20,6 +20,7 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw
 
+from orchard.disk import writing_to
 from orchard.errors import DataError
 
 __all__ = ["MOST_CLASSES", "SyntheticFruit", "classes", "draw", "generate", "specimen"]
@@ -211,10 +212,11 @@ def generate(folder: Path, *, count: int, photos: int, seed: int) -> dict[str, d
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
     drawn = {split: dict.fromkeys(names, 0) for split in ("Training", "Test")}
-    for name in names:
-        _draw_class(draft, specimen(name, seed), each, seed, drawn)
-    (draft / RECORD).write_text(json.dumps({"made": options, "counts": drawn}, indent=1) + "\n", encoding="utf-8")
-    draft.replace(folder)
+    with writing_to(folder.parent):
+        for name in names:
+            _draw_class(draft, specimen(name, seed), each, seed, drawn)
+        (draft / RECORD).write_text(json.dumps({"made": options, "counts": drawn}, indent=1) + "\n", encoding="utf-8")
+        draft.replace(folder)
     return drawn
 
 

@@ -6,7 +6,6 @@ there has near-copies in training, and on few shop photos. A network that does n
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from PIL import Image
 from training.evaluation.scores import ScoredPhoto, score
 from training.evaluation.test_photos import TestPhoto, stream_photos
 from training.orientation import read_orientation, turn
+from training.stored_photos import open_stored
 
 __all__ = ["NAME", "evaluate_baseline", "shrink"]
 
@@ -37,7 +37,7 @@ def shrink(image: bytes) -> npt.NDArray[np.uint8]:
     Returns:
         uint8[1200]: 20 × 20 RGB pixels.
     """
-    with Image.open(io.BytesIO(image)) as picture:
+    with open_stored(image) as picture:
         small = np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX))
     upright: npt.NDArray[np.uint8] = turn(small, read_orientation(image))
     return upright.reshape(-1)

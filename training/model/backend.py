@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from orchard.processes import stderr_held_back
 
 __all__ = ["tensorflow"]
+
+KERAS_HOME = ".orchard/keras"
+"""The folder of Keras's own settings, in the project."""
 
 
 def tensorflow() -> Any:
@@ -17,6 +21,8 @@ def tensorflow() -> Any:
     `TF_CPP_MIN_LOG_LEVEL` alone is not enough: TensorFlow prints two lines before it reads the log level. Verbs call
     this before they import a module that imports TensorFlow at its top.
     """
+    # not the user's: its keras.json would change what is trained, and a pod's or a colleague's home may be read-only
+    os.environ.setdefault("KERAS_HOME", str(Path(KERAS_HOME).absolute()))
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         with stderr_held_back():

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from orchard import __version__, documents
+from orchard.disk import writing_to
 from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
 from training.data.schema import SCHEMA, SchemaRules, load
@@ -56,6 +57,7 @@ def train(params: Params, workspace: Workspace, reporter: Reporter, schema: Path
 
     Raises:
         DataError: there is no dataset, or it has too few photos for training and validation.
+        DiskError: the candidate or the checkpoint cannot be written.
         IntegrityError: a shard is damaged, or export and network predict differently.
         OrchardError: the training diverged.
         ParamsError: the schema is invalid.
@@ -67,10 +69,11 @@ def train(params: Params, workspace: Workspace, reporter: Reporter, schema: Path
     with reporter.status(f"decoding {sum(index.counts['train'].values())} photos"):
         photos = read_photos(folder, index, "train", params.model.image_size)
     train_photos, validation = _split(photos, index, params)
+    golden = choose_photos(folder, index.classes, rules)  # before the training: without them nothing is published
     checkpoint = Checkpoint(workspace.root / CHECKPOINTS, name_run(params, index.digest))
     fitted = fit(params, len(index.classes), train_photos, validation, checkpoint, reporter)
     with reporter.status("exporting the model"), _atomic_replace(workspace.candidate) as new:
-        _export(fitted, params.model.mirrored, rules, index, folder, new)
+        _export(fitted, params.model.mirrored, rules, index, golden, new)
         document = _describe(params, index, fitted, time.monotonic() - begin)
         (new / TRAINING).write_bytes(documents.canonical_json(document) + b"\n")
     checkpoint.remove()
@@ -96,10 +99,11 @@ def _split(photos: InMemoryPhotos, index: Index, params: Params) -> tuple[InMemo
     return photos.select(~chosen), photos.select(chosen)
 
 
-def _export(fitted: FitResult, mirrored: bool, rules: SchemaRules, index: Index, dataset: Path, folder: Path) -> None:
+def _export(
+    fitted: FitResult, mirrored: bool, rules: SchemaRules, index: Index, golden: Sequence[bytes], folder: Path
+) -> None:
     saved_model = folder / SAVED_MODEL
     export(fitted.model, index.classes, saved_model, mirrored=mirrored, rules=rules)
-    golden = choose_photos(dataset, index.classes)
     _check_export(fitted, mirrored, saved_model, golden)
     write_golden(saved_model, golden)
     fitted.model.save(folder / MODEL)
@@ -167,9 +171,10 @@ def _atomic_replace(folder: Path) -> Iterator[Path]:
     old = folder.with_name(f".{folder.name}.old")
     for stale in (new, old):
         shutil.rmtree(stale, ignore_errors=True)
-    new.mkdir()
-    yield new
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
+    with writing_to(folder.parent, "the candidate before and the checkpoint are unchanged"):
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from orchard import layout
+from orchard.disk import temporary_folder, writing_to
 from orchard.errors import IntegrityError, ObjectNotFound
 from orchard.files import hash_pieces, sha256_of
 from orchard.runs.records import Artifact
@@ -51,13 +52,15 @@ def pack(root: Path, names: Iterable[str], target: IO[bytes]) -> int:
 
 def upload(store: ObjectStore, run_id: str, verb: str, root: Path, names: Iterable[str]) -> Artifact | None:
     """Upload the files and folders `names` of a step's folder; return None if none of them exists."""
-    with tempfile.NamedTemporaryFile(prefix="orchard-artifact-") as file:
-        if not pack(root, names, file):
-            return None
-        sha256 = sha256_of(Path(file.name))
+    with temporary_folder("orchard-artifact-") as folder:
+        archive = folder / "archive.tar"
+        with archive.open("wb") as file:
+            if not pack(root, names, file):
+                return None
+        sha256 = sha256_of(archive)
         key = layout.run_file(run_id, verb, sha256)
-        size = Path(file.name).stat().st_size
-        store.put_file(key, Path(file.name))
+        size = archive.stat().st_size
+        store.put_file(key, archive)
     return Artifact(key, sha256, size)
 
 
@@ -100,7 +103,7 @@ def _downloaded(store: ObjectStore, key: str) -> Iterator[tuple[IO[bytes], str]]
                 raise IntegrityError(f"{key} has more than {MAX_BYTES} bytes")
             yield piece
 
-    with tempfile.TemporaryFile(prefix="orchard-artifact-") as file:
+    with temporary_folder("orchard-artifact-") as folder, (folder / "archive.tar").open("w+b") as file:
         sha256, _ = hash_pieces(pieces(), into=file)
         file.seek(0)
         yield file, sha256
@@ -120,7 +123,7 @@ def unpack(file: IO[bytes], root: Path, allowed: Iterable[str], name: str) -> No
     """
     places = tuple(PurePosixPath(path) for path in allowed)
     root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".artifact-", dir=root) as temporary:
+    with tempfile.TemporaryDirectory(prefix=".artifact-", dir=root) as temporary, writing_to(root.absolute()):
         try:
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for item in archive:

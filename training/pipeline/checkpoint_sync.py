@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
 from pathlib import Path
 from typing import Self
 
 from orchard import layout
+from orchard.disk import temporary_folder
 from orchard.errors import IntegrityError, OrchardError
 from orchard.reporter import Reporter
 from orchard.store import ObjectStore
@@ -67,8 +67,8 @@ class CheckpointUploader:
         if not state or state == self._uploaded:
             return
         try:
-            with tempfile.TemporaryDirectory(prefix="orchard-checkpoint-") as temporary:
-                copies, archive = Path(temporary) / "copies", Path(temporary) / "checkpoint.tar"
+            with temporary_folder("orchard-checkpoint-") as temporary:
+                copies, archive = temporary / "copies", temporary / "checkpoint.tar"
                 # a copy has the bytes of one file, also while the file is replaced
                 for path in (self._root / CHECKPOINTS).glob("*/*.npz"):
                     copy = copies / path.relative_to(self._root)

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from orchard.errors import ParamsError
-from orchard.overrides import deep_merge, read_yaml
+from orchard.overrides import merge_params, read_yaml
 
 __all__ = ["FULL", "PLACES", "ProjectConfig"]
 
@@ -47,7 +47,7 @@ class ProjectConfig:
         if profile != FULL:
             known = sorted({path.name.split(".")[1] for place in self.places for path in place.glob("params.*.yaml")})
             over = self._read(f"params.{profile}.yaml", f"known profiles: {', '.join([FULL, *known])}")
-            base = deep_merge(base, over)  # `orchard train` refuses unknown keys
+            base = merge_params(base, over)  # `orchard train` refuses unknown keys
         return yaml.safe_dump(base, sort_keys=False, allow_unicode=True)
 
     def _read(self, name: str, hint: str) -> dict[str, Any]:

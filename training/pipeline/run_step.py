@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchard import layout
+from orchard.disk import writing_to
 from orchard.documents import FORMAT, canonical_json
 from orchard.errors import DataError, GateRefused, OrchardError
 from orchard.reporter import Reporter
@@ -245,8 +246,9 @@ def _require_own_folder(root: Path, run_id: str) -> None:
             f"{root.absolute()} holds {' and '.join(taken)}: a step needs a folder of its own",
             hint="make an empty folder and run the step in it",
         )
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(run_id, encoding="utf-8")
+    with writing_to(root.absolute()):
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.write_text(run_id, encoding="utf-8")
 
 
 def _upload_pages(work: StepContext) -> tuple[str, ...]:

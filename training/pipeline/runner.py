@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Self
 
+from orchard.disk import temporary_folder
 from orchard.processes import ChildProcess
 
 __all__ = ["TERMINATED", "FinishedVerb", "VerbRunner"]
@@ -81,8 +81,8 @@ class VerbRunner:
     def run(self, *arguments: str) -> FinishedVerb:
         """Run ``orchard ARGUMENTS`` to its end. Its output goes to standard error."""
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="orchard-step-") as temporary:
-            result = Path(temporary) / "result.json"
+        with temporary_folder("orchard-step-") as temporary:
+            result = temporary / "result.json"
             command = [sys.executable, "-m", "orchard", *arguments, "--json-file", str(result)]
             environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
             lines: deque[str] = deque(maxlen=KEPT_LINES)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from orchard import documents
+from orchard.disk import temporary_folder
 from orchard.errors import DataError
 from orchard.registry.channels import Channel
 from orchard.registry.manifest import Manifest
@@ -84,8 +84,8 @@ def _measure(channel: Channel, manifest: Manifest, data: Path, digest: str) -> d
             hint="`orchard evaluate` evaluates the candidate on this dataset; `orchard pull` fetches another version",
         )
     photos = read_test_photos(data)
-    with tempfile.TemporaryDirectory(prefix="orchard-served-") as temporary:
-        folder = Path(temporary) / "saved_model"
+    with temporary_folder("orchard-served-") as temporary:
+        folder = temporary / "saved_model"
         channel.registry.download(manifest, folder)
         with open_model(folder) as session:
             return score(predict_photos(session, photos), index.classes)

@@ -12,8 +12,8 @@ training resumes after its last epoch. A new run repeats everything. `orchard ru
 The owner in the list of DAGs (`ORCHARD_OWNER`).
 
 ## Rollback
-`orchard rollback --why "…"`: the channel points to the previous version, and servers follow in seconds. Pause this DAG first
-if the next run would publish the same again.
+`make rollback WHY="…"` (`orchard job rollback --why "…"`): the channel points to the previous version, and servers follow in seconds.
+Pause this DAG first if the next run would publish the same again.
 """
 
 from datetime import timedelta
@@ -37,8 +37,9 @@ with DAG(
         "dataset_version": Param(
             "latest", type=["string", "integer"], pattern="^(latest|[1-9][0-9]*)$", minimum=1,
             title="Dataset version", description="a number, or latest: the newest when the run starts",
+            examples=["latest"],  # else the page shows a box of six lines: it does so for several types without examples
         ),
-        "profile": Param(RELEASE.profile, enum=RELEASE.profiles, title="Profile", description="short: a few epochs"),
+        "profile": Param(RELEASE.profile, enum=RELEASE.profiles, title="Profile", description="short: to try the loop"),
         "force": Param(
             None, type=["null", "string"], pattern=r"\S.*\S.*\S", minLength=10, maxLength=500,
             title="Publish although the gate refuses", description="the reason, recorded permanently; empty: the gate decides",

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchard.cli import main as run_command
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
+from orchestration.cli.store_verbs import STORE_VERBS, store_verb
 from orchestration.cluster.deploy.release import Release
-from orchestration.local.photo_steps import display_path
+from orchestration.local.commands import display_path
+
+if TYPE_CHECKING:
+    from orchestration.cluster.deploy.deploy_loop import DeployResult
 
 FOLDER = Path(".orchard/cluster")
 
@@ -23,7 +27,7 @@ FOLDER = Path(".orchard/cluster")
 def _with_release(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that choose the release; the function gets it as `release`."""
 
-    @functools.wraps(function)
+    @wraps(function)
     def command(reporter: Reporter, *, context: str, namespace: str, release: str, **options: Any) -> None:
         function(reporter, release=Release(context, namespace, release), **options)
 
@@ -43,6 +47,7 @@ def deploy() -> None:
 
 @verb(examples="make deploy\nmake deploy DATA=~/photos NAMESPACE=fruit")
 @click.option("--data", help="A folder or tar of photos, or 'synthetic'.  [default: ../shared/data, else drawn photos]")
+@click.option("--params", type=click.Path(dir_okay=False, path_type=Path), help="Parameters that replace the defaults.")
 @click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="A value for the chart.")
 @click.option("--no-build", is_flag=True, help="Use the images that were pushed last.")
 @click.option("--airflow", "with_airflow", is_flag=True, help="Install Airflow too.")
@@ -52,6 +57,7 @@ def up(
     *,
     release: Release,
     data: str | None,
+    params: Path | None,
     values: tuple[str, ...],
     no_build: bool,
     with_airflow: bool,
@@ -61,25 +67,37 @@ def up(
 
     options = tuple(part for value in values for part in ("--set", value))
     folder = FOLDER.absolute() / release.namespace
-    result = deploy(release, data=data, folder=folder, values=options, build=not no_build, airflow=with_airflow)
+    build = not no_build
+    result = deploy(release, data=data, params=params, folder=folder, values=options, build=build, airflow=with_airflow)
     document = {"version": result.version, "predictions": result.predictions, "seconds": result.seconds}
     chosen = {"release": release.name, "namespace": release.namespace, "context": release.context}
-    text = _next_commands(result.predictions[0]["path"], sum(result.seconds.values()), release.namespace)
+    text = _next_commands(release, result)
     reporter.result({**document, **chosen}, text)
 
 
-def _next_commands(photo: str, seconds: float, namespace: str) -> str:
-    shown = display_path(Path(photo))
-    more = "" if namespace == "orchard" else f" NAMESPACE={namespace}"
-    return "\n".join(
-        (
-            "",
-            f"On the cluster in {seconds:.0f} s. Next:",
-            f"  make predict PHOTO={shown}{more}",
-            f"  make port-forward{more}             then call localhost:8501 (docs/calling.md)",
-            f"  make logs{more}                     what sync and the model server log; `make undeploy{more}` removes all",
-        )
+def _next_commands(release: Release, result: DeployResult) -> str:
+    """Return what a person can do with the release, a command a line."""
+    shown = display_path(Path(result.predictions[0]["path"]))
+    chosen = "" if release.namespace == "orchard" else f" NAMESPACE={release.namespace}"
+    if release.context not in ("kind-orchard", ""):
+        chosen += f" CLUSTER={release.context.removeprefix('kind-')}"
+    airflow = (
+        ("make airflow", "Airflow's page, and how to log in"),
+        ("make retrain", "a new version by Airflow, followed to its end"),
     )
+    commands = (
+        (f"make predict PHOTO={shown}", ""),
+        ("make port-forward", "then call localhost:8501 (docs/calling.md)"),
+        *(airflow if result.airflow else (("make deploy AIRFLOW=1", "retraining on schedule (docs/airflow.md)"),)),
+        ("make runs", "runs with their gate verdicts; `make history`: who changed what is served"),
+        ('make rollback WHY="…"', "the version before is served again"),
+        ("make logs", "what sync and the model server log"),
+        ("make doctor", "what is wrong, and what to do"),
+        ("make undeploy", "removes all of it, with photos, models and keys"),
+    )
+    width = max(len(command) for command, _ in commands[1:]) + len(chosen)
+    lines = [f"  {command + chosen:<{width}}  {what}".rstrip() for command, what in commands]
+    return "\n".join(("", f"On the cluster in {sum(result.seconds.values()):.0f} s. Next:", *lines))
 
 
 @verb(examples="make undeploy\nmake undeploy ALL=1")
@@ -131,8 +149,10 @@ def evidence(reporter: Reporter, *, release: Release, folder: Path) -> None:
 def port_forward(reporter: Reporter, *, release: Release, port: int) -> None:
     """Forward a port of this machine to the model server until Ctrl-C, also after its pod is replaced."""
     from orchestration.cluster.deploy.port_forward import keep_forwarding
+    from orchestration.cluster.deploy.readiness import await_ready
 
-    for url in keep_forwarding(release, f"service/{release.fullname}-serving", 8501, port):
+    await_pod = partial(await_ready, release, "serving", reporter.note)
+    for url in keep_forwarding(release, f"service/{release.fullname}-serving", 8501, port, await_pod):
         reporter.note(f"the model server is at {url}; Ctrl-C ends it")
 
 
@@ -145,14 +165,21 @@ def airflow(reporter: Reporter, *, release: Release, port: int) -> None:
     """Forward a port of this machine to Airflow's page until Ctrl-C, and print how to log in."""
     from orchestration.cluster.deploy.airflow_client import password_command, reach_airflow
     from orchestration.cluster.deploy.port_forward import keep_forwarding
+    from orchestration.cluster.deploy.readiness import await_ready
+    from orchestration.cluster.deploy.retrain_run import AIRFLOW_SECONDS
 
+    await_pod = partial(await_ready, release, "airflow-api", reporter.note, seconds=AIRFLOW_SECONDS)
     with reach_airflow(release):  # checks that it exists
-        for url in keep_forwarding(release, f"service/{release.fullname}-airflow", 8080, port):
+        for url in keep_forwarding(release, f"service/{release.fullname}-airflow", 8080, port, await_pod):
             reporter.note(f"Airflow is at {url}, as admin; the password: {password_command(release)}\nCtrl-C ends it")
 
 
-@verb(examples='make retrain\nmake retrain PROFILE=short VERSION=3 FORCE="the new class is worth it"')
-@click.option("--profile", help="full or short.  [default: the chart's airflow.profile]")
+@verb(examples='make retrain\nmake retrain VERSION=3\nmake retrain PROFILE=short FORCE="trying the loop"')
+@click.option(
+    "--profile",
+    help="full; or short, to try the loop: a few epochs, whose model the gate usually refuses.  "
+    "[default: the chart's airflow.profile]",
+)
 @click.option("--dataset-version", help="A number, or latest.  [default: latest]")
 @click.option("--force", metavar="REASON", help="Publish although the gate refuses; the reason is kept.")
 @click.option("--run", help="The run's id; a run that exists already is followed.  [default: generated]")
@@ -176,7 +203,9 @@ def predict(reporter: Reporter, *, release: Release, photos: tuple[str, ...]) ->
     """Predict photos with the model server in the cluster."""
     from orchard.cli.predict import predict as predict_verb
     from orchestration.cluster.deploy.port_forward import forward
+    from orchestration.cluster.deploy.readiness import await_ready
 
+    await_ready(release, "serving", reporter.note)
     with forward(release, f"service/{release.fullname}-serving", 8501) as url:
         os.environ["ORCHARD_SERVER_URL"] = url
         predict_verb.main([*photos, *(["--json"] if reporter.as_json else [])], standalone_mode=False)
@@ -205,6 +234,17 @@ def doctor(reporter: Reporter, *, release: Release, registry_port: int) -> None:
         sys.exit(1)
 
 
+_EXAMPLES = {
+    "runs": "make runs\nmake runs RUN=deploy-0123456789ab",
+    "versions": "make versions\nmake versions JSON=1 | jq '.versions[-1].metrics'",
+    "history": "make history\nmake history CHANNEL=canary",
+    "promote": "make promote TO=7 WHY='canary was fine'",
+    "rollback": "make rollback WHY='takes plums for grapes'\nmake rollback TO=5 WHY=drill",
+}
+for _name, _verb in STORE_VERBS.items():
+    deploy.add_command(
+        store_verb(_verb, _EXAMPLES[_name], release="orchard", namespace="orchard", context="kind-orchard")
+    )
 for _command in (up, down, logs, evidence, port_forward, airflow, retrain, predict, doctor):
     deploy.add_command(_command)
 

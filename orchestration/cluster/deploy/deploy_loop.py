@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchard.errors import GateRefused
 from orchestration.cluster.deploy import images
 from orchestration.cluster.deploy.install import current_values, install
 from orchestration.cluster.deploy.port_forward import forward, status
+from orchestration.cluster.deploy.readiness import pod_states
 from orchestration.cluster.deploy.release import CHECKOUT, Release, run
 from orchestration.cluster.deploy.store_access import reach
 from orchestration.cluster.kube_client import ClusterError
-from orchestration.local.commands import CommandRunner
-from orchestration.local.demo_workspace import prepare
+from orchestration.local.commands import CommandFailed, CommandRunner, display_path
+from orchestration.local.demo_workspace import PARAMS, prepare
 from orchestration.local.photo_steps import CHANNEL, MODEL, ingest, photo_paths, predict_unseen, step_environment
 from orchestration.local.sample_data import find
 
@@ -34,11 +37,13 @@ class DeployResult:
         version: the live one.
         predictions: one for each photo, with the true class and the photo's path.
         seconds: by step, in order.
+        airflow: whether the release has Airflow.
     """
 
     version: int
     predictions: list[dict[str, Any]]
     seconds: dict[str, float]
+    airflow: bool = False
 
 
 def deploy(
@@ -46,6 +51,7 @@ def deploy(
     *,
     data: str | None,
     folder: Path,
+    params: Path | None = None,
     values: tuple[str, ...] = (),
     build: bool = True,
     airflow: bool = False,
@@ -56,6 +62,7 @@ def deploy(
         release: the release; its context is that of a kind cluster, which is created if there is none.
         data: photos, as for `make demo`.
         folder: the parent of the workspaces, one for each kind of photos.
+        params: a file with parameters that replace those of a deployment, as for `make demo`.
         values: more options for helm.
         build: whether to build and push our images; False: use the images that were pushed last.
         airflow: whether to install Airflow too; it starts while a Job trains. If the release has it, it stays in any case.
@@ -65,7 +72,7 @@ def deploy(
     """
     source = find(data)
     workspace = folder / source.name
-    prepare(workspace, source)
+    prepare(workspace, source, params)
     runner = CommandRunner(workspace, step_environment(source), workspace / "logs", resume_command="make deploy")
     with runner.timed("cluster") as results:
         registry = _script(runner, "cluster", "up", CLUSTER=release.context.removeprefix("kind-"))
@@ -81,19 +88,19 @@ def deploy(
             _script(runner, "cluster", "bring", "POSTGRES_IMAGE", CLUSTER=release.context.removeprefix("kind-"))
         references = images.references(registry, airflow=airflow)
         results.append(f"{', '.join(programs)} in {registry}")
-    with runner.timed("chart") as results:
+    with runner.timed("chart", partial(pod_states, release)) as results:
         results.append(install(release, references, values))
     with reach(release, "ingest") as variables, runner.using(variables):
-        ingest(runner, source, paths := photo_paths(runner, source))
+        ingest(runner, source, photo_paths(runner, source))
     with runner.timed("job train") as results:
         results.append(_train(runner, release, references["training"]))
-    with runner.timed("live") as results:
+    with runner.timed("live", partial(pod_states, replace(release, component="serving"))) as results:
         version = await_live(release, _promoted(runner, release))
         results.append(f"version {version} of {MODEL} in {' '.join(release.serving_pods())}")
     service = f"service/{release.fullname}-serving"
     with forward(release, service, 8501) as url, runner.using({"ORCHARD_SERVER_URL": url}):
-        predictions = list(predict_unseen(runner, source, paths, "--channel", CHANNEL))
-    return DeployResult(version, predictions, runner.seconds)
+        predictions = list(predict_unseen(runner, source, "--channel", CHANNEL))
+    return DeployResult(version, predictions, runner.seconds, airflow)
 
 
 def _has_airflow(release: Release) -> bool:
@@ -118,7 +125,15 @@ def _train(runner: CommandRunner, release: Release, image: str) -> str:
         if failed and job["metadata"]["name"].endswith(run_id):  # the cause may have been corrected
             release.kubectl("delete", "job", job["metadata"]["name"])
     with runner.using({"ORCHARD_RUN_ID": run_id}):
-        output, _ = runner.run("job", "train", *release.options, "--params", "params.yaml")
+        try:
+            output, _ = runner.run("job", "train", *release.options, "--params", PARAMS)
+        except CommandFailed as error:
+            if error.exit_code == GateRefused.exit_code:
+                file = display_path(runner.folder / PARAMS)
+                error.hint = (
+                    f"its thresholds are in the section gate of {file}, where your changes are kept; then {error.hint}"
+                )
+            raise
     return output.strip().splitlines()[-1]
 
 

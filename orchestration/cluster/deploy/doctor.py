@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from orchard.store.ports import is_listening
 from orchestration.cluster.deploy.diagnosis import Diagnosis
+from orchestration.cluster.deploy.object_checks import object_findings
 from orchestration.cluster.deploy.port_forward import status
-from orchestration.cluster.deploy.release import Release, run
-from orchestration.cluster.deploy.workload_checks import airflow_findings, unexplained_findings, workload_findings
+from orchestration.cluster.deploy.release import Release, ReleaseSnapshot, run
+from orchestration.cluster.deploy.unexplained import unexplained_findings
+from orchestration.cluster.deploy.workload_checks import airflow_findings, workload_findings
 from orchestration.cluster.kube_client import ClusterError
 from orchestration.pod_status import statuses
 
-__all__ = ["examine", "in_the_chart"]
+__all__ = ["examine", "examine_part", "in_the_chart"]
 
 PROGRAMS = ("docker", "kind", "kubectl", "helm")
 REGISTRY = "kind-registry"
@@ -42,8 +45,10 @@ def examine(release: Release, registry_port: int = 5001) -> list[Diagnosis]:
     findings = list(_registry(registry_port)) if release.context.startswith("kind-") else []
     if missing := list(_release(release)):
         return [*findings, *missing]
+    release = ReleaseSnapshot(release.context, release.namespace, release.name)
     secrets = list(_secrets(release))
-    findings += [*secrets, *workload_findings(release), *_pods(release), *_jobs(release)]
+    findings += [*secrets, *object_findings(release), *workload_findings(release)]
+    findings += [*_pods(release), *_jobs(release)]
     findings += [*([] if secrets else _sync(release)), *airflow_findings(release)]
     return findings or list(unexplained_findings(release))
 
@@ -206,6 +211,8 @@ def _last_line(release: Release, pod: str, container: str) -> str:
 
 def _jobs(release: Release) -> Iterator[Diagnosis]:
     for job in release.get("jobs"):
+        if job["metadata"]["labels"].get("app.kubernetes.io/component") == "registry":
+            continue  # who called the verb has seen its error
         for condition in job.get("status", {}).get("conditions", []):
             if condition["type"] == "Failed" and condition["status"] == "True":
                 name = job["metadata"]["name"]
@@ -217,22 +224,41 @@ def _jobs(release: Release) -> Iterator[Diagnosis]:
 
 def _sync(release: Release) -> Iterator[Diagnosis]:
     """Find what `sync` reports in the model server's pods: the store's keys, bucket and address, signatures, versions."""
-    reported = set()
+    reported: set[str] = set()
     for pod in release.serving_pods():
         try:
-            document: dict[str, Any] = status(release, pod)
+            document = status(release, pod)
         except ClusterError as error:
             yield Diagnosis(f"{pod}: {error.message}", f"kubectl -n {release.namespace} describe pod {pod}")
             continue
-        for part, problem in document["problems"].items():
-            if str(problem) not in reported:
-                reported.add(str(problem))
-                advice = document.get("advice", {}).get(part, {})
-                yield Diagnosis(f"{pod}, {part}: {problem}", in_the_chart(advice.get("fix")) or _advice(str(problem)))
-        for refusal in document["refused"]:
-            yield Diagnosis(
-                f"{pod} refused version {refusal['version']}: {refusal['reason']}", "publish a valid one, or roll back"
-            )
+        yield from _reported(pod, document, reported)
+
+
+def _reported(pod: str, document: dict[str, Any], reported: set[str]) -> Iterator[Diagnosis]:
+    """Read the status document of a pod's `sync`; a problem that is in `reported` is left out."""
+    for part, problem in document["problems"].items():
+        if str(problem) not in reported:
+            reported.add(str(problem))
+            advice = document.get("advice", {}).get(part, {})
+            yield Diagnosis(f"{pod}, {part}: {problem}", in_the_chart(advice.get("fix")) or _advice(str(problem)))
+    for refusal in document["refused"]:
+        yield Diagnosis(
+            f"{pod} refused version {refusal['version']}: {refusal['reason']}", "publish a valid one, or roll back"
+        )
+
+
+def examine_part(part: Release) -> list[Diagnosis]:
+    """Find why a part of a release is not ready; a part that only needs more time has no finding.
+
+    Args:
+        part: the release, with its `component`.
+    """
+    findings = [*(secrets := list(_secrets(part))), *workload_findings(part), *_pods(part)]
+    reported: set[str] = set()
+    for pod in [] if secrets or part.component != "serving" else part.serving_pods():
+        with suppress(ClusterError):  # it does not answer yet
+            findings += _reported(pod, status(part, pod), reported)
+    return findings
 
 
 def in_the_chart(fix: str | None) -> str:

@@ -120,6 +120,8 @@ def _refresh(release: Release) -> None:
 def remove(release: Release) -> list[str]:
     """Remove the release and all that it created: Jobs, claims, Secrets, and the namespace if `install` created it.
 
+    A namespace that holds something of somebody else stays, with all of that.
+
     Returns:
         What was removed; empty if there was nothing.
     """
@@ -134,10 +136,19 @@ def remove(release: Release) -> list[str]:
     listed = release.kubectl("delete", kinds, selector, "--ignore-not-found", "--output=name", seconds=180)
     removed += listed.split()
     labels = release.get("namespace", release.namespace)[0]["metadata"].get("labels", {})
-    if labels.get(CREATED_LABEL) == "true":
+    if labels.get(CREATED_LABEL) == "true" and not _others(release):
         release.kubectl("delete", "namespace", release.namespace, "--timeout=120s", seconds=150)
         removed.append(f"namespace {release.namespace}")
     return removed
+
+
+def _others(release: Release) -> list[str]:
+    """Return what the namespace holds of other releases and people: a new namespace holds nothing of these kinds."""
+    selector = f"--selector=app.kubernetes.io/instance!={release.name}"
+    kinds = "deployments,statefulsets,daemonsets,jobs,cronjobs,pods,persistentvolumeclaims,services"
+    listed = json.loads(release.helm("list", "--all", "--output=json"))
+    found = release.kubectl("get", kinds, selector, "--output=name").split()
+    return [*(item["name"] for item in listed if item["name"] != release.name), *found]
 
 
 def _exists(release: Release) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,17 @@ def forward(release: Release, target: str, port: int) -> Iterator[str]:
         yield url
 
 
-def keep_forwarding(release: Release, target: str, port: int, local: int) -> Iterator[str]:
+def keep_forwarding(
+    release: Release, target: str, port: int, local: int, await_pod: Callable[[], None]
+) -> Iterator[str]:
     """Forward the port `local`, and again after the pod was replaced, until no pod is ready.
+
+    Args:
+        release: the release.
+        target: as for `forward`.
+        port: the target's.
+        local: this machine's.
+        await_pod: waits for a ready pod; called before each forwarding.
 
     Yields:
         The address, each time that it is ready.
@@ -49,6 +58,7 @@ def keep_forwarding(release: Release, target: str, port: int, local: int) -> Ite
         ClusterError: as `forward`, or the port is in use.
     """
     while True:
+        await_pod()
         with _forwarding(release, target, port, local) as (child, url):
             yield url
             child.wait()

@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestration.cluster.kube_client import ClusterError
 
-__all__ = ["CHECKOUT", "Release", "run"]
+__all__ = ["CHECKOUT", "Release", "ReleaseSnapshot", "run"]
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 _SECONDS = 120.0
@@ -70,11 +70,19 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release of the chart: the kubeconfig's context, the namespace, its name."""
+    """A release of the chart, or one part of it.
+
+    Attributes:
+        context: the kubeconfig's.
+        namespace: its namespace.
+        name: its name.
+        component: the part that `get` lists, by its label; empty: all parts.
+    """
 
     context: str
     namespace: str
     name: str
+    component: str = ""
 
     @property
     def fullname(self) -> str:
@@ -105,7 +113,10 @@ class Release:
         Args:
             what: kinds, as ``"pods,jobs"``: all objects with the release's label; or a kind and a name.
         """
-        selector = () if len(what) > 1 else ("--selector", f"app.kubernetes.io/instance={self.name}")
+        labels = f"app.kubernetes.io/instance={self.name}"
+        if self.component:
+            labels += f",app.kubernetes.io/component={self.component}"
+        selector = () if len(what) > 1 else ("--selector", labels)
         document: dict[str, Any] = json.loads(self.kubectl("get", *what, *selector, "--output=json"))
         items: list[dict[str, Any]] = document["items"] if document["kind"] == "List" else [document]
         return items
@@ -124,3 +135,16 @@ class Release:
             if item["metadata"]["labels"].get("app.kubernetes.io/component") == "serving"
             and "deletionTimestamp" not in item["metadata"]
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSnapshot(Release):
+    """A release whose objects are read once, so that several checks see one state."""
+
+    _objects: dict[tuple[str, ...], list[dict[str, Any]]] = field(default_factory=dict, compare=False, repr=False)
+
+    def get(self, *what: str) -> list[dict[str, Any]]:
+        """Return objects of the release as they were when they were read first; see `Release.get`."""
+        if what not in self._objects:
+            self._objects[what] = Release.get(self, *what)
+        return self._objects[what]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchard.runs.steps import STEPS, steps_of
 from orchestration.cluster.deploy.airflow_client import follow, reach_airflow
 from orchestration.cluster.deploy.deploy_loop import CHANNEL, await_live
+from orchestration.cluster.deploy.readiness import await_ready
 from orchestration.cluster.deploy.release import Release
 from orchestration.cluster.deploy.store_access import reach
 from orchestration.names import run_id
@@ -27,6 +28,8 @@ __all__ = ["RetrainResult", "ended_steps", "retrain"]
 DAG = "retrain"
 _STATES = {"success": "done", "skipped": "skipped", "failed": "failed", "upstream_failed": "not begun"}
 REFUSED = 5
+AIRFLOW_SECONDS = 300.0
+"""How long Airflow may take to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def retrain(release: Release, options: Mapping[str, str], run: str | None, repor
     """
     name = run or f"make__{datetime.now(UTC):%Y%m%dT%H%M%S}"
     with reach_airflow(release) as airflow:
+        await_ready(release, "airflow-api", reporter.note, seconds=AIRFLOW_SECONDS)
         airflow.start(DAG, options, name)
         reporter.note(f"run {name} of {DAG}; to follow it again: make retrain RUN={name}")
 
@@ -91,10 +95,23 @@ def retrain(release: Release, options: Mapping[str, str], run: str | None, repor
             log = airflow.log(DAG, name, first["task_id"], int(first["try_number"])) if first else []
             text = "\n".join((*log[-12:], f"the run {name} failed; the whole log: make airflow"))
             return RetrainResult({"run": name, "state": "failed", "task": first.get("task_id")}, text, 1)
-    return _result(release, name)
+        profile = str((ended.get("conf") or {}).get("profile") or "")
+    return _result(release, name, profile)
 
 
-def _result(release: Release, name: str) -> RetrainResult:
+def _advice(outcome: str, profile: str) -> str:
+    """Return what to do about a run that ended early, as a further line; empty: nothing."""
+    if outcome != "refused":
+        return ""
+    short = (
+        f"The profile {profile} is for trying the loop; its models rarely pass: leave PROFILE out. "
+        if profile == "short"
+        else ""
+    )
+    return f'\n  fix: {short}The gate\'s page has the figures (make airflow); to publish anyway: make retrain FORCE="reason"'
+
+
+def _result(release: Release, name: str, profile: str) -> RetrainResult:
     """Return the result of a run that ended without an error."""
     ended = ended_steps(release, DAG, name)
     outcomes = {verb: item.outcome for verb, item in ended.items()}
@@ -103,7 +120,8 @@ def _result(release: Release, name: str) -> RetrainResult:
         if spec.skips and verb in ended and ended[verb].outcome != "done":
             document |= {"reason": ended[verb].reason}
             code = REFUSED if ended[verb].outcome == "refused" else 0
-            return RetrainResult(document, f"{verb}: {ended[verb].outcome}: {ended[verb].reason}", code)
+            text = f"{verb}: {ended[verb].outcome}: {ended[verb].reason}{_advice(ended[verb].outcome, profile)}"
+            return RetrainResult(document, text, code)
     if "publish" not in ended:
         text = f"the run {name} ended without an error and without a version: was a task marked by hand?"
         return RetrainResult(document, f"{text} `make airflow` shows its tasks", 1)

@@ -1,11 +1,10 @@
-"""New photos become a live version without a person; the schedule starts runs; a backfill predicts past days."""
+"""New photos become a live version without a person; a backfill predicts past days."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import time
 
 import pytest
 
@@ -74,18 +73,6 @@ def test_another_day_changes_the_prediction(loop, first):
     print(f"version 1 predicts {old}, version {version} {new}")
     assert new[0] == "Plum"
     assert new != old
-
-
-def test_the_schedule_starts_a_run(loop, first):
-    wait = max(0.0, loop.clock - time.time()) + 300
-
-    def scheduled_run() -> str:
-        scheduled = [item for item in list_runs(loop.airflow, "retrain") if item["run_type"] == "scheduled"]
-        return next((str(item["dag_run_id"]) for item in scheduled if item["state"] in FINISHED), "")
-
-    run = until(scheduled_run, wait + 900, "a scheduled run")
-    assert loop.airflow.run("retrain", run)["state"] == "success"
-    assert abs(moment(loop.airflow.run("retrain", run)["run_after"]) - loop.clock) < 60
 
 
 def test_past_days_are_predicted_in_order(loop, first):

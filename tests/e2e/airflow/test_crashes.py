@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
+from typing import Any
 
 import pytest
+import yaml
 
 from orchestration.cluster.deploy.deploy_loop import await_live
 from tests.e2e.airflow.conftest import DATASET, PARTS, Loop
@@ -89,6 +92,35 @@ def test_two_runs_at_once_wait_for_each_other(loop, first):
     begin, end = ([loop.airflow.run("retrain", name)[key] for name in names] for key in ("start_date", "end_date"))
     assert begin[1] >= end[0] or begin[0] >= end[1]
     assert loop.versions() == before  # the same photos, seed and code: the same bytes, and no second version of them
+
+
+def decoy(loop: Loop, dag: str, verb: str, run: str) -> dict[str, Any]:
+    """Build a pod as a task of another release would have in this run: same namespace, DAG, task and run."""
+    pod: dict[str, Any] = yaml.safe_load(
+        loop.release.get("configmap", f"{loop.release.fullname}-pods")[0]["data"][f"{verb}.yaml"]
+    )
+    labels = {"dag_id": dag, "task_id": verb, "run_id": run, "kubernetes_pod_operator": "True"}
+    pod["metadata"] = {"name": f"decoy-{run}", "labels": {**labels, "app.kubernetes.io/instance": "another"}}
+    (container,) = pod["spec"]["containers"]
+    container |= {"command": ["sleep", "900"], "args": []}
+    return {"apiVersion": "v1", "kind": "Pod", **{key: pod[key] for key in ("metadata", "spec")}}
+
+
+def test_a_task_never_adopts_the_pod_of_another_release(loop, first):
+    run = f"e2e-decoy-{time.time_ns()}"
+    pod = decoy(loop, "housekeeping", "housekeeping", run)
+    loop.release.kubectl("create", "--filename=-", stdin=json.dumps(pod))
+    name = pod["metadata"]["name"]
+    try:
+        loop.airflow.start("housekeeping", {}, run)
+        tasks = loop.await_end("housekeeping", run)
+
+        assert {task["state"] for task in tasks.values()} == {"success"}
+        (kept,) = loop.release.get("pod", name)
+        assert "deletionTimestamp" not in kept["metadata"]
+        assert kept["status"]["phase"] in ("Pending", "Running")
+    finally:
+        loop.release.kubectl("delete", "pod", name, "--grace-period=1", "--ignore-not-found")
 
 
 def test_housekeeping_leaves_no_pod(loop, first):

@@ -155,6 +155,17 @@ def test_a_backfill_of_three_days_is_a_run_for_each_of_them(bag):
     assert days == ["2026-11-18", "2026-11-19", "2026-11-20"]
 
 
+def test_every_field_of_a_form_has_one_line(bag):
+    """The page shows a box of six lines where a field has several types, and neither a choice nor examples."""
+    for dag in bag.dags.values():
+        for name, param in dag.params.items():
+            schema = dag.params.get_param(name).schema
+            types = [kind for kind in [schema.get("type")] if isinstance(kind, str)] or schema.get("type") or []
+            several = len([kind for kind in types if kind != "null"]) > 1
+            assert not several or schema.get("enum") or schema.get("examples"), (dag.dag_id, name)
+            assert schema.get("format") != "multiline", (dag.dag_id, name, param)
+
+
 def checked(dag, **values):
     """Return a form's validated values; raises ParamValidationError for invalid ones."""
     params = dag.params.deep_merge(values) if hasattr(dag.params, "deep_merge") else dag.params

@@ -8,9 +8,10 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchard.disk import writing_to
 from orchard.errors import DataError
 from orchard.files import atomic_write
 from orchard.reporter import Reporter
@@ -23,7 +24,8 @@ from training.data.ingest.layouts import LAYOUT
 from training.data.ingest.requested import CountedSources
 from training.data.ingest.scan import AllowedClasses, ScannedPhoto, SourceScan, scan
 from training.data.ingest.shard_writer import write_shards
-from training.data.ingest.sources import PhotoPlacement, Source
+from training.data.ingest.sources import UNSPLIT, PhotoPlacement, Source
+from training.data.ingest.test_share import assign_splits
 from training.data.rejections import RejectionReason
 from training.data.schema import SCHEMA, SchemaRules, load
 from training.data.shards import SPLITS, Index, Shard, iterate
@@ -33,6 +35,7 @@ __all__ = ["MAX_REFUSED", "REPORT", "IngestRequest", "IngestResult", "ingest"]
 REPORT = Path("artifacts") / "ingest" / "refused.json"
 MAX_REFUSED = 0.02
 """The default of the largest share of rejected files."""
+UNCHANGED = "the dataset is unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class IngestRequest:
         source: the source of all photos; None: the one of their folder, as the schema maps it.
         split: the split of photos whose folders name none.
         label: the class of photos whose folders name none.
+        test_share: the share of each class that is for the test, of photos whose folders name no split; None: those
+            photos are rejected.
         max_refused: the largest share of rejected files, 0 to 1.
         schema: the file with the rules.
     """
@@ -56,6 +61,7 @@ class IngestRequest:
     source: str | None = None
     split: str | None = None
     label: str | None = None
+    test_share: float | None = None
     max_refused: float = MAX_REFUSED
     schema: Path = SCHEMA
 
@@ -75,17 +81,17 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
     Raises:
         DataError: too many files were rejected, a class is empty, or there are no photos. Nothing has changed then.
         IntegrityError: the existing dataset is damaged.
-        OrchardError: the disk is full. Nothing has changed then.
+        DiskError: the disk is full. Nothing has changed then.
         ParamsError: the schema is invalid.
     """
     schema = load(request.schema)
     rules = schema.rules(request.dataset)
     folder = DATA / request.dataset
-    with warnings.catch_warnings(), staging.disk_full_explained(DATA), staging.staged(DATA, request.dataset) as stage:
+    with warnings.catch_warnings(), staging.staged(DATA, request.dataset) as stage, writing_to(DATA, UNCHANGED):
         warnings.filterwarnings("ignore", module="PIL")  # warnings about odd metadata of a photo do not help the user
         index = staging.sweep(folder)
         present = _read_present(folder) if index else {}
-        placing = PhotoPlacement(request.split, request.label, rules.bytes)
+        placing = PhotoPlacement(request.split, request.label, rules.bytes, request.test_share is not None)
         classes = _allowed_classes(request, rules, index)
         sources = CountedSources(request.sources, classes.selected)
         with (stage / "spool").open("w+b") as spool:
@@ -98,9 +104,15 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
                 spool=spool,
                 progress=lambda decoded: reporter.track(decoded, "decoding photos"),
             )
-            unique = deduplicate(scanned.rows, present)
-            not_found = sources.not_found(_empty_splits(unique.rows, index))
-            findings = _findings(scanned, unique, not_found, _relabel_advice(request, unique.moved))
+            rows, misplaced = assign_splits(before := scanned.rows, present, request.test_share or 0.0)
+            unique = deduplicate(rows, present)
+            scanned = replace(scanned, rows=rows, refused=[*scanned.refused, *misplaced])
+            findings = replace(
+                _findings(scanned, unique),
+                not_found=sources.not_found(_empty_splits(unique.rows, index)),
+                advice=_relabel_advice(request, unique.moved),
+                without_split=sum(row.split == UNSPLIT for row in before) - len(misplaced),
+            )
             _write_report(request.dataset, findings)
             _require_dataset(request, findings, _labels(unique.rows, index))
             shards = write_shards(stage, unique.rows, spool, len(index.shards) if index else 0)
@@ -136,7 +148,7 @@ def _allowed_classes(request: IngestRequest, rules: SchemaRules, index: Index | 
     return classes
 
 
-def _findings(scanned: SourceScan, unique: Deduplication, not_found: tuple[str, ...], advice: str) -> IngestFindings:
+def _findings(scanned: SourceScan, unique: Deduplication) -> IngestFindings:
     usable = {(row.split, row.label) for row in scanned.rows}
     return IngestFindings(
         files=scanned.files,
@@ -149,8 +161,6 @@ def _findings(scanned: SourceScan, unique: Deduplication, not_found: tuple[str, 
         ignored=len(scanned.ignored),
         found=scanned.found,
         moved=unique.moved,
-        not_found=not_found,
-        advice=advice,
     )
 
 

@@ -40,6 +40,7 @@ class IngestFindings:
         moved: how many of the rejected photos the dataset has in another split or class.
         not_found: what was requested and is not in the sources, in a sentence each.
         advice: what to do about the moved photos; empty: there are none.
+        without_split: how many photos got their split here, because no folder names one.
     """
 
     files: int
@@ -52,8 +53,9 @@ class IngestFindings:
     ignored: int
     found: int
     moved: int
-    not_found: tuple[str, ...]
-    advice: str
+    not_found: tuple[str, ...] = ()
+    advice: str = ""
+    without_split: int = 0
 
     @property
     def share(self) -> float:
@@ -130,6 +132,7 @@ def document(dataset: str, findings: IngestFindings) -> dict[str, Any]:
         "moved": findings.moved,
         "not_found": list(findings.not_found),
         "advice": findings.advice,
+        "without_split": findings.without_split,
     }
 
 
@@ -145,6 +148,8 @@ def summary(findings: IngestFindings, index: Index, shards_added: int, version: 
     lines.append(_describe_counts(findings))
     if findings.refused:
         lines.append(f"rejected {len(findings.refused)} of {findings.files}: {describe_rejections(findings.refused)}")
+    if findings.without_split:
+        lines.append(f"no folder names a split: {findings.without_split} photos were split here, by their pixels")
     if findings.changed:
         kinds = Counter(what for _, what in findings.changed)
         lines.append("encoded again: " + ", ".join(f"{number} {what}" for what, number in sorted(kinds.items())))

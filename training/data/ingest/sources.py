@@ -6,6 +6,7 @@ A tar archive is read as a stream and never unpacked, so no name in it can reach
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tarfile
 import unicodedata
@@ -23,6 +24,7 @@ from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReas
 
 __all__ = [
     "ADDED",
+    "UNSPLIT",
     "ClassFolder",
     "Entry",
     "IgnoredFile",
@@ -36,6 +38,12 @@ __all__ = [
 
 ADDED = "added"
 """The source of photos with --split and without --source."""
+
+UNSPLIT = ""
+"""The split of photos that no folder names, until `training.data.ingest.test_share` gives them one."""
+
+LIKE_A_SPLIT = re.compile(r"train|test|val|dev|eval", re.IGNORECASE)
+"""The begin of a folder's name that is meant as a split's, though it is not one of `SPLIT_OF`."""
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
 MAX_NAME_LETTERS = 120
@@ -79,11 +87,13 @@ class PhotoPlacement:
         split: the split of all files; None: their folders name it.
         label: the class of all files; None: their folders name it.
         largest: the limit on a file's bytes.
+        unsplit: whether to take photos whose folders name a class but no split.
     """
 
     split: str | None
     label: str | None
     largest: int
+    unsplit: bool = False
 
     def place(self, parts: tuple[str, ...]) -> tuple[str, str] | str | None:
         """Find the split and class of a file from its path, which begins with the source's first folder.
@@ -97,6 +107,8 @@ class PhotoPlacement:
         if self.split is None:
             if split is not None and parts[-2].lower() not in DETECTION_FOLDERS:
                 return split, parts[-2]
+            if self.unsplit and len(parts) >= 3 and not (len(parts) >= 4 and LIKE_A_SPLIT.match(parts[-3])):
+                return UNSPLIT, parts[-2]
             is_inside = any(part.lower() in SPLIT_OF for part in parts[:-2])
             return explain_misplaced([*map(readable, parts[:-1])]) if is_inside or _has_suffix(parts[-1]) else None
         if split is not None:
@@ -180,12 +192,14 @@ def _splits_folder(parts: tuple[str, ...], placing: PhotoPlacement, fallback: st
     """Return the name of the folder that holds the splits."""
     if placing.split is not None:
         return ADDED
+    if placing.unsplit and isinstance(place := placing.place(parts), tuple) and place[0] == UNSPLIT:
+        return readable(parts[-3])
     return readable(parts[-4] if len(parts) >= 4 else fallback)
 
 
 def _class_folder(parts: tuple[str, ...], placing: PhotoPlacement) -> Iterator[ClassFolder]:
     place = placing.place((*parts, "photo.jpg"))
-    if isinstance(place, tuple) and placing.label is None:
+    if isinstance(place, tuple) and placing.label is None and place[0] != UNSPLIT:  # it may hold folders of classes
         try:
             yield ClassFolder(place[0], _normalise_label(place[1]))
         except ValueError:
@@ -276,8 +290,9 @@ def _member(
     if pure.is_absolute() or ".." in pure.parts or "\0" in member.name:
         yield RejectedPhoto(shown, RejectionReason.UNSAFE, "its name leads out of the archive")
         return
-    # with --split, a class may be the archive's outermost folder, as in a source that is a folder
-    parts = (*([stem] if placing.split else []), *(part for part in pure.parts if part != "."))
+    # without folders of splits, a class may be the archive's outermost folder, as in a source that is a folder
+    outermost = placing.split or (placing.unsplit and len(pure.parts) == 2 and _has_suffix(pure.name))
+    parts = (*([stem] if outermost else []), *(part for part in pure.parts if part != "."))
     if member.issym() or member.islnk():
         detail = f"a link to {readable(member.linkname)!r}; make the archive with tar --dereference --hard-dereference"
         yield RejectedPhoto(shown, RejectionReason.LINK, detail)

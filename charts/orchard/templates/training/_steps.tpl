@@ -1,5 +1,6 @@
 {{/* A step of a Job: one verb, in its own container with only the verb's rights. A
      step that an earlier pod of the same Job finished is not repeated: .done/ on the Job's volume records it.
+     "outside_runs": it belongs to no run.
      Usage: include "orchard.step" (dict "root" $ "name" "train" "weight" "heavy" "run" (list "orchard" "train")
        "keys" (list "trainer") "every_pod" true) */}}
 {{- define "orchard.step" -}}
@@ -18,7 +19,9 @@
     - {{ . | quote }}
     {{- end }}
   env:
+    {{- if not .outside_runs }}
     - {name: ORCHARD_RUN_ID, value: unnamed} # `orchard job` names the run
+    {{- end }}
     - {name: ORCHARD_DATASET, value: {{ default $root.Values.dataset .dataset | quote }}}
     - {name: ORCHARD_MODEL, value: {{ $root.Values.model | quote }}}
     - {name: ORCHARD_CHANNEL, value: {{ $root.Values.channel | quote }}}
@@ -34,11 +37,12 @@
 {{- end -}}
 
 {{/* A step of a run, from a row of files/steps.yaml. A step without trusted keys works on the Job's volume alone and has
-     no key: docs/adr/0007-job-steps-hold-no-key.md. Usage: include "orchard.runStep" (list $ ROW) */}}
+     no key: docs/adr/0007-job-steps-hold-no-key.md. One with keys records itself, for `orchard runs`. Usage: include "orchard.runStep" (list $ ROW) */}}
 {{- define "orchard.runStep" -}}
 {{- $row := index . 1 -}}
 {{- $keys := ternary (list $row.identity) list $row.trusts -}}
-{{- include "orchard.step" (merge (dict "root" (index . 0) "name" $row.verb "run" (list "orchard" $row.verb) "keys" $keys) $row) -}}
+{{- $run := ternary (list "orchard" "step" "in-job" $row.verb) (list "orchard" $row.verb) $row.trusts -}}
+{{- include "orchard.step" (merge (dict "root" (index . 0) "name" $row.verb "run" $run "keys" $keys) $row) -}}
 {{- end -}}
 
 {{/* The keys of a verb. Usage: include "orchard.keysEnv" (list $ (list "trainer") TRUSTS SIGNS) */}}
