@@ -67,11 +67,11 @@ def deploy(
         OrchardError: a step failed; a verb's exit code is kept.
     """
     source = find(data)
-    workspace = folder / source.name
-    prepare(workspace, source, params)
+    prepare(workspace := folder / source.name, source, params)
     runner = CommandRunner(workspace, step_environment(source), workspace / "logs", resume_command="make deploy")
+    cluster = release.context.removeprefix("kind-")
     with runner.timed("cluster") as results:
-        registry = _script(runner, "cluster", "up", CLUSTER=release.context.removeprefix("kind-"))
+        registry = _script(runner, "cluster", "up", CLUSTER=cluster)
         results.append(f"{release.context}, its registry at {registry}")
     if airflow:
         values = ("--set", "airflow.enabled=true", "--set", f"dataset={source.name}", *values)
@@ -81,7 +81,7 @@ def deploy(
         if build:
             _script(runner, "images", "--push", registry, *programs)
         if airflow:
-            _script(runner, "cluster", "bring", "POSTGRES_IMAGE", CLUSTER=release.context.removeprefix("kind-"))
+            _script(runner, "cluster", "bring", "POSTGRES_IMAGE", CLUSTER=cluster)
         references = images.references(registry, airflow=airflow)
         results.append(f"{', '.join(programs)} in {registry}")
     with runner.timed("chart") as results:
