@@ -69,9 +69,8 @@ def deploy(
     source = find(data)
     prepare(workspace := folder / source.name, source, params)
     runner = CommandRunner(workspace, step_environment(source), workspace / "logs", resume_command="make deploy")
-    cluster = release.context.removeprefix("kind-")
     with runner.timed("cluster") as results:
-        registry = _script(runner, "cluster", "up", CLUSTER=cluster)
+        registry = _script(runner, "cluster", "up", CLUSTER=release.context.removeprefix("kind-"))
         results.append(f"{release.context}, its registry at {registry}")
     if airflow:
         values = ("--set", "airflow.enabled=true", "--set", f"dataset={source.name}", *values)
@@ -81,7 +80,7 @@ def deploy(
         if build:
             _script(runner, "images", "--push", registry, *programs)
         if airflow:
-            _script(runner, "cluster", "bring", "POSTGRES_IMAGE", CLUSTER=cluster)
+            _script(runner, "cluster", "bring", "POSTGRES_IMAGE", CLUSTER=release.context.removeprefix("kind-"))
         references = images.references(registry, airflow=airflow)
         results.append(f"{', '.join(programs)} in {registry}")
     with runner.timed("chart") as results:
