@@ -10,7 +10,7 @@ import yaml
 
 from orchard.errors import ParamsError
 
-__all__ = ["deep_merge", "find_conflict", "merge_params", "read_yaml", "set_by_path"]
+__all__ = ["deep_merge", "find_conflict", "merge_params", "read_yaml", "require_known", "set_by_path"]
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -72,6 +72,32 @@ def merge_params(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, 
     return {**deep_merge(base, over), **{name: over[name] for name in ("gate",) if name in over}}
 
 
+def require_known(base: Mapping[Any, Any], over: Mapping[Any, Any], name: str) -> None:
+    """Check the sections and keys of parameters that replace some. Deeper keys and values are left to `orchard train`.
+
+    Args:
+        base: all parameters.
+        over: those that replace some; the keys of `gate` are free, for it is replaced as a whole.
+        name: of their file, for the message.
+
+    Raises:
+        ParamsError: a section or key is unknown, with the nearest known one; or a section is not a mapping.
+    """
+    for section, values in over.items():
+        if section not in base:
+            raise ParamsError(f"{name}: {section}: no such section{_suggest(section, base)}")
+        if not isinstance(values, dict):
+            raise ParamsError(f"{name}: {section} is not a section of keys")
+        for key in values if section != "gate" else ():
+            if key not in base[section]:
+                raise ParamsError(f"{name}: {section}.{key}: no such key{_suggest(key, base[section])}")
+
+
+def _suggest(key: Any, known: Mapping[Any, Any]) -> str:
+    near = difflib.get_close_matches(str(key), [str(name) for name in known], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def set_by_path(document: dict[str, Any], override: str) -> None:
     """Change one existing value of a document.
 
@@ -94,9 +120,7 @@ def set_by_path(document: dict[str, Any], override: str) -> None:
                 f"{override!r}: there is no parameter {path.strip()}: {where} is a value, not a section with keys"
             )
         if key not in value:
-            near = difflib.get_close_matches(key, [str(name) for name in value], n=1)
-            suggestion = f"; did you mean {near[0]}?" if near else ""
-            raise ParamsError(f"{'.'.join(keys[: depth + 1])}: no such key{suggestion}")
+            raise ParamsError(f"{'.'.join(keys[: depth + 1])}: no such key{_suggest(key, value)}")
         if depth < len(sections):
             value = value[key]
     value[last] = read_yaml(text, f"the value of {path.strip()}")

@@ -14,9 +14,8 @@ import yaml
 from orchard.disk import require_space
 from orchard.errors import OrchardError, ParamsError
 from orchard.files import atomic_write
-from orchard.overrides import deep_merge, merge_params, read_yaml
+from orchard.overrides import deep_merge, merge_params, read_yaml, require_known
 from orchestration.local.sample_data import CHECKOUT, SampleData
-from training.params import parse
 
 __all__ = ["PARAMS", "prepare"]
 
@@ -56,7 +55,6 @@ def prepare(folder: Path, source: SampleData, params: Path | None = None) -> tup
             hint="clone the repository and run `make demo` in it",
         )
     text = yaml.safe_dump(_params(source, params), sort_keys=False, allow_unicode=True)
-    parse(text, str(params or folder / PARAMS))  # a typo is reported before the photos are read
     for name in _WRITTEN:
         require_space(folder / name, 0, "the demo")
     (folder / "data").mkdir(parents=True, exist_ok=True)
@@ -86,6 +84,7 @@ def _params(source: SampleData, params: Path | None) -> dict[str, Any]:
         own = read_yaml(_read(params), str(params))
         if not isinstance(own, dict):
             raise ParamsError(f"{params} is not a mapping of sections", hint="params.yaml shows the form")
+        require_known(document, own, str(params))  # a typo is reported before the photos are read
         document = merge_params(document, own)
     data = document.get("data")
     return {**document, "data": {**data, "name": source.name} if isinstance(data, dict) else data}

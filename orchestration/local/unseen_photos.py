@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from orchard.documents import parse
 from orchard.errors import DataError
-from training.data.shards import iterate
-from training.orientation import PNG
 
 __all__ = ["UnseenPhoto", "choose_unseen"]
 
+PNG = b"\x89PNG"
 PREFERRED_CLASS = "Banana"
 """The class of the predicted photos, if the photos have it."""
 
@@ -42,7 +46,6 @@ def choose_unseen(dataset: Path) -> list[UnseenPhoto]:
 
     Raises:
         DataError: the dataset has no test photos.
-        IntegrityError: a shard is missing or damaged.
     """
     best: dict[str, tuple[bool, str, str]] = {}
     for label, source, digest in _rows(dataset):
@@ -59,12 +62,21 @@ def choose_unseen(dataset: Path) -> list[UnseenPhoto]:
 
 
 def _rows(dataset: Path) -> Iterator[tuple[str, str, str]]:
-    for batch in iterate(dataset, columns=("label", "source", "sha256"), splits=["test"]):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    for batch in _test_batches(dataset, ["label", "source", "sha256"], rows=65_536):
+        yield from zip(*(batch[name].to_pylist() for name in ("label", "source", "sha256")), strict=True)
 
 
 def _bodies(dataset: Path, digests: Container[str]) -> Iterator[tuple[str, bytes]]:
-    for batch in iterate(dataset, columns=("image.bytes", "sha256"), splits=["test"], rows=100):
+    for batch in _test_batches(dataset, ["image.bytes", "sha256"], rows=100):
         for digest, image in zip(batch["sha256"].to_pylist(), batch["image"], strict=True):
             if digest in digests:
                 yield digest, image["bytes"].as_py()
+
+
+def _test_batches(dataset: Path, columns: list[str], rows: int) -> Iterator[Any]:
+    """Yield the test photos of a dataset folder; docs/architecture.md describes it."""
+    index = dataset / "index.json"
+    for shard in parse(index.read_bytes(), str(index))["shards"]:
+        with pq.ParquetFile(dataset / shard["path"], memory_map=True) as file:
+            for batch in file.iter_batches(batch_size=rows, columns=[*columns, "split"]):
+                yield batch.filter(pc.equal(batch["split"], "test"))

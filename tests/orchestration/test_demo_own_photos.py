@@ -186,7 +186,9 @@ def test_parameters_of_a_file_replace_the_demo_s_and_its_gate_as_a_whole(tmp_pat
     assert params["data"]["name"] == "own-1"
 
 
-@pytest.mark.parametrize("text", ["train: {epoch: 3}\n", "train: {epochs: many}\n", "- a list\n", "train: ["])
+@pytest.mark.parametrize(
+    "text", ["train: {epoch: 3}\n", "trains: {epochs: 3}\n", "train: 3\n", "- a list\n", "train: ["]
+)
 def test_a_wrong_parameter_is_an_error_before_the_photos_are_read(tmp_path, text):
     own = tmp_path / "own.yaml"
     own.write_text(text)

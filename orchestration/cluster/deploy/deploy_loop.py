@@ -71,8 +71,7 @@ def deploy(
         OrchardError: a step failed; a verb's exit code is kept.
     """
     source = find(data)
-    workspace = folder / source.name
-    prepare(workspace, source, params)
+    prepare(workspace := folder / source.name, source, params)
     runner = CommandRunner(workspace, step_environment(source), workspace / "logs", resume_command="make deploy")
     with runner.timed("cluster") as results:
         registry = _script(runner, "cluster", "up", CLUSTER=release.context.removeprefix("kind-"))
