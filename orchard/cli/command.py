@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from orchard import __version__, disk
+from orchard import __version__, disk, home
 from orchard.errors import MissingExtra, OrchardError, install_hint
 from orchard.reporter import wants_colour
 
@@ -120,6 +120,7 @@ def main(args: list[str] | None = None, command: click.Command | None = None) ->
     """
     arguments = sys.argv[1:] if args is None else args
     as_json = "--json" in arguments
+    home.replace_unusable()
     try:
         code = (command or orchard).main(args=arguments, standalone_mode=False) or 0
     except OrchardError as error:

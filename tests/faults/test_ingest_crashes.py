@@ -172,7 +172,7 @@ def test_full_disk_is_reported_and_leaves_the_dataset_unchanged(workspace, farm,
 
     code, printed = drive(when, 1, size, *command(more))
     error = json.loads(printed)["error"]
-    assert (code, error["kind"]) == (1, "OrchardError")
+    assert (code, error["kind"]) == (1, "DiskError")
     assert "no space is left" in error["message"]
     assert contents(workspace / "data/farm") == before
     assert [path.name for path in (workspace / "data").iterdir()] == ["farm"]
