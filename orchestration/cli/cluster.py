@@ -11,7 +11,7 @@ import click
 from orchard.cli.verb import verb
 from orchard.errors import OrchardError, ParamsError
 from orchard.reporter import Reporter
-from orchestration.cli.store_verbs import STORE_VERBS, store_verb, target_options
+from orchestration.cluster.registry_verbs import STORE_VERBS, store_verb, target_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from orchard.runs.records import StepRecord
 from orchard.signing import create_pair
 from orchestration.cluster.deploy import airflow_client
 from orchestration.cluster.deploy.airflow_client import AirflowRefused
-from orchestration.cluster.deploy.retrain_run import ended_steps, retrain
+from orchestration.cluster.deploy.retrain_run import _advice, ended_steps, retrain
 from orchestration.cluster.kube_client import ClusterError
 from orchestration.names import run_id
 from tests.orchestration.release_fixture import RELEASE, FakeAirflowServer, ReleaseFixture, task
@@ -118,11 +118,18 @@ def test_a_run_without_a_new_version_has_a_reason_and_an_exit_code(release, api,
 
     result = retrain(RELEASE, {}, "nightly", Reporter(as_json=False))
 
-    assert (result.code, result.text) == (code, f"{verb}: {outcome}: {reason}")
+    assert (result.code, result.text.splitlines()[0]) == (code, f"{verb}: {outcome}: {reason}")
+    assert ('make retrain FORCE="reason"' in result.text) == (outcome == "refused")
     assert result.document["reason"] == reason
     assert result.document["outcomes"][verb] == outcome
     assert f"{verb:<10} {'':8}  skipped" in capsys.readouterr().err
     assert sync.requests == [], "no version becomes live"
+
+
+def test_a_refused_run_of_the_profile_short_says_what_that_profile_is_for():
+    assert "leave PROFILE out" in _advice("refused", "short")
+    assert "PROFILE" not in _advice("refused", "full")
+    assert _advice("skipped", "short") == ""
 
 
 def test_a_failed_run_ends_with_the_last_lines_of_its_failed_task(release, api, capsys):

@@ -12,8 +12,8 @@ training resumes after its last epoch. A new run repeats everything. `orchard ru
 The owner in the list of DAGs (`ORCHARD_OWNER`).
 
 ## Rollback
-`make rollback WHY="…"` (`orchard job rollback --why "…"`): the channel points to the previous version, and servers follow in seconds.
-Pause this DAG first if the next run would publish the same again.
+`make rollback WHY="…"` (`orchard job rollback --why "…"`): the channel points to the previous version, and servers follow in
+seconds. Pause this DAG first if the next run would publish the same again.
 """
 
 from datetime import timedelta

@@ -14,8 +14,8 @@ import click
 from orchard.cli import main as run_command
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
-from orchestration.cli.store_verbs import STORE_VERBS, store_verb
 from orchestration.cluster.deploy.release import Release
+from orchestration.cluster.registry_verbs import STORE_VERBS, store_verb
 from orchestration.local.commands import display_path
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import pytest
 from orchard.cli import main
 from orchard.errors import OrchardError
 from orchard.reporter import Reporter
-from orchestration.cli.store_verbs import STORE_VERBS, _arguments, _report, store_verb
 from orchestration.cluster import jobs, kube_client
 from orchestration.cluster.kube_client import ClusterConnection
 from orchestration.cluster.manifests import JobPlan, job_manifest
+from orchestration.cluster.registry_verbs import STORE_VERBS, _arguments, _report, store_verb
 
 CONTAINER = {"name": "history", "args": ["orchard", "history"], "env": []}
 TEMPLATE = {
