@@ -105,7 +105,7 @@ def test_splits_that_folders_name_count_and_are_never_mixed_with_others(workspac
     assert run(farm)[0] == 4
 
 
-@pytest.mark.parametrize("name", ["Testing", "training_set", "valid2", "dev", "eval"])
+@pytest.mark.parametrize("name", ["Testing_2", "training_set", "valid2", "dev", "eval_set"])
 def test_a_folder_that_is_meant_as_a_split_is_never_taken_for_another_one(workspace, plain, run, name):
     (workspace / "box").mkdir()
     plain.rename(workspace / "box" / name)
