@@ -81,12 +81,13 @@ def _loop(runner: CommandRunner, stack: ExitStack, source: SampleData) -> tuple[
     with runner.timed("dvc repro") as results:
         runner.command("dvc repro", [sys.executable, "-m", "dvc", "repro"])
         results.append(evaluation_summary(runner.folder))
-    port = runner.environment["ORCHARD_SERVER_URL"].rpartition(":")[2]
+    port = _port(8501)  # not before: another program may take it while the model is trained
+    runner.environment = {**runner.environment, "ORCHARD_SERVER_URL": f"http://127.0.0.1:{port}"}
     server = stack.enter_context(
-        _start_verb(runner, "serve", "--port", port)
+        _start_verb(runner, "serve", "--port", str(port))
     )  # it imports TensorFlow while the gate runs
     outcome = release_candidate(runner)
-    _await_server(server, int(port))
+    _await_server(server, port)
     runner.verb("sync", "--once")
     return outcome, list(predict_unseen(runner, source))
 
@@ -96,7 +97,6 @@ def _environment(store: EmbeddedStore, workspace: Path, source: SampleData) -> d
         **step_environment(source),
         **environment_of(store.directory),
         "ORCHARD_SERVING_DIR": str(workspace / "serving"),
-        "ORCHARD_SERVER_URL": f"http://127.0.0.1:{_port(8501)}",
     }
 
 
@@ -117,10 +117,10 @@ def _start_verb(runner: CommandRunner, name: str, *options: str) -> ChildProcess
 def _await_server(server: ChildProcess, port: int) -> None:
     deadline = time.monotonic() + SERVER_READY_SECONDS
     while True:
+        if not server.running() or time.monotonic() > deadline:  # first: another program may listen there
+            raise OrchardError(f"the model server did not start:\n{server.tail()}", hint=f"its log: {server.log}")
         if is_listening(port):
             return
-        if not server.running() or time.monotonic() > deadline:
-            raise OrchardError(f"the model server did not start:\n{server.tail()}", hint=f"its log: {server.log}")
         time.sleep(0.05)
 
 

@@ -97,7 +97,7 @@ def test_a_full_disk_keeps_the_served_version_and_takes_the_next_when_there_is_s
 
         two = registry.release("two")
 
-        until(lambda: "too large" in sync.status["problems"].get("sync", ""), "sync reports that it cannot write")
+        until(lambda: "largest size" in sync.status["problems"].get("sync", ""), "sync reports that it cannot write")
         assert sync.served() == one
         assert sync.get("/healthz").status == sync.get("/readyz").status == 200
         assert server.get(f"/v1/models/{MODEL}/labels/stable/metadata").json["model_spec"]["version"] == str(one)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from orchard import layout
 from orchard.cli import main
@@ -110,7 +111,7 @@ def damaged_document(store: Any, patch: pytest.MonkeyPatch) -> list[str]:
 
 
 def no_server(store: Any, patch: pytest.MonkeyPatch) -> list[str]:
-    Path("photo.jpg").write_bytes(b"photo")
+    Image.new("RGB", (64, 64), "red").save("photo.jpg")
     patch.setenv("ORCHARD_SERVER_URL", "http://127.0.0.1:1")
     return ["predict", "photo.jpg"]
 

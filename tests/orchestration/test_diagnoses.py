@@ -118,7 +118,7 @@ KNOWN = {
     ),
     "a rollout is paused": (workload("Deployment", "web", 1, {"paused": True}, readyReplicas=1, replicas=1), "paused", "rollout resume"),
     "a schedule is suspended": (
-        workload("CronJob", "cleanup", 1, {"suspend": True}, {"creationTimestamp": ago(5)}),
+        workload("CronJob", "cleanup", 1, {"suspend": True}, {"creationTimestamp": "2026-01-01T00:00:00Z"}),
         "the CronJob cleanup is suspended",
         "patch cronjob cleanup",
     ),
@@ -135,11 +135,11 @@ KNOWN = {
     "too little memory": (container(lastState={"terminated": {"reason": "OOMKilled"}}), "killed for memory", "raise its memory"),
     "it ends repeatedly": (waits("CrashLoopBackOff", lastState={"terminated": {"exitCode": 3}}), "(code 3): last words", "correct that"),
     "it was restarted often": (
-        container(restartCount=5, lastState={"terminated": {"exitCode": 139, "finishedAt": ago(2)}}),
+        lambda c: c.container(restartCount=5, lastState={"terminated": {"exitCode": 139, "finishedAt": ago(2)}}),
         "was restarted 5 times; it ended with code 139",
         "--previous",
     ),
-    "a pod that stays": (pod("old", metadata={"deletionTimestamp": ago(20)}), "should have been gone", "get nodes"),
+    "a pod that stays": (lambda c: c.pod("old", metadata={"deletionTimestamp": ago(20)}), "should have been gone", "get nodes"),
     "a Job failed": (
         workload("Job", "x", conditions=[{"type": "Failed", "status": "True", "message": "the limit"}]),
         "the Job x failed: the limit",
