@@ -69,8 +69,8 @@ pytest-airflow: .venv-airflow/.ready ## the tests of the DAGs, in Airflow's own 
 	@env -u PYTHONDONTWRITEBYTECODE .venv-airflow/bin/pytest -c tests/orchestration/airflow/pytest.ini tests/orchestration/airflow
 
 .PHONY: smoke
-smoke: setup ## a short run with each other supported Python of this machine
-	@scripts/smoke
+smoke: setup ## a short run with each other supported Python of this machine (VERSIONS="3.11")
+	@scripts/smoke $(VERSIONS)
 
 .PHONY: fuzz
 fuzz: setup ## send almost valid requests to a real server (SECONDS_OF_FUZZ=600)
