@@ -127,14 +127,14 @@ def machine() -> None:
 
 
 def _script(name: str, *arguments: str) -> str:
+    """Run a script of the project; returns the last word of its standard output."""
     begin = time.monotonic()
     done = subprocess.run(
         [ROOT / "scripts" / name, *arguments], stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT, timeout=1800
     )
     assert done.returncode == 0, f"scripts/{name} failed; its output is above"
-    print(done.stdout)
     PARTS.append((f"scripts/{name} {' '.join(arguments)}", time.monotonic() - begin))
-    return done.stdout.split()[-1]
+    return (done.stdout.split() or [""])[-1]
 
 
 @pytest.fixture(scope="session")
