@@ -45,7 +45,7 @@ setup: .venv/.ready ## the Python environment in .venv (nothing is installed els
 ## Check
 
 .PHONY: test
-test: lint typecheck pytest ## everything: lint, types, all tests (<= 10 minutes on 2 cores)
+test: lint typecheck pytest ## everything: lint, types, all tests (about 20 minutes on 2 cores)
 
 .PHONY: lint
 lint: setup ## ruff, shellcheck, yamllint, codespell

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def run(
         try:
             output, errors = process.communicate(stdin, timeout=seconds)
         except BaseException as error:  # a script's own children hold its output open: kill them too
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise ClusterError(f"{' '.join(command[:6])} … did not end within {seconds:.0f} s") from error
             raise
