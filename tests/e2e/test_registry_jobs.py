@@ -92,12 +92,19 @@ def test_the_jobs_are_removed_and_the_doctor_does_not_report_the_one_that_failed
     done = subprocess.run(command("doctor"), capture_output=True, text=True, check=False, cwd=ROOT, timeout=600)
     assert "rollback" not in done.stdout
 
-    def left() -> list[str]:
-        return [
-            item["metadata"]["name"]
-            for item in deployed.release.get("jobs")
-            if item["metadata"]["labels"]["app.kubernetes.io/component"] == "registry"
-        ]
-
-    assert left()
-    until(lambda: not left(), 600, "the removal of the verbs' Jobs")
+    jobs = [
+        job
+        for job in deployed.release.get("jobs")
+        if job["metadata"]["labels"]["app.kubernetes.io/component"] == "registry"
+    ]
+    assert jobs
+    assert {job["spec"]["ttlSecondsAfterFinished"] for job in jobs} == {300}
+    for job in jobs:  # five minutes are not waited for
+        ttl = json.dumps({"spec": {"ttlSecondsAfterFinished": 1}})
+        deployed.release.kubectl("patch", "job", job["metadata"]["name"], f"--patch={ttl}")
+    names = {job["metadata"]["name"] for job in jobs}
+    until(
+        lambda: not names & {job["metadata"]["name"] for job in deployed.release.get("jobs")},
+        300,
+        "the removal of the verbs' Jobs",
+    )
