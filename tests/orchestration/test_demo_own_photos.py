@@ -108,21 +108,15 @@ def test_a_refusal_names_the_file_to_change_from_where_the_user_stands(tmp_path,
     assert "make demo DATA=photos PARAMS=FILE" in text
 
 
+def ingest_own(folder: Path, photos: Path, *options: str) -> None:
+    """Ingest photos as the dataset `own` of a project."""
+    command = [sys.executable, "-m", "orchard", "ingest", str(photos), "--dataset", "own", "--no-push", *options]
+    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+
+
 def test_unseen_photos_are_chosen_among_what_ingest_took(tmp_path, photos):
     (tmp_path / "data").mkdir()
-    ingest = [
-        sys.executable,
-        "-m",
-        "orchard",
-        "ingest",
-        str(photos),
-        "--dataset",
-        "own",
-        "--no-push",
-        "--test-share",
-        "0.1",
-    ]
-    subprocess.run(ingest, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    ingest_own(tmp_path, photos, "--test-share", "0.1")
 
     (chosen,) = choose_unseen(tmp_path / "data" / "own")
 
@@ -132,19 +126,7 @@ def test_unseen_photos_are_chosen_among_what_ingest_took(tmp_path, photos):
 
 
 def test_no_prediction_is_an_error_and_not_an_empty_result(tmp_path, photos):
-    ingest = [
-        sys.executable,
-        "-m",
-        "orchard",
-        "ingest",
-        str(photos),
-        "--dataset",
-        "own",
-        "--no-push",
-        "--split",
-        "train",
-    ]
-    subprocess.run(ingest, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    ingest_own(tmp_path, photos, "--split", "train")
 
     with pytest.raises(DataError, match="no test photos"):
         choose_unseen(tmp_path / "data" / "own")
