@@ -32,6 +32,9 @@ SHORT: dict[str, Any] = {
 }
 """Changes to the checkout's params.yaml, by section: the demo is short."""
 
+DRAWN: dict[str, Any] = {"train": {"epochs": 12}}
+"""Changes for synthetic photos, which are easier than any photos of one's own."""
+
 
 def prepare(folder: Path, source: SampleData, params: Path | None = None) -> tuple[Path, ...]:
     """Write the pipeline, its params and the data schema into `folder`; a second call changes nothing.
@@ -80,6 +83,8 @@ def _params(source: SampleData, params: Path | None) -> dict[str, Any]:
     document: dict[str, Any] = deep_merge(read_yaml(_read(CHECKOUT / PARAMS), PARAMS), SHORT)
     if not source.has_thresholds:
         document = merge_params(document, read_yaml(_read(CHECKOUT / PHOTOS_PROFILE), PHOTOS_PROFILE))
+        if not source.paths:
+            document = merge_params(document, DRAWN)
     if params is not None:
         own = read_yaml(_read(params), str(params))
         if not isinstance(own, dict):
