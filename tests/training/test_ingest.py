@@ -22,17 +22,6 @@ KIWI, LEMON, *_ = photo_files.CLASSES
 
 
 @pytest.fixture
-def run(workspace, capsys):
-    """Run `orchard ingest … --no-push --json`; return the exit code and the printed document."""
-
-    def call(*arguments, dataset="farm"):
-        code = main(["ingest", *map(str, arguments), "--dataset", dataset, "--no-push", "--json"])
-        return code, json.loads(capsys.readouterr().out or "{}")
-
-    return call
-
-
-@pytest.fixture
 def farm(workspace):
     """Photos of four classes, for each six in train and two in test."""
     return photo_files.fill(workspace / "farm")

@@ -18,17 +18,6 @@ from training.data import shards
 KIWI, LEMON, *_ = photo_files.CLASSES
 
 
-@pytest.fixture
-def run(workspace, capsys):
-    """Run `orchard ingest … --no-push --json`; return the exit code and the printed document."""
-
-    def call(*arguments, dataset="farm"):
-        code = main(["ingest", *map(str, arguments), "--dataset", dataset, "--no-push", "--json"])
-        return code, json.loads(capsys.readouterr().out or "{}")
-
-    return call
-
-
 GOOD = {(split, number): photo_files.jpeg(KIWI, number) for split in ("train", "test") for number in range(3)}
 PLACES = st.sampled_from(
     [
