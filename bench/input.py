@@ -31,8 +31,9 @@ from bench.rounds import Contender, Table, Threshold, judge, measure  # noqa: E4
 from orchard.reporter import Reporter  # noqa: E402
 from training import params  # noqa: E402
 from training.data.shards import iterate, read_index  # noqa: E402
+from training.model.feed import BatchIterator  # noqa: E402
 from training.model.in_memory import InMemoryPhotos, read_photos  # noqa: E402
-from training.model.trainer import BatchIterator, Trainer  # noqa: E402
+from training.model.trainer import Trainer  # noqa: E402
 from training.params import Params  # noqa: E402
 
 FIRST = Threshold("first epoch, images/s against Keras", 2)

@@ -32,11 +32,15 @@ class Prediction:
         label: the predicted class.
         probability: of that class, 0 to 1.
         probabilities: of every class, in the order of the model's classes; sum 1.
+        classes: the model's classes, in that order; empty if the model does not say them.
+        unsure: whether none or several classes are possible, at the coverage that the model was calibrated for.
     """
 
     label: str
     probability: float
     probabilities: tuple[float, ...]
+    classes: tuple[str, ...] = ()
+    unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,7 @@ def _prediction(item: Any, address: str) -> Prediction:
     try:
         label, probability = item["label"], float(item["probability"])
         probabilities = tuple(float(value) for value in item["probabilities"])
+        classes = tuple(str(name) for name in item.get("classes", ()))
     except (KeyError, TypeError, ValueError) as error:
         raise ServerError(
             f"{address} answered without label, probability and probabilities",
@@ -195,4 +200,4 @@ def _prediction(item: Any, address: str) -> Prediction:
         ) from error
     if not isinstance(label, str) or not all(map(math.isfinite, (probability, *probabilities))):
         raise ServerError(f"{address} answered with an invalid label or probability")
-    return Prediction(label, probability, probabilities)
+    return Prediction(label, probability, probabilities, classes, item.get("unsure") is True)

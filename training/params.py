@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from orchard import documents
@@ -17,6 +18,12 @@ from orchard.layout import NAME
 from orchard.overrides import read_yaml, set_by_path
 
 __all__ = [
+    "BACKBONES",
+    "IMAGENET",
+    "KERAS_APPLICATION",
+    "OWN_ARCHITECTURES",
+    "PROJECT_NETWORK",
+    "RANDOM",
     "AugmentationParams",
     "CnnParams",
     "EarlyStoppingParams",
@@ -24,6 +31,7 @@ __all__ = [
     "ModelParams",
     "OptimizerParams",
     "Params",
+    "ProbeParams",
     "ScheduleParams",
     "TrainParams",
     "describe_problems",
@@ -54,17 +62,70 @@ class CnnParams(ParamsSection):
     dropout: Share
 
 
-class ModelParams(ParamsSection):
-    """The size that photos are scaled to, in pixels a side, and the architecture."""
+OWN_ARCHITECTURES = ("cnn", "linear")
+"""Networks that are trained from random weights only."""
 
-    architecture: Literal["cnn", "linear"]
+BACKBONES = ("mobilenet_v2", "efficientnet_lite0", "efficientnet_lite2")
+"""Networks whose ImageNet weights are in packages of the extra `backbones`."""
+
+KERAS_APPLICATION = re.compile(r"[A-Z][A-Za-z0-9_]*")
+PROJECT_NETWORK = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+RANDOM, IMAGENET = "random", "imagenet"
+
+
+class ModelParams(ParamsSection):
+    """The architecture and its first weights, how photos become its pixels, and what its answers mean.
+
+    ``weights`` is `RANDOM`, `IMAGENET` or the path of a file with weights. ``coverage`` is the share of photos for which
+    the right class is among the classes that the model holds for possible; see `training.model.conformal`.
+    """
+
+    architecture: str
+    weights: str = Field(min_length=1)
     image_size: int = Field(ge=8, le=512)
+    resize: Literal["stretch", "crop"]
     mirrored: bool
+    coverage: float = Field(ge=0.5, lt=1)
     cnn: CnnParams
+
+    @property
+    def crop(self) -> bool:
+        """Whether photos are cut to the square in their middle."""
+        return self.resize == "crop"
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the network starts with weights that were trained elsewhere."""
+        return self.weights != RANDOM
+
+    @field_validator("architecture")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        known = (*OWN_ARCHITECTURES, *BACKBONES)
+        if name in known or KERAS_APPLICATION.fullmatch(name) or PROJECT_NETWORK.fullmatch(name):
+            return name
+        near = difflib.get_close_matches(name, known, n=1)
+        raise ValueError(
+            f"expected {', '.join(known)}, a name of keras.applications such as MobileNetV3Small, or a function of your "
+            f"project as package.module:function{f'; did you mean {near[0]}?' if near else ''}"
+        )
+
+    @model_validator(mode="after")
+    def _weights_exist(self) -> Self:
+        if self.pretrained and self.architecture in OWN_ARCHITECTURES:
+            raise ValueError(
+                f"weights is {self.weights}, but {self.architecture} has only random weights: weights: random"
+            )
+        if self.weights == IMAGENET and self.architecture not in BACKBONES:
+            raise ValueError(
+                f"weights is imagenet, but only {', '.join(BACKBONES)} bring such weights: nothing is downloaded while "
+                "training runs; name a file with weights, or write weights: random"
+            )
+        return self
 
     @model_validator(mode="after")
     def _pixels_left(self) -> Self:
-        halvings = len(self.cnn.filters)
+        halvings = len(self.cnn.filters) if self.architecture == "cnn" else 0
         if self.image_size < 2**halvings:
             raise ValueError(
                 f"image_size {self.image_size} is too small for {halvings} filters, each of which halves it: "
@@ -74,11 +135,17 @@ class ModelParams(ParamsSection):
 
 
 class OptimizerParams(ParamsSection):
-    """The optimizer. Only rmsprop and sgd read ``momentum``."""
+    """The optimizer. Only rmsprop and sgd read ``momentum``.
+
+    ``stem_rate`` is the first layer's share of the learning rate; the last layer has all of it, and those between them
+    fall geometrically.
+    """
 
     name: Literal["adam", "rmsprop", "sgd"]
     learning_rate: float = Field(gt=0, le=10)
     momentum: Share
+    weight_decay: float = Field(ge=0, lt=1)
+    stem_rate: float = Field(gt=0, le=1)
 
 
 class ScheduleParams(ParamsSection):
@@ -89,9 +156,17 @@ class ScheduleParams(ParamsSection):
 
 
 class ValidationParams(ParamsSection):
-    """The share of the training photos that validates the epochs."""
+    """The training photos that validate the epochs: their share, and how many of each source every epoch looks at."""
 
     share: float = Field(gt=0, le=0.5)
+    photos: int = Field(ge=1)
+
+
+class ProbeParams(ParamsSection):
+    """The linear probe: a classifier on the features of a pretrained network, before all its layers are trained."""
+
+    copies: int = Field(ge=0, le=20)
+    strength: float = Field(gt=0, le=1000)
 
 
 class EarlyStoppingParams(ParamsSection):
@@ -110,8 +185,10 @@ class AugmentationParams(ParamsSection):
     zoom_out: float = Field(ge=1, le=8)
     shift: float = Field(ge=0, le=0.5)
     background: float = Field(ge=0, le=1)
+    paste: float = Field(ge=0, le=1)
     brightness: Share
     colour: Share
+    gamma: Share
     patch: float = Field(ge=0, le=1)
 
 
@@ -119,10 +196,13 @@ class TrainParams(ParamsSection):
     """How the model is trained."""
 
     seed: int = Field(ge=0, lt=2**31)
-    epochs: int = Field(ge=1, le=10_000)
+    epochs: int = Field(ge=0, le=10_000)
     batch_size: int = Field(ge=1, le=8192)
-    repeat: dict[str, Annotated[int, Field(ge=1, le=100)]]
+    sizes: list[Annotated[int, Field(ge=8, le=512)]]
+    repeat: dict[str, Annotated[float, Field(gt=0, le=100)]]
     averaging: Share
+    label_smoothing: Share
+    probe: ProbeParams
     optimizer: OptimizerParams
     schedule: ScheduleParams
     validation: ValidationParams
@@ -152,6 +232,12 @@ class Params(ParamsSection):
     train: TrainParams
     gate: GateThresholds
     evaluate: EvaluateParams
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> Self:
+        if self.train.epochs == 0 and not self.model.pretrained:
+            raise ValueError("train.epochs is 0, but only a network with pretrained weights works without an epoch")
+        return self
 
     @property
     def document(self) -> dict[str, Any]:

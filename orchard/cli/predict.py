@@ -82,8 +82,9 @@ def predict(
     """Predict the labels of photos with the model server; `-` reads a photo from standard input.
 
     The version is the one that the channel points to: the request has the channel's name as version label. Prints each
-    photo's name, its label and the label's probability. Every file is checked before the first is sent: if a file is
-    missing or is not a photo, nothing is sent. GIF, WebP, BMP and TIFF are converted as `orchard ingest` converts them.
+    photo's name, its label and the label's probability, and `unsure` where none or several classes are possible. Every
+    file is checked before the first is sent: if a file is missing or is not a photo, nothing is sent. GIF, WebP, BMP and
+    TIFF are converted as `orchard ingest` converts them.
     """
     from orchard import settings
     from orchard.client import ModelServer
@@ -99,8 +100,14 @@ def predict(
     label = channel or (config.channel if version is None else None)
     with ModelServer(config.server_url, token=_token(token_file)) as server:
         predictions = [(name, _predict_one(server, name, config.model, version, label)) for name in photos]
-    items = [{"photo": name, "label": one.label, "probability": one.probability} for name, one in predictions]
+    items = [
+        {"photo": name, "label": one.label, "probability": one.probability, "unsure": one.unsure}
+        for name, one in predictions
+    ]
     shares = [f"{100 * one.probability:.1f} %" for _, one in predictions]
     width = max(map(len, shares))
-    rows = [[name, one.label, share.rjust(width)] for (name, one), share in zip(predictions, shares, strict=True)]
+    rows = [
+        [name, one.label, share.rjust(width), "unsure" if one.unsure else ""]
+        for (name, one), share in zip(predictions, shares, strict=True)
+    ]
     reporter.result({"model": config.model, "predictions": items}, reporter.table(rows[0], rows[1:]))

@@ -18,7 +18,7 @@ from tests import photo_files
 from tests.training.candidates import PHOTOS, write_dataset
 from tests.training.test_model import parse, randomize_norms
 from training.data.schema import SchemaRules
-from training.model.architectures import build
+from training.model.architectures import build, logits_of
 from training.model.golden_photos import MIN_PHOTOS, choose_photos, write_golden
 from training.model.preprocessing import decode_photos
 from training.model.savedmodel_export import export
@@ -65,12 +65,57 @@ def test_signatures_are_the_contracts(exported):
     with open_model(exported) as session:
         signatures, classes = session.signatures, session.classes
 
-    outputs = {"label": "string[N]", "probability": "float32[N]", "probabilities": "float32[N,3]"}
+    answer = {"label": "string[N]", "probability": "float32[N]", "unsure": "bool[N]"}
+    outputs = {**answer, "probabilities": "float32[N,3]", "classes": "string[N,3]"}
+    explained = {**answer, "logits": "float32[N,3]", "map": "float32[N,5,5]", "bias": "float32[N]"}
     assert classes == CLASSES
     assert {name: (found.inputs, found.outputs) for name, found in signatures.items()} == {
         "serving_default": ({"image_bytes": "string[N]"}, outputs),
         "pixels": ({"image": "float32[N,20,20,3]"}, outputs),
+        "explain": ({"image_bytes": "string[N]"}, explained),
+        "embed": ({"image_bytes": "string[N]"}, {"embedding": "float32[N,6]"}),
     }
+
+
+def test_a_network_whose_features_are_no_mean_has_no_explanation(tmp_path):
+    model = build(parse("model.architecture=linear").model, len(CLASSES))
+    export(model, CLASSES, tmp_path / "linear")
+
+    with open_model(tmp_path / "linear") as session:
+        assert set(session.signatures) == {"serving_default", "pixels"}
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_mean_of_the_map_plus_bias_is_the_logit_of_the_label(network, tmp_path, mirrored):
+    export(network, CLASSES, tmp_path / "model", mirrored=mirrored)
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+
+    answers = loaded.signatures["explain"](image_bytes=tf.constant(FILES))
+
+    labels = [CLASSES.index(label.decode()) for label in answers["label"].numpy()]
+    logits = answers["logits"].numpy()
+    of_label = logits[np.arange(len(FILES)), labels]
+    assert np.allclose(answers["map"].numpy().mean(axis=(1, 2)) + answers["bias"].numpy(), of_label, atol=1e-4)
+    pixels = decode_photos(FILES, 20).astype(np.float32)
+    assert np.allclose(logits, logits_of(network)(pixels, training=False), atol=1e-4)
+    served = loaded.signatures["serving_default"](image_bytes=tf.constant(FILES))
+    assert answers["label"].numpy().tolist() == served["label"].numpy().tolist()
+    assert np.ptp(answers["map"].numpy(), axis=(1, 2)).min() > 0
+
+
+def test_an_answer_says_its_classes_and_whether_it_is_sure(network, tmp_path):
+    probabilities = plain(network)
+    threshold = float(np.sort(probabilities, axis=1)[:, -2].mean())
+    export(network, CLASSES, tmp_path / "model", threshold=threshold)
+
+    answers = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"](image_bytes=tf.constant(FILES))
+    with open_model(tmp_path / "model") as session:
+        unsure = session.predict(FILES).unsure
+
+    assert [[name.decode() for name in row] for row in answers["classes"].numpy()] == [list(CLASSES)] * len(FILES)
+    assert answers["unsure"].numpy().tolist() == ((probabilities >= threshold).sum(axis=1) != 1).tolist()
+    assert unsure.tolist() == answers["unsure"].numpy().tolist()
+    assert 0 < unsure.mean() < 1
 
 
 def test_mirrored_answers_are_the_mean_over_a_photo_and_its_mirror_image(network, tmp_path):

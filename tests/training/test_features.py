@@ -13,11 +13,11 @@ from tests import photo_files
 from training.model.preprocessing import decode_photos, preprocess
 
 
-def served(files, size):
+def served(files, size, *, crop=False):
     """The pixels of the exported graph: the same function in its own graph, as in the export."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         given = tf.compat.v1.placeholder(tf.string, [None])
-        return session.run(preprocess(given, size), {given: np.array(files, object)})
+        return session.run(preprocess(given, size, crop=crop), {given: np.array(files, object)})
 
 
 def open_draft(file, size):
@@ -75,7 +75,8 @@ def test_photo_of_a_multiple_of_the_size_is_what_pillow_decodes_at_that_scale(ti
     assert np.array_equal(served([file], 50)[0], open_draft(file, 50))
 
 
-def test_fast_path_gives_the_same_pixels_bit_for_bit():
+@pytest.mark.parametrize("crop", [False, True])
+def test_fast_path_gives_the_same_pixels_bit_for_bit(crop):
     files = [photo_files.jpeg(number=number) for number in range(6)]
     files += [photo_files.encoded(noise(100, 100, seed), quality=quality) for seed, quality in enumerate((30, 75, 95))]
     files += [
@@ -86,9 +87,22 @@ def test_fast_path_gives_the_same_pixels_bit_for_bit():
     files += [photo_files.encoded(noise(100, 100).convert("CMYK")), photo_files.encoded(noise(100, 100).convert("L"))]
 
     for size in (50, 25, 64):
-        quick = decode_photos(files, size)
+        quick = decode_photos(files, size, crop=crop)
         assert quick.dtype == np.uint8
-        assert np.array_equal(quick, served(files, size))
+        assert np.array_equal(quick, served(files, size, crop=crop))
+
+
+@pytest.mark.parametrize("sides", [(90, 60), (60, 90), (61, 90), (60, 60)])
+def test_a_photo_can_be_cut_to_the_square_in_its_middle(sides):
+    width, height = sides
+    picture = noise(width, height)
+    side = min(sides)
+    left, top = (width - side) // 2, (height - side) // 2
+    square = picture.crop((left, top, left + side, top + side))
+
+    cut = decode_photos([photo_files.encoded(picture, "PNG")], 30, crop=True)
+
+    assert np.array_equal(cut, decode_photos([photo_files.encoded(square, "PNG")], 30))
 
 
 def test_answers_do_not_depend_on_the_rest_of_the_batch():

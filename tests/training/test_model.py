@@ -14,7 +14,17 @@ from training.model.augmentation import augment
 from training.model.fold import fold
 
 STILL = params.AugmentationParams(
-    flip=False, rotation=0, zoom_in=1, zoom_out=1, shift=0, background=0, brightness=0, colour=0, patch=0
+    flip=False,
+    rotation=0,
+    zoom_in=1,
+    zoom_out=1,
+    shift=0,
+    background=0,
+    paste=0,
+    brightness=0,
+    colour=0,
+    gamma=0,
+    patch=0,
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
@@ -50,7 +49,8 @@ def test_every_problem_is_listed_at_once():
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
-        ("train.epochs=0", "train.epochs"),
+        ("train.epochs=0", "the file: train.epochs is 0, but only a network with pretrained weights"),
+        ("train.epochs=-1", "train.epochs"),
         ("train.epochs=3.0", "train.epochs"),
         ("train.batch_size='64'", "train.batch_size"),
         ("train.optimizer.learning_rate=-1", "train.optimizer.learning_rate"),
@@ -59,7 +59,13 @@ def test_every_problem_is_listed_at_once():
         ("model.cnn.dropout=1", "model.cnn.dropout"),
         ("model.cnn.filters=[]", "model.cnn.filters"),
         ("model.cnn.filters=[8, 0]", "model.cnn.filters.1"),
-        ("model.architecture=resnet", "model.architecture"),
+        ("model.architecture=resnet", "model.architecture: expected cnn, linear, mobilenet_v2"),
+        ("model.architecture=mobilenet_v3", "model.architecture: "),
+        ("model.architecture='package.module:'", "model.architecture"),
+        ("model.weights=imagenet", "model: weights is imagenet, but cnn has only random weights"),
+        ("model.resize=pad", "model.resize"),
+        ("model.coverage=1.0", "model.coverage"),
+        ("train.repeat={shop: 0}", "train.repeat.shop"),
         ("data.name=../etc", "data.name"),
         ("train.schedule.warmup_epochs=9999", "train: schedule.warmup_epochs is 9999, more than all"),
         ("model.image_size=12", "model: image_size 12 is too small for"),
@@ -155,10 +161,34 @@ def test_digest_is_of_the_thresholds_as_they_are_written(gate):
     assert found.digest == documents.digest({**params.parse(TEXT).document, "gate": gate, "evaluate": {}})
 
 
-def test_every_architecture_of_the_params_can_be_built_and_no_other():
+def test_the_names_of_params_are_those_of_the_networks():
     from training.model.architectures import ARCHITECTURES
+    from training.model.backbones.named import BACKBONES
 
-    assert set(get_args(params.ModelParams.model_fields["architecture"].annotation)) == set(ARCHITECTURES)
+    assert set(params.OWN_ARCHITECTURES) == set(ARCHITECTURES)
+    assert set(params.BACKBONES) == set(BACKBONES)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weights"),
+    [
+        ("mobilenet_v2", "imagenet"),
+        ("mobilenet_v2", "random"),
+        ("MobileNetV3Small", "weights/small.weights.h5"),
+        ("model:network", "random"),
+        ("fruit.networks.small:build", "first.weights.h5"),
+    ],
+)
+def test_networks_of_every_kind_are_named_the_same_way(architecture, weights):
+    found = params.parse(TEXT, overrides=[f"model.architecture={architecture}", f"model.weights={weights}"])
+
+    assert (found.model.architecture, found.model.weights) == (architecture, weights)
+
+
+def test_a_linear_probe_needs_no_epoch():
+    overrides = ["train.epochs=0", "train.schedule.warmup_epochs=0", "model.architecture=mobilenet_v2"]
+
+    assert params.parse(TEXT, overrides=[*overrides, "model.weights=imagenet"]).train.epochs == 0
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=4))

@@ -44,7 +44,7 @@ def train(reporter: Reporter, *, params: Path, schema: Path, overrides: tuple[st
     from training.model.train import train as fit_candidate
 
     document = fit_candidate(loaded, workspace, reporter, schema)
-    best = read_curves(workspace.candidate)[document["best_epoch"] - 1]
+    best = next(row for row in read_curves(workspace.candidate) if row.epoch == document["best_epoch"])
     result = {name: document[name] for name in ("dataset", "params_digest", "parameters", "epochs_run", "best_epoch")}
     result |= {"seconds": document["seconds"], "peak_rss_bytes": document["peak_rss_bytes"]}
     result |= {"val_loss": best.val_loss, "val_accuracy": best.val_accuracy, "candidate": str(workspace.candidate)}
@@ -52,8 +52,9 @@ def train(reporter: Reporter, *, params: Path, schema: Path, overrides: tuple[st
 
 
 def _text(result: dict[str, Any]) -> str:
+    epoch = f"epoch {result['best_epoch']} of {result['epochs_run']}" if result["best_epoch"] else "the linear probe"
     return (
-        f"{result['candidate']}: epoch {result['best_epoch']} of {result['epochs_run']} is the best, with "
+        f"{result['candidate']}: {epoch} is the best, with "
         f"{100 * result['val_accuracy']:.2f} % of the validation photos right; {result['seconds']:.0f} s, "
         f"{result['peak_rss_bytes'] / 1e9:.1f} GB of memory at most\n"
         "next: orchard evaluate"

@@ -1,8 +1,8 @@
 """Networks by name, from a photo's pixels to the probabilities of the classes.
 
-A new architecture is a function from pixels to features, a line in `ARCHITECTURES`, and its name (and section, if it
-has parameters of its own) in `training.params.ModelParams`. The architecture scales pixels to the range that it needs.
-Decoding and resizing are not part of it.
+There are four kinds: networks of this module, which is a function from pixels to features and a line in `ARCHITECTURES`;
+pretrained ones (`training.model.backbones.named`); those of ``keras.applications``; and functions of a user's project.
+The architecture scales pixels to the range that it needs. Decoding and resizing are not part of it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 
 import keras
 
-from training.params import ModelParams
+from training.model.backbones.named import BACKBONES
+from training.params import IMAGENET, PROJECT_NETWORK, RANDOM, ModelParams
 
 __all__ = ["ARCHITECTURES", "build", "count_parameters", "logits_of"]
 
-LOGITS = "logits"
+LOGITS, PROBABILITIES = "logits", "probabilities"
 WHITE = 255.0
 
 DARKEST = 0.02
@@ -28,22 +29,51 @@ MOMENTUM = 0.9
 Keras' default of 0.99 they do not. The running average of the weights smooths them anyway."""
 
 
-def build(params: ModelParams, classes: int) -> keras.Model:
-    """Build a network with fresh weights for so many classes; seed Keras first.
+def build(params: ModelParams, classes: int, size: int | None = None) -> keras.Model:
+    """Build a network for so many classes, with the weights that the params name; seed Keras first.
+
+    Args:
+        params: the architecture and its weights.
+        classes: number of classes; the last layer's weights are always random.
+        size: pixels a side; None: that of the params. Networks that end in a mean over all positions have the same
+            weights at every size.
 
     Returns:
         A model from ``image``, float32[N, S, S, 3] with 0 to 255, to ``probabilities``, float32[N, classes] that sum
         to 1.
+
+    Raises:
+        DataError: the weights' package or file is missing.
+        IntegrityError: the weights are damaged.
+        ParamsError: there is no such network, or it does not have the form that is needed.
     """
-    image = keras.Input((params.image_size, params.image_size, 3), name="image")
-    features = ARCHITECTURES[params.architecture](image, params)
-    logits = keras.layers.Dense(classes, name=LOGITS)(features)
-    return keras.Model(image, keras.layers.Softmax(name="probabilities")(logits), name=params.architecture)
+    size = size or params.image_size
+    if PROJECT_NETWORK.fullmatch(params.architecture):
+        network = build_project_network(params.architecture, size, classes)
+        if params.pretrained:
+            load_weights(network, params.weights)
+        return keras.Model(network.input, keras.layers.Softmax(name=PROBABILITIES)(network.output), name="network")
+    image = keras.Input((size, size, 3), name="image")
+    logits = keras.layers.Dense(classes, name=LOGITS)(_features(image, params))
+    model = keras.Model(image, keras.layers.Softmax(name=PROBABILITIES)(logits), name=params.architecture)
+    if params.weights == IMAGENET:
+        BACKBONES[params.architecture].load(model)
+    return model
+
+
+def _features(image: Any, params: ModelParams) -> Any:
+    if params.architecture in ARCHITECTURES:
+        return ARCHITECTURES[params.architecture](image, params)
+    if params.architecture in BACKBONES:
+        positions = BACKBONES[params.architecture].features(image)
+    else:
+        positions = keras_application(params.architecture, image, None if params.weights == RANDOM else params.weights)
+    return keras.layers.GlobalAveragePooling2D(name="mean")(positions)
 
 
 def logits_of(model: keras.Model) -> keras.Model:
     """Return the same network, sharing its weights, up to the logits: a loss computed on logits is exact."""
-    return keras.Model(model.input, model.get_layer(LOGITS).output)
+    return keras.Model(model.input, model.output._keras_history.operation.input)
 
 
 def count_parameters(model: keras.Model) -> int:

@@ -1,5 +1,8 @@
 """Augmentation of a batch of training photos: rotation, flip, zoom, shift, background, light and CutMix.
 
+Colours are changed by a gain and a curve of each channel, as another light or camera does; hues are not exchanged, because
+the colour tells fruit apart.
+
 Every photo of a batch gets its own variation. The variations depend on a seed only: the same seed gives the same pixels,
 on one thread or many. Validation, evaluation and serving do not use this module.
 """
@@ -43,7 +46,7 @@ def augment(images: Any, targets: Any, seed: Any, params: AugmentationParams) ->
     """
     seeds = tf.random.split(seed, 4)
     moved = _move(images, seeds[0], params)
-    placed = _replace_background(moved, seeds[3], params) if params.background else moved
+    placed = _replace_background(moved, seeds[3], params) if params.background or params.paste else moved
     varied = _change_light(placed, seeds[1], params)
     return _mix_patches(varied, targets, seeds[2], params) if params.patch else (varied, targets)
 
@@ -74,24 +77,37 @@ def _move(images: Any, seed: Any, params: AugmentationParams) -> Any:
 
 
 def _replace_background(images: Any, seed: Any, params: AugmentationParams) -> Any:
-    """Put some photos in front of another plain colour (a tinted grey from black to white) where they are nearly white."""
+    """Put other photos in front of a plain colour, or of another photo of the batch, where they are nearly white.
+
+    The colour is a tinted grey from black to white.
+    """
     chance, grey, red, green, blue = tf.unstack(_draw(5, images, seed))
     tint = 1 + TINT * tf.stack([red, green, blue], axis=1)
-    colour = (127.5 * (1 + grey))[:, tf.newaxis] * tint
-    chosen = tf.cast((chance + 1) / 2 < params.background, tf.float32)
+    colour = ((127.5 * (1 + grey))[:, tf.newaxis] * tint)[:, tf.newaxis, tf.newaxis]
+    chance = (chance + 1) / 2
+    chosen = tf.cast(chance < params.background + params.paste, tf.float32)
+    if params.paste:
+        # not the next photo: a patch may come from that
+        pasted = (chance >= params.background)[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        colour = tf.where(pasted, tf.roll(images, 2, axis=0), colour)
     below, above = BACKDROP
     least = tf.minimum(tf.minimum(images[..., :1], images[..., 1:2]), images[..., 2:])  # faster than tf.reduce_min
     white = tf.clip_by_value((least - below) / (above - below), 0, 1)
     share = white * chosen[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    return images + share * (colour[:, tf.newaxis, tf.newaxis] - images)
+    return images + share * (colour - images)
 
 
 def _change_light(images: Any, seed: Any, params: AugmentationParams) -> Any:
-    """Change brightness and colour balance."""
+    """Change brightness, colour balance and the curve of each channel."""
     bright, red, green, blue = tf.unstack(_draw(4, images, seed))
     balance = 1 + params.colour * tf.stack([red, green, blue], axis=1)
     light = (1 + params.brightness * bright)[:, tf.newaxis] * balance
-    return tf.clip_by_value(images * light[:, tf.newaxis, tf.newaxis], 0, 255)
+    lit = tf.clip_by_value(images * light[:, tf.newaxis, tf.newaxis], 0, 255)
+    if not params.gamma:
+        return lit
+    curves = tf.stack(tf.unstack(_draw(3, images, tf.random.fold_in(seed, 1))), axis=1)
+    exponents = tf.exp(math.log(1 + params.gamma) * curves)[:, tf.newaxis, tf.newaxis]
+    return 255 * tf.pow(lit / 255, exponents)
 
 
 def _mix_patches(images: Any, targets: Any, seed: Any, params: AugmentationParams) -> tuple[Any, Any]:

@@ -1,4 +1,7 @@
-"""The epochs: train, evaluate on the validation set, keep the best weights, stop when there is no improvement."""
+"""The epochs: train, evaluate on the validation set, keep the best weights, stop when there is no improvement.
+
+A network with pretrained weights first gets a linear probe, which counts as epoch 0.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ import time
 from dataclasses import asdict, dataclass, replace
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from orchard.errors import OrchardError
 from orchard.reporter import Reporter
 from training.model.checkpoint import Arrays, Checkpoint, TrainingProgress
+from training.model.feed import BatchIterator
 from training.model.in_memory import InMemoryPhotos
-from training.model.trainer import BatchIterator, Trainer
+from training.model.trainer import Trainer
 from training.params import EarlyStoppingParams, Params
 
 __all__ = ["EpochFigures", "FitResult", "fit"]
@@ -23,7 +29,7 @@ class EpochFigures:
     """The figures of one epoch: a row of curves.csv.
 
     Attributes:
-        epoch: from 1.
+        epoch: from 1; 0 is the linear probe.
         loss: mean over the augmented training photos, with dropout.
         accuracy: share of them that was right.
         val_loss: mean over the validation photos, without augmentation.
@@ -50,7 +56,7 @@ class FitResult:
     Attributes:
         model: with the best epoch's averaged weights.
         epochs: all epochs.
-        best_epoch: from 1.
+        best_epoch: from 1; 0 is the linear probe.
         parameters: number of trained parameters.
     """
 
@@ -64,7 +70,7 @@ class FitResult:
 class _EarlyStoppingState:
     """The state of early stopping: the best epoch, and the epochs since then without improvement."""
 
-    best_epoch: int = 0
+    best_epoch: int = -1
     best_loss: float = math.inf
     waited: int = 0
 
@@ -100,14 +106,18 @@ def fit(
     reporter.note(
         f"{trainer.parameters:,} parameters, {len(photos):,} training photos, {len(validation):,} validation photos"
     )
+    judged = validation.select(_limit(validation, train.validation.photos))
     epochs, stopping, best = _resume(trainer, checkpoint, reporter)
-    for number in range(len(epochs), train.epochs):
+    for number in range(_next_epoch(epochs, params), train.epochs + 1):
         if stopping.waited >= train.early_stopping.patience:
             reporter.note(f"stopped: no improvement since epoch {stopping.best_epoch}")
             break
-        epochs.append(_run_epoch(trainer, number, train.epochs, validation, reporter))
+        if number:
+            epochs.append(_run_epoch(trainer, number - 1, train.epochs, judged, reporter))
+        else:
+            epochs.append(_run_probe(trainer, judged, reporter))
         stopping = stopping.after(epochs[-1], train.early_stopping)
-        if stopping.best_epoch == number + 1:
+        if stopping.best_epoch == number:
             best = trainer.averaged.get_weights()
         reporter.note(_describe(epochs, train.epochs))
         figures = {"epochs": [asdict(epoch) for epoch in epochs], "standing": asdict(stopping)}
@@ -129,6 +139,40 @@ def _resume(
     return epochs, _EarlyStoppingState(**progress.figures["standing"]), progress.best
 
 
+def _next_epoch(epochs: list[EpochFigures], params: Params) -> int:
+    """The number of the next epoch; 0 is the linear probe."""
+    if epochs:
+        return epochs[-1].epoch + 1
+    return 0 if params.model.pretrained else 1
+
+
+def _limit(photos: InMemoryPhotos, most: int) -> npt.NDArray[np.bool_]:
+    """Choose at most so many photos of each source, evenly from all of its photos: bool[N]."""
+    chosen = np.zeros(len(photos), bool)
+    for source in sorted(set(photos.sources)):
+        positions = np.flatnonzero(np.array(photos.sources) == source)
+        order = positions[np.argsort(photos.labels[positions], kind="stable")]
+        chosen[order[np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int)]] = True
+    return chosen
+
+
+def _run_probe(trainer: Trainer, validation: InMemoryPhotos, reporter: Reporter) -> EpochFigures:
+    begin = time.monotonic()
+    figures = trainer.probe(reporter)
+    trained = time.monotonic()
+    val_loss, val_accuracy = trainer.evaluate(validation)
+    return EpochFigures(
+        epoch=0,
+        loss=figures.loss,
+        accuracy=figures.accuracy,
+        val_loss=val_loss,
+        val_accuracy=val_accuracy,
+        learning_rate=0.0,
+        seconds=time.monotonic() - begin,
+        images_per_second=figures.photos / (trained - begin),
+    )
+
+
 def _run_epoch(trainer: Trainer, number: int, of: int, validation: InMemoryPhotos, reporter: Reporter) -> EpochFigures:
     begin = time.monotonic()
     batches = trainer.feed.batches(number)
@@ -143,7 +187,7 @@ def _run_epoch(trainer: Trainer, number: int, of: int, validation: InMemoryPhoto
             f"training diverged in epoch {number + 1}: the loss is {loss}",
             hint="lower train.optimizer.learning_rate, or raise train.schedule.warmup_epochs",
         )
-    val_loss, val_accuracy = trainer.evaluate(validation.pixels, validation.labels)
+    val_loss, val_accuracy = trainer.evaluate(validation)
     return EpochFigures(
         epoch=number + 1,
         loss=loss / seen,
@@ -158,6 +202,11 @@ def _run_epoch(trainer: Trainer, number: int, of: int, validation: InMemoryPhoto
 
 def _describe(epochs: list[EpochFigures], of: int) -> str:
     last = epochs[-1]
+    if last.epoch == 0:
+        return (
+            f"linear probe: right {100 * last.accuracy:.2f} %; validation loss {last.val_loss:.4f}, right "
+            f"{100 * last.val_accuracy:.2f} %; {last.seconds:.0f} s"
+        )
     remaining = (of - last.epoch) * sum(epoch.seconds for epoch in epochs[-3:]) / len(epochs[-3:])
     return (
         f"epoch {last.epoch:>3} of {of}: loss {last.loss:.4f}, right {100 * last.accuracy:.2f} %; validation loss "

@@ -1,7 +1,9 @@
-"""A dataset's photos in memory: decoded once, kept as bytes, 7.5 kB each at 50 pixels.
+"""A dataset's photos in memory: decoded once and kept as bytes where they fit, encoded otherwise.
 
-Decoding 18,000 photos takes a second or two on two cores, and every epoch after that costs one gather per batch. tf.data
-is not used: its autotuner can stall for seconds at the end of an epoch.
+Decoding 18,000 photos at 50 pixels takes a second or two on two cores, and every epoch after that costs one gather per
+batch. At 224 pixels the same photos would take 2.7 GB: they stay encoded, and a batch decodes its own, which takes a
+fiftieth of what a network of that size needs. tf.data is not used: its autotuner can stall for seconds at the end of an
+epoch.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import tensorflow as tf
 
 from orchard.errors import DataError
 from training.data.shards import Index, iterate, verify
+from training.model.encoded_pixels import EncodedPixels
 from training.model.preprocessing import Pixels, decode_into, decode_photos
 
 __all__ = ["InMemoryPhotos", "read_photos"]
@@ -26,20 +29,23 @@ ROWS = 512
 
 THREADS = 2
 
+MOST_DECODED = 1 << 30
+"""Bytes of pixels that are kept decoded; a set that needs more stays encoded."""
+
 
 @dataclass(frozen=True, slots=True)
 class InMemoryPhotos:
     """Photos of one split, in the order of their SHA-256, so that the order of shards and rows does not matter.
 
     Attributes:
-        pixels: uint8[N, size, size, 3].
+        pixels: uint8[N, size, size, 3], or the same decoded on demand.
         labels: int32[N], index into the dataset's classes.
         paths: N file names.
         sources: N names of sources.
         digests: N SHA-256 (hex) of the files.
     """
 
-    pixels: Pixels
+    pixels: Pixels | EncodedPixels
     labels: npt.NDArray[np.int32]
     paths: tuple[str, ...]
     sources: tuple[str, ...]
@@ -52,7 +58,7 @@ class InMemoryPhotos:
         """Return the photos where `chosen` (bool[N]) is true."""
         positions = np.flatnonzero(chosen)
         return InMemoryPhotos(
-            self.pixels[positions],
+            self.pixels.select(positions) if isinstance(self.pixels, EncodedPixels) else self.pixels[positions],
             self.labels[positions],
             tuple(self.paths[position] for position in positions),
             tuple(self.sources[position] for position in positions),
@@ -60,7 +66,9 @@ class InMemoryPhotos:
         )
 
 
-def read_photos(folder: Path, index: Index, split: str, size: int) -> InMemoryPhotos:
+def read_photos(
+    folder: Path, index: Index, split: str, size: int, *, crop: bool = False, encoded: bool = False
+) -> InMemoryPhotos:
     """Read and decode the photos of a split, on two threads.
 
     Args:
@@ -68,6 +76,8 @@ def read_photos(folder: Path, index: Index, split: str, size: int) -> InMemoryPh
         index: its index.
         split: ``train`` or ``test``.
         size: height and width of the result, pixels.
+        crop: cut photos to the square in their middle; they are stretched otherwise.
+        encoded: keep them encoded, so that they can be decoded at other sizes too. More than `MOST_DECODED` always are.
 
     Raises:
         DataError: there are no photos, or one cannot be decoded.
@@ -87,8 +97,10 @@ def read_photos(folder: Path, index: Index, split: str, size: int) -> InMemoryPh
     places[order] = np.arange(len(rows))
     columns = {label: column for column, label in enumerate(index.classes)}
     ordered = [rows[position] for position in order]
+    encoded = encoded or len(rows) * size * size * 3 > MOST_DECODED
+    reader = _read_encoded if encoded else _decode_all
     return InMemoryPhotos(
-        _decode_all(folder, split, rows, places, size),
+        reader(folder, split, rows, places, size, crop),
         np.array([columns[row.label] for row in ordered], np.int32),
         tuple(row.path for row in ordered),
         tuple(row.source for row in ordered),
@@ -113,13 +125,28 @@ def _read_rows(folder: Path, split: str) -> list[_PhotoRow]:
     return rows
 
 
-def _decode_all(folder: Path, split: str, rows: list[_PhotoRow], places: npt.NDArray[np.int64], size: int) -> Pixels:
+def _read_encoded(
+    folder: Path, split: str, rows: list[_PhotoRow], places: npt.NDArray[np.int64], size: int, crop: bool
+) -> EncodedPixels:
+    """Read every photo's file to its place."""
+    files = [b""] * len(rows)
+    start = 0
+    for batch in iterate(folder, columns=("image.bytes",), splits=[split], rows=ROWS):
+        for image in batch["image"].field("bytes").to_pylist():
+            files[places[start]] = image
+            start += 1
+    return EncodedPixels(files, size, crop=crop)
+
+
+def _decode_all(
+    folder: Path, split: str, rows: list[_PhotoRow], places: npt.NDArray[np.int64], size: int, crop: bool
+) -> Pixels:
     """Decode every photo to its place, with a few batches in the queue."""
     pixels = np.empty((len(rows), size, size, 3), np.uint8)
 
     def decode(files: list[bytes], start: int) -> None:
         try:
-            decode_into(pixels, places[start : start + len(files)].tolist(), files)
+            decode_into(pixels, places[start : start + len(files)].tolist(), files, crop=crop)
         except tf.errors.InvalidArgumentError:
             raise _find_damaged(files, rows[start : start + len(files)], size) from None
 

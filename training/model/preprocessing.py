@@ -5,8 +5,9 @@
    12 megapixels takes a sixth of the time. Transparency is put on white, grey and CMYK become RGB, of 16 bits the upper
    8 count, and colour profiles are ignored.
 2. **Turn** upright, as Exif says (`training.orientation`).
-3. **Resize** to a square by the mean over the area that each new pixel covers. Nothing is cut off: a photo that is
-   not square is stretched, in training and in serving.
+3. **Resize** to a square by the mean over the area that each new pixel covers. A photo that is not square is either
+   stretched, so that nothing is cut off, or cut to the square in its middle, so that things keep their proportions
+   (``model.resize`` in params.yaml); the same in training and in serving.
 4. **Round** to whole levels 0 to 255, half up, so that training can keep millions of pixels as bytes and still has
    exactly the input of the served model.
 
@@ -53,13 +54,14 @@ ANIMATED, TRANSPARENT = r"\C*\x00\x00\x00\x08acTL\C*", r"\C*tRNS\C*"
 UNKNOWN_FORMAT = "expected a JPEG or PNG photo; `orchard predict` converts GIF, WebP, BMP and TIFF"
 
 
-def preprocess(image_bytes: Any, size: int, rules: SchemaRules | None = None) -> Any:
+def preprocess(image_bytes: Any, size: int, rules: SchemaRules | None = None, *, crop: bool = False) -> Any:
     """Convert photos to pixels, in a TensorFlow graph.
 
     Args:
         image_bytes: string tensor [N], JPEG or PNG files.
         size: pixels a side.
         rules: refuse photos whose sizes break them; None: take every size.
+        crop: cut photos to the square in their middle; they are stretched otherwise.
 
     Returns:
         float32 tensor [N, size, size, 3], whole numbers 0 to 255.
@@ -70,7 +72,8 @@ def preprocess(image_bytes: Any, size: int, rules: SchemaRules | None = None) ->
     form = tf.TensorSpec([size, size, 3], tf.float32)
 
     def to_pixels(photo: Any) -> Any:
-        return _resize(_decode(photo, size, rules)[tf.newaxis], size)[0]
+        decoded = _decode(photo, size, rules)
+        return _resize((_cut(decoded, tf.shape(decoded)) if crop else decoded)[tf.newaxis], size)[0]
 
     with tf.name_scope("preprocess"):
         return tf.map_fn(to_pixels, image_bytes, fn_output_signature=form)
@@ -169,17 +172,26 @@ def _refuse(*message: Any) -> Any:
         return tf.zeros([1, 1, 3], tf.uint8)
 
 
+def _cut(pixels: Any, shape: Any) -> Any:
+    """The square in the middle of a photo, [H, W, 3], a tensor or an array; a half pixel goes to the right and below."""
+    height, width = shape[0], shape[1]
+    side = (tf.minimum if tf.is_tensor(height) else min)(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side]
+
+
 def _resize(pixels: Any, size: int) -> Any:
     levels = tf.image.resize(pixels, [size, size], method="area")
     return tf.floor(levels + 0.5)
 
 
-def decode_photos(photos: Sequence[bytes], size: int) -> Pixels:
+def decode_photos(photos: Sequence[bytes], size: int, *, crop: bool = False) -> Pixels:
     """Convert photos to pixels as `preprocess` does, bit for bit, a few times as fast.
 
     Args:
         photos: N files, JPEG or PNG.
         size: pixels a side.
+        crop: as in `preprocess`.
 
     Returns:
         uint8[N, size, size, 3].
@@ -188,11 +200,11 @@ def decode_photos(photos: Sequence[bytes], size: int) -> Pixels:
         tf.errors.InvalidArgumentError: one is not an image or is truncated.
     """
     pixels = np.empty((len(photos), size, size, 3), np.uint8)
-    decode_into(pixels, range(len(photos)), photos)
+    decode_into(pixels, range(len(photos)), photos, crop=crop)
     return pixels
 
 
-def decode_into(pixels: Pixels, places: Sequence[int], photos: Sequence[bytes]) -> None:
+def decode_into(pixels: Pixels, places: Sequence[int], photos: Sequence[bytes], *, crop: bool = False) -> None:
     """Convert photos to pixels as `decode_photos` does, each at its place in an array.
 
     libjpeg-turbo decodes JPEG files without TensorFlow, so other threads can run meanwhile. Photos of one shape are
@@ -202,6 +214,7 @@ def decode_into(pixels: Pixels, places: Sequence[int], photos: Sequence[bytes]) 
         pixels: uint8[M, size, size, 3]; written only at `places`.
         places: N positions.
         photos: N files, JPEG or PNG.
+        crop: as in `preprocess`.
 
     Raises:
         tf.errors.InvalidArgumentError: one is not an image or is truncated; `pixels` is then invalid.
@@ -213,11 +226,14 @@ def decode_into(pixels: Pixels, places: Sequence[int], photos: Sequence[bytes]) 
         decoded = _decode_jpeg(photo, size, pixels[place])
         if decoded is None:
             rest.append((place, photo))
-        elif decoded.shape != (size, size, 3):
+            continue
+        if crop:
+            decoded = _cut(decoded, decoded.shape)
+        if decoded.shape != (size, size, 3):
             by_shape[decoded.shape].append((place, decoded))
         elif not np.shares_memory(decoded, pixels):
             pixels[place] = decoded
-    full, resize = _graphs(size)
+    full, resize = _graphs(size, crop)
     for group in by_shape.values():
         pixels[[place for place, _ in group]] = resize(np.stack([decoded for _, decoded in group])).numpy()
     if rest:
@@ -249,7 +265,7 @@ def _scaled(height: int, width: int, size: int) -> tuple[tuple[int, int], bool]:
 
 
 @lru_cache(maxsize=4)
-def _graphs(size: int) -> tuple[Any, Any]:
+def _graphs(size: int, crop: bool) -> tuple[Any, Any]:
     """`preprocess`, and its last two steps for decoded photos of one shape, as functions to uint8."""
 
     def to_bytes(levels: Any) -> Any:
@@ -257,7 +273,7 @@ def _graphs(size: int) -> tuple[Any, Any]:
 
     return (
         tf.function(
-            lambda photos: to_bytes(preprocess(photos, size)),
+            lambda photos: to_bytes(preprocess(photos, size, crop=crop)),
             input_signature=[tf.TensorSpec([None], tf.string)],
             autograph=False,
         ),

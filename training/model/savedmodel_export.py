@@ -2,9 +2,12 @@
 
 The graph::
 
-    image_bytes ─ preprocess ─▶ image ─ network ─▶ probabilities ─▶ label, probability
-                                  ▲
+    image_bytes ─ preprocess ─▶ image ─ network ─▶ probabilities ─▶ label, probability, unsure, classes
+                                  ▲         └────▶ positions ─▶ map, logits (`explain`), embedding (`embed`)
                                   └ the signature `pixels` feeds it here
+
+`explain` says where in the photo the network saw its answer. If the features are a mean over positions, the class
+activation map is exact (Zhou et al., arXiv:1512.04150): the mean of the map plus the bias is the logit.
 
 Weights are constants, so no variables can be missing or need a restore, and TensorFlow folds constants when it loads
 the model. The format is for TF1 sessions, because TensorFlow Serving opens models with them.
@@ -12,7 +15,7 @@ the model. The format is for TF1 sessions, because TensorFlow Serving opens mode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +26,18 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from orchard.errors import OrchardError
 from training.data.schema import SchemaRules
+from training.model.conformal import UNCALIBRATED
 from training.model.fold import fold
+from training.model.heads import Head, find_head
 from training.model.photo_rules import write_rules
 from training.model.preprocessing import preprocess
 
 __all__ = ["export", "predict"]
 
-IMAGE = "image"
+IMAGE, PROBABILITIES, POSITIONS = "image", "probabilities", "positions"
 
 
-def predict(model: keras.Model, image: Any, *, mirrored: bool) -> Any:
+def predict(model: Callable[..., Any], image: Any, *, mirrored: bool) -> Any:
     """Return a network's probabilities as they are served.
 
     Args:
@@ -56,15 +61,19 @@ def export(
     folder: Path,
     *,
     mirrored: bool = False,
+    crop: bool = False,
+    threshold: float = UNCALIBRATED,
     rules: SchemaRules | None = None,
 ) -> None:
-    """Write a model as a SavedModel with the signatures `serving_default` and `pixels`.
+    """Write a model as a SavedModel with the signatures `serving_default` and `pixels`; if it can, `explain` and `embed`.
 
     Args:
         model: from ``image``, float32[N, S, S, 3] with 0 to 255, to probabilities, float32[N, C].
         classes: C names, in the order of the probabilities.
         folder: for the SavedModel; must not exist.
         mirrored: as in `predict`.
+        crop: photos are cut to the square in their middle; they are stretched otherwise.
+        threshold: the probability from which on a class is possible (`training.model.conformal`).
         rules: the graph refuses photos whose sizes break them; None: it takes every size.
 
     Raises:
@@ -73,16 +82,25 @@ def export(
     size, count = model.input.shape[1], model.output.shape[-1]
     if count != len(classes):
         raise OrchardError(f"the network has {count} outputs for {len(classes)} classes")
-    network = _freeze(fold(model), size, mirrored)
+    folded = fold(model)
+    head = find_head(folded)
+    weights = head.weights  # before the graph, which has no values
+    network = _freeze(folded, head, size, mirrored)
     with tf.Graph().as_default() as graph:
         image_bytes = tf.compat.v1.placeholder(tf.string, [None], "image_bytes")
-        decoded = preprocess(image_bytes, size, rules)
+        decoded = preprocess(image_bytes, size, rules, crop=crop)
         image = tf.compat.v1.placeholder_with_default(decoded, [None, size, size, 3], IMAGE)
-        outputs = _add_outputs(network, image, classes)
+        probabilities, positions = _call(network, image, len(classes), head)
+        outputs = _add_outputs(probabilities, classes, threshold)
         signatures = {
             "serving_default": _sign({"image_bytes": image_bytes}, outputs),
             "pixels": _sign({"image": image}, outputs),
         }
+        if positions is not None:
+            explained = _explain(outputs, probabilities, positions, weights)
+            signatures["explain"] = _sign({"image_bytes": image_bytes}, explained)
+            embedding = tf.reduce_mean(positions, [1, 2], name="embedding")
+            signatures["embed"] = _sign({"image_bytes": image_bytes}, {"embedding": embedding})
         _write(graph, signatures, folder)
     assets = folder / "assets"
     assets.mkdir(exist_ok=True)
@@ -91,28 +109,67 @@ def export(
         write_rules(folder, rules)
 
 
-def _freeze(model: keras.Model, size: int, mirrored: bool) -> Any:
-    """The network alone as a graph definition whose weights are constants."""
+def _freeze(model: keras.Model, head: Head, size: int, mirrored: bool) -> Any:
+    """The network alone as a graph definition whose weights are constants: `PROBABILITIES` and, of a mean, `POSITIONS`."""
     form = tf.TensorSpec([None, size, size, 3], tf.float32, IMAGE)
+    outputs = [model.output] if head.positions is None else [model.output, head.positions]
+    joint = keras.Model(model.input, outputs)
 
     def network(image: Any) -> Any:
-        return tf.identity(predict(model, image, mirrored=mirrored), "probabilities")
+        found = []
+
+        def call(images: Any, *, training: bool) -> Any:
+            answers = joint(images, training=training)
+            found.extend(answers[1:])
+            return answers[0]
+
+        probabilities = tf.identity(predict(call, image, mirrored=mirrored), PROBABILITIES)
+        if not found:
+            return probabilities
+        upright = tf.split(found[0], 2)[0] if mirrored else found[0]
+        return probabilities, tf.identity(upright, POSITIONS)
 
     concrete = tf.function(network, input_signature=[form]).get_concrete_function()
     return convert_variables_to_constants_v2(concrete).graph.as_graph_def()
 
 
-def _add_outputs(network: Any, image: Any, classes: Sequence[str]) -> dict[str, Any]:
-    (probabilities,) = tf.import_graph_def(
-        network, input_map={f"{IMAGE}:0": image}, return_elements=["probabilities:0"], name="network"
+def _call(network: Any, image: Any, classes: int, head: Head) -> tuple[Any, Any | None]:
+    """Put the network behind the pixels; return its probabilities and positions."""
+    wanted = [f"{PROBABILITIES}:0"] if head.positions is None else [f"{PROBABILITIES}:0", f"{POSITIONS}:0"]
+    probabilities, *positions = tf.import_graph_def(
+        network, input_map={f"{IMAGE}:0": image}, return_elements=wanted, name="network"
     )
-    probabilities = tf.ensure_shape(probabilities, [None, len(classes)], "probabilities")
+    return tf.ensure_shape(probabilities, [None, classes], PROBABILITIES), positions[0] if positions else None
+
+
+def _add_outputs(probabilities: Any, classes: Sequence[str], threshold: float) -> dict[str, Any]:
     best = tf.argmax(probabilities, axis=1)
-    label = tf.gather(tf.constant(list(classes), name="classes"), best, name="label")
+    names = tf.constant(list(classes), name="names")
+    possible = tf.reduce_sum(tf.cast(probabilities >= threshold, tf.int32), axis=1)
     return {
-        "label": label,
+        "label": tf.gather(names, best, name="label"),
         "probability": tf.reduce_max(probabilities, axis=1, name="probability"),
         "probabilities": probabilities,
+        "classes": tf.tile(names[tf.newaxis], [tf.shape(probabilities)[0], 1], name="classes"),
+        "unsure": tf.not_equal(possible, 1, name="unsure"),
+    }
+
+
+def _explain(outputs: dict[str, Any], probabilities: Any, positions: Any, weights: tuple[Any, Any]) -> dict[str, Any]:
+    """What the answer is made of: the label's own logit at every position of the photo, whose mean plus bias is its logit.
+
+    It is of the photo as it is, also where the answer is the mean over the photo and its mirror image.
+    """
+    kernel, bias = tf.constant(weights[0], name="kernel"), tf.constant(weights[1], name="biases")
+    best = tf.argmax(probabilities, axis=1)
+    of_label = tf.gather(tf.transpose(kernel), best)
+    return {
+        "label": outputs["label"],
+        "probability": outputs["probability"],
+        "unsure": outputs["unsure"],
+        "logits": tf.add(tf.matmul(tf.reduce_mean(positions, [1, 2]), kernel), bias, name="logits"),
+        "map": tf.einsum("nhwf,nf->nhw", positions, of_label, name="map"),
+        "bias": tf.gather(bias, best, name="bias"),
     }
 
 

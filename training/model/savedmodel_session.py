@@ -30,6 +30,9 @@ CLASSES = Path("assets") / "classes.txt"
 
 SIGNATURE = "serving_default"
 OUTPUTS = ("label", "probability", "probabilities")
+UNSURE = "unsure"
+"""An output that newer models have; earlier ones answer every photo."""
+
 BATCH = 64
 THREADS = 2
 TOLERANCE = 1e-3  # of float32 sums over a few hundred classes
@@ -43,11 +46,13 @@ class SessionOutputs:
         labels: N class names.
         probability: float32[N], of the label.
         probabilities: float32[N, C], of every class.
+        unsure: bool[N]; all false if the model does not say it.
     """
 
     labels: tuple[str, ...]
     probability: npt.NDArray[np.float32]
     probabilities: npt.NDArray[np.float32]
+    unsure: npt.NDArray[np.bool_]
 
 
 class SavedModelSession:
@@ -65,7 +70,8 @@ class SavedModelSession:
         self.signatures = {name: _describe(meta.signature_def[name]) for name in sorted(_signatures(meta))}
         self.ops = _list_ops(meta)
         signature = meta.signature_def[SIGNATURE]
-        fetches = [signature.outputs[name].name for name in OUTPUTS]
+        outputs = [*OUTPUTS, UNSURE] if UNSURE in signature.outputs else OUTPUTS
+        fetches = [signature.outputs[name].name for name in outputs]
         self._call = session.make_callable(fetches, [signature.inputs["image_bytes"].name])
         self.rules: SchemaRules | None = read_rules(folder)
         self._folder = folder
@@ -88,21 +94,23 @@ class SavedModelSession:
             answers = list(pool.map(self._predict_batch, parts))
         if not answers:
             none = np.zeros((0, len(self.classes)), np.float32)
-            return SessionOutputs((), np.zeros(0, np.float32), none)
+            return SessionOutputs((), np.zeros(0, np.float32), none, np.zeros(0, bool))
         return SessionOutputs(
             tuple(label for answer in answers for label in answer.labels),
             np.concatenate([answer.probability for answer in answers]),
             np.concatenate([answer.probabilities for answer in answers]),
+            np.concatenate([answer.unsure for answer in answers]),
         )
 
     def _predict_batch(self, photos: list[bytes]) -> SessionOutputs:
         tf = tensorflow()
 
         try:
-            labels, probability, probabilities = self._call(np.array(photos, object))
+            labels, probability, probabilities, *unsure = self._call(np.array(photos, object))
         except tf.errors.OpError as error:
             raise IntegrityError(f"{self._folder} failed on a test photo: {error.message[:300]}") from error
-        answers = SessionOutputs(tuple(label.decode() for label in labels), probability, probabilities)
+        named = tuple(label.decode() for label in labels)
+        answers = SessionOutputs(named, probability, probabilities, unsure[0] if unsure else np.zeros(len(named), bool))
         self._check(answers, len(photos))
         return answers
 

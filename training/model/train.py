@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import platform
 import resource
 import shutil
@@ -25,6 +26,7 @@ from training.data.schema import SCHEMA, SchemaRules, load
 from training.data.shards import Index, read_index
 from training.model.candidate import CURVES, SAVED_MODEL, TRAINING
 from training.model.checkpoint import Checkpoint, name_run
+from training.model.conformal import Calibration, calibrate
 from training.model.fit import EpochFigures, FitResult, fit
 from training.model.golden_photos import choose_photos, write_golden
 from training.model.in_memory import InMemoryPhotos, read_photos
@@ -38,6 +40,7 @@ from training.workspace import CHECKPOINTS, Workspace
 __all__ = ["MODEL", "read_curves", "train"]
 
 MODEL = "model.keras"
+CALIBRATION_BATCH = 128
 AGREEMENT = 1e-5
 """The largest difference allowed between the export's probabilities and the network's."""
 
@@ -67,14 +70,17 @@ def train(params: Params, workspace: Workspace, reporter: Reporter, schema: Path
     folder = workspace.dataset(params.data.name)
     index = read_index(folder)
     with reporter.status(f"decoding {sum(index.counts['train'].values())} photos"):
-        photos = read_photos(folder, index, "train", params.model.image_size)
+        model = params.model
+        several = len({model.image_size, *params.train.sizes}) > 1
+        photos = read_photos(folder, index, "train", model.image_size, crop=model.crop, encoded=several)
     train_photos, validation = _split(photos, index, params)
     golden = choose_photos(folder, index.classes, rules)  # before the training: without them nothing is published
     checkpoint = Checkpoint(workspace.root / CHECKPOINTS, name_run(params, index.digest))
     fitted = fit(params, len(index.classes), train_photos, validation, checkpoint, reporter)
     with reporter.status("exporting the model"), _atomic_replace(workspace.candidate) as new:
-        _export(fitted, params.model.mirrored, rules, index, golden, new)
-        document = _describe(params, index, fitted, time.monotonic() - begin)
+        calibration = _calibrate(fitted, validation, params)
+        _export(fitted, params, calibration, rules, index, golden, new)
+        document = _describe(params, index, fitted, calibration, time.monotonic() - begin)
         (new / TRAINING).write_bytes(documents.canonical_json(document) + b"\n")
     checkpoint.remove()
     return document
@@ -99,12 +105,38 @@ def _split(photos: InMemoryPhotos, index: Index, params: Params) -> tuple[InMemo
     return photos.select(~chosen), photos.select(chosen)
 
 
+def _calibrate(fitted: FitResult, validation: InMemoryPhotos, params: Params) -> Calibration:
+    """Find from which probability on a class is possible, by the validation photos and the network as it is served."""
+    call = tf.function(
+        lambda image: predict(fitted.model, image, mirrored=params.model.mirrored), reduce_retracing=True
+    )
+    parts = [
+        call(tf.constant(validation.pixels[positions], tf.float32)).numpy()
+        for positions in np.array_split(np.arange(len(validation)), math.ceil(len(validation) / CALIBRATION_BATCH))
+    ]
+    return calibrate(np.concatenate(parts), validation.labels, validation.sources, params.model.coverage)
+
+
 def _export(
-    fitted: FitResult, mirrored: bool, rules: SchemaRules, index: Index, golden: Sequence[bytes], folder: Path
+    fitted: FitResult,
+    params: Params,
+    calibration: Calibration,
+    rules: SchemaRules,
+    index: Index,
+    golden: Sequence[bytes],
+    folder: Path,
 ) -> None:
     saved_model = folder / SAVED_MODEL
-    export(fitted.model, index.classes, saved_model, mirrored=mirrored, rules=rules)
-    _check_export(fitted, mirrored, saved_model, golden)
+    export(
+        fitted.model,
+        index.classes,
+        saved_model,
+        mirrored=params.model.mirrored,
+        crop=params.model.crop,
+        threshold=calibration.threshold,
+        rules=rules,
+    )
+    _check_export(fitted, params, saved_model, golden)
     write_golden(saved_model, golden)
     fitted.model.save(folder / MODEL)
     _write_curves(fitted.epochs, folder / CURVES)
@@ -126,10 +158,11 @@ def read_curves(candidate: Path) -> list[EpochFigures]:
     ]
 
 
-def _check_export(fitted: FitResult, mirrored: bool, saved_model: Path, photos: Sequence[bytes]) -> None:
+def _check_export(fitted: FitResult, params: Params, saved_model: Path, photos: Sequence[bytes]) -> None:
     """Load the export as a server does; compare its predictions with the network's on the same photos."""
-    pixels = decode_photos(photos, fitted.model.input.shape[1])
-    expected = np.asarray(predict(fitted.model, tf.constant(pixels, tf.float32), mirrored=mirrored))
+    model = params.model
+    pixels = decode_photos(photos, model.image_size, crop=model.crop)
+    expected = np.asarray(predict(fitted.model, tf.constant(pixels, tf.float32), mirrored=model.mirrored))
     with open_model(saved_model) as session:
         exported = session.predict(photos).probabilities
     difference = float(np.abs(expected - exported).max())
@@ -141,7 +174,9 @@ def _check_export(fitted: FitResult, mirrored: bool, saved_model: Path, photos: 
         )
 
 
-def _describe(params: Params, index: Index, fitted: FitResult, seconds: float) -> dict[str, Any]:
+def _describe(
+    params: Params, index: Index, fitted: FitResult, calibration: Calibration, seconds: float
+) -> dict[str, Any]:
     return {
         "format": documents.FORMAT,
         "dataset": {"name": index.name, "digest": index.digest},
@@ -151,6 +186,7 @@ def _describe(params: Params, index: Index, fitted: FitResult, seconds: float) -
         "parameters": fitted.parameters,
         "epochs_run": len(fitted.epochs),
         "best_epoch": fitted.best_epoch,
+        "unsure": asdict(calibration),
         "seconds": round(seconds, 1),
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "versions": {

@@ -6,8 +6,7 @@ learns from it, and all state of a step is in `variables`, so that a killed run 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import functools
 from typing import Any
 
 import keras
@@ -15,84 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from orchard.reporter import Reporter
 from training.model.architectures import build, count_parameters, logits_of
 from training.model.augmentation import augment
+from training.model.feed import BatchIterator
 from training.model.in_memory import InMemoryPhotos
-from training.model.preprocessing import Pixels
-from training.params import Params, ScheduleParams, TrainParams
+from training.model.optimizers import make_optimizer
+from training.model.probe import ProbeFigures, fit_probe
+from training.params import Params
 
-__all__ = ["BatchIterator", "LearningRate", "Trainer", "make_optimizer"]
+__all__ = ["Trainer"]
 
 EVALUATION_BATCH = 256
-
-
-class LearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # Keras has no types
-    """The learning rate at a step: a linear warm-up, then constant or a cosine decay to zero.
-
-    Args:
-        peak: the learning rate after the warm-up.
-        schedule: the params.
-        steps: per epoch.
-        epochs: maximum number of epochs.
-    """
-
-    def __init__(self, peak: float, schedule: ScheduleParams, steps: int, epochs: int) -> None:
-        self._peak = peak
-        self._cosine = schedule.name == "cosine"
-        self._warmup = schedule.warmup_epochs * steps
-        self._decay = max(1, epochs * steps - self._warmup)
-
-    def __call__(self, step: Any) -> Any:
-        """Return the learning rate at a step (a tensor, from 0)."""
-        now = tf.cast(step, tf.float32)
-        warmup = tf.minimum(1.0, (now + 1) / max(1, self._warmup))
-        decayed = tf.clip_by_value((now - self._warmup) / self._decay, 0, 1)
-        return self._peak * warmup * ((1 + tf.cos(math.pi * decayed)) / 2 if self._cosine else 1.0)
-
-
-def make_optimizer(train: TrainParams, steps: int) -> keras.optimizers.Optimizer:
-    """Make the optimizer of the params, for so many steps per epoch."""
-    rate = LearningRate(train.optimizer.learning_rate, train.schedule, steps, train.epochs)
-    momentum = train.optimizer.momentum
-    if train.optimizer.name == "sgd":
-        return keras.optimizers.SGD(rate, momentum=momentum, nesterov=momentum > 0)
-    if train.optimizer.name == "rmsprop":
-        return keras.optimizers.RMSprop(rate, momentum=momentum)
-    return keras.optimizers.Adam(rate)
-
-
-class BatchIterator:
-    """Photos in memory, in batches, in a new order in every epoch.
-
-    NumPy, not TensorFlow, gathers a batch: it is a few times as fast on one core, and memory has the photos only once.
-
-    Args:
-        photos: all photos.
-        batch_size: maximum number of photos in a batch.
-        seed: of the orders.
-        repeat: by source, how often an epoch has each photo; default 1.
-    """
-
-    def __init__(
-        self, photos: InMemoryPhotos, batch_size: int, seed: int, repeat: Mapping[str, int] | None = None
-    ) -> None:
-        times = [(repeat or {}).get(source, 1) for source in photos.sources]
-        self._positions = np.repeat(np.arange(len(photos), dtype=np.int32), times)
-        self.steps = math.ceil(len(self._positions) / batch_size)
-        self._seed = seed
-        self._pixels, self._labels = photos.pixels, photos.labels
-        self._buffer = np.empty((math.ceil(len(self._positions) / self.steps), *photos.pixels.shape[1:]), np.uint8)
-
-    def batches(self, epoch: int) -> list[npt.NDArray[np.int32]]:
-        """The order of an epoch: positions of the photos, in batches of nearly equal size. Epochs count from 0."""
-        order = np.random.default_rng([self._seed, epoch]).permutation(self._positions)
-        return np.array_split(order, self.steps)
-
-    def take(self, positions: npt.NDArray[np.int32]) -> tuple[Any, Any]:
-        """Return the photos at positions (int32[N], N at most a batch): pixels, uint8[N, S, S, 3], and labels, int32[N]."""
-        pixels = self._buffer[: len(positions)]
-        np.take(self._pixels, positions, axis=0, out=pixels, mode="clip")  # any other mode makes a copy first
-        return tf.constant(pixels), tf.constant(self._labels[positions])
 
 
 class Trainer:
@@ -110,22 +43,19 @@ class Trainer:
     """
 
     def __init__(self, params: Params, classes: int, feed: BatchIterator) -> None:
-        self._train = params.train
+        self._params, self._train = params, params.train
         self.feed = feed
         keras.utils.set_random_seed(params.train.seed)
         self._model = build(params.model, classes)
-        self.averaged = build(params.model, classes)
+        self.averaged = keras.models.clone_model(self._model)
         self.averaged.set_weights(self._model.get_weights())
-        self._logits, self._averaged_logits = logits_of(self._model), logits_of(self.averaged)
+        self._averaged_logits = logits_of(self.averaged)
         self.parameters = count_parameters(self._model)
         self._classes = classes
-        self._optimizer = make_optimizer(params.train, feed.steps)
+        self._optimizer = make_optimizer(params.train, feed.steps, self._model)
         self._optimizer.build(self._model.trainable_variables)
-        size = params.model.image_size
-        shape, labels = [None, size, size, 3], tf.TensorSpec([None], tf.int32)
-        pixels, seed = tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([2], tf.int32)
-        self._step = tf.function(self._learn, input_signature=[pixels, labels, seed])
-        self._evaluate = tf.function(self._score, input_signature=[pixels, labels])
+        self._steps: dict[int, Any] = {}
+        self._evaluate = tf.function(self._score, input_signature=_batch_of(params.model.image_size))
 
     @property
     def variables(self) -> list[Any]:
@@ -136,6 +66,12 @@ class Trainer:
     def learning_rate(self) -> float:
         """The learning rate of the last step."""
         return float(self._optimizer.learning_rate)
+
+    def probe(self, reporter: Reporter) -> ProbeFigures:
+        """Fit the last layer to the features of the network's first weights."""
+        figures = fit_probe(self._model, self.feed, self._classes, self._params, reporter)
+        self.averaged.set_weights(self._model.get_weights())
+        return figures
 
     def learn(self, positions: npt.NDArray[np.int32], epoch: int, step: int) -> tuple[float, int]:
         """Learn from a batch.
@@ -149,15 +85,34 @@ class Trainer:
             The loss, summed over the photos, and the number of correct ones.
         """
         seed = np.array([self._train.seed, epoch * self.feed.steps + step], np.int32)
-        loss, right = self._step(*self.feed.take(positions), tf.constant(seed))
+        size = self._size_of(epoch)
+        if size not in self._steps:
+            self._steps[size] = self._make_step(size)
+        loss, right = self._steps[size](*self.feed.take(positions, size), tf.constant(seed))
         return float(loss), int(right)
 
-    def _learn(self, pixels: Any, labels: Any, seed: Any) -> tuple[Any, Any]:
+    def _size_of(self, epoch: int) -> int:
+        """The side of the photos in an epoch, pixels: each of the sizes has an equal part of the epochs."""
+        sizes = self._train.sizes or [self._params.model.image_size]
+        return sizes[min(len(sizes) - 1, epoch * len(sizes) // max(1, self._train.epochs))]
+
+    def _make_step(self, size: int) -> Any:
+        """The step for photos of a size, as one graph; the weights are the same for all sizes."""
+        logits = logits_of(self._model)
+        if size != self._params.model.image_size:
+            image = keras.Input((size, size, 3), name="image")
+            logits = keras.Model(image, logits.call(image))
+        learn = functools.partial(self._learn, logits)
+        return tf.function(learn, input_signature=[*_batch_of(size), tf.TensorSpec([2], tf.int32)])
+
+    def _learn(self, network: keras.Model, pixels: Any, labels: Any, seed: Any) -> tuple[Any, Any]:
         levels, targets = tf.cast(pixels, tf.float32), tf.one_hot(labels, self._classes)
         images, targets = augment(levels, targets, seed, self._train.augmentation)
+        smoothing = self._train.label_smoothing
+        goals = targets * (1 - smoothing) + smoothing / self._classes if smoothing else targets
         with tf.GradientTape() as tape:
-            logits = self._logits(images, training=True)
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+            logits = network(images, training=True)
+            losses = tf.nn.softmax_cross_entropy_with_logits(goals, logits)
             loss = tf.reduce_mean(losses)
         weights = self._model.trainable_variables
         self._optimizer.apply(tape.gradient(loss, weights), weights)
@@ -172,27 +127,27 @@ class Trainer:
             if tf.as_dtype(last.dtype).is_floating:
                 average.assign(last.value + decay * (average.value - last.value))
 
-    def evaluate(self, pixels: Pixels, labels: npt.NDArray[np.int32]) -> tuple[float, float]:
+    def evaluate(self, photos: InMemoryPhotos) -> tuple[float, float]:
         """Evaluate the averaged network on validation photos, without augmentation.
-
-        Args:
-            pixels: uint8[N, S, S, 3].
-            labels: int32[N].
 
         Returns:
             The mean loss (cross entropy) and the accuracy, 0 to 1.
         """
         loss, right = 0.0, 0
-        for start in range(0, len(labels), EVALUATION_BATCH):
-            part = slice(start, start + EVALUATION_BATCH)
-            part_loss, part_right = self._evaluate(tf.constant(pixels[part]), tf.constant(labels[part]))
+        for start in range(0, len(photos), EVALUATION_BATCH):
+            part = np.arange(start, min(start + EVALUATION_BATCH, len(photos)))
+            part_loss, part_right = self._evaluate(tf.constant(photos.pixels[part]), tf.constant(photos.labels[part]))
             loss, right = loss + float(part_loss), right + int(part_right)
-        return loss / len(labels), right / len(labels)
+        return loss / len(photos), right / len(photos)
 
     def _score(self, pixels: Any, labels: Any) -> tuple[Any, Any]:
         logits = self._averaged_logits(tf.cast(pixels, tf.float32), training=False)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return tf.reduce_sum(losses), _count_right(labels, logits)
+
+
+def _batch_of(size: int) -> list[tf.TensorSpec]:
+    return [tf.TensorSpec([None, size, size, 3], tf.uint8), tf.TensorSpec([None], tf.int32)]
 
 
 def _count_right(labels: Any, logits: Any) -> Any:

@@ -1,0 +1,108 @@
+"""The linear probe: a logistic regression on the features of a pretrained network, as the network's last layer.
+
+It takes a pass over the photos instead of epochs, and is where training all layers starts: from a random last layer,
+their first steps would damage features that are good already (arXiv:2202.10054).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from orchard.reporter import Reporter
+from training.model.augmentation import augment
+from training.model.feed import BatchIterator
+from training.model.heads import find_head
+from training.params import Params
+
+__all__ = ["Dense", "ProbeFigures", "fit_logistic", "fit_probe"]
+
+Features = npt.NDArray[np.float32]
+Dense = tuple[Features, Features]
+"""Kernel, float32[F, C], and bias, float32[C]."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFigures:
+    """The mean loss of a probe, the share of its photos that is right, and their number."""
+
+    loss: float
+    accuracy: float
+    photos: int
+
+
+STEPS = 1000
+ABSENT = -20.0
+"""Below the bias of the others: the bias of a class without a photo in the sample."""
+
+
+def fit_probe(
+    model: keras.Model, feed: BatchIterator, classes: int, params: Params, reporter: Reporter
+) -> ProbeFigures:
+    """Fit the last layer of a network and set its weights; no other layer changes.
+
+    Args:
+        model: from float32[N, S, S, 3] with 0 to 255 to probabilities, float32[N, C].
+        feed: gives the photos: those of one epoch.
+        classes: C.
+        params: how the photos are varied, how often, and how strong the regression is regularised.
+        reporter: reports progress.
+
+    Returns:
+        Its figures on the sample, copies included.
+    """
+    head = find_head(model)
+    embed = tf.function(keras.Model(model.input, head.features), reduce_retracing=True)
+    batches = feed.batches(0)
+    copies = params.train.probe.copies
+    plan = [(copy, step, positions) for copy in range(copies + 1) for step, positions in enumerate(batches)]
+    features, labels = [], []
+    for copy, step, positions in reporter.track(plan, "computing features", announce=False):
+        pixels, truth = feed.take(positions, params.model.image_size)
+        images = tf.cast(pixels, tf.float32)
+        if copy:
+            seed = tf.constant([params.train.seed, -(copy * len(batches) + step)], tf.int32)
+            still = params.train.augmentation.model_copy(update={"patch": 0.0})
+            images, _ = augment(images, tf.one_hot(truth, classes), seed, still)
+        features.append(embed(images, training=False).numpy())
+        labels.append(truth.numpy())
+    table, truths = np.concatenate(features), np.concatenate(labels)
+    with reporter.status(f"fitting a linear classifier to {len(truths)} photos"):
+        kernel, bias = fit_logistic(table, truths, classes, params.train.probe.strength)
+    head.dense.set_weights([kernel, bias] if head.dense.use_bias else [kernel])
+    logits = table @ kernel + bias
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(truths, logits)
+    return ProbeFigures(float(np.mean(losses)), float(np.mean(logits.argmax(axis=1) == truths)), len(truths))
+
+
+def fit_logistic(features: Features, labels: npt.NDArray[np.int32], classes: int, strength: float) -> Dense:
+    """Fit a multinomial logistic regression on standardised features, and undo the standardisation in its weights.
+
+    Args:
+        features: float32[N, F].
+        labels: int32[N], from 0 to `classes` - 1; a class may be missing.
+        classes: C.
+        strength: inverse of the regularisation, as scikit-learn's ``C``.
+
+    Returns:
+        The weights of the dense layer from features to logits.
+    """
+    kernel, bias = np.zeros((features.shape[1], classes)), np.full(classes, ABSENT)
+    present = np.unique(labels)
+    if len(present) == 1:
+        bias[present] = 0
+        return kernel.astype(np.float32), bias.astype(np.float32)
+    scaler = StandardScaler().fit(features)
+    regression = LogisticRegression(C=strength, max_iter=STEPS).fit(scaler.transform(features), labels)
+    weights, offsets = regression.coef_, regression.intercept_
+    if len(present) == 2:  # of two classes it has the logit of the second one, against 0
+        weights, offsets = np.concatenate([-weights, weights]) / 2, np.concatenate([-offsets, offsets]) / 2
+    kernel[:, present] = (weights / scaler.scale_).T
+    bias[present] = offsets - (weights / scaler.scale_) @ scaler.mean_
+    return kernel.astype(np.float32), bias.astype(np.float32)
