@@ -211,7 +211,7 @@ class TrainParams(ParamsSection):
 
     @model_validator(mode="after")
     def _warm_before_the_end(self) -> Self:
-        if self.schedule.warmup_epochs > self.epochs:
+        if self.schedule.warmup_epochs > self.epochs > 0:
             raise ValueError(
                 f"schedule.warmup_epochs is {self.schedule.warmup_epochs}, more than all {self.epochs} epochs"
             )
@@ -237,6 +237,12 @@ class Params(ParamsSection):
     def _something_is_trained(self) -> Self:
         if self.train.epochs == 0 and not self.model.pretrained:
             raise ValueError("train.epochs is 0, but only a network with pretrained weights works without an epoch")
+        return self
+
+    @model_validator(mode="after")
+    def _one_network_fits_all_sizes(self) -> Self:
+        if self.train.sizes and self.model.architecture == "linear":
+            raise ValueError("train.sizes has several sizes, but the weights of linear fit one: sizes: []")
         return self
 
     @property

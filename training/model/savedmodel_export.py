@@ -112,16 +112,16 @@ def export(
 def _freeze(model: keras.Model, head: Head, size: int, mirrored: bool) -> Any:
     """The network alone as a graph definition whose weights are constants: `PROBABILITIES` and, of a mean, `POSITIONS`."""
     form = tf.TensorSpec([None, size, size, 3], tf.float32, IMAGE)
-    outputs = [model.output] if head.positions is None else [model.output, head.positions]
-    joint = keras.Model(model.input, outputs)
+    outputs = {PROBABILITIES: model.output} | ({} if head.positions is None else {POSITIONS: head.positions})
+    joint = keras.Model(model.input, outputs, name="layers")  # Keras's own name would count the models of the process
 
     def network(image: Any) -> Any:
         found = []
 
         def call(images: Any, *, training: bool) -> Any:
             answers = joint(images, training=training)
-            found.extend(answers[1:])
-            return answers[0]
+            found.extend(answers[name] for name in answers if name == POSITIONS)
+            return answers[PROBABILITIES]
 
         probabilities = tf.identity(predict(call, image, mirrored=mirrored), PROBABILITIES)
         if not found:
@@ -129,7 +129,7 @@ def _freeze(model: keras.Model, head: Head, size: int, mirrored: bool) -> Any:
         upright = tf.split(found[0], 2)[0] if mirrored else found[0]
         return probabilities, tf.identity(upright, POSITIONS)
 
-    concrete = tf.function(network, input_signature=[form]).get_concrete_function()
+    concrete = tf.function(network, input_signature=[form], autograph=False).get_concrete_function()
     return convert_variables_to_constants_v2(concrete).graph.as_graph_def()
 
 
