@@ -116,6 +116,8 @@ class ModelParams(ParamsSection):
             raise ValueError(
                 f"weights is {self.weights}, but {self.architecture} has only random weights: weights: random"
             )
+        if self.weights != IMAGENET and self.architecture in BACKBONES:
+            raise ValueError(f"{self.architecture} is trained from its own weights only: weights: imagenet")
         if self.weights == IMAGENET and self.architecture not in BACKBONES:
             raise ValueError(
                 f"weights is imagenet, but only {', '.join(BACKBONES)} bring such weights: nothing is downloaded while "

@@ -63,6 +63,10 @@ def test_every_problem_is_listed_at_once():
         ("model.architecture=mobilenet_v3", "model.architecture: "),
         ("model.architecture='package.module:'", "model.architecture"),
         ("model.weights=imagenet", "model: weights is imagenet, but cnn has only random weights"),
+        (
+            "model.architecture=mobilenet_v2",
+            "model: mobilenet_v2 is trained from its own weights only: weights: imagenet",
+        ),
         ("model.resize=pad", "model.resize"),
         ("model.coverage=1.0", "model.coverage"),
         ("train.repeat={shop: 0}", "train.repeat.shop"),
@@ -173,7 +177,6 @@ def test_the_names_of_params_are_those_of_the_networks():
     ("architecture", "weights"),
     [
         ("mobilenet_v2", "imagenet"),
-        ("mobilenet_v2", "random"),
         ("MobileNetV3Small", "weights/small.weights.h5"),
         ("model:network", "random"),
         ("fruit.networks.small:build", "first.weights.h5"),

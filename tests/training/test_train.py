@@ -171,9 +171,9 @@ train(params.load(), Workspace(), reporter)
 """Trains; dies when it reports a text that begins with the argument."""
 
 
-def train_elsewhere(folder, dies_at="never"):
+def train_elsewhere(folder, dies_at="never", loaded=None):
     """Train in another process: after a session with one thread, TensorFlow has only one and rounds differently."""
-    (folder / "params.yaml").write_text(yaml.safe_dump(parse().model_dump(mode="json")))
+    (folder / "params.yaml").write_text(yaml.safe_dump((loaded or parse()).model_dump(mode="json")))
     command = [sys.executable, "-c", TRAIN, dies_at]
     return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import keras
 import numpy as np
 import pytest
@@ -9,11 +11,12 @@ import tensorflow as tf
 
 from orchard.reporter import Reporter
 from tests.training.candidates import COLOURS
-from tests.training.test_train import PHOTOS, parse, train_elsewhere, write_workspace
+from tests.training.test_train import parse, train_elsewhere, write_workspace
+from training.data.shards import read_index
 from training.model.candidate import read_candidate
 from training.model.feed import BatchIterator
 from training.model.heads import find_head
-from training.model.in_memory import InMemoryPhotos
+from training.model.in_memory import InMemoryPhotos, read_photos
 from training.model.optimizers import make_optimizer
 from training.model.probe import fit_logistic
 from training.model.train import read_curves, train
@@ -78,6 +81,79 @@ def test_the_probe_alone_changes_only_the_last_layer(project):
     before = tiny_network.network(16, len(COLOURS))
     before.load_weights("tiny.weights.h5")
     for name in ("first", "second"):
-        assert all(np.array_equal(*pair) for pair in zip(model.get_layer(name).get_weights(), before.get_layer(name).get_weights(), strict=True))
+        assert same(model.get_layer(name).get_weights(), before.get_layer(name).get_weights())
     assert not np.array_equal(model.get_layer("last").get_weights()[0], before.get_layer("last").get_weights()[0])
     assert read_candidate(project.candidate).training["unsure"]["coverage"] == 0.95
+
+
+def test_a_killed_run_resumes_after_its_probe(project):
+    small = parse(*TRANSFER, "train.epochs=1")
+    whole = train_elsewhere(project.root, loaded=small)
+    assert whole.returncode == 0, whole.stderr
+    model = project.candidate / "saved_model" / "saved_model.pb"
+    at_once = model.read_bytes()
+    model.unlink()
+    died = train_elsewhere(project.root, "epoch   1 of 1", small)  # trained, but its checkpoint is not yet written
+    assert died.returncode == -signal.SIGKILL, died.stderr
+
+    resumed = train_elsewhere(project.root, loaded=small)
+
+    assert "resumes after epoch 0 of an interrupted run" in resumed.stdout, resumed.stderr
+    assert "linear probe" not in resumed.stdout
+    assert model.read_bytes() == at_once
+
+
+def test_layers_near_the_stem_learn_more_slowly(project):
+    small = parse(
+        *TRANSFER, "train.optimizer.name=sgd", "train.optimizer.momentum=0.0", "train.schedule.warmup_epochs=0"
+    )
+    import tiny_network
+
+    model = tiny_network.network(16, 4)
+    optimizer = make_optimizer(small.train, 10, model)
+    optimizer.build(model.trainable_variables)
+    before = [variable.numpy() for variable in model.trainable_variables]
+
+    optimizer.apply([tf.ones(variable.shape) for variable in model.trainable_variables], model.trainable_variables)
+
+    steps = [float((old - new.numpy()).mean()) for old, new in zip(before, model.trainable_variables, strict=True)]
+    peak = small.train.optimizer.learning_rate
+    assert steps == pytest.approx([0.1 * peak] * 2 + [peak] * 4, rel=1e-3)
+
+
+def test_each_size_has_its_part_of_the_epochs_and_the_same_weights(project):
+    small = parse(*TRANSFER, "train.epochs=4")
+    files = project.dataset("fruits")
+    photos = read_photos(files, read_index(files), "train", 16, crop=True, encoded=True)
+    trainer = Trainer(small, len(COLOURS), BatchIterator(photos, 16, 7))
+    seen = []
+    take = trainer.feed.take
+    trainer.feed.take = lambda positions, size: seen.append(size) or take(positions, size)
+    before = find_head(trainer.averaged).weights[0].copy()
+
+    for epoch in range(4):
+        trainer.learn(trainer.feed.batches(epoch)[0], epoch, 0)
+
+    assert seen == [12, 12, 16, 16]
+    assert not np.array_equal(before, find_head(trainer.averaged).weights[0])
+
+
+@pytest.mark.parametrize("present", [[0], [1, 3], [0, 1, 2, 3]])
+def test_logistic_regression_is_the_dense_layer_and_missing_classes_are_never_said(present):
+    dice = np.random.default_rng(3)
+    labels = np.array(present * 40, np.int32)
+    centres = dice.normal(0, 50, (4, 6))
+    features = (100 + centres[labels] + dice.normal(0, 1, (len(labels), 6))).astype(np.float32)
+
+    kernel, bias = fit_logistic(features, labels, 4, 0.01)
+
+    assert (features @ kernel + bias).argmax(axis=1).tolist() == labels.tolist()
+
+
+def test_a_class_without_photos_of_a_source_and_one_photo_in_a_class_are_no_obstacle():
+    pixels, labels = np.zeros((30, 8, 8, 3), np.uint8), np.array([0] * 29 + [1], np.int32)
+    photos = InMemoryPhotos(pixels, labels, ("",) * 30, ("shop",) * 29 + ("turntable",), ("",) * 30)
+
+    feed = BatchIterator(photos, 4, 7, {"turntable": 0.05, "shop": 0.2})
+
+    assert 29 in np.concatenate(feed.batches(0))

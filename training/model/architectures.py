@@ -13,8 +13,11 @@ from typing import Any
 
 import keras
 
-from training.model.backbones.named import BACKBONES
-from training.params import IMAGENET, PROJECT_NETWORK, RANDOM, ModelParams
+from orchard.errors import IntegrityError
+from training.model.backbones.keras_applications import KerasApplication, find_application
+from training.model.backbones.named import BACKBONES, Backbone
+from training.model.backbones.project_network import build_project_network
+from training.params import PROJECT_NETWORK, ModelParams
 
 __all__ = ["ARCHITECTURES", "build", "count_parameters", "logits_of"]
 
@@ -49,26 +52,42 @@ def build(params: ModelParams, classes: int, size: int | None = None) -> keras.M
     """
     size = size or params.image_size
     if PROJECT_NETWORK.fullmatch(params.architecture):
-        network = build_project_network(params.architecture, size, classes)
-        if params.pretrained:
-            load_weights(network, params.weights)
-        return keras.Model(network.input, keras.layers.Softmax(name=PROBABILITIES)(network.output), name="network")
+        return _build_own(params, classes, size)
     image = keras.Input((size, size, 3), name="image")
-    logits = keras.layers.Dense(classes, name=LOGITS)(_features(image, params))
-    model = keras.Model(image, keras.layers.Softmax(name=PROBABILITIES)(logits), name=params.architecture)
-    if params.weights == IMAGENET:
-        BACKBONES[params.architecture].load(model)
+    if params.architecture in ARCHITECTURES:
+        features, source = ARCHITECTURES[params.architecture](image, params), None
+    else:
+        source = _source(params)
+        features = keras.layers.GlobalAveragePooling2D(name="mean")(source.features(image))
+    model = _answer(image, keras.layers.Dense(classes, name=LOGITS)(features), params.architecture)
+    if source:
+        source.load(model)
     return model
 
 
-def _features(image: Any, params: ModelParams) -> Any:
-    if params.architecture in ARCHITECTURES:
-        return ARCHITECTURES[params.architecture](image, params)
+def _answer(image: Any, logits: Any, name: str) -> keras.Model:
+    return keras.Model(image, keras.layers.Softmax(name=PROBABILITIES)(logits), name=name)
+
+
+def _source(params: ModelParams) -> Backbone | KerasApplication:
+    """What gives a network all layers but the last, and their weights."""
     if params.architecture in BACKBONES:
-        positions = BACKBONES[params.architecture].features(image)
-    else:
-        positions = keras_application(params.architecture, image, None if params.weights == RANDOM else params.weights)
-    return keras.layers.GlobalAveragePooling2D(name="mean")(positions)
+        return BACKBONES[params.architecture]
+    return find_application(params.architecture, params.weights if params.pretrained else None)
+
+
+def _build_own(params: ModelParams, classes: int, size: int) -> keras.Model:
+    """Build a network of the user's project."""
+    network = build_project_network(params.architecture, size, classes)
+    if params.pretrained:
+        try:
+            network.load_weights(params.weights)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise IntegrityError(
+                f"{params.weights} does not have the weights of {params.architecture} for {classes} classes: {error}",
+                hint="save them with `network.save_weights(path)`, to a path that ends with .weights.h5",
+            ) from error
+    return _answer(network.input, network.output, "network")
 
 
 def logits_of(model: keras.Model) -> keras.Model:

@@ -135,7 +135,7 @@ def _resume(
     for variable, value in zip(trainer.variables, progress.variables, strict=True):
         variable.assign(value)
     epochs = [EpochFigures(**epoch) for epoch in progress.figures["epochs"]]
-    reporter.note(f"resumes after epoch {len(epochs)} of an interrupted run")
+    reporter.note(f"resumes after epoch {epochs[-1].epoch} of an interrupted run")
     return epochs, _EarlyStoppingState(**progress.figures["standing"]), progress.best
 
 

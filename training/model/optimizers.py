@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from training.model.backbones.depths import weight_depths
 from training.params import ScheduleParams, TrainParams
 
 __all__ = ["LearningRate", "make_optimizer"]
@@ -55,25 +56,20 @@ def make_optimizer(train: TrainParams, steps: int, model: keras.Model | None = N
     else:
         optimizer = keras.optimizers.Adam(rate, weight_decay=decay)
     if model is not None and train.optimizer.stem_rate < 1:
-        _slow_down(optimizer, _shares(model, train.optimizer.stem_rate))
+        depths = weight_depths(model)  # 0 to 1: the rates rise geometrically
+        weights = model.trainable_variables
+        _slow_down(
+            optimizer,
+            {weight.value.ref(): train.optimizer.stem_rate ** (1 - depths[weight.path]) for weight in weights},
+        )
     return optimizer
 
 
-def _shares(model: keras.Model, stem_rate: float) -> dict[str, float]:
-    """Each weight's share of the learning rate, by its path: `stem_rate` in the first layer, geometrically up to 1."""
-    layers = [layer for layer in model.layers if layer.trainable_weights]
-    return {
-        weight.path: stem_rate ** (1 - place / max(1, len(layers) - 1))
-        for place, layer in enumerate(layers)
-        for weight in layer.trainable_weights
-    }
-
-
-def _slow_down(optimizer: keras.optimizers.Optimizer, shares: Mapping[str, float]) -> None:
-    """Scale the steps of an optimizer, not the gradients, which Adam would scale back."""
+def _slow_down(optimizer: keras.optimizers.Optimizer, shares: Mapping[Any, float]) -> None:
+    """Scale the steps of an optimizer, by the weights' references, not the gradients, which Adam would scale back."""
     update = optimizer.update_step
 
     def scaled(gradient: Any, weight: Any, learning_rate: Any) -> None:
-        update(gradient, weight, learning_rate * shares[weight.path])
+        update(gradient, weight, learning_rate * shares[weight.ref()])
 
     optimizer.update_step = scaled
