@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from orchard.reporter import Reporter
 from tests.training.candidates import COLOURS
-from tests.training.test_train import PHOTOS, parse, same, train_elsewhere, write_workspace
+from tests.training.test_train import parse, same, train_elsewhere, write_workspace
 from training.data.shards import read_index
 from training.model.candidate import read_candidate
 from training.model.feed import BatchIterator

@@ -116,7 +116,7 @@ def _freeze(model: keras.Model, head: Head, size: int, mirrored: bool) -> Any:
     joint = keras.Model(model.input, outputs, name="layers")  # Keras's own name would count the models of the process
 
     def network(image: Any) -> Any:
-        found = []
+        found: list[Any] = []
 
         def call(images: Any, *, training: bool) -> Any:
             answers = joint(images, training=training)
