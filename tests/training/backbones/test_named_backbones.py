@@ -25,8 +25,8 @@ IMAGENET = {
 }  # fmt: skip
 """Classes of the shop photos that are classes of ImageNet, too."""
 
-PHOTOS_PER_CLASS = 3
-TOP_1, TOP_5 = 0.65, 0.8
+PHOTOS_PER_CLASS = 2
+TOP_1, TOP_5 = 0.6, 0.8
 """Least shares that are right. By chance it would be 0.001; measured on 63 photos: 0.79 to 0.86 and 0.94 to 0.98."""
 
 
@@ -109,22 +109,14 @@ def test_training_moves_gain_and_offset_but_no_statistics():
     np.testing.assert_array_equal(variance, np.ones(2))
 
 
-def test_features_fit_another_size(backbone):
-    size = 192
-    features = backbone.features(keras.Input((size, size, 3)))
-
-    assert features.shape == (None, size // 32, size // 32, 1280)
-
-
-def test_model_with_another_head_gets_the_same_weights():
-    backbone = BACKBONES["mobilenet_v2"]
-    classifier = backbone.classifier()
+def test_model_of_another_size_and_head_gets_the_same_weights(backbone, classifier):
     image = keras.Input((64, 64, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(backbone.features(image))
     model = keras.Model(image, keras.layers.Dense(37, name="logits")(pooled))
 
     backbone.load(model)
 
+    assert pooled._keras_history.operation.input.shape == (None, 2, 2, 1280)
     for name in ("stem_convolution", "block5_depthwise", "head_norm"):
         for mine, theirs in zip(
             model.get_layer(name).get_weights(), classifier.get_layer(name).get_weights(), strict=True

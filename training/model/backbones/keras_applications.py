@@ -19,7 +19,7 @@ import keras
 from orchard.errors import IntegrityError, ParamsError
 from training.model.backbones.frozen_norm import FrozenNorm
 
-__all__ = ["KerasApplication", "application_names", "find_application"]
+__all__ = ["KerasApplication", "application_names", "find_application", "stable_names"]
 
 SUFFIXES = (".weights.h5", ".keras", ".h5")
 DOWNLOADED = "imagenet"
@@ -48,7 +48,7 @@ class KerasApplication:
         size = image.shape[1]
         given = keras.Input((size, size, 3))
         network = keras.Model(given, self._build(size, _preprocessing(self.name)(given)).output)
-        names = _stable_names(network)
+        names = stable_names(network)
         made: dict[str, Any] = {}
 
         def copy(layer: Any) -> Any:
@@ -81,7 +81,7 @@ class KerasApplication:
                 f"{_first_line(error)}",
                 hint=_how_to_get(self.name),
             ) from error
-        names = _stable_names(network)
+        names = stable_names(network)
         for layer in network.layers:
             if layer.weights:
                 model.get_layer(names[layer.name]).set_weights(layer.get_weights())
@@ -124,6 +124,22 @@ def find_application(name: str, weights: str | None = None) -> KerasApplication:
     return KerasApplication(name, None if weights is None else _check_file(name, weights))
 
 
+def stable_names(network: keras.Model) -> dict[str, str]:
+    """Return a name for each layer's name, the same in every process.
+
+    Keras numbers layers without a name by what else the process built; here each network's begin with 1.
+    """
+    counts: Counter[str] = Counter()
+    names = {}
+    for layer in network.operations:
+        kind = _snake_case(type(layer).__name__)
+        names[layer.name] = layer.name
+        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):
+            counts[kind] += 1
+            names[layer.name] = f"{kind}_{counts[kind]}"
+    return names
+
+
 def _check_file(name: str, weights: str) -> Path:
     if weights == DOWNLOADED:
         raise ParamsError(
@@ -155,19 +171,6 @@ def _preprocessing(name: str) -> Callable[[Any], Any]:
     module = sys.modules[getattr(keras.applications, name).__module__]
     preprocess: Callable[[Any], Any] = module.preprocess_input
     return preprocess
-
-
-def _stable_names(network: keras.Model) -> dict[str, str]:
-    """A new name for each layer: those that Keras numbered by what else the process built are numbered from 1."""
-    counts: Counter[str] = Counter()
-    names = {}
-    for layer in network.operations:
-        kind = _snake_case(type(layer).__name__)
-        names[layer.name] = layer.name
-        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):
-            counts[kind] += 1
-            names[layer.name] = f"{kind}_{counts[kind]}"
-    return names
 
 
 def _snake_case(name: str) -> str:
