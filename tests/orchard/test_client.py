@@ -199,9 +199,24 @@ def test_predict_prints_json_and_reads_a_token(photos, capsys, monkeypatch):
 
     assert (code, json.loads(out)) == (
         0,
-        {"model": "fruits", "predictions": [{"photo": "banana.jpg", "label": "Banana", "probability": 0.998}]},
+        {
+            "model": "fruits",
+            "predictions": [{"photo": "banana.jpg", "label": "Banana", "probability": 0.998, "unsure": False}],
+        },
     )
     assert there.requests[0][3] == "Bearer secret-token"
+
+
+def test_predict_says_where_the_model_is_unsure(photos, capsys, monkeypatch):
+    unsure = {**BANANA, "classes": ["Apple", "Banana"], "unsure": True}
+    with answering((200, {"predictions": [unsure]}), (200, {"predictions": [BANANA]})) as there:
+        code, out, _ = predict(capsys, monkeypatch, there.url, "banana.jpg", "banana.jpg")
+
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        ["banana.jpg", "Banana", "99.8", "%", "unsure"],
+        ["banana.jpg", "Banana", "99.8", "%"],
+    ]
 
 
 def test_predict_reads_standard_input(photos, capsys, monkeypatch):

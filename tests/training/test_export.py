@@ -14,6 +14,8 @@ from PIL import Image
 
 from orchard.errors import DataError, IntegrityError, OrchardError
 from orchard.golden import GOLDEN, check_golden, read_golden
+from orchard.savedmodel.row_independence import RowAnalysis
+from orchard.savedmodel.signatures import read_signatures
 from tests import photo_files
 from tests.training.candidates import PHOTOS, write_dataset
 from tests.training.test_model import parse, randomize_norms
@@ -101,6 +103,13 @@ def test_mean_of_the_map_plus_bias_is_the_logit_of_the_label(network, tmp_path, 
     served = loaded.signatures["serving_default"](image_bytes=tf.constant(FILES))
     assert answers["label"].numpy().tolist() == served["label"].numpy().tolist()
     assert np.ptp(answers["map"].numpy(), axis=(1, 2)).min() > 0
+
+
+def test_the_graph_itself_keeps_the_rows_apart(exported):
+    """So servers may run requests together without golden photos."""
+    pixels = read_signatures(exported)["pixels"]
+
+    assert RowAnalysis(exported).judge(pixels).independent
 
 
 def test_an_answer_says_its_classes_and_whether_it_is_sure(network, tmp_path):
