@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from orchard.intervals import share_interval
 
-__all__ = ["accuracy_text", "percent", "shorten"]
+__all__ = ["accuracy_text", "figure_text", "percent", "shorten"]
 
 
 def percent(share: float | None, digits: int = 2) -> str:
@@ -34,8 +34,15 @@ def accuracy_text(correct: int, n: int, digits: int = 2) -> str:
     """
     if not n:
         return percent(None)
-    low, high = share_interval(correct, n)
-    return f"{percent(correct / n, digits)} ({math.floor(low * 1000) / 10:.1f}–{math.ceil(high * 1000) / 10:.1f})"
+    return figure_text(correct / n, share_interval(correct, n), digits)
+
+
+def figure_text(value: float | None, interval: tuple[float, float], digits: int = 2) -> str:
+    """Write a figure between 0 and 1 with its 95 % interval, as `accuracy_text` does; None: there is no figure."""
+    if value is None:
+        return percent(None)
+    low, high = math.floor(interval[0] * 1000 + 1e-6) / 10, math.ceil(interval[1] * 1000 - 1e-6) / 10
+    return f"{percent(value, digits)} ({low:.1f}–{high:.1f})"
 
 
 def shorten(names: Sequence[str], most: int) -> str:

@@ -18,7 +18,7 @@ from orchard.errors import DataError
 from orchard.formatting import accuracy_text, percent, shorten
 from orchard.intervals import difference_interval, share_interval
 
-__all__ = ["GateCheck", "GateThresholds", "GateVerdict", "decide", "summary"]
+__all__ = ["GateCheck", "GateThresholds", "GateVerdict", "decide", "find_warnings", "summary"]
 
 COUNT_TOLERANCE = 1e-6
 """The largest difference between an accuracy and its counts."""
@@ -305,7 +305,7 @@ def decide(
     checks = (*own, *also)
     counted = [check for check in checks if check.passed is not None]
     failed = [check for check in counted if not check.passed]
-    facts = (checks, dataset, model, served, tuple(_warnings(candidate)))
+    facts = (checks, dataset, model, served, tuple(find_warnings(candidate)))
     if not failed:
         reason = f"all {len(counted)} checks passed" + (
             f", with warnings: {shorten(facts[-1], MAX_REASONS)}" if facts[-1] else ""
@@ -316,10 +316,10 @@ def decide(
     return GateVerdict("refused", _refusal(failed, len(counted)), *facts)
 
 
-def _warnings(candidate: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each class of a source of which not one photo is right."""
-    for name in sorted(_slices(candidate)):
-        for label, item in _classes(candidate, name).items():
+def find_warnings(evaluation: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each class of a source of which not one photo is right. No threshold has to be set for it."""
+    for name in sorted(_slices(evaluation)):
+        for label, item in _classes(evaluation, name).items():
             if name != _ALL and item and item.n and not item.correct:
                 yield f"{label}, {name}: not one of {item.n} photos is right"
 

@@ -1,23 +1,23 @@
-"""How uncertain a share of right answers is: 95 % intervals of counts."""
+"""How uncertain a share of right answers or an F1 score is: 95 % intervals."""
 
 from __future__ import annotations
 
 import math
 
-__all__ = ["difference_interval", "share_interval"]
+__all__ = ["difference_interval", "f1_interval", "mean_interval", "share_interval"]
 
 _Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 
 
-def share_interval(correct: int, n: int) -> tuple[float, float]:
+def share_interval(correct: float, n: float) -> tuple[float, float]:
     """Return the 95 % interval of a share, by Wilson's score (J. Am. Stat. Assoc. 22, 1927).
 
     It is inside 0 to 1 and meaningful for few photos and for shares of 0 and 1, unlike p ± 2 standard errors.
 
     Args:
         correct: right answers, 0 to `n`.
-        n: photos, at least 1.
+        n: photos, more than 0; an effective number of photos need not be whole.
 
     Returns:
         The lower and the upper bound, 0 to 1.
@@ -44,3 +44,38 @@ def difference_interval(before: tuple[int, int], after: tuple[int, int]) -> tupl
     (low_1, high_1), (low_2, high_2) = share_interval(*before), share_interval(*after)
     loss = first - second
     return loss - math.hypot(first - low_1, high_2 - second), loss + math.hypot(high_1 - first, second - low_2)
+
+
+def f1_interval(hits: int, misses: int) -> tuple[float, float]:
+    """Return the 95 % interval of a class's F1 score, by Lam's indirect method (arXiv 2309.14621).
+
+    Of the photos that are of the class or are taken for it, J are both. J is a share, and F1 = 2 J / (1 + J) grows with
+    it: so the bounds of Wilson's interval of J become those of F1.
+
+    Args:
+        hits: photos of the class that are taken for it.
+        misses: photos of the class that are taken for another, and of others that are taken for it; `hits` or `misses`
+            is at least 1.
+
+    Returns:
+        The bounds, 0 to 1.
+    """
+    low, high = share_interval(hits, hits + misses)
+    return 2 * low / (1 + low), 2 * high / (1 + high)
+
+
+def mean_interval(mean: float, variance: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a mean of shares, such as macro F1, from its estimated variance.
+
+    The variance says of how many photos a plain share would have it: Wilson's interval for that number is inside 0 to 1
+    and meaningful if everything or little is right, unlike ± 2 standard errors.
+
+    Args:
+        mean: the estimate, 0 to 1.
+        variance: of the estimate; 0: it is not known, because all photos are alike.
+        n: photos, at least 1; the effective number is never larger.
+    """
+    spread = mean * (1 - mean)
+    effective = min(n, spread / variance) if spread > 0 and variance > 0 else n
+    low, high = share_interval(mean * effective, effective)
+    return max(0.0, low), min(1.0, high)

@@ -22,6 +22,7 @@ __all__ = [
     "blob",
     "blobs",
     "captures",
+    "card",
     "change_lease",
     "channel",
     "dataset_current",
@@ -52,6 +53,7 @@ __all__ = [
     "runs",
     "sha256_of_blob_key",
     "task_logs",
+    "version_of_card_key",
     "version_of_dataset_key",
     "version_of_manifest_key",
     "versions",
@@ -70,6 +72,7 @@ _NAME = re.compile(NAME)
 _RUN = re.compile(RUN_ID)
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MANIFEST = re.compile(r"models/[^/]+/versions/(\d{12})/manifest\.json")
+_CARD = re.compile(r"models/[^/]+/versions/(\d{12})/card\.html")
 _DATASET = re.compile(r"datasets/[^/]+/versions/(\d{6,})\.json")
 _BLOB = re.compile(r"models/[^/]+/blobs/sha256/([0-9a-f]{64})")
 _RUN_KEY = re.compile(r"runs/([^/]+)/(.+)")
@@ -240,6 +243,17 @@ def manifest(model: str, version: int) -> str:
 def version_of_manifest_key(key: str) -> int | None:
     """The version that a manifest's key names, or None for any other key."""
     match = _MANIFEST.fullmatch(key)
+    return int(match[1]) if match else None
+
+
+def card(model: str, version: int, suffix: str = ".html") -> str:
+    """The model card of a version, ``.html`` or ``.md``: created once, after the manifest."""
+    return f"{versions(model)}/{version:012d}/card{suffix}"
+
+
+def version_of_card_key(key: str) -> int | None:
+    """The version whose card, as HTML, a key names, or None for any other key."""
+    match = _CARD.fullmatch(key)
     return int(match[1]) if match else None
 
 

@@ -1,4 +1,4 @@
-"""Pages for people: templates in, one self-contained HTML file out.
+"""Pages for people: templates in, one self-contained HTML file out, or a Markdown file.
 
 Every page extends `templates/base.html`, which holds the one stylesheet. A page names no file and no address beside
 itself: pictures are data URIs, drawings are inline SVG, and its content security policy forbids the rest.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from orchard.files import atomic_write
-from orchard.formatting import accuracy_text, percent
+from orchard.formatting import accuracy_text, figure_text, percent
 from training.orientation import UPRIGHT, read_orientation, turn
 from training.stored_photos import open_stored
 
-__all__ = ["count", "interval", "render", "size", "thumbnail", "write"]
+__all__ = ["RawMarkdown", "count", "figure", "interval", "interval_of", "render", "size", "thumbnail", "write"]
 
 
 def count(number: float) -> str:
@@ -61,22 +62,51 @@ def interval(counts: Mapping[str, int]) -> str:
     return accuracy_text(counts["correct"], counts["n"]).partition(" (")[2].rstrip(")")
 
 
+def figure(item: Mapping[str, float] | None, digits: int = 1) -> str:
+    """Write a figure of an evaluation, ``value``, ``low`` and ``high``, with its 95 % interval; None: there is none."""
+    return figure_text(item["value"], (item["low"], item["high"]), digits) if item else percent(None)
+
+
+class RawMarkdown(str):
+    """A text that is Markdown already, and is not escaped."""
+
+    __slots__ = ()
+
+
+def _escape_markdown(value: Any) -> str:
+    """Escape a value, so that it is one line of text in Markdown and in the HTML that becomes of it."""
+    if isinstance(value, RawMarkdown):
+        return value
+    return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", re.sub(r"\s+", " ", str(value))).replace("&", "&amp;")
+
+
+def interval_of(item: Mapping[str, float]) -> str:
+    """Write only the 95 % interval of a figure of an evaluation."""
+    return figure(item).partition(" (")[2].rstrip(")")
+
+
 @functools.cache
-def _environment() -> jinja2.Environment:
+def _environment(*, markdown: bool = False) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
+        autoescape=not markdown,  # noqa: S701  # Markdown has its own escapes
+        finalize=_escape_markdown if markdown else None,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, interval=interval, count=count, size=size)
+    environment.filters.update(
+        percent=percent, interval=interval, figure=figure, interval_of=interval_of, count=count, size=size
+    )
     return environment
 
 
 def render(template: str, **context: Any) -> str:
-    """Render a template of `training/templates`. A name that the template uses and the context lacks is an error."""
-    return _environment().get_template(template).render(**context)
+    """Render a template of `training/templates`. A name that the template uses and the context lacks is an error.
+
+    All values are escaped: for HTML, or for Markdown if the template's name ends with ``.md``.
+    """
+    return _environment(markdown=template.endswith(".md")).get_template(template).render(**context)
 
 
 def write(path: Path, template: str, **context: Any) -> None:

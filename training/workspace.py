@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CHECKPOINTS", "Workspace"]
+__all__ = ["CHECKPOINTS", "LOOKS", "Workspace"]
 
 CHECKPOINTS = ".orchard/checkpoints"
 """The folder of the trainings' checkpoints; `orchard step` brings it from one pod to the next."""
+
+LOOKS = ".orchard/looks"
+"""The folder of the looks at test photos; see `training.evaluation.looks`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,16 @@ class Workspace:
     def gate(self) -> Path:
         """The folder that `gate` writes."""
         return self.root / "artifacts" / "gate"
+
+    @property
+    def card(self) -> Path:
+        """The folder of the model card, which `gate` and `publish` write."""
+        return self.root / "artifacts" / "card"
+
+    @property
+    def looks(self) -> Path:
+        """The folder of the looks at test photos."""
+        return self.root / LOOKS
 
     def dataset(self, name: str) -> Path:
         """The folder of a dataset."""

@@ -1,7 +1,8 @@
-"""`orchard versions`, `orchard history`, `orchard promote` and `orchard rollback`."""
+"""`orchard versions`, `orchard history`, `orchard card`, `orchard promote` and `orchard rollback`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,9 @@ from orchard.reporter import Reporter
 if TYPE_CHECKING:
     from orchard.registry.channels import ChangeIntent, Channel, ChannelChange
     from orchard.registry.manifest import Manifest
+    from orchard.registry.pointers import ChannelPointer
     from orchard.registry.registry import Registry
+    from orchard.registry.versions import ModelVersions
     from orchard.store import ObjectStore
 
 _CHANNEL = click.Choice(CHANNELS)
@@ -94,14 +97,16 @@ def _row(item: Manifest, channels: list[str]) -> list[object]:
 
 @verb(examples="orchard versions\norchard versions --json | jq '.versions[-1].metrics'")
 def versions(reporter: Reporter) -> None:
-    """List the model's versions: dataset, gate verdict, accuracy, and the channels that point to them.
+    """List the model's versions: dataset, gate verdict, accuracy, model card, and the channels that point to them.
 
     Every manifest's signature is checked; one that cannot be trusted is shown with the reason.
     """
     from orchard.documents import encode
     from orchard.errors import IntegrityError
+    from orchard.registry.cards import list_cards
 
     registry = _open_to_read()
+    cards = list_cards(registry.store, registry.model)
     pointers = [pointer for name in CHANNELS if (pointer := registry.channel(name).read())]
     rows: list[list[object]] = []
     documents: list[dict[str, Any]] = []
@@ -112,16 +117,26 @@ def versions(reporter: Reporter) -> None:
         except IntegrityError as error:
             reporter.note(error.message)
             rows.append([number, " ".join(channels) or "-", "not trusted", "-", "-", "-", "-", "-"])
-            documents.append({"version": number, "channels": channels, "error": error.message})
+            documents.append(
+                {"version": number, "channels": channels, "error": error.message, "card": cards.get(number)}
+            )
             continue
         rows.append(_row(item, channels))
-        documents.append({**item.payload(), "channels": channels})
+        documents.append({**item.payload(), "channels": channels, "card": cards.get(number)})
     columns = ["version", "channels", "dataset", "gate", "size", "accuracy (95 % interval)", "created", "by"]
     empty = f"no version of {registry.model} has been published to {registry.store.name}"
     reporter.result(
         {"model": registry.model, "versions": documents, "pointers": [encode(item) for item in pointers]},
-        reporter.table(columns, rows) if rows else empty,
+        _with_cards(reporter.table(columns, rows), cards) if rows else empty,
     )
+
+
+def _with_cards(table: str, cards: dict[int, str]) -> str:
+    """Add to a table of versions where their model cards are."""
+    if not cards:
+        return table
+    version, key = max(cards.items())
+    return f"{table}\nthe model card of version {version}: {key} (`orchard card {version}` fetches it)"
 
 
 @verb(examples="orchard history\norchard history --channel canary --json")
@@ -132,8 +147,10 @@ def history(reporter: Reporter, channel: str | None) -> None:
     The command checks every entry's signature, and that no entry is missing.
     """
     from orchard.documents import encode
+    from orchard.registry.cards import list_cards
 
     registry = _open_to_read()
+    cards = list_cards(registry.store, registry.model)
     names = CHANNELS if channel is None else (channel,)
     entries = [item for name in names for item in registry.channel(name).history()]
     rows = [
@@ -152,9 +169,61 @@ def history(reporter: Reporter, channel: str | None) -> None:
     columns = ["channel", "generation", "action", "versions", "gate", "when", "who", "why"]
     empty = f"nothing was ever promoted for {registry.model} in {registry.store.name}"
     reporter.result(
-        {"model": registry.model, "history": [encode(item) for item in entries]},
-        reporter.table(columns, rows) if rows else empty,
+        {"model": registry.model, "history": [{**encode(item), "card": cards.get(item.version)} for item in entries]},
+        _with_cards(reporter.table(columns, rows), _of(cards, entries)) if rows else empty,
     )
+
+
+def _of(cards: dict[int, str], entries: list[ChannelPointer]) -> dict[int, str]:
+    return {item.version: cards[item.version] for item in entries if item.version in cards}
+
+
+@verb(examples="orchard card\norchard card 7 --to build/card\norchard card latest --json | jq -r .html")
+@click.argument("version", type=_Number(), default="latest")
+@click.option(
+    "--to",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("artifacts/card"),
+    show_default=True,
+    help="The folder for card.html and card.md.",
+)
+def card(reporter: Reporter, version: int | str, to: Path) -> None:
+    """Fetch the model card of VERSION (a number, or `latest`): a page for people, and Markdown as of Hugging Face.
+
+    The card says what the model is for, how good it is by source and class, where it fails and how it was chosen. It is
+    not signed; the version's manifest is.
+    """
+    from orchard.disk import writing_to
+    from orchard.files import atomic_write
+    from orchard.registry.cards import read_card
+
+    registry = _open_to_read()
+    number = _newest(registry) if isinstance(version, str) else version
+    registry.manifest(number)  # there is such a version, and it is trusted
+    found = read_card(registry.store, registry.model, number)
+    if found is None:
+        raise DataError(
+            f"version {number} of {registry.model} has no model card: it was published before there were any",
+            hint="`orchard publish` of the same candidate adds it",
+        )
+    with writing_to(to):
+        to.mkdir(parents=True, exist_ok=True)
+        for name, body in (("card.md", found.markdown), ("card.html", found.html)):
+            atomic_write(to / name, body)
+    paths = {"html": str(to / "card.html"), "markdown": str(to / "card.md")}
+    reporter.result(
+        {"model": registry.model, "version": number, **paths},
+        f"the model card of version {number} of {registry.model}: {paths['html']}, {paths['markdown']}",
+    )
+
+
+def _newest(registry: ModelVersions) -> int:
+    known = registry.versions()
+    if not known:
+        raise DataError(
+            f"{registry.model!r} has no version in {registry.store.name}", hint="`orchard publish` makes one"
+        )
+    return known[-1]
 
 
 def _published_version(store: ObjectStore, run_id: str | None) -> int:
@@ -204,12 +273,7 @@ def promote(
     if version is None:
         version = _published_version(registry.store, intent.run_id)
     if isinstance(version, str):
-        known = registry.versions()
-        if not known:
-            raise DataError(
-                f"{registry.model!r} has no version in {registry.store.name}", hint="`orchard publish` makes one"
-            )
-        version = known[-1]
+        version = _newest(registry)
     with reporter.status(f"verifying version {version} of {registry.model}"):
         change = target.promote(version, intent, override_reason=override_reason, **pointer)
     _print_change(reporter, change, "promote")

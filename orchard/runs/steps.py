@@ -19,6 +19,7 @@ PARAMS_FILE = ".orchard/step/params.yaml"
 """The parameters that a run trained with. Its later steps use the same."""
 
 _GATE_PAGE = "artifacts/gate/page.html"
+_CARD = "artifacts/card"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ STEPS: dict[str, StepSpec] = {
             weight="heavy",
             dataset=True,
             inputs=("train", "evaluate"),
-            outputs=("artifacts/gate",),
+            outputs=("artifacts/gate", _CARD),
             pages=(StepPage("gate", "runs/{run}/pages/gate.html", _GATE_PAGE),),
             trusts=True,
             options=("force",),
@@ -147,9 +148,10 @@ STEPS: dict[str, StepSpec] = {
             identity="publisher",
             weight="heavy",
             inputs=("train", "evaluate", "gate"),
-            outputs=("artifacts/gate",),
+            outputs=("artifacts/gate", _CARD),
             pages=(
                 StepPage("gate", "runs/{run}/pages/gate.html", _GATE_PAGE),
+                StepPage("card", "runs/{run}/pages/publish.html", f"{_CARD}/card.html"),
                 StepPage("version", "runs/{run}/steps/publish.json"),
             ),
             trusts=True,

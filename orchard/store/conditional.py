@@ -23,8 +23,10 @@ def get_or_none(store: ObjectStore, key: str) -> ObjectBody | None:
         return None
 
 
-def create_once(store: ObjectStore, key: str, body: bytes) -> ObjectBody:
+def create_once(store: ObjectStore, key: str, body: bytes, kind: str | None = None) -> ObjectBody:
     """Write `body` under `key` unless an object exists there, and return the object that is there afterwards.
+
+    `kind` is its media type for browsers, as of `ObjectStore.create`.
 
     The caller compares: an equal body (or an equal identity in it) is its own write, or the same write of another
     program.
@@ -35,7 +37,7 @@ def create_once(store: ObjectStore, key: str, body: bytes) -> ObjectBody:
     """
     for attempt in range(ATTEMPTS):
         try:
-            return ObjectBody(body, store.create(key, body))
+            return ObjectBody(body, store.create(key, body, kind))
         except ObjectExists:
             return store.get(key)
         except StoreUnavailable:

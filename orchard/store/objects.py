@@ -194,8 +194,13 @@ class ObjectStore:
         with _translated(self, key):
             return str(obstore.put(self._bulk, key, path, attributes=attributes)["e_tag"])
 
-    def create(self, key: str, body: bytes) -> str:
+    def create(self, key: str, body: bytes, kind: str | None = None) -> str:
         """Write `body` under `key` if no object exists: exactly one of many racing callers wins. One request, never in parts.
+
+        Args:
+            key: the key.
+            body: the object's bytes.
+            kind: its media type for browsers, as of `put_file`.
 
         Returns:
             The new object's ETag.
@@ -204,7 +209,8 @@ class ObjectStore:
             ObjectExists: an object exists; it may be this caller's own write whose reply was lost.
         """
         with _translated(self, key, conditional=True):
-            return str(obstore.put(self._backend, key, body, mode="create", use_multipart=False)["e_tag"])
+            options: dict[str, Any] = {"attributes": {"Content-Type": kind}} if kind else {}
+            return str(obstore.put(self._backend, key, body, mode="create", use_multipart=False, **options)["e_tag"])
 
     def swap(self, key: str, body: bytes, etag: str | None) -> str:
         """Replace the object under `key` if its ETag is `etag` (None: if it is absent); return the new ETag.

@@ -49,6 +49,7 @@ def next_commands(*, workspace: str, server: str, keep: bool, seconds: float) ->
         f"From photos to a served prediction in {seconds:.0f} s. Look at:",
         f"  the evaluation, with every miss   {workspace}/artifacts/evaluation/page.html",
         f"  the gate's verdict                {workspace}/artifacts/gate/page.html",
+        f"  the model card                    {workspace}/artifacts/card/card.html",
         f"  the learning curves               {workspace}/artifacts/candidate/curves.csv (dvc plots show)",
         f"  the dataset's check               {workspace}/artifacts/validation/page.html",
         f"  the registry, served version      {workspace}/store, {workspace}/serving",

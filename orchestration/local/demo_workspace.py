@@ -23,7 +23,17 @@ PARAMS = "params.yaml"
 SCHEMA = "data/schema.yaml"
 PHOTOS_PROFILE = "params.photos.yaml"
 """What differs from params.yaml for photos that are not this project's fruit."""
-_WRITTEN = ("data", ".dvc/cache", ".dvc/tmp", "artifacts", "store", "serving", "logs", ".orchard/checkpoints")
+_WRITTEN = (
+    "data",
+    ".dvc/cache",
+    ".dvc/tmp",
+    "artifacts",
+    "store",
+    "serving",
+    "logs",
+    ".orchard/checkpoints",
+    ".orchard/looks",
+)
 """The folders that the demo's steps write. They are looked at before the work, for DVC tries for minutes on a full disk."""
 
 SHORT: dict[str, Any] = {

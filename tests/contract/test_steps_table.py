@@ -115,6 +115,7 @@ def test_the_rows_agree_with_each_other_and_with_the_layout():
         "dataset": layout.run_page("r", "validate"),
         "evaluation": layout.run_page("r", "evaluate"),
         "gate": layout.run_page("r", "gate"),
+        "card": layout.run_page("r", "publish"),
         "version": layout.run_step("r", "publish"),
         "report": layout.run_page("r", "ingest", ".json"),
         "predictions": layout.batch_output("2026-11-24", "index.html"),

@@ -62,8 +62,8 @@ class CrashingStore(ObjectStore):
     def put_file(self, key: str, path: Path, kind: str | None = None) -> str:
         return self._do(f"put_file {key}", lambda: self.inner.put_file(key, path, kind))
 
-    def create(self, key: str, body: bytes) -> str:
-        return self._do(f"create {key}", lambda: self.inner.create(key, body))
+    def create(self, key: str, body: bytes, kind: str | None = None) -> str:
+        return self._do(f"create {key}", lambda: self.inner.create(key, body, kind))
 
     def swap(self, key: str, body: bytes, etag: str | None) -> str:
         return self._do(f"swap {key}", lambda: self.inner.swap(key, body, etag))

@@ -19,6 +19,8 @@ def test_keys_are_those_of_the_architecture():
     assert layout.blob("fruits", SHA) == f"models/fruits/blobs/sha256/{SHA}"
     assert layout.publish_claim("fruits", SHA) == f"models/fruits/publishes/{SHA}.json"
     assert layout.manifest("fruits", 42) == "models/fruits/versions/000000000042/manifest.json"
+    assert layout.card("fruits", 42) == "models/fruits/versions/000000000042/card.html"
+    assert layout.card("fruits", 42, ".md") == "models/fruits/versions/000000000042/card.md"
     assert layout.channel("fruits", "stable") == "models/fruits/channels/stable.json"
     assert layout.history_entry("fruits", 3, "canary", "promote") == (
         "models/fruits/history/000000000003-canary-promote.json"
@@ -28,6 +30,9 @@ def test_keys_are_those_of_the_architecture():
 @given(st.integers(1, 10**12 - 1))
 def test_numbers_are_read_back_from_keys(number):
     assert layout.version_of_manifest_key(layout.manifest("m", number)) == number
+    assert layout.version_of_card_key(layout.card("m", number)) == number
+    assert layout.version_of_card_key(layout.manifest("m", number)) is None
+    assert layout.version_of_manifest_key(layout.card("m", number)) is None
     assert layout.version_of_dataset_key(layout.dataset_version("d", number)) == number
     key = layout.history_entry("m", number, "stable", "rollback")
     assert layout.parts_of_history_key(key) == (number, "stable", "rollback")

@@ -210,7 +210,7 @@ def test_opened_registry_signs_with_a_key_that_its_readers_trust(tmp_path):
 class NoCreate(CrashingStore):
     """As S3 stores that ignore If-None-Match."""
 
-    def create(self, key, body):
+    def create(self, key, body, kind=None):
         return self.inner.put(key, body)
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import stat
 
+import obstore
 import pytest
 
+from orchard import layout
 from orchard.cli import main
+from orchard.registry.cards import ModelCard, keep_card, read_card
 from orchard.runs import records
 from orchard.signing import create_pair, load_key
 from tests.orchard.version_fixtures import facts, registry_of, saved_model
@@ -177,3 +180,43 @@ def test_keys_create_makes_a_pair_once(workspace, run):
     code, _, err = run("keys", "create", "keys")
     assert code == 4
     assert "half of a key pair" in err
+
+
+def test_a_version_is_linked_to_its_card_wherever_it_is_listed(published, run, workspace):
+    keep_card(published, "fruits", 2, ModelCard(b"<p>second</p>", b"# second"))
+    assert run("promote", "1", "--why", "first")[0] == 0
+    assert run("promote", "2", "--why", "next")[0] == 0
+    key = layout.card("fruits", 2)
+
+    listed = json.loads(run("versions", "--json")[1])["versions"]
+    assert [item["card"] for item in listed] == [None, key, None]
+    changes = json.loads(run("history", "--json")[1])["history"]
+    assert [item["card"] for item in changes] == [None, key]
+    for verb in ("versions", "history"):
+        assert f"the model card of version 2: {key} (`orchard card 2` fetches it)" in run(verb)[1]
+
+    code, out, _ = run("card", "2", "--to", "found")
+    assert (code, out) == (0, "the model card of version 2 of fruits: found/card.html, found/card.md\n")
+    assert (workspace / "found" / "card.html").read_text() == "<p>second</p>"
+    assert (workspace / "found" / "card.md").read_text() == "# second"
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [("latest", "version 3 of fruits has no model card"), ("9", "no version 9")]
+)
+def test_a_version_without_a_card_is_named(published, run, workspace, version, words):
+    code, _, err = run("card", version)
+
+    assert code == 4
+    assert words in err
+    assert not (workspace / "artifacts").exists()
+
+
+def test_a_card_is_written_once_and_a_browser_shows_it(published):
+    first = keep_card(published, "fruits", 1, ModelCard(b"<p>first</p>", b"# first"))
+
+    assert keep_card(published, "fruits", 1, ModelCard(b"<p>other</p>", b"# other")) == first
+    assert read_card(published, "fruits", 1) == first
+    for key, kind in ((layout.card("fruits", 1), "text/html"), (layout.card("fruits", 1, ".md"), "text/markdown")):
+        found = obstore.get(published._backend, key).attributes
+        assert str(found["Content-Type"]).startswith(kind)

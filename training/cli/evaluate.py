@@ -7,7 +7,15 @@ from typing import Any
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
-from training.cli.options import params_option
+from training.cli.options import params_option, schema_option
+
+WORST = 5
+"""Classes that the text shows of each source; the page has all."""
+
+MAX_CLASSES = 1500
+"""The most classes, over all sources, whose figures are in the JSON document; evaluation.json always has all."""
+
+FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "top3": "top 3"}
 
 
 @verb(
@@ -15,12 +23,16 @@ from training.cli.options import params_option
     examples="orchard evaluate\norchard evaluate --json | jq .metrics\ndvc repro evaluate && dvc metrics show",
 )
 @params_option("The parameters; the section evaluate is read.")
-def evaluate(reporter: Reporter, *, params: Path) -> None:
+@schema_option("The schema; the model card shows its card of the dataset.")
+def evaluate(reporter: Reporter, *, params: Path, schema: Path) -> None:
     """Evaluate the candidate on every test photo, once each.
 
     Runs the exported model of artifacts/candidate itself (bytes in, labels out) and writes to artifacts/evaluation:
-    evaluation.json (all of it, by source and class), metrics.json and confusion.csv (for `dvc metrics` and `dvc plots`)
-    and page.html, with pictures of the misses. `orchard gate` decides whether the model is good enough.
+    evaluation.json (all of it: precision, recall, F1 and top-3 accuracy by source and class, with 95 % intervals),
+    metrics.json and confusion.csv (for `dvc metrics` and `dvc plots`), pictures.json (misses, for the model card) and
+    page.html. `orchard gate` decides whether the model is good enough.
+
+    Each candidate is a look at the test photos; .orchard/looks has the record. The same candidate again is no new look.
     """
     from orchard.disk import require_space
     from training import params as parameters
@@ -33,15 +45,52 @@ def evaluate(reporter: Reporter, *, params: Path) -> None:
     from training.evaluation import evaluate
     from training.evaluation.report import PAGE, flatten
 
-    document = evaluate.evaluate(workspace, options, reporter)
+    document = evaluate.evaluate(workspace, options, reporter, schema)
     page = str(workspace.evaluation / PAGE)
-    metrics = flatten(document)
-    result = {"metrics": metrics, "latency_ms": document["latency_ms"], "page": page}
-    reporter.result(result, _text(reporter, document, page))
+    result = {"metrics": flatten(document), "latency_ms": document["latency_ms"], "page": page, **_shown(document)}
+    reporter.result(result, _text(reporter, document, result["warnings"], page))
 
 
-def _text(reporter: Reporter, document: dict[str, Any], page: str) -> str:
+def _shown(document: dict[str, Any]) -> dict[str, Any]:
+    """The figures, looks and warnings for ``--json``. More classes than that do not fit into the record of a step."""
+    from orchard.gate import find_warnings
+    from training.evaluation.scores import ALL
+
+    figures = {name: part for name, part in document["figures"].items() if name != ALL and part["n"]}
+    if sum(len(part["classes"]) for part in figures.values()) > MAX_CLASSES:
+        figures = {name: {**part, "classes": None} for name, part in figures.items()}
+    looks = {name: document["looks"][name] for name in ("number", "total")}
+    return {"figures": figures, "looks": looks, "warnings": list(find_warnings(document))}
+
+
+def _text(reporter: Reporter, document: dict[str, Any], warnings: list[str], page: str) -> str:
+    from training.evaluation.looks import look_sentence
+
+    sentence = look_sentence(document["looks"])
+    lines = [_sources(reporter, document), "", _classes(reporter, document)]
+    lines += [f"! warning: {warning}" for warning in warnings]
+    return "\n".join([*lines, f"{sentence[0].upper()}{sentence[1:]}.", f"the page: {page}"])
+
+
+def _classes(reporter: Reporter, document: dict[str, Any]) -> str:
+    """The worst classes of each source."""
+    from training.pages import figure
+
+    rows = []
+    for name, part in document["figures"].items():
+        seen = {label: item for label, item in part["classes"].items() if item["n"] and item["f1"]["value"] < 1}
+        worst = sorted(seen, key=lambda label: (seen[label]["f1"]["value"], -seen[label]["n"], label))[:WORST]
+        rows += [
+            [name, label, seen[label]["n"], *(figure(seen[label][key]) for key in FIGURES)]
+            for label in worst
+            if name != "all"
+        ]
+    return reporter.table(["photos", "lowest F1", "n", *FIGURES.values()], rows)
+
+
+def _sources(reporter: Reporter, document: dict[str, Any]) -> str:
     from orchard.formatting import accuracy_text, percent
+    from training.pages import figure
 
     baseline = (document["baseline"] or {}).get("slices", {})
     rows = [
@@ -49,11 +98,13 @@ def _text(reporter: Reporter, document: dict[str, Any], page: str) -> str:
             name,
             f"{part['correct']} of {part['n']}",
             accuracy_text(part["correct"], part["n"]),
+            figure(document["figures"][name]["top3"]),
+            figure(document["figures"][name]["macro_f1"]),
             f"{part['worst']['label']} {percent(part['worst']['accuracy'], 1)} of {part['worst']['n']}",
             percent(baseline[name]["accuracy"]) if baseline else "-",
         ]
         for name, part in document["slices"].items()
         if part["n"]
     ]
-    table = reporter.table(["photos", "right", "accuracy (95 % interval)", "worst class", "nearest photo"], rows)
-    return f"{table}\nthe page: {page}"
+    columns = ["photos", "right", "accuracy (95 % interval)", "top 3", "macro F1", "worst class", "nearest photo"]
+    return reporter.table(columns, rows)

@@ -32,15 +32,16 @@ def gate(reporter: Reporter, *, override_reason: str | None, params: Path) -> No
 
     Compares artifacts/evaluation with the thresholds of params.yaml and with the version that the channel points to, on
     the same photos; that version is evaluated again if it was published with other photos. Refuses by default, with
-    exit code 5. Writes artifacts/gate/verdict.json and artifacts/gate/page.html. Where no object store is set, only the
-    absolute thresholds count, and the verdict says so. A store that is set and does not answer is an error.
+    exit code 5. Writes artifacts/gate/verdict.json, artifacts/gate/page.html and the model card, artifacts/card. Where
+    no object store is set, only the absolute thresholds count, and the verdict says so. A store that is set and does
+    not answer is an error.
     """
     from orchard import settings
     from orchard.disk import require_space
     from orchard.errors import GateRefused
     from orchard.registry.registry import Registry
     from training import params as parameters
-    from training.release import gate_candidate
+    from training.release import gate_candidate, model_card
     from training.workspace import Workspace
 
     workspace = Workspace()
@@ -50,7 +51,8 @@ def gate(reporter: Reporter, *, override_reason: str | None, params: Path) -> No
     channel = Registry.open(loaded).channel(loaded.channel) if loaded.store_url else None
     result = gate_candidate.gate(workspace, thresholds, channel, reporter, override_reason=override_reason)
     page = workspace.gate / gate_candidate.PAGE
-    reporter.result({**result.document, "page": str(page)}, _text(result, page))
+    card = workspace.card / model_card.CARD
+    reporter.result({**result.document, "page": str(page), "card": str(card)}, _text(result, page, card))
     if result.verdict.verdict == "refused":
         if reporter.as_json:  # the document has the whole verdict, and only one document is printed
             click.get_current_context().exit(GateRefused.exit_code)
@@ -60,14 +62,16 @@ def gate(reporter: Reporter, *, override_reason: str | None, params: Path) -> No
         )
 
 
-def _text(result: GateResult, page: Path) -> str:
+def _text(result: GateResult, page: Path, card: Path) -> str:
     verdict = result.verdict
     marks = {True: "✓", False: "✗"}
     # of the checks by class only those that failed: there are many
     shown = [
         check for check in verdict.checks if check.passed is False or (check.passed and check.name.count(".") == 1)
     ]
-    lines = [f"{marks[bool(check.passed)]} {check.sentence}" for check in shown]
-    lines += [f"! warning: {sentence}" for sentence in verdict.warnings]
+    lines = [f"! warning: {sentence}" for sentence in verdict.warnings]
+    lines += [f"{marks[bool(check.passed)]} {check.sentence}" for check in shown]
     head = verdict.verdict if verdict.verdict != "overridden" else f"overridden: {verdict.reason}"
-    return "\n".join([head, *lines, result.comparison["sentence"], f"the page: {page}"])
+    if verdict.warnings:
+        head += f", with {len(verdict.warnings)} warning{'s' * (len(verdict.warnings) > 1)}"
+    return "\n".join([head, *lines, result.comparison["sentence"], f"the page: {page}", f"the model card: {card}"])

@@ -15,22 +15,26 @@ def publish(reporter: Reporter) -> None:
 
     The gate must have accepted the candidate, or a person for a written reason, and candidate, evaluation and verdict
     must belong together. The exported files are loaded and run on their golden photos once more. The same content again
-    is the same version. A publish that was killed is completed by the next one. No channel changes: `orchard promote`
-    does that.
+    is the same version. A publish that was killed is completed by the next one. The version's model card is kept beside
+    its manifest and in artifacts/card; it counts the looks at the test photos that the registry knows too. No channel
+    changes: `orchard promote` does that.
     """
     from orchard import settings
     from orchard.registry.registry import Registry
     from orchard.runs import records
     from training.release import publish_candidate
+    from training.release.model_card import CARD
     from training.workspace import Workspace
 
     loaded = settings.load()
-    registry = Registry.open(loaded, sign=True)
+    registry, workspace = Registry.open(loaded, sign=True), Workspace()
     with reporter.status(f"publishing to {registry.store.name}"):
-        outcome = publish_candidate.publish(Workspace(), registry, loaded.channel, records.actor(loaded), loaded.run_id)
+        outcome = publish_candidate.publish(workspace, registry, loaded.channel, records.actor(loaded), loaded.run_id)
     record = outcome.record
     name = f"version {record['version']} of {record['model']}"
     text = f"{name} in {record['store']}: {record['manifest']}"
     if not outcome.created:
         text = f"{name} has this content already, in {record['store']}: {record['manifest']}"
+    if record.get("card"):
+        text += f"\nthe model card: {record['card']}, here {workspace.card / CARD}"
     reporter.result({**record, "created": outcome.created}, text)

@@ -16,7 +16,7 @@ from orchard.layout import require_name
 from orchard.overrides import deep_merge, read_yaml
 from training.params import describe_problems
 
-__all__ = ["SCHEMA", "MinimumCounts", "Schema", "SchemaRules", "SideLimits", "load"]
+__all__ = ["SCHEMA", "DataCard", "MinimumCounts", "PhotoOrigin", "Schema", "SchemaRules", "SideLimits", "load"]
 
 SCHEMA = Path("data") / "schema.yaml"
 Whole = Annotated[int, Field(ge=0)]
@@ -87,6 +87,45 @@ class SchemaRules(_StrictModel):
         return None if isinstance(self.classes, str) else tuple(sorted(self.classes))
 
 
+class PhotoOrigin(_StrictModel):
+    """Where the photos of one source come from. Empty: it is not stated.
+
+    Attributes:
+        title: the name of the collection, with its release.
+        by: its authors.
+        licence: its licence, as SPDX writes it, for example ``MIT``.
+        content: what the photos show.
+    """
+
+    title: str = ""
+    by: str = ""
+    licence: str = ""
+    content: str = ""
+
+
+class DataCard(_StrictModel):
+    """What a person must know about a dataset to judge a model that learned from it; the model card shows it.
+
+    Attributes:
+        sources: the origin of the photos of each source.
+        purpose: what models are made for from it.
+        measures: what its test photos can measure.
+        limits: what they cannot measure, and known faults.
+        model_licence: the licence of the models that are trained on it, as SPDX writes it; empty: none is stated.
+    """
+
+    sources: dict[str, PhotoOrigin] = {}
+    purpose: str = ""
+    measures: str = ""
+    limits: tuple[str, ...] = ()
+    model_licence: str = ""
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _a_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
 class Schema(_StrictModel):
     """The whole file.
 
@@ -95,12 +134,14 @@ class Schema(_StrictModel):
         sources: the first folder of a source → the name of its photos' source in counts and evaluations.
         defaults: the rules for every dataset.
         datasets: the rules of single datasets, merged with the defaults.
+        cards: what is known about single datasets, for the model card.
     """
 
     format: Literal[1] = 1
     sources: dict[str, str] = {}
     defaults: SchemaRules = SchemaRules()
     datasets: dict[str, SchemaRules] = {}
+    cards: dict[str, DataCard] = {}
 
     def rules(self, dataset: str) -> SchemaRules:
         """The rules for this dataset: its section merged with the defaults."""
@@ -128,7 +169,7 @@ def load(path: Path = SCHEMA) -> Schema:
     except ValidationError as error:
         problems = describe_problems(Schema, error)
         raise ParamsError(f"{path} is invalid:\n{problems}", hint="data/README.md explains each key") from None
-    for name in schema.datasets:
+    for name in (*schema.datasets, *schema.cards):
         require_name(name)
     return schema
 

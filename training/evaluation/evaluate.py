@@ -8,8 +8,10 @@ from typing import Any
 from orchard import documents
 from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
+from training.data.schema import SCHEMA, DataCard, load
 from training.data.shards import Index, read_index
 from training.evaluation.baseline import evaluate_baseline
+from training.evaluation.looks import describe_looks, record_look
 from training.evaluation.report import write_report
 from training.evaluation.score_model import evaluate_answers, measure_latency, predict_photos
 from training.evaluation.scores import ScoredPhoto
@@ -41,21 +43,28 @@ def _find_dataset(candidate: Candidate, workspace: Workspace) -> tuple[Path, Ind
     return folder, index
 
 
-def evaluate(workspace: Workspace, options: EvaluateParams, reporter: Reporter) -> dict[str, Any]:
+def evaluate(
+    workspace: Workspace, options: EvaluateParams, reporter: Reporter, schema: Path | None = None
+) -> dict[str, Any]:
     """Evaluate a candidate on every test photo of its dataset and write the report.
 
     Args:
-        workspace: has candidate and dataset; gets the report file by file, ``evaluation.json`` last.
+        workspace: has candidate and dataset; gets the report file by file, ``evaluation.json`` last. Its record of looks
+            gets this one, unless the candidate was evaluated on these photos before.
         options: whether to evaluate the baseline too.
         reporter: reports progress.
+        schema: the file with the dataset's card; None: data/schema.yaml of the workspace.
 
     Returns:
         The document ``evaluation.json``.
 
     Raises:
         DataError: candidate, dataset or test photos are missing, or the dataset is another one.
+        DiskError: the report or the look cannot be written.
         IntegrityError: the model cannot be loaded, fails or gives invalid outputs; a shard is damaged.
+        ParamsError: the schema is invalid.
     """
+    card = load(schema or workspace.root / SCHEMA).cards
     candidate = read_candidate(workspace.candidate)
     folder, index = _find_dataset(candidate, workspace)
     photos = read_test_photos(folder)
@@ -65,6 +74,8 @@ def evaluate(workspace: Workspace, options: EvaluateParams, reporter: Reporter) 
         "format": documents.FORMAT,
         "dataset": {"name": candidate.dataset_name, "digest": candidate.dataset_digest},
         "model": {"sha256": candidate.digest},
+        "looks": _look(workspace, candidate),
+        "data": _describe_data(index, card.get(candidate.dataset_name)),
         **evaluate_answers(answers, index.classes),
         "size_bytes": candidate.size,
         "latency_ms": latency,
@@ -75,6 +86,18 @@ def evaluate(workspace: Workspace, options: EvaluateParams, reporter: Reporter) 
             document["baseline"] = evaluate_baseline(folder, photos, index.classes)
     write_report(workspace.evaluation, document, answers, photos, candidate)
     return document
+
+
+def _look(workspace: Workspace, candidate: Candidate) -> dict[str, Any]:
+    """Record the look, before anybody sees its figures."""
+    looks = record_look(workspace.looks, candidate.dataset_digest, candidate.digest, candidate.params_digest)
+    return describe_looks(looks, candidate.digest)
+
+
+def _describe_data(index: Index, card: DataCard | None) -> dict[str, Any]:
+    """The photos of each split, and the dataset's card if the schema has one."""
+    photos = {split: sum(counts.values()) for split, counts in index.counts.items()}
+    return {"photos": photos, "card": card.model_dump(mode="json") if card else None}
 
 
 def _predict(candidate: Candidate, photos: list[TestPhoto]) -> tuple[list[ScoredPhoto], dict[str, float]]:

@@ -19,10 +19,12 @@ def collect_metrics(document: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics of an ``evaluation.json`` for a manifest.
 
     Returns:
-        The gate's summary, ``ece``, ``size_bytes``, and ``<slice>.class.<label>.n`` and ``….correct`` of every source and
-        class, n = 0 included.
+        The gate's summary, ``<slice>.macro_f1`` and ``<slice>.top3``, ``ece``, ``size_bytes``, and ``<slice>.class.<label>.n``
+        and ``….correct`` of every source and class, n = 0 included.
     """
     figures = {**gate.summary(document), "size_bytes": document["size_bytes"]}
+    for name, part in document.get("figures", {}).items():
+        figures |= {f"{name}.{key}": part[key]["value"] for key in ("macro_f1", "top3") if part[key]}
     if document["calibration"]["ece"] is not None:
         figures["ece"] = document["calibration"]["ece"]
     for name, part in document["slices"].items():

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,31 @@ from orchard.errors import DataError, IntegrityError
 from orchard.files import atomic_write
 from training import pages
 from training.evaluation.charts import calibration_bars, draw_curves, heat_map
+from training.evaluation.looks import look_sentence
 from training.evaluation.manifest_metrics import CLASS, collect_metrics
 from training.evaluation.scores import ALL, ScoredPhoto
 from training.evaluation.test_photos import TestPhoto
 from training.model.candidate import CURVES, Candidate
 
-__all__ = ["EVALUATION", "PAGE", "flatten", "read_evaluation", "write_report"]
+__all__ = [
+    "EVALUATION",
+    "PAGE",
+    "flatten",
+    "flatten_params",
+    "read_evaluation",
+    "read_pictures",
+    "worst_first",
+    "write_report",
+]
 
 EVALUATION = "evaluation.json"
 METRICS = "metrics.json"
+PICTURED = "pictures.json"
 CONFUSION = "confusion.csv"
 PAGE = "page.html"
 
 PICTURES = 24
-"""Misses per source on the page; the document lists more."""
+"""Misses per source on the page and in ``pictures.json``; the document lists more."""
 
 THUMBNAIL = 128
 LIMIT = 32 << 20  # bytes of an evaluation: the confusion matrix grows with the square of the classes
@@ -37,8 +49,8 @@ def flatten(document: Mapping[str, Any]) -> dict[str, float]:
     """Flatten the metrics of an ``evaluation.json``, as `dvc metrics` shows them.
 
     Returns:
-        The summary of `orchard.gate.summary` (photos, accuracy, worst class, by slice), ``ece``, ``size_bytes`` and
-        ``baseline.<slice>.accuracy``. No latency: it differs from run to run.
+        The summary of `orchard.gate.summary` (photos, accuracy, worst class, by slice), ``<slice>.macro_f1``,
+        ``<slice>.top3``, ``ece``, ``size_bytes`` and ``baseline.<slice>.accuracy``. No latency: it differs from run to run.
     """
     figures = {name: value for name, value in collect_metrics(document).items() if CLASS not in name}
     baseline = gate.summary(document["baseline"] or {})
@@ -63,11 +75,29 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
         if document["format"] != documents.FORMAT or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"format {document['format']!r}")
         flatten(document)
+        if not all(isinstance(document[name], dict) for name in ("figures", "looks")):
+            raise TypeError("figures and looks are not objects")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(
             f"{path} is not an evaluation ({type(error).__name__}: {error})", hint="`orchard evaluate` makes a new one"
         ) from error
     return document
+
+
+def read_pictures(folder: Path) -> list[dict[str, Any]]:
+    """Read the misses that ``pictures.json`` shows, by source; empty if there is no such file.
+
+    Raises:
+        IntegrityError: it is invalid.
+    """
+    path = folder / PICTURED
+    if not path.exists():
+        return []
+    document = documents.parse(path.read_bytes(), str(path), limit=LIMIT)
+    galleries = document.get("sources")
+    if not isinstance(galleries, list):
+        raise IntegrityError(f"{path} has no list of sources", hint="`orchard evaluate` makes a new one")
+    return galleries
 
 
 def _confusion_csv(answers: Sequence[ScoredPhoto]) -> str:
@@ -85,7 +115,7 @@ def write_report(
     photos: Sequence[TestPhoto],
     candidate: Candidate,
 ) -> None:
-    """Write the four files of an evaluation; ``evaluation.json`` last, so that it never exists without the others.
+    """Write the five files of an evaluation; ``evaluation.json`` last, so that it never exists without the others.
 
     Args:
         folder: where to write.
@@ -94,7 +124,10 @@ def write_report(
         photos: the photos, for pictures of the misses.
         candidate: the evaluated candidate.
     """
-    pages.write(folder / PAGE, "evaluation.html", **_page(document, answers, photos, candidate))  # first: it can fail
+    page = _page(document, answers, photos, candidate)
+    pages.write(folder / PAGE, "evaluation.html", **page)  # first: it can fail
+    pictured = {"format": documents.FORMAT, "sources": page["galleries"]}
+    atomic_write(folder / PICTURED, json.dumps(pictured, ensure_ascii=False, allow_nan=False) + "\n")
     atomic_write(folder / CONFUSION, _confusion_csv(answers))
     atomic_write(folder / METRICS, json.dumps(flatten(document), indent=2) + "\n")
     atomic_write(folder / EVALUATION, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
@@ -115,12 +148,16 @@ def _page(
         "slices": slices,
         "named": named,
         "classes": _class_rows(slices, named),
+        "figures": document["figures"],
+        "ranked": {name: worst_first(document["figures"][name]["classes"]) for name in named},
+        "looks": look_sentence(document["looks"]),
+        "warnings": list(gate.find_warnings(document)),
         "maps": [(name, heat_map(confusion["labels"], confusion["counts"][name])) for name in named],
         "panels": draw_curves(candidate.folder / CURVES),
         "calibration": calibration_bars(document["calibration"]["bins"]),
         "galleries": _galleries(answers, named, photos),
         "facts": _facts(document, candidate),
-        "params": _params(candidate.training.get("params")),
+        "params": flatten_params(candidate.training.get("params")),
         "candidate": candidate,
     }
 
@@ -137,6 +174,12 @@ def _class_rows(slices: Mapping[str, Any], named: Sequence[str]) -> list[dict[st
         rows,
         key=lambda row: [(c["share"] is None, 2.0 if c["share"] is None else c["share"]) for c in row["cells"]],
     )
+
+
+def worst_first(classes: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the classes that have photos or that photos are taken for, with their figures; the lowest F1 first."""
+    rows = [(label, item) for label, item in classes.items() if item["n"] or item["predicted"]]
+    return sorted(rows, key=lambda row: (row[1]["f1"]["value"] if row[1]["f1"] else 2.0, -row[1]["n"], row[0]))
 
 
 def _galleries(
@@ -159,7 +202,7 @@ def _galleries(
         )
         shown = [
             {
-                "answer": answer,
+                "answer": asdict(answer),
                 "like": -minus if rank == 0 else 0,
                 "picture": pages.thumbnail(images[answer.sha256], THUMBNAIL),
             }
@@ -183,7 +226,7 @@ def _facts(document: Mapping[str, Any], candidate: Candidate) -> list[tuple[str,
         if training.get(key) is not None
     ]
     versions = training.get("versions")
-    seed = dict(_params(training.get("params"))).get("train.seed")
+    seed = dict(flatten_params(training.get("params"))).get("train.seed")
     return [
         ("dataset", document["dataset"]["name"]),
         ("its digest", candidate.dataset_digest),
@@ -197,7 +240,10 @@ def _facts(document: Mapping[str, Any], candidate: Candidate) -> list[tuple[str,
     ]
 
 
-def _params(params: Any, prefix: str = "") -> list[tuple[str, str]]:
+def flatten_params(params: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Return the values of nested mappings as texts, by their names with dots; empty if there are none."""
     if not isinstance(params, dict):
         return [(prefix, str(params))] if prefix else []
-    return [row for key, value in params.items() for row in _params(value, f"{prefix}.{key}" if prefix else str(key))]
+    return [
+        row for key, value in params.items() for row in flatten_params(value, f"{prefix}.{key}" if prefix else str(key))
+    ]

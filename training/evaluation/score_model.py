@@ -6,6 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from training.evaluation.figures import measure_figures
 from training.evaluation.scores import ScoredPhoto, count_confusions, list_misses, measure_calibration, score
 from training.evaluation.test_photos import TestPhoto
 from training.model.savedmodel_session import SavedModelSession
@@ -36,6 +40,7 @@ def predict_photos(session: SavedModelSession, photos: Sequence[TestPhoto]) -> l
             guess=guess,
             probability=float(probability),
             truth_probability=float(row[column[photo.label]]) if photo.label in column else 0.0,
+            truth_rank=_rank(row, column[photo.label]) if photo.label in column else None,
         )
         for photo, guess, probability, row in zip(
             photos, answers.labels, answers.probability, answers.probabilities, strict=True
@@ -43,10 +48,17 @@ def predict_photos(session: SavedModelSession, photos: Sequence[TestPhoto]) -> l
     ]
 
 
+def _rank(probabilities: npt.NDArray[np.float32], index: int) -> int:
+    """The place of a class by probability, from 1; of equal ones the first in order, as the model's label has it."""
+    own = probabilities[index]
+    return 1 + int((probabilities > own).sum()) + int((probabilities[:index] == own).sum())
+
+
 def evaluate_answers(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
     """Return the parts of an evaluation that depend only on the answers (one per test photo) and the dataset's classes."""
     return {
         "slices": score(answers, classes),
+        "figures": measure_figures(answers, classes),
         "confusion": count_confusions(answers, classes),
         "calibration": measure_calibration(answers),
         "misses": list_misses(answers, MISSES),

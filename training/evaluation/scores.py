@@ -16,6 +16,7 @@ __all__ = [
     "list_misses",
     "measure_calibration",
     "score",
+    "split_by_source",
     "summarize",
 ]
 
@@ -39,6 +40,7 @@ class ScoredPhoto:
         guess: the model's class.
         probability: of the guess.
         truth_probability: of the truth; 0 if the model does not have that class.
+        truth_rank: the place of the truth among the model's classes, by probability, from 1; None: it is not known.
     """
 
     sha256: str
@@ -48,6 +50,7 @@ class ScoredPhoto:
     guess: str
     probability: float
     truth_probability: float
+    truth_rank: int | None = None
 
     @property
     def correct(self) -> bool:
@@ -86,7 +89,8 @@ def summarize(counts: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
     }
 
 
-def _slices(answers: Sequence[ScoredPhoto]) -> dict[str, list[ScoredPhoto]]:
+def split_by_source(answers: Sequence[ScoredPhoto]) -> dict[str, list[ScoredPhoto]]:
+    """Return the answers of each source, `NAMED_SLICES` first, and of all sources under `ALL`."""
     names = [*NAMED_SLICES, *sorted({answer.source for answer in answers} - {*NAMED_SLICES, ALL})]
     return {name: [answer for answer in answers if answer.source == name] for name in names} | {ALL: list(answers)}
 
@@ -102,7 +106,7 @@ def score(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, A
         The result of `summarize` for each source and for ``all``.
     """
     scored = {}
-    for name, part in _slices(answers).items():
+    for name, part in split_by_source(answers).items():
         seen = Counter(answer.label for answer in part)
         right = Counter(answer.label for answer in part if answer.correct)
         scored[name] = summarize({label: (seen[label], right[label]) for label in classes})
@@ -119,7 +123,7 @@ def count_confusions(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> 
     labels = [*classes, *sorted({answer.guess for answer in answers} - set(classes))]
     place = {label: index for index, label in enumerate(labels)}
     counts: dict[str, list[list[int]]] = {}
-    for name, part in _slices(answers).items():
+    for name, part in split_by_source(answers).items():
         table = [[0] * len(labels) for _ in labels]
         for answer in part:
             table[place[answer.label]][place[answer.guess]] += 1
@@ -159,7 +163,7 @@ def measure_calibration(answers: Sequence[ScoredPhoto]) -> dict[str, Any]:
 def list_misses(answers: Sequence[ScoredPhoto], limit: int) -> list[dict[str, Any]]:
     """List up to `limit` wrong answers for each source, the most confident first: they are the most informative."""
     listed = []
-    for name, part in _slices(answers).items():
+    for name, part in split_by_source(answers).items():
         if name != ALL:
             wrong = sorted((a for a in part if not a.correct), key=lambda a: (-a.probability, a.sha256))
             listed += wrong[:limit]

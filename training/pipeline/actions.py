@@ -75,7 +75,7 @@ def _train(work: StepContext, run: Run) -> ActionResult:
 
 @_action("evaluate")
 def _evaluate(work: StepContext, run: Run) -> ActionResult:
-    return _done(work.verb("evaluate", "--params", PARAMS_FILE))
+    return _done(work.verb("evaluate", "--params", PARAMS_FILE, *_schema_option(work)))
 
 
 @_action("gate")

@@ -18,9 +18,10 @@ from orchard.gate import GateCheck, GateThresholds, GateVerdict, decide
 from orchard.registry.channels import Channel
 from orchard.reporter import Reporter
 from training import pages
-from training.evaluation.report import read_evaluation
+from training.evaluation.report import read_evaluation, read_pictures
 from training.evaluation.scores import ALL
 from training.model.candidate import Candidate, read_candidate
+from training.release.model_card import make_card, write_card
 from training.release.served_model import ServedModel, evaluate_served
 from training.workspace import Workspace
 
@@ -72,10 +73,10 @@ def gate(
     *,
     override_reason: str | None = None,
 ) -> GateResult:
-    """Decide whether a candidate may be published, and write verdict and page.
+    """Decide whether a candidate may be published, and write verdict, page and model card.
 
     Args:
-        workspace: has candidate and evaluation; gets verdict and page. Its dataset is read only if the served version has
+        workspace: has candidate and evaluation; gets verdict, page and card. Its dataset is read only if the served version has
             to be evaluated again.
         thresholds: what the candidate must reach.
         channel: the candidate must not be worse than its version; None: no store is set, check absolute thresholds only.
@@ -99,6 +100,7 @@ def gate(
     verdict = decide(evaluation, incumbent, thresholds, override_reason=override_reason, also=also)
     result = GateResult(verdict, _compare(channel, served))
     _write(workspace.gate, result, evaluation, incumbent)
+    write_card(workspace.card, make_card(candidate, evaluation, result.document, read_pictures(workspace.evaluation)))
     return result
 
 
@@ -165,7 +167,8 @@ def _write(
 
 def _page(result: GateResult, evaluation: Mapping[str, Any], incumbent: Mapping[str, Any] | None) -> dict[str, Any]:
     verdict = result.verdict
-    state = {"accepted": "good", "refused": "bad", "overridden": "warn"}[verdict.verdict]
+    good = "warn" if verdict.warnings else "good"
+    state = {"accepted": good, "refused": "bad", "overridden": "warn"}[verdict.verdict]
     passed = [check for check in verdict.checks if check.passed]
     shown = [check for check in verdict.checks if check.passed is None]
     slices = evaluation["slices"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,21 +15,27 @@ from orchard import __version__, documents, layout
 from orchard.dataset import Dataset
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError
 from orchard.golden import check_golden
+from orchard.registry.cards import keep_card, read_card
 from orchard.registry.channels import Channel
-from orchard.registry.manifest import DatasetRef, GateRecord, PublishMetadata, publish_id
+from orchard.registry.manifest import DatasetRef, GateRecord, Manifest, PublishMetadata, publish_id
 from orchard.registry.registry import PublishResult, Registry
 from orchard.runs import records
 from orchard.store import ObjectStore
 from training.evaluation.manifest_metrics import collect_metrics
-from training.evaluation.report import read_evaluation
+from training.evaluation.report import read_evaluation, read_pictures
 from training.model.candidate import Candidate, files_digest, read_candidate
 from training.model.savedmodel_session import SavedModelSession, open_model
 from training.release.gate_candidate import PAGE, check_evaluation, read_verdict
+from training.release.model_card import make_card, write_card
 from training.workspace import Workspace
 
 __all__ = ["CandidatePublishResult", "check_golden_photos", "describe_code", "publish"]
 
 VERB = "publish"
+ASKED = 1000
+"""The newest versions that are searched for looks at the same test photos."""
+
+THREADS = 8
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -36,7 +44,7 @@ class CandidatePublishResult:
     """The result of `publish`.
 
     Attributes:
-        record: ``model``, ``version``, ``publish_id``, ``store``, ``manifest`` (its key), ``dataset``, ``gate``, ``code``;
+        record: ``model``, ``version``, ``publish_id``, ``store``, ``manifest`` and ``card`` (keys), ``dataset``, ``gate``, ``code``;
             the run's record has the same.
         created: whether this call made the version; False: the same content was there already.
     """
@@ -77,8 +85,17 @@ def describe_code() -> str:
     return f"{__version__}+{description}" if process.returncode == 0 and description else __version__
 
 
-def _check_gate(workspace: Workspace, candidate: Candidate, channel: Channel) -> tuple[dict[str, Any], GateRecord]:
-    """Return the evaluation and the gate's record, after checking that both are of this candidate and still valid."""
+@dataclass(frozen=True, slots=True)
+class _Reports:
+    """The evaluation of a candidate and the gate's verdict, and the verdict's record for the manifest."""
+
+    evaluation: dict[str, Any]
+    verdict: dict[str, Any]
+    gate: GateRecord
+
+
+def _check_gate(workspace: Workspace, candidate: Candidate, channel: Channel) -> _Reports:
+    """Return the reports, after checking that they are of this candidate and still valid."""
     evaluation = read_evaluation(workspace.evaluation)
     check_evaluation(candidate, evaluation)
     verdict, sha256 = read_verdict(workspace.gate)
@@ -95,7 +112,7 @@ def _check_gate(workspace: Workspace, candidate: Candidate, channel: Channel) ->
             hint=f"{workspace.gate / PAGE} has the reasons; `orchard gate --override-reason TEXT` accepts it anyway",
         )
     _check_comparison(verdict, candidate, channel)
-    return evaluation, GateRecord(verdict["verdict"], verdict["reason"], sha256)
+    return _Reports(evaluation, verdict, GateRecord(verdict["verdict"], verdict["reason"], sha256))
 
 
 def _check_comparison(verdict: Mapping[str, Any], candidate: Candidate, channel: Channel) -> None:
@@ -116,8 +133,7 @@ def _check_comparison(verdict: Mapping[str, Any], candidate: Candidate, channel:
 
 def _metadata(
     candidate: Candidate,
-    evaluation: Mapping[str, Any],
-    gate: GateRecord,
+    reports: _Reports,
     registry: Registry,
     actor: str,
     run_id: str | None,
@@ -134,8 +150,8 @@ def _metadata(
             dataset=DatasetRef(candidate.dataset_name, dataset.version if dataset else None, candidate.dataset_digest),
             params_digest=candidate.params_digest,
             code=describe_code(),
-            metrics={name: float(value) for name, value in collect_metrics(evaluation).items()},
-            gate=gate,
+            metrics={name: float(value) for name, value in collect_metrics(reports.evaluation).items()},
+            gate=reports.gate,
             created_by=actor,
             run_id=run_id,
         )
@@ -163,9 +179,47 @@ def _document(registry: Registry, published: PublishResult, metadata: PublishMet
         "publish_id": published.publish_id,
         "store": registry.store.name,
         "manifest": layout.manifest(registry.model, published.version),
+        "card": layout.card(registry.model, published.version),
         "dataset": documents.encode(metadata.dataset),
         "gate": documents.encode(metadata.gate),
         "code": metadata.code,
+    }
+
+
+def _publish_card(
+    workspace: Workspace, registry: Registry, candidate: Candidate, reports: _Reports, version: int
+) -> None:
+    """Store the version's model card, unless it has one; the workspace gets the one that it has."""
+    if _restore_card(workspace, registry, version):
+        return
+    published = _published(registry, candidate, version)
+    manifest, pictures = registry.manifest(version), read_pictures(workspace.evaluation)
+    card = make_card(candidate, reports.evaluation, reports.verdict, pictures, manifest, published)
+    write_card(workspace.card, keep_card(registry.store, registry.model, version, card))
+
+
+def _restore_card(workspace: Workspace, registry: Registry, version: int) -> bool:
+    card = read_card(registry.store, registry.model, version)
+    if card is not None:
+        write_card(workspace.card, card)
+    return card is not None
+
+
+def _published(registry: Registry, candidate: Candidate, version: int) -> dict[int, str]:
+    """The other versions whose dataset, and so whose test photos, are the candidate's, with their models' digests."""
+
+    def read(number: int) -> Manifest | None:
+        with suppress(IntegrityError):  # one that is not trusted tells nothing
+            return registry.manifest(number)
+        return None
+
+    numbers = [number for number in registry.versions()[-ASKED:] if number != version]
+    with ThreadPoolExecutor(THREADS) as pool:
+        manifests = [manifest for manifest in pool.map(read, numbers) if manifest]
+    return {
+        manifest.version: files_digest(manifest.files)
+        for manifest in manifests
+        if manifest.dataset.digest == candidate.dataset_digest
     }
 
 
@@ -174,11 +228,12 @@ def publish(
 ) -> CandidatePublishResult:
     """Publish the candidate of a workspace as the model's next version.
 
-    A killed call can be repeated and continues; the same content is the same version. With a run id, the result is
+    A killed call can be repeated and continues; the same content is the same version. The model card is stored after the
+    version's commit, and once. With a run id, the result is
     recorded under ``runs/<run_id>/publish.json``, and a retry of the run returns it.
 
     Args:
-        workspace: has candidate, evaluation and verdict.
+        workspace: has candidate, evaluation and verdict; gets the version's card.
         registry: where to publish; opened to sign.
         channel: the channel that the gate compared with.
         actor: the publisher.
@@ -196,10 +251,12 @@ def publish(
     identity = publish_id(registry.model, candidate.files, candidate.dataset_digest, candidate.params_digest)
     earlier = _recorded(registry.store, run_id, identity)
     if earlier is not None:
+        _restore_card(workspace, registry, int(earlier.record["version"]))
         return earlier
-    evaluation, gate = _check_gate(workspace, candidate, registry.channel(channel))
-    metadata = _metadata(candidate, evaluation, gate, registry, actor, run_id)
+    reports = _check_gate(workspace, candidate, registry.channel(channel))
+    metadata = _metadata(candidate, reports, registry, actor, run_id)
     published = registry.publish(candidate.model, metadata)
+    _publish_card(workspace, registry, candidate, reports, published.version)
     document = _document(registry, published, metadata)
     if run_id is not None:
         document = records.record(registry.store, run_id, VERB, document)

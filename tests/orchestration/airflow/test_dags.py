@@ -117,7 +117,7 @@ def test_a_dag_survives_being_written_and_read(dag):
     assert read.params.dump() == dag.params.dump()
     links = {name for task in read.tasks for name in task.operator_extra_link_dict}
     expected = {
-        "retrain": {"evaluation", "gate", "version", "dataset"},
+        "retrain": {"evaluation", "gate", "card", "version", "dataset"},
         "batch_predict": {"predictions"},
         "ingest": {"report"},
     }

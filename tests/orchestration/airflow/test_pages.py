@@ -34,7 +34,9 @@ def test_a_run_has_a_tab_with_links_to_its_results(plugin):
     assert answer.status_code == 200
     (run,) = {part.split("/")[0] for part in answer.text.split("https://pages.example/bucket/runs/")[1:]}
     assert run.startswith("retrain-manual-2026-11-24t20-00-00-00-00-")
-    for page in ("pages/evaluate.html", "pages/gate.html", "pages/validate.html", "steps/publish.json"):
+    for page in ("evaluate.html", "gate.html", "publish.html", "validate.html"):
+        assert f'href="https://pages.example/bucket/runs/{run}/pages/{page}"' in answer.text
+    for page in ("steps/publish.json",):
         assert f'href="https://pages.example/bucket/runs/{run}/{page}"' in answer.text
 
 
