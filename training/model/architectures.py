@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 
-from orchard.errors import IntegrityError
+from orchard import documents
+from orchard.errors import DataError, IntegrityError
 from training.model.backbones.keras_applications import KerasApplication, find_application
 from training.model.backbones.named import BACKBONES, Backbone
-from training.model.backbones.project_network import build_project_network
+from training.model.backbones.project_network import build_project_network, source_digest
+from training.model.backbones.weights_packages import WEIGHTS
 from training.params import PROJECT_NETWORK, ModelParams
 
-__all__ = ["ARCHITECTURES", "build", "count_parameters", "logits_of"]
+__all__ = ["ARCHITECTURES", "build", "count_parameters", "describe_origin", "logits_of"]
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
 WHITE = 255.0
@@ -88,6 +91,39 @@ def _build_own(params: ModelParams, classes: int, size: int) -> keras.Model:
                 hint="save them with `network.save_weights(path)`, to a path that ends with .weights.h5",
             ) from error
     return _answer(network.input, network.output, "network")
+
+
+def describe_origin(params: ModelParams) -> dict[str, Any]:
+    """What a candidate says of the network's origin: ``pretrained``, its first weights; ``network``, its code.
+
+    Each is missing if there is nothing to say: the weights are random, the network is one of Orchard's or Keras's.
+
+    Raises:
+        DataError: the file of weights cannot be read.
+        ParamsError: the project does not have the network.
+    """
+    network = {}
+    if PROJECT_NETWORK.fullmatch(params.architecture):
+        network = {"network": {"from": params.architecture, "sha256": source_digest(params.architecture)}}
+    if not params.pretrained:
+        return network
+    if params.architecture in BACKBONES:
+        found = WEIGHTS[params.architecture]
+        facts = {
+            "from": f"{found.source}, in the package {found.package} {found.version}",
+            "sha256": found.sha256,
+            "licence": found.licence,
+        }
+    else:
+        try:
+            body = Path(params.weights).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"the weights {params.weights} cannot be read: {error.strerror or error}",
+                hint="model.weights in params.yaml is a path from the folder that the command runs in",
+            ) from error
+        facts = {"from": params.weights, "sha256": documents.sha256_hex(body)}
+    return {**network, "pretrained": facts}
 
 
 def logits_of(model: keras.Model) -> keras.Model:

@@ -54,11 +54,14 @@ def name_run(params: Params, dataset_digest: str) -> str:
     import keras
     import tensorflow as tf
 
+    from training.model.architectures import describe_origin
+
     code = {file: documents.sha256_hex((ROOT / file).read_bytes()) for file in stage_files("train")}
     return documents.digest(
         {
             "dataset": dataset_digest,
             "params": params.model_dump(mode="json", include={"model", "train"}),
+            "origin": describe_origin(params.model),
             "code": code,
             "versions": [keras.__version__, tf.__version__],
         }

@@ -24,6 +24,7 @@ from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
 from training.data.schema import SCHEMA, SchemaRules, load
 from training.data.shards import Index, read_index
+from training.model.architectures import describe_origin
 from training.model.candidate import CURVES, SAVED_MODEL, TRAINING
 from training.model.checkpoint import Checkpoint, name_run
 from training.model.conformal import Calibration, calibrate
@@ -184,6 +185,7 @@ def _describe(
         "params_digest": params.digest,
         "classes": list(index.classes),
         "parameters": fitted.parameters,
+        **describe_origin(params.model),
         "epochs_run": len(fitted.epochs),
         "best_epoch": fitted.best_epoch,
         "unsure": asdict(calibration),

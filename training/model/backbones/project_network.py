@@ -18,9 +18,10 @@ from typing import Any
 
 import keras
 
+from orchard import documents
 from orchard.errors import ParamsError
 
-__all__ = ["EXAMPLE", "IMPORT_PATH", "build_project_network"]
+__all__ = ["EXAMPLE", "IMPORT_PATH", "build_project_network", "source_digest"]
 
 IMPORT_PATH = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 """Matches ``package.module:function`` as a whole."""
@@ -97,6 +98,16 @@ def _find(import_path: str, root: Path) -> Callable[..., Any]:
         raise ParamsError(f"{import_path} is not a function: it is {_kind(function)}", hint=FORM)
     found: Callable[..., Any] = function
     return found
+
+
+def source_digest(import_path: str, root: Path = Path()) -> str:
+    """Return the SHA-256 (hex) of the file that the function is in.
+
+    Raises:
+        ParamsError: there is no such module.
+    """
+    file = _import(import_path.partition(":")[0], root).__file__
+    return documents.sha256_hex(Path(file).read_bytes()) if file else documents.sha256_hex(b"")
 
 
 def _import(name: str, root: Path) -> ModuleType:
