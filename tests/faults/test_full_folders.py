@@ -128,7 +128,9 @@ CASES = [
     (trained, ".orchard"),
     (validated, "artifacts"),
     (judged, "artifacts/evaluation"),
+    (judged, ".orchard"),
     (gated, "artifacts/gate"),
+    (gated, "artifacts/card"),
     (drawn, "drawn"),
     (keys, "pair"),
 ]

@@ -85,6 +85,30 @@ def test_interval_of_f1_is_that_of_the_share_it_grows_with():
     assert f1_interval(6, 4) == (2 * low / (1 + low), 2 * high / (1 + high))
 
 
+def test_variance_of_macro_f1_is_that_of_the_delta_method():
+    """Against slopes by finite differences. The classes have very unequal numbers of photos, so the mean is less certain."""
+    table = np.array([[2, 3, 0], [1, 30, 9], [0, 20, 200]], float)
+    share, step = table / table.sum(), 1e-7
+
+    def mean_f1(cells: np.ndarray) -> float:
+        return float((2 * np.diag(cells) / (cells.sum(axis=0) + cells.sum(axis=1))).mean())
+
+    slopes = np.array(
+        [[mean_f1(share + step * np.eye(9)[3 * i + j].reshape(3, 3)) for j in range(3)] for i in range(3)]
+    )
+    slopes = (slopes - mean_f1(share)) / step
+    variance = ((share * slopes**2).sum() - (share * slopes).sum() ** 2) / table.sum()
+    pairs = [(i, j) for i in range(3) for j in range(3) for _ in range(int(table[i, j]))]
+    answers = [ranked(n, CLASSES[i], CLASSES[j], 1) for n, (i, j) in enumerate(pairs)]
+
+    found = measure_figures(answers, CLASSES)["shop"]["macro_f1"]
+
+    mean = mean_f1(share)
+    assert mean * (1 - mean) / variance < table.sum() / 3, "the effective number of photos is far below all"
+    expected = (mean, *mean_interval(mean, variance, int(table.sum())))
+    assert (found["value"], found["low"], found["high"]) == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize(("photos", "right"), [(133, 0.8), (133, 0.97), (40, 0.97)])
 def test_about_95_of_100_intervals_hold_the_true_figures(photos: int, right: float):
     """26 classes as in the shop, each with its own accuracy and two neighbours that it is taken for."""

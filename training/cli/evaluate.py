@@ -40,7 +40,8 @@ def evaluate(reporter: Reporter, *, params: Path, schema: Path) -> None:
 
     options = parameters.load(params).evaluate
     workspace = Workspace()
-    require_space(workspace.evaluation, 0, "evaluating")  # before the work
+    for written in (workspace.evaluation, workspace.looks):
+        require_space(written, 0, "evaluating")  # before the work
 
     from training.evaluation import evaluate
     from training.evaluation.report import PAGE, flatten

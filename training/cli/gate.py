@@ -45,7 +45,8 @@ def gate(reporter: Reporter, *, override_reason: str | None, params: Path) -> No
     from training.workspace import Workspace
 
     workspace = Workspace()
-    require_space(workspace.gate, 0, "the gate")  # before the version on the channel is evaluated
+    for written in (workspace.gate, workspace.card):
+        require_space(written, 0, "the gate")  # before the version on the channel is evaluated
     thresholds = parameters.load(params).gate
     loaded = settings.load()
     channel = Registry.open(loaded).channel(loaded.channel) if loaded.store_url else None

@@ -20,6 +20,7 @@ def publish(reporter: Reporter) -> None:
     changes: `orchard promote` does that.
     """
     from orchard import settings
+    from orchard.disk import require_space
     from orchard.registry.registry import Registry
     from orchard.runs import records
     from training.release import publish_candidate
@@ -28,6 +29,7 @@ def publish(reporter: Reporter) -> None:
 
     loaded = settings.load()
     registry, workspace = Registry.open(loaded, sign=True), Workspace()
+    require_space(workspace.card, 0, "the model card")  # before the version exists
     with reporter.status(f"publishing to {registry.store.name}"):
         outcome = publish_candidate.publish(workspace, registry, loaded.channel, records.actor(loaded), loaded.run_id)
     record = outcome.record

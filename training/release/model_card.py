@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from orchard.disk import writing_to
 from orchard.files import atomic_write
 from orchard.gate import find_warnings
 from orchard.registry.cards import MAX_CARD, ModelCard
@@ -70,9 +71,10 @@ def make_card(
 
 def write_card(folder: Path, card: ModelCard) -> None:
     """Write ``card.html`` and ``card.md``, each as a whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / MARKDOWN, card.markdown)
-    atomic_write(folder / CARD, card.html)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(folder / MARKDOWN, card.markdown)
+        atomic_write(folder / CARD, card.html)
 
 
 def _short(text: str) -> str:
@@ -112,6 +114,7 @@ def _facts(
         "calibration": calibration_bars(evaluation["calibration"]["bins"]),
         "looks": look_sentence(evaluation["looks"], count_known(evaluation["looks"], published.values())),
         "published": sorted(published),
+        "epochs": (training.get("best_epoch"), training.get("epochs_run")),
         "params": _rows(training.get("params")),
         "cross_validation": _rows(training.get("cross_validation")),
         "unsure": _rows(training.get("unsure")),
