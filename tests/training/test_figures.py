@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,8 @@ def test_figures_that_cannot_be_measured_are_none():
     assert classes["Banana"]["recall"] is classes["Banana"]["f1"] is None, "it has no photos"
     assert classes["Banana"]["precision"]["value"] == 0.0
     assert found["turntable"]["top3"] is None, "the ranks are not known"
-    assert found["shop"] | {"classes": {}} == {"n": 0, "accuracy": None, "top3": None, "macro_f1": None, "classes": {}}
+    assert found["shop"].pop("classes")
+    assert found["shop"] == dict.fromkeys(("accuracy", "top3", "macro_f1", "unsure", "sure_accuracy")) | {"n": 0}
     assert measure_figures([ranked(1, "Apple", "Apple", 1)], CLASSES[:3])["shop"]["top3"] is None, "of three classes"
 
 
@@ -172,3 +174,16 @@ def test_a_manifest_and_the_record_of_a_step_hold_a_thousand_classes():
 def _fields(known: Any) -> dict[str, Any]:
     names = ("ops", "classes", "dataset", "params_digest", "code", "metrics", "gate", "created_by")
     return {name: getattr(known, name) for name in names}
+
+
+def test_unsure_answers_are_counted_and_the_others_judged_apart():
+    guesses = ["Banana", "Apple", *["Apple"] * 8]
+    answers = [replace(ranked(place, "Apple", guess, 1), unsure=place < 3) for place, guess in enumerate(guesses)]
+
+    found = measure_figures(answers, CLASSES)["shop"]
+
+    assert found["unsure"]["value"] == 0.3
+    assert found["sure_accuracy"]["value"] == 1
+    assert found["accuracy"]["value"] == 0.9
+    silent = measure_figures([replace(item, unsure=None) for item in answers], CLASSES)["shop"]
+    assert silent["unsure"] is silent["sure_accuracy"] is None

@@ -101,11 +101,14 @@ def _sources(reporter: Reporter, document: dict[str, Any]) -> str:
             accuracy_text(part["correct"], part["n"]),
             figure(document["figures"][name]["top3"]),
             figure(document["figures"][name]["macro_f1"]),
+            figure(document["figures"][name]["unsure"]),
+            figure(document["figures"][name]["sure_accuracy"]),
             f"{part['worst']['label']} {percent(part['worst']['accuracy'], 1)} of {part['worst']['n']}",
             percent(baseline[name]["accuracy"]) if baseline else "-",
         ]
         for name, part in document["slices"].items()
         if part["n"]
     ]
-    columns = ["photos", "right", "accuracy (95 % interval)", "top 3", "macro F1", "worst class", "nearest photo"]
+    columns = ["photos", "right", "accuracy (95 % interval)", "top 3", "macro F1", "unsure", "accuracy if sure"]
+    columns += ["worst class", "nearest photo"]
     return reporter.table(columns, rows)

@@ -71,11 +71,24 @@ def measure_figures(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> d
         classes: every class, with or without photos.
 
     Returns:
-        For each source and for ``all``: ``n``, ``accuracy``, ``top3``, ``macro_f1`` and ``classes``, which has for each
+        For each source and for ``all``: ``n``, ``accuracy``, ``top3``, ``macro_f1``, ``unsure`` (the share of photos of
+        which the model says so), ``sure_accuracy`` (of the other photos) and ``classes``, which has for each
         class ``n``, ``correct``, ``predicted`` (photos taken for it), ``precision``, ``recall``, ``f1`` and ``top3``. A
         figure is ``value``, ``low`` and ``high``, or None if there is nothing to measure.
     """
-    return {name: _measure(_Counts.of(part, len(classes)), classes) for name, part in split_by_source(answers).items()}
+    return {
+        name: _measure(_Counts.of(part, len(classes)), classes) | _measure_unsure(part)
+        for name, part in split_by_source(answers).items()
+    }
+
+
+def _measure_unsure(answers: Sequence[ScoredPhoto]) -> dict[str, Any]:
+    sure = [answer for answer in answers if answer.unsure is False]
+    unsure = sum(answer.unsure is True for answer in answers)
+    return {
+        "unsure": _share(unsure, len(answers)) if sure or unsure else None,
+        "sure_accuracy": _share(sum(answer.correct for answer in sure), len(sure)),
+    }
 
 
 def _measure(counts: _Counts, classes: Sequence[str]) -> dict[str, Any]:

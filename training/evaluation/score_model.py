@@ -41,9 +41,10 @@ def predict_photos(session: SavedModelSession, photos: Sequence[TestPhoto]) -> l
             probability=float(probability),
             truth_probability=float(row[column[photo.label]]) if photo.label in column else 0.0,
             truth_rank=_rank(row, column[photo.label]) if photo.label in column else None,
+            unsure=None if answers.unsure is None else bool(answers.unsure[place]),
         )
-        for photo, guess, probability, row in zip(
-            photos, answers.labels, answers.probability, answers.probabilities, strict=True
+        for place, (photo, guess, probability, row) in enumerate(
+            zip(photos, answers.labels, answers.probability, answers.probabilities, strict=True)
         )
     ]
 

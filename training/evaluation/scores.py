@@ -41,6 +41,7 @@ class ScoredPhoto:
         probability: of the guess.
         truth_probability: of the truth; 0 if the model does not have that class.
         truth_rank: the place of the truth among the model's classes, by probability, from 1; None: it is not known.
+        unsure: whether the model says that it is unsure; None: it does not say.
     """
 
     sha256: str
@@ -51,6 +52,7 @@ class ScoredPhoto:
     probability: float
     truth_probability: float
     truth_rank: int | None = None
+    unsure: bool | None = None
 
     @property
     def correct(self) -> bool:

@@ -46,13 +46,13 @@ class SessionOutputs:
         labels: N class names.
         probability: float32[N], of the label.
         probabilities: float32[N, C], of every class.
-        unsure: bool[N]; all false if the model does not say it.
+        unsure: bool[N]; None: the model does not say it.
     """
 
     labels: tuple[str, ...]
     probability: npt.NDArray[np.float32]
     probabilities: npt.NDArray[np.float32]
-    unsure: npt.NDArray[np.bool_]
+    unsure: npt.NDArray[np.bool_] | None
 
 
 class SavedModelSession:
@@ -70,7 +70,8 @@ class SavedModelSession:
         self.signatures = {name: _describe(meta.signature_def[name]) for name in sorted(_signatures(meta))}
         self.ops = _list_ops(meta)
         signature = meta.signature_def[SIGNATURE]
-        outputs = [*OUTPUTS, UNSURE] if UNSURE in signature.outputs else OUTPUTS
+        self._says_unsure = UNSURE in signature.outputs
+        outputs = [*OUTPUTS, UNSURE] if self._says_unsure else OUTPUTS
         fetches = [signature.outputs[name].name for name in outputs]
         self._call = session.make_callable(fetches, [signature.inputs["image_bytes"].name])
         self.rules: SchemaRules | None = read_rules(folder)
@@ -94,12 +95,12 @@ class SavedModelSession:
             answers = list(pool.map(self._predict_batch, parts))
         if not answers:
             none = np.zeros((0, len(self.classes)), np.float32)
-            return SessionOutputs((), np.zeros(0, np.float32), none, np.zeros(0, bool))
+            return SessionOutputs((), np.zeros(0, np.float32), none, np.zeros(0, bool) if self._says_unsure else None)
         return SessionOutputs(
             tuple(label for answer in answers for label in answer.labels),
             np.concatenate([answer.probability for answer in answers]),
             np.concatenate([answer.probabilities for answer in answers]),
-            np.concatenate([answer.unsure for answer in answers]),
+            np.concatenate([answer.unsure for answer in answers]) if self._says_unsure else None,
         )
 
     def _predict_batch(self, photos: list[bytes]) -> SessionOutputs:
@@ -110,7 +111,7 @@ class SavedModelSession:
         except tf.errors.OpError as error:
             raise IntegrityError(f"{self._folder} failed on a test photo: {error.message[:300]}") from error
         named = tuple(label.decode() for label in labels)
-        answers = SessionOutputs(named, probability, probabilities, unsure[0] if unsure else np.zeros(len(named), bool))
+        answers = SessionOutputs(named, probability, probabilities, unsure[0] if unsure else None)
         self._check(answers, len(photos))
         return answers
 
