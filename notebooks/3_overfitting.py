@@ -116,8 +116,8 @@ print(f"{plain.count_params():,} weights, {int((~alike).sum())} training photos"
 course.plot_curves(runs)
 
 # %% [markdown]
-# Both reach 100 % on their training photos. The validation at random promises much more than the validation by likeness. Only one
-# of the two promises can be true for photos of another day.
+# Both are right on nearly all their training photos. The validation at random promises much more than the validation by likeness: on the
+# workshop's photos 80 % against about 50 %. Only one of the two promises can be true for photos of another day: the test below decides.
 
 # %%
 course.plot_curves({"by likeness": runs["by likeness"]}, figure="loss")
