@@ -4,9 +4,13 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
+# Bytecode is written, whatever the machine's setting: else every process compiles TensorFlow (15 s) or Airflow again.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 PYTHON ?=
 KEEP ?=
+EXECUTE ?=
 DATA ?=
 PARAMS ?=
 NAMESPACE ?= orchard
@@ -15,7 +19,7 @@ DEPLOY = $(BIN)/python -m orchestration.cluster.deploy
 needed = $(or $($(1)),$(error $(1)= is missing: $(2)))
 JSON_OPTION = $(if $(JSON),--json)
 WHERE = --context kind-$(CLUSTER) --namespace $(NAMESPACE)
-PYTHON_SOURCES := orchard training serving orchestration tests bench scripts charts
+PYTHON_SOURCES := orchard training serving orchestration tests bench scripts charts notebooks
 BENCHMARKS := export backbones input data serving neighbours delivery upkeep
 SHELL_SCRIPTS := scripts/setup scripts/smoke scripts/lock scripts/cluster scripts/images scripts/narrated.bash scripts/rendered scripts/sbom scripts/serve .ci/run
 
@@ -33,11 +37,18 @@ demo: setup ## the whole loop on this machine, ending with a prediction (KEEP=1:
 serve: setup ## serve what `make demo` published, until Ctrl-C
 	@scripts/serve
 
+.PHONY: notebooks
+notebooks: .venv-notebooks/.ready ## the lessons in JupyterLab, on the photos of `make demo` (DATA=; EXECUTE=1: executed copies in build/notebooks)
+	@.venv-notebooks/bin/python scripts/notebooks $(if $(DATA),--data "$(DATA)") $(if $(EXECUTE),execute,open)
+
 .PHONY: setup
 setup: .venv/.ready ## the Python environment in .venv (nothing is installed elsewhere)
 
 .venv-airflow/.ready: requirements/airflow-dev.txt requirements/bootstrap.txt scripts/setup | .venv/.ready
 	@PYTHON="$(PYTHON)" scripts/setup airflow
+
+.venv-notebooks/.ready: pyproject.toml requirements/notebooks.txt requirements/bootstrap.txt scripts/setup | .venv/.ready
+	@PYTHON="$(PYTHON)" scripts/setup notebooks
 
 .venv/.ready: pyproject.toml requirements/dev.txt requirements/bootstrap.txt scripts/setup
 	@PYTHON="$(PYTHON)" scripts/setup
@@ -63,10 +74,9 @@ typecheck: setup ## mypy, strict
 pytest: setup $(if $(ARGS),,pytest-airflow) ## the tests alone (ARGS="-k name" picks)
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
-# Bytecode is written, whatever the machine's setting: else compiling Airflow takes half of a run.
 .PHONY: pytest-airflow
 pytest-airflow: .venv-airflow/.ready ## the tests of the DAGs, in Airflow's own environment
-	@env -u PYTHONDONTWRITEBYTECODE .venv-airflow/bin/pytest -c tests/orchestration/airflow/pytest.ini tests/orchestration/airflow
+	@.venv-airflow/bin/pytest -c tests/orchestration/airflow/pytest.ini tests/orchestration/airflow
 
 .PHONY: smoke
 smoke: setup ## a short run with each other supported Python of this machine (VERSIONS="3.11")
