@@ -14,10 +14,12 @@ from training.data.schema import SchemaRules
 from training.data.shards import SPLITS, Index, read_index
 from training.data.validation.content import DatasetContent, damaged_shards, read
 from training.data.validation.findings import ValidationFinding, of_content, of_files
+from training.data.validation.label_report import LabelCheck, page_section
 
-__all__ = ["OUTPUT", "ValidationResult", "validate", "write"]
+__all__ = ["LABELS", "OUTPUT", "ValidationResult", "validate", "write"]
 
 OUTPUT = Path("artifacts") / "validation"
+LABELS = "labels.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,26 @@ def validate(folder: Path, path: Path = schema.SCHEMA) -> ValidationResult:
     return ValidationResult(index, rules, index.name in loaded.datasets, ordered, content)
 
 
-def write(validation: ValidationResult, output: Path = OUTPUT) -> None:
-    """Write validation.json and page.html atomically; the same input gives the same bytes."""
+def write(
+    validation: ValidationResult, output: Path = OUTPUT, labels: LabelCheck | None = None, folder: Path | None = None
+) -> None:
+    """Write validation.json and page.html atomically; the same input gives the same bytes.
+
+    Args:
+        validation: the result.
+        output: where to write.
+        labels: the check of the labels, for labels.json and its section on the page; None: the labels were not checked,
+            and a labels.json of before is deleted.
+        folder: the dataset folder, which has the pictures for `labels`.
+    """
     output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(validation.document, ensure_ascii=False, indent=1) + "\n"
-    atomic_write(output / "validation.json", text)
-    pages.write(output / "page.html", "validation.html", **_page(validation))
+    section = None if labels is None or folder is None else page_section(labels, folder, validation.index.name)
+    for name, document in (("validation.json", validation.document), (LABELS, labels and labels.document)):
+        if document:
+            atomic_write(output / name, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+        else:
+            (output / name).unlink(missing_ok=True)
+    pages.write(output / "page.html", "validation.html", labels=section, **_page(validation))
 
 
 def _page(validation: ValidationResult) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""The suspects of a label check: labels.json, and what the page of `orchard validate` shows of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from training import pages
+from training.data.shards import iterate
+
+__all__ = ["LabelCheck", "SuspectPhoto", "corrections", "page_section"]
+
+PICTURES = 60
+"""Suspects that the page shows; labels.json has all."""
+
+THUMBNAIL = 132
+
+REASONS = {
+    "predicted": "models that had not seen it predict {}",
+    "neighbours": "the most similar photos are {}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectPhoto:
+    """A photo whose label is probably wrong.
+
+    Attributes:
+        path: its file name.
+        digest: SHA-256 (hex) of its bytes.
+        source: where it comes from.
+        label: its class.
+        suggested: the class that it probably shows.
+        score: more than 0.5, where both classes are equally probable, up to 1.
+        reasons: see `training.data.validation.label_errors`.
+    """
+
+    path: str
+    digest: str
+    source: str
+    label: str
+    suggested: str
+    score: float
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCheck:
+    """The result of a label check.
+
+    Attributes:
+        dataset_digest: of the dataset's index.
+        backbones: whose features were used.
+        checked: the number of checked photos by source.
+        suspects: the most probable first.
+    """
+
+    dataset_digest: str
+    backbones: tuple[str, ...]
+    checked: dict[str, int]
+    suspects: tuple[SuspectPhoto, ...]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The content of labels.json."""
+        return {
+            "format": 1,
+            "dataset_digest": self.dataset_digest,
+            "backbones": list(self.backbones),
+            "checked": self.checked,
+            "suspects": [{**asdict(suspect), "reasons": list(suspect.reasons)} for suspect in self.suspects],
+        }
+
+
+def page_section(check: LabelCheck, folder: Path, name: str) -> dict[str, Any]:
+    """Return what the page shows of a check: the first suspects with their pictures, and how to correct a label.
+
+    Args:
+        check: the check.
+        folder: the dataset folder, for the pictures.
+        name: the dataset's name.
+    """
+    shown = check.suspects[:PICTURES]
+    pictures = _pictures(folder, {suspect.digest for suspect in shown})
+    return {
+        "checked": sum(check.checked.values()),
+        "total": len(check.suspects),
+        "backbones": check.backbones,
+        "shown": [
+            {
+                "suspect": suspect,
+                "picture": pictures[suspect.digest],
+                "why": "; ".join(REASONS[reason].format(suspect.suggested) for reason in suspect.reasons),
+            }
+            for suspect in shown
+        ],
+        "moves": corrections(shown),
+        "ingest": shlex.join(["orchard", "ingest", "SOURCE", "--dataset", f"{name}-2"]),
+        "train": f"orchard train --set data.name={name}-2",
+    }
+
+
+def corrections(suspects: Sequence[SuspectPhoto]) -> list[str]:
+    """The commands that move each photo to the folder of its suggested class, inside the folder of its split."""
+    return [
+        shlex.join(["mv", "-n", f"{suspect.label}/{suspect.path}", f"{suspect.suggested}/"]) for suspect in suspects
+    ]
+
+
+def _pictures(folder: Path, digests: set[str]) -> dict[str, str]:
+    found = {}
+    for batch in iterate(folder, columns=("image.bytes", "sha256"), splits=["train"]):
+        bodies = batch["image"].field("bytes")
+        for row, digest in enumerate(batch["sha256"].to_pylist()):
+            if digest in digests and digest not in found:
+                found[digest] = pages.thumbnail(bodies[row].as_py(), THUMBNAIL)
+    return found
