@@ -17,8 +17,8 @@ from training.model.candidate import read_candidate
 from training.model.feed import BatchIterator
 from training.model.heads import find_head
 from training.model.in_memory import InMemoryPhotos, read_photos
+from training.model.linear_probe import fit_logistic
 from training.model.optimizers import make_optimizer
-from training.model.probe import fit_logistic
 from training.model.train import read_curves, train
 from training.model.trainer import Trainer
 

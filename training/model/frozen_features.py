@@ -55,7 +55,7 @@ class PretrainedExtractor:
 
 
 class DatasetPixels:
-    """The photos of a split, squeezed to squares by the preprocessing of `training.model.preprocessing`.
+    """The photos of a split, cut to the square in their middle by `training.model.preprocessing`.
 
     Args:
         folder: the dataset folder.
@@ -70,7 +70,7 @@ class DatasetPixels:
         IntegrityError: a shard is missing or damaged.
     """
 
-    preprocessing = "squeeze"
+    preprocessing = "crop"
 
     def __init__(self, folder: Path, split: str, sources: Sequence[str] = ()) -> None:
         self._folder, self._split, self._sources = folder, split, tuple(sources)
@@ -84,4 +84,4 @@ class DatasetPixels:
     def batches(self, size: int) -> Iterator[Any]:
         """Yield pixels, uint8[n, size, size, 3]."""
         for files in stream_files(self._folder, self._split, self._sources, BATCH):
-            yield decode_photos(files, size)
+            yield decode_photos(files, size, crop=True)

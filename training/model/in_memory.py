@@ -18,7 +18,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from orchard.errors import DataError
-from training.data.shards import Index, iterate, verify
+from training.data.photo_rows import PhotoRow, read_rows
+from training.data.shards import Index, iterate
 from training.model.encoded_pixels import EncodedPixels
 from training.model.preprocessing import Pixels, decode_into, decode_photos
 
@@ -83,15 +84,7 @@ def read_photos(
         DataError: there are no photos, or one cannot be decoded.
         IntegrityError: a shard is missing or damaged.
     """
-    with ThreadPoolExecutor(THREADS) as pool:
-        checks = [pool.submit(verify, folder, shard) for shard in index.shards]
-        rows = _read_rows(folder, split)
-        for check in checks:
-            check.result()
-    if not rows:
-        raise DataError(
-            f"{folder} has no photos in its {split} split", hint=f"`orchard ingest` a folder with a split named {split}"
-        )
+    rows = read_rows(folder, split)
     order = sorted(range(len(rows)), key=lambda position: (rows[position].digest, rows[position].label))
     places = np.empty(len(rows), np.int64)
     places[order] = np.arange(len(rows))
@@ -108,25 +101,8 @@ def read_photos(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _PhotoRow:
-    path: str
-    label: str
-    source: str
-    digest: str
-
-
-def _read_rows(folder: Path, split: str) -> list[_PhotoRow]:
-    rows: list[_PhotoRow] = []
-    for batch in iterate(folder, columns=("image.path", "label", "source", "sha256"), splits=[split]):
-        paths = [path or "" for path in batch["image"].field("path").to_pylist()]
-        others = (batch[name].to_pylist() for name in ("label", "source", "sha256"))
-        rows += [_PhotoRow(*values) for values in zip(paths, *others, strict=True)]
-    return rows
-
-
 def _read_encoded(
-    folder: Path, split: str, rows: list[_PhotoRow], places: npt.NDArray[np.int64], size: int, crop: bool
+    folder: Path, split: str, rows: list[PhotoRow], places: npt.NDArray[np.int64], size: int, crop: bool
 ) -> EncodedPixels:
     """Read every photo's file to its place."""
     files = [b""] * len(rows)
@@ -139,7 +115,7 @@ def _read_encoded(
 
 
 def _decode_all(
-    folder: Path, split: str, rows: list[_PhotoRow], places: npt.NDArray[np.int64], size: int, crop: bool
+    folder: Path, split: str, rows: list[PhotoRow], places: npt.NDArray[np.int64], size: int, crop: bool
 ) -> Pixels:
     """Decode every photo to its place, with a few batches in the queue."""
     pixels = np.empty((len(rows), size, size, 3), np.uint8)
@@ -164,7 +140,7 @@ def _decode_all(
     return pixels
 
 
-def _find_damaged(files: list[bytes], rows: list[_PhotoRow], size: int) -> DataError:
+def _find_damaged(files: list[bytes], rows: list[PhotoRow], size: int) -> DataError:
     """Find the photo that cannot be decoded, for the message."""
     for file, row in zip(files, rows, strict=True):
         try:

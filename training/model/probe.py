@@ -10,22 +10,16 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from orchard.reporter import Reporter
 from training.model.augmentation import augment
 from training.model.feed import BatchIterator
 from training.model.heads import find_head
+from training.model.linear_probe import fit_logistic
 from training.params import Params
 
-__all__ = ["Dense", "ProbeFigures", "fit_logistic", "fit_probe"]
-
-Features = npt.NDArray[np.float32]
-Dense = tuple[Features, Features]
-"""Kernel, float32[F, C], and bias, float32[C]."""
+__all__ = ["ProbeFigures", "fit_probe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +29,6 @@ class ProbeFigures:
     loss: float
     accuracy: float
     photos: int
-
-
-STEPS = 1000
-ABSENT = -20.0
-"""Below the bias of the others: the bias of a class without a photo in the sample."""
 
 
 def fit_probe(
@@ -79,30 +68,3 @@ def fit_probe(
     logits = table @ kernel + bias
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(truths, logits)
     return ProbeFigures(float(np.mean(losses)), float(np.mean(logits.argmax(axis=1) == truths)), len(truths))
-
-
-def fit_logistic(features: Features, labels: npt.NDArray[np.int32], classes: int, strength: float) -> Dense:
-    """Fit a multinomial logistic regression on standardised features, and undo the standardisation in its weights.
-
-    Args:
-        features: float32[N, F].
-        labels: int32[N], from 0 to `classes` - 1; a class may be missing.
-        classes: C.
-        strength: inverse of the regularisation, as scikit-learn's ``C``.
-
-    Returns:
-        The weights of the dense layer from features to logits.
-    """
-    kernel, bias = np.zeros((features.shape[1], classes)), np.full(classes, ABSENT)
-    present = np.unique(labels)
-    if len(present) == 1:
-        bias[present] = 0
-        return kernel.astype(np.float32), bias.astype(np.float32)
-    scaler = StandardScaler().fit(features)
-    regression = LogisticRegression(C=strength, max_iter=STEPS).fit(scaler.transform(features), labels)
-    weights, offsets = regression.coef_, regression.intercept_
-    if len(present) == 2:  # of two classes it has the logit of the second one, against 0
-        weights, offsets = np.concatenate([-weights, weights]) / 2, np.concatenate([-offsets, offsets]) / 2
-    kernel[:, present] = (weights / scaler.scale_).T
-    bias[present] = offsets - (weights / scaler.scale_) @ scaler.mean_
-    return kernel.astype(np.float32), bias.astype(np.float32)
