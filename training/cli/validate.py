@@ -64,8 +64,7 @@ def validate(
         validation.write(result, labels=checked, folder=DATA / name)
     page = validation.OUTPUT / "page.html"
     warnings = [f"warning: {item.message}" for item in result.findings if item.level == "warning"]
-    if checked is not None:
-        warnings.append(_text(checked))
+    warnings += [] if checked is None else [_text(checked)]
     if not result.passed:
         broken = "\n".join(f"  {item.rule}: {item.message}" for item in result.errors)
         for warning in warnings:

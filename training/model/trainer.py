@@ -18,9 +18,9 @@ from orchard.reporter import Reporter
 from training.model.architectures import build, count_parameters, logits_of
 from training.model.augmentation import augment
 from training.model.feed import BatchIterator
+from training.model.fit_head import ProbeFigures, fit_probe
 from training.model.in_memory import InMemoryPhotos
 from training.model.optimizers import make_optimizer
-from training.model.probe import ProbeFigures, fit_probe
 from training.params import Params
 
 __all__ = ["Trainer"]
