@@ -34,7 +34,7 @@ from training.model.in_memory import InMemoryPhotos, read_photos
 from training.model.preprocessing import decode_photos
 from training.model.savedmodel_export import export, predict
 from training.model.savedmodel_session import open_model
-from training.model.split import choose_validation
+from training.model.validation_photos import choose_validation_photos
 from training.params import Params
 from training.workspace import CHECKPOINTS, Workspace
 
@@ -74,7 +74,7 @@ def train(params: Params, workspace: Workspace, reporter: Reporter, schema: Path
         model = params.model
         several = len({model.image_size, *params.train.sizes}) > 1
         photos = read_photos(folder, index, "train", model.image_size, crop=model.crop, encoded=several)
-    train_photos, validation = _split(photos, index, params)
+    train_photos, validation = _split(photos, index, params, folder, reporter)
     golden = choose_photos(folder, index.classes, rules)  # before the training: without them nothing is published
     checkpoint = Checkpoint(workspace.root / CHECKPOINTS, name_run(params, index.digest))
     fitted = fit(params, len(index.classes), train_photos, validation, checkpoint, reporter)
@@ -87,7 +87,9 @@ def train(params: Params, workspace: Workspace, reporter: Reporter, schema: Path
     return document
 
 
-def _split(photos: InMemoryPhotos, index: Index, params: Params) -> tuple[InMemoryPhotos, InMemoryPhotos]:
+def _split(
+    photos: InMemoryPhotos, index: Index, params: Params, folder: Path, reporter: Reporter
+) -> tuple[InMemoryPhotos, InMemoryPhotos]:
     counts = np.bincount(photos.labels, minlength=len(index.classes))
     empty = [label for label, count in zip(index.classes, counts, strict=True) if not count]
     if empty:
@@ -95,12 +97,12 @@ def _split(photos: InMemoryPhotos, index: Index, params: Params) -> tuple[InMemo
             f"no training photo of {', '.join(empty)}: every class needs training photos",
             hint="ingest photos of it, or make the dataset without this class",
         )
-    validation = params.train.validation
-    groups = [(index.classes[label], source) for label, source in zip(photos.labels, photos.sources, strict=True)]
-    chosen = choose_validation(photos.paths, groups, photos.digests, share=validation.share, seed=params.train.seed)
+    chosen = choose_validation_photos(photos, index, params, folder, reporter)
     if not chosen.any():
+        strata = set(zip(photos.labels.tolist(), photos.sources, strict=True))
+        share = params.train.validation.share
         raise DataError(
-            f"{validation.share:.0%} of {len(photos)} photos in {len(set(groups))} groups leave no validation photo",
+            f"{share:.0%} of {len(photos)} photos in {len(strata)} groups leave no validation photo",
             hint="ingest more photos, or raise train.validation.share in params.yaml",
         )
     return photos.select(~chosen), photos.select(chosen)
