@@ -44,7 +44,10 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ParamsSection(BaseModel):
-    """A section of params.yaml: every key is required, unknown keys are errors, no value is converted to another type."""
+    """A section of params.yaml: unknown keys are errors, no value is converted to another type.
+
+    A key is required, but those that came later have a default that changes nothing: files of before stay valid.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -81,11 +84,11 @@ class ModelParams(ParamsSection):
     """
 
     architecture: str
-    weights: str = Field(min_length=1)
+    weights: str = Field(default=RANDOM, min_length=1)
     image_size: int = Field(ge=8, le=512)
-    resize: Literal["stretch", "crop"]
+    resize: Literal["stretch", "crop"] = "stretch"
     mirrored: bool
-    coverage: float = Field(ge=0.5, lt=1)
+    coverage: float = Field(default=0.95, ge=0.5, lt=1)
     cnn: CnnParams
 
     @property
@@ -146,8 +149,8 @@ class OptimizerParams(ParamsSection):
     name: Literal["adam", "rmsprop", "sgd"]
     learning_rate: float = Field(gt=0, le=10)
     momentum: Share
-    weight_decay: float = Field(ge=0, lt=1)
-    stem_rate: float = Field(gt=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    stem_rate: float = Field(default=1.0, gt=0, le=1)
 
 
 class ScheduleParams(ParamsSection):
@@ -161,7 +164,7 @@ class ValidationParams(ParamsSection):
     """The training photos that validate the epochs: their share, and how many of each source every epoch looks at."""
 
     share: float = Field(gt=0, le=0.5)
-    photos: int = Field(ge=1)
+    photos: int = Field(default=100_000, ge=1)
 
 
 class ProbeParams(ParamsSection):
@@ -187,10 +190,10 @@ class AugmentationParams(ParamsSection):
     zoom_out: float = Field(ge=1, le=8)
     shift: float = Field(ge=0, le=0.5)
     background: float = Field(ge=0, le=1)
-    paste: float = Field(ge=0, le=1)
+    paste: float = Field(default=0.0, ge=0, le=1)
     brightness: Share
     colour: Share
-    gamma: Share
+    gamma: Share = 0.0
     patch: float = Field(ge=0, le=1)
 
 
@@ -200,11 +203,11 @@ class TrainParams(ParamsSection):
     seed: int = Field(ge=0, lt=2**31)
     epochs: int = Field(ge=0, le=10_000)
     batch_size: int = Field(ge=1, le=8192)
-    sizes: list[Annotated[int, Field(ge=8, le=512)]]
+    sizes: list[Annotated[int, Field(ge=8, le=512)]] = []
     repeat: dict[str, Annotated[float, Field(gt=0, le=100)]]
     averaging: Share
-    label_smoothing: Share
-    probe: ProbeParams
+    label_smoothing: Share = 0.0
+    probe: ProbeParams = ProbeParams(copies=2, strength=0.01)
     optimizer: OptimizerParams
     schedule: ScheduleParams
     validation: ValidationParams

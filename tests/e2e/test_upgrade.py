@@ -26,7 +26,6 @@ PREVIOUS = "ff9b5c2"
 """The last commit with the chart's version 0.1.0."""
 
 PROGRAMS = ("training", "serving")
-PROFILES = ("params.short.yaml", "params.photos.yaml")
 REGISTRY = "localhost:5001"
 
 
@@ -51,8 +50,7 @@ def previous(cluster, tmp_path_factory):
     project.write_text(project.read_text().replace('requires-python = "==3.11.*"', 'requires-python = ">=3.11"'))
     values = []
     for program in PROGRAMS:
-        # the profiles: today's Dockerfile copies them, the previous code ignores them
-        for name in (".dockerignore", f"{program}/Dockerfile", f"requirements/{program}.txt", *PROFILES):
+        for name in (".dockerignore", f"{program}/Dockerfile", f"requirements/{program}.txt"):
             shutil.copy(ROOT / name, folder / name)
         image = f"{REGISTRY}/orchard-{program}:previous"
         options = [

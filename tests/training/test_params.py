@@ -188,6 +188,21 @@ def test_networks_of_every_kind_are_named_the_same_way(architecture, weights):
     assert (found.model.architecture, found.model.weights) == (architecture, weights)
 
 
+def test_files_of_before_the_later_keys_stay_valid_and_keep_their_digest():
+    document = yaml.safe_load(TEXT)
+    for section, names in {
+        "model": ("weights", "resize", "coverage"),
+        "train": ("sizes", "label_smoothing", "probe"),
+    }.items():
+        for name in names:
+            del document[section][name]
+    before = params.parse(yaml.safe_dump(document))
+
+    assert before.model == params.parse(TEXT).model
+    assert before.train == params.parse(TEXT).train
+    assert "weights" not in before.document["model"]
+
+
 def test_a_linear_probe_needs_no_epoch():
     overrides = ["train.epochs=0", "train.schedule.warmup_epochs=0", "model.architecture=mobilenet_v2"]
 
