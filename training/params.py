@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
@@ -15,7 +16,7 @@ from orchard import documents
 from orchard.errors import ParamsError
 from orchard.gate import GateThresholds
 from orchard.layout import NAME
-from orchard.overrides import read_yaml, set_by_path
+from orchard.overrides import merge_params, read_yaml, set_by_path
 
 __all__ = [
     "BACKBONES",
@@ -261,26 +262,39 @@ class Params(ParamsSection):
         return documents.digest(self.document)
 
 
-def load(path: Path = DEFAULT_PATH, overrides: Iterable[str] = ()) -> Params:
+def load(path: Path = DEFAULT_PATH, overrides: Iterable[str] = (), profile: str | None = None) -> Params:
     """Read and check params.yaml.
 
     Args:
         path: the file.
         overrides: ``"train.epochs=3"``, as ``orchard train --set`` takes them: a key by its path, a value in YAML.
+        profile: NAME of the file ``params.NAME.yaml`` beside it, which has what differs.
 
     Raises:
-        ParamsError: the file is missing, is not valid YAML, or has invalid values; every problem is listed at once.
+        ParamsError: a file is missing, is not valid YAML, or has invalid values; every problem is listed at once.
     """
+    text = _read(path, "run in the folder of the checkout that holds params.yaml, or name the file with --params")
+    if profile is None:
+        return parse(text, str(path), overrides)
+    over = path.with_name(f"{path.stem}.{profile}{path.suffix}")
+    known = sorted(other.name.split(".")[1] for other in path.parent.glob(f"{path.stem}.*{path.suffix}"))
+    found = [
+        read_yaml(_read(over, f"profiles here: {', '.join(known) or 'none'}"), str(over)),
+        read_yaml(text, str(path)),
+    ]
+    if not all(isinstance(document, dict) for document in found):
+        raise ParamsError(f"{over} or {path} is not a mapping of sections")
+    merged = yaml.safe_dump(merge_params(found[1], found[0]), sort_keys=False, allow_unicode=True)
+    return parse(merged, f"{path} with {over.name}", overrides)
+
+
+def _read(path: Path, hint: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ParamsError(
-            f"there is no {path} in {Path.cwd()}",
-            hint="run in the folder of the checkout that holds params.yaml, or name the file with --params",
-        ) from None
+        raise ParamsError(f"there is no {path} in {Path.cwd()}", hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} cannot be read as text: {error}") from error
-    return parse(text, str(path), overrides)
 
 
 def parse(text: str, name: str = "params.yaml", overrides: Iterable[str] = ()) -> Params:

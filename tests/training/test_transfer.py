@@ -12,7 +12,9 @@ import tensorflow as tf
 from orchard.reporter import Reporter
 from tests.training.candidates import COLOURS
 from tests.training.test_train import parse, same, train_elsewhere, write_workspace
+from training.data.photo_rows import read_rows
 from training.data.shards import read_index
+from training.model import trained_folds
 from training.model.candidate import read_candidate
 from training.model.feed import BatchIterator
 from training.model.heads import find_head
@@ -20,6 +22,7 @@ from training.model.in_memory import InMemoryPhotos, read_photos
 from training.model.linear_probe import fit_logistic
 from training.model.optimizers import make_optimizer
 from training.model.train import read_curves, train
+from training.model.trained_folds import TrainedNetwork
 from training.model.trainer import Trainer
 
 NETWORK = """
@@ -157,3 +160,26 @@ def test_a_class_without_photos_of_a_source_and_one_photo_in_a_class_are_no_obst
     feed = BatchIterator(photos, 4, 7, {"turntable": 0.05, "shop": 0.2})
 
     assert 29 in np.concatenate(feed.batches(0))
+
+
+def test_a_trained_network_is_cross_validated_without_seeing_its_fold_and_keeps_what_is_done(project, monkeypatch):
+    small = parse(*TRANSFER, "train.sizes=[]")
+    rows = read_rows(project.dataset("fruits"), "train")
+    learned = []
+    fit = trained_folds.fit
+    monkeypatch.setattr(trained_folds, "fit", lambda *given: learned.append(given[2:4]) or fit(*given))
+    network = TrainedNetwork(small, project, [row.digest for row in rows], Reporter.silent())
+    test = np.arange(0, len(rows), 4)
+    train = np.setdiff1d(np.arange(len(rows)), test)
+
+    first = network(train, test)
+    again = TrainedNetwork(small, project, [row.digest for row in rows], Reporter.silent())(train, test)
+
+    assert len(learned) == 1, "the second run reads what the first one has predicted"
+    assert np.array_equal(first, again)
+    seen = {digest for part in learned[0] for digest in part.digests}
+    assert seen == {rows[place].digest for place in train}
+    labels = [sorted(COLOURS).index(rows[place].label) for place in test]
+    assert (first.argmax(axis=1) == labels).mean() > 0.5
+    network.forget()
+    assert not list(project.root.glob(".orchard/checkpoints/*"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from training.model.backbones.weights_packages import WEIGHTS
+from training.params import Params
 
 __all__ = ["BACKBONES", "DEFAULT_BACKBONE", "backbone_option", "choose_backbones", "load_libraries", "source_option"]
 
@@ -32,13 +32,11 @@ def source_option() -> Decorator:
     return click.option("--source", "sources", metavar="NAME", multiple=True, help=text)
 
 
-def choose_backbones(named: tuple[str, ...], params: Path) -> list[str]:
+def choose_backbones(named: tuple[str, ...], params: Params) -> list[str]:
     """The named backbones; without any, the one that the params train, or the default one."""
     if named:
         return list(dict.fromkeys(named))
-    from training import params as parameters
-
-    architecture = parameters.load(params).model.architecture
+    architecture = params.model.architecture
     return [architecture if architecture in WEIGHTS else DEFAULT_BACKBONE]
 
 

@@ -16,7 +16,7 @@ from training.cli.backbone_options import (
     load_libraries,
     source_option,
 )
-from training.cli.options import params_option
+from training.cli.options import params_option, profile_option
 
 if TYPE_CHECKING:
     from training.model.cross_validation import CrossValidation
@@ -30,23 +30,39 @@ if TYPE_CHECKING:
     "orchard cross-validate --source shop --folds 3 --json | jq .accuracy",
 )
 @params_option("The parameters: data.name is the dataset, model.architecture the default backbone.")
+@profile_option()
 @backbone_option(f"model.architecture, or {DEFAULT_BACKBONE}")
 @source_option()
 @click.option("--folds", type=click.Choice(["5", "3"]), default="5", show_default=True, help="3 is the harsher check.")
+@click.option("--train", "trained", is_flag=True, help="Train the parameters' network on each fold. It takes hours.")
 def cross_validate(
-    reporter: Reporter, *, params: Path, backbones: tuple[str, ...], sources: tuple[str, ...], folds: str
+    reporter: Reporter,
+    *,
+    params: Path,
+    profile: str | None,
+    backbones: tuple[str, ...],
+    sources: tuple[str, ...],
+    folds: str,
+    trained: bool,
 ) -> None:
-    """Compare backbones: a linear probe on frozen features, cross-validated on groups of photos that look alike.
+    """Compare networks, cross-validated on groups of photos that look alike: a linear probe on frozen features.
 
     Each fold leaves out one group of every class: whole bursts of nearly equal photos, whole arcs of a turntable. Folds
     at random have a part of each burst on both sides, and then every network looks right. Reads the training photos
     only. Embeddings are computed once and kept in .orchard/embeddings.
+
+    With --train, the network of the parameters is trained on each fold instead, as `orchard train` does; photos of other
+    sources are always learned from. A run that was killed resumes after its last whole epoch.
     """
     from training import params as parameters
     from training.workspace import Workspace
 
-    folder = Workspace().dataset(parameters.load(params).data.name)
-    judged = choose_backbones(backbones, params)
+    if trained and backbones:
+        raise click.UsageError("--backbone and --train exclude each other: --train has the network of the parameters")
+    loaded = parameters.load(params, profile=profile)
+    workspace = Workspace()
+    folder = workspace.dataset(loaded.data.name)
+    judged = choose_backbones(backbones, loaded)
 
     load_libraries()
     from training.data.shards import read_index
@@ -54,11 +70,17 @@ def cross_validate(
 
     index, k = read_index(folder), int(folds)
     photos = join_photos(read_grouped(folder, index, judged, sources, k=k, reporter=reporter))
-    validated = probe_folds(photos, index, k, reporter)
+    if trained:
+        from training.model.trained_folds import train_folds
+
+        validated = train_folds(photos, index, k, loaded, workspace, reporter)
+    else:
+        validated = probe_folds(photos, index, k, reporter)
     document = {
         "format": 1,
         "dataset": {"name": index.name, "digest": index.digest},
         "backbones": judged,
+        "trained": trained,
         "grouped_by": list(MIXTURE),
         **validated.document,
         "sources": _by_source(photos, validated),
@@ -89,4 +111,5 @@ def _text(reporter: Reporter, document: dict[str, Any], k: int) -> str:
     )
     never = document["never_tested"]
     note = f"\n{never} photos were never tested: their class has one group only" if never else ""
-    return f"{' + '.join(document['backbones'])}, {k} folds of groups\n\n{table}\n\n{classes}{note}"
+    what = "the trained network" if document["trained"] else " + ".join(document["backbones"])
+    return f"{what}, {k} folds of groups\n\n{table}\n\n{classes}{note}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-__all__ = ["day_option", "params_option", "schema_option", "skip_code_option"]
+__all__ = ["day_option", "params_option", "profile_option", "schema_option", "skip_code_option"]
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -35,6 +35,12 @@ def day_option(text: str = "The day; of a time its date counts.", *, required: b
 def params_option(text: str) -> Decorator:
     """The option ``--params``."""
     return _file_option("--params", Path("params.yaml"), text)
+
+
+def profile_option() -> Decorator:
+    """The option ``--profile`` of verbs that read a params.yaml."""
+    text = "Merge params.NAME.yaml, which is beside the parameters, into them: transfer, probe, short, photos."
+    return click.option("--profile", metavar="NAME", help=text)
 
 
 def schema_option(text: str) -> Decorator:

@@ -9,18 +9,19 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
-from training.cli.options import params_option, schema_option
+from training.cli.options import params_option, profile_option, schema_option
 
 
 @verb(
     extra="training",
-    examples="orchard train\norchard train --set train.epochs=3 --set model.architecture=linear\n"
+    examples="orchard train\norchard train --profile transfer\norchard train --set train.epochs=3 --set model.architecture=linear\n"
     "dvc repro train\ndvc exp run -S train.epochs=10",
 )
 @params_option("The parameters of the model and of its training.")
+@profile_option()
 @schema_option("The schema: the exported model refuses photos that it rejects.")
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A parameter for this run only.")
-def train(reporter: Reporter, *, params: Path, schema: Path, overrides: tuple[str, ...]) -> None:
+def train(reporter: Reporter, *, params: Path, profile: str | None, schema: Path, overrides: tuple[str, ...]) -> None:
     """Train a network on a dataset's photos and export it to artifacts/candidate.
 
     Reads data/NAME, where NAME is data.name of the parameters. A part of the training photos, whole arcs of each
@@ -32,7 +33,9 @@ def train(reporter: Reporter, *, params: Path, schema: Path, overrides: tuple[st
     from training import params as parameters
     from training.workspace import CHECKPOINTS, Workspace
 
-    loaded = parameters.load(params, overrides)  # before TensorFlow is imported, so that a typo is reported at once
+    loaded = parameters.load(
+        params, overrides, profile
+    )  # before TensorFlow is imported, so that a typo is reported at once
     workspace = Workspace()
     for written in (workspace.candidate, workspace.root / CHECKPOINTS):
         require_space(written, 0, "training")

@@ -31,7 +31,7 @@ def choose_validation_photos(
     """Choose the validation photos.
 
     Args:
-        photos: the training photos of the dataset.
+        photos: the training photos of the dataset, or a part of them.
         index: the dataset's index.
         params: the share, the seed, and the network.
         folder: the dataset folder.
@@ -57,7 +57,9 @@ def choose_validation_photos(
         pixels = DatasetPixels(folder, "train", [source])
         extractor = PretrainedExtractor(params.model.architecture)
         embeddings = embed(extractor, pixels, reporter, cache=CACHE)
-        paths, labels, digests = zip(*((row.path, row.label, row.digest) for row in pixels.rows), strict=True)
+        known = [place for place, row in enumerate(pixels.rows) if row.digest in positions]
+        rows, embeddings = [pixels.rows[place] for place in known], embeddings[known]
+        paths, labels, digests = zip(*((row.path, row.label, row.digest) for row in rows), strict=True)
         picked = choose_by_groups(paths, labels, digests, embeddings, share=train.validation.share, seed=train.seed)
         chosen[[positions[digest] for digest in digests]] = picked
     return chosen
