@@ -59,23 +59,22 @@ def cross_validate(
 
     if trained and backbones:
         raise click.UsageError("--backbone and --train exclude each other: --train has the network of the parameters")
-    loaded = parameters.load(params, profile=profile)
-    workspace = Workspace()
+    loaded, workspace = parameters.load(params, profile=profile), Workspace()
     folder = workspace.dataset(loaded.data.name)
     judged = choose_backbones(backbones, loaded)
 
     load_libraries()
     from training.data.shards import read_index
     from training.model.grouped_photos import MIXTURE, join_photos, probe_folds, read_grouped
+    from training.model.trained_folds import train_folds
 
     index, k = read_index(folder), int(folds)
     photos = join_photos(read_grouped(folder, index, judged, sources, k=k, reporter=reporter))
-    if trained:
-        from training.model.trained_folds import train_folds
-
-        validated = train_folds(photos, index, k, loaded, workspace, reporter)
-    else:
-        validated = probe_folds(photos, index, k, reporter)
+    validated = (
+        train_folds(photos, index, k, loaded, workspace, reporter)
+        if trained
+        else probe_folds(photos, index, k, reporter)
+    )
     document = {
         "format": 1,
         "dataset": {"name": index.name, "digest": index.digest},
