@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,11 +71,8 @@ def cross_validate(
 
     index, k = read_index(folder), int(folds)
     photos = join_photos(read_grouped(folder, index, judged, sources, k=k, reporter=reporter))
-    validated = (
-        train_folds(photos, index, k, loaded, workspace, reporter)
-        if trained
-        else probe_folds(photos, index, k, reporter)
-    )
+    train = partial(train_folds, params=loaded, workspace=workspace) if trained else probe_folds
+    validated = train(photos, index, k, reporter=reporter)
     document = {
         "format": 1,
         "dataset": {"name": index.name, "digest": index.digest},
