@@ -97,6 +97,20 @@ def test_same_photos_give_the_same_figures():
     assert np.array_equal(first.probabilities, second.probabilities)
 
 
+def test_some_folds_alone_give_the_figures_that_they_have_among_all():
+    visits = simulate(classes=4)
+    assigned = folds(grouped(visits), 5)
+    whole = validate(visits.features, visits.labels, assigned)
+    probe = LinearProbe(visits.features, visits.labels, 4)
+
+    part = cross_validate(visits.labels, whole.classes, assigned, probe, Reporter.silent(), only=(1, 3))
+
+    chosen = np.isin(assigned, (1, 3))
+    assert np.array_equal(part.tested, chosen)
+    assert part.count() == whole.count(chosen)
+    assert part.document["folds"] == [whole.document["folds"][number] for number in (1, 3)]
+
+
 def test_nothing_to_test_and_other_shapes_are_errors():
     with pytest.raises(DataError, match="no class has two groups"):
         validate(np.zeros((3, 2), np.float32), np.arange(3), np.full(3, NEVER, np.int32))

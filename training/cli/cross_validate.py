@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 @backbone_option(f"model.architecture, or {DEFAULT_BACKBONE}")
 @source_option()
 @click.option("--folds", type=click.Choice(["5", "3"]), default="5", show_default=True, help="3 is the harsher check.")
+@click.option(
+    "--fold", "only", type=click.IntRange(0, 4), multiple=True, help="Only this fold, from 0; may be repeated."
+)
 @click.option("--train", "trained", is_flag=True, help="Train the parameters' network on each fold. It takes hours.")
 def cross_validate(
     reporter: Reporter,
@@ -44,6 +47,7 @@ def cross_validate(
     backbones: tuple[str, ...],
     sources: tuple[str, ...],
     folds: str,
+    only: tuple[int, ...],
     trained: bool,
 ) -> None:
     """Compare networks, cross-validated on groups of photos that look alike: a linear probe on frozen features.
@@ -72,12 +76,13 @@ def cross_validate(
     index, k = read_index(folder), int(folds)
     photos = join_photos(read_grouped(folder, index, judged, sources, k=k, reporter=reporter))
     train = partial(train_folds, params=loaded, workspace=workspace) if trained else probe_folds
-    validated = train(photos, index, k, reporter=reporter)
+    validated = train(photos, index, k, reporter=reporter, only=only)
     document = {
         "format": 1,
         "dataset": {"name": index.name, "digest": index.digest},
         "backbones": judged,
         "trained": trained,
+        "only": list(only),
         "grouped_by": list(MIXTURE),
         **validated.document,
         "sources": _by_source(photos, validated),
@@ -107,6 +112,8 @@ def _text(reporter: Reporter, document: dict[str, Any], k: int) -> str:
         ["class, the worst first", "right", "accuracy (95 % interval)"], [row(*pair) for pair in worst]
     )
     never = document["never_tested"]
-    note = f"\n{never} photos were never tested: their class has one group only" if never else ""
+    why = "their class has one group only" + (", or they are in the other folds" if document["only"] else "")
+    note = f"\n{never} photos were never tested: {why}" if never else ""
     what = "the trained network" if document["trained"] else " + ".join(document["backbones"])
-    return f"{what}, {k} folds of groups\n\n{table}\n\n{classes}{note}"
+    of = f"fold {', '.join(map(str, document['only']))} of {k}" if document["only"] else f"{k} folds"
+    return f"{what}, {of} of groups\n\n{table}\n\n{classes}{note}"

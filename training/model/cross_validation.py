@@ -6,7 +6,7 @@ and returns probabilities. A linear probe takes seconds, a fine-tuned network an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -96,6 +96,8 @@ def cross_validate(
     folds: npt.NDArray[np.int32],
     fit_and_predict: FitAndPredict,
     reporter: Reporter,
+    *,
+    only: Collection[int] = (),
 ) -> CrossValidation:
     """Predict the photos of each fold with a model that has learned from all other photos.
 
@@ -105,12 +107,14 @@ def cross_validate(
         folds: int32[N], of `training.model.photo_groups.folds`.
         fit_and_predict: what is fitted.
         reporter: reports progress.
+        only: the folds to test, from 0; empty: all. The photos of the others count as never tested.
 
     Raises:
         DataError: no photo can be tested.
         ValueError: the probabilities have another shape than promised, or are not finite.
     """
-    numbers = np.unique(folds[folds != NEVER])
+    tested = np.isin(folds, list(only)) if only else folds != NEVER
+    numbers = np.unique(folds[tested])
     if not len(numbers):
         raise DataError(
             "nothing can be cross-validated: no class has two groups of photos that do not look alike",
@@ -123,4 +127,4 @@ def cross_validate(
         if predicted.shape != (len(test), len(classes)) or not np.isfinite(predicted).all():
             raise ValueError(f"expected finite probabilities [{len(test)}, {len(classes)}], got {predicted.shape}")
         probabilities[test] = predicted
-    return CrossValidation(tuple(classes), labels, folds, probabilities)
+    return CrossValidation(tuple(classes), labels, np.where(tested, folds, NEVER).astype(np.int32), probabilities)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,7 +114,9 @@ def join_photos(parts: Sequence[GroupedPhotos]) -> GroupedPhotos:
     )
 
 
-def probe_folds(photos: GroupedPhotos, index: Index, k: int, reporter: Reporter) -> CrossValidation:
-    """Cross-validate a linear probe on the photos' features, in k folds of their groups."""
+def probe_folds(
+    photos: GroupedPhotos, index: Index, k: int, reporter: Reporter, only: Collection[int] = ()
+) -> CrossValidation:
+    """Cross-validate a linear probe on the photos' features, in k folds of their groups, or `only` in some of them."""
     probe = LinearProbe(photos.features, photos.labels, len(index.classes))
-    return cross_validate(photos.labels, index.classes, folds(photos.groups, k), probe, reporter)
+    return cross_validate(photos.labels, index.classes, folds(photos.groups, k), probe, reporter, only=only)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,16 @@ class TrainedNetwork:
 
 
 def train_folds(
-    photos: GroupedPhotos, index: Index, k: int, params: Params, workspace: Workspace, reporter: Reporter
+    photos: GroupedPhotos,
+    index: Index,
+    k: int,
+    params: Params,
+    workspace: Workspace,
+    reporter: Reporter,
+    only: Collection[int] = (),
 ) -> CrossValidation:
-    """Cross-validate the training of the params, in k folds of the photos' groups."""
+    """Cross-validate the training of the params, in k folds of the photos' groups, or `only` in some of them."""
     network = TrainedNetwork(params, workspace, [row.digest for row in photos.rows], reporter)
-    result = cross_validate(photos.labels, index.classes, folds(photos.groups, k), network, reporter)
+    result = cross_validate(photos.labels, index.classes, folds(photos.groups, k), network, reporter, only=only)
     network.forget()
     return result
