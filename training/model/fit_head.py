@@ -52,7 +52,7 @@ def fit_probe(
     copies = params.train.probe.copies
     plan = [(copy, step, positions) for copy in range(copies + 1) for step, positions in enumerate(batches)]
     features, labels = [], []
-    for copy, step, positions in reporter.track(plan, "computing features", announce=False):
+    for copy, step, positions in reporter.track(plan, "computing features"):
         pixels, truth = feed.take(positions, params.model.image_size)
         images = tf.cast(pixels, tf.float32)
         if copy:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import platform
 import resource
 import shutil
@@ -34,6 +33,7 @@ from training.model.in_memory import InMemoryPhotos, read_photos
 from training.model.preprocessing import decode_photos
 from training.model.savedmodel_export import export, predict
 from training.model.savedmodel_session import open_model
+from training.model.trainer import batches_of
 from training.model.validation_photos import choose_validation_photos
 from training.params import Params
 from training.workspace import CHECKPOINTS, Workspace
@@ -41,7 +41,6 @@ from training.workspace import CHECKPOINTS, Workspace
 __all__ = ["MODEL", "read_curves", "train"]
 
 MODEL = "model.keras"
-CALIBRATION_BATCH = 128
 AGREEMENT = 1e-5
 """The largest difference allowed between the export's probabilities and the network's."""
 
@@ -115,7 +114,7 @@ def _calibrate(fitted: FitResult, validation: InMemoryPhotos, params: Params) ->
     )
     parts = [
         call(tf.constant(validation.pixels[positions], tf.float32)).numpy()
-        for positions in np.array_split(np.arange(len(validation)), math.ceil(len(validation) / CALIBRATION_BATCH))
+        for positions in batches_of(len(validation), params.model.image_size)
     ]
     return calibrate(np.concatenate(parts), validation.labels, validation.sources, params.model.coverage)
 

@@ -20,13 +20,12 @@ from training.model.grouped_photos import GroupedPhotos
 from training.model.in_memory import read_photos
 from training.model.photo_groups import folds
 from training.model.savedmodel_export import predict
+from training.model.trainer import batches_of
 from training.model.validation_photos import choose_validation_photos
 from training.params import Params
 from training.workspace import CHECKPOINTS, Workspace
 
 __all__ = ["TrainedNetwork", "train_folds"]
-
-BATCH = 128
 
 
 class TrainedNetwork:
@@ -82,7 +81,7 @@ class TrainedNetwork:
         fitted = fit(self._params, classes, rest.select(~chosen), rest.select(chosen), checkpoint, self._reporter)
         mirrored = self._params.model.mirrored
         call = tf.function(lambda image: predict(fitted.model, image, mirrored=mirrored), reduce_retracing=True)
-        parts = np.array_split(self._places[test], -(-len(test) // BATCH))
+        parts = [self._places[test][part] for part in batches_of(len(test), self._params.model.image_size)]
         answers = [call(tf.constant(self._photos.pixels[part], tf.float32)).numpy() for part in parts]
         checkpoint.remove()
         return np.concatenate(answers)
