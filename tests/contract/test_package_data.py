@@ -1,0 +1,30 @@
+"""What the programs read beside their Python is in the wheel too: pods have no checkout."""
+
+from __future__ import annotations
+
+import subprocess
+import tomllib
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("orchard", "training", "serving", "orchestration")
+
+NOT_INSTALLED = ("README.md", "Dockerfile", "orchestration/airflow/home/airflow.cfg")
+"""Names and paths for people, for the builder, and of Airflow's image, which copies its home."""
+
+
+def test_every_file_that_is_no_python_is_package_data():
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    listed = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    paths = [PurePosixPath(line) for line in listed.splitlines() if not line.endswith(".py")]
+    needed = [path for path in paths if path.name not in NOT_INSTALLED and str(path) not in NOT_INSTALLED]
+
+    def is_data(path: PurePosixPath) -> bool:
+        package, rest = path.parts[0], PurePosixPath(*path.parts[1:])
+        return any(path.match(pattern) for pattern in patterns["*"]) or any(
+            rest.full_match(pattern) if hasattr(rest, "full_match") else rest.match(pattern)
+            for pattern in patterns.get(package, ())
+        )
+
+    assert needed
+    assert not [str(path) for path in needed if not is_data(path)]
