@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from orchard.errors import DataError
 from training.data.shards import iterate, read_index, verify
 
 __all__ = ["PhotoRow", "read_rows", "stream_files"]
+
+THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class PhotoRow:
 
 
 def read_rows(folder: Path, split: str, sources: Sequence[str] = ()) -> list[PhotoRow]:
-    """Read the rows of a split in the order of the shards; each shard is compared with its SHA-256 first.
+    """Read the rows of a split in the order of the shards; each shard is compared with its SHA-256 meanwhile.
 
     Args:
         folder: the dataset folder.
@@ -44,13 +47,11 @@ def read_rows(folder: Path, split: str, sources: Sequence[str] = ()) -> list[Pho
         DataError: there is no dataset, or no photo of a source.
         IntegrityError: a shard is missing or damaged.
     """
-    for shard in read_index(folder).shards:
-        verify(folder, shard)
-    rows: list[PhotoRow] = []
-    for batch in iterate(folder, columns=("image.path", "label", "source", "sha256"), splits=[split]):
-        paths = [path or "" for path in batch["image"].field("path").to_pylist()]
-        others = (batch[name].to_pylist() for name in ("label", "source", "sha256"))
-        rows += [PhotoRow(*values) for values in zip(paths, *others, strict=True)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        checks = [pool.submit(verify, folder, shard) for shard in read_index(folder).shards]
+        rows = _read_split(folder, split)
+        for check in checks:
+            check.result()
     known = sorted({row.source for row in rows})
     missing = sorted(set(sources) - set(known))
     if missing or not rows:
@@ -59,6 +60,15 @@ def read_rows(folder: Path, split: str, sources: Sequence[str] = ()) -> list[Pho
             hint=f"its sources are {', '.join(known)}" if known else "`orchard ingest` photos of this split",
         )
     return [row for row in rows if not sources or row.source in sources]
+
+
+def _read_split(folder: Path, split: str) -> list[PhotoRow]:
+    rows: list[PhotoRow] = []
+    for batch in iterate(folder, columns=("image.path", "label", "source", "sha256"), splits=[split]):
+        paths = [path or "" for path in batch["image"].field("path").to_pylist()]
+        others = (batch[name].to_pylist() for name in ("label", "source", "sha256"))
+        rows += [PhotoRow(*values) for values in zip(paths, *others, strict=True)]
+    return rows
 
 
 def stream_files(folder: Path, split: str, sources: Sequence[str], rows: int) -> Iterator[list[bytes]]:

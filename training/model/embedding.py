@@ -70,7 +70,7 @@ class PixelSource(Protocol):
 
     Attributes:
         digests: one text for each photo, in the order of the batches, which identifies its bytes.
-        preprocessing: how the pixels are made from the bytes, such as ``"squeeze"``; with a seed if it draws numbers.
+        preprocessing: how the pixels are made from the bytes, such as ``"crop"``; with a seed if it draws numbers.
             Another text is another file of the cache.
     """
 

@@ -22,8 +22,9 @@ from training.data.photo_rows import PhotoRow, read_rows
 from training.data.shards import Index, iterate
 from training.model.encoded_pixels import EncodedPixels
 from training.model.preprocessing import Pixels, decode_into, decode_photos
+from training.params import Params
 
-__all__ = ["InMemoryPhotos", "read_photos"]
+__all__ = ["InMemoryPhotos", "read_photos", "read_training_photos"]
 
 ROWS = 512
 """Photos that a thread decodes at a time: enough to make the other costs of a batch negligible."""
@@ -99,6 +100,13 @@ def read_photos(
         tuple(row.source for row in ordered),
         tuple(row.digest for row in ordered),
     )
+
+
+def read_training_photos(folder: Path, index: Index, params: Params) -> InMemoryPhotos:
+    """Read the training photos as the params have them; see `read_photos`."""
+    model = params.model
+    several = len({model.image_size, *params.train.sizes}) > 1
+    return read_photos(folder, index, "train", model.image_size, crop=model.crop, encoded=several)
 
 
 def _read_encoded(

@@ -29,11 +29,11 @@ from training.model.checkpoint import Checkpoint, name_run
 from training.model.conformal import Calibration, calibrate
 from training.model.fit import EpochFigures, FitResult, fit
 from training.model.golden_photos import choose_photos, write_golden
-from training.model.in_memory import InMemoryPhotos, read_photos
+from training.model.in_memory import InMemoryPhotos, read_training_photos
 from training.model.preprocessing import decode_photos
 from training.model.savedmodel_export import export, predict
 from training.model.savedmodel_session import open_model
-from training.model.trainer import batches_of
+from training.model.trainer import predict_photos_in_memory
 from training.model.validation_photos import choose_validation_photos
 from training.params import Params
 from training.workspace import CHECKPOINTS, Workspace
@@ -70,9 +70,7 @@ def train(params: Params, workspace: Workspace, reporter: Reporter, schema: Path
     folder = workspace.dataset(params.data.name)
     index = read_index(folder)
     with reporter.status(f"decoding {sum(index.counts['train'].values())} photos"):
-        model = params.model
-        several = len({model.image_size, *params.train.sizes}) > 1
-        photos = read_photos(folder, index, "train", model.image_size, crop=model.crop, encoded=several)
+        photos = read_training_photos(folder, index, params)
     train_photos, validation = _split(photos, index, params, folder, reporter)
     golden = choose_photos(folder, index.classes, rules)  # before the training: without them nothing is published
     checkpoint = Checkpoint(workspace.root / CHECKPOINTS, name_run(params, index.digest))
@@ -109,14 +107,8 @@ def _split(
 
 def _calibrate(fitted: FitResult, validation: InMemoryPhotos, params: Params) -> Calibration:
     """Find from which probability on a class is possible, by the validation photos and the network as it is served."""
-    call = tf.function(
-        lambda image: predict(fitted.model, image, mirrored=params.model.mirrored), reduce_retracing=True
-    )
-    parts = [
-        call(tf.constant(validation.pixels[positions], tf.float32)).numpy()
-        for positions in batches_of(len(validation), params.model.image_size)
-    ]
-    return calibrate(np.concatenate(parts), validation.labels, validation.sources, params.model.coverage)
+    found = predict_photos_in_memory(fitted.model, validation, np.arange(len(validation)), params.model)
+    return calibrate(found, validation.labels, validation.sources, params.model.coverage)
 
 
 def _export(

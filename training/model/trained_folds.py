@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from orchard.files import atomic_write
 from orchard.reporter import Reporter
@@ -17,10 +16,9 @@ from training.model.checkpoint import Checkpoint, name_run
 from training.model.cross_validation import CrossValidation, cross_validate
 from training.model.fit import fit
 from training.model.grouped_photos import GroupedPhotos
-from training.model.in_memory import read_photos
+from training.model.in_memory import read_training_photos
 from training.model.photo_groups import folds
-from training.model.savedmodel_export import predict
-from training.model.trainer import batches_of
+from training.model.trainer import predict_photos_in_memory
 from training.model.validation_photos import choose_validation_photos
 from training.params import Params
 from training.workspace import CHECKPOINTS, Workspace
@@ -45,11 +43,7 @@ class TrainedNetwork:
         self._params, self._workspace, self._reporter = params, workspace, reporter
         self._folder = workspace.dataset(params.data.name)
         self._index: Index = read_index(self._folder)
-        model = params.model
-        several = len({model.image_size, *params.train.sizes}) > 1
-        self._photos = read_photos(
-            self._folder, self._index, "train", model.image_size, crop=model.crop, encoded=several
-        )
+        self._photos = read_training_photos(self._folder, self._index, params)
         place = {digest: position for position, digest in enumerate(self._photos.digests)}
         self._answered: list[Path] = []
         self._places = np.array([place[digest] for digest in digests])
@@ -79,12 +73,9 @@ class TrainedNetwork:
         checkpoint = Checkpoint(self._workspace.root / CHECKPOINTS, run)
         classes = len(self._index.classes)
         fitted = fit(self._params, classes, rest.select(~chosen), rest.select(chosen), checkpoint, self._reporter)
-        mirrored = self._params.model.mirrored
-        call = tf.function(lambda image: predict(fitted.model, image, mirrored=mirrored), reduce_retracing=True)
-        parts = [self._places[test][part] for part in batches_of(len(test), self._params.model.image_size)]
-        answers = [call(tf.constant(self._photos.pixels[part], tf.float32)).numpy() for part in parts]
+        answers = predict_photos_in_memory(fitted.model, self._photos, self._places[test], self._params.model)
         checkpoint.remove()
-        return np.concatenate(answers)
+        return answers
 
 
 def train_folds(

@@ -21,9 +21,10 @@ from training.model.feed import BatchIterator
 from training.model.fit_head import ProbeFigures, fit_probe
 from training.model.in_memory import InMemoryPhotos
 from training.model.optimizers import make_optimizer
-from training.params import Params
+from training.model.savedmodel_export import predict
+from training.params import ModelParams, Params
 
-__all__ = ["Trainer", "batches_of"]
+__all__ = ["Trainer", "predict_photos_in_memory"]
 
 EVALUATION_PIXELS = 640_000
 """In a batch of `Trainer.evaluate`: 256 photos of 50 pixels a side, 12 of 224, whose features take a hundred megabytes."""
@@ -135,7 +136,7 @@ class Trainer:
             The mean loss (cross entropy) and the accuracy, 0 to 1.
         """
         loss, right = 0.0, 0
-        for part in batches_of(len(photos), self._params.model.image_size):
+        for part in _batches_of(len(photos), self._params.model.image_size):
             part_loss, part_right = self._evaluate(tf.constant(photos.pixels[part]), tf.constant(photos.labels[part]))
             loss, right = loss + float(part_loss), right + int(part_right)
         return loss / len(photos), right / len(photos)
@@ -146,7 +147,16 @@ class Trainer:
         return tf.reduce_sum(losses), _count_right(labels, logits)
 
 
-def batches_of(count: int, size: int) -> list[npt.NDArray[np.intp]]:
+def predict_photos_in_memory(
+    model: keras.Model, photos: InMemoryPhotos, positions: npt.NDArray[np.intp], params: ModelParams
+) -> npt.NDArray[np.float32]:
+    """Return a network's probabilities as they are served, of the photos at positions (int[N]): float32[N, C]."""
+    call = tf.function(lambda image: predict(model, image, mirrored=params.mirrored), reduce_retracing=True)
+    parts = [positions[part] for part in _batches_of(len(positions), params.image_size)]
+    return np.concatenate([call(tf.constant(photos.pixels[part], tf.float32)).numpy() for part in parts])
+
+
+def _batches_of(count: int, size: int) -> list[npt.NDArray[np.intp]]:
     """Positions of photos of a size, pixels a side, in batches that a network can predict in little memory."""
     batch = max(1, EVALUATION_PIXELS // size**2)
     return [np.arange(start, min(start + batch, count)) for start in range(0, count, batch)]
