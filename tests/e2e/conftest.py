@@ -23,7 +23,7 @@ from orchestration.cluster.deploy.evidence import collect
 from orchestration.cluster.deploy.release import Release
 from orchestration.cluster.deploy.store_access import reach
 from tests.e2e import job_photos
-from tests.e2e.releases import ROOT, name_on_nodes
+from tests.e2e.releases import ROOT, name_on_nodes, remove_leftovers
 from tests.e2e.service_traffic import MODEL, until
 from tests.serving.conftest import zoo  # noqa: F401  a fixture
 
@@ -138,10 +138,18 @@ def _script(name: str, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def cluster(machine: None) -> str:
+def registry(machine: None) -> str:
+    """A kind cluster without what an interrupted run left there; returns the address of its registry."""
+    address = _script("cluster", "up")
+    if os.environ.get("E2E_KEEP") != "1":
+        remove_leftovers()
+    return address
+
+
+@pytest.fixture(scope="session")
+def cluster(registry: str) -> str:
     """A kind cluster whose nodes have our images, under the names of images.env too; returns kind's name for it."""
     name = RELEASE.context.removeprefix("kind-")
-    registry = _script("cluster", "up")
     _script("images", "--push", registry, "training", "serving")
     begin = time.monotonic()
     name_on_nodes(name, images.references(registry))

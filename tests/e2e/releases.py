@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,16 @@ def name_on_nodes(cluster: str, references: dict[str, str]) -> None:
             ctr = ["docker", "exec", node, "ctr", "--namespace=k8s.io", "images"]
             run([*ctr, "pull", "--hosts-dir=/etc/containerd/certs.d", reference], seconds=900)
             run([*ctr, "tag", "--force", reference, full])
+
+
+def remove_leftovers() -> None:
+    """Remove the namespaces of these tests that the cluster has: an interrupted run could not."""
+    anywhere = Release("kind-orchard", "default", "orchard")
+    for item in anywhere.kubectl("get", "namespaces", "--output=name").split():
+        if (name := item.removeprefix("namespace/")).startswith("orchard-e2e"):
+            print(f"{name} is left from an interrupted run: removing it", file=sys.stderr)
+            remove(Release(anywhere.context, name, anywhere.name))
+            anywhere.kubectl("delete", item, "--ignore-not-found", "--timeout=300s", seconds=310)
 
 
 @contextmanager

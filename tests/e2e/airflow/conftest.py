@@ -143,9 +143,8 @@ def _params() -> Path:
     return path
 
 
-def _installed() -> float:
+def _installed(registry: str) -> float:
     """Install the release, unless it was kept; returns the time of its scheduled run."""
-    registry = _script("cluster", "up") if AIRFLOW.context == RELEASE.context else "localhost:5001"
     _script("images", "--push", registry, "training", "serving", "airflow")
     _script("cluster", "bring", "POSTGRES_IMAGE")
     due = time.time() + 60 * _CLOCK_MINUTES  # after the images: on a new machine they take many minutes
@@ -170,10 +169,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.fixture(scope="session")
-def loop(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+def loop(machine: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     """Airflow and all that it runs, in a namespace that is deleted afterwards."""
+    ours = AIRFLOW.context == RELEASE.context
+    registry = request.getfixturevalue("registry") if ours else "localhost:5001"
     try:
-        due = _installed()
+        due = _installed(registry)
         with reach_airflow(AIRFLOW) as airflow:
             photos = job_photos.write(tmp_path_factory.mktemp("airflow") / "photos")
             until(lambda: len(airflow.request("GET", "/dags")["dags"]) == 4, 300, "Airflow knows its DAGs")
