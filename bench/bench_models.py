@@ -1,6 +1,6 @@
 """Make a SavedModel for a benchmark, in its own process: python -m bench.bench_models KIND FOLDER [SEED].
 
-The networks are untrained, because weights do not change the speed. `training.model.savedmodel_export` exports them. They
+Two networks are untrained, because weights do not change the speed. `training.model.savedmodel_export` exports them. They
 have golden photos, and `<folder>.facts.json` has the metadata for publishing.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-KINDS = ("cnn", "mobilenet")
+KINDS = ("cnn", "mobilenet", "backbone")
 CLASSES = [f"class {number}" for number in range(5)]
 GOLDEN = 3
 
@@ -37,12 +37,22 @@ def draw_photos(count: int) -> list[bytes]:
 
 
 def make(kind: str, folder: Path, seed: int) -> None:
-    """Export an untrained network: cnn (three convolutions, 843,000 parameters) or mobilenet (MobileNetV2)."""
+    """Export a network: cnn (three convolutions, 843,000 parameters), mobilenet (MobileNetV2 for 100 pixels), or backbone.
+
+    The backbone is the profile `transfer` before it is trained: MobileNetV2 with ImageNet weights at 224 pixels.
+    """
     import keras
 
     from training.model.savedmodel_export import export
 
     keras.utils.set_random_seed(seed)
+    if kind == "backbone":
+        from training import params
+        from training.model.architectures import build
+
+        loaded = params.load(profile="transfer").model
+        export(build(loaded, len(CLASSES)), CLASSES, folder, crop=loaded.crop, mirrored=loaded.mirrored)
+        return
     layers = keras.layers
     image = keras.Input((100, 100, 3), name="image")
     if kind == "mobilenet":

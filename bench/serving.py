@@ -2,6 +2,7 @@
 
     python -m bench.serving --model cnn --rounds 3              # about 5 minutes, and 1 the first time for the peers
     python -m bench.serving --model mobilenet --rounds 3
+    python -m bench.serving --model backbone --rounds 3         # the network of the profile `transfer`
     python -m bench.serving --peers fastapi --rounds 5          # fewer peers
     python -m bench.serving --documented                        # peers with TensorFlow's own choice of threads
 
@@ -58,6 +59,7 @@ GRPC = Threshold("gRPC requests/s at 32 connections, times grpc.aio with threads
 BEST = {
     "cnn": Threshold("requests/s at 32 connections, times the best peer's", 2.5),
     "mobilenet": Threshold("requests/s at 32 connections, times the best peer's", 1.6),
+    "backbone": Threshold("requests/s at 32 connections, times the best peer's", 1),
 }
 
 
@@ -205,7 +207,9 @@ def list_contenders(bench: ServingBench, peers: Sequence[str], connections: Sequ
 def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=KINDS, default="cnn", help="small network, or MobileNetV2")
+    parser.add_argument(
+        "--model", choices=KINDS, default="cnn", help="small network, MobileNetV2 at 100 pixels, or at 224"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement, after one second of warm-up")
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS, help="must include 1 and 32")

@@ -232,7 +232,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = ("start", "idle", "reloads", "poll")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="the parts to run")
-    parser.add_argument("--model", choices=KINDS, default="cnn", help="small network, or MobileNetV2")
+    parser.add_argument(
+        "--model", choices=KINDS, default="cnn", help="small network, MobileNetV2 at 100 pixels, or at 224"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="of start, idle (20 s each) and poll")
     parser.add_argument("--reloads", type=int, default=500, help="a multiple of 50, at least 100")
     options = parser.parse_args()

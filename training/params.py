@@ -27,6 +27,7 @@ __all__ = [
     "RANDOM",
     "AugmentationParams",
     "CnnParams",
+    "DistillationParams",
     "EarlyStoppingParams",
     "EvaluateParams",
     "ModelParams",
@@ -175,6 +176,13 @@ class ProbeParams(ParamsSection):
     strength: float = Field(gt=0, le=1000)
 
 
+class DistillationParams(ParamsSection):
+    """Networks that a new one learns from: folders of candidates, and their share of the targets."""
+
+    teachers: list[Annotated[str, Field(min_length=1)]] = []
+    share: float = Field(default=0.5, gt=0, le=1)
+
+
 class EarlyStoppingParams(ParamsSection):
     """When training stops early, by the validation loss."""
 
@@ -209,6 +217,8 @@ class TrainParams(ParamsSection):
     averaging: Share
     label_smoothing: Share = 0.0
     probe: ProbeParams = ProbeParams(copies=2, strength=0.01)
+    refit: bool = False
+    distillation: DistillationParams = DistillationParams()
     optimizer: OptimizerParams
     schedule: ScheduleParams
     validation: ValidationParams
@@ -243,6 +253,14 @@ class Params(ParamsSection):
     def _something_is_trained(self) -> Self:
         if self.train.epochs == 0 and not self.model.pretrained:
             raise ValueError("train.epochs is 0, but only a network with pretrained weights works without an epoch")
+        return self
+
+    @model_validator(mode="after")
+    def _heads_are_refitted_after_an_epoch(self) -> Self:
+        if self.train.refit and not (self.model.pretrained and self.train.epochs):
+            raise ValueError(
+                "train.refit is true, but only a network with pretrained weights that was trained has a head to fit again"
+            )
         return self
 
     @model_validator(mode="after")

@@ -23,6 +23,9 @@ PARAMS = "params.yaml"
 SCHEMA = "data/schema.yaml"
 PHOTOS_PROFILE = "params.photos.yaml"
 """What differs from params.yaml for photos that are not this project's fruit."""
+
+PROBE_PROFILE = "params.probe.yaml"
+"""What differs from params.yaml for the workshop's photos: a linear probe, which knows shop photos in a minute."""
 _WRITTEN = (
     "data",
     ".dvc/cache",
@@ -36,11 +39,14 @@ _WRITTEN = (
 )
 """The folders that the demo's steps write. They are looked at before the work, for DVC tries for minutes on a full disk."""
 
+PROBE: dict[str, Any] = {"train": {"probe": {"copies": 1}, "repeat": {"turntable": 0.05}}}
+"""Changes to the probe's profile, by section: the demo is short."""
+
 SHORT: dict[str, Any] = {
     "model": {"cnn": {"filters": [24, 48, 96, 128], "dropout": 0.2}},
     "train": {"epochs": 8},
 }
-"""Changes to the checkout's params.yaml, by section: the demo is short."""
+"""Changes to the checkout's params.yaml for other photos."""
 
 DRAWN: dict[str, Any] = {"train": {"epochs": 12}}
 """Changes for synthetic photos, which are easier than any photos of one's own."""
@@ -90,8 +96,12 @@ def prepare(folder: Path, source: SampleData, params: Path | None = None) -> tup
 
 
 def _params(source: SampleData, params: Path | None) -> dict[str, Any]:
-    document: dict[str, Any] = deep_merge(read_yaml(_read(CHECKOUT / PARAMS), PARAMS), SHORT)
-    if not source.has_thresholds:
+    document: dict[str, Any] = read_yaml(_read(CHECKOUT / PARAMS), PARAMS)
+    if source.has_thresholds:
+        document = merge_params(document, read_yaml(_read(CHECKOUT / PROBE_PROFILE), PROBE_PROFILE))
+        document = deep_merge(document, PROBE)
+    else:
+        document = deep_merge(document, SHORT)
         document = merge_params(document, read_yaml(_read(CHECKOUT / PHOTOS_PROFILE), PHOTOS_PROFILE))
         if not source.paths:
             document = merge_params(document, DRAWN)

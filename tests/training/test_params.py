@@ -192,7 +192,7 @@ def test_files_of_before_the_later_keys_stay_valid_and_keep_their_digest():
     document = yaml.safe_load(TEXT)
     for section, names in {
         "model": ("weights", "resize", "coverage"),
-        "train": ("sizes", "label_smoothing", "probe"),
+        "train": ("sizes", "label_smoothing", "probe", "refit", "distillation"),
     }.items():
         for name in names:
             del document[section][name]

@@ -89,8 +89,25 @@ def test_the_probe_alone_changes_only_the_last_layer(project):
     assert read_candidate(project.candidate).training["unsure"]["coverage"] == 0.95
 
 
+def test_the_head_is_fitted_again_after_the_last_epoch_and_kept_if_it_is_better(project):
+    document = run(project, "train.epochs=2", "train.refit=true", "train.label_smoothing=0.9")
+
+    curves = read_curves(project.candidate)
+    assert [epoch.epoch for epoch in curves] == [0, 1, 2, 3]
+    assert curves[3].learning_rate == 0
+    assert document["best_epoch"] == min(curves, key=lambda epoch: epoch.val_loss).epoch
+    assert curves[3].val_loss < curves[2].val_loss  # so much smoothing leaves the trained head unsure of everything
+
+
+def test_the_head_is_fitted_again_where_training_stopped_early(project):
+    still = ("train.optimizer.learning_rate=1.0e-12", "train.early_stopping.patience=1", "train.epochs=3")
+    run(project, *still, "train.refit=true")
+
+    assert [epoch.epoch for epoch in read_curves(project.candidate)] == [0, 1, 4]
+
+
 def test_a_killed_run_resumes_after_its_probe(project):
-    small = parse(*TRANSFER, "train.epochs=1")
+    small = parse(*TRANSFER, "train.epochs=1", "train.refit=true")
     whole = train_elsewhere(project.root, loaded=small)
     assert whole.returncode == 0, whole.stderr
     model = project.candidate / "saved_model" / "saved_model.pb"

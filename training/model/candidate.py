@@ -11,11 +11,12 @@ from orchard.errors import DataError, IntegrityError
 from orchard.registry.blobs import read_files
 from orchard.registry.manifest import ManifestFile
 
-__all__ = ["CURVES", "SAVED_MODEL", "TRAINING", "Candidate", "files_digest", "read_candidate"]
+__all__ = ["CURVES", "KERAS_MODEL", "SAVED_MODEL", "TRAINING", "Candidate", "files_digest", "read_candidate"]
 
 SAVED_MODEL = "saved_model"
 TRAINING = "training.json"
 CURVES = "curves.csv"
+KERAS_MODEL = "model.keras"
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,13 +55,14 @@ def name_run(params: Params, dataset_digest: str) -> str:
     import tensorflow as tf
 
     from training.model.architectures import describe_origin
+    from training.model.teachers import describe_teachers
 
     code = {file: documents.sha256_hex((ROOT / file).read_bytes()) for file in stage_files("train")}
     return documents.digest(
         {
             "dataset": dataset_digest,
             "params": params.model_dump(mode="json", include={"model", "train"}),
-            "origin": describe_origin(params.model),
+            "origin": describe_origin(params.model) | describe_teachers(params.train.distillation.teachers),
             "code": code,
             "versions": [keras.__version__, tf.__version__],
         }

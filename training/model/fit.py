@@ -1,6 +1,7 @@
 """The epochs: train, evaluate on the validation set, keep the best weights, stop when there is no improvement.
 
-A network with pretrained weights first gets a linear probe, which counts as epoch 0.
+A network with pretrained weights first gets a linear probe, which counts as epoch 0. After the last epoch its head may be
+fitted again, which counts as one more epoch.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class EpochFigures:
     """The figures of one epoch: a row of curves.csv.
 
     Attributes:
-        epoch: from 1; 0 is the linear probe.
+        epoch: from 1; 0 is the linear probe, and one more than the last epoch of the params is the refitted head.
         loss: mean over the augmented training photos, with dropout.
         accuracy: share of them that was right.
         val_loss: mean over the validation photos, without augmentation.
@@ -56,7 +57,7 @@ class FitResult:
     Attributes:
         model: with the best epoch's averaged weights.
         epochs: all epochs.
-        best_epoch: from 1; 0 is the linear probe.
+        best_epoch: as in `EpochFigures`.
         parameters: number of trained parameters.
     """
 
@@ -108,14 +109,15 @@ def fit(
     )
     judged = validation.select(_limit(validation, train.validation.photos))
     epochs, stopping, best = _resume(trainer, checkpoint, reporter)
-    for number in range(_next_epoch(epochs, params), train.epochs + 1):
-        if stopping.waited >= train.early_stopping.patience:
-            reporter.note(f"stopped: no improvement since epoch {stopping.best_epoch}")
-            break
-        if number:
+    for number in range(_next_epoch(epochs, params), train.epochs + 1 + train.refit):
+        if number <= train.epochs and stopping.waited >= train.early_stopping.patience:
+            if epochs[-1].epoch == number - 1:
+                reporter.note(f"stopped: no improvement since epoch {stopping.best_epoch}")
+            continue
+        if 0 < number <= train.epochs:
             epochs.append(_run_epoch(trainer, number - 1, train.epochs, judged, reporter))
         else:
-            epochs.append(_run_probe(trainer, judged, reporter))
+            epochs.append(_fit_head(trainer, number, best, judged, reporter))
         stopping = stopping.after(epochs[-1], train.early_stopping)
         if stopping.best_epoch == number:
             best = trainer.averaged.get_weights()
@@ -156,13 +158,16 @@ def _limit(photos: InMemoryPhotos, most: int) -> npt.NDArray[np.bool_]:
     return chosen
 
 
-def _run_probe(trainer: Trainer, validation: InMemoryPhotos, reporter: Reporter) -> EpochFigures:
+def _fit_head(
+    trainer: Trainer, number: int, best: Arrays, validation: InMemoryPhotos, reporter: Reporter
+) -> EpochFigures:
+    """Fit the head to the features of the first weights, as epoch 0, or to those of the best weights until now."""
     begin = time.monotonic()
-    figures = trainer.probe(reporter)
+    figures = trainer.refit(best, reporter) if number else trainer.probe(reporter)
     trained = time.monotonic()
     val_loss, val_accuracy = trainer.evaluate(validation)
     return EpochFigures(
-        epoch=0,
+        epoch=number,
         loss=figures.loss,
         accuracy=figures.accuracy,
         val_loss=val_loss,
@@ -202,9 +207,10 @@ def _run_epoch(trainer: Trainer, number: int, of: int, validation: InMemoryPhoto
 
 def _describe(epochs: list[EpochFigures], of: int) -> str:
     last = epochs[-1]
-    if last.epoch == 0:
+    if last.epoch in {0, of + 1}:
+        name = "refitted head" if last.epoch else "linear probe"
         return (
-            f"linear probe: right {100 * last.accuracy:.2f} %; validation loss {last.val_loss:.4f}, right "
+            f"{name}: right {100 * last.accuracy:.2f} %; validation loss {last.val_loss:.4f}, right "
             f"{100 * last.val_accuracy:.2f} %; {last.seconds:.0f} s"
         )
     remaining = (of - last.epoch) * sum(epoch.seconds for epoch in epochs[-3:]) / len(epochs[-3:])

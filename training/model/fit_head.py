@@ -1,7 +1,8 @@
 """The linear probe: a logistic regression on the features of a pretrained network, as the network's last layer.
 
 It takes a pass over the photos instead of epochs, and is where training all layers starts: from a random last layer,
-their first steps would damage features that are good already (arXiv:2202.10054).
+their first steps would damage features that are good already (arXiv:2202.10054). After it, a head may be fitted again to the
+features that came of it, all at the size that is served (arXiv:1906.06423).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from orchard.reporter import Reporter
 from training.data.schema import SCHEMA, SchemaRules, load
 from training.data.shards import Index, read_index
 from training.model.architectures import describe_origin
-from training.model.candidate import CURVES, SAVED_MODEL, TRAINING
+from training.model.candidate import CURVES, KERAS_MODEL, SAVED_MODEL, TRAINING
 from training.model.checkpoint import Checkpoint, name_run
 from training.model.conformal import Calibration, calibrate
 from training.model.fit import EpochFigures, FitResult, fit
@@ -33,14 +33,14 @@ from training.model.in_memory import InMemoryPhotos, read_training_photos
 from training.model.preprocessing import decode_photos
 from training.model.savedmodel_export import export, predict
 from training.model.savedmodel_session import open_model
+from training.model.teachers import check_teachers, describe_teachers
 from training.model.trainer import predict_photos_in_memory
 from training.model.validation_photos import choose_validation_photos
 from training.params import Params
 from training.workspace import CHECKPOINTS, Workspace
 
-__all__ = ["MODEL", "read_curves", "train"]
+__all__ = ["read_curves", "train"]
 
-MODEL = "model.keras"
 AGREEMENT = 1e-5
 """The largest difference allowed between the export's probabilities and the network's."""
 
@@ -63,12 +63,13 @@ def train(params: Params, workspace: Workspace, reporter: Reporter, schema: Path
         DiskError: the candidate or the checkpoint cannot be written.
         IntegrityError: a shard is damaged, or export and network predict differently.
         OrchardError: the training diverged.
-        ParamsError: the schema is invalid.
+        ParamsError: the schema is invalid, or a teacher knows other classes.
     """
     begin = time.monotonic()
     rules = load(schema or workspace.root / SCHEMA).rules(params.data.name)
     folder = workspace.dataset(params.data.name)
     index = read_index(folder)
+    check_teachers(params.train.distillation.teachers, index.classes)
     with reporter.status(f"decoding {sum(index.counts['train'].values())} photos"):
         photos = read_training_photos(folder, index, params)
     train_photos, validation = _split(photos, index, params, folder, reporter)
@@ -132,7 +133,7 @@ def _export(
     )
     _check_export(fitted, params, saved_model, golden)
     write_golden(saved_model, golden)
-    fitted.model.save(folder / MODEL)
+    fitted.model.save(folder / KERAS_MODEL)
     _write_curves(fitted.epochs, folder / CURVES)
 
 
@@ -179,6 +180,7 @@ def _describe(
         "classes": list(index.classes),
         "parameters": fitted.parameters,
         **describe_origin(params.model),
+        **describe_teachers(params.train.distillation.teachers),
         "epochs_run": len(fitted.epochs),
         "best_epoch": fitted.best_epoch,
         "unsure": asdict(calibration),

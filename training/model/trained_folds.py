@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from orchard.errors import ParamsError
 from orchard.files import atomic_write
 from orchard.reporter import Reporter
 from training.data.shards import Index, read_index
@@ -87,7 +88,16 @@ def train_folds(
     reporter: Reporter,
     only: Collection[int] = (),
 ) -> CrossValidation:
-    """Cross-validate the training of the params, in k folds of the photos' groups, or `only` in some of them."""
+    """Cross-validate the training of the params, in k folds of the photos' groups, or `only` in some of them.
+
+    Raises:
+        ParamsError: the params name teachers, who have seen the photos of the folds.
+    """
+    if params.train.distillation.teachers:
+        raise ParamsError(
+            "train.distillation.teachers have learned from the photos of the folds, so the figure would be too good",
+            hint="cross-validate with params that have teachers: []",
+        )
     network = TrainedNetwork(params, workspace, [row.digest for row in photos.rows], reporter)
     result = cross_validate(photos.labels, index.classes, folds(photos.groups, k), network, reporter, only=only)
     network.forget()

@@ -17,11 +17,13 @@ import tensorflow as tf
 from orchard.reporter import Reporter
 from training.model.architectures import build, count_parameters, logits_of
 from training.model.augmentation import augment
+from training.model.checkpoint import Arrays
 from training.model.feed import BatchIterator
 from training.model.fit_head import ProbeFigures, fit_probe
 from training.model.in_memory import InMemoryPhotos
 from training.model.optimizers import make_optimizer
 from training.model.savedmodel_export import predict
+from training.model.teachers import Teachers
 from training.params import ModelParams, Params
 
 __all__ = ["Trainer", "predict_photos_in_memory"]
@@ -56,6 +58,7 @@ class Trainer:
         self._classes = classes
         self._optimizer = make_optimizer(params.train, feed.steps, self._model)
         self._optimizer.build(self._model.trainable_variables)
+        self._teachers = Teachers(params.train.distillation.teachers)
         self._steps: dict[int, Any] = {}
         self._evaluate = tf.function(self._score, input_signature=_batch_of(params.model.image_size))
 
@@ -74,6 +77,11 @@ class Trainer:
         figures = fit_probe(self._model, self.feed, self._classes, self._params, reporter)
         self.averaged.set_weights(self._model.get_weights())
         return figures
+
+    def refit(self, weights: Arrays, reporter: Reporter) -> ProbeFigures:
+        """Fit the last layer of the averaged network to its features with other weights, as `probe` does at the start."""
+        self.averaged.set_weights(weights)
+        return fit_probe(self.averaged, self.feed, self._classes, self._params, reporter)
 
     def learn(self, positions: npt.NDArray[np.int32], epoch: int, step: int) -> tuple[float, int]:
         """Learn from a batch.
@@ -112,6 +120,9 @@ class Trainer:
         images, targets = augment(levels, targets, seed, self._train.augmentation)
         smoothing = self._train.label_smoothing
         goals = targets * (1 - smoothing) + smoothing / self._classes if smoothing else targets
+        if self._train.distillation.teachers:
+            share = self._train.distillation.share
+            goals = goals * (1 - share) + self._teachers(images) * share
         with tf.GradientTape() as tape:
             logits = network(images, training=True)
             losses = tf.nn.softmax_cross_entropy_with_logits(goals, logits)

@@ -55,7 +55,7 @@ def choose_validation_photos(
         if is_turntable(own).all():
             continue
         pixels = DatasetPixels(folder, "train", [source])
-        extractor = PretrainedExtractor(params.model.architecture)
+        extractor = PretrainedExtractor(params.model.architecture, params.model.image_size)
         embeddings = embed(extractor, pixels, reporter, cache=CACHE)
         known = [place for place, row in enumerate(pixels.rows) if row.digest in positions]
         rows, embeddings = [pixels.rows[place] for place in known], embeddings[known]

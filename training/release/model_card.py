@@ -119,6 +119,7 @@ def _facts(
         "cross_validation": _rows(training.get("cross_validation")),
         "unsure": _rows(training.get("unsure")),
         "weights": _rows(training.get("pretrained")),
+        "teachers": [(_short(item["from"]), item["sha256"]) for item in training.get("teachers", [])],
         "origin": _origin(candidate, manifest),
     }
 
