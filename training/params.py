@@ -74,7 +74,9 @@ BACKBONES = ("mobilenet_v2", "efficientnet_lite0", "efficientnet_lite2")
 """Networks whose ImageNet weights are in packages of the extra `backbones`."""
 
 KERAS_APPLICATION = re.compile(r"[A-Z][A-Za-z0-9_]*")
-PROJECT_NETWORK = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+PROJECT_NETWORK = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
+"""Matches ``package.module:function`` as a whole; the groups are the module and the function."""
+
 RANDOM, IMAGENET = "random", "imagenet"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -20,11 +19,9 @@ import keras
 
 from orchard import documents
 from orchard.errors import ParamsError
+from training.params import PROJECT_NETWORK
 
-__all__ = ["EXAMPLE", "IMPORT_PATH", "build_project_network", "source_digest"]
-
-IMPORT_PATH = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
-"""Matches ``package.module:function`` as a whole."""
+__all__ = ["EXAMPLE", "build_project_network", "source_digest"]
 
 EXAMPLE = '''\
 import keras
@@ -82,7 +79,7 @@ def build_project_network(import_path: str, image_size: int, classes: int, root:
 
 
 def _find(import_path: str, root: Path) -> Callable[..., Any]:
-    match = IMPORT_PATH.fullmatch(import_path)
+    match = PROJECT_NETWORK.fullmatch(import_path)
     if match is None:
         raise ParamsError(f"{import_path!r} is not a valid import path", hint="expected package.module:function")
     module, name = _import(match[1], root), match[2]
