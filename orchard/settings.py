@@ -1,6 +1,7 @@
 """Settings: the ORCHARD_* environment variables, read once at a program's start.
 
-The parameters of the model are in params.yaml, those of a deployment in the chart's values; neither is read here.
+The parameters of the model are in params.yaml, of which only the project's name is read here: it is the default of two
+settings. Those of a deployment are in the chart's values.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orchard.errors import SettingsError
 from orchard.layout import NAME, RUN_ID, ChannelName
+from orchard.project_name import project_name
 
 __all__ = ["PREFIX", "Settings", "load"]
 
@@ -45,8 +47,16 @@ class Settings(BaseSettings):
         description="the PEM file of the authority that signed an https store's certificate, trusted besides the system's "
         "(read again when it changes); unset: AWS_CA_BUNDLE, else REQUESTS_CA_BUNDLE, else SSL_CERT_FILE",
     )
-    model: str = Field("fruits", pattern=NAME, description="the model's name in the registry and at the server")
-    dataset: str = Field("fruits", pattern=NAME, description="the dataset's name in the store and under data/")
+    model: str = Field(
+        "fruits",
+        pattern=NAME,
+        description="the model's name in the registry and at the server; unset: data.name of the nearest params.yaml",
+    )
+    dataset: str = Field(
+        "fruits",
+        pattern=NAME,
+        description="the dataset's name in the store and under data/; unset: data.name of the nearest params.yaml",
+    )
     channel: ChannelName = Field("stable", description="the channel that verbs act on")
     signing_key_file: Path | None = Field(
         None, description="the Ed25519 private key (PEM) that signs what is published"
@@ -157,16 +167,24 @@ def _shown(value: object) -> str:
     return repr(re.sub(r"(?<=://)[^/]*@", "…@", str(value)) if isinstance(value, str) else value)
 
 
+def _of_project(environ: dict[str, str]) -> dict[str, str]:
+    """Return the settings that the project in the working folder names, and the environment does not."""
+    unset = [name for name in ("model", "dataset") if not environ.get(PREFIX + name.upper(), "").strip()]
+    name = project_name(Path.cwd()) if unset else None
+    return dict.fromkeys(unset, name) if name else {}
+
+
 def load() -> Settings:
-    """Read the settings from the environment.
+    """Read the settings from the environment; the names of model and dataset from the project too.
 
     Raises:
         SettingsError: variables are unknown, malformed or contradictory; the message names all of them.
+        ParamsError: the project's name is needed and cannot be read.
     """
     problems = _unknown(dict(os.environ))
     settings = None
     try:
-        settings = Settings()  # type: ignore[call-arg]  # every field has a default or comes from the environment
+        settings = Settings(**_of_project(dict(os.environ)))  # type: ignore[arg-type]  # the rest: defaults or the environment
     except ValidationError as error:
         for item in error.errors():
             where = PREFIX + str(item["loc"][0]).upper() if item["loc"] else "settings"

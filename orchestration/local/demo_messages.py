@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from orchard.formatting import accuracy_text, percent
-from orchestration.local.photo_steps import CHANNEL
+from orchestration.local.photo_steps import CHANNEL, MODEL
 from orchestration.local.release_steps import GateOutcome
 
 __all__ = ["describe_refusal", "evaluation_summary", "next_commands"]
@@ -56,7 +56,7 @@ def next_commands(*, workspace: str, server: str, keep: bool, seconds: float) ->
         "",
         "Next:",
     ]
-    shell = f'  cd {workspace} && eval "$(orchard store env --dir store)"'
+    shell = f'  cd {workspace} && eval "$(orchard store env --dir store)" && export ORCHARD_MODEL={MODEL}'
     if keep:
         photo = '{"instances":[{"image_bytes":{"b64":"\'"$(base64 -w0 photo.jpg)"\'"}}]}'
         return "\n".join(
@@ -65,7 +65,7 @@ def next_commands(*, workspace: str, server: str, keep: bool, seconds: float) ->
                 "  export PATH=$PWD/.venv/bin:$PATH",
                 shell,
                 f"  orchard predict unseen/*.jpg        # ORCHARD_SERVER_URL={server}",
-                f"  curl -s {server}/v1/models/fruits/labels/stable:predict -d '{photo}'",
+                f"  curl -s {server}/v1/models/{MODEL}/labels/{CHANNEL}:predict -d '{photo}'",
                 "  orchard versions; orchard history",
             ]
         )

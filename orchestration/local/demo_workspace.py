@@ -42,12 +42,6 @@ _WRITTEN = (
 PROBE: dict[str, Any] = {"train": {"probe": {"copies": 1}, "repeat": {"turntable": 0.05}}}
 """Changes to the probe's profile, by section: the demo is short."""
 
-SHORT: dict[str, Any] = {
-    "model": {"cnn": {"filters": [24, 48, 96, 128], "dropout": 0.2}},
-    "train": {"epochs": 8},
-}
-"""Changes to the checkout's params.yaml for other photos."""
-
 DRAWN: dict[str, Any] = {"train": {"epochs": 12}}
 """Changes for synthetic photos, which are easier than any photos of one's own."""
 
@@ -101,7 +95,6 @@ def _params(source: SampleData, params: Path | None) -> dict[str, Any]:
         document = merge_params(document, read_yaml(_read(CHECKOUT / PROBE_PROFILE), PROBE_PROFILE))
         document = deep_merge(document, PROBE)
     else:
-        document = deep_merge(document, SHORT)
         document = merge_params(document, read_yaml(_read(CHECKOUT / PHOTOS_PROFILE), PHOTOS_PROFILE))
         if not source.paths:
             document = merge_params(document, DRAWN)

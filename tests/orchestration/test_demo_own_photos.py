@@ -148,11 +148,11 @@ def test_a_change_by_hand_in_the_workspace_is_kept_and_reported(tmp_path, name):
 
 def test_what_the_demo_wrote_before_follows_the_checkout(tmp_path, monkeypatch):
     demo_workspace.prepare(tmp_path, OWN)
-    monkeypatch.setattr(demo_workspace, "SHORT", {"train": {"batch_size": 32}})
+    monkeypatch.setattr(demo_workspace, "DRAWN", {"train": {"batch_size": 16}})
 
     assert demo_workspace.prepare(tmp_path, OWN) == ()
 
-    assert yaml.safe_load((tmp_path / "params.yaml").read_text())["train"]["batch_size"] == 32
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text())["train"]["batch_size"] == 16
 
 
 def test_parameters_of_a_file_replace_the_demo_s_and_its_gate_as_a_whole(tmp_path):

@@ -29,6 +29,7 @@ __all__ = [
     "cache_folder",
     "configure",
     "init",
+    "is_outside_git",
     "open_project",
     "project_of",
     "remote",
@@ -118,8 +119,8 @@ def remote(project: Path, settings: Settings) -> None:
     _edit_local(project, {}, {name: value for name, value in options.items() if value is not None})
 
 
-def _is_outside_git(project: Path) -> bool:
-    """Whether DVC must run without git here: there is no git, or git ignores this folder (as it does the demo's)."""
+def is_outside_git(project: Path) -> bool:
+    """Whether a folder is in no git repository: there is none, or git ignores this folder (as it does the demo's)."""
     if (project / ".git").exists():
         return False
     if not any((parent / ".git").exists() for parent in project.parents):
@@ -152,7 +153,7 @@ def configure(folder: Path, settings: Settings | None = None) -> Path:
     project = project_of(folder)
     init(project)
     site = project / ".dvc" / "tmp" / "site"  # not the machine's: a pod has none, and two stores may have the same name
-    _edit_local(project, {"no_scm": str(_is_outside_git(project)).lower(), "site_cache_dir": str(site)})
+    _edit_local(project, {"no_scm": str(is_outside_git(project)).lower(), "site_cache_dir": str(site)})
     if settings is not None:
         remote(project, settings)
     return project

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from orchard.errors import ParamsError
-from training.model.backbones.project_network import EXAMPLE, build_project_network
+from training.model.backbones.project_network import build_project_network
 
 SIZE, CLASSES = 32, 5
 NAMES = iter(range(10_000))
+EXAMPLE = (Path(__file__).resolve().parents[3] / "training/project/own_network.py").read_text()
+"""What `orchard init --network` writes."""
 
 BODY = "image = keras.Input((image_size, image_size, 3))\n    x = layers.GlobalAveragePooling2D()(image)"
 
@@ -38,8 +41,8 @@ def function(end, begin=BODY, arguments="image_size, classes"):
     return f"import keras\nfrom keras import layers\n\ndef network({arguments}):\n    {begin}\n    {end}\n"
 
 
-def test_example_of_the_documentation_is_a_network(write, tmp_path):
-    model = build_project_network(f"{write(EXAMPLE)}:small", SIZE, CLASSES, tmp_path)
+def test_example_that_init_writes_is_a_network(write, tmp_path):
+    model = build_project_network(f"{write(EXAMPLE)}:network", SIZE, CLASSES, tmp_path)
 
     assert model(np.zeros((2, SIZE, SIZE, 3), np.float32)).shape == (2, CLASSES)
 
@@ -47,7 +50,7 @@ def test_example_of_the_documentation_is_a_network(write, tmp_path):
 def test_network_in_a_package_of_the_project_is_found(write, tmp_path):
     write(EXAMPLE, "package_of_test.networks")
 
-    assert build_project_network("package_of_test.networks:small", SIZE, CLASSES, tmp_path)
+    assert build_project_network("package_of_test.networks:network", SIZE, CLASSES, tmp_path)
 
 
 def test_sequential_network_is_a_functional_model(write, tmp_path):
@@ -141,7 +144,7 @@ IMPORTS = {
     "missing name": ("from keras import Absent\n", r"cannot be imported: ImportError: cannot import name 'Absent'"),
     "syntax": ("x = 1\ndef f(:\n", r"cannot be imported: SyntaxError: invalid syntax \(.*\.py, line 2\)"),
     "error": ("x = 1\nx / 0\n", r"cannot be imported: ZeroDivisionError: .* \(.*\.py, line 2\)"),
-    "no function": (EXAMPLE, r"has no function network"),
+    "no function": (EXAMPLE.replace("network(", "other("), r"has no function network"),
     "not callable": ("network = 3\n", r"is not a function: it is an int"),
 }
 
@@ -158,8 +161,8 @@ def test_nearest_function_is_suggested(write, tmp_path):
     name = write(EXAMPLE)
 
     with pytest.raises(ParamsError) as caught:
-        build_project_network(f"{name}:sma", SIZE, CLASSES, tmp_path)
-    assert caught.value.hint == f"did you mean {name}:small?"
+        build_project_network(f"{name}:netwok", SIZE, CLASSES, tmp_path)
+    assert caught.value.hint == f"did you mean {name}:network?"
 
 
 @pytest.mark.parametrize("module", ["networks_of_test_absent", "package_of_test_absent.networks"])

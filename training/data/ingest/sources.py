@@ -79,6 +79,10 @@ class IgnoredFile:
 Entry = SourceFile | ClassFolder | IgnoredFile | RejectedPhoto
 
 
+def _read_all(label: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class PhotoPlacement:
     """How files get their split and class.
@@ -88,12 +92,14 @@ class PhotoPlacement:
         label: the class of all files; None: their folders name it.
         largest: the limit on a file's bytes.
         unsplit: whether to take photos whose folders name a class but no split.
+        reads: whether the bytes of another photo of a class are read; else they are empty, for who only counts.
     """
 
     split: str | None
     label: str | None
     largest: int
     unsplit: bool = False
+    reads: Callable[[str], bool] = _read_all
 
     def place(self, parts: tuple[str, ...]) -> tuple[str, str] | str | None:
         """Find the split and class of a file from its path, which begins with the source's first folder.
@@ -183,7 +189,8 @@ def make_entry(
     except ValueError as error:
         return RejectedPhoto(shown, RejectionReason.UNKNOWN_CLASS, str(error))
     try:
-        return SourceFile(shown, readable(parts[-1]), folder, place[0], label, read())
+        body = read() if placing.reads(label) else b""
+        return SourceFile(shown, readable(parts[-1]), folder, place[0], label, body)
     except PhotoRejected as error:
         return RejectedPhoto(shown, error.reason, error.detail)
 

@@ -10,12 +10,17 @@ from training.data.ingest.scan import ScannedPhoto
 from training.data.ingest.sources import UNSPLIT
 from training.data.rejections import RejectedPhoto, RejectionReason
 
-__all__ = ["assign_splits"]
+__all__ = ["assign_splits", "count_for_test"]
 
 MIXED = (
     "no folder names its split, but folders of other photos do: move it into <split>/<class>/, with a split such as "
     "train or test"
 )
+
+
+def count_for_test(pictures: int, share: float) -> int:
+    """Return how many pictures of a class are for the test: of two or more at least one, and never all."""
+    return min(max(1, round(share * pictures)), pictures - 1)
 
 
 def assign_splits(
@@ -45,8 +50,8 @@ def assign_splits(
     splits: dict[str, str] = {}
     for label in sorted(pictures):
         known = {pixels: present[pixels][0] for pixels in pictures[label] if pixels in present}
-        count = len(pictures[label])
-        wanted = min(max(1, round(share * count)), count - 1) - sum(split == "test" for split in known.values())
+        here = sum(split == "test" for split in known.values())
+        wanted = count_for_test(len(pictures[label]), share) - here
         new = sorted(pictures[label] - known.keys())
         chosen = set(new[: max(0, wanted)])
         for pixels in pictures[label]:

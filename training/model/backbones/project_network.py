@@ -21,32 +21,14 @@ from orchard import documents
 from orchard.errors import ParamsError
 from training.params import PROJECT_NETWORK
 
-__all__ = ["EXAMPLE", "build_project_network", "source_digest"]
-
-EXAMPLE = '''\
-import keras
-from keras import layers
-
-
-def small(image_size: int, classes: int) -> keras.Model:
-    """From photos, float32[N, S, S, 3] with 0 to 255, to logits, float32[N, classes]."""
-    image = keras.Input((image_size, image_size, 3))
-    x = layers.Rescaling(1 / 255)(image)
-    for filters in (16, 32, 64):
-        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(layers.BatchNormalization()(x))
-        x = layers.MaxPooling2D()(x)
-    x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(image, layers.Dense(classes)(x))
-'''
-"""A module with such a function, for the documentation."""
+__all__ = ["build_project_network", "source_digest"]
 
 PROBABILITIES = ("Softmax", "Sigmoid")
 """Layers, operations and activations that end a network with probabilities."""
 
 FORM = (
     "write a function (image_size: int, classes: int) -> keras.Model, from keras.Input((image_size, image_size, 3)) "
-    "with pixels from 0 to 255 to keras.layers.Dense(classes) without an activation; docs/training.md has an example"
+    "with pixels from 0 to 255 to keras.layers.Dense(classes) without an activation; `orchard init --network` writes an example"
 )
 
 
