@@ -293,7 +293,10 @@ def load(path: Path = DEFAULT_PATH, overrides: Iterable[str] = (), profile: str 
     Raises:
         ParamsError: a file is missing, is not valid YAML, or has invalid values; every problem is listed at once.
     """
-    text = _read(path, "run in the folder of the checkout that holds params.yaml, or name the file with --params")
+    text = _read(
+        path,
+        "run in the project's folder, which has params.yaml (`orchard init` makes one), or name the file with --params",
+    )
     if profile is None:
         return parse(text, str(path), overrides)
     over = path.with_name(f"{path.stem}.{profile}{path.suffix}")

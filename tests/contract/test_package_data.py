@@ -28,3 +28,16 @@ def test_every_file_that_is_no_python_is_package_data():
 
     assert needed
     assert not [str(path) for path in needed if not is_data(path)]
+
+
+def test_what_package_data_links_to_is_copied_into_the_builder_of_the_training_image():
+    links = [path for path in (ROOT / "training/project/defaults").iterdir() if path.is_symlink()]
+    targets = {path.resolve().relative_to(ROOT).as_posix() for path in links}
+    copied = set()
+    for line in (ROOT / "training/Dockerfile").read_text().splitlines():
+        if line.startswith("COPY ") and line.split()[-1].startswith("/src/"):
+            *names, place = line.split()[1:]
+            copied |= {place + PurePosixPath(name).name if place.endswith("/") else place for name in names}
+
+    assert targets
+    assert {f"/src/{name}" for name in targets} <= copied

@@ -168,7 +168,10 @@ def load(path: Path = SCHEMA) -> Schema:
         schema = Schema.model_validate(_merge_defaults(document))
     except ValidationError as error:
         problems = describe_problems(Schema, error)
-        raise ParamsError(f"{path} is invalid:\n{problems}", hint="data/README.md explains each key") from None
+        raise ParamsError(
+            f"{path} is invalid:\n{problems}",
+            hint="the comments in it explain each key; data/README.md of Orchard's sources has all of them",
+        ) from None
     for name in (*schema.datasets, *schema.cards):
         require_name(name)
     return schema
