@@ -48,7 +48,8 @@ class Installation:
         programs = [self.python.parent, Path(sysconfig.get_path("scripts"))]  # then weed
         path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
         self.environment = {**os.environ, "PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self.environment.pop("PYTHONPATH", None)
+        for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):  # without bytecode, each process compiles TensorFlow
+            self.environment.pop(name, None)
 
     def run(self, *command: str | Path, cwd: Path) -> str:
         """Run a command; return what it printed."""

@@ -144,8 +144,12 @@ def test_what_a_killed_init_has_left_is_removed_by_the_next(workspace, photos, r
 
 REFUSALS = {
     "nothing there": (lambda folder: None, "there is no photos", "--photos names a folder"),
-    "no photo": (lambda folder: (folder / "a").mkdir(parents=True), "there are no photos", "<class>/<photo>"),
-    "no class": (lambda folder: put(folder, 1, 2), "no folder names its split", "<class>/<photo>"),
+    "no photo": (lambda folder: (folder / "a").mkdir(parents=True), "there is no photo in photos", "<class>/<photo>"),
+    "no class": (
+        lambda folder: put(folder, 1, 2),
+        "none of the 2 photos in photos is in the folder of a class",
+        "<class>/<photo>",
+    ),
     "one class": (lambda folder: put(folder / "a", 1, 2), "are of one class, 'a'", "add a folder"),
     "one photo of each": (
         lambda folder: [put(folder / label, number) for number, label in enumerate("abc")],

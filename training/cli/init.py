@@ -74,13 +74,14 @@ def init(reporter: Reporter, *, folder: Path, photos: Path, network: bool, any_c
 
 
 def _text(document: dict[str, Any], found: PhotoSurvey) -> str:
-    sides = [side for size in found.decoded for side in size]
+    shortest, longest = min(map(min, found.decoded)), max(map(max, found.decoded))
+    sides = f"{shortest} to {longest}" if shortest < longest else str(shortest)
     splits = (
         f"in {' and '.join(found.splits)}" if found.splits else "without splits: a fifth of each class is for the test"
     )
     lines = [
         f"{document['project']}/: a project for {found.photos} photos of {len(found.classes)} classes, {splits}; "
-        f"{min(sides)} to {max(sides)} pixels",
+        f"{sides} pixels a side",
         *(f"warning: {warning}" for warning in document["warnings"]),
         f"next, and explained in {document['project']}/README.md:",
         *(f"  {command}" for command in (f"cd {document['project']}", *document["next"])),

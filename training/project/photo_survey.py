@@ -10,7 +10,6 @@ from pathlib import Path
 from orchard.errors import DataError
 from orchard.formatting import shorten
 from orchard.reporter import Reporter
-from training.data.ingest.layouts import LAYOUT
 from training.data.ingest.sources import UNSPLIT, Entry, PhotoPlacement, SourceFile, walk
 from training.data.ingest.test_share import count_for_test
 from training.data.rejections import PhotoRejected, RejectedPhoto
@@ -20,6 +19,8 @@ __all__ = ["TEST_SHARE", "PhotoSurvey", "survey"]
 
 TEST_SHARE = 0.2
 """The share of each class that is for the test, where no folder names a split."""
+
+LAYOUT = "A photo's folder is its class: <class>/<photo>, or <split>/<class>/<photo> with splits such as train and test"
 
 OF_A_CLASS, OF_ALL, AT_MOST = 5, 100, 200
 """How many photos of a class are decoded, until so many of all are; then one of each class, and never more than the last."""
@@ -93,7 +94,7 @@ def survey(source: Path, reporter: Reporter) -> PhotoSurvey:
             one class with two photos.
     """
     if not source.exists():
-        raise DataError(f"there is no {source}", hint=f"--photos names a folder or a tar archive: {LAYOUT}")
+        raise DataError(f"there is no {source}", hint=f"--photos names a folder or a tar archive. {LAYOUT}")
     placing = PhotoPlacement(None, None, LENIENT.bytes, unsplit=True, reads=_Sample().take)
     counts: defaultdict[tuple[str, str], int] = defaultdict(int)
     decoded: list[tuple[int, int]] = []
@@ -130,10 +131,8 @@ def _decode(photo: SourceFile, decoded: list[tuple[int, int]], refused: list[Rej
 def _require_dataset(found: PhotoSurvey) -> None:
     first = next((f": {item.path}: {item.detail}" for item in found.refused), "")
     if not found.counts:
-        raise DataError(
-            f"there are no photos with a class in {found.source}{first}",
-            hint="a photo's folder is its class: <class>/<photo>, or <split>/<class>/<photo> with splits such as train and test",
-        )
+        loose = f"none of the {len(found.refused)} photos in {found.source} is in the folder of a class"
+        raise DataError(f"{loose}{first}" if found.refused else f"there is no photo in {found.source}", hint=LAYOUT)
     if not found.decoded:
         raise DataError(
             f"{found.source} has {found.photos} files where photos should be, and none of {len(found.refused)} that were "

@@ -97,7 +97,7 @@ def params_text(name: str, photos: PhotoSurvey, *, network: bool = False) -> str
         ("train", "repeat"): YamlValue("{}", "for example {phone: 3}; `orchard validate` shows the sources"),
     }
     if max(min(side) for side in photos.decoded) < SMALL:
-        own["model", "image_size"] = YamlValue(str(SMALL))
+        own["model", "image_size"] = YamlValue(str(SMALL), profile["model", "image_size"].comment)
     if network:
         own["model", "architecture"] = YamlValue(NETWORK)
     text = keep(_default("params.yaml"), lambda path: path[0] != "gate" or path in profile)
@@ -128,7 +128,7 @@ def _rules(photos: PhotoSurvey, listed: bool) -> dict[KeyPath, YamlValue]:
     shortest, longest = min(map(min, photos.decoded)), max(map(max, photos.decoded))
     least = limits["min"] if shortest >= limits["min"] else max(1, shortest // 2)
     most = max(limits["max"], 2 * longest)
-    seen = f"pixels; those of {len(photos.decoded)} photos are {shortest} to {longest}"
+    seen = f"pixels; the {len(photos.decoded)} photos that `orchard init` decoded have {shortest} to {longest}"
     rules["defaults", "side"] = YamlValue(f"{{min: {least}, max: {most}}}", seen)
     fewest = yaml.safe_load(now["defaults", "photos"].text)
     train, test = (min(photos.expected(split).values()) for split in ("train", "test"))
