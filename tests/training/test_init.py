@@ -10,6 +10,7 @@ import pytest
 from orchard.cli import main
 from tests import photo_files
 from training.data import dvc_project
+from training.project import photo_survey
 
 FIRST, SECOND = photo_files.CLASSES[:2]
 
@@ -60,6 +61,15 @@ def test_project_has_all_that_the_verbs_need(workspace, photos, run):
     assert (project / ".dvcignore").exists()
     assert everything(photos) == before
     assert sorted(path.name for path in workspace.iterdir()) == ["my-signs", "photos"]
+
+
+def test_a_sample_of_many_photos_is_decoded_and_all_are_counted(photos, run, monkeypatch):
+    assert run("signs", "--photos", "photos")[1]["decoded"] == 2 * photo_survey.OF_A_CLASS
+    monkeypatch.setattr(photo_survey, "OF_ALL", 3)
+
+    _, document = run("again", "--photos", "photos")
+
+    assert (document["photos"], document["decoded"]) == (24, 4)  # three of the first class, one of the second
 
 
 def test_readme_has_the_five_commands_that_are_printed(workspace, photos, run):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchard.errors import DataError
 from orchard.formatting import shorten
 from orchard.reporter import Reporter
-from training.data.ingest.sources import UNSPLIT, Entry, PhotoPlacement, SourceFile, walk
+from training.data.ingest.sources import UNSPLIT, PhotoPlacement, SourceFile, walk
 from training.data.ingest.test_share import count_for_test
 from training.data.rejections import PhotoRejected, RejectedPhoto
 from training.data.schema import SchemaRules, SideLimits
@@ -100,7 +100,7 @@ def survey(source: Path, reporter: Reporter) -> PhotoSurvey:
     decoded: list[tuple[int, int]] = []
     refused: list[RejectedPhoto] = []
     example: Path | None = None
-    for entry in reporter.track(_entries(source, placing), "looking at the photos"):
+    for entry in reporter.track(walk(source, placing), "looking at the photos"):
         if isinstance(entry, RejectedPhoto):
             refused.append(entry)
         elif isinstance(entry, SourceFile):
@@ -111,10 +111,6 @@ def survey(source: Path, reporter: Reporter) -> PhotoSurvey:
     found = PhotoSurvey(source, dict(counts), tuple(decoded), tuple(refused), example if source.is_dir() else None)
     _require_dataset(found)
     return found
-
-
-def _entries(source: Path, placing: PhotoPlacement) -> Iterator[Entry]:
-    yield from walk(source, placing)
 
 
 def _decode(photo: SourceFile, decoded: list[tuple[int, int]], refused: list[RejectedPhoto]) -> None:
