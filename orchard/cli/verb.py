@@ -11,21 +11,35 @@ from typing import Any
 
 import click
 
+from orchard import env_files
 from orchard.reporter import Reporter
 
 __all__ = ["verb"]
 
 
-def verb(*, examples: str, extra: str | None = None) -> Callable[[Callable[..., None]], click.Command]:
+def _apply_env_files() -> None:
+    """Put the settings of `.env` into the environment, so that what the verb starts has them too."""
+    if env_files.find().files:  # else pydantic need not be imported
+        from orchard.settings import apply_files
+
+        apply_files()
+
+
+def verb(
+    *, examples: str, extra: str | None = None, env_file: bool = True
+) -> Callable[[Callable[..., None]], click.Command]:
     """Make ``function(reporter: Reporter, **options)`` a command; its docstring is the help.
 
     Args:
         examples: example command lines, printed at the end of the help.
         extra: the distribution's extra that the function needs, for the error when an import fails.
+        env_file: read the settings of `.env` first; False for a verb that needs none of them, or reads them itself.
     """
 
     def make(function: Callable[..., None]) -> click.Command:
         def call(*, as_json: bool, json_file: Path | None, **options: Any) -> None:
+            if env_file:
+                _apply_env_files()
             function(Reporter(as_json=as_json, json_file=json_file), **options)
 
         call.__doc__ = function.__doc__

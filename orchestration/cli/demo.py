@@ -12,6 +12,7 @@ from orchard.reporter import Reporter
 
 @verb(
     extra="training,serving,store",
+    env_file=False,  # its store, model and dataset are its own
     examples=(
         "orchard demo\n"
         "orchard demo --keep                      # keeps serving: predict, promote, roll back from another shell\n"
