@@ -7,6 +7,7 @@ from orchard.reporter import Reporter
 
 
 @verb(
+    group="Operate",
     env_file=False,  # it lists the settings also if the file is wrong
     examples="orchard settings\nORCHARD_STORE_URL=s3://orchard orchard settings --json",
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchard.cli.verb import verb
+from orchard.cli.verb import verb, verb_group
 from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _directory = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@verb_group("Operate")
 def store() -> None:
     """Run an S3 store on this machine, and check a store."""
 

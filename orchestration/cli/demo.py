@@ -11,6 +11,7 @@ from orchard.reporter import Reporter
 
 
 @verb(
+    group="Operate",
     extra="training,serving,store",
     env_file=False,  # its store, model and dataset are its own
     examples=(

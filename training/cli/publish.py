@@ -7,6 +7,7 @@ from orchard.reporter import Reporter
 
 
 @verb(
+    group="Registry",
     extra="training",
     examples="orchard publish\norchard publish --json | jq .version\nORCHARD_RUN_ID=nightly-2024-05-01 orchard publish",
 )
