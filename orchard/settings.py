@@ -19,7 +19,7 @@ from orchard.env_files import PREFIX, nearest
 from orchard.errors import SettingsError
 from orchard.layout import NAME, RUN_ID, ChannelName
 
-__all__ = ["PREFIX", "Settings", "apply_files", "load", "variable"]
+__all__ = ["PREFIX", "Settings", "apply_files", "load", "read_env_file", "variable"]
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -159,11 +159,22 @@ def apply_files() -> None:
     Raises:
         SettingsError: the file cannot be read or is invalid.
     """
-    fields = Settings.model_fields
-    paths = {
-        variable(name) for name, field in fields.items() if Path in (field.annotation, *get_args(field.annotation))
-    }
-    env_files.apply(env_files.find(), {variable(name) for name in fields}, paths)
+    env_files.apply(env_files.find(), *_known())
+
+
+def _known() -> tuple[set[str], set[str]]:
+    """Return the variables of all settings, and of those whose value is a path."""
+    fields = {variable(name): field.annotation for name, field in Settings.model_fields.items()}
+    return set(fields), {name for name, kind in fields.items() if Path in (kind, *get_args(kind))}
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Return the variables of a `.env` file, by name; nothing is put into the environment.
+
+    Raises:
+        SettingsError: the file cannot be read or is invalid.
+    """
+    return {name: value.text for name, value in env_files.read_file(path, *_known()).items()}
 
 
 def _unknown(environ: dict[str, str]) -> list[str]:

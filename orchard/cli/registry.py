@@ -65,15 +65,16 @@ def _second(created: str) -> str:
 
 
 def _print_change(reporter: Reporter, change: ChannelChange, action: str) -> None:
+    from orchard import env_files
     from orchard.documents import encode
 
-    now = change.pointer
-    place = f"{now.channel} of {now.model}"
+    now, store = change.pointer, env_files.in_use()
+    place = f"{now.channel} of {now.model}" + (f" in {store}" if store else "")
     before = f"version {now.previous}" if now.previous else "nothing"
     text = f"{place}: {before} → version {now.version} (generation {now.generation})"
     if not change.changed:
         text = f"{place}: already version {now.version} (generation {now.generation}, {now.action} by {now.who})"
-    reporter.result({"action": action, "changed": change.changed, **encode(now)}, text)
+    reporter.result({"action": action, "changed": change.changed, **encode(now), "store_name": store}, text)
 
 
 def _accuracy(share: float, n: int) -> str:

@@ -34,10 +34,14 @@ def settings(reporter: Reporter) -> None:
     sources = {
         key: env_files.origin(key) or ("environment" if os.environ.get(key, "").strip() else "default") for key in uses
     }
+    chosen, winners = env_files.find().chosen, env_files.winners()
+    text = f"\n\n{chosen} is in use: `orchard use` chose it" if chosen else ""
+    if chosen and winners:
+        text += f", and the environment wins over it: {', '.join(winners)}"
     rows = [[key, document[key] or "-", sources[key], use] for key, use in uses.items()]
     for line in env_files.remarks():
         reporter.note(line)
     reporter.result(
-        {**document, "sources": sources, "files": [str(path) for path in env_files.find().files]},
-        reporter.table(["setting", "value", "from", "meaning"], rows),
+        {**document, "sources": sources, "files": [str(path) for path in env_files.find().files], "chosen": chosen},
+        reporter.table(["setting", "value", "from", "meaning"], rows) + text,
     )

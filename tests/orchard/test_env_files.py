@@ -9,13 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from orchard import env_files, settings
 from orchard.cli import main
+from orchard.cli.registry import _print_change
 from orchard.cli.verb import verb
 from orchard.errors import SettingsError
+from orchard.reporter import Reporter
 from orchestration.local.photo_steps import step_environment
 from orchestration.local.sample_data import SampleData
 
@@ -226,3 +229,100 @@ def test_a_file_is_not_read_by_the_steps_of_the_demo(project, monkeypatch):
     loaded = settings.load()
 
     assert (loaded.store_profile, loaded.trusted_keys_file, loaded.model) == ("default", None, "fruits")
+
+
+@pytest.fixture
+def stores(project: Path) -> Path:
+    """A project with the settings of two stores."""
+    Path(".env").write_text("ORCHARD_MODEL=pears\nORCHARD_STORE_REGION=eu-west-1\n")
+    Path(".env.laptop").write_text("ORCHARD_STORE_URL=s3://laptop\nORCHARD_STORE_REGION=\n")
+    Path(".env.staging").write_text("ORCHARD_STORE_URL=s3://staging\n")
+    Path(".env.example").write_text("ORCHARD_STORE_URL=s3://copy-me\n")
+    return project
+
+
+def test_the_values_of_the_chosen_file_win_over_those_of_env(stores, monkeypatch, capsys):
+    assert main(["use", "laptop"]) == 0
+    assert "laptop: s3://laptop" in capsys.readouterr().out
+    monkeypatch.chdir("data")
+    loaded = settings.load()
+    assert (loaded.store_url, loaded.store_region, loaded.model) == ("s3://laptop", "us-east-1", "pears")
+    assert main(["settings"]) == 0
+    assert "laptop is in use: `orchard use` chose it" in capsys.readouterr().out
+
+    assert main(["use", "staging"]) == 0
+    loaded = settings.load()
+    assert (loaded.store_url, loaded.store_region) == ("s3://staging", "eu-west-1")
+
+    assert main(["use", "--none"]) == 0
+    assert settings.load().store_url is None
+    assert main(["use", "--none"]) == 0, "again changes nothing"
+
+
+def test_use_lists_the_names_and_marks_the_chosen_one(stores, capsys):
+    Path(".env.broken").write_text("ORCHARD_STORE_ULR=s3://x\n")
+    assert main(["use", "staging"]) == 0
+    capsys.readouterr()
+
+    assert main(["use"]) == 0
+
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row.split()[-1] for row in rows] == [".env.broken", ".env.laptop", ".env.staging"]
+    assert "did you mean ORCHARD_STORE_URL?" in rows[0]
+    assert rows[1:] == ["laptop s3://laptop .env.laptop", "* staging s3://staging .env.staging"]
+    assert main(["use", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["chosen"] == "staging"
+    assert [item["store"] for item in document["names"]] == [None, "s3://laptop", "s3://staging"]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "example", "../.env", "broken"])
+def test_a_name_that_cannot_be_used_is_refused_and_the_choice_stays(stores, capsys, name):
+    Path(".env.broken").write_text("ORCHARD_STORE_ULR=s3://x\n")
+    assert main(["use", "staging"]) == 0
+
+    assert main(["use", name]) == 3
+
+    assert "error: " in capsys.readouterr().err
+    assert settings.load().store_url == "s3://staging"
+
+
+def test_a_chosen_file_that_is_missing_is_an_error_of_every_verb_until_another_choice(stores, capsys):
+    assert main(["use", "staging"]) == 0
+    Path(".env.staging").unlink()
+
+    assert main(["history"]) == 3
+    err = capsys.readouterr().err
+    assert "`orchard use` chose staging: there is no file" in err
+    assert "(laptop), or none with `orchard use --none`" in err
+    assert main(["use"]) == 0
+    assert "missing" in capsys.readouterr().out
+    Path(".orchard/use").write_text("two words\n")
+    assert main(["history"]) == 3
+    assert main(["use", "--none"]) == 0
+    assert settings.load().store_url is None
+
+
+def test_the_result_of_a_change_names_the_store_in_use_unless_the_environment_names_another(
+    stores, monkeypatch, capsys
+):
+    class Pointer:
+        channel, model, previous, version, generation = "stable", "pears", 1, 2, 3
+
+    change = SimpleNamespace(pointer=Pointer(), changed=True)
+    monkeypatch.setattr("orchard.documents.encode", lambda pointer: {})
+    assert main(["use", "staging"]) == 0
+    settings.load()
+    capsys.readouterr()
+
+    _print_change(Reporter(), change, "promote")
+    assert capsys.readouterr().out == "stable of pears in staging: version 1 → version 2 (generation 3)\n"
+
+    monkeypatch.setenv("ORCHARD_STORE_URL", "s3://another")
+    settings.load()
+    _print_change(Reporter(as_json=True), change, "promote")
+    assert json.loads(capsys.readouterr().out)["store_name"] is None
+    assert main(["use", "staging"]) == 0
+    assert "`unset ORCHARD_STORE_URL`" in capsys.readouterr().err
+    assert main(["settings"]) == 0
+    assert "the environment wins over it: ORCHARD_STORE_URL" in capsys.readouterr().out
