@@ -35,10 +35,11 @@ def publish(reporter: Reporter) -> None:
         outcome = publish_candidate.publish(workspace, registry, loaded.channel, records.actor(loaded), loaded.run_id)
     record = outcome.record
     store = env_files.in_use()
-    name = f"version {record['version']} of {record['model']}" + (f" in {store}" if store else "")
-    text = f"{name} in {record['store']}: {record['manifest']}"
+    place = f"{store}, {record['store']}" if store else record["store"]
+    name = f"version {record['version']} of {record['model']}"
+    text = f"{name} in {place}: {record['manifest']}"
     if not outcome.created:
-        text = f"{name} has this content already, in {record['store']}: {record['manifest']}"
+        text = f"{name} has this content already, in {place}: {record['manifest']}"
     if record.get("card"):
         text += f"\nthe model card: {record['card']}, here {workspace.card / CARD}"
     reporter.result({**record, "created": outcome.created, "store_name": store}, text)
