@@ -7,7 +7,7 @@ Read the store, and predict::
     from orchard import Dataset, ModelServer, Registry, Settings, open_store
 
     photo = Path("photo.jpg").read_bytes()
-    settings = Settings()  # the ORCHARD_* environment variables
+    settings = Settings()  # ORCHARD_* of the environment; orchard.settings.load() reads .env too
     registry = Registry.open(settings)
     for version in registry.versions():
         print(version, registry.manifest(version).metrics)

@@ -25,6 +25,7 @@ __all__ = [
     "card",
     "change_lease",
     "channel",
+    "checked_place",
     "dataset_current",
     "dataset_version",
     "dataset_versions",
@@ -35,8 +36,10 @@ __all__ = [
     "is_task_log",
     "leases",
     "manifest",
+    "never_written",
     "parts_of_history_key",
     "parts_of_run_key",
+    "place_probe",
     "probe",
     "prune_marker",
     "publish_claim",
@@ -281,6 +284,22 @@ def parts_of_history_key(key: str) -> tuple[int, str, str] | None:
 def probe(model: str, number: int = 0) -> str:
     """One of the objects on which publishers check the store's conditional writes."""
     return f"{_model(model)}/probes/{number:02d}.json"
+
+
+def checked_place(folder: str, model: str, dataset: str) -> str:
+    """The part of a folder of the bucket that the work on one model and dataset uses, for `orchard store check`."""
+    names = {"models": model, "capture": model, "datasets": dataset, "incoming": dataset}
+    return f"{folder}/{require_name(names[folder])}" if folder in names else folder
+
+
+def place_probe(place: str) -> str:
+    """The object of a `checked_place` on which `orchard store check` checks the store's conditional writes."""
+    return f"{place}/_probes/00.json"
+
+
+def never_written(place: str) -> str:
+    """A key of a `checked_place` that no program writes: reading, replacing and deleting it shows the rights."""
+    return f"{place}/_probes/none.json"
 
 
 def leases(model: str) -> str:

@@ -1,4 +1,4 @@
-"""Settings: the ORCHARD_* environment variables, read once at a program's start.
+"""Settings: the ORCHARD_* variables of the environment and of `.env`, read once at a program's start.
 
 The parameters of the model are in params.yaml, of which only the project's name is read here: it is the default of two
 settings. Those of a deployment are in the chart's values.
@@ -6,23 +6,23 @@ settings. Those of a deployment are in the chart's values.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from orchard import env_files
+from orchard.env_files import PREFIX, nearest
 from orchard.errors import SettingsError
 from orchard.layout import NAME, RUN_ID, ChannelName
 from orchard.project_name import project_name
 
-__all__ = ["PREFIX", "Settings", "load"]
+__all__ = ["PREFIX", "Settings", "apply_files", "from_project", "load", "read_env_file", "variable"]
 
-PREFIX = "ORCHARD_"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -76,6 +76,10 @@ class Settings(BaseSettings):
     )
     actor: str | None = Field(None, description="the actor in manifests and histories; unset: user@host")
     log_format: Literal["text", "json"] = Field("text", description="how long-running programs log")
+    env_file: str | None = Field(
+        None,
+        description="a file with ORCHARD_* variables; none: no file is read; unset: .env in the working directory or above it",
+    )
 
     @field_validator("store_url")
     @classmethod
@@ -146,20 +150,50 @@ class Settings(BaseSettings):
         """
         missing = [name for name in names if getattr(self, name) is None]
         if missing:
-            lines = [f"  {PREFIX}{name.upper()}: {type(self).model_fields[name].description}" for name in missing]
+            lines = [f"  {variable(name)}: {type(self).model_fields[name].description}" for name in missing]
             raise SettingsError(
                 "not set:\n" + "\n".join(lines),
-                hint='if the embedded store runs, `eval "$(orchard store env)"` sets all of them; `orchard settings` shows all settings',
+                hint='if the embedded store runs, `eval "$(orchard store env)"` sets all of them in this shell, and '
+                "`orchard store env >> .env` in this folder; `orchard settings` shows all settings",
             )
 
 
+def variable(name: str) -> str:
+    """Return the variable of a setting: ``ORCHARD_STORE_URL`` for ``store_url``."""
+    return PREFIX + name.upper()
+
+
+def apply_files() -> None:
+    """Put the settings of `.env` into this process's environment, for it and its children; see `orchard.env_files`.
+
+    Raises:
+        SettingsError: the file cannot be read or is invalid.
+    """
+    env_files.apply(env_files.find(), *_known())
+
+
+def _known() -> tuple[set[str], set[str]]:
+    """Return the variables of all settings, and of those whose value is a path."""
+    fields = {variable(name): field.annotation for name, field in Settings.model_fields.items()}
+    return set(fields), {name for name, kind in fields.items() if Path in (kind, *get_args(kind))}
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Return the variables of a `.env` file, by name; nothing is put into the environment.
+
+    Raises:
+        SettingsError: the file cannot be read or is invalid.
+    """
+    return {name: value.text for name, value in env_files.read_file(path, *_known()).items()}
+
+
 def _unknown(environ: dict[str, str]) -> list[str]:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    lines = []
-    for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in known):
-        near = difflib.get_close_matches(name, known, n=1)
-        lines.append(f"  {name}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
-    return lines
+    known = {variable(name) for name in Settings.model_fields}
+    return [
+        f"  {name}: no such setting{nearest(name, known)}"
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in known
+    ]
 
 
 def _shown(value: object) -> str:
@@ -167,33 +201,45 @@ def _shown(value: object) -> str:
     return repr(re.sub(r"(?<=://)[^/]*@", "…@", str(value)) if isinstance(value, str) else value)
 
 
-def _of_project(environ: dict[str, str]) -> dict[str, str]:
+def from_project(environ: dict[str, str]) -> dict[str, str]:
     """Return the settings that the project in the working folder names, and the environment does not."""
     unset = [name for name in ("model", "dataset") if not environ.get(PREFIX + name.upper(), "").strip()]
     name = project_name(Path.cwd()) if unset else None
     return dict.fromkeys(unset, name) if name else {}
 
 
+def _described(location: tuple[int | str, ...], message: str, value: object) -> str:
+    """Return a line on an invalid setting, or on settings that contradict each other."""
+    text = message.removeprefix("Value error, ")
+    if not location:
+        written = {name: env_files.origin(name) for name in sorted(set(re.findall(rf"{PREFIX}[A-Z_]+", text)))}
+        return f"  {text}" + "".join(
+            f"\n    {name} is set in {where}; an empty {name} in the environment unsets it"
+            for name, where in written.items()
+            if where
+        )
+    name = variable(str(location[0]))
+    source = env_files.origin(name)
+    return f"  {name}: {text} (it is {_shown(value)}{f', in {source}' if source else ''})"
+
+
 def load() -> Settings:
-    """Read the settings from the environment; the names of model and dataset from the project too.
+    """Read the settings from the environment and, for what is not in it, from `.env`; the names also from the project.
 
     Raises:
         SettingsError: variables are unknown, malformed or contradictory; the message names all of them.
         ParamsError: the project's name is needed and cannot be read.
     """
+    apply_files()
     problems = _unknown(dict(os.environ))
     settings = None
     try:
-        settings = Settings(**_of_project(dict(os.environ)))  # type: ignore[arg-type]  # the rest: defaults or the environment
+        settings = Settings(**from_project(dict(os.environ)))  # type: ignore[arg-type]  # the rest: defaults or the environment
     except ValidationError as error:
-        for item in error.errors():
-            where = PREFIX + str(item["loc"][0]).upper() if item["loc"] else "settings"
-            text = item["msg"].removeprefix("Value error, ")
-            value = f" (it is {_shown(item['input'])})" if item["loc"] else ""
-            problems.append(f"  {where}: {text}{value}" if item["loc"] else f"  {text}")
+        problems += [_described(item["loc"], item["msg"], item["input"]) for item in error.errors()]
     if problems or settings is None:
         raise SettingsError(
-            "the environment is invalid:\n" + "\n".join(problems),
+            "the settings are invalid:\n" + "\n".join(problems),
             hint="`orchard settings` lists every setting and its meaning",
         )
     return settings

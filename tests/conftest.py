@@ -20,10 +20,11 @@ hypothesis.settings.load_profile("orchard")
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the machine's ORCHARD_*, AWS_*, proxy and certificate variables."""
+    """Remove the machine's ORCHARD_*, AWS_*, proxy and certificate variables, and the settings of a .env in the checkout."""
     for name in list(os.environ):
         if name.startswith(("ORCHARD_", "AWS_", "SSL_CERT_", "REQUESTS_CA_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("ORCHARD_ENV_FILE", "none")
 
 
 @pytest.fixture(scope="session")

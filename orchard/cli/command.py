@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from orchard import __version__, disk, home
+from orchard.cli.verb import GROUPS, group_of
 from orchard.errors import MissingExtra, OrchardError, install_hint
 from orchard.reporter import wants_colour
 
@@ -38,6 +39,21 @@ class Verbs(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"entry point {cmd_name} is a {type(command).__name__}, not a click.Command")
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs in their groups; those of other distributions that name none come last."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        shown = {name: command for name, command in commands.items() if command is not None and not command.hidden}
+        width = max(map(len, shown), default=0)
+        for group in (*GROUPS, None):
+            rows = [
+                (name.ljust(width), command.get_short_help_str(formatter.width - width - 6))
+                for name, command in shown.items()
+                if group_of(command) == group
+            ]
+            if rows:
+                with formatter.section(group or "Others"):
+                    formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -68,8 +84,8 @@ class Verbs(click.Group):
 def orchard() -> None:
     """From Keras to production: train, publish and serve a model of photos.
 
-    Every verb reads its settings from ORCHARD_* (see `orchard settings`), prints one result on stdout and everything
-    else on stderr, and has the option --json.
+    Every verb reads its settings from ORCHARD_* in the environment or in .env (see `orchard settings`), prints one result
+    on stdout and everything else on stderr, and has the option --json.
     """
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from orchard.cli.verb import verb
+from orchard.cli.verb import verb, verb_group
 from orchard.reporter import Reporter
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@verb_group("Registry")
 def keys() -> None:
     """Signing keys and trusted keys."""
 

@@ -62,7 +62,8 @@ def _predict_one(server: ModelServer, name: str, model: str, version: int | None
 
 
 @verb(
-    examples="orchard predict photo.jpg\norchard predict *.jpg --channel canary\ncurl -s URL | orchard predict - --json"
+    group="Serve",
+    examples="orchard predict photo.jpg\norchard predict *.jpg --channel canary\ncurl -s URL | orchard predict - --json",
 )
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO…")
 @click.option("--version", type=click.IntRange(1), metavar="N", help="Predict with this version.")

@@ -65,15 +65,16 @@ def _second(created: str) -> str:
 
 
 def _print_change(reporter: Reporter, change: ChannelChange, action: str) -> None:
+    from orchard import env_files
     from orchard.documents import encode
 
-    now = change.pointer
-    place = f"{now.channel} of {now.model}"
+    now, store = change.pointer, env_files.in_use()
+    place = f"{now.channel} of {now.model}" + (f" in {store}" if store else "")
     before = f"version {now.previous}" if now.previous else "nothing"
     text = f"{place}: {before} → version {now.version} (generation {now.generation})"
     if not change.changed:
         text = f"{place}: already version {now.version} (generation {now.generation}, {now.action} by {now.who})"
-    reporter.result({"action": action, "changed": change.changed, **encode(now)}, text)
+    reporter.result({"action": action, "changed": change.changed, **encode(now), "store_name": store}, text)
 
 
 def _accuracy(share: float, n: int) -> str:
@@ -95,7 +96,7 @@ def _row(item: Manifest, channels: list[str]) -> list[object]:
     return [item.version, where, data, item.gate.verdict, size, accuracy, _second(item.created), item.created_by]
 
 
-@verb(examples="orchard versions\norchard versions --json | jq '.versions[-1].metrics'")
+@verb(group="Registry", examples="orchard versions\norchard versions --json | jq '.versions[-1].metrics'")
 def versions(reporter: Reporter) -> None:
     """List the model's versions: dataset, gate verdict, accuracy, model card, and the channels that point to them.
 
@@ -139,7 +140,7 @@ def _with_cards(table: str, cards: dict[int, str]) -> str:
     return f"{table}\nthe model card of version {version}: {key} (`orchard card {version}` fetches it)"
 
 
-@verb(examples="orchard history\norchard history --channel canary --json")
+@verb(group="Registry", examples="orchard history\norchard history --channel canary --json")
 @click.option("--channel", type=_CHANNEL, help="Only this channel.  [default: all]")
 def history(reporter: Reporter, channel: str | None) -> None:
     """Show all changes of the channels: the time, the versions, the actor and the reason.
@@ -178,7 +179,9 @@ def _of(cards: dict[int, str], entries: list[ChannelPointer]) -> dict[int, str]:
     return {item.version: cards[item.version] for item in entries if item.version in cards}
 
 
-@verb(examples="orchard card\norchard card 7 --to build/card\norchard card latest --json | jq -r .html")
+@verb(
+    group="Registry", examples="orchard card\norchard card 7 --to build/card\norchard card latest --json | jq -r .html"
+)
 @click.argument("version", type=_Number(), default="latest")
 @click.option(
     "--to",
@@ -238,7 +241,10 @@ def _published_version(store: ObjectStore, run_id: str | None) -> int:
     return int(result["version"])
 
 
-@verb(examples="orchard promote latest --channel canary --why 'nightly run'\norchard promote 7 --why 'canary was fine'")
+@verb(
+    group="Registry",
+    examples="orchard promote latest --channel canary --why 'nightly run'\norchard promote 7 --why 'canary was fine'",
+)
 @click.argument("version", type=_Number(), required=False)
 @click.option("--channel", type=_CHANNEL, help="The channel to change.  [default: ORCHARD_CHANNEL]")
 @click.option("--why", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]")
@@ -281,7 +287,10 @@ def promote(
         reporter.note("nothing was changed; with --again every sync that has refused this version judges it at once")
 
 
-@verb(examples="orchard rollback --why 'takes plums for grapes'\norchard rollback --to 5 --channel canary --why drill")
+@verb(
+    group="Registry",
+    examples="orchard rollback --why 'takes plums for grapes'\norchard rollback --to 5 --channel canary --why drill",
+)
 @click.option(
     "--to", type=click.IntRange(1), metavar="VERSION", help="The version to go back to.  [default: the one before]"
 )

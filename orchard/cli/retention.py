@@ -39,12 +39,13 @@ def _loaded_versions(servers: Iterable[str], model: str) -> frozenset[int]:
 
 
 @verb(
+    group="Registry",
     examples=(
         "orchard prune                            # what would be deleted, and what is kept and why\n"
         "orchard prune --delete\n"
         "orchard prune --delete --keep 30 --serving http://127.0.0.1:8501\n"
         "orchard prune --json | jq .size"
-    )
+    ),
 )
 @click.option("--delete", is_flag=True, help="Delete; without it nothing is changed.")
 @_keep
@@ -90,11 +91,12 @@ def _describe(reporter: Reporter, model: str, done: PruneResult) -> str:
 
 
 @verb(
+    group="Operate",
     examples=(
         "orchard housekeeping --dry-run\n"
         "orchard housekeeping --serving http://127.0.0.1:8501\n"
         "orchard housekeeping --files-days 7 --json | jq .files"
-    )
+    ),
 )
 @click.option("--dry-run", is_flag=True, help="Only report what would be deleted.")
 @_keep

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 @verb(
+    group="Operate",
     examples=(
         "orchard runs\n"
         "orchard runs --kind retrain --limit 5\n"
         "orchard runs nightly-2026-11-24\n"
         "orchard runs --json | jq '.runs[] | select(.state == \"refused at gate\") | .reason'"
-    )
+    ),
 )
 @click.argument("run_id", required=False)
 @click.option(

@@ -6,22 +6,45 @@ from orchard.cli.verb import verb
 from orchard.reporter import Reporter
 
 
-@verb(examples="orchard settings\nORCHARD_STORE_URL=s3://orchard orchard settings --json")
+@verb(
+    group="Operate",
+    env_file=False,  # it lists the settings also if the file is wrong
+    examples="orchard settings\nORCHARD_STORE_URL=s3://orchard orchard settings --json",
+)
 def settings(reporter: Reporter) -> None:
-    """Show every setting, its value and its meaning.
+    """Show every setting, its value, where the value comes from, and its meaning.
 
-    Settings are ORCHARD_* environment variables and nothing else. A secret is never a setting: settings name the files
-    of keys.
+    Settings are ORCHARD_* variables of the environment. Those that are not in it are read from the file .env in the
+    working directory, or in the nearest folder above that has one; the names of model and dataset also from the nearest
+    params.yaml. A secret is never a setting: settings name the files of keys.
     """
-    from orchard.errors import SettingsError
-    from orchard.settings import PREFIX, Settings, load
+    import os
 
-    uses = {PREFIX + name.upper(): field.description for name, field in Settings.model_fields.items()}
+    from orchard import env_files
+    from orchard.errors import SettingsError
+    from orchard.settings import Settings, from_project, load, variable
+
+    uses = {variable(name): field.description for name, field in Settings.model_fields.items()}
     try:
         values = load().model_dump()
     except SettingsError as error:  # its hint names this verb, so the list is printed anyway
         table = reporter.table(["setting", "meaning"], uses.items())
-        raise SettingsError(error.message, hint=f"all settings:\n{table}") from error
+        raise SettingsError(error.message, hint=f"{error.hint}\nall settings:\n{table}") from error
     document = {key: None if value is None else str(value) for key, value in zip(uses, values.values(), strict=True)}
-    rows = [[key, document[key] or "-", use] for key, use in uses.items()]
-    reporter.result(document, reporter.table(["setting", "value", "meaning"], rows))
+    project = dict.fromkeys(map(variable, from_project(dict(os.environ))), "params.yaml")
+    sources = {
+        key: env_files.origin(key)
+        or ("environment" if os.environ.get(key, "").strip() else project.get(key, "default"))
+        for key in uses
+    }
+    chosen, winners = env_files.find().chosen, env_files.winners()
+    text = f"\n\n{chosen} is in use: `orchard use` chose it" if chosen else ""
+    if chosen and winners:
+        text += f", and the environment wins over it: {', '.join(winners)}"
+    rows = [[key, document[key] or "-", sources[key], use] for key, use in uses.items()]
+    for line in env_files.remarks():
+        reporter.note(line)
+    reporter.result(
+        {**document, "sources": sources, "files": [str(path) for path in env_files.find().files], "chosen": chosen},
+        reporter.table(["setting", "value", "from", "meaning"], rows) + text,
+    )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchard.cli.verb import verb
+from orchard.access_rights import IDENTITIES, LOOP
+from orchard.cli.verb import verb, verb_group
 from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _directory = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@verb_group("Operate")
 def store() -> None:
     """Run an S3 store on this machine, and check a store."""
 
@@ -130,5 +131,53 @@ def status(reporter: Reporter) -> None:
     )
 
 
-for _command in (run, env, status):
+@verb(
+    examples=(
+        "orchard store check\n"
+        "ORCHARD_STORE_CREDENTIALS_FILE=sync.key orchard store check --for sync\n"
+        "orchard store check --json | jq '.checks[] | select(.outcome != \"ok\")'"
+    )
+)
+@click.option(
+    "--for",
+    "identities",
+    type=click.Choice(list(IDENTITIES)),
+    multiple=True,
+    help=f"Whose work the key is for; may be repeated.  [default: the loop: {', '.join(LOOP)}]",
+)
+def check(reporter: Reporter, *, identities: tuple[str, ...]) -> None:
+    """Check, before its first use, that a store honours conditional writes and that the key has the rights it needs.
+
+    Lists, reads, writes and deletes in each folder of the bucket as the work of the identity does. Nothing that a program
+    reads is touched: one small object is left, _probes/00.json in a folder that the key may write. Each failed check is
+    shown with its remedy. Exit code 6 if there is any.
+    """
+    from dataclasses import asdict
+
+    from orchard import settings
+    from orchard.errors import StoreError
+    from orchard.store import open_store
+    from orchard.store.access_check import check_access
+
+    config = settings.load()
+    opened = open_store(config)
+    with reporter.status(f"checking {opened.name}"):
+        results = list(check_access(opened, config.model, config.dataset, dict.fromkeys(identities or LOOP)))
+    failed = [item for item in results if item.outcome != "ok"]
+    rows = [(item.check, item.where or "-", " ".join(item.needed_by), item.outcome) for item in results]
+    lines = [reporter.table(["check", "where", "needed by", "result"], rows), ""]
+    lines += [
+        f"{item.check}{f' in {item.where}' if item.where else ''}: {item.reason}\n  fix: {item.remedy}"
+        for item in failed
+        if item.remedy
+    ]
+    lines.append(f"{opened.name}: {len(results) - len(failed)} of {len(results)} checks passed")
+    reporter.result(
+        {"store": opened.name, "passed": not failed, "checks": [asdict(item) for item in results]}, "\n".join(lines)
+    )
+    if failed:
+        click.get_current_context().exit(StoreError.exit_code)
+
+
+for _command in (run, env, status, check):
     store.add_command(_command)

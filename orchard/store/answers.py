@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from orchard.errors import StoreDenied, StoreError, StoreUnavailable
 
-__all__ = ["LONGEST_TEXT", "StoreAnswer", "advice_for", "printable"]
+__all__ = ["LONGEST_TEXT", "NO_RIGHT", "StoreAnswer", "advice_for", "printable"]
 
 LONGEST_TEXT = 300
 """The longest text of a store that a message shows, in characters."""
@@ -42,11 +42,14 @@ _CONDITIONS = (
     "does (SeaweedFS >= 4.17, AWS S3, R2, Ceph RGW)"
 )
 
+NO_RIGHT = ("AccessDenied", "AllAccessDisabled", "Forbidden", "UnauthorizedAccess")
+"""S3's codes for a key that the store knows, and that has no right to the request."""
+
 _Advice = tuple[type[StoreError], str]
 
 _CODES: dict[str, _Advice] = {
     **dict.fromkeys(
-        ("AccessDenied", "AllAccessDisabled", "Forbidden", "UnauthorizedAccess"),
+        NO_RIGHT,
         (
             StoreDenied,
             "the store knows the key, and the key has no right to do this: is the bucket's name right (ORCHARD_STORE_URL)? "
@@ -179,7 +182,7 @@ class StoreAnswer:
         start = body[:_LONGEST_BODY].lstrip("\ufeff \t\r\n")
         if not start:
             return cls(status, empty=True)
-        if start.startswith(("<?xml", "<Error")) and (code := _element(start, "Code")):
+        if start.startswith(("<?xml", "<Error", "<DeleteResult")) and (code := _element(start, "Code")):
             text = ": ".join(filter(None, (_element(start, "Message"), _element(start, "Details"))))
             return cls(status, printable(code, 80), printable(text), printable(_element(start, "Region"), 40))
         if _HTTPS_PORT.search(start):

@@ -22,8 +22,12 @@ from orchard.store.reachability import StoreAddress, address_of
 __all__ = ["CAUSES", "FailedRequest", "answer_in"]
 
 _ANSWER = re.compile(
-    r"Error performing [A-Z]+ \S+ in .*?- Server returned non-2xx status code: (\d{3})[^:]*: ?", re.DOTALL
+    r"Error performing [A-Z]+ \S+ in .*?- Server returned (?:non-2xx status code: (\d{3})[^:]*|error response): ?",
+    re.DOTALL,
 )
+_DELETE_ANSWER = re.compile(r"DeleteObjects request failed for key .*?: (.*) \(code: (\w+)\)\s*$", re.DOTALL)
+"""The answer about one object of a request to delete several, whose status is 200: obstore deletes with such requests."""
+
 _DEBUG = "\n\nDebug source:\n"
 _IDENTITY = re.compile(r"/latest/(?:api/token|meta-data)|Action=AssumeRole|169\.254\.170\.|/v1/credentials")
 
@@ -149,8 +153,12 @@ CAUSES: dict[str, tuple[str, str]] = {
 def answer_in(text: str) -> StoreAnswer | None:
     """Return the store's answer in an error's text of obstore; None: there was none."""
     first = text.rpartition(_DEBUG)[0] or text
-    match = _ANSWER.search(first)
-    return StoreAnswer.parse(int(match[1]), first[match.end() :]) if match else None
+    if match := _ANSWER.search(first):
+        status = int(match[1] or 500)  # an error in the body of a success, after which the client has tried again
+        return StoreAnswer.parse(status, first[match.end() :])
+    if match := _DELETE_ANSWER.search(first):
+        return StoreAnswer(200, printable(match[2], 80), printable(match[1]))
+    return None
 
 
 def _first_line(text: str) -> str:

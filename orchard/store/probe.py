@@ -12,9 +12,9 @@ from orchard import layout
 from orchard.documents import canonical_json
 from orchard.errors import ObjectChanged, ObjectExists, StoreError
 from orchard.store.conditional import create_once
-from orchard.store.objects import ObjectStore
+from orchard.store.objects import ObjectBody, ObjectStore
 
-__all__ = ["check_conditional_writes"]
+__all__ = ["check_conditional_writes", "check_put_if_absent", "check_swap"]
 
 OBJECTS = 16
 """The number of probe objects, so that simultaneous publishers seldom share one. They stay: publishers may not delete."""
@@ -25,7 +25,7 @@ RACES = 64
 
 def _failed(store: ObjectStore, what: str) -> StoreError:
     return StoreError(
-        f"{store.name} {what}, so two publishers would overwrite each other; nothing was published",
+        f"{store.name} {what}, so two publishers would overwrite each other: nothing may be published to it",
         hint="use a store with working conditional writes (SeaweedFS >= 4.17, AWS S3, R2, Ceph RGW)",
     )
 
@@ -42,14 +42,34 @@ def check_conditional_writes(store: ObjectStore, model: str, content: str = "000
         StoreError: the store accepted a write that it had to refuse, or refused one that it had to accept.
     """
     key = layout.probe(model, int(content[:8], 16) % OBJECTS)
-    first = canonical_json({"probe": uuid.uuid4().hex})
-    current = create_once(store, key, first)
+    check_swap(store, key, check_put_if_absent(store, key))
+
+
+def check_put_if_absent(store: ObjectStore, key: str) -> ObjectBody:
+    """Check that a store refuses to create an object that exists; return the object, which is created if there is none.
+
+    Raises:
+        StoreError: the store overwrote it.
+    """
+    current = create_once(store, key, canonical_json({"probe": uuid.uuid4().hex}))
     try:
         store.create(key, canonical_json({"probe": uuid.uuid4().hex}))
     except ObjectExists:
-        pass
-    else:
-        raise _failed(store, "overwrote an existing object (put-if-absent is ignored)")
+        return current
+    raise _failed(store, "overwrote an existing object (put-if-absent is ignored)")
+
+
+def check_swap(store: ObjectStore, key: str, current: ObjectBody) -> None:
+    """Check that a store replaces an object that is as it was read, and none that has changed since.
+
+    Args:
+        store: the store.
+        key: a probe object's, which other publishers may swap meanwhile.
+        current: the object that was read under it.
+
+    Raises:
+        StoreError: the store overwrote an object that had changed, or did not replace one that had not.
+    """
     for _ in range(RACES):
         own = canonical_json({"probe": uuid.uuid4().hex})
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchard.cli.verb import verb
+from orchard.cli.verb import verb, verb_group
 from orchard.errors import OrchardError, ParamsError
 from orchard.reporter import Reporter
 from orchestration.cluster.registry_verbs import STORE_VERBS, store_verb, target_options
@@ -19,15 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["bootstrap", "job"]
 
 EXTRA = "cluster"
-_GROUP = {"help_option_names": ["-h", "--help"]}
 
 
-@click.group(context_settings=_GROUP)
+@verb_group("Operate")
 def job() -> None:
     """Run steps in a cluster, as Jobs made from the pod templates of the chart."""
 
 
-@click.group(context_settings=_GROUP)
+@verb_group("Operate")
 def bootstrap() -> None:
     """Create what a new release needs before it can run; the chart's Jobs run this."""
 

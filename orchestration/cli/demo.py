@@ -11,7 +11,9 @@ from orchard.reporter import Reporter
 
 
 @verb(
+    group="Operate",
     extra="training,serving,store",
+    env_file=False,  # its store, model and dataset are its own
     examples=(
         "orchard demo\n"
         "orchard demo --keep                      # keeps serving: predict, promote, roll back from another shell\n"

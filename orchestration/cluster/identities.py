@@ -26,34 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchard.access_rights import IDENTITIES
 from orchard.errors import ConflictError, DataError
 from orchard.signing import PRIVATE_NAME, PUBLIC_NAME, create_pair
 from orchestration.cluster.key_record import KeyRecord
 from orchestration.cluster.kube_client import ClusterConnection, ObjectMissing, translate_errors
 
-__all__ = ["IDENTITIES", "SecretsClient", "make_airflow", "make_database", "make_signing", "make_store"]
-
-_DATA, _MODELS, _RUNS, _UPLOADS = ("dvc", "datasets"), ("models",), ("runs",), ("incoming", "batch/in")
-_UPKEEP = (*_MODELS, *_RUNS, "capture", "logs")
-
-
-def _rights(read: tuple[str, ...], write: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
-    """Return the rights by action: the right to write includes reading, and reading includes listing."""
-    readable = tuple(dict.fromkeys((*read, *write)))
-    return {"Read": readable, "List": readable, **({"Write": write} if write else {})}
-
-
-IDENTITIES: dict[str, dict[str, tuple[str, ...]]] = {
-    "ingest": _rights(("incoming",), (*_DATA, *_RUNS)),
-    "trainer": _rights(_DATA, _RUNS),
-    "publisher": _rights(_DATA, (*_MODELS, *_RUNS)),
-    "sync": _rights(_MODELS),
-    "batch": _rights((*_MODELS, "batch/in"), ("batch/out", *_RUNS)),
-    "housekeeping": _rights((*_DATA, *_UPKEEP), _UPKEEP),
-    "airflow": _rights((), ("logs",)),
-    "uploader": _rights(("batch/out",), _UPLOADS),
-}
-"""The rights of each identity, by action and folder of the bucket; without `admin`, which has all rights."""
+__all__ = ["SecretsClient", "make_airflow", "make_database", "make_signing", "make_store"]
 
 SERVER_FILE = "s3.json"
 _JWT = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")

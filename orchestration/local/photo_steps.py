@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from orchard.env_files import NO_FILE, VARIABLE
 from orchestration.local.commands import CommandRunner
 from orchestration.local.sample_data import SampleData
 from orchestration.local.unseen_photos import choose_unseen
@@ -25,6 +26,7 @@ def step_environment(source: SampleData) -> dict[str, str]:
     return {
         **inherited,
         "PATH": str(Path(sys.executable).parent) + os.pathsep + inherited.get("PATH", ""),
+        VARIABLE: NO_FILE,  # the .env of a folder above names a store too
         "ORCHARD_DATASET": source.name,
         "ORCHARD_MODEL": MODEL,
         "TF_CPP_MIN_LOG_LEVEL": "3",

@@ -56,6 +56,7 @@ def _port_of(url: str) -> int:
 
 
 @verb(
+    group="Serve",
     examples=(
         "orchard serve\n"
         "orchard serve --port 9000 --models-config .orchard/serving/models.config\n"

@@ -23,6 +23,7 @@ _MIB = 1 << 20
 
 
 @verb(
+    group="Serve",
     examples=(
         "orchard sync\n"
         "orchard sync --serve                     # with a model server, ended by one Ctrl-C\n"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import json
 import sys
+from importlib.metadata import EntryPoint, entry_points
 
 import pytest
 
 from orchard.cli import main
+from orchard.cli.command import GROUP
+from orchard.cli.verb import GROUPS, group_of
 from orchard.settings import Settings
 
 
@@ -70,3 +73,38 @@ def test_hint_names_the_command_that_lists_settings_also_while_one_is_wrong(monk
     for name, field in Settings.model_fields.items():
         assert f"ORCHARD_{name.upper()}" in err
         assert field.description in err
+
+
+def listed(text: str) -> dict[str, list[str]]:
+    """The verbs under each heading of a help text."""
+    found: dict[str, list[str]] = {}
+    heading = ""
+    for line in text.splitlines():
+        if line.endswith(":") and not line.startswith(" "):
+            heading = line.removesuffix(":")
+        elif line.startswith("  ") and line[2:3].isalpha() and heading not in ("", "Options"):
+            found.setdefault(heading, []).append(line.split()[0])
+        elif not line:
+            heading = ""
+    return found
+
+
+def test_help_lists_every_verb_in_exactly_one_group(capsys):
+    groups = {point.name: group_of(point.load()) for point in entry_points(group=GROUP)}
+    assert set(groups.values()) == set(GROUPS), "every verb names a group, and every group has a verb"
+
+    assert main(["--help"]) == 0
+
+    shown = listed(capsys.readouterr().out)
+    assert tuple(shown) == GROUPS, "in the order of the work"
+    assert {name: heading for heading, names in shown.items() for name in names} == groups
+    assert sum(map(len, shown.values())) == len(groups)
+
+
+def test_help_lists_a_verb_of_another_distribution_without_a_group_last(capsys, monkeypatch):
+    foreign = EntryPoint("foreign", "orchard.cli.store:run", GROUP)
+    monkeypatch.setattr("orchard.cli.command.entry_points", lambda **chosen: (foreign, *entry_points(**chosen)))
+
+    assert main(["--help"]) == 0
+
+    assert listed(capsys.readouterr().out)["Others"] == ["foreign"]

@@ -211,3 +211,25 @@ def test_any_answer_is_one_bounded_printable_line(status, body):
     assert str(answer).isprintable()
     assert len(str(answer)) < LONGEST_TEXT + 100
     assert printable(body).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("AccessDenied", StoreDenied),
+        ("SlowDown", StoreUnavailable),
+        ("InternalError", StoreUnavailable),
+        ("New", StoreError),
+    ],
+)
+def test_a_refusal_to_delete_one_object_of_a_request_for_several_is_no_silence(keys, there, code, kind):
+    """The client deletes with requests for several objects: their status is 200, and each object has an answer."""
+    item = f"<Error><Key>key</Key><Code>{code}</Code><Message>its own words: (all)</Message></Error>"
+    there.answer(200, f"<DeleteResult>{item}</DeleteResult>".encode())
+
+    with pytest.raises(StoreError) as caught:
+        CALLS["delete"](open_store(settings_for(keys, there.port)))
+
+    assert type(caught.value) is kind
+    assert caught.value.code == code
+    assert f"{code}: its own words: (all)" in caught.value.message

@@ -9,12 +9,14 @@ import sysconfig
 import pytest
 import yaml
 
-from orchard.errors import ObjectNotFound, StoreDenied, StoreError, StoreUnavailable
+from orchard.access_rights import IDENTITIES
+from orchard.errors import ObjectNotFound, StoreDenied, StoreUnavailable
 from orchard.processes import ChildProcess
 from orchard.settings import Settings
 from orchard.store import open_store, ports
+from orchard.store.access_check import check_access
 from orchestration.cluster.bucket import PROBE, prepare
-from orchestration.cluster.identities import IDENTITIES, actions, credentials, server_files, with_current_rights
+from orchestration.cluster.identities import actions, credentials, server_files, with_current_rights
 from tests.charts.conftest import find, template
 from tests.process_facts import listening
 
@@ -142,7 +144,7 @@ def test_only_the_administrator_deletes_published_objects(store, identity):
     admin = open_store(store["admin"])
     for folder in ("datasets", "models", "runs"):
         admin.put(FOLDERS[folder], b"published")
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreDenied, match="AccessDenied"):
             open_store(store[identity]).delete(FOLDERS[folder])
         assert admin.get(FOLDERS[folder]).body == b"published"
 
@@ -155,7 +157,7 @@ def test_housekeeping_deletes_old_objects_and_no_photo(store):
         assert not admin.exists(FOLDERS[folder])
     for folder in ("datasets", "dvc"):
         admin.put(FOLDERS[folder], b"photos")
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreDenied, match="AccessDenied"):
             own.delete(FOLDERS[folder])
         assert admin.get(FOLDERS[folder]).body == b"photos"
 
@@ -197,3 +199,46 @@ def test_only_the_administrator_has_all_rights():
     assert actions("admin", BUCKET) == ["Admin"]
     for name in IDENTITIES:
         assert all(item.split(":")[0] in {"Read", "List", "Write"} and "/" in item for item in actions(name, BUCKET))
+
+
+@pytest.mark.parametrize("identity", sorted(IDENTITIES))
+def test_the_check_of_a_store_passes_with_the_key_of_the_identity(store, identity):
+    results = list(check_access(open_store(store[identity]), "fruits", "fruits", [identity]))
+
+    assert [item for item in results if item.outcome != "ok"] == []
+    checked = {item.where.split("/fruits")[0] for item in results if item.check == "put"}
+    assert checked == WRITES[identity]
+
+
+def test_the_check_of_a_store_names_each_missing_right_with_its_remedy(store):
+    results = list(check_access(open_store(store["sync"]), "fruits", "pears", ["publisher", "housekeeping"]))
+
+    failed = {(item.check, item.where): item for item in results if item.outcome == "failed"}
+    assert set(failed) == {
+        *(("list", where) for where in ("dvc", "datasets/pears", "runs", "capture/fruits", "logs")),
+        *(("get", where) for where in ("dvc", "datasets/pears", "runs", "capture/fruits", "logs")),
+        *(
+            (check, where)
+            for check in ("put", "delete")
+            for where in ("models/fruits", "runs", "capture/fruits", "logs")
+        ),
+    }
+    assert {item.code for item in failed.values()} == {"AccessDenied"}
+    put = failed["put", "models/fruits"]
+    assert put.remedy == "give the key s3:PutObject on arn:aws:s3:::orchard/models/fruits/*"
+    assert put.needed_by == ("publisher", "housekeeping")
+    listing = failed["list", "datasets/pears"]
+    assert listing.remedy == "give the key s3:ListBucket on arn:aws:s3:::orchard for the prefix datasets/pears/"
+    assert {item.check for item in results if item.outcome == "not checked"} == {"If-None-Match: *", "If-Match"}
+    for folder in ("models/fruits", "runs"):
+        assert not open_store(store["admin"]).exists(f"{folder}/_probes/none.json"), "nothing is written or deleted"
+
+
+def test_the_check_of_a_store_shows_a_policy_that_forbids_to_delete(store):
+    """The publisher's own rights include it; the bucket's policy takes it away."""
+    results = list(check_access(open_store(store["publisher"]), "fruits", "fruits", ["housekeeping"]))
+
+    assert {item.where for item in results if item.check == "delete" and item.outcome == "failed"} >= {
+        "models/fruits",
+        "runs",
+    }

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchard import env_files
 from orchard.cli import main
 from orchard.dataset import Dataset
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, StoreUnavailable
@@ -352,3 +353,26 @@ def test_the_three_verbs_lead_to_a_version_in_a_real_store(
     manifest = registry_of(seaweed, load_key(pair.private)).manifest(1)
     assert manifest.created_by == "ada"
     assert registry_of(seaweed).versions() == [1]
+
+
+def test_a_change_in_the_store_that_is_in_use_names_it(
+    accepted: Workspace,
+    pair: KeyPair,
+    seaweed_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(accepted.root)
+    monkeypatch.delenv(env_files.VARIABLE)
+    keys = {"ORCHARD_SIGNING_KEY_FILE": str(pair.private), "ORCHARD_TRUSTED_KEYS_FILE": str(pair.public)}
+    lines = [f"{name}={value}" for name, value in {**seaweed_environment, **keys}.items()]
+    Path(".env.staging").write_text("\n".join(lines))
+
+    try:
+        assert [main(words) for words in (["use", "staging"], ["publish"], ["promote", "1", "--why", "x"])] == [0, 0, 0]
+    finally:
+        env_files.apply(env_files.EnvFiles(), (), ())
+
+    out = capsys.readouterr().out
+    assert f"version 1 of fruits in staging, {seaweed_environment['ORCHARD_STORE_URL']} at " in out
+    assert "stable of fruits in staging: nothing → version 1 (generation 1)" in out

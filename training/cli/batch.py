@@ -13,6 +13,7 @@ from training.cli.options import day_option, skip_code_option
 
 
 @verb(
+    group="Serve",
     extra="training",
     examples=(
         "orchard batch --day 2026-11-24\n"

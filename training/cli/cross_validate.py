@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 @verb(
+    group="Model",
     extra="training",
     examples="orchard cross-validate --source shop\n"
     "orchard cross-validate --source shop --backbone mobilenet_v2 --backbone efficientnet_lite2\n"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchard.cli.verb import verb
+from orchard.cli.verb import verb, verb_group
 from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _version = click.option("--version", type=click.IntRange(min=1), help="Only this
 _dataset = click.option("--dataset", help="The dataset's name. Default: ORCHARD_DATASET.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@verb_group("Data")
 def data() -> None:
     """Check a dataset's photos in the store, and put back what the store has lost."""
 

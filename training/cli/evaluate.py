@@ -19,6 +19,7 @@ FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "top3": "to
 
 
 @verb(
+    group="Model",
     extra="training",
     examples="orchard evaluate\norchard evaluate --json | jq .metrics\ndvc repro evaluate && dvc metrics show",
 )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 @verb(
+    group="Model",
     extra="training",
     examples=(
         "orchard gate\n"

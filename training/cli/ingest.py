@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @verb(
+    group="Data",
     extra="training",
     examples=(
         "orchard ingest ../shared/data/fruits.tar.gz ../shared/data/shop.tar.gz\n"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @verb(
+    group="Data",
     extra="training",
     examples=(
         "orchard init signs --photos ~/photos/signs         # a folder: <class>/*.jpg, or <split>/<class>/*.jpg\n"

@@ -7,6 +7,7 @@ from orchard.reporter import Reporter
 
 
 @verb(
+    group="Registry",
     extra="training",
     examples="orchard publish\norchard publish --json | jq .version\nORCHARD_RUN_ID=nightly-2024-05-01 orchard publish",
 )
@@ -19,7 +20,7 @@ def publish(reporter: Reporter) -> None:
     its manifest and in artifacts/card; it counts the looks at the test photos that the registry knows too. No channel
     changes: `orchard promote` does that.
     """
-    from orchard import settings
+    from orchard import env_files, settings
     from orchard.disk import require_space
     from orchard.registry.registry import Registry
     from orchard.runs import records
@@ -33,10 +34,12 @@ def publish(reporter: Reporter) -> None:
     with reporter.status(f"publishing to {registry.store.name}"):
         outcome = publish_candidate.publish(workspace, registry, loaded.channel, records.actor(loaded), loaded.run_id)
     record = outcome.record
+    store = env_files.in_use()
+    place = f"{store}, {record['store']}" if store else record["store"]
     name = f"version {record['version']} of {record['model']}"
-    text = f"{name} in {record['store']}: {record['manifest']}"
+    text = f"{name} in {place}: {record['manifest']}"
     if not outcome.created:
-        text = f"{name} has this content already, in {record['store']}: {record['manifest']}"
+        text = f"{name} has this content already, in {place}: {record['manifest']}"
     if record.get("card"):
         text += f"\nthe model card: {record['card']}, here {workspace.card / CARD}"
-    reporter.result({**record, "created": outcome.created}, text)
+    reporter.result({**record, "created": outcome.created, "store_name": store}, text)

@@ -9,6 +9,7 @@ from orchard.reporter import Reporter
 
 
 @verb(
+    group="Data",
     extra="training",
     examples=(
         "orchard pull                             # the current version of ORCHARD_DATASET\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from orchard.cli.verb import verb
+from orchard.cli.verb import verb, verb_group
 from orchard.errors import GateRefused, OrchardError
 from orchard.reporter import Reporter
 from orchard.runs.steps import STEPS, StepSpec
@@ -34,7 +34,7 @@ class _VersionType(click.ParamType[Any]):
             self.fail(f"{value!r} is neither a version's number nor latest", param, ctx)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@verb_group("Operate")
 def step() -> None:
     """Run a verb as a step of the run ORCHARD_RUN_ID, in an empty folder: the task of a scheduler.
 

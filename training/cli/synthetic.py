@@ -11,6 +11,7 @@ from orchard.reporter import Reporter
 
 
 @verb(
+    group="Data",
     extra="training",
     examples=(
         "orchard synthetic .orchard/synthetic\n"

@@ -13,6 +13,7 @@ from training.cli.options import params_option, profile_option, schema_option
 
 
 @verb(
+    group="Model",
     extra="training",
     examples="orchard train\norchard train --profile transfer\norchard train --set train.epochs=3 --set model.architecture=linear\n"
     "dvc repro train\ndvc exp run -S train.epochs=10",

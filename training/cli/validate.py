@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @verb(
+    group="Data",
     extra="training",
     examples="orchard validate\norchard validate --dataset workshop\norchard validate --json | jq .passed\n"
     "orchard validate --labels --source shop",

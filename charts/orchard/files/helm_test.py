@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -24,7 +23,5 @@ with ModelServer(loaded.server_url, token=token) as server:
 for photo, answer in zip(golden, answers, strict=True):
     print(f"{photo['label']}: answered {answer.label}, {100 * answer.probability:.1f} %")
 wrong = [photo for photo, answer in zip(golden, answers, strict=True) if photo["label"] != answer.label]
-print(
-    f"version {folders[-1].name} of {loaded.model} at {os.environ['ORCHARD_SERVER_URL']}: {len(wrong)} of {len(golden)} wrong"
-)
+print(f"version {folders[-1].name} of {loaded.model} at {loaded.server_url}: {len(wrong)} of {len(golden)} wrong")
 sys.exit(1 if wrong or not golden else 0)
