@@ -45,6 +45,7 @@ GITIGNORE = """# what programs make on this machine: the embedded store with its
 .orchard/
 .venv/
 .env
+.env.*
 __pycache__/
 # what the pipeline makes; DVC tracks it, the store keeps it
 /artifacts/
