@@ -11,12 +11,15 @@ from typing import Any
 from training import pages
 from training.data.shards import iterate
 
-__all__ = ["LabelCheck", "SuspectPhoto", "corrections", "page_section"]
+__all__ = ["LABELS", "LabelCheck", "SuspectPhoto", "corrections", "page_section"]
 
 PICTURES = 60
 """Suspects that the page shows; labels.json has all."""
 
 THUMBNAIL = 132
+LABELS = "labels.json"
+DIGITS = 12
+"""Of a digest, as the page shows it."""
 
 REASONS = {
     "predicted": "models that had not seen it predict {}",
@@ -93,21 +96,19 @@ def page_section(check: LabelCheck, folder: Path, name: str) -> dict[str, Any]:
             {
                 "suspect": suspect,
                 "picture": pictures[suspect.digest],
+                "digest": suspect.digest[:DIGITS],
                 "why": "; ".join(REASONS[reason].format(suspect.suggested) for reason in suspect.reasons),
             }
             for suspect in shown
         ],
-        "moves": corrections(shown),
-        "ingest": shlex.join(["orchard", "ingest", "SOURCE", "--dataset", f"{name}-2"]),
-        "train": f"orchard train --set data.name={name}-2",
+        "relabel": corrections(shown, name),
     }
 
 
-def corrections(suspects: Sequence[SuspectPhoto]) -> list[str]:
-    """The commands that move each photo to the folder of its suggested class, inside the folder of its split."""
-    return [
-        shlex.join(["mv", "-n", f"{suspect.label}/{suspect.path}", f"{suspect.suggested}/"]) for suspect in suspects
-    ]
+def corrections(suspects: Sequence[SuspectPhoto], name: str) -> str:
+    """The command that gives photos of a dataset their suggested classes, with a line for each photo."""
+    command = shlex.join(["orchard", "data", "relabel", "--dataset", name, "--from", f"artifacts/validation/{LABELS}"])
+    return " \\\n  ".join([command, *(suspect.digest[:DIGITS] for suspect in suspects)])
 
 
 def _pictures(folder: Path, digests: set[str]) -> dict[str, str]:

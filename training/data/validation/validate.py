@@ -14,12 +14,11 @@ from training.data.schema import SchemaRules
 from training.data.shards import SPLITS, Index, read_index
 from training.data.validation.content import DatasetContent, damaged_shards, read
 from training.data.validation.findings import ValidationFinding, of_content, of_files
-from training.data.validation.label_report import LabelCheck, page_section
+from training.data.validation.label_report import LABELS, LabelCheck, page_section
 
 __all__ = ["LABELS", "OUTPUT", "ValidationResult", "validate", "write"]
 
 OUTPUT = Path("artifacts") / "validation"
-LABELS = "labels.json"
 
 
 @dataclass(frozen=True, slots=True)
