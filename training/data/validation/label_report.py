@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from training import pages
-from training.data.shards import iterate
+from training.data.validation.page_pictures import read_pictures
 
 __all__ = ["LABELS", "LabelCheck", "SuspectPhoto", "corrections", "page_section"]
 
@@ -87,7 +86,7 @@ def page_section(check: LabelCheck, folder: Path, name: str) -> dict[str, Any]:
         name: the dataset's name.
     """
     shown = check.suspects[:PICTURES]
-    pictures = _pictures(folder, {suspect.digest for suspect in shown})
+    pictures = read_pictures(folder, {suspect.digest for suspect in shown}, THUMBNAIL)
     return {
         "checked": sum(check.checked.values()),
         "total": len(check.suspects),
@@ -109,13 +108,3 @@ def corrections(suspects: Sequence[SuspectPhoto], name: str) -> str:
     """The command that gives photos of a dataset their suggested classes, with a line for each photo."""
     command = shlex.join(["orchard", "data", "relabel", "--dataset", name, "--from", f"artifacts/validation/{LABELS}"])
     return " \\\n  ".join([command, *(suspect.digest[:DIGITS] for suspect in suspects)])
-
-
-def _pictures(folder: Path, digests: set[str]) -> dict[str, str]:
-    found = {}
-    for batch in iterate(folder, columns=("image.bytes", "sha256"), splits=["train"]):
-        bodies = batch["image"].field("bytes")
-        for row, digest in enumerate(batch["sha256"].to_pylist()):
-            if digest in digests and digest not in found:
-                found[digest] = pages.thumbnail(bodies[row].as_py(), THUMBNAIL)
-    return found
