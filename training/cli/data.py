@@ -10,6 +10,7 @@ import click
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
 from training.cli.corrections import relabel, remove
+from training.cli.dataset_stats import stats
 
 if TYPE_CHECKING:
     from training.data.remote_objects import RemoteCheck
@@ -20,7 +21,7 @@ _dataset = click.option("--dataset", help="The dataset's name. Default: ORCHARD_
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def data() -> None:
-    """Correct a dataset's photos; check them in the store, and put back what the store has lost."""
+    """Correct and count a dataset's photos; check them in the store, and put back what the store has lost."""
 
 
 @verb(extra="training", examples="orchard data check\norchard data check --dataset workshop --version 3 --json")
@@ -89,5 +90,5 @@ def _print(reporter: Reporter, name: str, versions: list[int], store: str, resul
     reporter.result(document, f"{store} has all {result.checked} objects of {name}, {which}, each byte read; {done}")
 
 
-for _command in (check, heal, relabel, remove):
+for _command in (check, heal, relabel, remove, stats):
     data.add_command(_command)

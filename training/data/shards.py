@@ -31,6 +31,7 @@ __all__ = [
     "is_shard_name",
     "iterate",
     "parse_index",
+    "read_columns",
     "read_index",
     "read_shard",
     "verify",
@@ -241,7 +242,12 @@ def read_shard(folder: Path, shard: Shard, columns: Sequence[str] | None = None)
     Raises:
         IntegrityError: the shard is missing or not Parquet. Its SHA-256 is not compared.
     """
-    with _opened(folder / shard.path) as file:
+    return read_columns(folder / shard.path, columns)
+
+
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read columns of a shard that may lie elsewhere, as `read_shard` does; None: all."""
+    with _opened(path) as file:
         return file.read(columns=None if columns is None else list(columns))
 
 
