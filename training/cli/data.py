@@ -10,6 +10,7 @@ import click
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
 from training.cli.corrections import relabel, remove
+from training.cli.croissant_metadata import croissant
 from training.cli.dataset_stats import stats
 
 if TYPE_CHECKING:
@@ -90,5 +91,5 @@ def _print(reporter: Reporter, name: str, versions: list[int], store: str, resul
     reporter.result(document, f"{store} has all {result.checked} objects of {name}, {which}, each byte read; {done}")
 
 
-for _command in (check, heal, relabel, remove, stats):
+for _command in (check, heal, relabel, remove, stats, croissant):
     data.add_command(_command)
