@@ -32,8 +32,12 @@ DISTANCE = 60
 """Near-copies differ in at most so many of the 480 bits. JPEG at quality 30, half the size or a crop of 1 % change up to 57;
 unrelated photos of a shop differ in 170 or more, fruit of other classes on white in 27 or more, but in colour."""
 
-COLOUR = 10.0
-"""Near-copies differ in at most so many grey levels on average: 10 % brighter is about 9, fruit of other classes 12 or more."""
+COLOUR = 12.0
+"""Near-copies differ in at most so many grey levels on average: 10 % brighter is about 9, at most 14."""
+
+HUE_NOISE, HUE_SHARE = 2.0, 0.2
+"""And the differences of their colours, red against green and green against blue, differ by at most so many levels and this share
+of themselves: 10 % brighter is a tenth of them, a yellow fruit and a green one of the same shape a half, however small they are."""
 
 FIRST = 2
 """Words that are compared with all others; the rest is compared where these are near."""
@@ -174,8 +178,12 @@ def _pairs(hashes: npt.NDArray[np.uint64], colours: Pixels, facts: npt.NDArray[n
 def _near(one: Ids, other: Ids, hashes: npt.NDArray[np.uint64], colours: Pixels) -> tuple[Ids, Ids]:
     distance = np.bitwise_count(hashes[one] ^ hashes[other]).sum(axis=1, dtype=np.int32)
     one, other = one[distance <= DISTANCE], other[distance <= DISTANCE]
-    apart = np.abs(colours[one].astype(np.int16) - colours[other]).mean(axis=1)
-    return one[apart <= COLOUR], other[apart <= COLOUR]
+    pair = [colours[each].astype(np.int16).reshape(len(each), PARTS * PARTS, 3) for each in (one, other)]
+    hues = [np.diff(each, axis=2) for each in pair]  # green against red, and blue against green
+    hue = np.abs(hues[0] - hues[1]).mean(axis=(1, 2))
+    strength = sum(np.abs(each).mean(axis=(1, 2)) for each in hues) / 2
+    alike = (np.abs(pair[0] - pair[1]).mean(axis=(1, 2)) <= COLOUR) & (hue <= HUE_NOISE + HUE_SHARE * strength)
+    return one[alike], other[alike]
 
 
 class _FoundPairs:
