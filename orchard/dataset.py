@@ -40,6 +40,7 @@ class DatasetVersion:
         created: the time, for people (RFC 3339, UTC).
         created_by: the actor.
         run_id: the run that made it, None outside a run.
+        why: the reason that a person gave for corrected labels or removed photos; None, and not in the document: none.
     """
 
     format: int
@@ -53,6 +54,7 @@ class DatasetVersion:
     created: str
     created_by: str
     run_id: str | None = None
+    why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ class Dataset:
         created_by: str,
         validation: str | None = None,
         run_id: str | None = None,
+        why: str | None = None,
     ) -> CommitResult:
         """Make a new current version, once its shards are in the DVC remote.
 
@@ -180,6 +183,7 @@ class Dataset:
             created_by: the actor.
             validation: SHA-256 of the validation report.
             run_id: the run that this belongs to.
+            why: the reason for corrections.
 
         Raises:
             ConflictError: another commit came after `parent`.
@@ -197,6 +201,7 @@ class Dataset:
             created=datetime.now(UTC).isoformat(timespec="microseconds"),
             created_by=created_by,
             run_id=run_id,
+            why=why,
         )
         pointer, etag = self._pointer()
         if pointer is not None and pointer.digest == new.digest:
@@ -207,7 +212,10 @@ class Dataset:
         return self._commit(new, etag)
 
     def _commit(self, new: DatasetVersion, etag: str | None) -> CommitResult:
-        body = canonical_json(encode(new))
+        document = encode(new)
+        if new.why is None:  # an Orchard of before reads such a version
+            del document["why"]
+        body = canonical_json(document)
         if len(body) > MAX_BYTES:
             raise DataError(
                 f"the index of {self.name!r} has {len(body)} bytes; at most {MAX_BYTES} fit into one version"

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.model.split import choose_validation, read_turn
+from training.data.turntable import read_turn
+from training.model.split import choose_validation
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`orchard data`: check a dataset's objects in the store, and put back what it has lost."""
+"""`orchard data`: correct a dataset's photos, check its objects in the store, and put back what it has lost."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import click
 
 from orchard.cli.verb import verb, verb_group
 from orchard.reporter import Reporter
+from training.cli.corrections import relabel, remove
+from training.cli.croissant_metadata import croissant
+from training.cli.dataset_stats import stats
 
 if TYPE_CHECKING:
     from training.data.remote_objects import RemoteCheck
@@ -19,7 +22,7 @@ _dataset = click.option("--dataset", help="The dataset's name. Default: ORCHARD_
 
 @verb_group("Data")
 def data() -> None:
-    """Check a dataset's photos in the store, and put back what the store has lost."""
+    """Correct and count a dataset's photos; check them in the store, and put back what the store has lost."""
 
 
 @verb(extra="training", examples="orchard data check\norchard data check --dataset workshop --version 3 --json")
@@ -88,5 +91,5 @@ def _print(reporter: Reporter, name: str, versions: list[int], store: str, resul
     reporter.result(document, f"{store} has all {result.checked} objects of {name}, {which}, each byte read; {done}")
 
 
-for _command in (check, heal):
+for _command in (check, heal, relabel, remove, stats, croissant):
     data.add_command(_command)

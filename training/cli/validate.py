@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 @click.option("--dataset", help="The dataset's name. Default: ORCHARD_DATASET.")
 @schema_option("The rules for a dataset.")
 @click.option("--labels", is_flag=True, help="Find training photos whose label is probably wrong. Takes minutes.")
+@click.option(
+    "--near-duplicates/--no-near-duplicates",
+    "near",
+    default=True,
+    help="Look for photos that are almost equal, across splits and classes; every photo is decoded.  [default: look]",
+)
 @backbone_option("all of them")
 @source_option()
 def validate(
@@ -34,6 +40,7 @@ def validate(
     dataset: str | None,
     schema: Path,
     labels: bool,
+    near: bool,
     backbones: tuple[str, ...],
     sources: tuple[str, ...],
 ) -> None:
@@ -41,6 +48,9 @@ def validate(
 
     Always writes artifacts/validation/validation.json and page.html. Exits with code 4 if the dataset breaks a rule. The
     same dataset and schema give the same files.
+
+    Photos that are almost equal (re-encoded, resized, of one burst) and are in train and in test, or in two classes, are
+    warnings, with pictures on the page. Frames of a turntable are near-copies by design and are only counted.
 
     With --labels, pretrained backbones look at the training photos. Photos that look like another class than their label
     are listed in labels.json and shown on the page, with the commands that correct them. They are no error: a person
@@ -57,7 +67,7 @@ def validate(
     name = dataset or settings.load().dataset
     require_space(validation.OUTPUT, 0, "validating")  # before the photos are read
     with reporter.status(f"reading {DATA / name}/"):
-        result = validation.validate(DATA / name, schema)
+        result = validation.validate(DATA / name, schema, near=near)
     validation.write(result)
     checked = None
     if labels and result.content is not None:  # of damaged shards, no photo is read
@@ -73,9 +83,7 @@ def validate(
         raise DataError(f"the dataset {name!r} breaks rules of {schema}:\n{broken}", hint=f"{page} shows what to do")
     photos, classes = result.index.rows, len(result.index.classes)
     text = f"the dataset {name!r} follows every rule: {photos} photos of {classes} classes"
-    document = result.document
-    if checked is not None:
-        document |= {"labels": checked.document}
+    document = result.document | ({} if checked is None else {"labels": checked.document})
     reporter.result(document, "\n".join([text, *warnings, f"page: {page}"]))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,9 @@ __all__ = [
     "is_shard_name",
     "iterate",
     "parse_index",
+    "read_columns",
     "read_index",
+    "read_shard",
     "verify",
 ]
 
@@ -79,6 +82,8 @@ class Index:
         classes: every class, sorted.
         shards: the files, in the order in which they were added.
         counts: photos by split and class; every split has every class.
+        revision: names the corrections of labels and the removals behind this index; None, and not in index.json: there
+            were none. Ingests keep it.
     """
 
     format: Literal[1]
@@ -86,11 +91,13 @@ class Index:
     classes: tuple[str, ...]
     shards: tuple[Shard, ...]
     counts: dict[str, dict[str, int]]
+    revision: str | None = None
 
     @property
     def document(self) -> dict[str, Any]:
         """The JSON document of index.json."""
-        return documents.encode(self)
+        document = documents.encode(self)
+        return document if self.revision is not None else {k: v for k, v in document.items() if k != "revision"}
 
     @property
     def text(self) -> str:
@@ -107,6 +114,11 @@ class Index:
     def rows(self) -> int:
         """The number of photos."""
         return sum(shard.rows for shard in self.shards)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next new shard."""
+        return 1 + max((int(shard.path.partition("-")[0]) for shard in self.shards), default=-1)
 
 
 def is_shard_name(name: str) -> bool:
@@ -224,11 +236,32 @@ def iterate(
                 yield selected if read is requested else selected.drop_columns(["split"])
 
 
+def read_shard(folder: Path, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one shard, or only some columns of it, as `iterate` does.
+
+    Raises:
+        IntegrityError: the shard is missing or not Parquet. Its SHA-256 is not compared.
+    """
+    return read_columns(folder / shard.path, columns)
+
+
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read columns of a shard that may lie elsewhere, as `read_shard` does; None: all."""
+    with _opened(path) as file:
+        return file.read(columns=None if columns is None else list(columns))
+
+
 def _batches(path: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    with _opened(path) as file:
+        for batch in file.iter_batches(batch_size=rows, columns=columns):
+            yield batch.select(list(dict.fromkeys(name.split(".")[0] for name in columns)))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
-            for batch in file.iter_batches(batch_size=rows, columns=columns):
-                yield batch.select(list(dict.fromkeys(name.split(".")[0] for name in columns)))
+            yield file
     except FileNotFoundError as error:
         raise _missing(path) from error
     except (pa.ArrowException, OSError) as error:

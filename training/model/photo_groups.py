@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.model.split import read_turn
+from training.data.turntable import read_turn
 
 __all__ = ["NEVER", "PhotoGroups", "folds", "group_photos", "is_turntable", "join"]
 

@@ -8,7 +8,6 @@ other photos there are.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,21 +15,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Turn", "choose_validation", "read_turn"]
+from training.data.turntable import read_turn
 
-Turn = tuple[str, int]
-"""The rotation axis (``""``, ``"r"``, ``"r2"``) and the frame."""
+__all__ = ["choose_validation"]
 
 MISSING = 3
 """A larger step from frame to frame is a gap in the rotation."""
-
-_FRAME = re.compile(r"(?:(r\d*)_)?(\d+)_\d+\.\w+")
-
-
-def read_turn(path: str) -> Turn | None:
-    """Read the axis and the frame off a file name (``r_42_100.jpg`` is ``("r", 42)``); None if it has another form."""
-    match = _FRAME.fullmatch(path.rsplit("/", 1)[-1])
-    return (match[1] or "", int(match[2])) if match else None
 
 
 def choose_validation(

@@ -10,16 +10,10 @@ from orchard.reporter import Reporter
 from orchard.runs import records
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
-from training.data import dvc_tracking, remote_objects
+from training.data import correction_log, dvc_tracking, remote_objects
 from training.data.shards import INDEX, Index, read_index
 
 __all__ = ["check_lineage", "commit"]
-
-
-def _descends(index: Index, version: DatasetVersion) -> bool:
-    """Whether a dataset has all shards of a published version: shards are only added."""
-    shards = version.index.get("shards")
-    return isinstance(shards, list) and index.document["shards"][: len(shards)] == shards
 
 
 def check_lineage(store: ObjectStore, folder: Path) -> DatasetVersion | None:
@@ -36,7 +30,7 @@ def check_lineage(store: ObjectStore, folder: Path) -> DatasetVersion | None:
     if current is None:
         return None
     index = read_index(folder) if (folder / INDEX).exists() else None
-    if index is None or not _descends(index, current):
+    if index is None or not correction_log.descends(index, current.index, folder):
         problem = "has other photos" if index else "does not exist"
         raise ConflictError(
             f"{store.name} has version {current.version} of the dataset {folder.name!r}, and {folder}/ {problem}",
@@ -62,6 +56,7 @@ def commit(settings: Settings, folder: Path, index: Index, reporter: Reporter) -
         if restored:
             reporter.note(f"{store.name} had lost {', '.join(restored)}: put back")
     if parent and (parent.digest, parent.dvc) == (index.digest, old_text):
+        correction_log.mark_published(folder)
         return CommitResult(parent, created=False)
     dvc_text = dvc_tracking.track(folder)
     dvc_tracking.push(folder, settings)
@@ -69,10 +64,13 @@ def commit(settings: Settings, folder: Path, index: Index, reporter: Reporter) -
         raise IntegrityError(
             f"{folder}/ was changed by another program during the upload", hint="run the same command again"
         )
-    return Dataset(store, folder.name).commit(
+    committed = Dataset(store, folder.name).commit(
         index.document,
         dvc_text,
         parent=parent.version if parent else None,
         created_by=records.actor(settings),
         run_id=settings.run_id,
+        why=correction_log.pending_reasons(index, parent.index if parent else None, folder),
     )
+    correction_log.mark_published(folder)
+    return committed

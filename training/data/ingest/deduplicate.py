@@ -21,12 +21,15 @@ class Deduplication:
         present: the number of photos that the dataset has already, in the same split and class.
         refused: duplicates and leaks.
         moved: how many of them the dataset has in another split or class.
+        relabelled: the photos that the dataset has in the same split and only in another class: `pixels_sha256` → the
+            class of all copies here.
     """
 
     rows: tuple[ScannedPhoto, ...]
     present: int
     refused: tuple[RejectedPhoto, ...]
     moved: int
+    relabelled: dict[str, str]
 
 
 def deduplicate(rows: Iterable[ScannedPhoto], present: Mapping[str, tuple[str, str]]) -> Deduplication:
@@ -41,6 +44,7 @@ def deduplicate(rows: Iterable[ScannedPhoto], present: Mapping[str, tuple[str, s
         by_picture[row.pixels_sha256].append(row)
     selected: list[ScannedPhoto] = []
     refused: list[RejectedPhoto] = []
+    relabelled: dict[str, str] = {}
     known = moved = 0
     for pixels, copies in by_picture.items():
         if pixels in present:
@@ -49,13 +53,19 @@ def deduplicate(rows: Iterable[ScannedPhoto], present: Mapping[str, tuple[str, s
             known += len(same)
             others = [row for row in copies if (row.split, row.label) != (split, label)]
             moved += len(others)
+            if (
+                not same
+                and {row.split for row in others} == {split}
+                and len(labels := {row.label for row in others}) == 1
+            ):
+                relabelled[pixels] = labels.pop()
             refused += [_reject(row, split, label, "in the dataset already") for row in others]
         else:
             # of a picture in both splits, the test copy stays: a smaller test set can flatter the model
             first, *others = sorted(copies, key=lambda row: (row.split != "test", row.path))
             selected.append(first)
             refused += [_reject(row, first.split, first.label, first.path) for row in others]
-    return Deduplication(tuple(sorted(selected, key=lambda row: row.sha256)), known, tuple(refused), moved)
+    return Deduplication(tuple(sorted(selected, key=lambda row: row.sha256)), known, tuple(refused), moved, relabelled)
 
 
 def _reject(row: ScannedPhoto, split: str, label: str, where: str) -> RejectedPhoto:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shlex
 import unicodedata
@@ -33,6 +35,8 @@ from training.data.shards import SPLITS, Index, Shard, iterate
 __all__ = ["MAX_REFUSED", "REPORT", "IngestRequest", "IngestResult", "ingest"]
 
 REPORT = Path("artifacts") / "ingest" / "refused.json"
+RELABELLED = REPORT.with_name("relabel.csv")
+"""The photos that the dataset has in another class: what `orchard data relabel` reads."""
 MAX_REFUSED = 0.02
 """The default of the largest share of rejected files."""
 UNCHANGED = "the dataset is unchanged"
@@ -110,12 +114,12 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
             findings = replace(
                 _findings(scanned, unique),
                 not_found=sources.not_found(_empty_splits(unique.rows, index)),
-                advice=_relabel_advice(request, unique.moved),
+                advice=_relabel_advice(request, unique.moved, _write_relabelled(folder, unique.relabelled)),
                 without_split=sum(row.split == UNSPLIT for row in before) - len(misplaced),
             )
             _write_report(request.dataset, findings)
             _require_dataset(request, findings, _labels(unique.rows, index))
-            shards = write_shards(stage, unique.rows, spool, len(index.shards) if index else 0)
+            shards = write_shards(stage, unique.rows, spool, index.next_number if index else 0)
         merged = _merge(request.dataset, index, unique.rows, shards)
         if shards:
             staging.install(stage, folder, merged)
@@ -164,10 +168,39 @@ def _findings(scanned: SourceScan, unique: Deduplication) -> IngestFindings:
     )
 
 
-def _relabel_advice(request: IngestRequest, moved: int) -> str:
+def _write_relabelled(folder: Path, relabelled: dict[str, str]) -> int:
+    """Write the list for `orchard data relabel`: the photos that are in another class here; return how many they are."""
+    RELABELLED.unlink(missing_ok=True)
+    if not relabelled:
+        return 0
+    lines = io.StringIO()
+    rows = csv.writer(lines, lineterminator="\n")
+    rows.writerow(["sha256", "label"])
+    for batch in iterate(folder, columns=["sha256", "pixels_sha256"]):
+        digests, pixels = (column.to_pylist() for column in batch.columns)
+        rows.writerows([sha, relabelled[each]] for sha, each in zip(digests, pixels, strict=True) if each in relabelled)
+    RELABELLED.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(RELABELLED, lines.getvalue())
+    return len(relabelled)
+
+
+def _relabel_advice(request: IngestRequest, moved: int, relabelled: int) -> str:
     """How to correct labels; empty: no photo was moved to another class or split."""
     if not moved:
         return ""
+    command = shlex.join(["orchard", "data", "relabel", "--dataset", request.dataset, "--from", str(RELABELLED)])
+    simple = (
+        f"the dataset {request.dataset!r} has {relabelled} of these photos in another class, and its photos keep theirs. "
+        f"If the folders are right, `{command}` corrects the dataset (add --no-push if you ingest with it); with "
+        "--dry-run it shows the photos first"
+    )
+    if relabelled == moved:
+        return simple
+    return f"{simple}. {_new_dataset(request, moved)}" if relabelled else _new_dataset(request, moved)
+
+
+def _new_dataset(request: IngestRequest, moved: int) -> str:
+    """How to correct whatever was moved, by a new dataset."""
     new = f"{request.dataset}-2"
     paths = [str(source) for source in request.sources if isinstance(source, Path)]
     command = " ".join(map(shlex.quote, ["orchard", "ingest", *(paths or ["SOURCE"]), "--dataset", new]))
@@ -246,4 +279,5 @@ def _merge(name: str, index: Index | None, rows: Iterable[ScannedPhoto], shards:
         split: {label: (index.counts[split].get(label, 0) if index else 0) + new[split, label] for label in classes}
         for split in SPLITS
     }
-    return Index(1, name, classes, (*(index.shards if index else ()), *shards), counts)
+    merged = (*(index.shards if index else ()), *shards)
+    return Index(1, name, classes, merged, counts, index.revision if index else None)

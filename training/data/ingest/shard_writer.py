@@ -19,7 +19,7 @@ from orchard.files import md5_of, sha256_of
 from training.data.ingest.scan import ScannedPhoto
 from training.data.shards import Shard
 
-__all__ = ["SHARD_BYTES", "write_shards"]
+__all__ = ["SHARD_BYTES", "write_shards", "write_table"]
 
 SHARD_BYTES = 32_000_000
 ROW_GROUP = 1000
@@ -83,7 +83,15 @@ def _write(folder: Path, number: int, rows: Sequence[ScannedPhoto], spool: IO[by
         [pa.array(bodies, pa.binary()), pa.array([row.name for row in rows], pa.string())], ["bytes", "path"]
     )
     columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in list(SCHEMA)[1:]]
-    table = pa.Table.from_arrays([images, *columns], schema=SCHEMA)
+    return write_table(folder, number, pa.Table.from_arrays([images, *columns], schema=SCHEMA))
+
+
+def write_table(folder: Path, number: int, table: pa.Table) -> Shard:
+    """Write a table with the columns of a shard as the shard of this number, and sync it to the disk.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
     draft = folder / f"{number:04d}.draft"
     with draft.open("wb") as file:
         pq.write_table(
@@ -98,4 +106,4 @@ def _write(folder: Path, number: int, rows: Sequence[ScannedPhoto], spool: IO[by
         os.fsync(file.fileno())
     md5, sha256 = md5_of(draft), sha256_of(draft)  # DVC names files by MD5
     final = draft.rename(folder / f"{number:04d}-{sha256[:12]}.parquet")
-    return Shard(final.name, md5, sha256, final.stat().st_size, len(rows))
+    return Shard(final.name, md5, sha256, final.stat().st_size, table.num_rows)

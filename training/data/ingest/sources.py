@@ -33,6 +33,7 @@ __all__ = [
     "Source",
     "SourceFile",
     "make_entry",
+    "normalise_label",
     "walk",
 ]
 
@@ -156,7 +157,7 @@ def walk(source: Source, placing: PhotoPlacement) -> Iterator[Entry]:
         raise DataError(f"there is no source {source}", hint=f"{LAYOUT}; or give --split, and --label")
 
 
-def _normalise_label(label: str) -> str:
+def normalise_label(label: str) -> str:
     """Return a class's name in the form that is compared. Raises `ValueError` if it is not a valid name."""
     name = unicodedata.normalize("NFC", label.strip())
     if not name or len(name) > MAX_NAME_LETTERS or readable(name) != name:
@@ -185,7 +186,7 @@ def make_entry(
     if isinstance(place, str):
         return RejectedPhoto(shown, RejectionReason.MISPLACED, place)
     try:
-        label = _normalise_label(place[1])
+        label = normalise_label(place[1])
     except ValueError as error:
         return RejectedPhoto(shown, RejectionReason.UNKNOWN_CLASS, str(error))
     try:
@@ -208,7 +209,7 @@ def _class_folder(parts: tuple[str, ...], placing: PhotoPlacement) -> Iterator[C
     place = placing.place((*parts, "photo.jpg"))
     if isinstance(place, tuple) and placing.label is None and place[0] != UNSPLIT:  # it may hold folders of classes
         try:
-            yield ClassFolder(place[0], _normalise_label(place[1]))
+            yield ClassFolder(place[0], normalise_label(place[1]))
         except ValueError:
             return  # its files are rejected, with the reason
 

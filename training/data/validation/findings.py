@@ -60,6 +60,7 @@ def of_content(index: Index, content: DatasetContent, rules: SchemaRules) -> Ite
     yield from _balance(index, content, rules)
     yield from _sizes(content, rules)
     yield from _pictures(content)
+    yield from _near(content)
     yield from _slices(index, content)
 
 
@@ -131,6 +132,20 @@ def _pictures(content: DatasetContent) -> Iterator[ValidationFinding]:
     if content.altered:
         text = f"the bytes of {len(content.altered)} photos have another SHA-256 than their rows: {_shorten(content.altered)}"
         yield _error("sha256", text, RESTORE)
+
+
+def _near(content: DatasetContent) -> Iterator[ValidationFinding]:
+    near = content.near
+    if near is not None and near.across_splits:
+        sources = ", ".join(f"{number} of {source}" for source, number in near.across_splits.items())
+        text = f"test photos with a near-copy in train: {sources}; the model has seen them"
+        remedy = "look at them on the page; `orchard data remove` takes the copies in train out"
+        yield ValidationFinding("warning", "near duplicates", text, remedy)
+    if near is not None and near.across_classes:
+        sources = ", ".join(f"{number} of {source}" for source, number in near.across_classes.items())
+        text = f"photos with a near-copy in another class: {sources}; one of the two labels may be wrong"
+        remedy = "look at them on the page; `orchard data relabel` corrects a label"
+        yield ValidationFinding("warning", "near duplicates", text, remedy)
 
 
 def _slices(index: Index, content: DatasetContent) -> Iterator[ValidationFinding]:

@@ -8,15 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from training import pages
-from training.data.shards import iterate
+from training.data.validation.page_pictures import read_pictures
 
-__all__ = ["LabelCheck", "SuspectPhoto", "corrections", "page_section"]
+__all__ = ["LABELS", "LabelCheck", "SuspectPhoto", "corrections", "page_section"]
 
 PICTURES = 60
 """Suspects that the page shows; labels.json has all."""
 
 THUMBNAIL = 132
+LABELS = "labels.json"
+DIGITS = 12
+"""Of a digest, as the page shows it."""
 
 REASONS = {
     "predicted": "models that had not seen it predict {}",
@@ -84,7 +86,7 @@ def page_section(check: LabelCheck, folder: Path, name: str) -> dict[str, Any]:
         name: the dataset's name.
     """
     shown = check.suspects[:PICTURES]
-    pictures = _pictures(folder, {suspect.digest for suspect in shown})
+    pictures = read_pictures(folder, {suspect.digest for suspect in shown}, THUMBNAIL)
     return {
         "checked": sum(check.checked.values()),
         "total": len(check.suspects),
@@ -93,28 +95,16 @@ def page_section(check: LabelCheck, folder: Path, name: str) -> dict[str, Any]:
             {
                 "suspect": suspect,
                 "picture": pictures[suspect.digest],
+                "digest": suspect.digest[:DIGITS],
                 "why": "; ".join(REASONS[reason].format(suspect.suggested) for reason in suspect.reasons),
             }
             for suspect in shown
         ],
-        "moves": corrections(shown),
-        "ingest": shlex.join(["orchard", "ingest", "SOURCE", "--dataset", f"{name}-2"]),
-        "train": f"orchard train --set data.name={name}-2",
+        "relabel": corrections(shown, name),
     }
 
 
-def corrections(suspects: Sequence[SuspectPhoto]) -> list[str]:
-    """The commands that move each photo to the folder of its suggested class, inside the folder of its split."""
-    return [
-        shlex.join(["mv", "-n", f"{suspect.label}/{suspect.path}", f"{suspect.suggested}/"]) for suspect in suspects
-    ]
-
-
-def _pictures(folder: Path, digests: set[str]) -> dict[str, str]:
-    found = {}
-    for batch in iterate(folder, columns=("image.bytes", "sha256"), splits=["train"]):
-        bodies = batch["image"].field("bytes")
-        for row, digest in enumerate(batch["sha256"].to_pylist()):
-            if digest in digests and digest not in found:
-                found[digest] = pages.thumbnail(bodies[row].as_py(), THUMBNAIL)
-    return found
+def corrections(suspects: Sequence[SuspectPhoto], name: str) -> str:
+    """The command that gives photos of a dataset their suggested classes, with a line for each photo."""
+    command = shlex.join(["orchard", "data", "relabel", "--dataset", name, "--from", f"artifacts/validation/{LABELS}"])
+    return " \\\n  ".join([command, *(suspect.digest[:DIGITS] for suspect in suspects)])

@@ -14,12 +14,12 @@ from training.data.schema import SchemaRules
 from training.data.shards import SPLITS, Index, read_index
 from training.data.validation.content import DatasetContent, damaged_shards, read
 from training.data.validation.findings import ValidationFinding, of_content, of_files
-from training.data.validation.label_report import LabelCheck, page_section
+from training.data.validation.label_report import LABELS, LabelCheck, page_section
+from training.data.validation.near_report import near_section
 
 __all__ = ["LABELS", "OUTPUT", "ValidationResult", "validate", "write"]
 
 OUTPUT = Path("artifacts") / "validation"
-LABELS = "labels.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class ValidationResult:
         own_rules: whether the schema has a section for this dataset.
         findings: the problems, errors first.
         content: the shards' content; None if they are damaged and were not read.
+        near: what the page shows of near-copies; None: nothing was looked for.
     """
 
     index: Index
@@ -39,6 +40,7 @@ class ValidationResult:
     own_rules: bool
     findings: tuple[ValidationFinding, ...]
     content: DatasetContent | None
+    near: dict[str, Any] | None = None
 
     @property
     def errors(self) -> tuple[ValidationFinding, ...]:
@@ -62,6 +64,7 @@ class ValidationResult:
             "findings": [asdict(item) for item in self.findings],
             "photos": self.index.rows,
             "counts": counts,
+            "near_duplicates": self.content.near.document if self.content and self.content.near else None,
             "sizes": {f"{width}×{height}": number for (width, height), number in sorted(sizes.items())},
             "rules": self.rules.model_dump(mode="json"),
         }
@@ -77,8 +80,8 @@ def _counts(index: Index, content: DatasetContent) -> dict[str, dict[str, dict[s
     }
 
 
-def validate(folder: Path, path: Path = schema.SCHEMA) -> ValidationResult:
-    """Check a dataset folder (``data/<name>``) against the schema file `path`.
+def validate(folder: Path, path: Path = schema.SCHEMA, *, near: bool = True) -> ValidationResult:
+    """Check a dataset folder (``data/<name>``) against the schema file `path`; with `near`, look for near-copies too.
 
     Raises:
         DataError: there is no dataset.
@@ -90,11 +93,12 @@ def validate(folder: Path, path: Path = schema.SCHEMA) -> ValidationResult:
     rules = loaded.rules(index.name)
     damaged = damaged_shards(folder, index)
     findings = list(of_files(folder, index, damaged))
-    content = None if damaged else read(folder)
+    content = None if damaged else read(folder, near=near)
     if content is not None:
         findings += of_content(index, content, rules)
     ordered = tuple(sorted(findings, key=lambda finding: finding.level))
-    return ValidationResult(index, rules, index.name in loaded.datasets, ordered, content)
+    section = None if content is None or content.near is None else near_section(content.near, folder, index.name)
+    return ValidationResult(index, rules, index.name in loaded.datasets, ordered, content, section)
 
 
 def write(
@@ -143,6 +147,7 @@ def _page(validation: ValidationResult) -> dict[str, Any]:
         "more_sizes": max(0, len(sizes) - 8),
         "rules": validation.rules,
         "own_rules": validation.own_rules,
+        "near": validation.near,
     }
 
 
