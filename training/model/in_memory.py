@@ -31,7 +31,7 @@ ROWS = 512
 
 THREADS = 2
 
-MOST_DECODED = 1 << 30
+MOST_DECODED = 1 << 29
 """Bytes of pixels that are kept decoded; a set that needs more stays encoded."""
 
 

@@ -70,9 +70,7 @@ def train(params: Params, workspace: Workspace, reporter: Reporter, schema: Path
     folder = workspace.dataset(params.data.name)
     index = read_index(folder)
     check_teachers(params.train.distillation.teachers, index.classes)
-    with reporter.status(f"decoding {sum(index.counts['train'].values())} photos"):
-        photos = read_training_photos(folder, index, params)
-    train_photos, validation = _split(photos, index, params, folder, reporter)
+    train_photos, validation = _read_and_split(index, params, folder, reporter)
     golden = choose_photos(folder, index.classes, rules)  # before the training: without them nothing is published
     checkpoint = Checkpoint(workspace.root / CHECKPOINTS, name_run(params, index.digest))
     fitted = fit(params, len(index.classes), train_photos, validation, checkpoint, reporter)
@@ -85,9 +83,12 @@ def train(params: Params, workspace: Workspace, reporter: Reporter, schema: Path
     return document
 
 
-def _split(
-    photos: InMemoryPhotos, index: Index, params: Params, folder: Path, reporter: Reporter
+def _read_and_split(
+    index: Index, params: Params, folder: Path, reporter: Reporter
 ) -> tuple[InMemoryPhotos, InMemoryPhotos]:
+    """Return the photos to learn from and those to validate by; the undivided ones are gone from memory afterwards."""
+    with reporter.status(f"decoding {sum(index.counts['train'].values())} photos"):
+        photos = read_training_photos(folder, index, params)
     counts = np.bincount(photos.labels, minlength=len(index.classes))
     empty = [label for label, count in zip(index.classes, counts, strict=True) if not count]
     if empty:
