@@ -19,12 +19,21 @@ hypothesis.settings.load_profile("orchard")
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the machine's ORCHARD_*, AWS_*, proxy and certificate variables, and the settings of a .env in the checkout."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Remove the machine's ORCHARD_*, AWS_*, proxy and certificate variables, and the settings of a .env in the checkout.
+
+    What a verb of the test puts into the environment from a `.env` of its own does not outlive the test.
+    """
+    before = set(os.environ)
     for name in list(os.environ):
         if name.startswith(("ORCHARD_", "AWS_", "SSL_CERT_", "REQUESTS_CA_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("ORCHARD_ENV_FILE", "none")
+    yield
+    monkeypatch.undo()  # now: it restores what a test unset, which may have come from its file
+    for name in set(os.environ) - before:
+        if name.startswith("ORCHARD_"):
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,8 @@ def script(document: str, store_port: int) -> str:
             setting = "" if name == "store" else 'eval "$(orchard store env)"; '
             command = block.strip().replace("orchard store run", f"orchard store run --port {store_port}")
             block = TERMINAL.format(setting=setting, command=command, name=name, ready=READY[name])
-        parts.append(re.sub(r"127\.0\.0\.1:8501", "127.0.0.1:$SERVER_PORT", block))
+        named = block.replace("/v1/models/fruits", f"/v1/models/{DATASET}")  # a project's name is its model's too
+        parts.append(re.sub(r"127\.0\.0\.1:8501", "127.0.0.1:$SERVER_PORT", named))
     return "set -x\n" + "\n".join(parts)
 
 
@@ -86,7 +87,6 @@ def test_tutorial_works_line_by_line(tmp_path):
         **{name: value for name, value in os.environ.items() if not name.startswith("DVC_")},
         "SERVER_PORT": str(port),
         "ORCHARD_SERVER_URL": f"http://127.0.0.1:{port}",
-        "ORCHARD_DATASET": DATASET,
         "GIT_AUTHOR_NAME": "reader",
         "GIT_AUTHOR_EMAIL": "reader@example.org",
         "GIT_COMMITTER_NAME": "reader",
