@@ -75,6 +75,7 @@ def open_export(folder: Path) -> Callable[[], Any]:
     """Return a call of an export, of one photo's bytes; each call runs on one thread, as in a server."""
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
     session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+    tf.get_logger().setLevel("ERROR")  # the loader logs a deprecation warning
     with session.graph.as_default():
         meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
     signature = meta.signature_def["serving_default"]

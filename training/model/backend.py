@@ -24,7 +24,7 @@ def tensorflow() -> Any:
     # not the user's: its keras.json would change what is trained, and a pod's or a colleague's home may be read-only
     os.environ.setdefault("KERAS_HOME", str(Path(KERAS_HOME).absolute()))
     # TensorFlow's own allocator keeps the memory of a step for the next one; malloc returns it to the system each time, and
-    # page faults were half of the time of a step at 224 pixels (bench/allocator.py)
+    # page faults make a step at 224 pixels 1.4 times as long (bench/allocator.py)
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
