@@ -14,6 +14,7 @@ import io
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2  # noqa: E402
 
+from bench.export import load  # noqa: E402
 from bench.processor import machine  # noqa: E402
 from bench.rounds import Contender, Table, Threshold, judge, measure, spread  # noqa: E402
 from orchard.reporter import Reporter  # noqa: E402
@@ -71,19 +73,6 @@ def draw_jpeg() -> bytes:
     return body.getvalue()
 
 
-def open_export(folder: Path) -> Callable[[], Any]:
-    """Return a call of an export, of one photo's bytes; each call runs on one thread, as in a server."""
-    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
-    session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
-    tf.get_logger().setLevel("ERROR")  # the loader logs a deprecation warning
-    with session.graph.as_default():
-        meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
-    signature = meta.signature_def["serving_default"]
-    outputs = [signature.outputs[name].name for name in ("label", "probabilities")]
-    call, photo = session.make_callable(outputs, [signature.inputs["image_bytes"].name]), [draw_jpeg()]
-    return lambda: call(np.array(photo, object))
-
-
 def time_calls(call: Callable[[], Any]) -> Callable[[], float]:
     """Wrap a call: the result measures its milliseconds."""
     call()
@@ -104,7 +93,7 @@ def main() -> int:
     options = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     print(machine())
-    contenders, sizes = [], {}
+    contenders, sizes, photo = [], {}, [draw_jpeg()]
     with tempfile.TemporaryDirectory() as scratch:
         for name, backbone in BACKBONES.items():
             model, folder = make(backbone), Path(scratch) / name
@@ -112,7 +101,8 @@ def main() -> int:
             sizes[name] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
             print(f"{name}: {backbone.size} pixels, export {sizes[name]:.1f} MB")
             contenders.append(Contender(name, time_calls(freeze(model, backbone.size))))
-            contenders.append(Contender(f"{name}, export", time_calls(open_export(folder))))
+            served = partial(load(folder), photo)
+            contenders.append(Contender(f"{name}, export", time_calls(served)))
     table = measure(contenders, options.rounds, Reporter.silent(), unit="ms per photo")
     print(table.text(BASELINE))
     for name in BACKBONES:

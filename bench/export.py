@@ -92,6 +92,7 @@ def load(folder: Path) -> Call:
     """Open a SavedModel as TensorFlow Serving does; returns a call from photos to labels and probabilities."""
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
     session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+    tf.get_logger().setLevel("ERROR")  # the loader logs a deprecation warning
     with session.graph.as_default():
         meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(folder))
     signature = meta.signature_def["serving_default"]

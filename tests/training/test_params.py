@@ -203,6 +203,16 @@ def test_files_of_before_the_later_keys_stay_valid_and_keep_their_digest():
     assert "weights" not in before.document["model"]
 
 
+def test_the_profile_distill_is_the_profile_transfer_with_teachers():
+    transfer, distill = (
+        params.load(CHECKOUT / "params.yaml", profile=name).document for name in ("transfer", "distill")
+    )
+
+    assert len(distill["train"].pop("distillation")["teachers"]) == 3
+    del transfer["train"]["distillation"]
+    assert distill == transfer
+
+
 def test_a_linear_probe_needs_no_epoch():
     overrides = ["train.epochs=0", "train.schedule.warmup_epochs=0", "model.architecture=mobilenet_v2"]
 
