@@ -188,7 +188,7 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def _unknown(environ: dict[str, str]) -> list[str]:
-    known = {variable(name) for name in Settings.model_fields}
+    known, _ = _known()
     return [
         f"  {name}: no such setting{nearest(name, known)}"
         for name in sorted(environ)
@@ -203,7 +203,7 @@ def _shown(value: object) -> str:
 
 def from_project(environ: dict[str, str]) -> dict[str, str]:
     """Return the settings that the project in the working folder names, and the environment does not."""
-    unset = [name for name in ("model", "dataset") if not environ.get(PREFIX + name.upper(), "").strip()]
+    unset = [name for name in ("model", "dataset") if not environ.get(variable(name), "").strip()]
     name = project_name(Path.cwd()) if unset else None
     return dict.fromkeys(unset, name) if name else {}
 

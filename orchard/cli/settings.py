@@ -37,7 +37,8 @@ def settings(reporter: Reporter) -> None:
         or ("environment" if os.environ.get(key, "").strip() else project.get(key, "default"))
         for key in uses
     }
-    chosen, winners = env_files.find().chosen, env_files.winners()
+    found, winners = env_files.find(), env_files.winners()
+    chosen = found.chosen
     text = f"\n\n{chosen} is in use: `orchard use` chose it" if chosen else ""
     if chosen and winners:
         text += f", and the environment wins over it: {', '.join(winners)}"
@@ -45,6 +46,6 @@ def settings(reporter: Reporter) -> None:
     for line in env_files.remarks():
         reporter.note(line)
     reporter.result(
-        {**document, "sources": sources, "files": [str(path) for path in env_files.find().files], "chosen": chosen},
+        {**document, "sources": sources, "files": [str(path) for path in found.files], "chosen": chosen},
         reporter.table(["setting", "value", "from", "meaning"], rows) + text,
     )

@@ -72,19 +72,19 @@ def cross_validate(
     load_libraries()
     from training.data.shards import read_index
     from training.model.grouped_photos import MIXTURE, join_photos, probe_folds, read_grouped
-    from training.model.trained_folds import train_folds
+    from training.model.trained_folds import require_no_teachers, train_folds
 
+    if trained:
+        require_no_teachers(loaded)  # before the embeddings, which take minutes
     index, k = read_index(folder), int(folds)
     photos = join_photos(read_grouped(folder, index, judged, sources, k=k, reporter=reporter))
     train = partial(train_folds, params=loaded, workspace=workspace) if trained else probe_folds
     validated = train(photos, index, k, reporter=reporter, only=only)
+    about = {"backbones": judged, "trained": trained, "only": list(only), "grouped_by": list(MIXTURE)}
     document = {
         "format": 1,
         "dataset": {"name": index.name, "digest": index.digest},
-        "backbones": judged,
-        "trained": trained,
-        "only": list(only),
-        "grouped_by": list(MIXTURE),
+        **about,
         **validated.document,
         "sources": _by_source(photos, validated),
     }

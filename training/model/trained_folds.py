@@ -24,7 +24,7 @@ from training.model.validation_photos import choose_validation_photos
 from training.params import Params
 from training.workspace import CHECKPOINTS, Workspace
 
-__all__ = ["TrainedNetwork", "train_folds"]
+__all__ = ["TrainedNetwork", "require_no_teachers", "train_folds"]
 
 
 class TrainedNetwork:
@@ -79,6 +79,15 @@ class TrainedNetwork:
         return answers
 
 
+def require_no_teachers(params: Params) -> None:
+    """Check that the params name no teachers, who have seen the photos of every fold. Raises `ParamsError` if they do."""
+    if params.train.distillation.teachers:
+        raise ParamsError(
+            "train.distillation.teachers have learned from the photos of the folds, so the figure would be too good",
+            hint="cross-validate with params that have teachers: []",
+        )
+
+
 def train_folds(
     photos: GroupedPhotos,
     index: Index,
@@ -91,13 +100,9 @@ def train_folds(
     """Cross-validate the training of the params, in k folds of the photos' groups, or `only` in some of them.
 
     Raises:
-        ParamsError: the params name teachers, who have seen the photos of the folds.
+        ParamsError: as of `require_no_teachers`.
     """
-    if params.train.distillation.teachers:
-        raise ParamsError(
-            "train.distillation.teachers have learned from the photos of the folds, so the figure would be too good",
-            hint="cross-validate with params that have teachers: []",
-        )
+    require_no_teachers(params)
     network = TrainedNetwork(params, workspace, [row.digest for row in photos.rows], reporter)
     result = cross_validate(photos.labels, index.classes, folds(photos.groups, k), network, reporter, only=only)
     network.forget()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from orchard.disk import writing_to
 from orchard.errors import DataError, OrchardError, ParamsError
+from orchard.files import locked, try_lock
 from orchard.layout import NAME
 from training.data import dvc_project
 
@@ -106,13 +106,14 @@ def _temporary_beside(folder: Path) -> Iterator[Path]:
     """A new locked folder, which is removed unless it was renamed."""
     new = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     new.mkdir()
-    descriptor = os.open(new, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = None
     try:
         with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            descriptor = try_lock(new)
         yield new
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
         shutil.rmtree(new, ignore_errors=True)
 
 
@@ -121,10 +122,6 @@ def _remove_leftovers(folder: Path) -> None:
     for path in folder.parent.glob(f".{folder.name}.*.tmp"):
         if not re.fullmatch(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.tmp", path.name):
             continue
-        with suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError), locked(path) as is_ours:
+            if is_ours:
                 shutil.rmtree(path)
-            finally:
-                os.close(descriptor)

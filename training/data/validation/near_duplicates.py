@@ -8,7 +8,7 @@ split, or with another class. Frames of one turntable are near-copies by design,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -85,8 +85,7 @@ class NearDuplicates:
     @property
     def document(self) -> dict[str, Any]:
         """The counts and the groups, for validation.json."""
-        names = NearPhoto.__dataclass_fields__
-        groups = [[{name: getattr(photo, name) for name in names} for photo in group] for group in self.groups]
+        groups = [[asdict(photo) for photo in group] for group in self.groups]
         counts = {"across_splits": self.across_splits, "across_classes": self.across_classes}
         return {"checked": self.checked, **counts, "turntable_frames": self.frames, "groups": groups}
 
