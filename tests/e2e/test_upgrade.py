@@ -27,6 +27,8 @@ PREVIOUS = "ff9b5c2"
 
 PROGRAMS = ("training", "serving")
 REGISTRY = "localhost:5001"
+CODE_STAGE = "\nFROM packages AS code\n"
+"""Where both Dockerfiles, today's and the previous one, begin with what a commit's own files decide."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ def previous(cluster, tmp_path_factory):
     project.write_text(project.read_text().replace('requires-python = "==3.11.*"', 'requires-python = ">=3.11"'))
     values = []
     for program in PROGRAMS:
-        for name in (".dockerignore", f"{program}/Dockerfile", f"requirements/{program}.txt"):
-            shutil.copy(ROOT / name, folder / name)
+        dockerfile = folder / program / "Dockerfile"
+        dockerfile.write_text(packages_of((ROOT / program / "Dockerfile").read_text()) + code_of(dockerfile.read_text()))
+        shutil.copy(ROOT / "requirements" / f"{program}.txt", folder / "requirements")
         image = f"{REGISTRY}/orchard-{program}:previous"
         options = [
             "--build-arg",
@@ -60,11 +63,23 @@ def previous(cluster, tmp_path_factory):
             image,
             str(folder),
         ]
-        dockerfile = str(folder / program / "Dockerfile")
-        run(["env", "DOCKER_BUILDKIT=1", "docker", "build", "--quiet", "--file", dockerfile, *options], seconds=900)
+        build = ["env", "DOCKER_BUILDKIT=1", "docker", "build", "--quiet", "--file", str(dockerfile)]
+        run([*build, *options], seconds=900)
         run(["docker", "push", "--quiet", image], seconds=900)
         values += ["--set", f"images.{program}={image}"]
     return Previous(folder / "charts" / "orchard", tuple(values))
+
+
+def packages_of(dockerfile):
+    """Return what a Dockerfile says before the stage of the code: it names no file of the project but the lock."""
+    return dockerfile.partition(CODE_STAGE)[0]
+
+
+def code_of(dockerfile):
+    """Return the stage of the code and what follows it: it names the files that the code of its own commit has."""
+    packages, stage, rest = dockerfile.partition(CODE_STAGE)
+    assert packages and stage, "the Dockerfile has no stage of the code"
+    return stage + rest
 
 
 def run_git(*arguments):
