@@ -1,13 +1,15 @@
 """The epochs: train, evaluate on the validation set, keep the best weights, stop when there is no improvement.
 
 A network with pretrained weights first gets a linear probe, which counts as epoch 0. After the last epoch its head may be
-fitted again, which counts as one more epoch.
+fitted again, which counts as one more epoch; it is kept if its loss at its best temperature is smaller than that of the
+best epoch, because the heads of both were not trained to be equally sure.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import keras
@@ -18,6 +20,7 @@ from orchard.errors import OrchardError
 from orchard.reporter import Reporter
 from training.model.checkpoint import Arrays, Checkpoint, TrainingProgress
 from training.model.feed import BatchIterator
+from training.model.fit_head import ProbeFigures
 from training.model.in_memory import InMemoryPhotos
 from training.model.trainer import Trainer
 from training.params import EarlyStoppingParams, Params
@@ -114,16 +117,18 @@ def fit(
             if epochs[-1].epoch == number - 1:
                 reporter.note(f"stopped: no improvement since epoch {stopping.best_epoch}")
             continue
-        if 0 < number <= train.epochs:
-            epochs.append(_run_epoch(trainer, number - 1, train.epochs, judged, reporter))
+        if number > train.epochs:
+            figures, is_better = _refit_head(trainer, number, best, judged, reporter)
+            stopping = replace(stopping, best_epoch=number) if is_better else stopping
         else:
-            epochs.append(_fit_head(trainer, number, best, judged, reporter))
-        stopping = stopping.after(epochs[-1], train.early_stopping)
+            figures = _run_number(trainer, number, train.epochs, judged, reporter)
+            stopping = stopping.after(figures, train.early_stopping)
+        epochs.append(figures)
         if stopping.best_epoch == number:
             best = trainer.averaged.get_weights()
         reporter.note(_describe(epochs, train.epochs))
-        figures = {"epochs": [asdict(epoch) for epoch in epochs], "standing": asdict(stopping)}
-        checkpoint.save(TrainingProgress([variable.numpy() for variable in trainer.variables], best, figures))
+        document = {"epochs": [asdict(epoch) for epoch in epochs], "standing": asdict(stopping)}
+        checkpoint.save(TrainingProgress([variable.numpy() for variable in trainer.variables], best, document))
     trainer.averaged.set_weights(best)
     return FitResult(trainer.averaged, tuple(epochs), stopping.best_epoch, trainer.parameters)
 
@@ -158,12 +163,26 @@ def _limit(photos: InMemoryPhotos, most: int) -> npt.NDArray[np.bool_]:
     return chosen
 
 
-def _fit_head(
+def _refit_head(
     trainer: Trainer, number: int, best: Arrays, validation: InMemoryPhotos, reporter: Reporter
+) -> tuple[EpochFigures, bool]:
+    """Fit the head again to the features of the best weights until now, and say whether it is better than theirs."""
+    trainer.averaged.set_weights(best)
+    before = trainer.calibrated_loss(validation)
+    figures = _fit_head(trainer, number, trainer.refit, validation, reporter)
+    return figures, trainer.calibrated_loss(validation) < before
+
+
+def _fit_head(
+    trainer: Trainer,
+    number: int,
+    method: Callable[[Reporter], ProbeFigures],
+    validation: InMemoryPhotos,
+    reporter: Reporter,
 ) -> EpochFigures:
-    """Fit the head to the features of the first weights, as epoch 0, or to those of the best weights until now."""
+    """Fit the head to features by a method of the trainer, as the epoch of this number."""
     begin = time.monotonic()
-    figures = trainer.refit(best, reporter) if number else trainer.probe(reporter)
+    figures = method(reporter)
     trained = time.monotonic()
     val_loss, val_accuracy = trainer.evaluate(validation)
     return EpochFigures(
@@ -176,6 +195,13 @@ def _fit_head(
         seconds=time.monotonic() - begin,
         images_per_second=figures.photos / (trained - begin),
     )
+
+
+def _run_number(trainer: Trainer, number: int, of: int, validation: InMemoryPhotos, reporter: Reporter) -> EpochFigures:
+    """Run an epoch by its number; 0 is the linear probe."""
+    if number == 0:
+        return _fit_head(trainer, 0, trainer.probe, validation, reporter)
+    return _run_epoch(trainer, number - 1, of, validation, reporter)
 
 
 def _run_epoch(trainer: Trainer, number: int, of: int, validation: InMemoryPhotos, reporter: Reporter) -> EpochFigures:

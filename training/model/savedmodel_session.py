@@ -33,7 +33,9 @@ OUTPUTS = ("label", "probability", "probabilities")
 UNSURE = "unsure"
 """An output that newer models have; earlier ones answer every photo."""
 
-BATCH = 64
+BATCH = 16
+"""Photos in one call: of 224 pixels a side, the features of so many take a hundred megabytes."""
+
 THREADS = 2
 TOLERANCE = 1e-3  # of float32 sums over a few hundred classes
 

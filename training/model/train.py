@@ -34,7 +34,7 @@ from training.model.preprocessing import decode_photos
 from training.model.savedmodel_export import export, predict
 from training.model.savedmodel_session import open_model
 from training.model.teachers import check_teachers, describe_teachers
-from training.model.trainer import predict_photos_in_memory
+from training.model.trainer import predict_photos_in_memory, small_batches
 from training.model.validation_photos import choose_validation_photos
 from training.params import Params
 from training.workspace import CHECKPOINTS, Workspace
@@ -158,7 +158,13 @@ def _check_export(fitted: FitResult, params: Params, saved_model: Path, photos: 
     """Load the export as a server does; compare its predictions with the network's on the same photos."""
     model = params.model
     pixels = decode_photos(photos, model.image_size, crop=model.crop)
-    expected = np.asarray(predict(fitted.model, tf.constant(pixels, tf.float32), mirrored=model.mirrored))
+    parts = small_batches(len(photos), model.image_size)
+    expected = np.concatenate(
+        [
+            np.asarray(predict(fitted.model, tf.constant(pixels[part], tf.float32), mirrored=model.mirrored))
+            for part in parts
+        ]
+    )
     with open_model(saved_model) as session:
         exported = session.predict(photos).probabilities
     difference = float(np.abs(expected - exported).max())

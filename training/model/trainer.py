@@ -17,16 +17,16 @@ import tensorflow as tf
 from orchard.reporter import Reporter
 from training.model.architectures import build, count_parameters, logits_of
 from training.model.augmentation import augment
-from training.model.checkpoint import Arrays
 from training.model.feed import BatchIterator
 from training.model.fit_head import ProbeFigures, fit_probe
 from training.model.in_memory import InMemoryPhotos
 from training.model.optimizers import make_optimizer
 from training.model.savedmodel_export import predict
 from training.model.teachers import Teachers
+from training.model.temperature import calibrated_loss
 from training.params import ModelParams, Params
 
-__all__ = ["Trainer", "predict_photos_in_memory"]
+__all__ = ["Trainer", "predict_photos_in_memory", "small_batches"]
 
 EVALUATION_PIXELS = 640_000
 """In a batch of `Trainer.evaluate`: 256 photos of 50 pixels a side, 12 of 224, whose features take a hundred megabytes."""
@@ -78,9 +78,8 @@ class Trainer:
         self.averaged.set_weights(self._model.get_weights())
         return figures
 
-    def refit(self, weights: Arrays, reporter: Reporter) -> ProbeFigures:
-        """Fit the last layer of the averaged network to its features with other weights, as `probe` does at the start."""
-        self.averaged.set_weights(weights)
+    def refit(self, reporter: Reporter) -> ProbeFigures:
+        """Fit the last layer of the averaged network to its features, as `probe` does at the start."""
         return fit_probe(self.averaged, self.feed, self._classes, self._params, reporter)
 
     def learn(self, positions: npt.NDArray[np.int32], epoch: int, step: int) -> tuple[float, int]:
@@ -147,10 +146,17 @@ class Trainer:
             The mean loss (cross entropy) and the accuracy, 0 to 1.
         """
         loss, right = 0.0, 0
-        for part in _batches_of(len(photos), self._params.model.image_size):
+        for part in small_batches(len(photos), self._params.model.image_size):
             part_loss, part_right = self._evaluate(tf.constant(photos.pixels[part]), tf.constant(photos.labels[part]))
             loss, right = loss + float(part_loss), right + int(part_right)
         return loss / len(photos), right / len(photos)
+
+    def calibrated_loss(self, photos: InMemoryPhotos) -> float:
+        """Return the loss of the averaged network on validation photos, at its best temperature."""
+        logits = tf.function(self._averaged_logits, reduce_retracing=True)
+        parts = [photos.pixels[part] for part in small_batches(len(photos), self._params.model.image_size)]
+        values = [logits(tf.constant(part, tf.float32), training=False).numpy() for part in parts]
+        return calibrated_loss(np.concatenate(values), photos.labels)
 
     def _score(self, pixels: Any, labels: Any) -> tuple[Any, Any]:
         logits = self._averaged_logits(tf.cast(pixels, tf.float32), training=False)
@@ -163,11 +169,11 @@ def predict_photos_in_memory(
 ) -> npt.NDArray[np.float32]:
     """Return a network's probabilities as they are served, of the photos at positions (int[N]): float32[N, C]."""
     call = tf.function(lambda image: predict(model, image, mirrored=params.mirrored), reduce_retracing=True)
-    parts = [positions[part] for part in _batches_of(len(positions), params.image_size)]
+    parts = [positions[part] for part in small_batches(len(positions), params.image_size)]
     return np.concatenate([call(tf.constant(photos.pixels[part], tf.float32)).numpy() for part in parts])
 
 
-def _batches_of(count: int, size: int) -> list[npt.NDArray[np.intp]]:
+def small_batches(count: int, size: int) -> list[npt.NDArray[np.intp]]:
     """Positions of photos of a size, pixels a side, in batches that a network can predict in little memory."""
     batch = max(1, EVALUATION_PIXELS // size**2)
     return [np.arange(start, min(start + batch, count)) for start in range(0, count, batch)]
