@@ -10,7 +10,8 @@ from pathlib import Path
 from orchard.errors import DataError
 from orchard.formatting import shorten
 from orchard.reporter import Reporter
-from training.data.ingest.sources import UNSPLIT, PhotoPlacement, SourceFile, walk
+from training.data.ingest.placement import UNSPLIT, PhotoPlacement, SourceFile
+from training.data.ingest.sources import walk
 from training.data.ingest.test_share import count_for_test
 from training.data.rejections import PhotoRejected, RejectedPhoto
 from training.data.schema import SchemaRules, SideLimits
