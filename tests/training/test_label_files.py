@@ -16,7 +16,21 @@ from orchard.errors import DataError
 from training.data.ingest import label_files, label_rows
 from training.data.ingest.label_files import parse_labels, parse_metadata
 
-CLASSES = ["Salt, Pepper", "Crème brûlée", "a b", "yes", "null", "007", "1.0", "~", 'the "best"', "#1", "=1+1", "'", "true"]
+CLASSES = [
+    "Salt, Pepper",
+    "Crème brûlée",
+    "a b",
+    "yes",
+    "null",
+    "007",
+    "1.0",
+    "~",
+    'the "best"',
+    "#1",
+    "=1+1",
+    "'",
+    "true",
+]
 
 
 def delimited(table, delimiter=","):
@@ -42,7 +56,8 @@ def coco(table):
         "info": {"year": 2024},
         "images": [{"id": number, "file_name": path} for number, path in enumerate(table)],
         "annotations": [
-            {"id": number, "image_id": number, "category_id": names.index(label)} for number, label in enumerate(table.values())
+            {"id": number, "image_id": number, "category_id": names.index(label)}
+            for number, label in enumerate(table.values())
         ],
         "categories": [{"id": number, "name": name} for number, name in enumerate(names)],
     }
@@ -99,29 +114,43 @@ def test_round_trip_of_any_table_gives_the_same_labels(form, table):
 SEEDS = [make({"a.jpg": "Kiwi", "b.jpg": "Lemon"}) for make in FORMATS.values()]
 
 
+def changed(change):
+    """A good file with a piece of it replaced."""
+    body, at, piece = change
+    at %= len(body)
+    return body[:at] + piece + body[at + 1 :]
+
+
+KEYS = st.sampled_from(
+    ["images", "annotations", "categories", "data", "image", "id", "file", "label", "result", "value"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner),
+    max_leaves=12,
+)
+BODIES = st.one_of(
+    st.binary(max_size=200),
+    st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.tuples(st.sampled_from(SEEDS), st.integers(0, 5000), st.binary(max_size=6)).map(changed),
+    VALUES.map(lambda value: json.dumps(value).encode()),
+)
+
+
 @settings(max_examples=400, deadline=None)
-@given(
-    body=st.one_of(
-        st.binary(max_size=200),
-        st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")),
-        st.tuples(st.sampled_from(SEEDS), st.integers(0, 5000), st.binary(max_size=6)).map(
-            lambda change: change[0][: change[1] % len(change[0])] + change[2] + change[0][change[1] % len(change[0]) + 1 :]
-        ),
-        st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3)
-            | st.dictionaries(st.sampled_from(["images", "annotations", "categories", "data", "image", "id", "file", "label", "result"]), inner),
-            max_leaves=12).map(lambda value: json.dumps(value).encode()),
-    )
-)  # fmt: skip
+@given(body=BODIES)
 @example(body=b"[" * 200_000)
 @example(body=b'{"a":' * 200_000)
 @example(body=b'{"file": "1.jpg", "label": "\\ud800"}')
 @example(body=b'{"images": 1, "annotations": [], "categories": []}')
 def test_any_bytes_are_a_table_or_an_error_that_names_the_file(body):
     for read in (parse_labels, parse_metadata):
+        problem = ""
         try:
             read(body, "labels.xyz")
         except DataError as error:
-            assert "labels.xyz" in str(error)
+            problem = str(error)
+        assert not problem or "labels.xyz" in problem
 
 
 WRONG = {
@@ -185,8 +214,8 @@ def test_sizes_are_bounded(monkeypatch):
         parse_labels(bytes(101), "labels.csv")
     with pytest.raises(DataError, match="has more than 3 rows"):
         parse_labels(b"file,label\n" + b"".join(b"%d,a\n" % number for number in range(4)), "labels.csv")
+    monkeypatch.setattr(label_files, "MAX_BYTES", 10_000)
     with pytest.raises(DataError, match="a value has 5000 letters"):
-        monkeypatch.setattr(label_files, "MAX_BYTES", 10_000)
         parse_labels(b"file,label\n1.jpg," + b"x" * 5000, "labels.csv")
 
 
@@ -202,7 +231,10 @@ def test_split_source_and_group_are_read_and_other_columns_are_not():
 
 @pytest.mark.parametrize(
     ("second", "says"),
-    [("Lemon,train", "class 'Kiwi' and line 3 says class 'Lemon'"), ("Kiwi,test", "split 'train' and line 3 says split 'test'")],
+    [
+        ("Lemon,train", "class 'Kiwi' and line 3 says class 'Lemon'"),
+        ("Kiwi,test", "split 'train' and line 3 says split 'test'"),
+    ],
 )
 def test_photo_with_two_labels_has_a_problem_that_names_both_places(second, says):
     row = row_of(f"file,label,split\n1.jpg,Kiwi,train\n./1.jpg,{second}\n".encode())
@@ -213,7 +245,9 @@ def test_photo_with_two_labels_has_a_problem_that_names_both_places(second, says
 
 def test_coco_photo_has_one_category_or_a_problem_or_none():
     document = json.loads(coco({"1.jpg": "a", "2.jpg": "b", "3.jpg": "a"}))
-    document["annotations"] = [{"image_id": image, "category_id": category} for image, category in ((0, 0), (0, 0), (1, 0), (1, 1))]
+    document["annotations"] = [
+        {"image_id": image, "category_id": category} for image, category in ((0, 0), (0, 0), (1, 0), (1, 1))
+    ]
     body = json.dumps(document).encode()
 
     assert row_of(body).label == "a"
@@ -253,7 +287,7 @@ def test_ends_of_two_addresses_that_are_alike_are_never_chosen_between():
     table = parse_labels(json.dumps([task("s3://x/a/1.jpg", "a"), task("s3://x/b/1.jpg", "b")]).encode(), "labels")
 
     assert table.find(["b/1.jpg"]).label == "b"
-    with pytest.raises(DataError, match="labels, task 1 and task 2 both may mean the photo 1.jpg"):
+    with pytest.raises(DataError, match=r"labels, task 1 and task 2 both may mean the photo 1\.jpg"):
         table.find(["1.jpg"])
 
 
@@ -267,6 +301,8 @@ def test_numbers_of_classes_have_the_names_that_the_file_gives_them():
     assert labels_of(parquet({"1.jpg": 7})) == {"1.jpg": "7"}
 
 
-@pytest.mark.parametrize("body", [b"", b"file,label\n1.jpg,a\n", b'file_name,text\n1.jpg,"a kiwi"\n', b"\xff\xfe\0", b"{", b"PAR1"])
+@pytest.mark.parametrize(
+    "body", [b"", b"file,label\n1.jpg,a\n", b'file_name,text\n1.jpg,"a kiwi"\n', b"\xff\xfe\0", b"{", b"PAR1"]
+)
 def test_metadata_without_file_names_and_labels_is_for_something_else(body):
     assert parse_metadata(body, "metadata.csv") is None

@@ -47,10 +47,10 @@ def init(
     """Make a project of your own from a folder of photos: NAME/, with all that the other verbs need.
 
     The folders of PATH say what the photos are: <class>/<photo>, or <split>/<class>/<photo> with the splits train and
-    test; or --labels names a file that says it. The photos are counted and a sample is decoded; nothing is copied. NAME/ gets params.yaml (the model, its
-    training, the gate), data/schema.yaml (the rules for these photos), dvc.yaml (the pipeline), a Dockerfile, a git
-    repository and a README.md with the next five commands. The folder's name is the name of the dataset and of the
-    model: params.yaml has it, and verbs that run in NAME/ read it there.
+    test; or --labels names a file that says it. The photos are counted and a sample is decoded; nothing is copied. NAME/
+    gets params.yaml (the model, its training, the gate), data/schema.yaml (the rules for these photos), dvc.yaml (the
+    pipeline), a Dockerfile, a git repository and a README.md with the next five commands. The folder's name is the name of
+    the dataset and of the model: params.yaml has it, and verbs that run in NAME/ read it there.
 
     A project needs no checkout of Orchard, only the installed command. A folder that has something in it is refused, and
     an interrupted run leaves nothing.

@@ -276,7 +276,7 @@ def _remedy(request: IngestRequest, findings: IngestFindings) -> str:
     reason, number = counted.most_common(1)[0]
     if findings.advice:
         return findings.advice
-    if request.labels and reason in LABEL_FILE and 2 * number > len(findings.refused):
+    if request.labels and 2 * sum(counted[each] for each in LABEL_FILE) > len(findings.refused):
         return f"paths in {request.labels} are relative to SOURCE; --max-refused 1 takes the photos that have a row"
     if reason is RejectionReason.MISPLACED and 2 * number > len(findings.refused):
         return LAYOUT

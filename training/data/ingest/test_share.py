@@ -168,4 +168,5 @@ def _divided(rows: Iterable[ScannedPhoto]) -> Iterator[str]:
     divided = sorted(name for name, found in splits.items() if len(found) > 1)
     if divided:
         names = shorten([repr(name) for name in divided], SHOWN)
-        yield f"{len(divided)} groups have photos in train and in test ({names}): the test may flatter the model"
+        number = "1 group has" if len(divided) == 1 else f"{len(divided)} groups have"
+        yield f"{number} photos in train and in test ({names}): the test may flatter the model"
