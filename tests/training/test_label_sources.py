@@ -176,8 +176,9 @@ def test_metadata_of_an_image_folder_is_used_without_an_option(tmp_path, name, f
         with pytest.raises(DataError, match="is behind photos that it labels"):
             entries_of(source)
         with tarfile.open(source, "w") as archive:
-            for path in sorted((tmp_path / "set").rglob("*.*"), key=lambda path: not path.name.startswith("metadata")):
-                archive.add(path, path.relative_to(tmp_path))
+            paths = [*(tmp_path / "set").rglob("*")]
+            for path in sorted(paths, key=lambda path: (path.is_file(), not path.name.startswith("metadata"))):
+                archive.add(path, path.relative_to(tmp_path), recursive=False)
 
     entries = entries_of(source)
 

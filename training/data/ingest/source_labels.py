@@ -64,7 +64,8 @@ class SourceLabels:
         Raises:
             DataError: it is malformed, a second one for its folder, or after photos of its folder.
         """
-        folder, name = parts[:-1], readable(f"{self._source}:{'/'.join(parts)}")
+        folder = parts[:-1]
+        name = readable(f"{self._source}{':' if self._is_packed else '/'}{'/'.join(parts)}")
         table = parse_metadata(body, name)
         if table is None:
             return
@@ -86,7 +87,6 @@ class SourceLabels:
         Args:
             folder: its path in the source.
         """
-        self._seen.add(folder)
         return self._placing.labels is not None or any(
             folder[:depth] in self._metadata for depth in range(len(folder) + 1)
         )

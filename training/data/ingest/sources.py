@@ -150,6 +150,7 @@ class _Archive:
     def __init__(self, source: Path, placing: PhotoPlacement) -> None:
         self._source, self._placing = source, placing
         self._stem = source.name.split(".")[0]
+        self._folders: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self._labels = SourceLabels(str(source), self._stem, is_packed=True, placing=placing)
 
     def walk(self) -> Iterator[Entry]:
@@ -158,6 +159,9 @@ class _Archive:
             for _ in walk_members(self._source, self._add_metadata):
                 continue
         yield from walk_members(self._source, self._entries)
+        for inside, parts in self._folders:  # now it is known which of them have metadata
+            if not self._labels.covers(inside):
+                yield from class_folders(parts, self._placing)
         yield from self._labels.missing()
 
     def _add_metadata(self, member: ArchiveMember) -> tuple[()]:
@@ -179,8 +183,7 @@ class _Archive:
         elif member.kind is MemberKind.OTHER:
             yield RejectedPhoto(shown, RejectionReason.SPECIAL, str(member.kind.value))
         elif member.kind is MemberKind.FOLDER:
-            if not self._labels.covers(inside):
-                yield from class_folders(parts, placing)
+            self._folders.append((inside, parts))
         elif inside:
             yield self._file(member, path, parts)
 
