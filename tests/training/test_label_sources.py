@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -173,8 +175,10 @@ def test_metadata_of_an_image_folder_is_used_without_an_option(tmp_path, name, f
     if form != "folder":
         source = pack(source, form, outermost=True)
     if form == "tar":
-        with pytest.raises(DataError, match="is behind photos that it labels"):
+        with pytest.raises(DataError, match="is behind photos that it labels") as error:
             entries_of(source)
+        option = Path(re.search("--labels ([^`]*)`", error.value.hint)[1])
+        assert placed(entries_of(source, labels=option))["0001.jpg"] == ("train", "Kiwi")
         with tarfile.open(source, "w") as archive:
             paths = [*(tmp_path / "set").rglob("*")]
             for path in sorted(paths, key=lambda path: (path.is_file(), not path.name.startswith("metadata"))):
@@ -207,9 +211,12 @@ def test_label_file_in_the_source_is_found_by_its_path_there(tmp_path, monkeypat
     if form != "folder":
         source = pack(source, form, outermost)
 
-    assert len(placed(entries_of(source, labels=type(source)("list/labels.csv")))) == 3
+    assert len(placed(entries_of(source, labels=Path("list/labels.csv")))) == 3
+    if form == "folder":
+        write(source, {"deep/er/labels.csv": "file,label\n2.jpg,Kiwi\n"})
+        assert placed(entries_of(source, labels=Path("photos/deep/er/labels.csv"))) == {"2.jpg": ("", "Kiwi")}
     with pytest.raises(DataError, match=r"there is no label file nowhere.csv: neither here nor in "):
-        entries_of(source, labels=type(source)("nowhere.csv"))
+        entries_of(source, labels=Path("nowhere.csv"))
 
 
 def test_damaged_label_file_in_an_archive_is_an_error(tmp_path, monkeypatch):
@@ -218,7 +225,7 @@ def test_damaged_label_file_in_an_archive_is_an_error(tmp_path, monkeypatch):
     source.write_bytes(source.read_bytes().replace(b"Lemon", b"Lemom"))
 
     with pytest.raises(DataError, match=r"label file .*labels.csv cannot be read: the archive is damaged here"):
-        entries_of(source, labels=type(source)("labels.csv"))
+        entries_of(source, labels=Path("labels.csv"))
 
 
 def test_data_yaml_of_yolo_is_ignored_and_its_folders_are_the_layout(tmp_path):

@@ -150,10 +150,15 @@ class LabelTable:
 
 
 class LabelMatches:
-    """A label file's rows, and which of them a photo was found for."""
+    """A label file's rows, and which of them a photo was found for.
 
-    def __init__(self, table: LabelTable) -> None:
-        self.table = table
+    Args:
+        table: the rows.
+        folder: the folder of the source that the file is in, part by part; of a file elsewhere none.
+    """
+
+    def __init__(self, table: LabelTable, folder: tuple[str, ...] = ()) -> None:
+        self.table, self.folder = table, folder
         self._photos: dict[int, str] = {}
 
     def find(self, paths: Iterable[str], photo: str) -> LabelRow | None:

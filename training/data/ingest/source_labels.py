@@ -130,8 +130,10 @@ class SourceLabels:
                 if parts[:depth] in self._metadata:
                     return self._metadata[parts[:depth]], ["/".join(parts[depth:])]
             return None, []
-        others = parts[1:] if self._is_packed else (self._top, *parts)
-        return given, ["/".join(parts), *(["/".join(others)] if others else [])]
+        others = [parts[1:] if self._is_packed else (self._top, *parts)]
+        if parts[: len(given.folder)] == given.folder:
+            others.append(parts[len(given.folder) :])
+        return given, ["/".join(parts), *("/".join(path) for path in others if path)]
 
     def _labelled(
         self, shown: str, parts: Folder, table: LabelTable, row: LabelRow, read: Callable[[], bytes]
@@ -181,32 +183,37 @@ def open_labels(file: Path, sources: Iterable[object]) -> LabelMatches:
     Raises:
         DataError: it is nowhere, or in several sources; or `read_label_file` fails.
     """
-    if file.exists() or file.is_absolute():
-        return LabelMatches(read_label_file(file))
     paths = [source for source in sources if isinstance(source, Path)]
-    found = [table for source in paths for table in _inside(source, file.parts)]
+    if file.exists() or file.is_absolute():
+        above = (source.resolve() for source in paths if file.resolve().is_relative_to(source.resolve()))
+        folder = next((file.resolve().parent.relative_to(source).parts for source in above if source.is_dir()), ())
+        return LabelMatches(read_label_file(file), folder)
+    found = [matches for source in paths for matches in _inside(source, file.parts)]
     if len(found) != 1:
-        where = ", ".join(table.name for table in found) or f"neither here nor in {', '.join(map(str, paths))}"
+        where = (
+            ", ".join(matches.table.name for matches in found) or f"neither here nor in {', '.join(map(str, paths))}"
+        )
         text = (
             f"there are {len(found)} label files {file}: {where}"
             if found
             else f"there is no label file {file}: {where}"
         )
         raise DataError(text, hint="--labels names a file, or a file in the source, such as labels.csv in photos.zip")
-    return LabelMatches(found[0])
+    return found[0]
 
 
-def _inside(source: Path, parts: Folder) -> list[LabelTable]:
+def _inside(source: Path, parts: Folder) -> list[LabelMatches]:
     if source.is_dir():
         path = source.joinpath(*parts)
-        return [read_label_file(path)] if path.is_file() else []
+        return [LabelMatches(read_label_file(path), parts[:-1])] if path.is_file() else []
     if not source.is_file() or not is_archive(source):
         return []
 
-    def read(member: ArchiveMember) -> Iterator[LabelTable]:
+    def read(member: ArchiveMember) -> Iterator[LabelMatches]:
         is_it = member.kind is MemberKind.FILE and not member.leads_out and parts in {member.parts, member.parts[1:]}
         if is_it:
-            yield parse_labels(read_labels(member, source), readable(f"{source}:{member.name}"))
+            table = parse_labels(read_labels(member, source), readable(f"{source}:{member.name}"))
+            yield LabelMatches(table, member.parts[:-1])
 
     return list(walk_members(source, read))
 

@@ -43,6 +43,9 @@ UTF8 = 0x800
 UNICODE_PATH = 0x7075
 """The extra field with a name in UTF-8, beside one that older programs can read."""
 
+NO_END = "File is not a zip file"
+"""What `zipfile` says of a file without an end record."""
+
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError)
 
 
@@ -73,8 +76,9 @@ def walk_zip(path: Path, visit: Callable[[ArchiveMember], Iterable[T]]) -> Itera
             archive = zipfile.ZipFile(file)
             members = _checked(archive, file)
         except _DAMAGED as error:
+            cause = "its directory is missing, as where it was cut off" if str(error) == NO_END else str(error)
             raise DataError(
-                f"the archive {path} is damaged: {error}; nothing was written",
+                f"the archive {path} is damaged: {cause}; nothing was written",
                 hint="download or make the archive again; or unpack it and give the folder",
             ) from error
         for info in members:
