@@ -28,6 +28,7 @@ __all__ = [
     "decode",
     "digest",
     "encode",
+    "load_json",
     "parse",
     "sha256_hex",
     "strict_dataclass",
@@ -93,6 +94,11 @@ def _finite(text: str) -> float:
     return value
 
 
+def load_json(text: str) -> Any:
+    """Read any JSON value strictly. Raises `ValueError` or `RecursionError`: not JSON, a NaN, a repeated name, too deep."""
+    return json.loads(text, object_pairs_hook=_unique_names, parse_constant=_refuse_constant, parse_float=_finite)
+
+
 def parse(body: bytes, what: str, *, limit: int = MAX_BYTES) -> dict[str, Any]:
     """Read a JSON object strictly.
 
@@ -107,9 +113,7 @@ def parse(body: bytes, what: str, *, limit: int = MAX_BYTES) -> dict[str, Any]:
     if len(body) > limit:
         raise IntegrityError(f"{what} has {len(body)} bytes; at most {limit} are read")
     try:
-        document = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_unique_names, parse_constant=_refuse_constant, parse_float=_finite
-        )
+        document = load_json(body.decode("utf-8"))
         if isinstance(document, dict):
             canonical_json(document)  # refuses lone surrogates, which JSON can write as \ud800
     except (ValueError, RecursionError, DataError) as error:

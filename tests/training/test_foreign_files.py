@@ -9,7 +9,8 @@ from orchard.overrides import find_conflict, read_yaml
 from tests import photo_files
 from training.data.dvc_project import init, open_project
 from training.data.ingest.decode import inspect
-from training.data.ingest.sources import IgnoredFile, PhotoPlacement, walk
+from training.data.ingest.placement import IgnoredFile, PhotoPlacement
+from training.data.ingest.sources import walk
 from training.data.rejections import PhotoRejected, RejectionReason
 from training.data.schema import SchemaRules
 

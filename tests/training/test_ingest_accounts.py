@@ -193,7 +193,6 @@ def test_testing_and_eval_are_splits(workspace, run):
 @pytest.mark.parametrize(
     ("name", "begin", "kind"),
     [
-        ("photos.zip", b"PK\3\4", "a ZIP archive: unpack it"),
         ("photos.7z", b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
         ("photos.tar.gz", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         ("photos.tar", b"<!DOCTYPE html>", "a web page"),

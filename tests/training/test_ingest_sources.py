@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchard.errors import DataError
-from training.data.ingest.sources import ADDED, ClassFolder, IgnoredFile, PhotoPlacement, SourceFile, walk
+from training.data.ingest.placement import ADDED, ClassFolder, IgnoredFile, PhotoPlacement, SourceFile
+from training.data.ingest.sources import walk
 from training.data.rejections import RejectedPhoto, RejectionReason, readable
 
 PLACING = PhotoPlacement(None, None, 1000)
@@ -180,10 +181,10 @@ def test_flipped_byte_in_an_archive_never_shortens_or_changes_it_silently(tmp_pa
 
 
 def test_an_invalid_source_is_an_error(tmp_path):
-    (tmp_path / "a.zip").write_bytes(b"PK\3\4" + b"\0" * 100)
+    (tmp_path / "a.7z").write_bytes(b"7z\xbc\xaf" + b"\0" * 100)
 
-    with pytest.raises(DataError, match="neither a folder nor a tar"):
-        list(walk(tmp_path / "a.zip", PLACING))
+    with pytest.raises(DataError, match="neither a folder nor an archive"):
+        list(walk(tmp_path / "a.7z", PLACING))
     with pytest.raises(DataError, match="there is no source"):
         list(walk(tmp_path / "nothing", PLACING))
 

@@ -6,7 +6,8 @@ import pytest
 
 from orchard.cli import main
 from tests import photo_files
-from training.data.ingest.sources import PhotoPlacement, SourceFile, walk
+from training.data.ingest.placement import PhotoPlacement, SourceFile
+from training.data.ingest.sources import walk
 from training.data.shards import read_index
 
 

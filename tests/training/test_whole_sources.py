@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchard.errors import DataError
-from training.data.ingest.sources import PhotoPlacement, SourceFile, walk
+from training.data.ingest.placement import PhotoPlacement, SourceFile
+from training.data.ingest.sources import walk
 
 PLACING = PhotoPlacement(None, None, 1000)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         "orchard ingest ~/inbox --split train --source phone --max-refused 0\n"
         "orchard ingest ~/photos --dataset own --no-push               # without an object store\n"
         "orchard ingest ~/photos --dataset own --test-share 0.2         # <class>/<photo>, without splits\n"
+        "orchard ingest photos.zip --labels labels.csv --test-share 0.2 # a file says what each photo is: file,label\n"
         "orchard ingest --day 2026-11-24                                # the photos in the store for a day"
     ),
 )
@@ -42,6 +43,13 @@ if TYPE_CHECKING:
 @click.option("--source", help="Count all photos under this source. Default: by their folder, see data/schema.yaml.")
 @click.option("--split", type=click.Choice(["train", "test"]), help="The split of photos whose folders name none.")
 @click.option("--label", help="The class of photos whose folders name none; needs --split.")
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A file that says what each photo is: CSV, TSV, JSON Lines, Parquet, COCO or Label Studio, recognised by content. "
+    "It is here or in a SOURCE; paths in it are relative to the SOURCE.",
+)
 @click.option(
     "--test-share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -67,10 +75,12 @@ def ingest(
 ) -> None:
     """Add photos to a dataset: decoded, checked, packed, versioned.
 
-    A SOURCE is a folder or a tar archive with <split>/<class>/<photo> in it (splits: train, training, test, val,
+    A SOURCE is a folder, a tar or a zip archive with <split>/<class>/<photo> in it (splits: train, training, test, val,
     validation), or with --split a folder with <class>/<photo>, or with --label too a folder of photos or a single one.
     With --test-share a source may hold <class>/<photo> without splits: of each class, the photos with the smallest digests
     are for the test, and photos that the dataset has keep their split.
+    With --labels a file names each photo's class, and perhaps split, source and group; the folders are free. Photos of one
+    group stay in one split. A metadata.csv, .jsonl or .parquet with the columns file_name and label is used without it.
     Every file is decoded in full and rejected with a reason if it is not a valid photo. New photos become new shards in
     data/NAME/; old shards never change; the same photos again add nothing. artifacts/ingest/refused.json lists all
     rejections.
@@ -84,6 +94,8 @@ def ingest(
     _check_usage(sources, day, no_push, skip_code, options["split"], options["label"])
     if options["test_share"] is not None and (day or options["split"]):
         raise click.UsageError("--test-share is for sources whose folders name no split: leave out --split and --day")
+    if options["labels"] is not None and (day or options["label"]):
+        raise click.UsageError("--labels names the class of each photo in a SOURCE: leave out --label and --day")
     loaded = settings.load()
     request = _request(sources, loaded, day, options)
     if day is None:
@@ -123,6 +135,7 @@ def _request(sources: tuple[Path, ...], settings: Settings, day: str | None, opt
         None if day else options["split"],
         options["label"],
         options["test_share"],
+        options["labels"],
         default if options["max_refused"] is None else options["max_refused"],
         options["schema"],
     )
@@ -224,6 +237,7 @@ def _print(
         "ignored": findings.ignored,
         "not_found": list(findings.not_found),
         "without_split": findings.without_split,
+        "warnings": list(findings.warnings),
         "report": str(REPORT),
         **(more or {}),
     }

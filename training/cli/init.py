@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     extra="training",
     examples=(
         "orchard init signs --photos ~/photos/signs         # a folder: <class>/*.jpg, or <split>/<class>/*.jpg\n"
-        "orchard init signs --photos signs.tar.gz           # an archive with the same folders in it\n"
+        "orchard init signs --photos signs.zip              # an archive with the same folders in it\n"
+        "orchard init signs --photos photos --labels labels.csv # a file says what each photo is: file,label\n"
         "orchard init signs --photos signs.tar.gz --network # with a Keras network of your own in model.py\n"
         "orchard init work/cells --photos cells --any-class # classes that the photos do not have yet may come"
     ),
@@ -30,18 +31,26 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     required=True,
     metavar="PATH",
-    help="The photos: a folder or a tar archive. They are looked at, not copied.",
+    help="The photos: a folder, a tar or a zip archive. They are looked at, not copied.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A file that says what each photo is, here or in PATH, as of `orchard ingest`.",
 )
 @click.option("--network", is_flag=True, help="Write model.py, a small Keras network to change, and train that.")
 @click.option("--any-class", is_flag=True, help="Allow any class in data/schema.yaml, instead of those of the photos.")
-def init(reporter: Reporter, *, folder: Path, photos: Path, network: bool, any_class: bool) -> None:
+def init(
+    reporter: Reporter, *, folder: Path, photos: Path, labels: Path | None, network: bool, any_class: bool
+) -> None:
     """Make a project of your own from a folder of photos: NAME/, with all that the other verbs need.
 
     The folders of PATH say what the photos are: <class>/<photo>, or <split>/<class>/<photo> with the splits train and
-    test. The photos are counted and a sample is decoded; nothing is copied. NAME/ gets params.yaml (the model, its
-    training, the gate), data/schema.yaml (the rules for these photos), dvc.yaml (the pipeline), a Dockerfile, a git
-    repository and a README.md with the next five commands. The folder's name is the name of the dataset and of the
-    model: params.yaml has it, and verbs that run in NAME/ read it there.
+    test; or --labels names a file that says it. The photos are counted and a sample is decoded; nothing is copied. NAME/
+    gets params.yaml (the model, its training, the gate), data/schema.yaml (the rules for these photos), dvc.yaml (the
+    pipeline), a Dockerfile, a git repository and a README.md with the next five commands. The folder's name is the name of
+    the dataset and of the model: params.yaml has it, and verbs that run in NAME/ read it there.
 
     A project needs no checkout of Orchard, only the installed command. A folder that has something in it is refused, and
     an interrupted run leaves nothing.
@@ -54,7 +63,7 @@ def init(reporter: Reporter, *, folder: Path, photos: Path, network: bool, any_c
 
     name = require_project_name(folder)
     require_free(folder)  # before the photos are looked at, which may take minutes
-    found = survey(photos, reporter)
+    found = survey(photos, reporter, labels)
     files = project_files(name, found, network=network, listed=not any_class)
     files["README.md"] = readme_text(name, found, folder, network=network)
     made_git = create(folder, files)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from orchard.errors import DataError
 from orchard.formatting import shorten
 from orchard.reporter import Reporter
-from training.data.ingest.sources import UNSPLIT, PhotoPlacement, SourceFile, walk
+from training.data.ingest.label_rows import LabelMatches
+from training.data.ingest.placement import UNSPLIT, PhotoPlacement, SourceFile
+from training.data.ingest.source_labels import open_labels
+from training.data.ingest.sources import walk
 from training.data.ingest.test_share import count_for_test
 from training.data.rejections import PhotoRejected, RejectedPhoto
 from training.data.schema import SchemaRules, SideLimits
@@ -38,6 +42,7 @@ class PhotoSurvey:
         decoded: the sample that was decoded, as (width, height) in pixels.
         refused: what `orchard ingest` will reject: of the sample, and photos without a class.
         example: the path of a photo in a folder; None: it is in an archive.
+        labels: the label file that was given; None: there is none.
     """
 
     source: Path
@@ -45,6 +50,7 @@ class PhotoSurvey:
     decoded: tuple[tuple[int, int], ...]
     refused: tuple[RejectedPhoto, ...]
     example: Path | None
+    labels: Path | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -58,7 +64,7 @@ class PhotoSurvey:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that folders name, sorted."""
+        """The splits that folders or a label file name, sorted."""
         return tuple(sorted({split for split, _ in self.counts} - {UNSPLIT}))
 
     def expected(self, split: str) -> dict[str, int]:
@@ -82,25 +88,28 @@ class _Sample:
         return wanted
 
 
-def survey(source: Path, reporter: Reporter) -> PhotoSurvey:
+def survey(source: Path, reporter: Reporter, labels: Path | None = None) -> PhotoSurvey:
     """Look at photos. Nothing is written.
 
     Args:
-        source: a folder or a tar archive with ``<class>/<photo>`` or ``<split>/<class>/<photo>`` in it.
+        source: a folder or an archive with ``<class>/<photo>`` or ``<split>/<class>/<photo>`` in it.
         reporter: shows the progress.
+        labels: a label file, here or in the source, that says what the photos are.
 
     Raises:
         DataError: it does not exist, cannot be read, or its photos make no dataset: there is none, one class, or not
             one class with two photos.
     """
     if not source.exists():
-        raise DataError(f"there is no {source}", hint=f"--photos names a folder or a tar archive. {LAYOUT}")
-    placing = PhotoPlacement(None, None, LENIENT.bytes, unsplit=True, reads=_Sample().take)
+        raise DataError(f"there is no {source}", hint=f"--photos names a folder or an archive. {LAYOUT}")
+    given = open_labels(labels, [source]) if labels else None
+    placing = PhotoPlacement(None, None, LENIENT.bytes, unsplit=True, reads=_Sample().take, labels=given)
     counts: defaultdict[tuple[str, str], int] = defaultdict(int)
     decoded: list[tuple[int, int]] = []
     refused: list[RejectedPhoto] = []
     example: Path | None = None
-    for entry in reporter.track(walk(source, placing), "looking at the photos"):
+    entries = chain(walk(source, placing), _missing(given))
+    for entry in reporter.track(entries, "looking at the photos"):
         if isinstance(entry, RejectedPhoto):
             refused.append(entry)
         elif isinstance(entry, SourceFile):
@@ -108,9 +117,16 @@ def survey(source: Path, reporter: Reporter) -> PhotoSurvey:
             example = example or Path(entry.path)
             if entry.body:
                 _decode(entry, decoded, refused)
-    found = PhotoSurvey(source, dict(counts), tuple(decoded), tuple(refused), example if source.is_dir() else None)
+    example = example if source.is_dir() else None
+    found = PhotoSurvey(source, dict(counts), tuple(decoded), tuple(refused), example, labels)
     _require_dataset(found)
     return found
+
+
+def _missing(labels: LabelMatches | None) -> Iterator[RejectedPhoto]:
+    """Yield the rows without a photo, once all photos were looked up."""
+    if labels is not None:
+        yield from labels.missing()
 
 
 def _decode(photo: SourceFile, decoded: list[tuple[int, int]], refused: list[RejectedPhoto]) -> None:

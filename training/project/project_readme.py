@@ -61,11 +61,18 @@ def next_commands(photos: PhotoSurvey, folder: Path) -> tuple[str, ...]:
     share = "" if photos.splits else f" --test-share {TEST_SHARE:g}"
     return (
         "orchard store run -- bash",
-        f"orchard ingest {_from(photos.source, folder)}{share}",
+        f"orchard ingest {_from(photos.source, folder)}{_labels(photos, folder)}{share}",
         "dvc repro",
         'orchard gate && orchard publish && orchard promote latest --why "first model"',
         "orchard sync --serve",
     )
+
+
+def _labels(photos: PhotoSurvey, folder: Path) -> str:
+    """The option that names the label file: as the project's folder sees it, or its path in the photos' archive."""
+    if photos.labels is None:
+        return ""
+    return f" --labels {_from(photos.labels, folder) if photos.labels.exists() else quote(str(photos.labels))}"
 
 
 def readme_text(name: str, photos: PhotoSurvey, folder: Path, *, network: bool) -> str:
@@ -79,7 +86,7 @@ def readme_text(name: str, photos: PhotoSurvey, folder: Path, *, network: bool) 
     """
     store, ingest, train, release, serve = next_commands(photos, folder)
     shown = ", ".join(photos.classes[:5]) + ("" if len(photos.classes) <= 5 else ", …")
-    split = "" if photos.splits else f" No folder names a split: {TEST_SHARE:.0%} of each class are for the test."
+    split = "" if photos.splits else f" Nothing names a split: {TEST_SHARE:.0%} of each class are for the test."
     return README.format(
         name=name,
         number=len(photos.classes),

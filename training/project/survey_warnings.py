@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchard.formatting import shorten
-from training.data.ingest.sources import UNSPLIT
+from training.data.ingest.placement import UNSPLIT
 from training.data.schema import SchemaRules
 from training.project.photo_survey import PhotoSurvey
 

@@ -13,8 +13,8 @@ from typing import Any
 from orchard import documents
 from orchard.errors import DataError, IntegrityError
 from orchard.formatting import shorten
+from training.data.class_names import normalise_label
 from training.data.ingest.scan import AllowedClasses
-from training.data.ingest.sources import normalise_label
 
 __all__ = ["ListedPhoto", "PhotoList", "named_photos", "read_list", "require_labels", "resolve", "select"]
 

@@ -1,4 +1,4 @@
-"""Tar archives, compressed or not, as streams of members: all of a file is read, or it is an error.
+"""Tar archives, compressed or not, as streams of members: all of a file is read, or it is an error. Zip archives too.
 
 Archives and compressed files may be joined, as `cat a.tar b.tar` does: every part is read. An archive ends with blocks of
 zeros. Without them it was cut off, and nothing but zeros or another archive may follow them.
@@ -11,14 +11,18 @@ import gzip
 import lzma
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
 from orchard.errors import DataError
+from training.data.ingest.archive_member import ArchiveMember, MemberKind
+from training.data.ingest.zip_archives import is_zip, walk_zip
+from training.data.rejections import readable
 
-__all__ = ["is_tar", "walk_members"]
+__all__ = ["is_archive", "walk_members"]
 
 CHUNK = 1 << 20
 T = TypeVar("T")
@@ -98,8 +102,12 @@ UNPACK: dict[bytes, Callable[[IO[bytes]], Any]] = {
 """The first bytes of compressed files, and their readers. All readers verify the checksum at the end of each stream."""
 
 
-def is_tar(path: Path) -> bool:
-    """Whether a file is a tar archive or compressed, which only an archive may be."""
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip or tar archive, or compressed, which only an archive may be."""
+    return is_zip(path) or _is_tar(path)
+
+
+def _is_tar(path: Path) -> bool:
     with path.open("rb") as file:
         block = file.read(tarfile.BLOCKSIZE)
     if any(block.startswith(magic) for magic in UNPACK):
@@ -120,21 +128,25 @@ def _stream(path: Path) -> Iterator[Any]:
         yield next((unpack(file) for magic, unpack in UNPACK.items() if begin.startswith(magic)), file)
 
 
-def walk_members(path: Path, visit: Callable[[tarfile.TarFile, tarfile.TarInfo], Iterator[T]]) -> Iterator[T]:
+def walk_members(path: Path, visit: Callable[[ArchiveMember], Iterable[T]]) -> Iterator[T]:
     """Yield what `visit` yields for each member of an archive, which it may read.
 
     Raises:
         DataError: the archive is damaged, was cut off, or something else follows it.
     """
+    yield from (walk_zip(path, visit) if is_zip(path) else _walk_tar(path, visit))
+
+
+def _walk_tar(path: Path, visit: Callable[[ArchiveMember], Iterable[T]]) -> Iterator[T]:
     count = 0
     try:
         with (
             _stream(path) as stream,
             tarfile.open(fileobj=stream, mode="r|", tarinfo=_header_type(), ignore_zeros=True) as archive,
         ):
-            for member in archive:
+            for info in archive:
                 count += 1
-                yield from visit(archive, member)
+                yield from visit(_member(archive, info))
                 archive.members = []  # type: ignore[attr-defined]  # a stream is not read again: keep memory flat
             while stream.read(CHUNK):  # to the end, where the checksum is
                 continue
@@ -143,3 +155,20 @@ def walk_members(path: Path, visit: Callable[[tarfile.TarFile, tarfile.TarInfo],
             f"the archive {path} is damaged after {count} members: {error}; nothing was written",
             hint="download or make the archive again",
         ) from error
+
+
+def _member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> ArchiveMember:
+    link = ""
+    if info.issym() or info.islnk():
+        kind = MemberKind.LINK
+        link = f"a link to {readable(info.linkname)!r}; make the archive with tar --dereference --hard-dereference"
+    elif info.isdir():
+        kind = MemberKind.FOLDER
+    else:
+        kind = MemberKind.FILE if info.isfile() else MemberKind.OTHER
+    return ArchiveMember(info.name, kind, info.size, partial(_read, archive, info), link)
+
+
+def _read(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    content = archive.extractfile(info)
+    return b"" if content is None else content.read()

@@ -10,7 +10,7 @@ from orchard import layout
 from orchard.store import ObjectStore
 from orchard.store.listing import flaw
 from training.data.ingest.layouts import SPLIT_OF
-from training.data.ingest.sources import Entry, PhotoPlacement, make_entry
+from training.data.ingest.placement import Entry, PhotoPlacement, make_entry
 from training.data.photo_objects import list_names, read_in_order
 from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReason, escaped, readable
 

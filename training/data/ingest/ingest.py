@@ -23,10 +23,12 @@ from training.data.ingest import ingest_report
 from training.data.ingest.deduplicate import Deduplication, deduplicate
 from training.data.ingest.ingest_report import IngestFindings
 from training.data.ingest.layouts import LAYOUT
+from training.data.ingest.placement import UNSPLIT, PhotoPlacement
 from training.data.ingest.requested import CountedSources
 from training.data.ingest.scan import AllowedClasses, ScannedPhoto, SourceScan, scan
 from training.data.ingest.shard_writer import write_shards
-from training.data.ingest.sources import UNSPLIT, PhotoPlacement, Source
+from training.data.ingest.source_labels import open_labels
+from training.data.ingest.sources import Source
 from training.data.ingest.test_share import assign_splits
 from training.data.rejections import RejectionReason
 from training.data.schema import SCHEMA, SchemaRules, load
@@ -40,6 +42,8 @@ RELABELLED = REPORT.with_name("relabel.csv")
 MAX_REFUSED = 0.02
 """The default of the largest share of rejected files."""
 UNCHANGED = "the dataset is unchanged"
+LABEL_FILE = {RejectionReason.UNLABELLED, RejectionReason.NO_PHOTO}
+"""What a label file and the photos lack of each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class IngestRequest:
         label: the class of photos whose folders name none.
         test_share: the share of each class that is for the test, of photos whose folders name no split; None: those
             photos are rejected.
+        labels: a label file, here or in a source; None: folders, or metadata in them, say what the photos are.
         max_refused: the largest share of rejected files, 0 to 1.
         schema: the file with the rules.
     """
@@ -66,6 +71,7 @@ class IngestRequest:
     split: str | None = None
     label: str | None = None
     test_share: float | None = None
+    labels: Path | None = None
     max_refused: float = MAX_REFUSED
     schema: Path = SCHEMA
 
@@ -95,7 +101,7 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
         warnings.filterwarnings("ignore", module="PIL")  # warnings about odd metadata of a photo do not help the user
         index = staging.sweep(folder)
         present = _read_present(folder) if index else {}
-        placing = PhotoPlacement(request.split, request.label, rules.bytes, request.test_share is not None)
+        placing = _placing(request, rules)
         classes = _allowed_classes(request, rules, index)
         sources = CountedSources(request.sources, classes.selected)
         with (stage / "spool").open("w+b") as spool:
@@ -108,14 +114,16 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
                 spool=spool,
                 progress=lambda decoded: reporter.track(decoded, "decoding photos"),
             )
-            rows, misplaced = assign_splits(before := scanned.rows, present, request.test_share or 0.0)
-            unique = deduplicate(rows, present)
-            scanned = replace(scanned, rows=rows, refused=[*scanned.refused, *misplaced])
+            bare = sum(row.split == UNSPLIT for row in scanned.rows)
+            assigned = assign_splits(scanned.rows, present, request.test_share or 0.0)
+            unique = deduplicate(assigned.rows, present)
+            scanned = replace(scanned, rows=assigned.rows, refused=[*scanned.refused, *assigned.refused])
             findings = replace(
                 _findings(scanned, unique),
                 not_found=sources.not_found(_empty_splits(unique.rows, index)),
                 advice=_relabel_advice(request, unique.moved, _write_relabelled(folder, unique.relabelled)),
-                without_split=sum(row.split == UNSPLIT for row in before) - len(misplaced),
+                without_split=bare - len(assigned.refused),
+                warnings=assigned.warnings,
             )
             _write_report(request.dataset, findings)
             _require_dataset(request, findings, _labels(unique.rows, index))
@@ -124,6 +132,12 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
         if shards:
             staging.install(stage, folder, merged)
     return IngestResult(merged, len(shards), findings)
+
+
+def _placing(request: IngestRequest, rules: SchemaRules) -> PhotoPlacement:
+    labels = open_labels(request.labels, request.sources) if request.labels else None
+    unsplit = request.test_share is not None
+    return PhotoPlacement(request.split, request.label, rules.bytes, unsplit, labels=labels)
 
 
 def _read_present(folder: Path) -> dict[str, tuple[str, str]]:
@@ -262,6 +276,8 @@ def _remedy(request: IngestRequest, findings: IngestFindings) -> str:
     reason, number = counted.most_common(1)[0]
     if findings.advice:
         return findings.advice
+    if request.labels and 2 * sum(counted[each] for each in LABEL_FILE) > len(findings.refused):
+        return f"paths in {request.labels} are relative to SOURCE; --max-refused 1 takes the photos that have a row"
     if reason is RejectionReason.MISPLACED and 2 * number > len(findings.refused):
         return LAYOUT
     if reason.rule and 2 * number > len(findings.refused):

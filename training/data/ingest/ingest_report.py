@@ -41,6 +41,7 @@ class IngestFindings:
         not_found: what was requested and is not in the sources, in a sentence each.
         advice: what to do about the moved photos; empty: there are none.
         without_split: how many photos got their split here, because no folder names one.
+        warnings: what to know of the splits, in a sentence each.
     """
 
     files: int
@@ -56,6 +57,7 @@ class IngestFindings:
     not_found: tuple[str, ...] = ()
     advice: str = ""
     without_split: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -133,6 +135,7 @@ def document(dataset: str, findings: IngestFindings) -> dict[str, Any]:
         "not_found": list(findings.not_found),
         "advice": findings.advice,
         "without_split": findings.without_split,
+        "warnings": list(findings.warnings),
     }
 
 
@@ -149,7 +152,10 @@ def summary(findings: IngestFindings, index: Index, shards_added: int, version: 
     if findings.refused:
         lines.append(f"rejected {len(findings.refused)} of {findings.files}: {describe_rejections(findings.refused)}")
     if findings.without_split:
-        lines.append(f"no folder names a split: {findings.without_split} photos were split here, by their pixels")
+        lines.append(
+            f"nothing names a split: {findings.without_split} photos were split here, by their pixels or groups"
+        )
+    lines += [f"warning: {text}" for text in findings.warnings]
     if findings.changed:
         kinds = Counter(what for _, what in findings.changed)
         lines.append("encoded again: " + ", ".join(f"{number} {what}" for what, number in sorted(kinds.items())))

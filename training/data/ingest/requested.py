@@ -6,7 +6,8 @@ import difflib
 from collections import Counter
 from collections.abc import Collection, Iterator
 
-from training.data.ingest.sources import Entry, PhotoPlacement, Source, SourceFile, walk
+from training.data.ingest.placement import Entry, PhotoPlacement, SourceFile
+from training.data.ingest.sources import Source, walk
 
 __all__ = ["CountedSources"]
 
@@ -32,6 +33,8 @@ class CountedSources:
                     self._by_label[entry.label] += 1
                     self._by_source[str(source)] += self._selected is None or entry.label in self._selected
                 yield entry
+        if placing.labels is not None:
+            yield from placing.labels.missing()
 
     def not_found(self, splits: Collection[str]) -> tuple[str, ...]:
         """Name what was requested and is not there, in a sentence each, after the walk.

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import IO
 
 from training.data.ingest.decode import DecodedPhoto, inspect
-from training.data.ingest.sources import ClassFolder, Entry, IgnoredFile, SourceFile
+from training.data.ingest.placement import ClassFolder, Entry, IgnoredFile, SourceFile
 from training.data.read_ahead import map_ahead
 from training.data.rejections import PhotoRejected, RejectedPhoto, RejectionReason
 from training.data.schema import SchemaRules
@@ -64,6 +64,7 @@ class ScannedPhoto:
     height: int
     offset: int
     length: int
+    group: str = ""
 
 
 @dataclass(slots=True)
@@ -190,4 +191,5 @@ def _row(file: SourceFile, photo: DecodedPhoto, source: str, offset: int) -> Sca
         photo.height,
         offset,
         len(photo.body),
+        file.group,
     )

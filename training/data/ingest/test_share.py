@@ -1,21 +1,55 @@
-"""Splits for photos whose folders name none: a share of each class, chosen by the pictures themselves, is for the test."""
+"""Splits for photos that have none: a share of each class, chosen by the pictures or their groups, is for the test."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
+from orchard.formatting import shorten
+from training.data.ingest.placement import UNSPLIT
 from training.data.ingest.scan import ScannedPhoto
-from training.data.ingest.sources import UNSPLIT
 from training.data.rejections import RejectedPhoto, RejectionReason
 
-__all__ = ["assign_splits", "count_for_test"]
+__all__ = ["AssignedSplits", "assign_splits", "count_for_test"]
 
 MIXED = (
-    "no folder names its split, but folders of other photos do: move it into <split>/<class>/, with a split such as "
-    "train or test"
+    "nothing gives it a split, but other photos have one: move it into <split>/<class>/, with a split such as "
+    "train or test, or name its split in the label file"
 )
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class AssignedSplits:
+    """Photos with a split, the rejected ones, and what a person should know, in a sentence each."""
+
+    rows: list[ScannedPhoto]
+    refused: list[RejectedPhoto]
+    warnings: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Unit:
+    """Pictures that stay together: one picture, or all of a group.
+
+    Attributes:
+        order: its digest; units with the smallest are for the test.
+        groups: the names of its groups.
+        pictures: the pictures, with their class.
+        known: the splits of those that the dataset has.
+    """
+
+    order: str
+    groups: set[str] = field(default_factory=set)
+    pictures: set[tuple[str, str]] = field(default_factory=set)
+    known: set[str] = field(default_factory=set)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many pictures of each class it has."""
+        return Counter(label for _, label in self.pictures)
 
 
 def count_for_test(pictures: int, share: float) -> int:
@@ -23,18 +57,18 @@ def count_for_test(pictures: int, share: float) -> int:
     return min(max(1, round(share * pictures)), pictures - 1)
 
 
-def assign_splits(
-    rows: Iterable[ScannedPhoto], present: Mapping[str, tuple[str, str]], share: float
-) -> tuple[list[ScannedPhoto], list[RejectedPhoto]]:
+def assign_splits(rows: Iterable[ScannedPhoto], present: Mapping[str, tuple[str, str]], share: float) -> AssignedSplits:
     """Give a split to each photo that has none.
 
-    A picture that the dataset has keeps its split, so more photos in the same folders never move one. Of the new ones
-    those with the smallest digests are for the test; copies of a picture stay together.
+    A picture that the dataset has keeps its split, so more photos in the same folders never move one. All pictures of a
+    group are in one split: that of those which the dataset has. Of the new pictures and groups those with the smallest
+    digests are for the test, as long as each class comes nearer to its share; copies of a picture stay together.
 
     Args:
         rows: decoded photos, some with the split `UNSPLIT`.
         present: `pixels_sha256` → (split, class) of the dataset's photos.
-        share: of each class, 0 to 1; of two or more pictures at least one is for the test and one is not.
+        share: of each class, 0 to 1; of two or more pictures at least one is for the test and one is not, unless all are
+            in one group.
 
     Returns:
         The photos with a split, and the rejected ones: if some photos had a split already, the others are misplaced.
@@ -43,17 +77,96 @@ def assign_splits(
     bare = [row for row in rows if row.split == UNSPLIT]
     if len(bare) < len(rows):
         refused = [RejectedPhoto(row.path, RejectionReason.MISPLACED, MIXED) for row in bare]
-        return [row for row in rows if row.split != UNSPLIT], refused
-    pictures: defaultdict[str, set[str]] = defaultdict(set)
-    for row in bare:
-        pictures[row.label].add(row.pixels_sha256)
+        kept = [row for row in rows if row.split != UNSPLIT]
+        return AssignedSplits(kept, refused, tuple(_divided(kept)))
+    units = _units(bare, present)
+    tested = _choose(units, share)
     splits: dict[str, str] = {}
-    for label in sorted(pictures):
-        known = {pixels: present[pixels][0] for pixels in pictures[label] if pixels in present}
-        here = sum(split == "test" for split in known.values())
-        wanted = count_for_test(len(pictures[label]), share) - here
-        new = sorted(pictures[label] - known.keys())
-        chosen = set(new[: max(0, wanted)])
-        for pixels in pictures[label]:
-            splits.setdefault(pixels, known.get(pixels) or ("test" if pixels in chosen else "train"))
-    return [replace(row, split=splits[row.pixels_sha256]) for row in bare], []
+    for unit in units:
+        split = "test" if unit.order in tested else "train"
+        splits |= {pixels: present[pixels][0] if pixels in present else split for pixels, _ in unit.pictures}
+    assigned = [replace(row, split=splits[row.pixels_sha256]) for row in bare]
+    return AssignedSplits(assigned, [], (*_whole_classes(units, tested), *_divided(assigned)))
+
+
+def _units(rows: list[ScannedPhoto], present: Mapping[str, tuple[str, str]]) -> list[_Unit]:
+    """Return the pictures that stay together, by their digests. Groups that share a picture are one."""
+    above: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while above.setdefault(name, name) != name:
+            above[name] = name = above[above[name]]
+        return name
+
+    for row in rows:
+        if row.group:
+            above[top(row.pixels_sha256)] = top(f"group {row.group}")
+    units: dict[str, _Unit] = {}
+    for row in rows:
+        name = top(row.pixels_sha256)
+        unit = units.setdefault(name, _Unit(name))
+        unit.pictures.add((row.pixels_sha256, row.label))
+        unit.groups |= {row.group} - {""}
+        unit.known |= {present[row.pixels_sha256][0]} if row.pixels_sha256 in present else set()
+    for unit in units.values():
+        if unit.groups:
+            unit.order = hashlib.sha256(min(unit.groups).encode("utf-8", "surrogatepass")).hexdigest()
+    return sorted(units.values(), key=lambda unit: unit.order)
+
+
+def _choose(units: list[_Unit], share: float) -> set[str]:
+    """Return the units that are for the test, by their `order`."""
+    totals = sum((unit.counts for unit in units), Counter[str]())
+    wanted = {label: count_for_test(number, share) for label, number in totals.items()}
+    tested = {unit.order for unit in units if unit.known == {"test"}}
+    have = sum((unit.counts for unit in units if unit.order in tested), Counter[str]())
+    free = [unit for unit in units if not unit.known]
+
+    def gain(unit: _Unit) -> int:
+        """How much nearer to their shares the classes come, in pictures."""
+        new = unit.counts.items()
+        return sum(abs(wanted[name] - have[name]) - abs(wanted[name] - have[name] - number) for name, number in new)
+
+    def take(unit: _Unit) -> None:
+        tested.add(unit.order)
+        have.update(unit.counts)
+
+    def is_allowed(unit: _Unit) -> bool:
+        is_part = all(have[label] + number < totals[label] for label, number in unit.counts.items())
+        return is_part and unit.order not in tested
+
+    for unit in free:
+        if is_allowed(unit) and gain(unit) > 0:
+            take(unit)
+    for label in sorted(totals):
+        if not have[label]:
+            candidates = [unit for unit in free if unit.counts[label] and is_allowed(unit)]
+            if candidates:
+                take(max(candidates, key=gain))  # of equal ones the first, which has the smallest digest
+    return tested
+
+
+def _whole_classes(units: list[_Unit], tested: set[str]) -> Iterator[str]:
+    """Name each class whose pictures are all in one group: it is in one split alone."""
+    of_class: defaultdict[str, list[_Unit]] = defaultdict(list)
+    for unit in units:
+        for label in unit.counts:
+            of_class[label].append(unit)
+    for label, found in sorted(of_class.items()):
+        if len(found) == 1 and found[0].groups:
+            split, other = ("test", "train") if found[0].order in tested else ("train", "test")
+            groups = shorten([repr(name) for name in sorted(found[0].groups)], SHOWN)
+            yield f"all photos of the class {label!r} are in one group ({groups}): they are in {split}, and none is in {other}"
+
+
+def _divided(rows: Iterable[ScannedPhoto]) -> Iterator[str]:
+    """Name the groups that have photos in both splits."""
+    splits: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.group:
+            splits[row.group].add(row.split)
+    divided = sorted(name for name, found in splits.items() if len(found) > 1)
+    if divided:
+        names = shorten([repr(name) for name in divided], SHOWN)
+        number = "1 group has" if len(divided) == 1 else f"{len(divided)} groups have"
+        yield f"{number} photos in train and in test ({names}): the test may flatter the model"
