@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from orchard.files import atomic_write
-from orchard.formatting import accuracy_text, figure_text, percent
+from orchard.formatting import figure_text, interval_text, percent, points, threshold_text
+from orchard.intervals import share_interval
 from training.orientation import UPRIGHT, read_orientation, turn
 from training.stored_photos import open_stored
 
@@ -59,12 +60,12 @@ def interval(counts: Mapping[str, int]) -> str:
     """Write the 95 % interval of a slice or a class, from its ``correct`` and ``n``, rounded outwards."""
     if not 0 <= counts["correct"] <= counts["n"]:  # the page of a refused evaluation shows figures that cannot be
         return percent(None)
-    return accuracy_text(counts["correct"], counts["n"]).partition(" (")[2].rstrip(")")
+    return interval_text(share_interval(counts["correct"], counts["n"])) if counts["n"] else ""
 
 
-def figure(item: Mapping[str, float] | None, digits: int = 1) -> str:
+def figure(item: Mapping[str, float] | None) -> str:
     """Write a figure of an evaluation, ``value``, ``low`` and ``high``, with its 95 % interval; None: there is none."""
-    return figure_text(item["value"], (item["low"], item["high"]), digits) if item else percent(None)
+    return figure_text(item["value"], (item["low"], item["high"])) if item else percent(None)
 
 
 class RawMarkdown(str):
@@ -82,7 +83,7 @@ def _escape_markdown(value: Any) -> str:
 
 def interval_of(item: Mapping[str, float]) -> str:
     """Write only the 95 % interval of a figure of an evaluation."""
-    return figure(item).partition(" (")[2].rstrip(")")
+    return interval_text((item["low"], item["high"]))
 
 
 @functools.cache
@@ -95,9 +96,8 @@ def _environment(*, markdown: bool = False) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        percent=percent, interval=interval, figure=figure, interval_of=interval_of, count=count, size=size
-    )
+    filters = (percent, points, threshold_text, interval, figure, interval_of, count, size)
+    environment.filters.update({function.__name__: function for function in filters})
     return environment
 
 

@@ -79,7 +79,7 @@ def _print_change(reporter: Reporter, change: ChannelChange, action: str) -> Non
 
 def _accuracy(share: float, n: int) -> str:
     """Write an accuracy, with its interval if the manifest has the number of photos."""
-    return accuracy_text(round(share * n), n, 1) if n else percent(share, 1)
+    return accuracy_text(round(share * n), n) if n else percent(share)
 
 
 def _row(item: Manifest, channels: list[str]) -> list[object]:
