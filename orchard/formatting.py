@@ -11,6 +11,7 @@ __all__ = [
     "accuracy_text",
     "figure_text",
     "interval_text",
+    "list_ranges",
     "percent",
     "points",
     "points_interval",
@@ -73,6 +74,18 @@ def points(difference: float | None) -> str:
 def points_interval(interval: tuple[float, float]) -> str:
     """Write the interval of a difference of two shares in percentage points, rounded outwards: ``−0.6 to +3.1``."""
     return " to ".join(map(_signed, _outwards(interval)))
+
+
+def list_ranges(numbers: Sequence[int], most: int = 8) -> str:
+    """Write ascending numbers as ranges: ``1 to 4, 7``; at most `most` of them, the last ones."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    texts = [str(first) if first == last else f"{first} to {last}" for first, last in ranges]
+    return ("… " if len(texts) > most else "") + ", ".join(texts[-most:])
 
 
 def _outwards(interval: tuple[float, float]) -> tuple[float, float]:
