@@ -59,6 +59,7 @@ __all__ = [
     "task_logs",
     "version_annotation",
     "version_annotations",
+    "version_of_annotation_key",
     "version_of_card_key",
     "version_of_dataset_key",
     "version_of_manifest_key",
@@ -80,7 +81,7 @@ _RUN = re.compile(RUN_ID)
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MANIFEST = re.compile(r"models/[^/]+/versions/(\d{12})/manifest\.json")
 _CARD = re.compile(r"models/[^/]+/versions/(\d{12})/card\.html")
-_ANNOTATION = re.compile(r"models/[^/]+/versions/\d{12}/annotations/(\d{6})\.json")
+_ANNOTATION = re.compile(r"models/[^/]+/versions/(\d{12})/annotations/(\d{6})\.json")
 _DATASET = re.compile(r"datasets/[^/]+/versions/(\d{6,})\.json")
 _BLOB = re.compile(r"models/[^/]+/blobs/sha256/([0-9a-f]{64})")
 _RUN_KEY = re.compile(r"runs/([^/]+)/(.+)")
@@ -282,6 +283,12 @@ def version_annotation(model: str, version: int, number: int) -> str:
 
 def number_of_annotation_key(key: str) -> int | None:
     """The number that a key of `version_annotations` names, or None for any other key."""
+    match = _ANNOTATION.fullmatch(key)
+    return int(match[2]) if match else None
+
+
+def version_of_annotation_key(key: str) -> int | None:
+    """The version that a note or a tag is about, by its key, or None for any other key."""
     match = _ANNOTATION.fullmatch(key)
     return int(match[1]) if match else None
 

@@ -23,8 +23,18 @@ from orchard.registry.channels import ChangeIntent
 from orchard.registry.versions import ModelVersions
 from orchard.signing import read_signed, sign
 from orchard.store.conditional import create_once
+from orchard.store.objects import ObjectStore
 
-__all__ = ["MAX_RECORDS", "MAX_TAG", "MAX_TEXT", "Annotation", "AnnotationChange", "Annotations", "tags_of"]
+__all__ = [
+    "MAX_RECORDS",
+    "MAX_TAG",
+    "MAX_TEXT",
+    "Annotation",
+    "AnnotationChange",
+    "Annotations",
+    "list_annotated",
+    "tags_of",
+]
 
 MAX_RECORDS = 1000
 """The most records of one version."""
@@ -251,3 +261,9 @@ def _checked_tag(name: str) -> str:
             f"{name!r} is not a valid tag: it would look like a channel or a version", hint="choose another name"
         )
     return name
+
+
+def list_annotated(store: ObjectStore, model: str) -> set[int]:
+    """Return the versions of a model that have notes or tags, or had some."""
+    keys = (stat.key for stat in store.list(layout.versions(model)))
+    return {version for key in keys if (version := layout.version_of_annotation_key(key)) is not None}

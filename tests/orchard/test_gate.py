@@ -132,7 +132,7 @@ def test_few_photos_are_no_drop_of_a_class():
     assert checks[2]["turntable.class_drop.Apple"].passed is False
     assert checks[3]["turntable.class_drop.Apple"].passed is True
     assert checks[3]["turntable.class_drop.Apple"].sentence.endswith(
-        "and fewer than 3 photos are not a drop; the loss may be noise (95 %: −11.2 to +51.1 points)"
+        "and fewer than 3 photos are not a drop; the loss may be noise (95 %: −11.3 to +51.0 points)"
     )
 
 
