@@ -125,7 +125,8 @@ def write_report(
         candidate: the evaluated candidate.
     """
     page = _page(document, answers, photos, candidate)
-    pages.write(folder / PAGE, "evaluation.html", **page)  # first: it can fail
+    own = "artifacts/evaluation/page.html"
+    pages.write(folder / PAGE, "evaluation.html", own=own, **page)  # first: it can fail
     pictured = {"format": documents.FORMAT, "sources": page["galleries"]}
     atomic_write(folder / PICTURED, json.dumps(pictured, ensure_ascii=False, allow_nan=False) + "\n")
     atomic_write(folder / CONFUSION, _confusion_csv(answers))

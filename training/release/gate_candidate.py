@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchard import documents
-from orchard.errors import DataError, IntegrityError
+from orchard.dataset import Dataset
+from orchard.errors import DataError, IntegrityError, OrchardError
 from orchard.files import atomic_write
 from orchard.gate import GateCheck, GateThresholds, GateVerdict, decide
 from orchard.registry.channels import Channel
+from orchard.registry.version_overview import read_pointers
 from orchard.reporter import Reporter
 from training import pages
 from training.evaluation.report import read_evaluation, read_pictures
@@ -99,9 +102,23 @@ def gate(
     also = _baseline_checks(evaluation)
     verdict = decide(evaluation, incumbent, thresholds, override_reason=override_reason, also=also)
     result = GateResult(verdict, _compare(channel, served))
-    _write(workspace.gate, result, evaluation, incumbent)
+    made = _made(channel, evaluation["dataset"])
+    _write(workspace.gate, result, evaluation, incumbent, made)
     write_card(workspace.card, make_card(candidate, evaluation, result.document, read_pictures(workspace.evaluation)))
     return result
+
+
+def _made(channel: Channel | None, dataset: Mapping[str, str]) -> list[tuple[str, str]]:
+    """When, by whom and on which versions the page was made, as far as the store says it."""
+    name = f"{dataset['name']} {dataset['digest'][:12]}"
+    if channel is None:
+        return pages.made_now(name)
+    pointers = ""
+    with suppress(OrchardError):  # the verdict depends on none of this
+        pointers = ", ".join(f"{one.channel}: version {one.version}" for one in read_pointers(channel.registry))
+        found = Dataset(channel.registry.store, dataset["name"]).find(dataset["digest"])
+        name = f"{dataset['name']} {found.version} ({dataset['digest'][:12]})" if found else name
+    return pages.made_now(name, pointers)
 
 
 def _compare(channel: Channel | None, served: ServedModel | None) -> dict[str, Any]:
@@ -156,12 +173,17 @@ def read_verdict(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _write(
-    folder: Path, result: GateResult, evaluation: Mapping[str, Any], incumbent: Mapping[str, Any] | None
+    folder: Path,
+    result: GateResult,
+    evaluation: Mapping[str, Any],
+    incumbent: Mapping[str, Any] | None,
+    made: list[tuple[str, str]],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / VERDICT
     path.unlink(missing_ok=True)  # no verdict is safer than an old one beside a new page
-    pages.write(folder / PAGE, "gate.html", **_page(result, evaluation, incumbent))
+    facts = _page(result, evaluation, incumbent)
+    pages.write(folder / PAGE, "gate.html", own="artifacts/gate/page.html", made=made, **facts)
     atomic_write(path, json.dumps(result.document, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 

@@ -104,7 +104,7 @@ def validate(folder: Path, path: Path = schema.SCHEMA, *, near: bool = True) -> 
 def write(
     validation: ValidationResult, output: Path = OUTPUT, labels: LabelCheck | None = None, folder: Path | None = None
 ) -> None:
-    """Write validation.json and page.html atomically; the same input gives the same bytes.
+    """Write validation.json and page.html atomically; the same input gives the same bytes, but for the page's last lines.
 
     Args:
         validation: the result.
@@ -120,7 +120,8 @@ def write(
             atomic_write(output / name, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
         else:
             (output / name).unlink(missing_ok=True)
-    pages.write(output / "page.html", "validation.html", labels=section, **_page(validation))
+    own = "artifacts/validation/page.html"
+    pages.write(output / "page.html", "validation.html", own=own, labels=section, **_page(validation))
 
 
 def _page(validation: ValidationResult) -> dict[str, Any]:
