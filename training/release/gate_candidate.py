@@ -104,7 +104,8 @@ def gate(
     result = GateResult(verdict, _compare(channel, served))
     made = _made(channel, evaluation["dataset"])
     _write(workspace.gate, result, evaluation, incumbent, made)
-    write_card(workspace.card, make_card(candidate, evaluation, result.document, read_pictures(workspace.evaluation)))
+    pictures = read_pictures(workspace.evaluation)
+    write_card(workspace.card, make_card(candidate, evaluation, result.document, pictures, made=made))
     return result
 
 

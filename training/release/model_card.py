@@ -47,6 +47,7 @@ def make_card(
     pictures: Sequence[Mapping[str, Any]],
     manifest: Manifest | None = None,
     published: Mapping[int, str] | None = None,
+    made: Sequence[tuple[str, str]] = (),
 ) -> ModelCard:
     """Make the model card.
 
@@ -57,11 +58,13 @@ def make_card(
         pictures: the misses, as `read_pictures` gives them.
         manifest: of the version that the candidate has become; None: it is not published.
         published: the other versions that were evaluated on the same photos, and the digests of their models.
+        made: the last lines, as `training.pages.made_now` gives them; empty: those of now.
 
     Returns:
         The card; its HTML has at most `MAX_CARD` bytes.
     """
     facts = _facts(candidate, evaluation, verdict, manifest, published or {})
+    facts["made"] = list(made) or pages.made_now()
     for classes, shown in BOUNDS:
         part = _bounded(evaluation, facts["named"], pictures, classes, shown)
         html = pages.render("card.html", **facts, **part).encode()

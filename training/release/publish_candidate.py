@@ -17,9 +17,11 @@ from orchard.registry.cards import keep_card, read_card
 from orchard.registry.channels import Channel
 from orchard.registry.manifest import DatasetRef, GateRecord, Manifest, PublishMetadata, publish_id
 from orchard.registry.registry import PublishResult, Registry
+from orchard.registry.version_overview import read_pointers
 from orchard.registry.version_report import keep_report, read_report
 from orchard.runs import records
 from orchard.store import ObjectStore
+from training import pages
 from training.code_version import describe_code
 from training.evaluation.manifest_metrics import collect_metrics
 from training.evaluation.report import read_evaluation, read_pictures
@@ -183,7 +185,10 @@ def _publish_card(
         return
     published = _published(registry, candidate, version)
     manifest, pictures = registry.manifest(version), read_pictures(workspace.evaluation)
-    card = make_card(candidate, reports.evaluation, reports.verdict, pictures, manifest, published)
+    pointers = ", ".join(f"{one.channel}: version {one.version}" for one in read_pointers(registry))
+    data = f"{manifest.dataset.name} {manifest.dataset.version or 'not in the store'} ({manifest.dataset.digest[:12]})"
+    made = pages.made_now(data, pointers and f"{pointers}, when it was published")
+    card = make_card(candidate, reports.evaluation, reports.verdict, pictures, manifest, published, made)
     write_card(workspace.card, keep_card(registry.store, registry.model, version, card))
 
 
