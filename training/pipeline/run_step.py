@@ -24,12 +24,22 @@ from training.pipeline.artifacts import download, upload
 from training.pipeline.project_config import FULL, ProjectConfig
 from training.pipeline.runner import TERMINATED, FinishedVerb, VerbRunner
 
-__all__ = ["ActionResult", "StepAction", "StepContext", "StepFailed", "StepOptions", "StepResult", "run_step"]
+__all__ = [
+    "RUN_PAGES",
+    "ActionResult",
+    "StepAction",
+    "StepContext",
+    "StepFailed",
+    "StepOptions",
+    "StepResult",
+    "relinked",
+    "run_step",
+]
 
 CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 RUN_MARKER = Path(".orchard") / "step" / "run"
 
-_RUN_PAGES = {
+RUN_PAGES = {
     page.file.removeprefix("artifacts/"): page.key.removeprefix("runs/{run}/pages/")
     for spec in STEPS.values()
     for page in spec.pages
@@ -266,19 +276,19 @@ def _upload_pages(work: StepContext) -> tuple[str, ...]:
     for page in work.step.pages:
         if page.file and (path := work.root / page.file).exists():
             uploaded.append(page.key.format(run=work.run_id))
-            with _relinked(path) as file:
+            with relinked(path) as file:
                 work.store.put_file(uploaded[-1], file, CONTENT_TYPES[path.suffix])
     return tuple(uploaded)
 
 
 @contextmanager
-def _relinked(path: Path) -> Iterator[Path]:
+def relinked(path: Path) -> Iterator[Path]:
     """Yield a page with links to the run's pages, which lie beside it, instead of the workspace's."""
     body = path.read_bytes() if path.suffix == ".html" else b""
     if b"<nav" not in body:
         yield path
         return
-    for file, name in _RUN_PAGES.items():
+    for file, name in RUN_PAGES.items():
         body = body.replace(f'href="../{file}"'.encode(), f'href="{name}"'.encode())
     copy = path.with_name(f".run-{path.name}")
     try:
