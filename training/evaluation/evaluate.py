@@ -9,6 +9,7 @@ from typing import Any
 from orchard import documents
 from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
+from training.data.published_version import describe_dataset
 from training.data.schema import SCHEMA, DataCard, load
 from training.data.shards import Index, read_columns, read_index
 from training.evaluation.baseline import evaluate_baseline
@@ -85,7 +86,8 @@ def evaluate(
     if options.baseline:
         with reporter.status("evaluating the baseline"):
             document["baseline"] = evaluate_baseline(folder, photos, index.classes)
-    write_report(workspace.evaluation, document, answers, photos, candidate)
+    described = describe_dataset(folder, candidate.dataset_digest)
+    write_report(workspace.evaluation, document, answers, photos, candidate, described)
     return document
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from orchard import documents
-from orchard.dataset import Dataset
 from orchard.errors import DataError, IntegrityError, OrchardError
 from orchard.files import atomic_write
 from orchard.gate import GateCheck, GateThresholds, GateVerdict, decide
@@ -21,6 +20,7 @@ from orchard.registry.channels import Channel
 from orchard.registry.version_overview import read_pointers
 from orchard.reporter import Reporter
 from training import pages
+from training.data.published_version import describe_dataset
 from training.evaluation.report import read_evaluation, read_pictures
 from training.evaluation.scores import ALL
 from training.model.candidate import Candidate, read_candidate
@@ -102,24 +102,20 @@ def gate(
     also = _baseline_checks(evaluation)
     verdict = decide(evaluation, incumbent, thresholds, override_reason=override_reason, also=also)
     result = GateResult(verdict, _compare(channel, served))
-    made = _made(channel, evaluation["dataset"])
+    made = _made(channel, workspace.dataset(candidate.dataset_name), evaluation["dataset"]["digest"])
     _write(workspace.gate, result, evaluation, incumbent, made)
     pictures = read_pictures(workspace.evaluation)
     write_card(workspace.card, make_card(candidate, evaluation, result.document, pictures, made=made))
     return result
 
 
-def _made(channel: Channel | None, dataset: Mapping[str, str]) -> list[tuple[str, str]]:
-    """When, by whom and on which versions the page was made, as far as the store says it."""
-    name = f"{dataset['name']} {dataset['digest'][:12]}"
-    if channel is None:
-        return pages.made_now(name)
+def _made(channel: Channel | None, data: Path, digest: str) -> list[tuple[str, str]]:
+    """When, by whom and on which versions the page was made."""
     pointers = ""
-    with suppress(OrchardError):  # the verdict depends on none of this
-        pointers = ", ".join(f"{one.channel}: version {one.version}" for one in read_pointers(channel.registry))
-        found = Dataset(channel.registry.store, dataset["name"]).find(dataset["digest"])
-        name = f"{dataset['name']} {found.version} ({dataset['digest'][:12]})" if found else name
-    return pages.made_now(name, pointers)
+    with suppress(OrchardError):  # the verdict does not depend on the other channels
+        if channel is not None:
+            pointers = ", ".join(f"{one.channel}: version {one.version}" for one in read_pointers(channel.registry))
+    return pages.made_now(describe_dataset(data, digest), pointers)
 
 
 def _compare(channel: Channel | None, served: ServedModel | None) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any
 from orchard.files import atomic_write
 from training import pages
 from training.data import schema
+from training.data.dvc_project import DATA
+from training.data.published_version import describe_dataset
 from training.data.schema import SchemaRules
 from training.data.shards import SPLITS, Index, read_index
 from training.data.validation.content import DatasetContent, damaged_shards, read
@@ -121,7 +123,8 @@ def write(
         else:
             (output / name).unlink(missing_ok=True)
     own = "artifacts/validation/page.html"
-    pages.write(output / "page.html", "validation.html", own=own, labels=section, **_page(validation))
+    made = pages.made_now(describe_dataset(DATA / validation.index.name, validation.index.digest))
+    pages.write(output / "page.html", "validation.html", own=own, made=made, labels=section, **_page(validation))
 
 
 def _page(validation: ValidationResult) -> dict[str, Any]:
