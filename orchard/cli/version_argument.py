@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["VERSION", "find_version", "open_to_read"]
 
 
-class _VersionType(click.ParamType[int | str]):
+class _VersionName(click.ParamType[int | str]):
     name = "version"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
@@ -30,7 +30,7 @@ class _VersionType(click.ParamType[int | str]):
             self.fail(f"{value!r} is neither a version's number nor latest nor a channel ({channels})", param, ctx)
 
 
-VERSION = _VersionType()
+VERSION = _VersionName()
 
 
 def open_to_read() -> Registry:
