@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidatorFun
 
 from orchard.documents import FORMAT, encode
 from orchard.errors import DataError
-from orchard.formatting import accuracy_text, percent, shorten
-from orchard.intervals import difference_interval, share_interval
+from orchard.formatting import accuracy_text, percent, points_interval, shorten, threshold_text
+from orchard.intervals import difference_interval, judge_change, share_interval
 
 __all__ = ["GateCheck", "GateThresholds", "GateVerdict", "decide", "find_warnings", "summary"]
 
@@ -124,10 +124,6 @@ class _CorrectCount:
         return self.correct / self.n
 
 
-def _threshold_text(value: float) -> str:
-    return f"{100 * value:.4g} %"
-
-
 def _count(item: object) -> _CorrectCount | None:
     """The counts of a slice or a class, or None if they are missing or invalid."""
     if not isinstance(item, Mapping):
@@ -172,8 +168,8 @@ def _missing(name: str, what: str, threshold: float) -> GateCheck:
 def _check_accuracy(name: str, what: str, count: _CorrectCount, threshold: float) -> GateCheck:
     passed = count.accuracy >= threshold - ROUNDING
     sentence = (
-        f"{what}: {accuracy_text(count.correct, count.n, 1)} of {count.n} right, the threshold is "
-        f"{_threshold_text(threshold)}"
+        f"{what}: {accuracy_text(count.correct, count.n)} of {count.n} right, the threshold is "
+        f"{threshold_text(threshold)}"
     )
     low, high = share_interval(count.correct, count.n)
     if low < threshold < high:
@@ -211,14 +207,14 @@ def _check_drop(
     drop, lost = served.accuracy - candidate.accuracy, served.correct - candidate.correct
     passed = drop <= threshold + ROUNDING or lost < least_photos
     sentence = (
-        f"{what}: {candidate.correct} of {candidate.n} right ({percent(candidate.accuracy, 1)}), the served version "
-        f"{served.correct} ({percent(served.accuracy, 1)}); at most {_threshold_text(threshold)} may be lost"
+        f"{what}: {candidate.correct} of {candidate.n} right ({percent(candidate.accuracy)}), the served version "
+        f"{served.correct} ({percent(served.accuracy)}); at most {threshold_text(threshold)} may be lost"
     )
     if passed and drop > threshold + ROUNDING:
         sentence += f", and fewer than {least_photos} photos are not a drop"
-    low, high = difference_interval((served.correct, served.n), (candidate.correct, candidate.n))
-    if lost > 0 and low <= 0:
-        sentence += f"; the loss may be noise (95 %: {100 * low:+.1f} to {100 * high:+.1f} points)"
+    loss = difference_interval((served.correct, served.n), (candidate.correct, candidate.n))
+    if lost > 0 and judge_change(loss) == "within noise":
+        sentence += f"; the loss may be noise (95 %: {points_interval(loss)} points)"
     return GateCheck(name, drop, threshold, passed, sentence)
 
 

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
-__all__ = ["difference_interval", "f1_interval", "mean_interval", "share_interval"]
+__all__ = [
+    "Change",
+    "difference_interval",
+    "f1_interval",
+    "judge_change",
+    "loss_interval",
+    "mean_interval",
+    "share_interval",
+]
+
+Change = Literal["better", "worse", "within noise"]
 
 _Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
@@ -40,10 +51,40 @@ def difference_interval(before: tuple[int, int], after: tuple[int, int]) -> tupl
     Returns:
         The bounds of ``before - after``, -1 to 1.
     """
-    first, second = before[0] / before[1], after[0] / after[1]
-    (low_1, high_1), (low_2, high_2) = share_interval(*before), share_interval(*after)
+    return loss_interval(
+        (before[0] / before[1], share_interval(*before)),
+        (after[0] / after[1], share_interval(*after)),
+    )
+
+
+def loss_interval(
+    before: tuple[float, tuple[float, float]], after: tuple[float, tuple[float, float]]
+) -> tuple[float, float]:
+    """Return the 95 % interval of the loss from one figure to another, from the interval of each.
+
+    It is Newcombe's method for figures of any kind (MOVER; Zou and Donner, Stat. Med. 27, 2008).
+
+    Args:
+        before: the first figure, 0 to 1, and its interval.
+        after: the second.
+
+    Returns:
+        The bounds of ``before - after``, -1 to 1.
+    """
+    (first, (low_1, high_1)), (second, (low_2, high_2)) = before, after
     loss = first - second
     return loss - math.hypot(first - low_1, high_2 - second), loss + math.hypot(high_1 - first, second - low_2)
+
+
+def judge_change(loss: tuple[float, float]) -> Change:
+    """Judge a change by the interval of the loss: one that has 0 in it may be noise.
+
+    It is the one rule for the gate's "may be noise" and for `orchard diff`.
+    """
+    low, high = loss
+    if low > 0:
+        return "worse"
+    return "better" if high < 0 else "within noise"
 
 
 def f1_interval(hits: int, misses: int) -> tuple[float, float]:

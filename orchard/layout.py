@@ -37,6 +37,7 @@ __all__ = [
     "leases",
     "manifest",
     "never_written",
+    "number_of_annotation_key",
     "parts_of_history_key",
     "parts_of_run_key",
     "place_probe",
@@ -56,9 +57,13 @@ __all__ = [
     "runs",
     "sha256_of_blob_key",
     "task_logs",
+    "version_annotation",
+    "version_annotations",
+    "version_of_annotation_key",
     "version_of_card_key",
     "version_of_dataset_key",
     "version_of_manifest_key",
+    "version_report",
     "versions",
 ]
 
@@ -76,6 +81,7 @@ _RUN = re.compile(RUN_ID)
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MANIFEST = re.compile(r"models/[^/]+/versions/(\d{12})/manifest\.json")
 _CARD = re.compile(r"models/[^/]+/versions/(\d{12})/card\.html")
+_ANNOTATION = re.compile(r"models/[^/]+/versions/(\d{12})/annotations/(\d{6})\.json")
 _DATASET = re.compile(r"datasets/[^/]+/versions/(\d{6,})\.json")
 _BLOB = re.compile(r"models/[^/]+/blobs/sha256/([0-9a-f]{64})")
 _RUN_KEY = re.compile(r"runs/([^/]+)/(.+)")
@@ -257,6 +263,33 @@ def card(model: str, version: int, suffix: str = ".html") -> str:
 def version_of_card_key(key: str) -> int | None:
     """The version whose card, as HTML, a key names, or None for any other key."""
     match = _CARD.fullmatch(key)
+    return int(match[1]) if match else None
+
+
+def version_report(model: str, version: int) -> str:
+    """The signed report of a version, for programs: created once, after the manifest."""
+    return f"{versions(model)}/{version:012d}/report.json"
+
+
+def version_annotations(model: str, version: int) -> str:
+    """The folder of a version's notes and tags."""
+    return f"{versions(model)}/{version:012d}/annotations"
+
+
+def version_annotation(model: str, version: int, number: int) -> str:
+    """One signed note, tag or removal of a tag: created once, under the next free number."""
+    return f"{version_annotations(model, version)}/{number:06d}.json"
+
+
+def number_of_annotation_key(key: str) -> int | None:
+    """The number that a key of `version_annotations` names, or None for any other key."""
+    match = _ANNOTATION.fullmatch(key)
+    return int(match[2]) if match else None
+
+
+def version_of_annotation_key(key: str) -> int | None:
+    """The version that a note or a tag is about, by its key, or None for any other key."""
+    match = _ANNOTATION.fullmatch(key)
     return int(match[1]) if match else None
 
 

@@ -89,6 +89,7 @@ def predict(
     """
     from orchard import settings
     from orchard.client import ModelServer
+    from orchard.formatting import percent
 
     if version is not None and channel is not None:
         raise click.UsageError("--version and --channel exclude each other")
@@ -105,7 +106,7 @@ def predict(
         {"photo": name, "label": one.label, "probability": one.probability, "unsure": one.unsure}
         for name, one in predictions
     ]
-    shares = [f"{100 * one.probability:.1f} %" for _, one in predictions]
+    shares = [percent(one.probability) for _, one in predictions]
     width = max(map(len, shares))
     rows = [
         [name, one.label, share.rjust(width), "unsure" if one.unsure else ""]

@@ -8,40 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchard.cli.verb import verb
+from orchard.cli.version_argument import VERSION, find_version, open_to_read
+from orchard.cli.version_text import COLUMNS, describe_version, row, second
 from orchard.errors import DataError
-from orchard.formatting import accuracy_text, percent
 from orchard.layout import CHANNELS
 from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from orchard.registry.channels import ChangeIntent, Channel, ChannelChange
-    from orchard.registry.manifest import Manifest
     from orchard.registry.pointers import ChannelPointer
     from orchard.registry.registry import Registry
-    from orchard.registry.versions import ModelVersions
     from orchard.store import ObjectStore
 
 _CHANNEL = click.Choice(CHANNELS)
-
-
-class _Number(click.ParamType[int | str]):
-    name = "version"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Accept a version's number or `latest`."""
-        if value == "latest":
-            return "latest"
-        try:
-            return click.IntRange(1).convert(value, param, ctx)
-        except click.BadParameter:
-            self.fail(f"{value!r} is neither a version's number nor latest", param, ctx)
-
-
-def _open_to_read() -> Registry:
-    from orchard import settings
-    from orchard.registry.registry import Registry
-
-    return Registry.open(settings.load())
 
 
 def _open_to_change(channel: str | None, why: str | None) -> tuple[Channel, ChangeIntent]:
@@ -59,11 +38,6 @@ def _open_to_change(channel: str | None, why: str | None) -> tuple[Channel, Chan
     return registry.channel(channel or config.channel), intent
 
 
-def _second(created: str) -> str:
-    """A time for people, without fractions of a second."""
-    return f"{created[:19]}Z"
-
-
 def _print_change(reporter: Reporter, change: ChannelChange, action: str) -> None:
     from orchard import env_files
     from orchard.documents import encode
@@ -77,59 +51,60 @@ def _print_change(reporter: Reporter, change: ChannelChange, action: str) -> Non
     reporter.result({"action": action, "changed": change.changed, **encode(now), "store_name": store}, text)
 
 
-def _accuracy(share: float, n: int) -> str:
-    """Write an accuracy, with its interval if the manifest has the number of photos."""
-    return accuracy_text(round(share * n), n, 1) if n else percent(share, 1)
-
-
-def _row(item: Manifest, channels: list[str]) -> list[object]:
-    figures = [
-        f"{name} {_accuracy(value, int(item.metrics.get(f'{name}.n', 0)))}"
-        for name, value in (
-            (key.removesuffix(".accuracy"), value) for key, value in item.metrics.items() if key.endswith(".accuracy")
-        )
-    ]
-    data = f"{item.dataset.name} {item.dataset.version or item.dataset.digest[:12]}"
-    size = f"{item.size / 1e6:.1f} MB"
-    accuracy = ", ".join(figures) or "-"
-    where = " ".join(channels) or "-"
-    return [item.version, where, data, item.gate.verdict, size, accuracy, _second(item.created), item.created_by]
-
-
-@verb(group="Registry", examples="orchard versions\norchard versions --json | jq '.versions[-1].metrics'")
-def versions(reporter: Reporter) -> None:
-    """List the model's versions: dataset, gate verdict, accuracy, model card, and the channels that point to them.
+@verb(
+    group="Registry",
+    examples="orchard versions --top 10\norchard versions 7\norchard versions stable --top 5\n"
+    "orchard versions --tag reviewed\norchard versions --json | jq '.versions[-1].metrics'",
+)
+@click.argument("version", type=VERSION, required=False)
+@click.option(
+    "--top", type=click.IntRange(1), metavar="N", help="Only the N newest; of one version, its N worst classes."
+)
+@click.option("--tag", help="Only versions that have this tag.")
+def versions(reporter: Reporter, version: int | str | None, *, top: int | None, tag: str | None) -> None:
+    """List the model's versions, the newest last: dataset, gate verdict, accuracy, tags, channels that point to them.
 
     Every manifest's signature is checked; one that cannot be trusted is shown with the reason.
-    """
-    from orchard.documents import encode
-    from orchard.errors import IntegrityError
-    from orchard.registry.cards import list_cards
 
-    registry = _open_to_read()
-    cards = list_cards(registry.store, registry.model)
-    pointers = [pointer for name in CHANNELS if (pointer := registry.channel(name).read())]
-    rows: list[list[object]] = []
-    documents: list[dict[str, Any]] = []
-    for number in registry.versions():
-        channels = [pointer.channel for pointer in pointers if pointer.version == number]
-        try:
-            item = registry.manifest(number)
-        except IntegrityError as error:
-            reporter.note(error.message)
-            rows.append([number, " ".join(channels) or "-", "not trusted", "-", "-", "-", "-", "-"])
-            documents.append(
-                {"version": number, "channels": channels, "error": error.message, "card": cards.get(number)}
-            )
-            continue
-        rows.append(_row(item, channels))
-        documents.append({**item.payload(), "channels": channels, "card": cards.get(number)})
-    columns = ["version", "channels", "dataset", "gate", "size", "accuracy (95 % interval)", "created", "by"]
-    empty = f"no version of {registry.model} has been published to {registry.store.name}"
-    reporter.result(
-        {"model": registry.model, "versions": documents, "pointers": [encode(item) for item in pointers]},
-        _with_cards(reporter.table(columns, rows), cards) if rows else empty,
-    )
+    With VERSION (a number, `latest`, or a channel) one version in full: who made it, from which code, data and
+    parameters (and what differs from the version before), figures by source and class, why the gate accepted it, notes.
+    """
+    registry = open_to_read()
+    if version is not None:
+        if tag is not None:
+            raise click.UsageError("--tag selects from the list: it does not go with VERSION")
+        from orchard.registry.version_overview import read_version
+
+        details = read_version(registry, find_version(registry, version))
+        reporter.result({"model": registry.model, **details.document}, describe_version(reporter, details, top))
+        return
+    _list_versions(reporter, registry, top, tag)
+
+
+def _list_versions(reporter: Reporter, registry: Registry, top: int | None, tag: str | None) -> None:
+    from orchard.documents import encode
+    from orchard.registry.version_overview import read_pointers, summarize_versions
+
+    pointers, numbers = read_pointers(registry), registry.versions()
+    shown = summarize_versions(registry, numbers if tag or not top else numbers[-top:], pointers)
+    found = [one for one in shown if tag is None or tag in (one.tags or ())][-(top or len(numbers)) :]
+    for one in shown:
+        if one.problem:
+            reporter.note(one.problem)
+    document = {
+        "model": registry.model,
+        "versions": [one.document for one in found],
+        "total": len(numbers),
+        "pointers": [encode(item) for item in pointers],
+    }
+    if not found:
+        empty = f"no version of {registry.model} has been published to {registry.store.name}"
+        reporter.result(document, f"no version of {registry.model} has the tag {tag!r}" if numbers else empty)
+        return
+    text = _with_cards(reporter.table(COLUMNS, map(row, found)), {one.version: one.card for one in found if one.card})
+    if tag is None and len(found) < len(numbers):
+        text += f"\n{len(numbers) - len(found)} older versions are left out"
+    reporter.result(document, text)
 
 
 def _with_cards(table: str, cards: dict[int, str]) -> str:
@@ -150,7 +125,7 @@ def history(reporter: Reporter, channel: str | None) -> None:
     from orchard.documents import encode
     from orchard.registry.cards import list_cards
 
-    registry = _open_to_read()
+    registry = open_to_read()
     cards = list_cards(registry.store, registry.model)
     names = CHANNELS if channel is None else (channel,)
     entries = [item for name in names for item in registry.channel(name).history()]
@@ -161,7 +136,7 @@ def history(reporter: Reporter, channel: str | None) -> None:
             item.action,
             f"{item.previous or '-'} → {item.version}",
             item.verdict,
-            _second(item.created),
+            second(item.created),
             item.who,
             item.why + (f" (override: {item.override_reason})" if item.override_reason else ""),
         ]
@@ -182,7 +157,7 @@ def _of(cards: dict[int, str], entries: list[ChannelPointer]) -> dict[int, str]:
 @verb(
     group="Registry", examples="orchard card\norchard card 7 --to build/card\norchard card latest --json | jq -r .html"
 )
-@click.argument("version", type=_Number(), default="latest")
+@click.argument("version", type=VERSION, default="latest")
 @click.option(
     "--to",
     type=click.Path(file_okay=False, path_type=Path),
@@ -191,7 +166,7 @@ def _of(cards: dict[int, str], entries: list[ChannelPointer]) -> dict[int, str]:
     help="The folder for card.html and card.md.",
 )
 def card(reporter: Reporter, version: int | str, to: Path) -> None:
-    """Fetch the model card of VERSION (a number, or `latest`): a page for people, and Markdown as of Hugging Face.
+    """Fetch the model card of VERSION (a number, `latest`, or a channel): a page for people, and Markdown as of Hugging Face.
 
     The card says what the model is for, how good it is by source and class, where it fails and how it was chosen. It is
     not signed; the version's manifest is.
@@ -200,8 +175,8 @@ def card(reporter: Reporter, version: int | str, to: Path) -> None:
     from orchard.files import atomic_write
     from orchard.registry.cards import read_card
 
-    registry = _open_to_read()
-    number = _newest(registry) if isinstance(version, str) else version
+    registry = open_to_read()
+    number = find_version(registry, version)
     registry.manifest(number)  # there is such a version, and it is trusted
     found = read_card(registry.store, registry.model, number)
     if found is None:
@@ -220,15 +195,6 @@ def card(reporter: Reporter, version: int | str, to: Path) -> None:
     )
 
 
-def _newest(registry: ModelVersions) -> int:
-    known = registry.versions()
-    if not known:
-        raise DataError(
-            f"{registry.model!r} has no version in {registry.store.name}", hint="`orchard publish` makes one"
-        )
-    return known[-1]
-
-
 def _published_version(store: ObjectStore, run_id: str | None) -> int:
     """Return the version that a run published. Raises `DataError`."""
     from orchard.runs import records
@@ -245,7 +211,7 @@ def _published_version(store: ObjectStore, run_id: str | None) -> int:
     group="Registry",
     examples="orchard promote latest --channel canary --why 'nightly run'\norchard promote 7 --why 'canary was fine'",
 )
-@click.argument("version", type=_Number(), required=False)
+@click.argument("version", type=VERSION, required=False)
 @click.option("--channel", type=_CHANNEL, help="The channel to change.  [default: ORCHARD_CHANNEL]")
 @click.option("--why", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]")
 @click.option("--override-reason", help="Promote a version that the gate has not accepted, for this reason.")
@@ -265,7 +231,7 @@ def promote(
     override_reason: str | None,
     **pointer: Any,
 ) -> None:
-    """Let a channel point to VERSION (a number, or `latest`), after verifying its manifest and all its files.
+    """Let a channel point to VERSION (a number, `latest`, or a channel), after verifying its manifest and all its files.
 
     Without VERSION it is the version that the run ORCHARD_RUN_ID published.
 
@@ -278,8 +244,7 @@ def promote(
     registry = target.registry
     if version is None:
         version = _published_version(registry.store, intent.run_id)
-    if isinstance(version, str):
-        version = _newest(registry)
+    version = find_version(registry, version)
     with reporter.status(f"verifying version {version} of {registry.model}"):
         change = target.promote(version, intent, override_reason=override_reason, **pointer)
     _print_change(reporter, change, "promote")

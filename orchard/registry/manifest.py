@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from orchard.documents import decode, digest, encode, sha256_hex, strict_dataclass
+from orchard.documents import decode, digest, encode, parse, sha256_hex, strict_dataclass
 from orchard.errors import IntegrityError
-from orchard.signing import TrustedKeys, read_signed
+from orchard.signing import TrustedKeys, verify
 
 __all__ = [
     "MAX_FILES",
@@ -111,6 +111,7 @@ class Manifest:
         created: the time, for people (RFC 3339, UTC).
         created_by: the actor.
         document_sha256: SHA-256 of the signed document's bytes in the store; set by the reader, not part of the document.
+        signed_by: the id of the trusted key that signed it; set by the reader too.
     """
 
     format: int
@@ -130,6 +131,7 @@ class Manifest:
     created: str
     created_by: str
     document_sha256: str = ""
+    signed_by: str = ""
 
     @property
     def size(self) -> int:
@@ -139,7 +141,7 @@ class Manifest:
     def payload(self) -> dict[str, Any]:
         """The signed payload."""
         document = encode(self)
-        del document["document_sha256"]
+        del document["document_sha256"], document["signed_by"]
         return document
 
 
@@ -207,10 +209,11 @@ def read_manifest_bytes(body: bytes, trusted: TrustedKeys, model: str, version: 
         IntegrityError: unsigned, signed by a key that is not trusted, changed, of another model or version (a valid
             manifest under the wrong key), or its files break a rule of `check_files`.
     """
-    manifest = decode(Manifest, read_signed(body, trusted, what), what)
+    document = parse(body, what)
+    manifest = decode(Manifest, verify(document, trusted, what), what)
     if (manifest.model, manifest.version) != (model, version):
         raise IntegrityError(f"{what} is the manifest of version {manifest.version} of {manifest.model!r}")
     check_files(manifest.files, what)
     if manifest.publish_id != publish_id(model, manifest.files, manifest.dataset.digest, manifest.params_digest):
         raise IntegrityError(f"{what} has a publish_id that does not match its content")
-    return replace(manifest, document_sha256=sha256_hex(body))
+    return replace(manifest, document_sha256=sha256_hex(body), signed_by=document["signature"]["key_id"])

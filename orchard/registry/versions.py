@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchard import layout
 from orchard.documents import sha256_hex
-from orchard.errors import DataError, IntegrityError, SettingsError
+from orchard.errors import DataError, IntegrityError, SettingsError, StoreError
+from orchard.formatting import list_ranges
 from orchard.registry.blobs import find_problem, receive
 from orchard.registry.manifest import Manifest, read_manifest_bytes
 from orchard.signing import SigningKey, TrustedKeys
@@ -65,12 +67,20 @@ class ModelVersions:
         stored = get_or_none(self.store, key)
         if stored is None:
             raise DataError(
-                f"{self.model!r} has no version {version} in {self.store.name}",
-                hint="`orchard versions` lists all versions",
+                f"{self.model!r} has no version {version} in {self.store.name}", hint=self._describe_versions()
             )
         if sha256 is not None and sha256_hex(stored.body) != sha256:
             raise IntegrityError(f"{key} is not the manifest that the channel points to: its SHA-256 differs")
         return read_manifest_bytes(stored.body, self.trusted, self.model, version, key)
+
+    def _describe_versions(self) -> str:
+        """Return which versions there are, as a hint."""
+        with suppress(StoreError):
+            numbers = self.versions()
+            if not numbers:
+                return "it has none yet: `orchard publish` makes one"
+            return f"it has {list_ranges(numbers)}; `orchard versions` lists them"
+        return "`orchard versions` lists all versions"
 
     def verify(self, manifest: Manifest) -> None:
         """Read every file of a version and compare its size and SHA-256.

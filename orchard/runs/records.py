@@ -31,6 +31,7 @@ __all__ = [
     "end_step",
     "ended_step",
     "failure",
+    "local_actor",
     "read",
     "record",
     "recorded",
@@ -111,8 +112,13 @@ class StepRecord:
 
 def actor(settings: Settings) -> str:
     """Return the actor for manifests and histories: ORCHARD_ACTOR, else user@host."""
-    if settings.actor:
-        return settings.actor
+    return settings.actor or local_actor()
+
+
+def local_actor() -> str:
+    """Return the actor where no settings are read, as for pages: ORCHARD_ACTOR of the environment, else user@host."""
+    if named := os.environ.get("ORCHARD_ACTOR", "").strip():
+        return named
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user id without a name

@@ -21,7 +21,7 @@ def evaluation_summary(workspace: Path) -> str:
         if result["n"]
     ]
     worst = slices["all"]["worst"]
-    return ", ".join(parts) + f"; worst class {worst['label']} {percent(worst['accuracy'], 1)} of {worst['n']}"
+    return ", ".join(parts) + f"; worst class {worst['label']} {percent(worst['accuracy'])} of {worst['n']}"
 
 
 def describe_refusal(outcome: GateOutcome, command: str) -> list[str]:

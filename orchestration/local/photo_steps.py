@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchard.env_files import NO_FILE, VARIABLE
+from orchard.formatting import percent
 from orchestration.local.commands import CommandRunner
 from orchestration.local.sample_data import SampleData
 from orchestration.local.unseen_photos import choose_unseen
@@ -66,7 +67,7 @@ def predict_unseen(runner: CommandRunner, source: SampleData, *options: str) -> 
         photo.write_bytes(chosen.body)
         output, seconds = runner.run("predict", str(photo), *options, "--json")
         prediction: dict[str, Any] = json.loads(output)["predictions"][0]
-        result = f"{prediction['label']}, {100 * prediction['probability']:.1f} %"
+        result = f"{prediction['label']}, {percent(prediction['probability'])}"
         origin = f"a photo of {chosen.label} from {chosen.source} that training never saw"
         runner.report("predict", f"{result} ({origin})", seconds)
         yield {**prediction, "truth": chosen.label, "path": str(photo)}

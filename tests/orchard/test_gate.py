@@ -84,7 +84,7 @@ def test_loss_against_the_served_version_is_refused():
     assert [check.name for check in verdict.failed] == ["turntable.drop", "turntable.class_drop.Plum"]
     assert by_name(verdict)["turntable.class_drop.Plum"].sentence == (
         "Plum, turntable: 46 of 50 right (92.0 %), the served version 50 (100.0 %); at most 5 % may be lost; "
-        "the loss may be noise (95 %: -0.6 to +18.8 points)"
+        "the loss may be noise (95 %: −0.7 to +18.9 points)"
     )
 
 
@@ -132,7 +132,7 @@ def test_few_photos_are_no_drop_of_a_class():
     assert checks[2]["turntable.class_drop.Apple"].passed is False
     assert checks[3]["turntable.class_drop.Apple"].passed is True
     assert checks[3]["turntable.class_drop.Apple"].sentence.endswith(
-        "and fewer than 3 photos are not a drop; the loss may be noise (95 %: -11.2 to +51.0 points)"
+        "and fewer than 3 photos are not a drop; the loss may be noise (95 %: −11.3 to +51.0 points)"
     )
 
 

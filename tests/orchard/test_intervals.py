@@ -59,7 +59,7 @@ def test_about_95_of_100_intervals_hold_the_true_share(share):
 
 
 def test_an_accuracy_is_written_with_its_interval():
-    assert accuracy_text(108, 133) == "81.20 % (73.7–87.0)"
-    assert accuracy_text(0, 5, 1) == "0.0 % (0.0–43.5)"
-    assert accuracy_text(5, 5, 1) == "100.0 % (56.5–100.0)"
+    assert accuracy_text(108, 133) == "81.2 % (73.7–87.0)"
+    assert accuracy_text(0, 5) == "0.0 % (0.0–43.5)"
+    assert accuracy_text(5, 5) == "100.0 % (56.5–100.0)"
     assert accuracy_text(0, 0) == "–"

@@ -21,6 +21,8 @@ def test_keys_are_those_of_the_architecture():
     assert layout.manifest("fruits", 42) == "models/fruits/versions/000000000042/manifest.json"
     assert layout.card("fruits", 42) == "models/fruits/versions/000000000042/card.html"
     assert layout.card("fruits", 42, ".md") == "models/fruits/versions/000000000042/card.md"
+    assert layout.version_report("fruits", 42) == "models/fruits/versions/000000000042/report.json"
+    assert layout.version_annotation("fruits", 42, 7) == "models/fruits/versions/000000000042/annotations/000007.json"
     assert layout.channel("fruits", "stable") == "models/fruits/channels/stable.json"
     assert layout.history_entry("fruits", 3, "canary", "promote") == (
         "models/fruits/history/000000000003-canary-promote.json"
@@ -34,6 +36,10 @@ def test_numbers_are_read_back_from_keys(number):
     assert layout.version_of_card_key(layout.manifest("m", number)) is None
     assert layout.version_of_manifest_key(layout.card("m", number)) is None
     assert layout.version_of_dataset_key(layout.dataset_version("d", number)) == number
+    key = layout.version_annotation("m", number, number % 999 + 1)
+    assert layout.version_of_annotation_key(key) == number
+    assert layout.number_of_annotation_key(key) == number % 999 + 1
+    assert layout.version_of_manifest_key(key) is None
     key = layout.history_entry("m", number, "stable", "rollback")
     assert layout.parts_of_history_key(key) == (number, "stable", "rollback")
 

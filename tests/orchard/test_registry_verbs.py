@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import stat
+from pathlib import Path
 
 import obstore
 import pytest
 
 from orchard import layout
 from orchard.cli import main
+from orchard.cli.annotations import note, tag
 from orchard.registry.cards import ModelCard, keep_card, read_card
 from orchard.runs import records
 from orchard.signing import create_pair, load_key
@@ -19,7 +23,9 @@ from tests.orchard.version_fixtures import facts, registry_of, saved_model
 @pytest.fixture
 def run(capsys):
     def run(*args):
-        code = main(list(args))
+        verbs = {"note": note, "tag": tag}  # they work before `make setup` has registered them, too
+        name, *rest = args
+        code = main(rest, verbs[name]) if name in verbs else main(list(args))
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 
@@ -220,3 +226,116 @@ def test_a_card_is_written_once_and_a_browser_shows_it(published):
     for key, kind in ((layout.card("fruits", 1), "text/html"), (layout.card("fruits", 1, ".md"), "text/markdown")):
         found = obstore.get(published._backend, key).attributes
         assert str(found["Content-Type"]).startswith(kind)
+
+
+def test_the_newest_versions_are_last_and_top_shows_only_them(published, run):
+    _, out, _ = run("versions", "--top", "2")
+    assert [line.split()[0] for line in out.splitlines()] == ["version", "2", "3", "1"]
+    assert out.splitlines()[-1] == "1 older versions are left out"
+
+    document = json.loads(run("versions", "--top", "2", "--json")[1])
+    assert ([item["version"] for item in document["versions"]], document["total"]) == ([2, 3], 3)
+
+
+def test_one_version_in_full(published, run):
+    assert run("promote", "2", "--why", "first")[0] == 0
+    assert run("note", "stable", "takes plums\nfor grapes")[0] == 0
+    assert run("tag", "2", "reviewed")[0] == 0
+
+    code, out, _ = run("versions", "stable")
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    manifest = registry_of(published, load_key(published_key())).manifest(2)
+    for line in (
+        "fruits 2",
+        "code 0.1.0 at c0ffee",
+        f"dataset fruits, version 1, digest {'d' * 64}",
+        f"signature valid, by the trusted key {manifest.signed_by}",
+        "size 0.0 MB in 2 files",
+        "model card none",
+        "tags reviewed",
+        "gate accepted: all 4 checks passed",
+        "parameters those of version 1",
+        "photos n accuracy",
+        "shop 200 96.0 % (92.3–98.0)",
+    ):
+        assert line in lines, out
+    assert re.search(r"created +\S+Z by anna@bench\n", out)
+    assert re.search(r"channels +stable \(since \S+Z, generation 1\)\n", out)
+    assert re.search(r"notes\n  \S+Z anna@bench: takes plums\n    for grapes$", out.rstrip())
+
+    document = json.loads(run("versions", "2", "--json")[1])
+    assert (document["version"], document["channels"], document["tags"]) == (2, ["stable"], ["reviewed"])
+    assert document["notes"][0]["text"] == "takes plums\nfor grapes"
+    assert document["signature"] == {"key_id": manifest.signed_by, "trusted": True}
+    assert document["figures"]["shop"]["figures"]["accuracy"]["value"] == 0.96
+    assert (document["previous"], document["params_changed"]) == (1, [])
+
+
+def published_key():
+    return Path(os.environ["ORCHARD_SIGNING_KEY_FILE"])
+
+
+@pytest.mark.parametrize("verb", [("versions", "9"), ("note", "9", "x"), ("tag", "9", "x"), ("card", "9")])
+def test_a_number_that_no_version_has_is_answered_with_those_that_exist(published, run, verb):
+    code, out, err = run(*verb)
+
+    assert (code, out) == (4, "")
+    assert "'fruits' has no version 9" in err
+    assert "it has 1 to 3" in err
+
+
+@pytest.mark.parametrize("name", ["0", "newest", "-1", "1.5", "beta"])
+def test_what_is_no_version_is_refused_with_what_is_accepted(published, run, name):
+    code, _, err = run("versions", "--", name)
+
+    assert code == 2
+    assert "neither a version's number nor latest nor a channel (stable, canary, shadow)" in err
+
+
+def test_a_channel_without_a_version_is_named(published, run):
+    code, _, err = run("versions", "canary")
+
+    assert (code, "the channel 'canary' of 'fruits' points to no version" in err) == (4, True)
+
+
+def test_notes_and_tags_as_somebody_types_them(published, run):
+    assert run("note", "3", "good")[:2] == (0, "version 3 of fruits: noted; it has 1 note\n")
+    assert run("note", "latest", "good")[1] == "version 3 of fruits: this note is there already; it has 1 note\n"
+    assert run("tag", "3", "best", "--why", "shop")[1] == "version 3 of fruits: its tags now: best\n"
+    assert run("tag", "3", "best")[1] == "version 3 of fruits: nothing was changed; its tags: best\n"
+    assert run("tag", "1", "old")[0] == 0
+
+    rows = [line.split() for line in run("versions")[1].splitlines()]
+    assert "tags" in rows[0]
+    assert ["old" in rows[1], "-" in rows[2], "best" in rows[3]] == [True, True, True]
+    listed = run("versions", "--tag", "best")[1].splitlines()
+    assert [line.split()[0] for line in listed[1:]] == ["3"]
+    assert run("versions", "--tag", "none")[:2] == (0, "no version of fruits has the tag 'none'\n")
+
+    assert run("tag", "3", "best", "--remove")[1] == "version 3 of fruits: its tags now: none\n"
+    assert run("tag", "3", "best", "--remove")[1] == "version 3 of fruits: nothing was changed; its tags: none\n"
+    document = json.loads(run("versions", "3", "--json")[1])
+    assert [(item["kind"], item["text"], item["why"]) for item in document["tag_changes"]] == [
+        ("tag", "best", "shop"),
+        ("untag", "best", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("note", "3", "a\x1b[31m"), "control and invisible characters are refused"),
+        (("note", "3", "a" * 4001), "a note has 4001 characters"),
+        (("tag", "3", "two words"), "is not a valid tag"),
+        (("tag", "3", "stable"), "would look like a channel"),
+        (("tag", "3", "never", "--remove"), "has no tag 'never'"),
+    ],
+)
+def test_a_note_or_a_tag_is_refused_with_the_reason(published, run, command, sentence):
+    code, out, err = run(*command)
+
+    assert (code, out) == (4, "")
+    assert sentence in err
+    assert "\x1b" not in err
+    assert json.loads(run("versions", "3", "--json")[1])["notes"] == []

@@ -25,9 +25,10 @@ from orchard.store.embedded import EmbeddedStore
 from tests.faults.crashing_store import FAULTS, CrashingStore, Fault, Killed
 from tests.orchard.version_fixtures import registry_of
 from tests.training.candidates import PARAMS_DIGEST, THRESHOLDS, judge, write_workspace
+from training.code_version import describe_code
 from training.data.shards import read_index
 from training.release.gate_candidate import gate
-from training.release.publish_candidate import CandidatePublishResult, describe_code, publish
+from training.release.publish_candidate import CandidatePublishResult, publish
 from training.workspace import Workspace
 
 

@@ -104,7 +104,7 @@ def _sources(reporter: Reporter, document: dict[str, Any]) -> str:
             figure(document["figures"][name]["macro_f1"]),
             figure(document["figures"][name]["unsure"]),
             figure(document["figures"][name]["sure_accuracy"]),
-            f"{part['worst']['label']} {percent(part['worst']['accuracy'], 1)} of {part['worst']['n']}",
+            f"{part['worst']['label']} {percent(part['worst']['accuracy'])} of {part['worst']['n']}",
             percent(baseline[name]["accuracy"]) if baseline else "-",
         ]
         for name, part in document["slices"].items()

@@ -56,10 +56,12 @@ def train(reporter: Reporter, *, params: Path, profile: str | None, schema: Path
 
 
 def _text(result: dict[str, Any]) -> str:
+    from orchard.formatting import percent
+
     epoch = f"epoch {result['best_epoch']} of {result['epochs_run']}" if result["best_epoch"] else "the linear probe"
     return (
         f"{result['candidate']}: {epoch} is the best, with "
-        f"{100 * result['val_accuracy']:.2f} % of the validation photos right; {result['seconds']:.0f} s, "
+        f"{percent(result['val_accuracy'])} of the validation photos right; {result['seconds']:.0f} s, "
         f"{result['peak_rss_bytes'] / 1e9:.1f} GB of memory at most\n"
         "next: orchard evaluate"
     )

@@ -47,7 +47,7 @@ def validate(
     """Check a dataset against its schema: classes, counts, balance, sizes, overlap, checksums.
 
     Always writes artifacts/validation/validation.json and page.html. Exits with code 4 if the dataset breaks a rule. The
-    same dataset and schema give the same files.
+    same dataset and schema give the same files; the page alone also says when, by whom and with which code it was made.
 
     Photos that are almost equal (re-encoded, resized, of one burst) and are in train and in test, or in two classes, are
     warnings, with pictures on the page. Frames of a turntable are near-copies by design and are only counted.

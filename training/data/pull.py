@@ -15,6 +15,7 @@ from orchard.settings import Settings
 from orchard.store import open_store
 from training.data import dvc_tracking, staging
 from training.data.dvc_project import cache_folder, project_of, require_no_link
+from training.data.published_version import remember_version
 from training.data.shards import INDEX, Index, is_shard_name, parse_index, read_index, verify
 
 __all__ = ["PullResult", "pull"]
@@ -71,6 +72,7 @@ def pull(settings: Settings, folder: Path, version: int | None, reporter: Report
         except IntegrityError:
             (folder / INDEX).unlink(missing_ok=True)  # without it, the folder is not a dataset
             raise
+    remember_version(folder, published.version, published.digest)
     return PullResult(published.version, index, fetched)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from orchard import documents
 from orchard.errors import DataError, IntegrityError
 from orchard.reporter import Reporter
+from training.data.published_version import describe_dataset
 from training.data.schema import SCHEMA, DataCard, load
-from training.data.shards import Index, read_index
+from training.data.shards import Index, read_columns, read_index
 from training.evaluation.baseline import evaluate_baseline
 from training.evaluation.looks import describe_looks, record_look
 from training.evaluation.report import write_report
@@ -75,7 +77,7 @@ def evaluate(
         "dataset": {"name": candidate.dataset_name, "digest": candidate.dataset_digest},
         "model": {"sha256": candidate.digest},
         "looks": _look(workspace, candidate),
-        "data": _describe_data(index, card.get(candidate.dataset_name)),
+        "data": _describe_data(folder, index, photos, card.get(candidate.dataset_name)),
         **evaluate_answers(answers, index.classes),
         "size_bytes": candidate.size,
         "latency_ms": latency,
@@ -84,7 +86,8 @@ def evaluate(
     if options.baseline:
         with reporter.status("evaluating the baseline"):
             document["baseline"] = evaluate_baseline(folder, photos, index.classes)
-    write_report(workspace.evaluation, document, answers, photos, candidate)
+    described = describe_dataset(folder, candidate.dataset_digest)
+    write_report(workspace.evaluation, document, answers, photos, candidate, described)
     return document
 
 
@@ -94,10 +97,26 @@ def _look(workspace: Workspace, candidate: Candidate) -> dict[str, Any]:
     return describe_looks(looks, candidate.digest)
 
 
-def _describe_data(index: Index, card: DataCard | None) -> dict[str, Any]:
-    """The photos of each split, and the dataset's card if the schema has one."""
-    photos = {split: sum(counts.values()) for split, counts in index.counts.items()}
-    return {"photos": photos, "card": card.model_dump(mode="json") if card else None}
+def _describe_data(folder: Path, index: Index, photos: list[TestPhoto], card: DataCard | None) -> dict[str, Any]:
+    """The photos of each split; by class and source; what identifies the test photos; the card if the schema has one."""
+    return {
+        "photos": {split: sum(counts.values()) for split, counts in index.counts.items()},
+        "sources": _count_sources(folder, index),
+        "test_photos": documents.digest([photo.sha256 for photo in photos]),  # they are sorted
+        "card": card.model_dump(mode="json") if card else None,
+    }
+
+
+def _count_sources(folder: Path, index: Index) -> dict[str, dict[str, dict[str, int]]]:
+    """Photos by split, class and source."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for shard in index.shards:
+        table = read_columns(folder / shard.path, ("split", "label", "source"))
+        counts.update(zip(*(table[name].to_pylist() for name in ("split", "label", "source")), strict=True))
+    found: dict[str, dict[str, dict[str, int]]] = {split: {} for split in index.counts}
+    for (split, label, source), n in sorted(counts.items()):
+        found.setdefault(split, {}).setdefault(label, {})[source] = n
+    return found
 
 
 def _predict(candidate: Candidate, photos: list[TestPhoto]) -> tuple[list[ScoredPhoto], dict[str, float]]:

@@ -14,27 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchard.intervals import f1_interval, mean_interval, share_interval
+from orchard.estimates import Estimate, estimate, estimate_class, estimate_share
+from orchard.intervals import mean_interval
 from training.evaluation.scores import ScoredPhoto, split_by_source
 
 __all__ = ["TOP", "measure_figures"]
 
 TOP = 3
 """Top-3 accuracy: the truth is one of the three most probable classes. It has no meaning for a model of three classes."""
-
-_SCALE = 10**6
-
-Figure = dict[str, float]
-
-
-def _figure(value: float, interval: tuple[float, float]) -> Figure:
-    """A figure of the document; the interval is rounded outwards."""
-    low, high = math.floor(interval[0] * _SCALE + 1e-3), math.ceil(interval[1] * _SCALE - 1e-3)
-    return {"value": round(value, 6), "low": low / _SCALE, "high": high / _SCALE}
-
-
-def _share(part: int, whole: int) -> Figure | None:
-    return _figure(part / whole, share_interval(part, whole)) if whole else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +73,8 @@ def _measure_unsure(answers: Sequence[ScoredPhoto]) -> dict[str, Any]:
     sure = [answer for answer in answers if answer.unsure is False]
     unsure = sum(answer.unsure is True for answer in answers)
     return {
-        "unsure": _share(unsure, len(answers)) if sure or unsure else None,
-        "sure_accuracy": _share(sum(answer.correct for answer in sure), len(sure)),
+        "unsure": estimate_share(unsure, len(answers)) if sure or unsure else None,
+        "sure_accuracy": estimate_share(sum(answer.correct for answer in sure), len(sure)),
     }
 
 
@@ -95,8 +82,8 @@ def _measure(counts: _Counts, classes: Sequence[str]) -> dict[str, Any]:
     n = counts.seen.total()
     return {
         "n": n,
-        "accuracy": _share(counts.right.total(), n),
-        "top3": _share(counts.top.total(), n) if counts.ranked else None,
+        "accuracy": estimate_share(counts.right.total(), n),
+        "top3": estimate_share(counts.top.total(), n) if counts.ranked else None,
         "macro_f1": _macro_f1(counts, n),
         "classes": {label: _measure_class(counts, label) for label in classes},
     }
@@ -104,25 +91,22 @@ def _measure(counts: _Counts, classes: Sequence[str]) -> dict[str, Any]:
 
 def _measure_class(counts: _Counts, label: str) -> dict[str, Any]:
     seen, taken, right = counts.seen[label], counts.taken[label], counts.right[label]
-    f1 = _figure(counts.f1(label), f1_interval(right, seen + taken - 2 * right)) if seen else None
     return {
         "n": seen,
         "correct": right,
         "predicted": taken,
-        "precision": _share(right, taken),
-        "recall": _share(right, seen),
-        "f1": f1,
-        "top3": _share(counts.top[label], seen) if counts.ranked else None,
+        **estimate_class(seen, right, taken),
+        "top3": estimate_share(counts.top[label], seen) if counts.ranked else None,
     }
 
 
-def _macro_f1(counts: _Counts, n: int) -> Figure | None:
+def _macro_f1(counts: _Counts, n: int) -> Estimate | None:
     """The mean F1 of the classes that have photos. A class without photos has no recall, so it has no F1 either."""
     if not n:
         return None
     score = {label: counts.f1(label) for label in counts.seen}
     mean = math.fsum(score.values()) / len(score)
-    return _figure(mean, mean_interval(mean, _variance(counts.confusion, counts, score, n), n))
+    return estimate(mean, mean_interval(mean, _variance(counts.confusion, counts, score, n), n))
 
 
 def _variance(confusion: Mapping[tuple[str, str], int], counts: _Counts, score: Mapping[str, float], n: int) -> float:

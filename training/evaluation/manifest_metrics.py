@@ -7,12 +7,11 @@ from typing import Any
 
 from orchard import documents, gate
 from orchard.registry.manifest import Manifest
+from orchard.registry.version_figures import CLASS, count_classes
 from training.evaluation.scores import ALL, summarize
 from training.model.candidate import files_digest
 
 __all__ = ["CLASS", "collect_metrics", "restore_evaluation"]
-
-CLASS = ".class."
 
 
 def collect_metrics(document: Mapping[str, Any]) -> dict[str, float]:
@@ -48,13 +47,7 @@ def restore_evaluation(manifest: Manifest, dataset_digest: str) -> dict[str, Any
     """
     if manifest.dataset.digest != dataset_digest:
         return None
-    slices: dict[str, dict[str, tuple[int, int]]] = {}
-    for key, n in manifest.metrics.items():
-        name, mark, rest = key.partition(CLASS)
-        label, dot, last = rest.rpartition(".")
-        if mark and dot and last == "n":
-            right = manifest.metrics.get(f"{name}{CLASS}{label}.correct", -1)
-            slices.setdefault(name, {})[label] = (int(n), int(right))
+    slices = count_classes(manifest.metrics)
     counts = [count for part in slices.values() for count in part.values()]
     if not slices or any(not 0 <= right <= n for n, right in counts):
         return None

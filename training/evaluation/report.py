@@ -114,6 +114,7 @@ def write_report(
     answers: Sequence[ScoredPhoto],
     photos: Sequence[TestPhoto],
     candidate: Candidate,
+    dataset: str = "",
 ) -> None:
     """Write the five files of an evaluation; ``evaluation.json`` last, so that it never exists without the others.
 
@@ -123,9 +124,11 @@ def write_report(
         answers: one for each photo.
         photos: the photos, for pictures of the misses.
         candidate: the evaluated candidate.
+        dataset: the dataset and its version, for the page's last lines; empty: they name none.
     """
     page = _page(document, answers, photos, candidate)
-    pages.write(folder / PAGE, "evaluation.html", **page)  # first: it can fail
+    own = "artifacts/evaluation/page.html"
+    pages.write(folder / PAGE, "evaluation.html", own=own, made=pages.made_now(dataset), **page)  # first: it can fail
     pictured = {"format": documents.FORMAT, "sources": page["galleries"]}
     atomic_write(folder / PICTURED, json.dumps(pictured, ensure_ascii=False, allow_nan=False) + "\n")
     atomic_write(folder / CONFUSION, _confusion_csv(answers))

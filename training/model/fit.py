@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchard.errors import OrchardError
+from orchard.formatting import percent
 from orchard.reporter import Reporter
 from training.model.checkpoint import Arrays, Checkpoint, TrainingProgress
 from training.model.feed import BatchIterator
@@ -236,12 +237,12 @@ def _describe(epochs: list[EpochFigures], of: int) -> str:
     if last.epoch in {0, of + 1}:
         name = "refitted head" if last.epoch else "linear probe"
         return (
-            f"{name}: right {100 * last.accuracy:.2f} %; validation loss {last.val_loss:.4f}, right "
-            f"{100 * last.val_accuracy:.2f} %; {last.seconds:.0f} s"
+            f"{name}: right {percent(last.accuracy)}; validation loss {last.val_loss:.4f}, right "
+            f"{percent(last.val_accuracy)}; {last.seconds:.0f} s"
         )
     remaining = (of - last.epoch) * sum(epoch.seconds for epoch in epochs[-3:]) / len(epochs[-3:])
     return (
-        f"epoch {last.epoch:>3} of {of}: loss {last.loss:.4f}, right {100 * last.accuracy:.2f} %; validation loss "
-        f"{last.val_loss:.4f}, right {100 * last.val_accuracy:.2f} %; {last.images_per_second:,.0f} photos/s, "
+        f"epoch {last.epoch:>3} of {of}: loss {last.loss:.4f}, right {percent(last.accuracy)}; validation loss "
+        f"{last.val_loss:.4f}, right {percent(last.val_accuracy)}; {last.images_per_second:,.0f} photos/s, "
         f"{remaining:.0f} s remaining"
     )

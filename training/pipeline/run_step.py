@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from orchard import layout
 from orchard.disk import writing_to
 from orchard.documents import FORMAT, canonical_json
 from orchard.errors import DataError, GateRefused, OrchardError
+from orchard.files import atomic_write
 from orchard.reporter import Reporter
 from orchard.runs import records
 from orchard.runs.records import Outcome, PinnedDataset, Run, StepRecord
@@ -22,10 +24,28 @@ from training.pipeline.artifacts import download, upload
 from training.pipeline.project_config import FULL, ProjectConfig
 from training.pipeline.runner import TERMINATED, FinishedVerb, VerbRunner
 
-__all__ = ["ActionResult", "StepAction", "StepContext", "StepFailed", "StepOptions", "StepResult", "run_step"]
+__all__ = [
+    "RUN_PAGES",
+    "ActionResult",
+    "StepAction",
+    "StepContext",
+    "StepFailed",
+    "StepOptions",
+    "StepResult",
+    "relinked",
+    "run_step",
+]
 
 CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 RUN_MARKER = Path(".orchard") / "step" / "run"
+
+RUN_PAGES = {
+    page.file.removeprefix("artifacts/"): page.key.removeprefix("runs/{run}/pages/")
+    for spec in STEPS.values()
+    for page in spec.pages
+    if page.file and page.file.endswith(".html")
+}
+"""Names of a run's pages in the store, by their paths below artifacts/."""
 
 
 class StepFailed(OrchardError):
@@ -256,8 +276,26 @@ def _upload_pages(work: StepContext) -> tuple[str, ...]:
     for page in work.step.pages:
         if page.file and (path := work.root / page.file).exists():
             uploaded.append(page.key.format(run=work.run_id))
-            work.store.put_file(uploaded[-1], path, CONTENT_TYPES[path.suffix])
+            with relinked(path) as file:
+                work.store.put_file(uploaded[-1], file, CONTENT_TYPES[path.suffix])
     return tuple(uploaded)
+
+
+@contextmanager
+def relinked(path: Path) -> Iterator[Path]:
+    """Yield a page with links to the run's pages, which lie beside it, instead of the workspace's."""
+    body = path.read_bytes() if path.suffix == ".html" else b""
+    if b"<nav" not in body:
+        yield path
+        return
+    for file, name in RUN_PAGES.items():
+        body = body.replace(f'href="../{file}"'.encode(), f'href="{name}"'.encode())
+    copy = path.with_name(f".run-{path.name}")
+    try:
+        atomic_write(copy, body)
+        yield copy
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def _upload_failure(work: StepContext, error: OrchardError) -> None:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchard import documents
-from orchard.errors import DataError, IntegrityError
+from orchard.errors import DataError, IntegrityError, OrchardError
 from orchard.files import atomic_write
 from orchard.gate import GateCheck, GateThresholds, GateVerdict, decide
 from orchard.registry.channels import Channel
+from orchard.registry.version_overview import read_pointers
 from orchard.reporter import Reporter
 from training import pages
+from training.data.published_version import describe_dataset
 from training.evaluation.report import read_evaluation, read_pictures
 from training.evaluation.scores import ALL
 from training.model.candidate import Candidate, read_candidate
@@ -99,9 +102,20 @@ def gate(
     also = _baseline_checks(evaluation)
     verdict = decide(evaluation, incumbent, thresholds, override_reason=override_reason, also=also)
     result = GateResult(verdict, _compare(channel, served))
-    _write(workspace.gate, result, evaluation, incumbent)
-    write_card(workspace.card, make_card(candidate, evaluation, result.document, read_pictures(workspace.evaluation)))
+    made = _made(channel, workspace.dataset(candidate.dataset_name), evaluation["dataset"]["digest"])
+    _write(workspace.gate, result, evaluation, incumbent, made)
+    pictures = read_pictures(workspace.evaluation)
+    write_card(workspace.card, make_card(candidate, evaluation, result.document, pictures, made=made))
     return result
+
+
+def _made(channel: Channel | None, data: Path, digest: str) -> list[tuple[str, str]]:
+    """When, by whom and on which versions the page was made."""
+    pointers = ""
+    with suppress(OrchardError):  # the verdict does not depend on the other channels
+        if channel is not None:
+            pointers = ", ".join(f"{one.channel}: version {one.version}" for one in read_pointers(channel.registry))
+    return pages.made_now(describe_dataset(data, digest), pointers)
 
 
 def _compare(channel: Channel | None, served: ServedModel | None) -> dict[str, Any]:
@@ -156,12 +170,17 @@ def read_verdict(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _write(
-    folder: Path, result: GateResult, evaluation: Mapping[str, Any], incumbent: Mapping[str, Any] | None
+    folder: Path,
+    result: GateResult,
+    evaluation: Mapping[str, Any],
+    incumbent: Mapping[str, Any] | None,
+    made: list[tuple[str, str]],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / VERDICT
     path.unlink(missing_ok=True)  # no verdict is safer than an old one beside a new page
-    pages.write(folder / PAGE, "gate.html", **_page(result, evaluation, incumbent))
+    facts = _page(result, evaluation, incumbent)
+    pages.write(folder / PAGE, "gate.html", own="artifacts/gate/page.html", made=made, **facts)
     atomic_write(path, json.dumps(result.document, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 

@@ -6,6 +6,7 @@ Everything on it is measured, recorded or stated in the dataset's card; what is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from training.evaluation.looks import count_known, look_sentence
 from training.evaluation.report import flatten_params, worst_first
 from training.evaluation.scores import ALL
 from training.model.candidate import Candidate
+from training.release.candidate_report import list_confused
 
 __all__ = ["CARD", "make_card", "write_card"]
 
@@ -45,6 +47,7 @@ def make_card(
     pictures: Sequence[Mapping[str, Any]],
     manifest: Manifest | None = None,
     published: Mapping[int, str] | None = None,
+    made: Sequence[tuple[str, str]] = (),
 ) -> ModelCard:
     """Make the model card.
 
@@ -55,11 +58,13 @@ def make_card(
         pictures: the misses, as `read_pictures` gives them.
         manifest: of the version that the candidate has become; None: it is not published.
         published: the other versions that were evaluated on the same photos, and the digests of their models.
+        made: the last lines, as `training.pages.made_now` gives them; empty: those of now.
 
     Returns:
         The card; its HTML has at most `MAX_CARD` bytes.
     """
     facts = _facts(candidate, evaluation, verdict, manifest, published or {})
+    facts["made"] = list(made) or pages.made_now()
     for classes, shown in BOUNDS:
         part = _bounded(evaluation, facts["named"], pictures, classes, shown)
         html = pages.render("card.html", **facts, **part).encode()
@@ -70,11 +75,11 @@ def make_card(
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
-    """Write ``card.html`` and ``card.md``, each as a whole."""
+    """Write ``card.html``, with links to the workspace's other pages, and ``card.md``, each as a whole."""
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / MARKDOWN, card.markdown)
-        atomic_write(folder / CARD, card.html)
+        atomic_write(folder / CARD, pages.link(card.html.decode(), "artifacts/card/card.html"))
 
 
 def _short(text: str) -> str:
@@ -180,15 +185,8 @@ def _origin(candidate: Candidate, manifest: Manifest | None) -> list[tuple[str, 
 
 def _confused(evaluation: Mapping[str, Any], name: str) -> Iterator[tuple[int, str, str]]:
     """The pairs of truth and guess that are confused most often: photos, truth, guess."""
-    labels, table = evaluation["confusion"]["labels"], evaluation["confusion"]["counts"][name]
-    pairs = [
-        (-n, labels[row], labels[column])
-        for row, line in enumerate(table)
-        for column, n in enumerate(line)
-        if n and row != column
-    ]
-    for minus, truth, guess in sorted(pairs)[:PAIRS]:
-        yield -minus, truth, guess
+    for truth, guess, n in islice(list_confused(evaluation, name), PAIRS):
+        yield n, truth, guess
 
 
 def _bounded(

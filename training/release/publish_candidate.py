@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchard import __version__, documents, layout
+from orchard import documents, layout
 from orchard.dataset import Dataset
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError
 from orchard.golden import check_golden
@@ -19,24 +17,28 @@ from orchard.registry.cards import keep_card, read_card
 from orchard.registry.channels import Channel
 from orchard.registry.manifest import DatasetRef, GateRecord, Manifest, PublishMetadata, publish_id
 from orchard.registry.registry import PublishResult, Registry
+from orchard.registry.version_overview import read_pointers
+from orchard.registry.version_report import keep_report, read_report
 from orchard.runs import records
 from orchard.store import ObjectStore
+from training import pages
+from training.code_version import describe_code
 from training.evaluation.manifest_metrics import collect_metrics
 from training.evaluation.report import read_evaluation, read_pictures
 from training.model.candidate import Candidate, files_digest, read_candidate
 from training.model.savedmodel_session import SavedModelSession, open_model
+from training.release.candidate_report import make_report
 from training.release.gate_candidate import PAGE, check_evaluation, read_verdict
 from training.release.model_card import make_card, write_card
 from training.workspace import Workspace
 
-__all__ = ["CandidatePublishResult", "check_golden_photos", "describe_code", "publish"]
+__all__ = ["CandidatePublishResult", "check_golden_photos", "publish"]
 
 VERB = "publish"
 ASKED = 1000
 """The newest versions that are searched for looks at the same test photos."""
 
 THREADS = 8
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +74,6 @@ def check_golden_photos(session: SavedModelSession, model: Path) -> int:
         return zip(answers.labels, map(float, answers.probability), strict=True)
 
     return check_golden(model, predict, str(model))
-
-
-def describe_code() -> str:
-    """The version of the code: the package's version, in a checkout with git's description."""
-    git = shutil.which("git")
-    if git is None or not (ROOT / ".git").exists():
-        return __version__
-    command = [git, "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # constant arguments
-    description = process.stdout.strip()
-    return f"{__version__}+{description}" if process.returncode == 0 and description else __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +185,19 @@ def _publish_card(
         return
     published = _published(registry, candidate, version)
     manifest, pictures = registry.manifest(version), read_pictures(workspace.evaluation)
-    card = make_card(candidate, reports.evaluation, reports.verdict, pictures, manifest, published)
+    pointers = ", ".join(f"{one.channel}: version {one.version}" for one in read_pointers(registry))
+    data = f"{manifest.dataset.name} {manifest.dataset.version or 'not in the store'} ({manifest.dataset.digest[:12]})"
+    made = pages.made_now(data, pointers and f"{pointers}, when it was published")
+    card = make_card(candidate, reports.evaluation, reports.verdict, pictures, manifest, published, made)
     write_card(workspace.card, keep_card(registry.store, registry.model, version, card))
+
+
+def _publish_report(registry: Registry, candidate: Candidate, reports: _Reports, version: int) -> None:
+    """Store the version's report, unless it has one."""
+    manifest = registry.manifest(version)
+    if read_report(registry, manifest) is None:
+        report = make_report(candidate, reports.evaluation, reports.verdict, reports.gate.sha256, manifest)
+        keep_report(registry, report)
 
 
 def _restore_card(workspace: Workspace, registry: Registry, version: int) -> bool:
@@ -228,8 +230,8 @@ def publish(
 ) -> CandidatePublishResult:
     """Publish the candidate of a workspace as the model's next version.
 
-    A killed call can be repeated and continues; the same content is the same version. The model card is stored after the
-    version's commit, and once. With a run id, the result is
+    A killed call can be repeated and continues; the same content is the same version. The version's report and its model
+    card are stored after its commit, and once. With a run id, the result is
     recorded under ``runs/<run_id>/publish.json``, and a retry of the run returns it.
 
     Args:
@@ -256,6 +258,7 @@ def publish(
     reports = _check_gate(workspace, candidate, registry.channel(channel))
     metadata = _metadata(candidate, reports, registry, actor, run_id)
     published = registry.publish(candidate.model, metadata)
+    _publish_report(registry, candidate, reports, published.version)
     _publish_card(workspace, registry, candidate, reports, published.version)
     document = _document(registry, published, metadata)
     if run_id is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchard import settings
 from orchard.client import ModelServer
+from orchard.formatting import percent
 
 loaded = settings.load()
 folders = sorted(Path(loaded.serving_dir, loaded.model).glob("[0-9]*"), key=lambda folder: int(folder.name))
@@ -21,7 +22,7 @@ token = (
 with ModelServer(loaded.server_url, token=token) as server:
     answers = server.predict(photos, loaded.model, label=loaded.channel)
 for photo, answer in zip(golden, answers, strict=True):
-    print(f"{photo['label']}: answered {answer.label}, {100 * answer.probability:.1f} %")
+    print(f"{photo['label']}: answered {answer.label}, {percent(answer.probability)}")
 wrong = [photo for photo, answer in zip(golden, answers, strict=True) if photo["label"] != answer.label]
 print(f"version {folders[-1].name} of {loaded.model} at {loaded.server_url}: {len(wrong)} of {len(golden)} wrong")
 sys.exit(1 if wrong or not golden else 0)

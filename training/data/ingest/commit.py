@@ -11,6 +11,7 @@ from orchard.runs import records
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
 from training.data import correction_log, dvc_tracking, remote_objects
+from training.data.published_version import remember_version
 from training.data.shards import INDEX, Index, read_index
 
 __all__ = ["check_lineage", "commit"]
@@ -57,6 +58,7 @@ def commit(settings: Settings, folder: Path, index: Index, reporter: Reporter) -
             reporter.note(f"{store.name} had lost {', '.join(restored)}: put back")
     if parent and (parent.digest, parent.dvc) == (index.digest, old_text):
         correction_log.mark_published(folder)
+        remember_version(folder, parent.version, parent.digest)
         return CommitResult(parent, created=False)
     dvc_text = dvc_tracking.track(folder)
     dvc_tracking.push(folder, settings)
@@ -73,4 +75,5 @@ def commit(settings: Settings, folder: Path, index: Index, reporter: Reporter) -
         why=correction_log.pending_reasons(index, parent.index if parent else None, folder),
     )
     correction_log.mark_published(folder)
+    remember_version(folder, committed.version.version, committed.version.digest)
     return committed

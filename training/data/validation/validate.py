@@ -10,6 +10,8 @@ from typing import Any
 from orchard.files import atomic_write
 from training import pages
 from training.data import schema
+from training.data.dvc_project import DATA
+from training.data.published_version import describe_dataset
 from training.data.schema import SchemaRules
 from training.data.shards import SPLITS, Index, read_index
 from training.data.validation.content import DatasetContent, damaged_shards, read
@@ -104,7 +106,7 @@ def validate(folder: Path, path: Path = schema.SCHEMA, *, near: bool = True) -> 
 def write(
     validation: ValidationResult, output: Path = OUTPUT, labels: LabelCheck | None = None, folder: Path | None = None
 ) -> None:
-    """Write validation.json and page.html atomically; the same input gives the same bytes.
+    """Write validation.json and page.html atomically; the same input gives the same bytes, but for the page's last lines.
 
     Args:
         validation: the result.
@@ -120,7 +122,9 @@ def write(
             atomic_write(output / name, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
         else:
             (output / name).unlink(missing_ok=True)
-    pages.write(output / "page.html", "validation.html", labels=section, **_page(validation))
+    own = "artifacts/validation/page.html"
+    made = pages.made_now(describe_dataset(DATA / validation.index.name, validation.index.digest))
+    pages.write(output / "page.html", "validation.html", own=own, made=made, labels=section, **_page(validation))
 
 
 def _page(validation: ValidationResult) -> dict[str, Any]:
