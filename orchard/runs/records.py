@@ -9,13 +9,15 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from orchard import layout
 from orchard.documents import FORMAT, MAX_BYTES, canonical_json, decode, encode, parse, strict_dataclass
 from orchard.errors import ConflictError, DataError, IntegrityError
-from orchard.runs.steps import Kind
+from orchard.runs.steps import Kind, StepSpec
 from orchard.settings import Settings
 from orchard.store.conditional import create_once, get_or_none, swap_once
 from orchard.store.objects import ObjectStore
@@ -30,13 +32,21 @@ __all__ = [
     "begin",
     "end_step",
     "ended_step",
+    "error_text",
+    "fail_step",
     "failure",
+    "now",
+    "put_pages",
     "read",
     "record",
     "recorded",
 ]
 
 Outcome = Literal["done", "refused", "skipped", "superseded"]
+
+CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
+MAX_MESSAGE = 4000
+"""The letters of a failure's message that are kept."""
 
 
 @strict_dataclass
@@ -183,6 +193,42 @@ def ended_step(store: ObjectStore, run_id: str, verb: str) -> StepRecord | None:
     key = layout.run_step(run_id, verb)
     stored = get_or_none(store, key)
     return None if stored is None else decode(StepRecord, _read(stored.body, run_id, verb, key), key)
+
+
+def now() -> str:
+    """Return the time for a record (RFC 3339, UTC)."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def error_text(lines: Sequence[str]) -> str:
+    """Return a verb's output from its last ``error:`` line on, or its last lines."""
+    for start in range(len(lines) - 1, -1, -1):
+        if lines[start].startswith("error: "):
+            return "\n".join(lines[start:])
+    return "\n".join(lines[-10:])
+
+
+def fail_step(store: ObjectStore, run_id: str, verb: str, exit_code: int, message: str) -> None:
+    """Record why the last attempt of a step failed. Raises `StoreError`."""
+    document = {
+        "format": FORMAT,
+        "run_id": run_id,
+        "verb": verb,
+        "when": now(),
+        "exit_code": exit_code,
+        "message": message[:MAX_MESSAGE],
+    }
+    store.put(layout.run_failure(run_id, verb), canonical_json(document))
+
+
+def put_pages(store: ObjectStore, run_id: str, step: StepSpec, root: Path) -> tuple[str, ...]:
+    """Upload the pages that a step has written in the folder `root`; return their keys."""
+    uploaded = []
+    for page in step.pages:
+        if page.file and (path := root / page.file).exists():
+            uploaded.append(page.key.format(run=run_id))
+            store.put_file(uploaded[-1], path, CONTENT_TYPES[path.suffix])
+    return tuple(uploaded)
 
 
 def failure(store: ObjectStore, run_id: str, verb: str) -> bytes | None:

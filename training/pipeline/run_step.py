@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from orchard import layout
 from orchard.disk import writing_to
-from orchard.documents import FORMAT, canonical_json
+from orchard.documents import FORMAT
 from orchard.errors import DataError, GateRefused, OrchardError
 from orchard.reporter import Reporter
 from orchard.runs import records
@@ -24,7 +21,6 @@ from training.pipeline.runner import TERMINATED, FinishedVerb, VerbRunner
 
 __all__ = ["ActionResult", "StepAction", "StepContext", "StepFailed", "StepOptions", "StepResult", "run_step"]
 
-CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 RUN_MARKER = Path(".orchard") / "step" / "run"
 
 
@@ -108,10 +104,6 @@ StepAction = Callable[[StepContext, Run], ActionResult]
 """Runs the verb of a step whose inputs are in its folder; returns how the verb ended, the outcome and the reason."""
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
 def run_step(
     verb: str,
     options: StepOptions,
@@ -150,7 +142,7 @@ def run_step(
         work.earlier.update(_read_earlier(store, run_id, step))
         run = _begin_run(work)
         _require_own_folder(work.root, run_id)
-        started = _now()
+        started = records.now()
         try:
             return _run_action(work, run, action, started)
         except OrchardError as error:
@@ -175,8 +167,8 @@ def _run_action(work: StepContext, run: Run, action: StepAction, started: str) -
     finished, outcome, reason = action(work, run)
     work.runner.defers_termination = True
     files = upload(work.store, work.run_id, work.step.verb, work.root, work.step.outputs) if work.step.outputs else None
-    pages, seconds = _upload_pages(work), round(finished.seconds, 3)
-    record = StepRecord(outcome, reason, started, _now(), seconds, finished.document, files, pages)
+    pages, seconds = records.put_pages(work.store, work.run_id, work.step, work.root), round(finished.seconds, 3)
+    record = StepRecord(outcome, reason, started, records.now(), seconds, finished.document, files, pages)
     record = records.end_step(work.store, work.run_id, work.step.verb, record)
     return StepResult(record, before=False, line=finished.lines[-1] if finished.lines else "")
 
@@ -211,7 +203,7 @@ def _begin_run(work: StepContext) -> Run:
         settings.model,
         settings.channel,
         work.options.day,
-        _now(),
+        records.now(),
         records.actor(settings),
     )
     run = records.begin(work.store, run)
@@ -251,27 +243,10 @@ def _require_own_folder(root: Path, run_id: str) -> None:
         marker.write_text(run_id, encoding="utf-8")
 
 
-def _upload_pages(work: StepContext) -> tuple[str, ...]:
-    uploaded = []
-    for page in work.step.pages:
-        if page.file and (path := work.root / page.file).exists():
-            uploaded.append(page.key.format(run=work.run_id))
-            work.store.put_file(uploaded[-1], path, CONTENT_TYPES[path.suffix])
-    return tuple(uploaded)
-
-
 def _upload_failure(work: StepContext, error: OrchardError) -> None:
     """Upload the reason of a failure and the step's pages. That the store fails too changes nothing."""
-    document: dict[str, Any] = {
-        "format": FORMAT,
-        "run_id": work.run_id,
-        "verb": work.step.verb,
-        "when": _now(),
-        "exit_code": error.exit_code,
-        "message": error.message[:4000],
-    }
     try:
-        work.store.put(layout.run_failure(work.run_id, work.step.verb), canonical_json(document))
-        _upload_pages(work)
+        records.fail_step(work.store, work.run_id, work.step.verb, error.exit_code, error.message)
+        records.put_pages(work.store, work.run_id, work.step, work.root)
     except OrchardError as second:
         work.reporter.note(f"the reason could not be uploaded: {second.message}")

@@ -10,7 +10,10 @@ from training.data.ingest.scan import ScannedPhoto
 from training.data.ingest.sources import UNSPLIT
 from training.data.rejections import RejectedPhoto, RejectionReason
 
-__all__ = ["assign_splits", "count_for_test"]
+__all__ = ["TEST_SHARE", "assign_splits", "count_for_test"]
+
+TEST_SHARE = 0.2
+"""The share of each class of a project's photos that is for the test, where no folder names a split."""
 
 MIXED = (
     "no folder names its split, but folders of other photos do: move it into <split>/<class>/, with a split such as "
