@@ -167,8 +167,8 @@ class Settings(BaseSettings):
             lines = [f"  {variable(name)}: {type(self).model_fields[name].description}" for name in missing]
             raise SettingsError(
                 "not set:\n" + "\n".join(lines),
-                hint="the embedded store is found in the folder that it runs in: `orchard store run` there, in another "
-                'terminal, starts it; `eval "$(orchard store env --dir DIR)"` sets that of another folder; '
+                hint="in a folder with an embedded store `orchard store run` in another terminal runs it, or `orchard store run -- "
+                'COMMAND` for one command; `eval "$(orchard store env --dir DIR)"` sets that of another folder; '
                 "`orchard settings` shows all settings",
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -104,6 +105,8 @@ def sync(
         log = EventLog(as_json=settings.log_format == "json")
         with _server(engine_token_file) if with_server else nullcontext() as engine:
             run_sync(source, options, host, port, log, engine)
+    sys.stdout.flush()
+    os._exit(0)  # without a wait for a request to a store that hangs
 
 
 def _store_of_folder(reporter: Reporter) -> AbstractContextManager[object]:
