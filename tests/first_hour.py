@@ -83,7 +83,7 @@ class FirstHour:
         self, folder: Path, environment: Mapping[str, str], show: Callable[[str], None] = lambda line: None
     ) -> None:
         kept = {name: value for name, value in environment.items() if not name.startswith(("ORCHARD_", "AWS_"))}
-        server, _ = free_ports()
+        server = free_ports()
         self.environment = {**kept, "ORCHARD_SERVER_URL": f"http://127.0.0.1:{server}"}
         self.folder = folder
         self.show = show

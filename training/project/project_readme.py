@@ -20,8 +20,8 @@ A model that tells {number} classes of photos apart: {classes}. Made by `orchard
 In this folder, with Orchard installed (`requirements.txt`):
 
     {run}
-    {serve}
-    {predict}
+    orchard sync --serve
+    orchard predict PHOTO
 
 1. The whole loop as one recorded run: photos into the dataset, a check, a training, a test, the gate, a signed version, and the
    channel to it. If it is interrupted, the same command resumes it; without anything new it does nothing.{photos}
@@ -89,17 +89,16 @@ def readme_text(name: str, photos: PhotoSurvey, folder: Path, *, network: bool, 
         network: whether the project has a network of its own.
         remembered: whether the project's `.env` names the photos.
     """
-    run, serve, predict = next_commands(photos, folder, remembered=remembered)
+    source = "PATH" if photos.source.is_absolute() else quote(seen_from(photos.source, folder))  # it is committed
+    run = "orchard run" if remembered else f"orchard run --photos {source}"
     shown = ", ".join(photos.classes[:5]) + ("" if len(photos.classes) <= 5 else ", …")
     split = "" if photos.splits else f" No folder names a split: {TEST_SHARE:.0%} of each class are for the test."
-    named = "" if remembered else f" {quote(seen_from(photos.source, folder))} --test-share {TEST_SHARE:g}"
+    named = "" if remembered else f" {source} --test-share {TEST_SHARE:g}"
     return README.format(
         name=name,
         number=len(photos.classes),
         classes=shown,
         run=run,
-        serve=serve,
-        predict=predict,
         photos=split,
         steps="\n    ".join(STEPS).format(photos=named),
         network=OWN_NETWORK if network else "",
