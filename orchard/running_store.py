@@ -18,6 +18,9 @@ BUCKET = "orchard"
 DIRECTORY = Path(".orchard/store")
 """Where a project's embedded store is, in the folder that its verbs run in."""
 
+TRUSTED = (0,)
+"""User ids, besides one's own, whose stores are used: root's."""
+
 PORT = 8333
 """The port of S3, as `orchard store run` chooses it."""
 
@@ -85,7 +88,7 @@ def found_here(environ: Mapping[str, str]) -> dict[str, str]:
     if any(name.startswith(f"{PREFIX}STORE_") and value.strip() for name, value in environ.items()):
         return {}
     try:
-        if (DIRECTORY / "running.json").stat().st_uid not in (os.getuid(), 0):
+        if (DIRECTORY / "running.json").stat().st_uid not in (os.getuid(), *TRUSTED):
             return {}
         found = environment_of(DIRECTORY)
     except (OSError, StoreError):
