@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -18,34 +17,24 @@ import click
 from orchard.disk import writing_to
 from orchard.errors import OrchardError
 from orchard.processes import ChildProcess
-from orchard.reporter import wants_colour
+from orchard.reporter import repeated, wants_colour
 
 __all__ = ["CommandFailed", "CommandRunner", "display_path", "exit_on_signals", "narrated", "verb_environment"]
-
-
-PROGRESS_SECONDS = 10.0
 
 
 @contextmanager
 def narrated(name: str, state: Callable[[], str]) -> Iterator[None]:
     """Print a line every ten seconds while the context runs: the step, its time, and what it is doing."""
-    begin, ended = time.monotonic(), threading.Event()
 
-    def narrate() -> None:
-        while not ended.wait(PROGRESS_SECONDS):
-            try:
-                doing = state()
-            except OrchardError as error:
-                doing = error.message
-            click.echo(f"{name:<10} {time.monotonic() - begin:6.0f} s  … {doing[-150:]}".rstrip(), err=True)
+    def narrate(seconds: float) -> None:
+        try:
+            doing = state()
+        except OrchardError as error:
+            doing = error.message
+        click.echo(f"{name:<10} {seconds:6.0f} s  … {doing[-150:]}".rstrip(), err=True)
 
-    narrator = threading.Thread(target=narrate, daemon=True)
-    narrator.start()
-    try:
+    with repeated(narrate):
         yield
-    finally:
-        ended.set()
-        narrator.join()
 
 
 @contextmanager
