@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from orchard.errors import ConflictError, GateRefused
 from orchard.files import locked
 from orchard.reporter import Reporter
 from orchard.runs import records
-from orchard.runs.records import Outcome, PinnedDataset, Run, StepRecord
+from orchard.runs.records import PinnedDataset, Run, StepRecord
 from orchard.runs.steps import steps_of
 from orchard.runs.summary import RunSummary, read_entry
 from orchard.settings import Settings
@@ -32,23 +31,13 @@ from orchard.store import ObjectStore, open_store
 from orchard.store.project_store import store_of_project
 from orchestration.local.commands import CommandFailed, CommandRunner, exit_on_signals, verb_environment
 from orchestration.local.run_inputs import derived_id, read_stages, require_project
-from orchestration.local.run_messages import nothing_new, result_text, stage_summary
+from orchestration.local.run_messages import StepEnd, nothing_new, result_text, stage_summary
 
-__all__ = ["StepEnd", "run"]
+__all__ = ["ProjectRun", "run"]
 
 LOCK = Path(".orchard/run.lock")
 LOGS = Path(".orchard/logs")
 COMMAND = "orchard run"
-
-
-@dataclass(frozen=True, slots=True)
-class StepEnd:
-    """How a step ended: its outcome, the reason if that is not ``done``, the verb's document, and a line for people."""
-
-    outcome: Outcome
-    reason: str
-    document: dict[str, Any]
-    text: str
 
 
 def run(reporter: Reporter, *, photos: Path | None, force: str) -> None:

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchard.disk import writing_to
 from orchard.errors import DataError
+from orchard.runs.records import Outcome
 from orchard.runs.summary import RunSummary
 from orchard.settings import Settings
 from orchestration.local.commands import CommandRunner
 from orchestration.local.demo_messages import evaluation_summary
 from orchestration.local.unseen_photos import choose_unseen
 
-if TYPE_CHECKING:
-    from orchestration.local.project_run import StepEnd
-
-__all__ = ["nothing_new", "result_text", "stage_summary"]
+__all__ = ["StepEnd", "nothing_new", "result_text", "stage_summary"]
 
 UNSEEN = Path(".orchard/unseen")
 SERVE = "orchard sync --serve"
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnd:
+    """How a step ended: its outcome, the reason if that is not ``done``, the verb's document, and a line for people."""
+
+    outcome: Outcome
+    reason: str
+    document: dict[str, Any]
+    text: str
 
 
 def stage_summary(verb: str, folder: Path, *, unchanged: bool) -> str:

@@ -7,7 +7,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -105,8 +105,13 @@ def sync(
         log = EventLog(as_json=settings.log_format == "json")
         with _server(engine_token_file) if with_server else nullcontext() as engine:
             run_sync(source, options, host, port, log, engine)
+    _end()
+
+
+def _end() -> NoReturn:
+    """End this process without a wait for a request to a store that hangs."""
     sys.stdout.flush()
-    os._exit(0)  # without a wait for a request to a store that hangs
+    os._exit(0)
 
 
 def _store_of_folder(reporter: Reporter) -> AbstractContextManager[object]:
