@@ -32,6 +32,7 @@ def draw(tmp_path, log, *options):
         tmp_path / "demo.log",
         "--out",
         tmp_path / "new/demo.svg",
+        *options,
     ]
     return subprocess.run(command, capture_output=True, text=True, check=False), tmp_path / "new/demo.svg"
 
