@@ -37,6 +37,7 @@ __all__ = [
     "chosen_name",
     "find",
     "in_use",
+    "line",
     "named_files",
     "nearest",
     "origin",
@@ -126,14 +127,17 @@ def find() -> EnvFiles:
     return EnvFiles(tuple(files), chosen, tuple(passed_over))
 
 
-def settings_folder(passed_over: list[Path] | None = None, *, named: bool = False) -> Path | None:
+def settings_folder(
+    passed_over: list[Path] | None = None, *, named: bool = False, start: Path | None = None
+) -> Path | None:
     """Return the folder of settings as `find` describes it, or None.
 
     Args:
         passed_over: files of other users are added to it.
         named: a folder with a `.env.NAME` alone counts too, as `orchard use` can choose it there.
+        start: where the search begins, which need not exist yet; None: the working directory.
     """
-    for folder in _upwards():
+    for folder in _upwards(start):
         here = [path for path in (folder / FILE_NAME, folder / CHOICE) if _is_there(path)]
         if any(_is_trusted(path) for path in here) or (named and named_files(folder)):
             return folder
@@ -193,10 +197,10 @@ def _chosen_file(folder: Path, name: str, why: str = "") -> Path:
     )
 
 
-def _upwards() -> Iterator[Path]:
-    """Yield the working directory and the folders above it, up to the first one with a `.git`."""
+def _upwards(start: Path | None = None) -> Iterator[Path]:
+    """Yield a folder, the working directory unless one is given, and those above it, up to the first one with a `.git`."""
     try:
-        here = Path.cwd()
+        here = start.absolute() if start else Path.cwd()
     except FileNotFoundError:  # it was deleted
         return
     for folder in (here, *here.parents):
@@ -285,6 +289,12 @@ def remarks() -> list[str]:
     return lines
 
 
+def line(name: str, value: str) -> str:
+    """Return the line of a file that sets a variable to exactly this value, whatever letters it has."""
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{name}='{quoted}'\n"
+
+
 def nearest(name: str, known: Collection[str]) -> str:
     """Return the end of a sentence on an unknown name: the nearest known one, if there is one."""
     near = difflib.get_close_matches(name.upper(), known, n=1)
@@ -361,6 +371,7 @@ def _problem(binding: Binding, known: Collection[str]) -> str:
         return f"{name}: expected {name}=VALUE"
     if any(not letter.isprintable() for letter in binding.value.strip()):
         return f"{name}: the value has a line break or a control character; is a quotation mark missing?"
-    if _REFERENCE.search(binding.value):
+    literal = binding.original.string.partition("=")[2].lstrip().startswith("'")
+    if not literal and _REFERENCE.search(binding.value):
         return f"{name}: variables and commands of the shell are not replaced here; write the value itself"
     return ""

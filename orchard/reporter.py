@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
@@ -15,9 +17,34 @@ from orchard.disk import writing_to
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Reporter", "is_interactive", "wants_colour"]
+__all__ = ["Reporter", "is_interactive", "repeated", "wants_colour"]
 
 T = TypeVar("T")
+
+PROGRESS_SECONDS = 10.0
+"""Nobody waits for longer than this without a line."""
+
+
+@contextmanager
+def repeated(report: Callable[[float], None]) -> Iterator[None]:
+    """Call a function every `PROGRESS_SECONDS` while the block runs, in a thread.
+
+    Args:
+        report: gets the seconds since the begin.
+    """
+    begin, ended = time.monotonic(), threading.Event()
+
+    def call() -> None:
+        while not ended.wait(PROGRESS_SECONDS):
+            report(time.monotonic() - begin)
+
+    caller = threading.Thread(target=call, name="progress", daemon=True)
+    caller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        caller.join()
 
 
 def is_interactive(stream: IO[str]) -> bool:
@@ -83,30 +110,48 @@ class Reporter:
 
     @contextmanager
     def status(self, text: str) -> Iterator[None]:
-        """Show `text` while work of unknown length runs (a spinner on a terminal, one line elsewhere)."""
+        """Show `text` while work of unknown length runs (a spinner on a terminal, a line every ten seconds elsewhere)."""
         if self._is_animated():
             with self._console().status(text):
                 yield
         else:
             self.note(text)
+            with self._repeated(lambda seconds: f"{text}: {seconds:.0f} s"):
+                yield
+
+    @contextmanager
+    def _repeated(self, line: Callable[[float], str]) -> Iterator[None]:
+        """Print a line every ten seconds, unless this reporter is quiet."""
+        if self.quiet:
+            yield
+            return
+        with repeated(lambda seconds: self.note(line(seconds))):
             yield
 
     def track(self, items: Iterable[T], text: str, total: int | None = None, *, announce: bool = True) -> Iterator[T]:
-        """Yield `items` and show progress (a bar on a terminal, a line at the start elsewhere).
+        """Yield `items` and show progress (a bar on a terminal, elsewhere a line at the start and every ten seconds).
 
         Args:
             items: the items to work through.
             text: the work, for example ``"decoding photos"``.
             total: the number of items, where `items` has no length.
-            announce: print the line where there is no bar.
+            announce: print the line at the start where there is no bar.
         """
         if not self._is_animated():
             if announce:
                 self.note(f"{text} …")
-            yield from items
+            yield from self._counted(items, text, total)
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self._console(), transient=True) as progress:
             yield from progress.track(items, total=total, description=text)
+
+    def _counted(self, items: Iterable[T], text: str, total: int | None) -> Iterator[T]:
+        known = len(items) if total is None and isinstance(items, Sized) else total
+        of, done = f" of {known}" if known is not None else "", 0
+        with self._repeated(lambda seconds: f"{text}: {done}{of}, {seconds:.0f} s"):
+            for item in items:
+                yield item
+                done += 1

@@ -20,8 +20,18 @@ from orchard.env_files import PREFIX, nearest
 from orchard.errors import SettingsError
 from orchard.layout import NAME, RUN_ID, ChannelName
 from orchard.project_name import project_name
+from orchard.running_store import found_here
 
-__all__ = ["PREFIX", "Settings", "apply_files", "from_project", "load", "read_env_file", "variable"]
+__all__ = [
+    "PREFIX",
+    "Settings",
+    "apply_files",
+    "from_project",
+    "from_running_store",
+    "load",
+    "read_env_file",
+    "variable",
+]
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -56,6 +66,13 @@ class Settings(BaseSettings):
         "fruits",
         pattern=NAME,
         description="the dataset's name in the store and under data/; unset: data.name of the nearest params.yaml",
+    )
+    photos: Path | None = Field(
+        None,
+        description="the photos that `orchard ingest` and `orchard run` take where none are named: a folder or an archive",
+    )
+    labels: Path | None = Field(
+        None, description="the label file of `photos`: here, or in them; none: their folders name the classes"
     )
     channel: ChannelName = Field("stable", description="the channel that verbs act on")
     signing_key_file: Path | None = Field(
@@ -153,8 +170,9 @@ class Settings(BaseSettings):
             lines = [f"  {variable(name)}: {type(self).model_fields[name].description}" for name in missing]
             raise SettingsError(
                 "not set:\n" + "\n".join(lines),
-                hint='if the embedded store runs, `eval "$(orchard store env)"` sets all of them in this shell, and '
-                "`orchard store env >> .env` in this folder; `orchard settings` shows all settings",
+                hint="in a folder with an embedded store `orchard store run` in another terminal runs it, or `orchard store run -- "
+                'COMMAND` for one command; `eval "$(orchard store env --dir DIR)"` sets that of another folder; '
+                "`orchard settings` shows all settings",
             )
 
 
@@ -208,6 +226,11 @@ def from_project(environ: dict[str, str]) -> dict[str, str]:
     return dict.fromkeys(unset, name) if name else {}
 
 
+def from_running_store(environ: dict[str, str]) -> dict[str, str]:
+    """Return the settings of the embedded store that runs in the working folder, if the environment names no store."""
+    return {name.removeprefix(PREFIX).lower(): value for name, value in found_here(environ).items()}
+
+
 def _described(location: tuple[int | str, ...], message: str, value: object) -> str:
     """Return a line on an invalid setting, or on settings that contradict each other."""
     text = message.removeprefix("Value error, ")
@@ -224,7 +247,9 @@ def _described(location: tuple[int | str, ...], message: str, value: object) -> 
 
 
 def load() -> Settings:
-    """Read the settings from the environment and, for what is not in it, from `.env`; the names also from the project.
+    """Read the settings from the environment and, for what is not in it, from `.env`.
+
+    Where neither has them, the names are the project's and the store is the embedded one that runs in the working folder.
 
     Raises:
         SettingsError: variables are unknown, malformed or contradictory; the message names all of them.
@@ -234,7 +259,8 @@ def load() -> Settings:
     problems = _unknown(dict(os.environ))
     settings = None
     try:
-        settings = Settings(**from_project(dict(os.environ)))  # type: ignore[arg-type]  # the rest: defaults or the environment
+        environ = dict(os.environ)
+        settings = Settings(**from_project(environ), **from_running_store(environ))  # type: ignore[arg-type]  # the rest: defaults or the environment
     except ValidationError as error:
         problems += [_described(item["loc"], item["msg"], item["input"]) for item in error.errors()]
     if problems or settings is None:

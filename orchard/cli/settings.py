@@ -16,13 +16,13 @@ def settings(reporter: Reporter) -> None:
 
     Settings are ORCHARD_* variables of the environment. Those that are not in it are read from the file .env in the
     working directory, or in the nearest folder above that has one; the names of model and dataset also from the nearest
-    params.yaml. A secret is never a setting: settings name the files of keys.
+    params.yaml, and the store from the embedded one that runs in this folder. A secret is never a setting: settings name the files of keys.
     """
     import os
 
     from orchard import env_files
     from orchard.errors import SettingsError
-    from orchard.settings import Settings, from_project, load, variable
+    from orchard.settings import Settings, from_project, from_running_store, load, variable
 
     uses = {variable(name): field.description for name, field in Settings.model_fields.items()}
     try:
@@ -31,10 +31,12 @@ def settings(reporter: Reporter) -> None:
         table = reporter.table(["setting", "meaning"], uses.items())
         raise SettingsError(error.message, hint=f"{error.hint}\nall settings:\n{table}") from error
     document = {key: None if value is None else str(value) for key, value in zip(uses, values.values(), strict=True)}
-    project = dict.fromkeys(map(variable, from_project(dict(os.environ))), "params.yaml")
+    environ = dict(os.environ)
+    found_elsewhere = dict.fromkeys(map(variable, from_project(environ)), "params.yaml")
+    found_elsewhere |= dict.fromkeys(map(variable, from_running_store(environ)), "the store that runs here")
     sources = {
         key: env_files.origin(key)
-        or ("environment" if os.environ.get(key, "").strip() else project.get(key, "default"))
+        or ("environment" if os.environ.get(key, "").strip() else found_elsewhere.get(key, "default"))
         for key in uses
     }
     found, winners = env_files.find(), env_files.winners()

@@ -12,11 +12,10 @@ import click
 from orchard.access_rights import IDENTITIES, LOOP
 from orchard.cli.verb import verb, verb_group
 from orchard.reporter import Reporter
+from orchard.running_store import DIRECTORY, PORT
 
 if TYPE_CHECKING:
     from orchard.store.embedded import EmbeddedStore
-
-DIRECTORY = Path(".orchard/store")
 
 _directory = click.option(
     "--dir",
@@ -46,7 +45,7 @@ def _exports(environment: Mapping[str, str]) -> str:
     ),
 )
 @_directory
-@click.option("--port", type=click.IntRange(1, 65535), default=8333, show_default=True, help="The port of S3.")
+@click.option("--port", type=click.IntRange(1, 65535), default=PORT, show_default=True, help="The port of S3.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(reporter: Reporter, *, directory: Path, port: int, command: tuple[str, ...]) -> None:
     """Run an S3 store on this machine: SeaweedFS, on 127.0.0.1 only.
@@ -58,8 +57,9 @@ def run(reporter: Reporter, *, directory: Path, port: int, command: tuple[str, .
     import shutil
 
     from orchard.errors import OrchardError
+    from orchard.running_store import environment_of
     from orchard.signing import create_pair
-    from orchard.store.embedded import EmbeddedStore, environment_of
+    from orchard.store.embedded import EmbeddedStore
     from orchard.store.foreground import run_command, wait_for_signal
 
     if command and shutil.which(command[0]) is None:
@@ -89,7 +89,7 @@ def _welcome(embedded: EmbeddedStore) -> str:
 @_directory
 def env(reporter: Reporter, *, directory: Path) -> None:
     """Print the settings of the running embedded store as lines for a shell: `eval "$(orchard store env)"`."""
-    from orchard.store.embedded import environment_of
+    from orchard.running_store import environment_of
 
     environment = environment_of(directory)
     reporter.result({"settings": environment}, _exports(environment))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from orchard import layout
@@ -30,14 +31,20 @@ __all__ = [
     "begin",
     "end_step",
     "ended_step",
+    "error_text",
+    "fail_step",
     "failure",
     "local_actor",
+    "now",
     "read",
     "record",
     "recorded",
 ]
 
 Outcome = Literal["done", "refused", "skipped", "superseded"]
+
+MAX_MESSAGE = 4000
+"""The letters of a failure's message that are kept."""
 
 
 @strict_dataclass
@@ -189,6 +196,32 @@ def ended_step(store: ObjectStore, run_id: str, verb: str) -> StepRecord | None:
     key = layout.run_step(run_id, verb)
     stored = get_or_none(store, key)
     return None if stored is None else decode(StepRecord, _read(stored.body, run_id, verb, key), key)
+
+
+def now() -> str:
+    """Return the time for a record (RFC 3339, UTC)."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def error_text(lines: Sequence[str]) -> str:
+    """Return a verb's output from its last ``error:`` line on, or its last lines."""
+    for start in range(len(lines) - 1, -1, -1):
+        if lines[start].startswith("error: "):
+            return "\n".join(lines[start:])
+    return "\n".join(lines[-10:])
+
+
+def fail_step(store: ObjectStore, run_id: str, verb: str, exit_code: int, message: str) -> None:
+    """Record why the last attempt of a step failed. Raises `StoreError`."""
+    document = {
+        "format": FORMAT,
+        "run_id": run_id,
+        "verb": verb,
+        "when": now(),
+        "exit_code": exit_code,
+        "message": message[:MAX_MESSAGE],
+    }
+    store.put(layout.run_failure(run_id, verb), canonical_json(document))
 
 
 def failure(store: ObjectStore, run_id: str, verb: str) -> bytes | None:

@@ -34,19 +34,19 @@ from urllib.parse import urlsplit
 import obstore
 from obstore.store import S3Store
 
-from orchard import disk, signing
+from orchard import disk
 from orchard.errors import ConflictError, MissingExtra, OrchardError, StoreError, StoreUnavailable, install_hint
 from orchard.files import atomic_write, try_lock
 from orchard.processes import ChildProcess
+from orchard.running_store import BUCKET, client_environment, is_alive, read_json
 from orchard.store import ports
 from orchard.store.binaries import WEED_DIGESTS, check_binary
 from orchard.store.embedded_disk import full_disk
 from orchard.store.objects import ObjectStore
 from orchard.store.reachability import direct_options
 
-__all__ = ["BUCKET", "EmbeddedStore", "environment_of"]
+__all__ = ["BUCKET", "EmbeddedStore"]
 
-BUCKET = "orchard"
 PRIVATE = 0o600
 """Permissions of files with keys: their owner only."""
 
@@ -78,18 +78,6 @@ _OPTIONS = (
 )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read: {error}", hint="restore it, or move the whole folder away") from error
-    if not isinstance(document, dict):
-        raise StoreError(f"{path} is not a JSON object", hint="restore it, or move the whole folder away")
-    return document
-
-
 def _weed(checked: Path) -> str:
     packaged = shutil.which("weed", path=sysconfig.get_path("scripts"))
     if packaged is not None:  # SeaweedFS does not maintain this package
@@ -101,43 +89,6 @@ def _weed(checked: Path) -> str:
             hint=install_hint("store"),
         )
     return program
-
-
-def _alive(pid: object) -> bool:
-    """Whether a process of that id runs. A zombie does not, unless some of its threads have not ended yet."""
-    if not isinstance(pid, int):
-        return False
-    process = Path(f"/proc/{pid}")
-    try:
-        state = (process / "stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
-        return state != "Z" or len(list((process / "task").iterdir())) > 1
-    except OSError:
-        return False
-
-
-def _client_environment(directory: Path, endpoint: str) -> dict[str, str]:
-    return {
-        "ORCHARD_STORE_URL": f"s3://{BUCKET}",
-        "ORCHARD_STORE_ENDPOINT": endpoint,
-        "ORCHARD_STORE_CREDENTIALS_FILE": str(directory / "credentials"),
-    }
-
-
-def environment_of(directory: Path) -> dict[str, str]:
-    """Return the ORCHARD_* variables for the store that runs in `directory`, with the key pair in its folder `keys`.
-
-    Raises:
-        StoreUnavailable: no store runs there.
-    """
-    directory = directory.resolve()
-    running = _read_json(directory / "running.json")
-    if not _alive(running.get("pid")):
-        raise StoreUnavailable(f"no embedded store runs in {directory}", hint="start one: orchard store run")
-    environment = _client_environment(directory, str(running["endpoint"]))
-    private, public = directory / "keys" / signing.PRIVATE_NAME, directory / "keys" / signing.PUBLIC_NAME
-    if private.exists() and public.exists():
-        environment |= {"ORCHARD_SIGNING_KEY_FILE": str(private), "ORCHARD_TRUSTED_KEYS_FILE": str(public)}
-    return environment
 
 
 class EmbeddedStore:
@@ -168,7 +119,7 @@ class EmbeddedStore:
     @property
     def environment(self) -> dict[str, str]:
         """The ORCHARD_STORE_* variables that a client needs."""
-        return _client_environment(self.directory, self.endpoint)
+        return client_environment(self.directory, self.endpoint)
 
     @property
     def pid(self) -> int:
@@ -264,13 +215,13 @@ class EmbeddedStore:
         deadline = time.monotonic() + _HANDOVER_SECONDS
         while True:
             lock = try_lock(self.directory / "lock", PRIVATE)
-            running = _read_json(self.directory / "running.json")
+            running = read_json(self.directory / "running.json")
             if lock is not None:
-                if not _alive(running.get("server_pid")):
+                if not is_alive(running.get("server_pid")):
                     break
                 os.close(lock)
             holder = running.get("pid")
-            if _alive(holder) or time.monotonic() > deadline:
+            if is_alive(holder) or time.monotonic() > deadline:
                 raise ConflictError(
                     f"another program runs the embedded store in {self.directory}: pid {holder or 'unknown'}",
                     hint="use that one (`orchard store env`), stop it, or give another --dir",
@@ -281,7 +232,7 @@ class EmbeddedStore:
     def _load_keys(self) -> dict[str, str]:
         """Return the directory's keys, created at the first start."""
         path = self.directory / "secrets.json"
-        keys = {str(name): str(value) for name, value in _read_json(path).items()}
+        keys = {str(name): str(value) for name, value in read_json(path).items()}
         if not keys:
             names = ("access_key", "secret_key", "admin_access_key", "admin_secret_key", *_JWT)
             keys = {name: secrets.token_hex(10 if name.endswith("access_key") else 24) for name in names}

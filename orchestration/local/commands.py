@@ -2,47 +2,60 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 
 import click
 
 from orchard.disk import writing_to
 from orchard.errors import OrchardError
 from orchard.processes import ChildProcess
-from orchard.reporter import wants_colour
+from orchard.reporter import repeated, wants_colour
 
-__all__ = ["CommandFailed", "CommandRunner", "display_path", "narrated"]
-
-
-PROGRESS_SECONDS = 10.0
+__all__ = ["CommandFailed", "CommandRunner", "display_path", "exit_on_signals", "narrated", "verb_environment"]
 
 
 @contextmanager
 def narrated(name: str, state: Callable[[], str]) -> Iterator[None]:
     """Print a line every ten seconds while the context runs: the step, its time, and what it is doing."""
-    begin, ended = time.monotonic(), threading.Event()
 
-    def narrate() -> None:
-        while not ended.wait(PROGRESS_SECONDS):
-            try:
-                doing = state()
-            except OrchardError as error:
-                doing = error.message
-            click.echo(f"{name:<10} {time.monotonic() - begin:6.0f} s  … {doing[-150:]}".rstrip(), err=True)
+    def narrate(seconds: float) -> None:
+        try:
+            doing = state()
+        except OrchardError as error:
+            doing = error.message
+        click.echo(f"{name:<10} {seconds:6.0f} s  … {doing[-150:]}".rstrip(), err=True)
 
-    narrator = threading.Thread(target=narrate, daemon=True)
-    narrator.start()
+    with repeated(narrate):
+        yield
+
+
+@contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the program as Ctrl-C does, so that its children are stopped."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        ended.set()
-        narrator.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def verb_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for verbs: DVC's stages find `orchard` on its path, and TensorFlow logs errors alone."""
+    path = str(Path(sys.executable).parent) + os.pathsep + environment.get("PATH", "")
+    return {**environment, "PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def display_path(path: Path) -> str:
@@ -51,7 +64,13 @@ def display_path(path: Path) -> str:
 
 
 class CommandFailed(OrchardError):
-    """A command ended with an error; its output has been shown."""
+    """A command ended with an error; its output has been shown.
+
+    Attributes:
+        output: the end of its output; empty if it went to the terminal.
+    """
+
+    output = ""
 
 
 class CommandRunner:
@@ -144,9 +163,11 @@ class CommandRunner:
                 part for part in (child.tail(25), output.decode(errors="replace")[-4000:]) if part.strip()
             )
             click.echo(shown, err=True)
-            raise CommandFailed(
+            failed = CommandFailed(
                 f"the step {name!r} ended with exit code {code}; its output is above, with paths in {display_path(self.folder)}",
                 hint=f"correct that and run `{self.resume_command}` again: it resumes after the finished steps",
                 exit_code=code if code > 0 else 1,
             )
+            failed.output = shown
+            raise failed
         return output, time.monotonic() - begin

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
-from types import FrameType
 from typing import Any
 
 import click
@@ -19,10 +16,11 @@ import click
 from orchard.errors import OrchardError
 from orchard.processes import ChildProcess
 from orchard.reporter import Reporter
+from orchard.running_store import environment_of
 from orchard.signing import create_pair
-from orchard.store.embedded import EmbeddedStore, environment_of
+from orchard.store.embedded import EmbeddedStore
 from orchard.store.ports import is_free, is_listening
-from orchestration.local.commands import CommandRunner, display_path
+from orchestration.local.commands import CommandRunner, display_path, exit_on_signals
 from orchestration.local.demo_messages import describe_refusal, evaluation_summary, next_commands
 from orchestration.local.demo_workspace import prepare
 from orchestration.local.photo_steps import ingest, photo_paths, predict_unseen, step_environment
@@ -50,7 +48,7 @@ def run(reporter: Reporter, *, data: str | None, params: Path | None, keep: bool
     click.echo(f"Orchard's loop on {source.title}, in {display_path(workspace)}", err=True)
     click.echo("".join(f"with your changes in {display_path(path)}\n" for path in changed), err=True)
     with ExitStack() as stack:
-        stack.enter_context(_exit_on_signals())
+        stack.enter_context(exit_on_signals())
         begin = time.monotonic()
         store = stack.enter_context(EmbeddedStore(workspace / "store"))
         create_pair(store.directory / "keys")
@@ -129,18 +127,3 @@ def _serve_until_interrupted(store: EmbeddedStore) -> None:
     while True:
         store.check()
         time.sleep(1)
-
-
-@contextmanager
-def _exit_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does, so that its children are stopped."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from orchard.env_files import NO_FILE, VARIABLE
 from orchard.formatting import percent
-from orchestration.local.commands import CommandRunner
+from orchestration.local.commands import CommandRunner, verb_environment
 from orchestration.local.sample_data import SampleData
 from orchestration.local.unseen_photos import choose_unseen
 
@@ -25,12 +24,10 @@ def step_environment(source: SampleData) -> dict[str, str]:
     """Return the environment of the steps: ours, without settings that name another store, model or dataset."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHARD_", "AWS_"))}
     return {
-        **inherited,
-        "PATH": str(Path(sys.executable).parent) + os.pathsep + inherited.get("PATH", ""),
+        **verb_environment(inherited),
         VARIABLE: NO_FILE,  # the .env of a folder above names a store too
         "ORCHARD_DATASET": source.name,
         "ORCHARD_MODEL": MODEL,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
     }
 
 

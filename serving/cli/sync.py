@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
+from orchard.running_store import DIRECTORY
 
 if TYPE_CHECKING:
     from orchard.processes import ChildProcess
@@ -26,7 +28,7 @@ _MIB = 1 << 20
     group="Serve",
     examples=(
         "orchard sync\n"
-        "orchard sync --serve                     # with a model server, ended by one Ctrl-C\n"
+        "orchard sync --serve                     # with a model server (and the store of this folder), until Ctrl-C\n"
         "orchard sync --once\n"
         "orchard sync --once --no-engine\n"
         "orchard sync --engine-token-file tokens  # of a server that was started with --token-file tokens\n"
@@ -74,6 +76,9 @@ def sync(
     trusted key, every byte matches the manifest, its graph has only allowed operations and the model server answers its
     golden photos correctly. A version that fails is refused with its reason (see /status), and the version before is
     still served, even without the store.
+
+    Where no store is set (ORCHARD_STORE_*) and none runs in this folder, the embedded one that ran here before, in
+    .orchard/store, runs as long as this command.
     """
     from orchard import settings as orchard_settings
     from orchard.store import open_store
@@ -84,21 +89,40 @@ def sync(
     from serving.sync.sync_process import SyncSource, run_sync, sync_once
 
     _check(with_server=with_server, once=once, no_engine=no_engine, token=engine_token_file is not None)
-    settings = orchard_settings.load()
-    settings.require("store_url", "trusted_keys_file")
-    assert settings.trusted_keys_file  # noqa: S101  required above
-    poll_s = poll or default_poll_s(settings.store_endpoint)
-    source = SyncSource(open_store(settings), TrustedKeysFile(settings.trusted_keys_file), poll_s)
-    quota = DiskQuota(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
-    server = None if no_engine else settings.server_url
-    options = SyncOptions(settings.serving_dir, settings.model, server, keep, quota, engine_token_file)
-    if once:
-        log_event = partial(_print_event, reporter)
-        _print(sync_once(source, options, settings.channel, timeout, log_event), settings.model, reporter)
-        return
-    log = EventLog(as_json=settings.log_format == "json")
-    with _server(engine_token_file) if with_server else nullcontext() as engine:
-        run_sync(source, options, host, port, log, engine)
+    with _store_of_folder(reporter):
+        settings = orchard_settings.load()
+        settings.require("store_url", "trusted_keys_file")
+        assert settings.trusted_keys_file  # noqa: S101  required above
+        poll_s = poll or default_poll_s(settings.store_endpoint)
+        source = SyncSource(open_store(settings), TrustedKeysFile(settings.trusted_keys_file), poll_s)
+        quota = DiskQuota(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
+        server = None if no_engine else settings.server_url
+        options = SyncOptions(settings.serving_dir, settings.model, server, keep, quota, engine_token_file)
+        if once:
+            log_event = partial(_print_event, reporter)
+            _print(sync_once(source, options, settings.channel, timeout, log_event), settings.model, reporter)
+            return
+        log = EventLog(as_json=settings.log_format == "json")
+        with _server(engine_token_file) if with_server else nullcontext() as engine:
+            run_sync(source, options, host, port, log, engine)
+    _end()
+
+
+def _end() -> NoReturn:
+    """End this process without a wait for a request to a store that hangs."""
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _store_of_folder(reporter: Reporter) -> AbstractContextManager[object]:
+    """Start the embedded store that ran in this folder before, unless a store is set or runs here."""
+    from orchard import settings as orchard_settings
+
+    if orchard_settings.load().store_url is not None or not (DIRECTORY / "secrets.json").exists():
+        return nullcontext()
+    from orchard.store.project_store import store_of_project
+
+    return store_of_project(reporter.note)
 
 
 def _print_event(reporter: Reporter, event: str, **fields: object) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -127,8 +126,6 @@ def run_sync(
         if engine:
             engine.stop(grace=_DRAIN_S)
         log.write("stopped")
-    sys.stdout.flush()
-    os._exit(0)  # without a wait for a request to a store that hangs
 
 
 def _catch_signals(reconciler: Reconciler) -> list[int]:

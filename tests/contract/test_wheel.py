@@ -1,33 +1,23 @@
-"""The wheel, built from the sdist, without the checkout: a project that it made goes from photos to a published version."""
+"""The wheel, built from the sdist, without the checkout: a project that it made goes from photos to a served prediction."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests import drawn_photos
+from tests.first_hour import TINY, FirstHour, build_wheel, edit
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = "import sys\nfrom setuptools import build_meta\nbuild_meta.build_{}(sys.argv[1])"
 SCRIPT = "#!{python}\nimport sys\nfrom {module} import main\nsys.exit(main())\n"
-TINY = {
-    "epochs: 40": "epochs: 1",
-    "image_size: 64": "image_size: 16",
-    "accuracy: {all: 0.7}": "accuracy: {all: 0.0}",
-    "photos: {all: 20}": "photos: {all: 1}",
-}
-"""Changes to params.yaml: a training of seconds, whose model the gate accepts."""
 
 
 class Installation:
@@ -38,7 +28,7 @@ class Installation:
         self.python = folder / "bin" / "python"
         self.packages = next(folder.glob("lib/python*/site-packages"))
         with zipfile.ZipFile(wheel) as content:
-            content.extractall(self.packages)  # noqa: S202  # our own wheel
+            content.extractall(self.packages)  # our own wheel
         # a folder that a .pth names is no site folder: the .pth of the editable installation in it is not read
         (self.packages / "others.pth").write_text(sysconfig.get_path("purelib"))
         for name, module in {"orchard": "orchard.cli", "dvc": "dvc.cli"}.items():
@@ -69,32 +59,12 @@ class Installation:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel, as `pip install` makes it of the sdist."""
-    folder = tmp_path_factory.mktemp("build")
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
-    for name in filter(None, names):
-        if (ROOT / name).exists():  # links stay links
-            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / "source" / name, follow_symlinks=False)
-    command = [sys.executable, "-c"]
-    build = {"cwd": folder / "source", "check": True, "capture_output": True}
-    subprocess.run([*command, BUILD.format("sdist"), folder], **build)
-    with tarfile.open(next(folder.glob("*.tar.gz"))) as sdist:
-        sdist.extractall(folder / "unpacked", filter="data")
-    build["cwd"] = next((folder / "unpacked").iterdir())
-    subprocess.run([*command, BUILD.format("wheel"), folder], **build)
-    return next(folder.glob("*.whl"))
+    return build_wheel(tmp_path_factory.mktemp("build"))
 
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
     return Installation(tmp_path_factory.mktemp("installed") / "environment", wheel)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_wheel_has_every_file_that_is_no_python(wheel):
@@ -120,22 +90,20 @@ def test_checkout_is_not_importable(installed, tmp_path):
 
 
 @pytest.mark.timeout(600)
-def test_project_of_the_wheel_goes_from_photos_to_a_published_version(installed, tmp_path):
+def test_first_hour_goes_from_photos_to_a_served_prediction(installed, tmp_path):
     drawn_photos.fill(tmp_path / "my photos", "arrows", 14)
-    made = installed.run("orchard", "init", "arrows", "--photos", "my photos", "--network", "--json", cwd=tmp_path)
-    project = tmp_path / "arrows"
-    text = (project / "params.yaml").read_text()
-    for old, new in TINY.items():
-        assert old in text
-        text = text.replace(old, new)
-    (project / "params.yaml").write_text(text)
-    _, ingest, repro, release, _ = json.loads(made.splitlines()[-1])["next"]
-    upgrade = "sed -i 's/==.*/==99/' requirements.txt"
-    lines = [ingest, repro, release, upgrade, "echo CHANGED; dvc status"]
-    store = ["orchard", "store", "run", "--port", str(free_port()), "--", "bash", "-ec", "\n".join(lines)]
+    hour = FirstHour(tmp_path, installed.environment)
+    hour.run("orchard", "init", "arrows", "--photos", "my photos", "--network")
+    hour.enter("arrows")
+    edit(hour.folder / "params.yaml", {**TINY, "photos: {all: 20}": "photos: {all: 1}"})
 
-    printed, changed = installed.run(*store, cwd=project).split("CHANGED\n")
+    document = json.loads(hour.run("orchard", "run", "--json").splitlines()[-1])
+    (prediction,) = hour.predict_while_served("arrows", document["next"][1])
 
-    assert "dataset arrows: 56 photos, version 1" in printed
-    assert "version 1 of arrows in s3://orchard" in printed
-    assert changed.count("requirements.txt") == 3
+    assert (document["version"], document["verdict"]) == (1, "accepted")
+    assert prediction["label"] in drawn_photos.DIRECTIONS
+    assert len(hour.commands) == 5, "and pip install is the sixth"
+    assert not (hour.folder / ".orchard/store/running.json").exists()
+    requirements = hour.folder / "requirements.txt"
+    requirements.write_text(re.sub("==.*", "==99", requirements.read_text()))
+    assert hour.run("dvc", "status").count("requirements.txt") == 3, "an upgrade runs the stages again"

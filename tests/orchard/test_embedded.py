@@ -16,8 +16,9 @@ import pytest
 
 from orchard import settings
 from orchard.errors import ConflictError, StoreDenied, StoreError, StoreUnavailable
+from orchard.running_store import environment_of
 from orchard.store import open_store
-from orchard.store.embedded import EmbeddedStore, environment_of
+from orchard.store.embedded import EmbeddedStore
 from tests.process_facts import is_alive, listening
 
 

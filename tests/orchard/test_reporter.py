@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
+import time
 
 import pytest
 
+import orchard.reporter
 from orchard.reporter import Reporter, is_interactive, wants_colour
 
 
@@ -38,6 +41,34 @@ def test_progress_elsewhere_than_on_a_terminal_is_one_line_each(capsys):
     assert work(Reporter()) == [1, 2, 3]
 
     assert capsys.readouterr() == ("", "a note\na status\nitems …\n")
+
+
+def lines_of(capsys, number):
+    """Wait until so many lines are on standard error; return them."""
+    lines, end = "", time.monotonic() + 60
+    while lines.count("\n") < number:
+        lines += capsys.readouterr().err
+        assert time.monotonic() < end, lines
+    return lines.splitlines()
+
+
+def test_long_work_elsewhere_than_on_a_terminal_prints_a_line_again_and_again(capsys, monkeypatch):
+    monkeypatch.setattr(orchard.reporter, "PROGRESS_SECONDS", 0.01)
+    with Reporter().status("uploading"):
+        first, *others = lines_of(capsys, 3)
+    items = Reporter().track(["a", "b", "c"], "decoding")
+    next(items)
+    next(items)
+    announced, *counted = lines_of(capsys, 3)
+    assert list(items) == ["c"]
+    capsys.readouterr()
+    running = {thread.name for thread in threading.enumerate()}
+
+    assert first == "uploading"
+    assert set(others) == {"uploading: 0 s"}
+    assert announced == "decoding …"
+    assert counted[-1] == "decoding: 1 of 3, 0 s"
+    assert "progress" not in running
 
 
 @pytest.mark.parametrize("reporter", [Reporter.silent, lambda: Reporter(as_json=True)])

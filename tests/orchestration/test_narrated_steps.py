@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchard import reporter
 from orchard.errors import OrchardError
 from orchestration.local import commands
 
@@ -66,7 +67,7 @@ def test_the_output_of_a_failed_command_is_shown(run):
 
 
 def test_a_step_in_python_is_narrated_too_also_if_its_state_is_unknown(capsys, monkeypatch):
-    monkeypatch.setattr(commands, "PROGRESS_SECONDS", 0.01)
+    monkeypatch.setattr(reporter, "PROGRESS_SECONDS", 0.01)
     asked = threading.Semaphore(0)
 
     def state() -> str:

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from orchard import env_files, settings
 from orchard.cli import main
 from tests import photo_files
 from training.data import dvc_project
@@ -72,13 +73,35 @@ def test_a_sample_of_many_photos_is_decoded_and_all_are_counted(photos, run, mon
     assert (document["photos"], document["decoded"]) == (24, 4)  # three of the first class, one of the second
 
 
-def test_readme_has_the_five_commands_that_are_printed(workspace, photos, run):
+def test_readme_has_the_commands_that_are_printed(workspace, photos, run):
     _, document = run("signs", "--photos", "photos")
 
     text = (workspace / "signs" / "README.md").read_text()
-    assert len(document["next"]) == 5
-    assert all(f"    {command}\n" in text for command in document["next"])
-    assert "orchard ingest ../photos --test-share 0.2" in document["next"]
+    assert document["next"][:2] == ["orchard run", "orchard sync --serve"]
+    assert all(f"    {command}\n" in text for command in document["next"][:2])
+    assert "    orchard ingest\n    dvc repro\n" in text
+
+
+@pytest.mark.parametrize("name", ["photos", "my photos", "it's 5 $HOME \\ photos"])
+def test_project_knows_where_its_photos_are_and_no_committed_file_does(name, workspace, photos, run, monkeypatch):
+    photos.rename(workspace / name)
+    run("signs", "--photos", workspace / name)
+    project = workspace / "signs"
+    monkeypatch.chdir(project)
+    monkeypatch.delenv(env_files.VARIABLE)
+
+    assert settings.load().photos == workspace / name
+    added = subprocess.run(["git", "add", "--all", "--verbose"], check=True, capture_output=True, text=True).stdout
+    assert "README.md" in added
+    assert ".env'" not in added
+    committed = [path for path in everything(project) if path.is_file() and f"'{path.relative_to(project)}'" in added]
+    assert not [path for path in committed if str(workspace) in path.read_text()]
+
+
+def test_relative_path_of_photos_is_relative_to_the_project(workspace, photos, run):
+    run("work/signs", "--photos", "photos")
+
+    assert "ORCHARD_PHOTOS='../../photos'" in (workspace / "work/signs/.env").read_text()
 
 
 def test_photos_in_splits_are_not_split_again(workspace, run):
@@ -87,7 +110,17 @@ def test_photos_in_splits_are_not_split_again(workspace, run):
     _, document = run("signs", "--photos", "photos")
 
     assert document["splits"] == ["test", "train"]
-    assert "orchard ingest ../photos" in document["next"]
+    assert "No folder names a split" not in (workspace / "signs" / "README.md").read_text()
+
+
+def test_settings_above_a_project_in_a_repository_are_not_hidden(workspace, photos, run):
+    subprocess.run(["git", "init", "--quiet", workspace], check=True)
+    (workspace / ".env").write_text("ORCHARD_STORE_URL=s3://ours\n")
+
+    _, document = run("signs", "--photos", "photos")
+
+    assert not (workspace / "signs" / ".env").exists()
+    assert document["next"][0] == "orchard run --photos ../photos"
 
 
 def test_project_in_a_repository_is_a_part_of_it(workspace, photos, run):

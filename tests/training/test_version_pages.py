@@ -23,6 +23,7 @@ from orchard.registry.registry import Registry
 from orchard.registry.version_overview import read_version, summarize_versions
 from orchard.registry.version_report import read_report
 from orchard.reporter import Reporter
+from orchard.runs import run_pages
 from orchard.settings import Settings
 from orchard.store import open_store
 from orchestration.local.demo_messages import evaluation_summary
@@ -32,7 +33,6 @@ from training.cli.diff import diff
 from training.code_version import describe_code
 from training.data.validation import validate as validation
 from training.pages import WORKSPACE_PAGES
-from training.pipeline import run_step
 from training.release.diff_page import write_diff
 from training.release.publish_candidate import publish
 from training.workspace import Workspace
@@ -128,9 +128,9 @@ def test_pages_of_a_workspace_link_to_each_other(two: Published):
 
 def test_pages_of_a_run_link_to_the_pages_beside_them_in_the_store(two: Published, tmp_path: Path):
     uploaded = {}
-    for path, name in run_step.RUN_PAGES.items():
+    for path, name in run_pages.RUN_PAGES.items():
         source = two.workspace.root / "artifacts" / path
-        with run_step.relinked(source) as file:
+        with run_pages.relinked(source) as file:
             uploaded[name] = file.read_text()
         assert [entry.name for entry in source.parent.iterdir() if entry.name.startswith(".run-")] == []
 

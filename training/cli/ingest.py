@@ -27,10 +27,11 @@ if TYPE_CHECKING:
         "orchard ingest ~/photos --dataset own --no-push               # without an object store\n"
         "orchard ingest ~/photos --dataset own --test-share 0.2         # <class>/<photo>, without splits\n"
         "orchard ingest photos.zip --labels labels.csv --test-share 0.2 # a file says what each photo is: file,label\n"
+        "orchard ingest                                                 # ORCHARD_PHOTOS, which `orchard init` has set\n"
         "orchard ingest --day 2026-11-24                                # the photos in the store for a day"
     ),
 )
-@click.argument("sources", nargs=-1, type=click.Path(path_type=Path), metavar="SOURCE...")
+@click.argument("sources", nargs=-1, type=click.Path(path_type=Path), metavar="[SOURCE...]")
 @click.option("--dataset", help="The dataset's name. Default: ORCHARD_DATASET.")
 @click.option(
     "--classes", help="Take only these classes, separated by commas. A name with a comma needs quotes as in CSV."
@@ -53,7 +54,8 @@ if TYPE_CHECKING:
 @click.option(
     "--test-share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Of photos whose folders name no split, this share of each class is for the test, the rest for training.",
+    help="Of photos whose folders name no split, this share of each class is for the test, the rest for training.  "
+    "[default: none; for ORCHARD_PHOTOS 0.2]",
 )
 @click.option(
     "--max-refused",
@@ -85,23 +87,36 @@ def ingest(
     data/NAME/; old shards never change; the same photos again add nothing. artifacts/ingest/refused.json lists all
     rejections.
 
+    Without a SOURCE the photos are those of ORCHARD_PHOTOS, with the label file ORCHARD_LABELS, as `orchard init` has
+    written them into the project's .env.
+
     With --day the source is incoming/DATASET/YYYY-MM-DD/<class>/<photo> in the store, for the split train unless --split
     or a folder before the class says otherwise. The dataset's current version is downloaded first if it is not here. The
     same day again adds the photos that have arrived since.
     """
     from orchard import settings
 
+    loaded = settings.load()
+    if not sources and not day and loaded.photos is not None:
+        sources, options["test_share"] = (loaded.photos,), options["test_share"] or _share(options["split"])
+        options["labels"] = options["labels"] or loaded.labels
     _check_usage(sources, day, no_push, skip_code, options["split"], options["label"])
     if options["test_share"] is not None and (day or options["split"]):
         raise click.UsageError("--test-share is for sources whose folders name no split: leave out --split and --day")
     if options["labels"] is not None and (day or options["label"]):
         raise click.UsageError("--labels names the class of each photo in a SOURCE: leave out --label and --day")
-    loaded = settings.load()
     request = _request(sources, loaded, day, options)
     if day is None:
         _print(*_run(request, None if no_push else loaded, reporter), reporter)
     elif not _ingest_day(request, loaded, day, options["split"], reporter) and skip_code is not None:
         click.get_current_context().exit(skip_code)
+
+
+def _share(split: str | None) -> float | None:
+    """Return the share of the project's photos that is for the test, unless a split is named for all of them."""
+    from training.data.ingest.test_share import TEST_SHARE
+
+    return None if split else TEST_SHARE
 
 
 def _check_usage(
@@ -113,7 +128,7 @@ def _check_usage(
     label: str | None,
 ) -> None:
     if bool(sources) == bool(day):
-        raise click.UsageError("give either a SOURCE or --day")
+        raise click.UsageError("give either a SOURCE or --day, or set ORCHARD_PHOTOS")
     if label is not None and split is None:
         raise click.UsageError("--label needs --split, which is train or test")
     if day and (no_push or label is not None):

@@ -49,23 +49,27 @@ def init(
     The folders of PATH say what the photos are: <class>/<photo>, or <split>/<class>/<photo> with the splits train and
     test; or --labels names a file that says it. The photos are counted and a sample is decoded; nothing is copied. NAME/
     gets params.yaml (the model, its training, the gate), data/schema.yaml (the rules for these photos), dvc.yaml (the
-    pipeline), a Dockerfile, a git repository and a README.md with the next five commands. The folder's name is the name of
-    the dataset and of the model: params.yaml has it, and verbs that run in NAME/ read it there.
+    pipeline), a Dockerfile, a git repository, a .env with the place of the photos, and a README.md with the next commands:
+    `orchard run` does all the rest. The folder's name is the name of the dataset and of the model: params.yaml has it, and
+    verbs that run in NAME/ read it there.
 
     A project needs no checkout of Orchard, only the installed command. A folder that has something in it is refused, and
     an interrupted run leaves nothing.
     """
     from training.project.photo_survey import survey
-    from training.project.project_files import project_files
+    from training.project.project_files import env_text, project_files
     from training.project.project_readme import next_commands, readme_text
-    from training.project.scaffold import create, require_free, require_project_name
+    from training.project.scaffold import create, has_own_settings, require_free, require_project_name
     from training.project.survey_warnings import survey_warnings
 
     name = require_project_name(folder)
     require_free(folder)  # before the photos are looked at, which may take minutes
     found = survey(photos, reporter, labels)
     files = project_files(name, found, network=network, listed=not any_class)
-    files["README.md"] = readme_text(name, found, folder, network=network)
+    remembered = has_own_settings(folder)
+    files["README.md"] = readme_text(name, found, folder, network=network, remembered=remembered)
+    if remembered:
+        files[".env"] = env_text(found, folder)
     made_git = create(folder, files)
     warnings = survey_warnings(found)
     document: dict[str, Any] = {
@@ -78,7 +82,7 @@ def init(
         "files": sorted(files),
         "git": made_git,
         "warnings": list(warnings),
-        "next": list(next_commands(found, folder)),
+        "next": list(next_commands(found, folder, remembered=remembered)),
     }
     reporter.result(document, _text(document, found))
 

@@ -5,14 +5,12 @@ The steps before it that hold no key have left a marker each in ``.done/``; the 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchard import layout
-from orchard.documents import FORMAT, canonical_json
+from orchard.documents import FORMAT
 from orchard.errors import GateRefused, OrchardError
 from orchard.reporter import Reporter
 from orchard.runs import records
@@ -41,7 +39,7 @@ def run_in_job(verb: str, settings: Settings, reporter: Reporter) -> int:
         reporter: reports what could not be recorded.
     """
     settings.require("run_id", "store_url")
-    store, started = open_store(settings), _now()
+    store, started = open_store(settings), records.now()
     pinned = _recorded(reporter, lambda: records.read(store, str(settings.run_id))) if verb == "pull" else None
     # a later pod of the Job uses the version that the first one recorded
     version = ("--version", str(pinned.dataset.version)) if pinned is not None and pinned.dataset is not None else ()
@@ -53,10 +51,6 @@ def run_in_job(verb: str, settings: Settings, reporter: Reporter) -> int:
         else:
             _recorded(reporter, lambda: _end(store, str(settings.run_id), verb, finished, started))
     return finished.code
-
-
-def _now() -> str:
-    return _text(time.time())
 
 
 def _recorded(reporter: Reporter, write: Callable[[], Any]) -> Any:
@@ -84,14 +78,12 @@ def _end(store: ObjectStore, run_id: str, verb: str, finished: FinishedVerb, sta
             records.end_step(store, run_id, earlier, record)
     refused = finished.code == GateRefused.exit_code and verb == "gate"
     if finished.code and not refused:
-        failure = {"format": FORMAT, "run_id": run_id, "verb": verb, "when": _now(), "exit_code": finished.code}
-        failure["message"] = finished.error_text[:4000]
-        store.put(layout.run_failure(run_id, verb), canonical_json(failure))
+        records.fail_step(store, run_id, verb, finished.code, finished.error_text)
         return
     outcome: Outcome = "refused" if refused else "done"
     reason = str(finished.document.get("reason") or finished.error_text) if refused else ""
     seconds = round(finished.seconds, 3)
-    record = StepRecord(outcome, reason, started, _now(), seconds, finished.document, None, ())
+    record = StepRecord(outcome, reason, started, records.now(), seconds, finished.document, None, ())
     records.end_step(store, run_id, verb, record)
 
 

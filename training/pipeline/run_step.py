@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from orchard import layout
 from orchard.disk import writing_to
-from orchard.documents import FORMAT, canonical_json
+from orchard.documents import FORMAT
 from orchard.errors import DataError, GateRefused, OrchardError
-from orchard.files import atomic_write
 from orchard.reporter import Reporter
 from orchard.runs import records
 from orchard.runs.records import Outcome, PinnedDataset, Run, StepRecord
+from orchard.runs.run_pages import put_pages
 from orchard.runs.steps import STEPS, StepSpec, steps_before
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
@@ -25,27 +21,16 @@ from training.pipeline.project_config import FULL, ProjectConfig
 from training.pipeline.runner import TERMINATED, FinishedVerb, VerbRunner
 
 __all__ = [
-    "RUN_PAGES",
     "ActionResult",
     "StepAction",
     "StepContext",
     "StepFailed",
     "StepOptions",
     "StepResult",
-    "relinked",
     "run_step",
 ]
 
-CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 RUN_MARKER = Path(".orchard") / "step" / "run"
-
-RUN_PAGES = {
-    page.file.removeprefix("artifacts/"): page.key.removeprefix("runs/{run}/pages/")
-    for spec in STEPS.values()
-    for page in spec.pages
-    if page.file and page.file.endswith(".html")
-}
-"""Names of a run's pages in the store, by their paths below artifacts/."""
 
 
 class StepFailed(OrchardError):
@@ -128,10 +113,6 @@ StepAction = Callable[[StepContext, Run], ActionResult]
 """Runs the verb of a step whose inputs are in its folder; returns how the verb ended, the outcome and the reason."""
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
 def run_step(
     verb: str,
     options: StepOptions,
@@ -170,7 +151,7 @@ def run_step(
         work.earlier.update(_read_earlier(store, run_id, step))
         run = _begin_run(work)
         _require_own_folder(work.root, run_id)
-        started = _now()
+        started = records.now()
         try:
             return _run_action(work, run, action, started)
         except OrchardError as error:
@@ -195,8 +176,8 @@ def _run_action(work: StepContext, run: Run, action: StepAction, started: str) -
     finished, outcome, reason = action(work, run)
     work.runner.defers_termination = True
     files = upload(work.store, work.run_id, work.step.verb, work.root, work.step.outputs) if work.step.outputs else None
-    pages, seconds = _upload_pages(work), round(finished.seconds, 3)
-    record = StepRecord(outcome, reason, started, _now(), seconds, finished.document, files, pages)
+    pages, seconds = put_pages(work.store, work.run_id, work.step, work.root), round(finished.seconds, 3)
+    record = StepRecord(outcome, reason, started, records.now(), seconds, finished.document, files, pages)
     record = records.end_step(work.store, work.run_id, work.step.verb, record)
     return StepResult(record, before=False, line=finished.lines[-1] if finished.lines else "")
 
@@ -231,7 +212,7 @@ def _begin_run(work: StepContext) -> Run:
         settings.model,
         settings.channel,
         work.options.day,
-        _now(),
+        records.now(),
         records.actor(settings),
     )
     run = records.begin(work.store, run)
@@ -271,45 +252,10 @@ def _require_own_folder(root: Path, run_id: str) -> None:
         marker.write_text(run_id, encoding="utf-8")
 
 
-def _upload_pages(work: StepContext) -> tuple[str, ...]:
-    uploaded = []
-    for page in work.step.pages:
-        if page.file and (path := work.root / page.file).exists():
-            uploaded.append(page.key.format(run=work.run_id))
-            with relinked(path) as file:
-                work.store.put_file(uploaded[-1], file, CONTENT_TYPES[path.suffix])
-    return tuple(uploaded)
-
-
-@contextmanager
-def relinked(path: Path) -> Iterator[Path]:
-    """Yield a page with links to the run's pages, which lie beside it, instead of the workspace's."""
-    body = path.read_bytes() if path.suffix == ".html" else b""
-    if b"<nav" not in body:
-        yield path
-        return
-    for file, name in RUN_PAGES.items():
-        body = body.replace(f'href="../{file}"'.encode(), f'href="{name}"'.encode())
-    copy = path.with_name(f".run-{path.name}")
-    try:
-        atomic_write(copy, body)
-        yield copy
-    finally:
-        copy.unlink(missing_ok=True)
-
-
 def _upload_failure(work: StepContext, error: OrchardError) -> None:
     """Upload the reason of a failure and the step's pages. That the store fails too changes nothing."""
-    document: dict[str, Any] = {
-        "format": FORMAT,
-        "run_id": work.run_id,
-        "verb": work.step.verb,
-        "when": _now(),
-        "exit_code": error.exit_code,
-        "message": error.message[:4000],
-    }
     try:
-        work.store.put(layout.run_failure(work.run_id, work.step.verb), canonical_json(document))
-        _upload_pages(work)
+        records.fail_step(work.store, work.run_id, work.step.verb, error.exit_code, error.message)
+        put_pages(work.store, work.run_id, work.step, work.root)
     except OrchardError as second:
         work.reporter.note(f"the reason could not be uploaded: {second.message}")

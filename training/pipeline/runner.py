@@ -17,6 +17,7 @@ from typing import IO, Any, Self
 
 from orchard.disk import temporary_folder
 from orchard.processes import ChildProcess
+from orchard.runs.records import error_text
 
 __all__ = ["TERMINATED", "FinishedVerb", "VerbRunner"]
 
@@ -45,10 +46,7 @@ class FinishedVerb:
     @property
     def error_text(self) -> str:
         """Its output from its last ``error:`` line on, or its last lines."""
-        for start in range(len(self.lines) - 1, -1, -1):
-            if self.lines[start].startswith("error: "):
-                return "\n".join(self.lines[start:])
-        return "\n".join(self.lines[-10:])
+        return error_text(self.lines)
 
 
 class VerbRunner:

@@ -15,14 +15,11 @@ from training.data.ingest.label_rows import LabelMatches
 from training.data.ingest.placement import UNSPLIT, PhotoPlacement, SourceFile
 from training.data.ingest.source_labels import open_labels
 from training.data.ingest.sources import walk
-from training.data.ingest.test_share import count_for_test
+from training.data.ingest.test_share import TEST_SHARE, count_for_test
 from training.data.rejections import PhotoRejected, RejectedPhoto
 from training.data.schema import SchemaRules, SideLimits
 
-__all__ = ["TEST_SHARE", "PhotoSurvey", "survey"]
-
-TEST_SHARE = 0.2
-"""The share of each class that is for the test, where no folder names a split."""
+__all__ = ["PhotoSurvey", "survey"]
 
 LAYOUT = "A photo's folder is its class: <class>/<photo>, or <split>/<class>/<photo> with splits such as train and test"
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import yaml
 
 from orchard import __version__
+from orchard.env_files import line
 from orchard.errors import DISTRIBUTION, OrchardError
 from training.project.photo_survey import PhotoSurvey
+from training.project.project_readme import seen_from, seen_labels
 from training.project.yaml_lines import KeyPath, YamlValue, change, keep, read
 
-__all__ = ["NETWORK", "params_text", "pipeline_text", "project_files", "schema_text"]
+__all__ = ["NETWORK", "env_text", "params_text", "pipeline_text", "project_files", "schema_text"]
 
 NETWORK = "model:network"
 """`model.architecture` of a project with a network of its own, and where it is."""
@@ -53,6 +55,8 @@ __pycache__/
 /data/*/*.parquet
 /data/*/index.json
 /data/.staging*
+"""
+ENV = """# Settings of this machine, which git ignores: `orchard settings` lists them all. A relative path begins in this folder.
 """
 DOCKERFILE = """FROM orchard-training:{version}
 COPY params.yaml *.py /opt/orchard/project/
@@ -152,6 +156,12 @@ def pipeline_text(*, network: bool = False) -> str:
         place = text.index(rest, train)
         text = f"{text[:place]}      - model.py\n{text[place:]}"
     return text
+
+
+def env_text(photos: PhotoSurvey, folder: Path) -> str:
+    """Return `.env`, which is this machine's: where the photos are, and their label file, as the project's folder sees them."""
+    labels = line("ORCHARD_LABELS", seen_labels(photos, folder)) if photos.labels else ""
+    return ENV + line("ORCHARD_PHOTOS", seen_from(photos.source, folder)) + labels
 
 
 def project_files(name: str, photos: PhotoSurvey, *, network: bool, listed: bool) -> dict[str, str]:

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from orchard import env_files
 from orchard.disk import writing_to
 from orchard.errors import DataError, OrchardError, ParamsError
 from orchard.files import locked, try_lock
 from orchard.layout import NAME
 from training.data import dvc_project
 
-__all__ = ["create", "require_free", "require_project_name"]
+__all__ = ["create", "has_own_settings", "require_free", "require_project_name"]
 
 
 def require_project_name(folder: Path) -> str:
@@ -53,6 +54,16 @@ def require_free(folder: Path) -> None:
             f"{folder} is not an empty folder; nothing was changed",
             hint="choose another NAME, or move away what is there",
         )
+
+
+def has_own_settings(folder: Path) -> bool:
+    """Whether a new project's `.env` hides no other one: none above it is read in its folder.
+
+    Args:
+        folder: see `require_free`.
+    """
+    outside = dvc_project.is_outside_git(folder.absolute()) and shutil.which("git") is not None
+    return outside or env_files.settings_folder(start=folder.absolute().parent) is None
 
 
 def create(folder: Path, files: Mapping[str, str]) -> bool:

@@ -12,7 +12,10 @@ from training.data.ingest.placement import UNSPLIT
 from training.data.ingest.scan import ScannedPhoto
 from training.data.rejections import RejectedPhoto, RejectionReason
 
-__all__ = ["AssignedSplits", "assign_splits", "count_for_test"]
+__all__ = ["TEST_SHARE", "AssignedSplits", "assign_splits", "count_for_test"]
+
+TEST_SHARE = 0.2
+"""The share of each class of a project's photos that is for the test, where nothing names a split."""
 
 MIXED = (
     "nothing gives it a split, but other photos have one: move it into <split>/<class>/, with a split such as "
