@@ -15,6 +15,7 @@ from orchard.errors import OrchardError, StoreError, StoreUnavailable
 from orchard.settings import Settings
 from orchard.store.answers import StoreAnswer, advice_for, printable
 from orchard.store.authorities import authority_file
+from orchard.store.clouds import S3, cloud_of
 from orchard.store.credentials import read_credentials
 from orchard.store.embedded_disk import embedded_folder, full_disk
 from orchard.store.reachability import StoreAddress, address_of
@@ -26,10 +27,16 @@ _ANSWER = re.compile(
     re.DOTALL,
 )
 _DELETE_ANSWER = re.compile(r"DeleteObjects request failed for key .*?: (.*) \(code: (\w+)\)\s*$", re.DOTALL)
-"""The answer about one object of a request to delete several, whose status is 200: obstore deletes with such requests."""
+"""S3's answer about one object of a request to delete several, whose status is 200: obstore deletes with such requests."""
+
+_BATCH_ANSWER = re.compile(r"Bulk delete request failed for key .*?: (.*) \(code: (\d{3})\)\s*$", re.DOTALL)
+"""Azure's answer of the same kind, which has a status and no code."""
 
 _DEBUG = "\n\nDebug source:\n"
-_IDENTITY = re.compile(r"/latest/(?:api/token|meta-data)|Action=AssumeRole|169\.254\.170\.|/v1/credentials")
+_IDENTITY = re.compile(
+    r"/latest/(?:api/token|meta-data)|Action=AssumeRole|169\.254\.170\.|/v1/credentials"
+    r"|/computeMetadata/v1/|/metadata/identity/|oauth2/(?:v2\.0/)?token"
+)
 
 _TRANSPORT: tuple[tuple[str, str], ...] = (
     (r"dns error|failed to lookup|Failed to resolve|Name or service not known|NameResolutionError", "UnknownHost"),
@@ -75,6 +82,8 @@ _FINAL = {
     "HttpsRequired",
     "TlsRefused",
 }
+
+_NO_BUCKET = {"NoSuchBucket": "bucket", "ContainerNotFound": "container"}
 
 _ENDPOINT = "is its address right (ORCHARD_STORE_ENDPOINT)"
 
@@ -143,7 +152,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     ),
     "NoCredentials": (
         "there are no credentials: {detail}",
-        "set ORCHARD_STORE_CREDENTIALS_FILE; without it the cloud's own identity is used, and this machine has none",
+        "{no_keys}",
     ),
     "ConnectionFailed": ("{detail}", f"is the store running, and {_ENDPOINT}? check with `orchard store status`"),
 }
@@ -158,6 +167,11 @@ def answer_in(text: str) -> StoreAnswer | None:
         return StoreAnswer.parse(status, first[match.end() :])
     if match := _DELETE_ANSWER.search(first):
         return StoreAnswer(200, printable(match[2], 80), printable(match[1]))
+    if match := _BATCH_ANSWER.search(first):
+        status, text = int(match[2]), printable(match[1])
+        missing = "ContainerNotFound" if "container" in text else "BlobNotFound"
+        # the batch itself was accepted, so its key is known: 403 is about a right
+        return StoreAnswer(status, {403: "AuthorizationPermissionMismatch", 404: missing}.get(status, ""), text)
     return None
 
 
@@ -195,13 +209,14 @@ class FailedRequest:
 
     def refused(self, answer: StoreAnswer) -> StoreError:
         """Return the error for an answer."""
-        if 300 <= answer.status < 400 and not answer.region and self.settings is not None:
+        cloud = cloud_of(self.settings)
+        if cloud is S3 and 300 <= answer.status < 400 and not answer.region and self.settings is not None:
             answer = StoreAnswer(answer.status, answer.code, answer.text, address_of(self.settings).region())
-        kind, hint = advice_for(answer, conditional=self.conditional)
+        kind, hint = advice_for(answer, conditional=self.conditional, scheme=cloud.scheme)
         if answer.status >= 500 and (full := self._full_disk()):
             hint = full
-        if answer.code == "NoSuchBucket":
-            message = f"the bucket does not exist: {self.store}: {answer}"
+        if answer.code in _NO_BUCKET:
+            message = f"the {_NO_BUCKET[answer.code]} does not exist: {self.store}: {answer}"
         elif issubclass(kind, StoreUnavailable):
             message = f"{self.store} answers, but fails {self.purpose}: {answer}"
         else:
@@ -213,11 +228,9 @@ class FailedRequest:
         return full_disk(folder) if folder else ""
 
     def not_s3(self, found: str) -> StoreError:
-        """Return the error for a success that no S3 answers."""
+        """Return the error for a success that no such store answers."""
         _, hint = advice_for(StoreAnswer(200, text=found))
-        message = (
-            f"{self.store} is not an S3 store: it answered {self.purpose} with something else ({printable(found, 160)})"
-        )
+        message = f"{self.store} is not {cloud_of(self.settings).title}: it answered {self.purpose} with something else ({printable(found, 160)})"
         return self._error(StoreError, message, hint, "NotS3", through=True)
 
     def _unreached(self, text: str) -> StoreError:
@@ -241,6 +254,7 @@ class FailedRequest:
             "names": _names(debug),
             "since": _since(debug),
             "authorities": _authorities(self.settings),
+            "no_keys": cloud_of(self.settings).no_keys,
         }
         sentence, hint = (part.format_map(values) for part in CAUSES[code])
         kind = StoreError if code in _FINAL or code == "NoCredentials" else StoreUnavailable
@@ -255,9 +269,9 @@ class FailedRequest:
 
     def without_keys(self, text: str) -> str:
         """Remove the credentials' own values from a text, in case that a store repeats them."""
-        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-        values = [os.environ.get(name) for name in names]
-        if self.settings is not None and self.settings.store_credentials_file is not None:
+        cloud = cloud_of(self.settings)
+        values = [os.environ.get(name) for name in cloud.secrets]
+        if cloud is S3 and self.settings is not None and self.settings.store_credentials_file is not None:
             with suppress(OrchardError):
                 values = list(
                     read_credentials(self.settings.store_credentials_file, self.settings.store_profile).values()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from orchard.errors import OrchardError, StoreUnavailable
 from orchard.settings import Settings
 from orchard.store import open_store
-from orchard.store.objects import bucket_of
+from orchard.store.clouds import bucket_of
 from orchard.store.s3 import send_request
 
 __all__ = ["policy", "prepare"]
