@@ -20,9 +20,12 @@ hypothesis.settings.register_profile("orchard", deadline=None, print_blob=True) 
 hypothesis.settings.load_profile("orchard")
 
 
+_OF_THE_MACHINE = ("ORCHARD_", "AWS_", "AZURE_", "GOOGLE_", "GCE_", "SSL_CERT_", "REQUESTS_CA_")
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Remove the machine's ORCHARD_*, AWS_*, AZURE_*, GOOGLE_*, proxy and certificate variables, and the settings of a .env in the checkout.
+    """Remove the machine's ORCHARD_*, clouds', proxy and certificate variables, and the settings of a .env in the checkout.
 
     What a verb of the test puts into the environment from a `.env` of its own does not outlive the test.
     """

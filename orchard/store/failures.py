@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from orchard.errors import OrchardError, StoreError, StoreUnavailable
+from orchard.errors import OrchardError, StoreDenied, StoreError, StoreUnavailable
 from orchard.settings import Settings
 from orchard.store.answers import StoreAnswer, advice_for, printable
 from orchard.store.authorities import authority_file
@@ -35,8 +35,11 @@ _BATCH_ANSWER = re.compile(r"Bulk delete request failed for key .*?: (.*) \(code
 _DEBUG = "\n\nDebug source:\n"
 _IDENTITY = re.compile(
     r"/latest/(?:api/token|meta-data)|Action=AssumeRole|169\.254\.170\.|/v1/credentials"
-    r"|/computeMetadata/v1/|/metadata/identity/|oauth2/(?:v2\.0/)?token"
+    r"|/computeMetadata/v1/|/metadata/identity/|performing token request"
 )
+
+_IDENTITY_REQUEST = "performing token request"
+"""In the texts of requests to the identity services of Google and Azure."""
 
 _TRANSPORT: tuple[tuple[str, str], ...] = (
     (r"dns error|failed to lookup|Failed to resolve|Name or service not known|NameResolutionError", "UnknownHost"),
@@ -199,6 +202,8 @@ class FailedRequest:
         """Return the error for the text of an HTTP client's exception."""
         text = self.without_keys(text)
         answer = answer_in(text)
+        if answer is not None and _IDENTITY_REQUEST in text:
+            return self._no_token(answer)
         if answer is not None:
             return self.refused(answer)
         if "Received redirect without LOCATION" in text:
@@ -223,6 +228,11 @@ class FailedRequest:
             message = f"{self.store} refused {self.purpose.removeprefix('for ')}: {answer}"
         return self._error(kind, message, hint, answer.code or f"Http{answer.status}", through=not answer.is_s3)
 
+    def _no_token(self, answer: StoreAnswer) -> StoreError:
+        """Return the error for a refusal of the cloud's identity service, which is not the store's."""
+        message = f"the identity service gave no token for {self.store}, {self.purpose}: {answer}"
+        return self._error(StoreDenied, message, f"check {cloud_of(self.settings).keys}", "NoToken", through=True)
+
     def _full_disk(self) -> str:
         folder = None if self.settings is None else embedded_folder(self.settings)
         return full_disk(folder) if folder else ""
@@ -230,7 +240,10 @@ class FailedRequest:
     def not_s3(self, found: str) -> StoreError:
         """Return the error for a success that no such store answers."""
         _, hint = advice_for(StoreAnswer(200, text=found))
-        message = f"{self.store} is not {cloud_of(self.settings).title}: it answered {self.purpose} with something else ({printable(found, 160)})"
+        title = cloud_of(self.settings).title
+        message = (
+            f"{self.store} is not {title}: it answered {self.purpose} with something else ({printable(found, 160)})"
+        )
         return self._error(StoreError, message, hint, "NotS3", through=True)
 
     def _unreached(self, text: str) -> StoreError:

@@ -34,7 +34,7 @@ def behind(seaweed_environment, monkeypatch):
 @pytest.fixture
 def impatient(monkeypatch):
     """The time limits, shortened to seconds."""
-    assert objects.RETRY_SECONDS + objects.DOCUMENT_SECONDS <= 60  # the limits in use
+    assert clients.RETRY_SECONDS + clients.DOCUMENT_SECONDS <= 60  # the limits in use
     for name, value in {"READ_SECONDS": 1, "RETRY_SECONDS": 1, "DOCUMENT_SECONDS": 2}.items():
         monkeypatch.setattr(clients, name, value)
 

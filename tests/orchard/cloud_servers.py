@@ -60,11 +60,11 @@ class CloudServer:
     """One bucket. The attributes may be changed at any time.
 
     Attributes:
-        requests: the method, key and query of each request.
+        requests: the method, key and query of each request, and its `Authorization`.
         denied: the actions that its client has no right to: ``list``, ``get``, ``put``, ``delete``.
         conditions: whether conditions on writes are honoured.
         lost: how many writes of a key are done and then not answered, because the connection ends.
-        busy: how many requests are refused with 503.
+        answers: answers to the next requests, instead of what they ask for.
         bucket: its name.
     """
 
@@ -80,7 +80,8 @@ class CloudServer:
         self.requests: list[str] = []
         self.denied: set[str] = set()
         self.conditions = True
-        self.lost = self.busy = 0
+        self.lost = 0
+        self.answers: list[Reply] = []
 
     def store(self, key: str, body: bytes) -> StoredObject:
         self.objects[key] = StoredObject(body, self.etag_of(body), next(self.counter))
@@ -309,10 +310,9 @@ def serve(cloud: CloudServer) -> Iterator[None]:
             query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
             call = Call(self.command, key, query, {name.lower(): value for name, value in self.headers.items()}, body)
             with cloud.lock:
-                cloud.requests.append(f"{self.command} {key}{'?' if parts.query else ''}{parts.query}")
-                if cloud.busy:
-                    cloud.busy -= 1
-                    reply = cloud.error(503, "ServerBusy")
+                cloud.requests.append(f"{self.command} {key}?{parts.query} {call.headers.get('authorization')}")
+                if cloud.answers:
+                    reply = cloud.answers.pop(0)
                 elif bucket != cloud.bucket:
                     reply = cloud.error(404, "NoSuchBucket" if isinstance(cloud, GoogleServer) else "ContainerNotFound")
                 else:
