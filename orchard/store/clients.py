@@ -17,7 +17,7 @@ from orchard.errors import OrchardError, SettingsError
 from orchard.files import WatchedFile
 from orchard.settings import Settings
 from orchard.store.answers import printable
-from orchard.store.authorities import authority_file, read_authorities
+from orchard.store.authorities import AuthorityFile, authority_file, read_authorities
 from orchard.store.clouds import AZURE, GCS, account_of, bucket_of, cloud_of
 from orchard.store.credentials import check_environment, credential_provider
 from orchard.store.reachability import direct_options
@@ -69,11 +69,12 @@ class StoreClients:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._options = _options(settings)
-        self._file = authority_file(settings)
+        self._file: AuthorityFile | _GoogleFile | None = authority_file(settings)
         self._watched: list[WatchedFile[bytes] | None] = [None, None]
-        if (file := self._file) is not None:
+        if (file := authority_file(settings)) is not None:
             self._watched[0] = WatchedFile(file.path, lambda path: read_authorities(file))
         if (google := _google_file(settings)) is not None:
+            self._file = google
             self._watched[1] = WatchedFile(google.path, lambda path: _read_google_file(google))
         self._made = self._make(self._contents())
 

@@ -101,7 +101,7 @@ def _translate(error: Exception, store: ObjectStore, key: str, *, conditional: b
 def _exists(answer: StoreAnswer | None, store: ObjectStore) -> bool:
     """Whether an answer to put-if-absent, 409 or 412, says that there is an object."""
     if answer is None or answer.status == 412:
-        return True
+        return answer is None or answer.is_about_object
     if cloud_of(store.settings) is S3:
         return answer.code not in _RIVALS
     return (

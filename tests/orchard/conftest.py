@@ -80,6 +80,7 @@ def create_container(endpoint, name):
     headers = {
         "x-ms-date": date,
         "x-ms-version": "2021-10-04",
+        "Content-Length": "0",
         "Authorization": f"SharedKey {AZURITE_ACCOUNT}:{signature}",
     }
     request = urllib.request.Request(f"{endpoint}/{name}?restype=container", method="PUT", headers=headers)  # noqa: S310
