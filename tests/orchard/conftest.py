@@ -84,7 +84,7 @@ def create_container(endpoint, name):
         "Authorization": f"SharedKey {AZURITE_ACCOUNT}:{signature}",
     }
     request = urllib.request.Request(f"{endpoint}/{name}?restype=container", method="PUT", headers=headers)  # noqa: S310
-    urllib.request.urlopen(request, timeout=20).close()  # noqa: S310
+    urllib.request.urlopen(request, timeout=100).close()  # noqa: S310
 
 
 @pytest.fixture

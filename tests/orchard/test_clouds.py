@@ -9,9 +9,12 @@ import pytest
 from orchard import settings
 from orchard.cli import main
 from orchard.errors import ObjectChanged, ObjectExists, SettingsError, StoreDenied, StoreError, StoreUnavailable
+from orchard.settings import Settings
 from orchard.store import open_store
 from orchard.store.access_check import check_access
+from orchard.store.clients import StoreClients
 from orchard.store.conditional import create_once, swap_once
+from orchestration.cluster.bucket import prepare
 from tests.orchard.answering_store import answer_all
 
 
@@ -211,6 +214,28 @@ def test_a_file_of_google_that_cannot_be_right_is_refused_before_a_request(
 
     assert "hidden" not in f"{caught.value.message}{caught.value.hint}"
     assert variable in caught.value.message
+
+
+def test_a_replaced_file_of_google_is_used_without_a_restart(tmp_path, monkeypatch):
+    path = tmp_path / "account.json"
+    account = {"type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c"}
+    path.write_text(json.dumps(account))
+    monkeypatch.setenv("ORCHARD_STORE_URL", "gs://orchard")
+    monkeypatch.setenv("ORCHARD_STORE_CREDENTIALS_FILE", str(path))
+    clients = StoreClients(settings.load())
+    first = clients.current()
+    assert clients.current() is first
+
+    path.write_text("{")
+    assert clients.current() is first
+    path.write_text(json.dumps({**account, "refresh_token": "another"}))
+    assert clients.current() is not first
+
+
+def test_only_an_s3_store_gets_its_bucket_from_orchard():
+    for url, title in (("gs://orchard", "Google Cloud Storage"), ("az://orchard", "Azure Blob Storage")):
+        with pytest.raises(SettingsError, match=f"is {title}: only a bucket of an S3 store"):
+            prepare(Settings(store_url=url), forbid_deletes=False, timeout_s=1)
 
 
 def test_a_container_without_an_account_is_refused_with_both_ways_to_name_it(monkeypatch):
