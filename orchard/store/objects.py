@@ -104,9 +104,7 @@ def _exists(answer: StoreAnswer | None, store: ObjectStore) -> bool:
         return answer is None or answer.is_about_object
     if cloud_of(store.settings) is S3:
         return answer.code not in _RIVALS
-    return (
-        answer.code == "BlobAlreadyExists"
-    )  # Azure's 409 has other reasons too, such as a container that is being deleted
+    return answer.code == "BlobAlreadyExists"  # Azure's 409 has other reasons, such as a container being deleted
 
 
 class ObjectStore:
