@@ -9,8 +9,10 @@ import hmac
 import shutil
 import socket
 import subprocess
+import time
 import urllib.request
 import uuid
+from contextlib import suppress
 
 import pytest
 
@@ -98,12 +100,10 @@ def azurite(azurite_endpoint, monkeypatch):
     }.items():
         monkeypatch.setenv(variable, value)
     store = open_store(settings.load())
-    for _ in range(10):  # the first requests of the client itself wait until the emulator listens
-        try:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:  # each request of the client tries again for a second or two
+        with suppress(StoreUnavailable):
             store.exists("nothing")
-        except StoreUnavailable:
-            continue
-        except Exception:
             break
     create_container(azurite_endpoint, name)
     return store
