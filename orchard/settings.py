@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SCHEMES = {"s3": "BUCKET", "gs": "BUCKET", "az": "CONTAINER"}
 
 
 class Settings(BaseSettings):
@@ -44,12 +45,18 @@ class Settings(BaseSettings):
     )
 
     store_url: str | None = Field(
-        None, description="the bucket, as s3://NAME; memory:// holds objects in this process only"
+        None,
+        description="the bucket, as s3://NAME, gs://NAME (Google) or az://CONTAINER (Azure); memory:// holds objects in this "
+        "process only",
     )
-    store_endpoint: str | None = Field(None, description="http(s)://HOST:PORT of an S3 that is not AWS")
+    store_endpoint: str | None = Field(
+        None, description="http(s)://HOST:PORT of an S3 that is not AWS, or of another address of Google's or Azure's"
+    )
     store_region: str = Field("us-east-1", description="the region that requests are signed for")
     store_credentials_file: Path | None = Field(
-        None, description="an AWS-style credentials file (read again when it changes); unset: the cloud's own identity"
+        None,
+        description="an AWS-style credentials file, with gs:// the JSON file of an account (read again when it changes); "
+        "unset: the cloud's own variables, or its identity",
     )
     store_profile: str = Field("default", description="the profile in that file")
     store_ca_file: Path | None = Field(
@@ -104,13 +111,14 @@ class Settings(BaseSettings):
         if value is None or value == "memory://":
             return value
         parts = urlsplit(value)
-        if parts.scheme != "s3" or not parts.netloc:
-            raise ValueError("expected s3://BUCKET or memory://")
+        if parts.scheme not in _SCHEMES or not parts.netloc:
+            raise ValueError("expected s3://BUCKET, gs://BUCKET, az://CONTAINER or memory://")
+        expected = f"expected {parts.scheme}://{_SCHEMES[parts.scheme]}"
         if parts.path.strip("/") or parts.query or parts.fragment:
-            raise ValueError("expected s3://BUCKET: a whole bucket, without a folder in it")
+            raise ValueError(f"{expected}: a whole bucket, without a folder in it")
         if not _BUCKET.fullmatch(parts.netloc):
-            raise ValueError("expected s3://BUCKET, a name of letters, digits, hyphens and dots; keys belong in a file")
-        return f"s3://{parts.netloc}"
+            raise ValueError(f"{expected}, a name of letters, digits, hyphens and dots; keys belong in a file")
+        return f"{parts.scheme}://{parts.netloc}"
 
     @field_validator("store_endpoint", "server_url")
     @classmethod
@@ -136,6 +144,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "ORCHARD_STORE_URL=memory:// contradicts ORCHARD_STORE_ENDPOINT and ORCHARD_STORE_CREDENTIALS_FILE: "
                 "a store in memory has neither; unset them or name a bucket"
+            )
+        if (self.store_url or "").startswith("az://") and self.store_credentials_file:
+            raise ValueError(
+                "ORCHARD_STORE_URL=az://… contradicts ORCHARD_STORE_CREDENTIALS_FILE: Azure has no such file; its credentials "
+                "are AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or the managed identity"
             )
         if self.store_ca_file is not None and (self.store_endpoint or "").startswith("http://"):
             raise ValueError(

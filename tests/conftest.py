@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a clean environment, and object stores in memory and on SeaweedFS."""
+"""Fixtures for all tests: a clean environment, and object stores in memory, on SeaweedFS and on servers of two clouds' protocols."""
 
 from __future__ import annotations
 
@@ -10,23 +10,30 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from orchard import settings
 from orchard.settings import Settings
 from orchard.store import ObjectStore, open_store
 from orchard.store.embedded import EmbeddedStore
+from tests.orchard.cloud_servers import AzureServer, GoogleServer, serve
 
 hypothesis.settings.register_profile("orchard", deadline=None, print_blob=True)  # a slow machine is not a failure
 hypothesis.settings.load_profile("orchard")
 
 
+_OF_THE_MACHINE = ("ORCHARD_", "AWS_", "AZURE_", "GOOGLE_", "GCE_", "SSL_CERT_", "REQUESTS_CA_")
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Remove the machine's ORCHARD_*, AWS_*, proxy and certificate variables, and the settings of a .env in the checkout.
+    """Remove the machine's ORCHARD_*, clouds', proxy and certificate variables, and the settings of a .env in the checkout.
 
     What a verb of the test puts into the environment from a `.env` of its own does not outlive the test.
     """
     before = set(os.environ)
     for name in list(os.environ):
-        if name.startswith(("ORCHARD_", "AWS_", "SSL_CERT_", "REQUESTS_CA_")) or name.lower().endswith("_proxy"):
+        if name.startswith(
+            ("ORCHARD_", "AWS_", "AZURE_", "GOOGLE_", "GCE_", "SSL_CERT_", "REQUESTS_CA_")
+        ) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("ORCHARD_ENV_FILE", "none")
     yield
@@ -56,8 +63,37 @@ def seaweed(seaweed_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
     """An empty bucket on the real store, with the environment set to it."""
     for name, value in seaweed_environment.items():
         monkeypatch.setenv(name, value)
-    from orchard import settings
+    return open_store(settings.load())
 
+
+@pytest.fixture
+def google_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleServer]:
+    """An empty bucket on a server of Google's protocol, with the environment set to it."""
+    with serve(server := GoogleServer()):
+        monkeypatch.setenv("ORCHARD_STORE_URL", "gs://orchard")
+        monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", server.endpoint)
+        yield server
+
+
+@pytest.fixture
+def azure_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureServer]:
+    """An empty container on a server of Azure's protocol, with the environment set to it."""
+    with serve(server := AzureServer()):
+        monkeypatch.setenv("ORCHARD_STORE_URL", "az://orchard")
+        monkeypatch.setenv("ORCHARD_STORE_ENDPOINT", server.endpoint)
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", server.KEY)
+        yield server
+
+
+@pytest.fixture
+def google(google_server: GoogleServer) -> ObjectStore:
+    """The store of `google_server`."""
+    return open_store(settings.load())
+
+
+@pytest.fixture
+def azure(azure_server: AzureServer) -> ObjectStore:
+    """The store of `azure_server`."""
     return open_store(settings.load())
 
 

@@ -16,7 +16,8 @@ from orchard.access_rights import DELETES, IDENTITIES
 from orchard.documents import canonical_json
 from orchard.errors import ObjectChanged, ObjectNotFound, StoreDenied, StoreError
 from orchard.store.answers import NO_RIGHT
-from orchard.store.objects import ObjectStore, bucket_of
+from orchard.store.clouds import bucket_of, cloud_of
+from orchard.store.objects import ObjectStore
 from orchard.store.probe import check_put_if_absent, check_swap
 
 __all__ = ["AccessResult", "check_access"]
@@ -27,7 +28,7 @@ _ABSENT = '"00000000000000000000000000000000"'
 
 _CONDITIONS = ("If-None-Match: *", "If-Match")
 _NO_PLACE = "the key may write to no folder"
-_S3_ACTIONS = {"list": "s3:ListBucket", "get": "s3:GetObject", "put": "s3:PutObject", "delete": "s3:DeleteObject"}
+_ACTIONS = ("list", "get", "put", "delete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,9 @@ def _needed(identities: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, ...
                 if folder in folders:
                     needed[check, folder] = (*needed.get((check, folder), ()), name)
     folders_in_order = list(dict.fromkeys(folder for _, folder in needed))
-    order = list(_S3_ACTIONS)
-    return dict(sorted(needed.items(), key=lambda item: (folders_in_order.index(item[0][1]), order.index(item[0][0]))))
+    return dict(
+        sorted(needed.items(), key=lambda item: (folders_in_order.index(item[0][1]), _ACTIONS.index(item[0][0])))
+    )
 
 
 def _answers(store: ObjectStore, place: str, identities: tuple[str, ...]) -> AccessResult:
@@ -146,11 +148,8 @@ def _check_right(store: ObjectStore, check: str, place: str, needed: tuple[str, 
 
 def _right(store: ObjectStore, check: str, place: str) -> str:
     """Return which right to give to the key."""
-    bucket = f"arn:aws:s3:::{bucket_of(store.settings)}" if store.settings else "the bucket"
-    if check == "list":
-        return f"give the key {_S3_ACTIONS[check]} on {bucket} for the prefix {place}/"
-    more = "; S3 answers so too where the key may not list the folder" if check == "get" else ""
-    return f"give the key {_S3_ACTIONS[check]} on {bucket}/{place}/*{more}"
+    bucket = bucket_of(store.settings) if store.settings else "the bucket"
+    return cloud_of(store.settings).rights[check].format(bucket=bucket, place=place)
 
 
 def _by_commits(folder: str) -> tuple[bool, bool]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from orchard.errors import StoreDenied, StoreError, StoreUnavailable
+from orchard.store.cloud_answers import CLOUD_CODES, CLOUD_STATUSES, LEASE, NO_CLOUD_RIGHT
+from orchard.store.clouds import S3
 
 __all__ = ["LONGEST_TEXT", "NO_RIGHT", "StoreAnswer", "advice_for", "printable"]
 
@@ -18,10 +20,10 @@ _LONGEST_BODY = 100_000
 
 _SECRETS = re.compile(
     r"AWS4-HMAC-SHA256\s[^<]*|\b(?:[AU]KIA|ASIA)[A-Z0-9]{12,}"
-    r"|(?i:\b(?:x-amz-)?(?:security-token|signature|credential|secret\w*|sessiontoken))\s*[=:]\s*[^\s&,;<]+"
+    r"|(?i:\b(?:x-amz-)?(?:security-token|signature|credential|secret\w*|sessiontoken|sig))\s*[=:]\s*[^\s&,;<]+"
 )
 
-_KEYS = "ORCHARD_STORE_CREDENTIALS_FILE and its profile (ORCHARD_STORE_PROFILE)"
+_KEYS = S3.keys
 _REGION = "set ORCHARD_STORE_REGION to the bucket's region, and ORCHARD_STORE_ENDPOINT, if it is set, to that region's address"
 _BUSY = "it asks for fewer requests: try again later, with fewer clients, or a longer `orchard sync --poll`"
 _FULL = (
@@ -39,17 +41,22 @@ _NOT_S3 = (
 _BROKEN = "is its disk full? see its log (the embedded store's: .orchard/store/log)"
 _CONDITIONS = (
     "it does not support conditional writes (If-None-Match, If-Match), which keep two publishers apart: use a store that "
-    "does (SeaweedFS >= 4.17, AWS S3, R2, Ceph RGW)"
+    "does (SeaweedFS >= 4.17, AWS S3, R2, Ceph RGW, Google Cloud Storage, Azure)"
 )
 
-NO_RIGHT = ("AccessDenied", "AllAccessDisabled", "Forbidden", "UnauthorizedAccess")
-"""S3's codes for a key that the store knows, and that has no right to the request."""
+_NO_S3_RIGHT = ("AccessDenied", "AllAccessDisabled", "Forbidden", "UnauthorizedAccess")
+
+NO_RIGHT = (*_NO_S3_RIGHT, *NO_CLOUD_RIGHT)
+"""The codes for a key that the store knows, and that has no right to the request."""
+
+_ABSENT = ("", "NoSuchKey", "BlobNotFound")
+"""The codes that say that the object is absent, and not its bucket."""
 
 _Advice = tuple[type[StoreError], str]
 
 _CODES: dict[str, _Advice] = {
     **dict.fromkeys(
-        NO_RIGHT,
+        _NO_S3_RIGHT,
         (
             StoreDenied,
             "the store knows the key, and the key has no right to do this: is the bucket's name right (ORCHARD_STORE_URL)? "
@@ -196,8 +203,15 @@ class StoreAnswer:
 
     @property
     def is_s3(self) -> bool:
-        """Whether it can be an answer of S3: an error document, or no body."""
+        """Whether it can be an answer of a store: an error document, as S3's, Google's and Azure's are, or no body."""
         return bool(self.code) or self.empty
+
+    @property
+    def is_about_object(self) -> bool:
+        """Whether it says something about the object, if it says that something is absent or not as expected."""
+        if self.status == 412:
+            return not self.code.startswith(LEASE)
+        return self.is_s3 and self.code in _ABSENT
 
     def __str__(self) -> str:
         """Return the answer for a message: S3's code, else the status, and the store's text."""
@@ -208,13 +222,19 @@ class StoreAnswer:
         return ": ".join(filter(None, (self.code or status, self.text)))
 
 
-def advice_for(answer: StoreAnswer, *, conditional: bool = False) -> _Advice:
+def advice_for(answer: StoreAnswer, *, conditional: bool = False, scheme: str = S3.scheme) -> _Advice:
     """Return the kind of error that an answer is, and what to do.
 
     Args:
         answer: the answer.
         conditional: the request was a conditional write.
+        scheme: of the store's URL.
     """
+    codes, statuses = CLOUD_CODES.get(scheme, {}), CLOUD_STATUSES.get(scheme, {})
+    if answer.code in codes:
+        return codes[answer.code]
+    if answer.is_s3 and answer.code not in _CODES and answer.status in statuses:
+        return statuses[answer.status]
     if answer.region and (300 <= answer.status < 400 or _CODES.get(answer.code, (None, ""))[1] == _REGION):
         return StoreError, f"set ORCHARD_STORE_REGION={answer.region}: the bucket is there"
     if conditional and (answer.status in (405, 501) or answer.code == "NotImplemented"):

@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from orchard.errors import OrchardError, StoreError, StoreUnavailable
+from orchard.errors import OrchardError, StoreDenied, StoreError, StoreUnavailable
 from orchard.settings import Settings
 from orchard.store.answers import StoreAnswer, advice_for, printable
 from orchard.store.authorities import authority_file
+from orchard.store.clouds import S3, cloud_of
 from orchard.store.credentials import read_credentials
 from orchard.store.embedded_disk import embedded_folder, full_disk
 from orchard.store.reachability import StoreAddress, address_of
@@ -26,10 +27,19 @@ _ANSWER = re.compile(
     re.DOTALL,
 )
 _DELETE_ANSWER = re.compile(r"DeleteObjects request failed for key .*?: (.*) \(code: (\w+)\)\s*$", re.DOTALL)
-"""The answer about one object of a request to delete several, whose status is 200: obstore deletes with such requests."""
+"""S3's answer about one object of a request to delete several, whose status is 200: obstore deletes with such requests."""
+
+_BATCH_ANSWER = re.compile(r"Bulk delete request failed for key .*?: (.*) \(code: (\d{3})\)\s*$", re.DOTALL)
+"""Azure's answer of the same kind, which has a status and no code."""
 
 _DEBUG = "\n\nDebug source:\n"
-_IDENTITY = re.compile(r"/latest/(?:api/token|meta-data)|Action=AssumeRole|169\.254\.170\.|/v1/credentials")
+_IDENTITY = re.compile(
+    r"/latest/(?:api/token|meta-data)|Action=AssumeRole|169\.254\.170\.|/v1/credentials"
+    r"|/computeMetadata/v1/|/metadata/identity/|performing token request"
+)
+
+_IDENTITY_REQUEST = "performing token request"
+"""In the texts of requests to the identity services of Google and Azure."""
 
 _TRANSPORT: tuple[tuple[str, str], ...] = (
     (r"dns error|failed to lookup|Failed to resolve|Name or service not known|NameResolutionError", "UnknownHost"),
@@ -75,6 +85,8 @@ _FINAL = {
     "HttpsRequired",
     "TlsRefused",
 }
+
+_NO_BUCKET = {"NoSuchBucket": "bucket", "ContainerNotFound": "container"}
 
 _ENDPOINT = "is its address right (ORCHARD_STORE_ENDPOINT)"
 
@@ -143,7 +155,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     ),
     "NoCredentials": (
         "there are no credentials: {detail}",
-        "set ORCHARD_STORE_CREDENTIALS_FILE; without it the cloud's own identity is used, and this machine has none",
+        "{no_keys}",
     ),
     "ConnectionFailed": ("{detail}", f"is the store running, and {_ENDPOINT}? check with `orchard store status`"),
 }
@@ -158,6 +170,11 @@ def answer_in(text: str) -> StoreAnswer | None:
         return StoreAnswer.parse(status, first[match.end() :])
     if match := _DELETE_ANSWER.search(first):
         return StoreAnswer(200, printable(match[2], 80), printable(match[1]))
+    if match := _BATCH_ANSWER.search(first):
+        status, text = int(match[2]), printable(match[1])
+        missing = "ContainerNotFound" if "container" in text else "BlobNotFound"
+        # the batch itself was accepted, so its key is known: 403 is about a right
+        return StoreAnswer(status, {403: "AuthorizationPermissionMismatch", 404: missing}.get(status, ""), text)
     return None
 
 
@@ -185,6 +202,8 @@ class FailedRequest:
         """Return the error for the text of an HTTP client's exception."""
         text = self.without_keys(text)
         answer = answer_in(text)
+        if answer is not None and _IDENTITY_REQUEST in text:
+            return self._no_token(answer)
         if answer is not None:
             return self.refused(answer)
         if "Received redirect without LOCATION" in text:
@@ -195,28 +214,35 @@ class FailedRequest:
 
     def refused(self, answer: StoreAnswer) -> StoreError:
         """Return the error for an answer."""
-        if 300 <= answer.status < 400 and not answer.region and self.settings is not None:
+        cloud = cloud_of(self.settings)
+        if cloud is S3 and 300 <= answer.status < 400 and not answer.region and self.settings is not None:
             answer = StoreAnswer(answer.status, answer.code, answer.text, address_of(self.settings).region())
-        kind, hint = advice_for(answer, conditional=self.conditional)
+        kind, hint = advice_for(answer, conditional=self.conditional, scheme=cloud.scheme)
         if answer.status >= 500 and (full := self._full_disk()):
             hint = full
-        if answer.code == "NoSuchBucket":
-            message = f"the bucket does not exist: {self.store}: {answer}"
+        if answer.code in _NO_BUCKET:
+            message = f"the {_NO_BUCKET[answer.code]} does not exist: {self.store}: {answer}"
         elif issubclass(kind, StoreUnavailable):
             message = f"{self.store} answers, but fails {self.purpose}: {answer}"
         else:
             message = f"{self.store} refused {self.purpose.removeprefix('for ')}: {answer}"
         return self._error(kind, message, hint, answer.code or f"Http{answer.status}", through=not answer.is_s3)
 
+    def _no_token(self, answer: StoreAnswer) -> StoreError:
+        """Return the error for a refusal of the cloud's identity service, which is not the store's."""
+        message = f"the identity service gave no token for {self.store}, {self.purpose}: {answer}"
+        return self._error(StoreDenied, message, f"check {cloud_of(self.settings).keys}", "NoToken", through=True)
+
     def _full_disk(self) -> str:
         folder = None if self.settings is None else embedded_folder(self.settings)
         return full_disk(folder) if folder else ""
 
     def not_s3(self, found: str) -> StoreError:
-        """Return the error for a success that no S3 answers."""
+        """Return the error for a success that no such store answers."""
         _, hint = advice_for(StoreAnswer(200, text=found))
+        title = cloud_of(self.settings).title
         message = (
-            f"{self.store} is not an S3 store: it answered {self.purpose} with something else ({printable(found, 160)})"
+            f"{self.store} is not {title}: it answered {self.purpose} with something else ({printable(found, 160)})"
         )
         return self._error(StoreError, message, hint, "NotS3", through=True)
 
@@ -241,6 +267,7 @@ class FailedRequest:
             "names": _names(debug),
             "since": _since(debug),
             "authorities": _authorities(self.settings),
+            "no_keys": cloud_of(self.settings).no_keys,
         }
         sentence, hint = (part.format_map(values) for part in CAUSES[code])
         kind = StoreError if code in _FINAL or code == "NoCredentials" else StoreUnavailable
@@ -255,9 +282,9 @@ class FailedRequest:
 
     def without_keys(self, text: str) -> str:
         """Remove the credentials' own values from a text, in case that a store repeats them."""
-        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-        values = [os.environ.get(name) for name in names]
-        if self.settings is not None and self.settings.store_credentials_file is not None:
+        cloud = cloud_of(self.settings)
+        values = [os.environ.get(name) for name in cloud.secrets]
+        if cloud is S3 and self.settings is not None and self.settings.store_credentials_file is not None:
             with suppress(OrchardError):
                 values = list(
                     read_credentials(self.settings.store_credentials_file, self.settings.store_profile).values()

@@ -1,7 +1,7 @@
 """Lists of folders that other programs write to, including keys that the store's client cannot request.
 
-The store's client refuses a whole list if one key has a newline. Such a list is requested again with Amazon's client, so
-that the invalid key can be named and the other objects can be read.
+The store's client refuses a whole list if one key has a newline. Such a list of an S3 store is requested again with Amazon's
+client, so that the invalid key can be named and the other objects can be read; with Google and Azure it is an error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from obstore import exceptions as ob
 
 from orchard.errors import StoreError
 from orchard.settings import Settings
-from orchard.store.objects import ObjectStat, ObjectStore, bucket_of
+from orchard.store.clouds import S3, bucket_of, cloud_of
+from orchard.store.objects import ObjectStat, ObjectStore
 from orchard.store.s3 import send_request
 
 __all__ = ["flaw", "list_foreign"]
@@ -39,7 +40,11 @@ def list_foreign(store: ObjectStore, folder: str) -> list[ObjectStat]:
     try:
         return list(store.list(folder))
     except StoreError as error:
-        if store.settings is None or not isinstance(error.__cause__, ob.InvalidPathError):
+        if (
+            store.settings is None
+            or cloud_of(store.settings) is not S3
+            or not isinstance(error.__cause__, ob.InvalidPathError)
+        ):
             raise
         return _list_with_botocore(store.settings, folder)
 

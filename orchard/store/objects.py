@@ -1,8 +1,9 @@
-"""The interface to the object store: any S3, or memory for unit tests.
+"""The interface to the object store: any S3, Google Cloud Storage, Azure Blob Storage, or memory for unit tests.
 
-The registry depends on conditional writes: `create` is put-if-absent, `swap` is compare-and-swap on the ETag (S3:
-`If-None-Match: *` and `If-Match`). After a retry, the store may report a conflict with the client's *own* successful
-write, because the first reply was lost. So callers use `orchard.store.conditional`, which reads the object back.
+The registry depends on conditional writes: `create` is put-if-absent, `swap` is compare-and-swap on the ETag (S3 and
+Azure: `If-None-Match: *` and `If-Match`; Google: a condition on the object's generation). After a retry, the store may
+report a conflict with the client's *own* successful write, because the first reply was lost. So callers use
+`orchard.store.conditional`, which reads the object back.
 """
 
 from __future__ import annotations
@@ -10,45 +11,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
 from obstore import exceptions as ob
-from obstore.store import MemoryStore, S3Store
+from obstore.store import AzureStore, GCSStore, MemoryStore
 
 from orchard.errors import (
     ObjectChanged,
     ObjectExists,
     ObjectNotFound,
-    OrchardError,
-    SettingsError,
     StoreDenied,
     StoreError,
 )
-from orchard.files import WatchedFile
 from orchard.settings import Settings
-from orchard.store.answers import printable
-from orchard.store.authorities import authority_file, read_authorities
-from orchard.store.credentials import check_environment, credential_provider
+from orchard.store.answers import StoreAnswer, printable
+from orchard.store.clients import ObstoreClient, StoreClients
+from orchard.store.clouds import S3, cloud_of
 from orchard.store.failures import FailedRequest, answer_in
-from orchard.store.reachability import direct_options
 
-__all__ = ["ObjectBody", "ObjectStat", "ObjectStore", "bucket_of", "open_store"]
+if TYPE_CHECKING:
+    from obstore import UpdateVersion
 
-CONNECT_SECONDS = 5
-READ_SECONDS = 20
-"""The longest time without a byte. SeaweedFS lets the losers of a race for one key wait for some seconds."""
-
-RETRY_SECONDS = 35
-"""No retry begins after this time, so that a call for a document ends within a minute."""
-
-DOCUMENT_SECONDS = 25
-"""The longest time of one request for a document, even if bytes arrive."""
-
-BODY_SECONDS = 600
-"""The longest time of one request of `stream` and of `put_file`, whose bodies may be large."""
+__all__ = ["ObjectBody", "ObjectStat", "ObjectStore", "open_store"]
 
 CHUNK = 1 << 20
 
@@ -74,6 +61,9 @@ class ObjectBody:
 _RIVALS = ("ConditionalRequestConflict", "OperationAborted")
 """S3's codes for a write that lost against another one in flight: nothing is known of the object."""
 
+_NO_GENERATION = "1"
+"""A generation that no object of Google has: they are microseconds since 1970."""
+
 _UNEXPLAINED = (301, 307, 308, 400, 401, 403, 405)
 """The statuses of HEAD for which GET is sent too: an answer to HEAD has no body, so S3's code is missing."""
 
@@ -98,14 +88,23 @@ def _translate(error: Exception, store: ObjectStore, key: str, *, conditional: b
     if isinstance(error, ob.InvalidPathError):
         return StoreError(f"{store.name} refused {key!r}: {printable(text.partition(chr(10))[0])}")
     answer = answer_in(text)
-    plain = answer is None or answer.status == 412 or (answer.is_s3 and answer.code in ("", "NoSuchKey"))
+    plain = answer is None or answer.is_about_object
     if plain and isinstance(error, ob.NotFoundError | FileNotFoundError):
         return ObjectNotFound(f"no object {key!r} in {store.name}")
     if plain and isinstance(error, ob.PreconditionError):
         return ObjectChanged(f"{key!r} in {store.name} is not the object that was read")
-    if isinstance(error, ob.AlreadyExistsError) and conditional and (answer is None or answer.code not in _RIVALS):
+    if isinstance(error, ob.AlreadyExistsError) and conditional and _exists(answer, store):
         return ObjectExists(f"{key!r} exists already in {store.name}")
     return FailedRequest(f"for {key!r}", store.name, store.settings, conditional).explain(text)
+
+
+def _exists(answer: StoreAnswer | None, store: ObjectStore) -> bool:
+    """Whether an answer to put-if-absent, 409 or 412, says that there is an object."""
+    if answer is None or answer.status == 412:
+        return answer is None or answer.is_about_object
+    if cloud_of(store.settings) is S3:
+        return answer.code not in _RIVALS
+    return answer.code == "BlobAlreadyExists"  # Azure's 409 has other reasons, such as a container being deleted
 
 
 class ObjectStore:
@@ -117,32 +116,29 @@ class ObjectStore:
         settings: the settings that name the store; None: it is in memory, or nobody's.
 
     Every method raises `StoreUnavailable` if the store cannot be reached after bounded retries, `StoreDenied` if it
-    refuses the credentials, and `StoreError` if it refuses for another reason or is no S3. Their `code` has the cause.
+    refuses the credentials, and `StoreError` if it refuses for another reason or is no such store. Their `code` has the cause.
     """
 
     settings: Settings | None = None
 
     def __init__(
         self,
-        clients: S3Store | MemoryStore | Callable[[], tuple[S3Store, S3Store]],
+        clients: ObstoreClient | Callable[[], tuple[ObstoreClient, ObstoreClient]],
         name: str,
         settings: Settings | None = None,
     ) -> None:
-        self._clients: Callable[[], tuple[S3Store | MemoryStore, S3Store | MemoryStore]]
-        if isinstance(clients, S3Store | MemoryStore):
-            self._clients = lambda: (clients, clients)
-        else:
-            self._clients = clients
+        self._clients: Callable[[], tuple[ObstoreClient, ObstoreClient]]
+        self._clients = (lambda: (clients, clients)) if isinstance(clients, ObstoreClient) else clients
         self.name = name
         self.settings = settings
         self._is_s3 = False
 
     @property
-    def _backend(self) -> S3Store | MemoryStore:
+    def _backend(self) -> ObstoreClient:
         return self._clients()[0]
 
     @property
-    def _bulk(self) -> S3Store | MemoryStore:
+    def _bulk(self) -> ObstoreClient:
         return self._clients()[1]
 
     def get(self, key: str) -> ObjectBody:
@@ -225,22 +221,38 @@ class ObjectStore:
                 raise ObjectChanged(f"{key!r} in {self.name} exists already; expected no object") from error
         with _translated(self, key, conditional=True):
             try:
-                result = obstore.put(self._backend, key, body, mode={"e_tag": etag}, use_multipart=False)
+                result = obstore.put(self._backend, key, body, mode=self._version(key, etag), use_multipart=False)
             except (ob.NotFoundError, FileNotFoundError) as error:  # AWS answers 404, SeaweedFS 412
                 raise ObjectChanged(f"{key!r} in {self.name} was deleted") from error
             return str(result["e_tag"])
 
-    def head(self, key: str) -> ObjectStat:
-        """Return the object's metadata. Raises `ObjectNotFound`."""
+    def _version(self, key: str, etag: str) -> UpdateVersion:
+        """Return the condition of a swap. Google has none on an ETag, so it is on the generation that has this ETag now.
+
+        If none has, the condition is on a generation that never is: the store itself refuses the write.
+        """
+        if not isinstance(self._backend, GCSStore):
+            return {"e_tag": etag}
+        try:
+            meta = self._head(key)
+        except ObjectNotFound:
+            return {"version": _NO_GENERATION}
+        return {"version": str(meta["version"]) if meta["e_tag"] == etag else _NO_GENERATION}
+
+    def _head(self, key: str) -> Mapping[str, Any]:
         with _translated(self, key):
             try:
-                meta = obstore.head(self._backend, key)
+                return obstore.head(self._backend, key)
             except ob.BaseError as error:
                 answer = answer_in(str(error))
                 if answer is not None and answer.empty and answer.status in _UNEXPLAINED:
-                    obstore.get_range(self._backend, key, start=0, length=1)  # raises the same error, with S3's code
+                    obstore.get_range(self._backend, key, start=0, length=1)  # raises the same error, with its code
                 raise
-            return ObjectStat(key, int(meta["size"]), self._tag(meta, key), meta["last_modified"])
+
+    def head(self, key: str) -> ObjectStat:
+        """Return the object's metadata. Raises `ObjectNotFound`."""
+        meta = self._head(key)
+        return ObjectStat(key, int(meta["size"]), self._tag(meta, key), meta["last_modified"])
 
     def exists(self, key: str) -> bool:
         """Whether there is an object under `key`."""
@@ -253,11 +265,15 @@ class ObjectStore:
     def list(self, prefix: str, after: str | None = None) -> Iterator[ObjectStat]:
         """Yield the objects under `prefix` (a folder, without its closing slash), by key; only keys greater than `after`."""
         with _translated(self, prefix):
-            empty = True
-            for page in obstore.list(self._backend, prefix, offset=after):
+            empty, azure = True, isinstance(self._backend, AzureStore)
+            for page in obstore.list(self._backend, prefix, offset=None if azure else after):
                 for meta in sorted(page, key=lambda item: item["path"]):
-                    empty = False
-                    yield ObjectStat(str(meta["path"]), int(meta["size"]), str(meta["e_tag"]), meta["last_modified"])
+                    empty, path, etag = False, str(meta["path"]), str(meta["e_tag"])
+                    if azure:  # its `startFrom` is not everywhere, and its lists have ETags without their quotes
+                        if after is not None and path <= after:
+                            continue
+                        etag = f'"{etag.strip(chr(34))}"'
+                    yield ObjectStat(path, int(meta["size"]), etag, meta["last_modified"])
         if empty and not self._is_s3:  # the client reads a web page as an empty list
             with suppress(ObjectNotFound, StoreDenied):
                 self.head(prefix)
@@ -272,11 +288,6 @@ class ObjectStore:
             return
 
 
-def bucket_of(settings: Settings) -> str:
-    """Return the name of the settings' bucket."""
-    return str(settings.store_url).removeprefix("s3://").rstrip("/")
-
-
 def open_store(settings: Settings) -> ObjectStore:
     """Open the store that the settings name; no request is made yet.
 
@@ -288,70 +299,4 @@ def open_store(settings: Settings) -> ObjectStore:
     if url == "memory://":
         return ObjectStore(MemoryStore(), url)
     where = f" at {settings.store_endpoint}" if settings.store_endpoint else ""
-    return ObjectStore(_Clients(settings).current, f"{url}{where}", settings)
-
-
-class _Clients:
-    """The clients of a settings' store. After a change of the file of authorities, they are made anew.
-
-    A request in flight keeps its client.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._options = _options(settings)
-        self._file = authority_file(settings)
-        self._authorities: WatchedFile[bytes] | None = None
-        if (file := self._file) is not None:
-            self._authorities = WatchedFile(file.path, lambda path: read_authorities(file))
-        self._made = self._make(self._authorities.current() if self._authorities else None)
-
-    def current(self) -> tuple[S3Store, S3Store]:
-        """Return the client for documents and the one for large bodies."""
-        authorities = self._authorities.current() if self._authorities else None
-        if authorities is not self._made[0]:
-            with suppress(OrchardError):
-                self._made = self._make(authorities)
-        return self._made[1]
-
-    def _make(self, authorities: bytes | None) -> tuple[bytes | None, tuple[S3Store, S3Store]]:
-        extra = {} if authorities is None else {"root_certificate": authorities}
-        bucket, clients = bucket_of(self._settings), []
-        for seconds in (DOCUMENT_SECONDS, BODY_SECONDS):
-            options = {**self._options["client_options"], **extra, "timeout": f"{seconds}s"}
-            try:
-                clients.append(S3Store(bucket, **{**self._options, "client_options": options}))
-            except (ob.BaseError, ValueError) as error:
-                source = f"{self._file.variable}: {self._file.path}" if self._file else "the settings of the store"
-                raise SettingsError(
-                    f"{source} cannot be used: {printable(str(error).partition(chr(10))[0])}"
-                ) from error
-        return authorities, (clients[0], clients[1])
-
-
-def _options(settings: Settings) -> dict[str, Any]:
-    """Return the client's options, without its timeout and authorities."""
-    endpoint = settings.store_endpoint
-    options: dict[str, Any] = {
-        "region": settings.store_region,
-        "virtual_hosted_style_request": endpoint is None,
-        "client_options": {
-            "connect_timeout": f"{CONNECT_SECONDS}s",
-            "read_timeout": f"{READ_SECONDS}s",
-            "allow_http": endpoint is None or endpoint.startswith("http://"),
-            **direct_options(endpoint),
-        },
-        "retry_config": {
-            "max_retries": 4,
-            "retry_timeout": timedelta(seconds=RETRY_SECONDS),
-            "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
-        },
-    }
-    if endpoint is not None:
-        options["endpoint"] = endpoint
-    if settings.store_credentials_file is None:
-        check_environment()
-    else:
-        provider = credential_provider(settings.store_credentials_file, settings.store_profile)
-        options["credential_provider"] = provider  # an invalid file was an error now, not at the first request
-    return options
+    return ObjectStore(StoreClients(settings).current, f"{url}{where}", settings)

@@ -26,7 +26,7 @@ RACES = 64
 def _failed(store: ObjectStore, what: str) -> StoreError:
     return StoreError(
         f"{store.name} {what}, so two publishers would overwrite each other: nothing may be published to it",
-        hint="use a store with working conditional writes (SeaweedFS >= 4.17, AWS S3, R2, Ceph RGW)",
+        hint="use a store with working conditional writes (SeaweedFS >= 4.17, AWS S3, R2, Ceph RGW, Google Cloud Storage, Azure)",
     )
 
 

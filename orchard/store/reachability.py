@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from orchard.loopback import is_loopback
 from orchard.settings import Settings
+from orchard.store.clouds import AZURE, GCS, account_of, bucket_of, cloud_of
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
@@ -107,7 +108,11 @@ class StoreAddress:
 
 def address_of(settings: Settings) -> StoreAddress:
     """Return where requests to the settings' bucket go."""
-    bucket = str(settings.store_url).removeprefix("s3://")
+    bucket, cloud = bucket_of(settings), cloud_of(settings)
     if settings.store_endpoint is not None:
         return StoreAddress(urlsplit(settings.store_endpoint), bucket)
+    if cloud is GCS:
+        return StoreAddress(urlsplit("https://storage.googleapis.com"), bucket)
+    if cloud is AZURE:
+        return StoreAddress(urlsplit(f"https://{account_of(settings)}.blob.core.windows.net"), bucket)
     return StoreAddress(urlsplit(f"https://{bucket}.s3.{settings.store_region}.amazonaws.com"))

@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from orchard.errors import OrchardError, StoreUnavailable
+from orchard.errors import OrchardError, SettingsError, StoreUnavailable
 from orchard.settings import Settings
 from orchard.store import open_store
-from orchard.store.objects import bucket_of
+from orchard.store.clouds import S3, bucket_of, cloud_of
 from orchard.store.s3 import send_request
 
 __all__ = ["policy", "prepare"]
@@ -55,7 +55,13 @@ def prepare(settings: Settings, *, forbid_deletes: bool, timeout_s: float) -> bo
         StoreUnavailable: the store did not answer in time, or was not writable.
         StoreDenied: it refused the credentials.
         StoreError: it refused the bucket or the policy.
+        SettingsError: the store is not S3.
     """
+    if cloud_of(settings) is not S3:
+        raise SettingsError(
+            f"{settings.store_url} is {cloud_of(settings).title}: only a bucket of an S3 store is created here",
+            hint="create it with the cloud's own command; `orchard store check` shows whether it and its rights are right",
+        )
     deadline = time.monotonic() + timeout_s
     name = bucket_of(settings)
     created = _retry(lambda: _create(settings, name), deadline)

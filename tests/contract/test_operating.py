@@ -78,5 +78,5 @@ def test_every_state_and_reason_is_on_the_operators_page():
 
 
 def test_every_code_of_a_store_that_does_not_answer_is_on_the_operators_page():
-    for code in (*failures.CAUSES, "NotS3"):
+    for code in (*failures.CAUSES, "NotS3", "NoToken"):
         assert f"`{code}`" in PAGE, code

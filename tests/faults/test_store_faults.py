@@ -12,7 +12,7 @@ import pytest
 
 from orchard import settings
 from orchard.errors import ObjectChanged, ObjectExists, ObjectNotFound, StoreDenied, StoreError, StoreUnavailable
-from orchard.store import embedded, objects, open_store
+from orchard.store import clients, embedded, open_store
 from orchard.store.conditional import create_once, swap_once
 from orchard.store.credentials import CREDENTIALS_TTL
 from orchard.store.embedded import EmbeddedStore
@@ -34,9 +34,9 @@ def behind(seaweed_environment, monkeypatch):
 @pytest.fixture
 def impatient(monkeypatch):
     """The time limits, shortened to seconds."""
-    assert objects.RETRY_SECONDS + objects.DOCUMENT_SECONDS <= 60  # the limits in use
+    assert clients.RETRY_SECONDS + clients.DOCUMENT_SECONDS <= 60  # the limits in use
     for name, value in {"READ_SECONDS": 1, "RETRY_SECONDS": 1, "DOCUMENT_SECONDS": 2}.items():
-        monkeypatch.setattr(objects, name, value)
+        monkeypatch.setattr(clients, name, value)
 
 
 def test_lost_reply_of_a_create_looks_like_a_conflict_and_is_resolved(behind):

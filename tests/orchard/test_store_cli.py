@@ -11,7 +11,7 @@ from orchard.cli.command import main
 from orchard.errors import StoreDenied
 from orchard.settings import load
 from orchard.signing import create_pair
-from orchard.store.objects import bucket_of
+from orchard.store.clouds import bucket_of
 from orchard.store.s3 import send_request
 
 

@@ -1,4 +1,4 @@
-"""What the seam promises, whatever is behind it: the same suite for the store in memory and for SeaweedFS."""
+"""What the seam promises, whatever is behind it: the same suite for memory, SeaweedFS, and the protocols of Google and Azure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from orchard.errors import ObjectChanged, ObjectExists, ObjectNotFound
 
 
-@pytest.fixture(params=["memory", "seaweed"])
+@pytest.fixture(params=["memory", "seaweed", "google", "azure", "azurite"])
 def store(request):
     return request.getfixturevalue(request.param)
 

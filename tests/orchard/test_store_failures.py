@@ -14,7 +14,7 @@ from orchard.errors import (
     StoreError,
     StoreUnavailable,
 )
-from orchard.store import objects, open_store
+from orchard.store import clients, open_store
 from orchard.store.answers import LONGEST_TEXT, StoreAnswer, printable
 from orchard.store.conditional import create_once
 from orchard.store.s3 import send_request
@@ -67,7 +67,7 @@ def test_a_refusal_shows_the_stores_own_code_and_message_and_is_final(keys, ther
 
 @pytest.mark.parametrize(("status", "code", "kind", "hint"), FAILURES)
 def test_a_failure_is_retried_and_the_retries_end(keys, there, status, code, kind, hint, monkeypatch):
-    monkeypatch.setattr(objects, "RETRY_SECONDS", 30)
+    monkeypatch.setattr(clients, "RETRY_SECONDS", 30)
     there.answer(status, error_document(code, "its own words"))
 
     with pytest.raises(StoreError) as caught:

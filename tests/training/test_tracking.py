@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from orchard import settings
 from orchard.errors import ConflictError, DataError, IntegrityError, SettingsError, StoreUnavailable
 from orchard.settings import Settings
-from orchard.store import objects
+from orchard.store import clients
 from tests.faults.proxy import Fault, proxy
 from tests.training.tracked_folders import FILES, dvc, origin, pushed, read, write
 from training.data import dvc_project, dvc_tracking
@@ -202,7 +202,7 @@ def test_store_that_stops_answering_halfway_is_an_error_soon(pushed, tmp_path, m
     here = write(tmp_path / "here/data/fruits", {"0004.parquet": b"new" * 1000})
     dvc_tracking.track(here)
     for name, value in {"READ_SECONDS": 1, "RETRY_SECONDS": 1, "DOCUMENT_SECONDS": 2}.items():
-        monkeypatch.setattr(objects, name, value)
+        monkeypatch.setattr(clients, name, value)
     bucket = os.environ["ORCHARD_STORE_URL"].removeprefix("s3://")
     md5 = hashlib.md5(FILES["0002.parquet"] if request_ == b"GET" else b"new" * 1000).hexdigest()  # noqa: S324  as DVC names it
     silent = f"dvc/files/md5/{md5[:2]}/{md5[2:]}"

@@ -21,6 +21,7 @@ from orchard.files import atomic_write
 from orchard.overrides import find_conflict
 from orchard.settings import Settings
 from orchard.store.authorities import authority_file
+from orchard.store.clouds import AZURE, GCS, account_of, bucket_of, cloud_of
 
 __all__ = [
     "DATA",
@@ -94,29 +95,40 @@ def init(project: Path) -> None:
 def remote(project: Path, settings: Settings) -> None:
     """Set the project's remote to the store of the settings, in `.dvc/config.local`, which git ignores.
 
-    The file holds only the *path* of the credentials file.
+    The file holds only the *path* of the credentials file. `dvc pull` by hand needs dvc-gs or dvc-azure for the stores of
+    Google and Azure; Orchard's own transfer needs neither.
 
     Raises:
-        SettingsError: no S3 store is set, or the project's DVC configuration is malformed.
+        SettingsError: no store is set, or the project's DVC configuration is malformed.
     """
     settings.require("store_url")
-    if not str(settings.store_url).startswith("s3://"):
-        raise SettingsError(f"DVC cannot keep data in {settings.store_url}; ORCHARD_STORE_URL must be s3://BUCKET")
+    if str(settings.store_url) == "memory://":
+        raise SettingsError(
+            f"DVC cannot keep data in {settings.store_url}; ORCHARD_STORE_URL must be s3://BUCKET, gs://BUCKET or az://CONTAINER"
+        )
+    options = {"url": f"{settings.store_url}/{PREFIX}", "verify": "true", "jobs": "8", **_cloud_options(settings)}
+    init(project)
+    _edit_local(project, {}, {name: value for name, value in options.items() if value is not None})
+
+
+def _cloud_options(settings: Settings) -> dict[str, str | None]:
+    """Return the options of DVC's remote that its kind of store has; None: unset."""
     credentials, authorities = settings.store_credentials_file, authority_file(settings)
-    options = {
-        "url": f"{settings.store_url}/{PREFIX}",
+    path = None if credentials is None else str(credentials.resolve())
+    cloud = cloud_of(settings)
+    if cloud is GCS:
+        return {"endpointurl": settings.store_endpoint, "credentialpath": path}
+    if cloud is AZURE:
+        return {"url": f"azure://{bucket_of(settings)}/{PREFIX}", "account_name": account_of(settings)}
+    return {
         "region": settings.store_region,
         "endpointurl": settings.store_endpoint,
-        "credentialpath": None if credentials is None else str(credentials.resolve()),
+        "credentialpath": path,
         "profile": None if credentials is None else settings.store_profile,
-        "verify": "true",
         "ssl_verify": None if authorities is None else str(authorities.path.resolve()),
-        "jobs": "8",
         "connect_timeout": "5",
         "read_timeout": "10",
     }
-    init(project)
-    _edit_local(project, {}, {name: value for name, value in options.items() if value is not None})
 
 
 def is_outside_git(project: Path) -> bool:
