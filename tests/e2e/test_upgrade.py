@@ -53,7 +53,9 @@ def previous(cluster, tmp_path_factory):
     values = []
     for program in PROGRAMS:
         dockerfile = folder / program / "Dockerfile"
-        dockerfile.write_text(packages_of((ROOT / program / "Dockerfile").read_text()) + code_of(dockerfile.read_text()))
+        dockerfile.write_text(
+            packages_of((ROOT / program / "Dockerfile").read_text()) + code_of(dockerfile.read_text())
+        )
         shutil.copy(ROOT / "requirements" / f"{program}.txt", folder / "requirements")
         image = f"{REGISTRY}/orchard-{program}:previous"
         options = [
@@ -77,8 +79,8 @@ def packages_of(dockerfile):
 
 def code_of(dockerfile):
     """Return the stage of the code and what follows it: it names the files that the code of its own commit has."""
-    packages, stage, rest = dockerfile.partition(CODE_STAGE)
-    assert packages and stage, "the Dockerfile has no stage of the code"
+    _, stage, rest = dockerfile.partition(CODE_STAGE)
+    assert stage, "the Dockerfile has no stage of the code"
     return stage + rest
 
 
