@@ -115,7 +115,8 @@ class ModelServer:
         """Predict the labels of photos, in one request.
 
         Args:
-            photos: N photos, the bytes of JPEG or PNG files; GIF, WebP, BMP and TIFF are converted as `orchard ingest` does.
+            photos: N photos, the bytes of JPEG or PNG files; other formats and colour profiles are converted as
+                `orchard ingest` does.
             model: the model's name at the server.
             version: predict with this version; None, without `label`: the newest that is loaded.
             label: predict with the version that has this label (a channel: `stable`, `canary`).

@@ -13,7 +13,7 @@ from PIL import Image
 
 from training.data import synthetic
 
-__all__ = ["CLASSES", "animated", "bomb", "encoded", "fill", "jpeg", "photo", "png16", "rotated", "truncated"]
+__all__ = ["CLASSES", "animated", "bomb", "encoded", "fill", "heic", "jpeg", "photo", "png16", "rotated", "truncated"]
 
 CLASSES = tuple(synthetic.classes(4))
 """Four classes that `photo` and `fill` can draw."""
@@ -28,6 +28,21 @@ def encoded(picture: Image.Image, form: str = "JPEG", **options: Any) -> bytes:
     """Encode a picture to the bytes of a file."""
     body = io.BytesIO()
     picture.save(body, form, **options)
+    return body.getvalue()
+
+
+def heic(picture: Image.Image, **options: Any) -> bytes:
+    """Encode a picture to a HEIC; only tests have the encoder. An Exif's orientation is written as HEIC writes it."""
+    import pillow_heif
+
+    body = io.BytesIO()
+    pillow_heif.encode(
+        picture.mode,
+        picture.size,
+        picture.tobytes(),
+        body,
+        **{"quality": 90, "enc_params": {"preset": "ultrafast"}, **options},
+    )
     return body.getvalue()
 
 

@@ -12,7 +12,7 @@ import click
 from orchard.cli.verb import verb
 from orchard.errors import DataError, ServerError
 from orchard.layout import CHANNELS
-from orchard.photo_formats import is_photo
+from orchard.photo_formats import FORMATS, is_photo
 from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _read(name: str, limit: int = MAX_PHOTO + 1) -> bytes:
         raise DataError(f"{name} has more than {MAX_PHOTO >> 20} MiB; that is too large for a photo")
     if not is_photo(body):
         raise DataError(
-            f"{name} is not a photo: expected a JPEG, PNG, GIF, WebP, BMP or TIFF file",
+            f"{name} is not a photo: expected a {FORMATS} file",
             hint="convert it, for example to JPEG",
         )
     return body
@@ -84,8 +84,8 @@ def predict(
 
     The version is the one that the channel points to: the request has the channel's name as version label. Prints each
     photo's name, its label and the label's probability, and `unsure` where none or several classes are possible. Every
-    file is checked before the first is sent: if a file is missing or is not a photo, nothing is sent. GIF, WebP, BMP and
-    TIFF are converted as `orchard ingest` converts them.
+    file is checked before the first is sent: if a file is missing or is not a photo, nothing is sent. HEIC, AVIF,
+    WebP, GIF, TIFF and BMP, and colours that are not sRGB, are converted as `orchard ingest` converts them.
     """
     from orchard import settings
     from orchard.client import ModelServer

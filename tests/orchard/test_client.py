@@ -6,10 +6,11 @@ import socket
 
 import pytest
 
+from orchard import photo_formats
 from orchard.cli import main
 from orchard.client import ModelServer, Prediction, VersionStatus
 from orchard.errors import DataError, ServerError
-from tests import photo_files
+from tests import drawn_profiles, photo_files
 from tests.orchard.scripted_server import answering
 from training.data.ingest.decode import inspect
 from training.data.schema import SchemaRules
@@ -231,7 +232,11 @@ def test_predict_reads_standard_input(photos, capsys, monkeypatch):
     ("args", "code", "sentence"),
     [
         (["banana.jpg", "nowhere.jpg"], 4, "nowhere.jpg cannot be read: No such file"),
-        (["banana.jpg", "notes.txt"], 4, "notes.txt is not a photo: expected a JPEG, PNG, GIF, WebP, BMP or TIFF file"),
+        (
+            ["banana.jpg", "notes.txt"],
+            4,
+            "notes.txt is not a photo: expected a JPEG, PNG, HEIC, AVIF, WebP, GIF, TIFF or BMP file",
+        ),
         (["empty.jpg"], 4, "empty.jpg is not a photo"),
         (["large.jpg"], 4, "large.jpg has more than 32 MiB"),
         (["."], 4, ". cannot be read: Is a directory"),
@@ -266,20 +271,54 @@ def test_photo_that_the_server_cannot_read_is_named(photos, capsys, monkeypatch)
     assert "Unknown image file format" in err
 
 
-@pytest.mark.parametrize("form", ["GIF", "WEBP", "BMP", "TIFF"])
-def test_photo_in_another_format_is_sent_as_ingest_stores_it(form):
-    picture = photo_files.photo()
-    body = photo_files.encoded(picture, form, **({"lossless": True} if form == "WEBP" else {}))
+PICTURE = photo_files.photo()
+OTHERS = {
+    **{form: photo_files.encoded(PICTURE, form) for form in ("GIF", "WEBP", "BMP", "TIFF", "AVIF")},
+    "HEIC": photo_files.heic(PICTURE),
+    "wide JPEG": photo_files.encoded(PICTURE, icc_profile=drawn_profiles.P3),
+    "wide PNG": photo_files.encoded(PICTURE, "PNG", icc_profile=drawn_profiles.P3),
+    "animated GIF": photo_files.animated(),
+    "animated PNG": photo_files.encoded(PICTURE, "PNG", save_all=True, append_images=[PICTURE.rotate(9)]),
+}
 
+
+@pytest.mark.parametrize("body", OTHERS.values(), ids=OTHERS.keys())
+def test_photo_that_no_model_reads_is_sent_as_ingest_stores_it(body):
     with answering((200, {"predictions": [BANANA]})) as there, ModelServer(there.url) as server:
         server.predict([body], "fruits")
 
     (sent,) = there.requests[0][2]["instances"]
-    assert base64.b64decode(sent["b64"]) == inspect(body, SchemaRules()).body
+    assert base64.b64decode(sent["b64"]) == inspect(body, SchemaRules()).body != body
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("profile", [None, drawn_profiles.SRGB, drawn_profiles.SRGB_TABLE])
+def test_photo_in_srgb_is_not_even_decoded(monkeypatch, form, profile):
+    monkeypatch.setattr(photo_formats, "entry_points", lambda **_: ())
+    body = photo_files.encoded(PICTURE, form, icc_profile=profile)
+
+    assert photo_formats.as_served(body) is body
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("HEIC", "the model reads JPEG and PNG, and this is another format"),
+        ("wide JPEG", "the model reads sRGB, and this photo has another colour profile"),
+        ("animated PNG", "the model reads one picture, and this PNG has several"),
+    ],
+)
+def test_without_the_converter_other_photos_are_refused(monkeypatch, name, sentence):
+    monkeypatch.setattr(photo_formats, "entry_points", lambda **_: ())
+
+    with pytest.raises(DataError, match=sentence) as refused:
+        photo_formats.as_served(OTHERS[name])
+    assert "orchard-loop[training]" in (refused.value.hint or "")
 
 
 def test_photo_that_ingest_refuses_is_refused_with_its_reason_and_not_sent():
     with answering((200, {"predictions": [BANANA]})) as there, ModelServer(there.url) as server:
-        with pytest.raises(DataError, match="animated: 3 pictures in one file"):
-            server.predict([photo_files.animated()], "fruits")
+        pages = photo_files.encoded(PICTURE, "TIFF", save_all=True, append_images=[PICTURE.rotate(9)])
+        with pytest.raises(DataError, match="several pages: 2 pages in one file"):
+            server.predict([pages], "fruits")
         assert there.requests == []

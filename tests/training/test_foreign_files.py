@@ -33,7 +33,7 @@ NAMED = {
     "zeros": (bytes(5000), "only zeros, as a failed copy or a broken card leaves"),
     "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "run `git lfs pull`"),
     "DVC pointer": (b"outs:\n- md5: 1\n", "run `dvc pull`"),
-    "HEIC": (b"\0\0\0\x18ftypheic" + bytes(60), "HEIC or AVIF, which is not supported: export it as JPEG"),
+    "HEIC": (b"\0\0\0\x18ftypheic" + bytes(60), "a HEIC or AVIF that is damaged or of a rare kind: export it as JPEG"),
     "AVIF": (b"\0\0\0\x1cftypavif" + bytes(60), "HEIC or AVIF"),
     "video": (b"\0\0\0\x18ftypmp42" + bytes(60), "a video: export single pictures of it"),
     "AVI": (b"RIFF\0\0\0\0AVI LIST", "a video"),
@@ -47,7 +47,7 @@ NAMED = {
     "sidecar": (b'{"title": "IMG_1.jpg"}', "a JSON text"),
     "merge conflict": (b"<<<<<<< HEAD\nouts:\n", "a text with a merge conflict: solve it in git"),
     "text": (b"This is not a photo.", "a text that begins with 'This is not a photo.'"),
-    "noise": (bytes(range(1, 200)), "none of JPEG, PNG, GIF, WebP, BMP and TIFF"),
+    "noise": (bytes(range(1, 200)), "not a JPEG, PNG, HEIC, AVIF, WebP, GIF, TIFF or BMP"),
 }
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests import photo_files
+from tests import drawn_profiles, photo_files
 from training.data.ingest.decode import inspect
 from training.data.rejections import PhotoRejected, RejectionReason
 from training.data.schema import SchemaRules, SideLimits
@@ -57,6 +57,22 @@ CONVERTED = {
     "GIF": (photo_files.encoded(PICTURE.convert("P"), "GIF"), "GIF written as PNG"),
     "BMP": (photo_files.encoded(PICTURE, "BMP"), "BMP written as PNG"),
     "WebP": (photo_files.encoded(PICTURE, "WEBP"), "WEBP written as PNG"),
+    "AVIF": (photo_files.encoded(PICTURE, "AVIF", speed=10), "AVIF written as PNG"),
+    "HEIC": (photo_files.heic(PICTURE), "HEIF written as PNG"),
+    "animated GIF": (photo_files.animated(), "first picture of an animation, GIF written as PNG"),
+    "animated PNG": (
+        photo_files.encoded(PICTURE, "PNG", save_all=True, append_images=[PICTURE.rotate(9)]),
+        "first picture of an animation",
+    ),
+    "animated WebP": (
+        photo_files.encoded(PICTURE, "WEBP", save_all=True, append_images=[PICTURE.rotate(9)]),
+        "first picture of an animation, WEBP written as PNG",
+    ),
+    "wide PNG": (photo_files.encoded(PICTURE, "PNG", icc_profile=drawn_profiles.P3), "Display P3 converted to sRGB"),
+    "wide JPEG": (
+        photo_files.encoded(PICTURE, icc_profile=drawn_profiles.ADOBE),
+        "Adobe RGB converted to sRGB, JPEG written as PNG",
+    ),
     "CMYK TIFF": (photo_files.encoded(PICTURE.convert("CMYK"), "TIFF"), "TIFF written as PNG"),
     "16-bit TIFF": (photo_files.encoded(Image.new("I;16", (50, 40), 51_000), "TIFF"), "16 bits reduced to 8"),
 }
@@ -64,17 +80,16 @@ CONVERTED = {
 REJECTED = {
     "a text named .jpg": (b"This is not a photo.\n" * 40, RejectionReason.NOT_AN_IMAGE),
     "nothing": (b"", RejectionReason.EMPTY),
-    "HEIC": (b"\0\0\0\x18ftypheic" + b"\0" * 60, RejectionReason.NOT_AN_IMAGE),
+    "a HEIC without content": (b"\0\0\0\x18ftypheic" + b"\0" * 60, RejectionReason.NOT_AN_IMAGE),
     "half a JPEG": (photo_files.truncated(), RejectionReason.TRUNCATED),
     "JPEG without its end": (photo_files.encoded(PICTURE)[:-2], RejectionReason.TRUNCATED),
     "half a PNG": (UNCHANGED["colour PNG"][:900], RejectionReason.TRUNCATED),
     "PNG without its end": (UNCHANGED["colour PNG"][:-12], RejectionReason.TRUNCATED),
     "PNG with a flipped checksum": (UNCHANGED["colour PNG"][:-1] + b"\0", RejectionReason.DAMAGED),
     "a decompression bomb": (photo_files.bomb(), RejectionReason.BOMB),
-    "an animated GIF": (photo_files.animated(), RejectionReason.ANIMATED),
-    "an animated PNG": (
-        photo_files.encoded(PICTURE, "PNG", save_all=True, append_images=[PICTURE.rotate(9)]),
-        RejectionReason.ANIMATED,
+    "a TIFF of two pages": (
+        photo_files.encoded(PICTURE, "TIFF", save_all=True, append_images=[PICTURE.rotate(9)]),
+        RejectionReason.PAGES,
     ),
     "pixels in floating point": (photo_files.encoded(PICTURE.convert("F"), "TIFF"), RejectionReason.MODE),
     "a thumbnail": (photo_files.jpeg(side=31), RejectionReason.TOO_SMALL),

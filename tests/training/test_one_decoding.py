@@ -13,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from tests import photo_files
+from orchard import photo_formats
+from orchard.errors import DataError
+from orchard.photo_formats import as_served
+from tests import drawn_profiles, photo_files
 from training.data.ingest.decode import inspect, plain_copy
 from training.data.rejections import PhotoRejected, RejectionReason
 from training.data.schema import SchemaRules, SideLimits
@@ -23,7 +26,7 @@ from training.orientation import HEAD, JPEG, ORIENTATION, read_orientation
 
 SIDE = 48
 RULES = SchemaRules()
-EXIF_FORMS = ("JPEG", "PNG", "WEBP", "TIFF")
+EXIF_FORMS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF")
 SERVED = ("JPEG", "PNG")
 MODES = {
     "JPEG": ("L", "RGB", "CMYK", "YCbCr"),
@@ -32,7 +35,19 @@ MODES = {
     "TIFF": ("1", "L", "P", "RGB", "RGBA", "CMYK", "I;16", "I;16B"),
     "GIF": ("L", "P"),
     "BMP": ("1", "L", "P", "RGB"),
+    "AVIF": ("L", "RGB", "RGBA"),
+    "HEIF": ("L", "RGB", "RGBA"),
 }
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+IN_COLOUR = {drawn_profiles.SRGB_TABLE: False, drawn_profiles.P3: True, drawn_profiles.PROPHOTO: True, SRGB: False}
+PROFILES = {
+    "L": {drawn_profiles.GREY_GAMMA: True, drawn_profiles.INKS: False, SRGB: False},
+    "CMYK": {drawn_profiles.INKS: True, SRGB: False},
+    "RGB": {**IN_COLOUR, drawn_profiles.GREY_GAMMA: False, b"damaged": False},
+    "RGBA": IN_COLOUR,
+    "P": IN_COLOUR,
+}
+"""By mode: profiles, and whether they change the pixels."""
 
 
 @contextmanager
@@ -80,31 +95,80 @@ def photos(draw_value):
             st.integers(1, 8) if form == "TIFF" else st.integers(0, 9)
         )  # libtiff refuses others
         options["exif"] = tags
-    if form in {"JPEG", "PNG", "WEBP"} and mode in {"RGB", "RGBA"} and draw_value(st.booleans()):
-        options["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    converts = False
+    if form not in {"GIF", "BMP"} and mode in PROFILES and draw_value(st.booleans()):
+        options["icc_profile"], converts = draw_value(st.sampled_from(list(PROFILES[mode].items())))
     if form == "JPEG":
         options |= {"progressive": draw_value(st.booleans()), "quality": draw_value(st.integers(30, 95))}
     if mode == "P" and form in {"PNG", "GIF"} and draw_value(st.booleans()):
         options["transparency"] = 7
     if form == "TIFF" and mode not in {"1", "RGBA"} and draw_value(st.booleans()):
         options["compression"] = "tiff_lzw"
-    return form, mode, photo_files.encoded(draw(mode, draw_value(st.integers(0, 99))), form, **options)
+    picture = draw(mode, draw_value(st.integers(0, 99)))
+    if form == "HEIF":
+        body = photo_files.heic(picture, **{**options, "exif": options["exif"].tobytes()})
+    else:
+        several = form in {"PNG", "WEBP", "GIF"} and mode == "RGB" and draw_value(st.integers(0, 9)) == 0
+        options |= {"save_all": True, "append_images": [draw(mode, 100)]} if several else {}
+        converts |= several
+        options |= {"speed": 10, "max_threads": 1} if form == "AVIF" else {}
+        body = photo_files.encoded(picture, form, **options)
+    return form in SERVED and not converts, body
 
 
 @settings(max_examples=250, deadline=None)
 @given(photo=photos())
 def test_same_bytes_give_the_same_upright_pixels_everywhere(served, photo):
-    form, _, body = photo
+    stays, body = photo
 
     stored = inspect(body, RULES)
+    sent = as_served(body)
 
-    assert digest(served(stored.body)) == stored.pixels_sha256
+    assert sent == stored.body
+    assert digest(served(sent)) == stored.pixels_sha256
     assert digest(decode_photos([stored.body], SIDE)[0]) == stored.pixels_sha256
     assert inspect(plain_copy(stored.body), RULES).pixels_sha256 == stored.pixels_sha256
-    assert (stored.body == body) == (form in SERVED)
-    if form not in SERVED:
-        with pytest.raises(tf.errors.InvalidArgumentError, match="`orchard predict` converts GIF, WebP, BMP and TIFF"):
+    assert (stored.body == body) == stays
+    assert stored.original_sha256 == hashlib.sha256(body).hexdigest()
+    if not body.startswith(photo_formats.SERVED):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="`orchard predict` converts HEIC, AVIF, WebP, GIF"):
             served(body)
+
+
+WHOLE = [
+    photo_files.heic(photo_files.photo(side=SIDE)),
+    photo_files.encoded(photo_files.photo(side=SIDE), "AVIF", speed=10),
+    photo_files.encoded(photo_files.photo(side=SIDE), "WEBP", icc_profile=drawn_profiles.P3),
+    photo_files.encoded(photo_files.photo(side=SIDE), "JPEG", icc_profile=drawn_profiles.P3),
+    photo_files.encoded(photo_files.photo(side=SIDE), "PNG", icc_profile=drawn_profiles.P3),
+]
+
+
+def outcome(call, body):
+    """What it returns, or the text of its refusal."""
+    try:
+        return call(body)
+    except PhotoRejected as refused:
+        return f"{refused.reason}: {refused.detail}"
+    except DataError as refused:
+        return refused.message
+
+
+@settings(max_examples=300, deadline=None)
+@given(body=st.sampled_from(WHOLE), share=st.floats(0.02, 1), flips=st.lists(st.floats(0, 1), max_size=3))
+def test_damaged_files_give_the_same_pixels_or_the_same_refusal(served, body, share, flips):
+    damaged = bytearray(body[: max(16, int(len(body) * share))])
+    for place in flips:
+        damaged[12 + int(place * (len(damaged) - 13))] ^= 0x55
+    damaged = bytes(damaged)
+
+    stored, sent = outcome(lambda photo: inspect(photo, RULES), damaged), outcome(as_served, damaged)
+
+    if isinstance(stored, str):
+        assert sent in {stored, damaged}, "only what seems to need no conversion is left to the model"
+    else:
+        assert sent == stored.body
+        assert digest(served(sent)) == stored.pixels_sha256
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -112,7 +112,10 @@ def test_predict_has_the_upright_pixels_and_converts_what_the_model_does_not_rea
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (CONVERTED["web.webp"], "expected a JPEG or PNG photo; `orchard predict` converts GIF, WebP, BMP and TIFF"),
+        (
+            CONVERTED["web.webp"],
+            "expected a JPEG or PNG photo; `orchard predict` converts HEIC, AVIF, WebP, GIF, TIFF and BMP",
+        ),
         (photo_files.jpeg(side=28), "expected sides of 32 to 20000 pixels"),
         (photo_files.bomb(), "as side, pixels and full_size in data/schema.yaml say"),
     ],

@@ -248,6 +248,7 @@ def _print(
         "advice": findings.advice or None,
         "reasons": ingest_report.count_reasons(findings.refused),
         "changed": len(findings.changed),
+        "notes": len(findings.notes),
         "left_out": findings.left_out,
         "ignored": findings.ignored,
         "not_found": list(findings.not_found),

@@ -16,7 +16,7 @@ class RejectionReason(StrEnum):
     TRUNCATED = "truncated"
     DAMAGED = "damaged"
     BOMB = "decompression bomb"
-    ANIMATED = "animated"
+    PAGES = "several pages"
     MODE = "unsupported mode"
     TOO_SMALL = "too small"
     TOO_LARGE = "too large"

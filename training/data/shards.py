@@ -24,6 +24,7 @@ from orchard.files import sha256_of
 __all__ = [
     "COLUMNS",
     "INDEX",
+    "ORIGINALS",
     "RESTORE",
     "SPLITS",
     "Index",
@@ -33,6 +34,7 @@ __all__ = [
     "parse_index",
     "read_columns",
     "read_index",
+    "read_originals",
     "read_shard",
     "verify",
 ]
@@ -41,6 +43,9 @@ INDEX = "index.json"
 SPLITS = ("train", "test")
 COLUMNS = ("image", "label", "split", "source", "sha256", "pixels_sha256", "width", "height")
 """All columns of a shard. `pixels_sha256` is the digest of the upright RGB pixels: equal for equal pictures in different files."""
+
+ORIGINALS = b"orchard.originals"
+"""The key in a shard's metadata: a JSON object, `sha256` of each photo that was converted → SHA-256 of the file it was."""
 
 RESTORE = (
     "`orchard pull` downloads what is missing or damaged; if the dataset was never pushed, delete its folder and ingest "
@@ -249,6 +254,20 @@ def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read columns of a shard that may lie elsewhere, as `read_shard` does; None: all."""
     with _opened(path) as file:
         return file.read(columns=None if columns is None else list(columns))
+
+
+def read_originals(folder: Path, shard: Shard) -> dict[str, str]:
+    """Read of which files the converted photos of a shard are: SHA-256 of the stored bytes → of the original file.
+
+    Raises:
+        IntegrityError: the shard is missing, not Parquet, or its list is malformed.
+    """
+    with _opened(folder / shard.path) as file:
+        text = (file.schema_arrow.metadata or {}).get(ORIGINALS, b"{}")
+    try:
+        return {str(stored): str(original) for stored, original in json.loads(text).items()}
+    except (ValueError, AttributeError) as error:
+        raise IntegrityError(f"{folder / shard.path}: its list of originals is malformed", hint=RESTORE) from error
 
 
 def _batches(path: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:

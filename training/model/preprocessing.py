@@ -11,7 +11,8 @@
 4. **Round** to whole levels 0 to 255, half up, so that training can keep millions of pixels as bytes and still has
    exactly the input of the served model.
 
-The graph refuses every other format: only ingest, batch prediction and `orchard predict` convert them. It refuses sizes
+The graph refuses every other format: only ingest, batch prediction and `orchard predict` convert them, and photos with
+a colour profile other than sRGB. It refuses sizes
 too, before it decodes, if it was exported with a schema's rules.
 
 The network scales pixels to the range that it needs (`training.model.architectures`).
@@ -51,7 +52,7 @@ PNG_HEADER = 33
 ANIMATED, TRANSPARENT = r"\C*\x00\x00\x00\x08acTL\C*", r"\C*tRNS\C*"
 """Match the head of a PNG that has these chunks."""
 
-UNKNOWN_FORMAT = "expected a JPEG or PNG photo; `orchard predict` converts GIF, WebP, BMP and TIFF"
+UNKNOWN_FORMAT = "expected a JPEG or PNG photo; `orchard predict` converts HEIC, AVIF, WebP, GIF, TIFF and BMP"
 
 
 def preprocess(image_bytes: Any, size: int, rules: SchemaRules | None = None, *, crop: bool = False) -> Any:

@@ -17,7 +17,7 @@ from orchard.formatting import shorten
 from training.data import correction_log, staging
 from training.data.corrections.listed_photos import PhotoList, resolve
 from training.data.ingest.shard_writer import write_table
-from training.data.shards import SPLITS, Index, Shard, read_index, read_shard, verify
+from training.data.shards import SPLITS, Index, Shard, read_index, read_originals, read_shard, verify
 
 __all__ = ["CorrectedPhoto", "CorrectionResult", "PlannedCorrection", "apply", "plan_relabelling", "plan_removal"]
 
@@ -115,7 +115,7 @@ def plan_relabelling(folder: Path, listed: PhotoList, *, drop_class: bool = Fals
         IntegrityError: the dataset is damaged.
     """
     present = list(_read_photos(folder))
-    full = resolve([photo.digest for photo in listed.photos], {photo.digest for photo in present}, str(folder))
+    full = _resolve(folder, listed, {photo.digest for photo in present})
     wanted: dict[str, str] = {}
     expected: dict[str, str] = {}
     for photo in listed.photos:
@@ -150,9 +150,22 @@ def plan_removal(folder: Path, listed: PhotoList, *, drop_class: bool = False) -
     present = list(_read_photos(folder))
     known = {photo.digest for photo in present}
     removed = set(correction_log.read_log(folder).removed)
-    wanted = set(resolve([photo.digest for photo in listed.photos], known | removed, str(folder)).values())
+    wanted = set(_resolve(folder, listed, known | removed).values())
     gone = tuple(photo for photo in present if photo.digest in wanted)
     return _require_classes(PlannedCorrection(read_index(folder), gone, len(wanted - known)), drop_class)
+
+
+def _resolve(folder: Path, listed: PhotoList, known: set[str]) -> dict[str, str]:
+    """Return the full digest of the stored bytes for each digest of a list, which may also be that of an original file."""
+    stored = {file: digest for digest, file in _read_originals(folder).items()}
+    full = resolve([photo.digest for photo in listed.photos], known | set(stored), str(folder))
+    return {given: stored.get(digest, digest) for given, digest in full.items()}
+
+
+def _read_originals(folder: Path) -> dict[str, str]:
+    return {
+        stored: file for shard in read_index(folder).shards for stored, file in read_originals(folder, shard).items()
+    }
 
 
 def _read_photos(folder: Path) -> Iterator[CorrectedPhoto]:
@@ -211,6 +224,8 @@ def apply(folder: Path, planned: PlannedCorrection, why: str = "") -> Correction
         kept = tuple(shard for shard in shards if shard is not None)
         index = Index(1, before.name, tuple(counts[SPLITS[0]]), kept, counts, planned.revision)
         removed = [photo.digest for photo in planned.photos if photo.new_label is None]
+        originals = _read_originals(folder)
+        removed += [originals[digest] for digest in removed if digest in originals]
         correction_log.record(folder, before, planned.revision, why, removed)
         staging.install(stage, folder, index)
         staging.sweep(folder)
@@ -229,4 +244,8 @@ def _rewrite(stage: Path, folder: Path, shard: Shard, number: int, planned: Plan
     position = table.schema.get_field_index("label")
     table = table.set_column(position, table.schema.field(position), pa.array(labels, pa.string()))
     table = table.filter(pc.is_valid(table["label"])).combine_chunks()
-    return write_table(stage, int(shard.path.partition("-")[0]), table) if table.num_rows else None
+    if not table.num_rows:
+        return None
+    kept = set(table["sha256"].to_pylist())
+    originals = {stored: file for stored, file in read_originals(folder, shard).items() if stored in kept}
+    return write_table(stage, int(shard.path.partition("-")[0]), table, originals)

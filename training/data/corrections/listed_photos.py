@@ -22,8 +22,8 @@ MAX_BYTES = 1 << 28
 SHOWN = 5
 UNCHANGED = "; nothing was changed"
 STORED = (
-    "the digest is the SHA-256 of the stored bytes: the column sha256 of the shards and of lists. Of a photo that ingest "
-    "encoded again, it is not that of your file"
+    "the digest is the SHA-256 of the stored bytes, the column sha256 of the shards and of lists, or of your file; of a photo "
+    "that a release before this one encoded again, only the former"
 )
 _PREFIX = re.compile(r"[0-9a-f]{8,64}")
 
@@ -62,7 +62,7 @@ def _require_digest(text: str, where: str) -> str:
         raise DataError(
             f"{where}{text!r} is not the digest of a photo",
             hint="give the SHA-256 in hexadecimal digits, or its first 8 digits or more; labels.json and the page of "
-            "`orchard validate --labels` have it, and `sha256sum` of a JPEG or PNG prints it",
+            "`orchard validate --labels` have it, and `sha256sum` of your file prints it",
         )
     return digest
 

@@ -3,7 +3,13 @@
 The served model decodes JPEG and PNG itself: it turns them upright, puts transparency on white and converts grey, CMYK and
 16 bits to 8-bit RGB (`training.model.preprocessing`). Pillow gives the same pixels, as tests/training/test_one_decoding.py
 shows, so the bytes of these files are stored unchanged and nothing is lost. Every other file that Pillow reads is converted
-once, to PNG, which is lossless, and reported; the result is compared with its source (`training.data.ingest.conversion`).
+once and reported, and the digest of the original is kept: HEIC, AVIF, WebP, GIF, TIFF and BMP, the first picture of an
+animation, and a photo whose colour profile is not sRGB (`training.data.ingest.colours`). The result is compared with its
+source (`training.data.ingest.conversion`).
+
+It is written as PNG, which is lossless. Only a photo of more than `LARGE` pixels whose source had lost something already
+(JPEG, HEIC, AVIF, lossy WebP) is written as JPEG of quality 95 without subsampling: as PNG, one of 12 megapixels takes
+some 20 MB, and much longer to write once and to decode in every training.
 """
 
 from __future__ import annotations
@@ -12,15 +18,19 @@ import hashlib
 import io
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
-from orchard.errors import DataError
+from orchard.errors import DataError, install_hint
+from orchard.icc_profiles import is_animated_png
+from training.data.ingest.colours import profile_effect
 from training.data.ingest.conversion import Levels, check_conversion, cmyk_to_rgb, to_rgb
-from training.data.ingest.foreign_files import describe
+from training.data.ingest.foreign_files import describe, is_heif
 from training.data.ingest.jpeg_segments import check_frame, is_progressive, without_harmless_deviations
 from training.data.rejections import PhotoRejected, RejectionReason
 from training.data.schema import SchemaRules, SideLimits
@@ -28,8 +38,28 @@ from training.orientation import ORIENTATION, UPRIGHT, read_orientation, turn
 
 __all__ = ["DecodedPhoto", "convert", "inspect", "plain_copy"]
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+HEIF_DECODER = "pi-heif-decoder"
+try:
+    from pi_heif import register_heif_opener
+except ImportError:  # an installation without the extra, or a platform without the package
+    HEIF: tuple[str, ...] = ()
+else:
+    HEIF = ("HEIF",)
+    register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # as many photos as there are cores are decoded at a time
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", *HEIF)
 JPEG = {"JPEG", "MPO"}  # MPO: a phone's JPEG with a second picture after the first, which every decoder ignores
+SEVERAL = {"MPO", "HEIF"}
+"""Formats whose further pictures are thumbnails, depth or the rest of a burst, and not an animation."""
+
+LOSSY = JPEG | {"HEIF", "AVIF"}
+LARGE = 1 << 20
+"""Pixels: a converted photo with more, of a lossy source, is written as JPEG."""
+
+PAGE, REDUCED_OR_MASK = 254, 1 | 4
+"""The tag of TIFF for a page's kind, and its bits for pages that show another page smaller, or its outline."""
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 RATIOS = (1, 2, 4, 8)
 """The ratios by which libjpeg can shrink a photo while it decodes."""
@@ -50,6 +80,8 @@ class DecodedPhoto:
         width: pixels, upright.
         height: pixels, upright.
         changed: how the bytes were changed; empty: they are unchanged.
+        original_sha256: hex, of the file; the same as `sha256` if the bytes are unchanged.
+        note: what is odd about the file without changing it; empty: nothing.
     """
 
     body: bytes
@@ -58,6 +90,8 @@ class DecodedPhoto:
     width: int
     height: int
     changed: str
+    original_sha256: str
+    note: str = ""
 
 
 def inspect(body: bytes, rules: SchemaRules) -> DecodedPhoto:
@@ -73,9 +107,9 @@ def inspect(body: bytes, rules: SchemaRules) -> DecodedPhoto:
         _check_size(image, rules)
         if image.format in JPEG and image.mode in {"L", "RGB", "CMYK"}:
             return _jpeg(body, image, rules)
-        if image.format == "PNG":
+        if image.format == "PNG" and not is_animated_png(body):
             return _png(body, image)
-        return _converted(image)
+        return _converted(body, image, rules)
     except PhotoRejected:
         raise
     except MemoryError as error:
@@ -89,6 +123,9 @@ def _open(body: bytes) -> Image.Image:
         return Image.open(io.BytesIO(body), formats=FORMATS)
     except Exception as error:  # as in `inspect`
         reason = RejectionReason.TRUNCATED if body.startswith(b"\xff\xd8") else RejectionReason.NOT_AN_IMAGE
+        if is_heif(body) and body[8:11] != b"avi" and not HEIF:
+            missing = f"HEIC needs the package {HEIF_DECODER}, which is not installed: {install_hint('training')}"
+            raise PhotoRejected(reason, f"{missing}; or export it as JPEG") from error
         raise PhotoRejected(reason, describe(body)) from error
 
 
@@ -120,11 +157,28 @@ def _check_size(image: Image.Image, rules: SchemaRules) -> None:
             f"{width}×{height} pixels; only a JPEG may have more than {rules.full_size} (`full_size` in the schema), "
             "because it can be decoded smaller: save it as JPEG",
         )
-    # an MPO's further pictures are not an animation
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise PhotoRejected(
-            RejectionReason.ANIMATED, f"{getattr(image, 'n_frames', 2)} pictures in one file; save one of them"
-        )
+
+
+def _choose_picture(image: Image.Image) -> str:
+    """Select the picture to take of several; return what to report, empty if there is one.
+
+    The first picture stands for an animation. The pages of a TIFF may be different things: they are not chosen from, apart
+    from those that only show another page smaller.
+    """
+    pictures = 1 if image.format in SEVERAL else getattr(image, "n_frames", 1)
+    if pictures == 1:
+        return ""
+    if image.format != "TIFF":
+        return "first picture of an animation"
+    pages = []
+    for number in range(pictures):
+        image.seek(number)
+        tags: Any = getattr(image, "tag_v2", {})
+        pages += [] if int(tags.get(PAGE, 0)) & REDUCED_OR_MASK else [number]
+    if len(pages) > 1:
+        raise PhotoRejected(RejectionReason.PAGES, f"{len(pages)} pages in one file; save each as a file of its own")
+    image.seek(pages[0] if pages else 0)
+    return ""
 
 
 def _digest(width: int, height: int, pixels: bytes | memoryview) -> str:
@@ -133,11 +187,12 @@ def _digest(width: int, height: int, pixels: bytes | memoryview) -> str:
     return digest.hexdigest()
 
 
-def _photo(body: bytes, pixels: Levels, changed: str = "", size: tuple[int, int] | None = None) -> DecodedPhoto:
-    """A photo of upright pixels; `size`: width and height, if the pixels are scaled down."""
+def _photo(body: bytes, pixels: Levels, *, size: tuple[int, int] | None = None, note: str = "") -> DecodedPhoto:
+    """An unchanged photo of upright pixels; `size`: width and height, if the pixels are scaled down."""
     width, height = size or (pixels.shape[1], pixels.shape[0])
-    digest = _digest(width, height, np.ascontiguousarray(pixels).data)
-    return DecodedPhoto(body, hashlib.sha256(body).hexdigest(), digest, width, height, changed)
+    pixels_sha256 = _digest(width, height, np.ascontiguousarray(pixels).data)
+    sha256 = hashlib.sha256(body).hexdigest()
+    return DecodedPhoto(body, sha256, pixels_sha256, width, height, "", sha256, note)
 
 
 def _jpeg(body: bytes, image: Image.Image, rules: SchemaRules) -> DecodedPhoto:
@@ -153,8 +208,12 @@ def _jpeg(body: bytes, image: Image.Image, rules: SchemaRules) -> DecodedPhoto:
         )
     pixels = _decode_strictly(body, image, ratio)
     orientation = read_orientation(body)
+    effect = profile_effect(image, body)
+    if effect.transform is not None:
+        halved = [f"at 1/{ratio} of its size"] if ratio > 1 else []
+        return _encoded(body, image, turn(effect.convert(image, pixels), orientation), [effect.change, *halved])
     upright = (height, width) if orientation > 4 else (width, height)
-    return _photo(body, turn(pixels, orientation), size=upright)
+    return _photo(body, turn(pixels, orientation), size=upright, note=effect.problem)
 
 
 def _decode_strictly(body: bytes, image: Image.Image, ratio: int) -> Levels:
@@ -188,28 +247,58 @@ def _is_harmless(body: bytes, pixels: Levels, least: dict[str, int]) -> bool:
 
 
 def _png(body: bytes, image: Image.Image) -> DecodedPhoto:
-    """Check a PNG. Its bytes are kept, for the served model converts it to the same pixels."""
+    """Check a PNG. Its bytes are kept, for the served model converts it to the same pixels, unless it has a profile."""
     _check_png(body)
     image.load()
     pixels, _ = to_rgb(image)
     check_conversion(image, pixels)
-    return _photo(body, turn(pixels, read_orientation(body)))
+    effect = profile_effect(image, body)
+    if effect.transform is not None:
+        return _encoded(body, image, turn(effect.convert(image, pixels), read_orientation(body)), [effect.change])
+    return _photo(body, turn(pixels, read_orientation(body)), note=effect.problem)
 
 
-def _converted(image: Image.Image) -> DecodedPhoto:
-    """Convert any other file to PNG, upright."""
+def _converted(body: bytes, image: Image.Image, rules: SchemaRules) -> DecodedPhoto:
+    """Convert any other file, upright."""
+    if image.format == "PNG":
+        _check_png(body)
+    changed = [_choose_picture(image)]
+    _check_size(image, rules)  # also of a chosen page
     image.load()
-    changed = []
+    effect = profile_effect(image, body)
     pixels, change = to_rgb(image)
     check_conversion(image, pixels)
-    changed += [change] if change else []
-    if image.getexif().get(ORIENTATION, UPRIGHT) in range(2, 9):
-        pixels = turn(pixels, image.getexif()[ORIENTATION])
+    changed += [effect.change or change]
+    pixels = effect.convert(image, pixels)
+    orientation = _orientation(body, image)
+    if orientation != UPRIGHT:
+        pixels = turn(pixels, orientation)
         changed.insert(0, "turned upright as its EXIF says")
-    changed.append(f"{image.format} written as PNG")
+    return _encoded(body, image, pixels, changed, effect.problem)
+
+
+def _orientation(body: bytes, image: Image.Image) -> int:
+    """How a picture that is no JPEG still has to be turned."""
+    if image.format == "PNG":
+        return read_orientation(body)
+    if image.format in {"HEIF", "AVIF"}:  # Exif has what their decoders found in the container; XMP does not count
+        image.info.pop("xmp", None)
+    orientation = image.getexif().get(ORIENTATION, UPRIGHT)
+    return int(orientation) if orientation in range(2, 9) else UPRIGHT
+
+
+def _encoded(body: bytes, image: Image.Image, pixels: Levels, changed: Sequence[str], note: str = "") -> DecodedPhoto:
+    """Write converted upright pixels as PNG or, if they are many and not lossless anyway, as JPEG."""
+    lossy = image.format in LOSSY or (image.format == "WEBP" and b"VP8L" not in body)
+    form = "JPEG" if lossy and pixels.shape[0] * pixels.shape[1] > LARGE else "PNG"
     fresh = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(fresh, "PNG")
-    return _photo(fresh.getvalue(), pixels, ", ".join(changed))
+    options = {"quality": 95, "subsampling": 0} if form == "JPEG" else {}
+    Image.fromarray(np.ascontiguousarray(pixels)).save(fresh, form, **options)
+    if form == "JPEG":
+        pixels = simplejpeg.decode_jpeg(fresh.getvalue(), strict=True)
+    what = [*filter(None, changed), *([f"{image.format} written as {form}"] if image.format != form else [])]
+    photo = _photo(fresh.getvalue(), pixels, note=note)
+    return replace(photo, changed=", ".join(what), original_sha256=hashlib.sha256(body).hexdigest())
 
 
 def convert(body: bytes) -> bytes:

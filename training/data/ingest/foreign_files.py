@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["describe", "is_system_file"]
+from orchard.photo_formats import FORMATS, HEIF_BRANDS
+
+__all__ = ["describe", "is_heif", "is_system_file"]
 
 SYSTEM_NAMES = {
     "thumbs.db",
@@ -27,7 +29,6 @@ SYSTEM_NAMES = {
 
 SYSTEM_PATTERN = re.compile(r"syno(?:photo|file|video)_.*", re.IGNORECASE)
 
-HEIC = b"heic heix hevc hevx heim heis mif1 msf1 avif avis".split()
 VIDEO = "a video: export single pictures of it"
 
 SIGNATURES = (
@@ -67,6 +68,11 @@ def is_system_file(name: str) -> bool:
     return name.lower() in SYSTEM_NAMES or SYSTEM_PATTERN.fullmatch(name) is not None
 
 
+def is_heif(body: bytes) -> bool:
+    """Whether a file says that it is HEIC or AVIF."""
+    return body[4:8] == b"ftyp" and body[8:12] in HEIF_BRANDS
+
+
 def describe(body: bytes) -> str:
     """Name a file that no decoder recognises, and the remedy.
 
@@ -81,7 +87,7 @@ def describe(body: bytes) -> str:
     if not body.strip(b"\0"):
         return "only zeros, as a failed copy or a broken card leaves: copy the photo again"
     if body[4:8] == b"ftyp":
-        return "HEIC or AVIF, which is not supported: export it as JPEG" if body[8:12] in HEIC else VIDEO
+        return "a HEIC or AVIF that is damaged or of a rare kind: export it as JPEG" if is_heif(body) else VIDEO
     if body.startswith(b"RIFF") and body[8:12] != b"WEBP":
         return VIDEO
     if body.startswith(MERGE_CONFLICT):
@@ -102,7 +108,7 @@ def _describe_unknown(body: bytes) -> str:
         return "the rest of a JPEG whose first bytes are missing: copy it again"
     if _is_text(body[:4096]):
         return f"a text that begins with {body[:40].decode('utf-8', 'replace').strip()!r}: leave it out"
-    return f"none of JPEG, PNG, GIF, WebP, BMP and TIFF; it begins with {body[:8]!r}"
+    return f"not a {FORMATS}; it begins with {body[:8]!r}"
 
 
 def _is_text(begin: bytes) -> bool:

@@ -32,7 +32,7 @@ from training.data.ingest.sources import Source
 from training.data.ingest.test_share import assign_splits
 from training.data.rejections import RejectionReason
 from training.data.schema import SCHEMA, SchemaRules, load
-from training.data.shards import SPLITS, Index, Shard, iterate
+from training.data.shards import SPLITS, Index, Shard, iterate, read_originals
 
 __all__ = ["MAX_REFUSED", "REPORT", "IngestRequest", "IngestResult", "ingest"]
 
@@ -101,6 +101,7 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
         warnings.filterwarnings("ignore", module="PIL")  # warnings about odd metadata of a photo do not help the user
         index = staging.sweep(folder)
         present = _read_present(folder) if index else {}
+        known = _read_known_files(folder, index) if index else {}
         placing = _placing(request, rules)
         classes = _allowed_classes(request, rules, index)
         sources = CountedSources(request.sources, classes.selected)
@@ -111,6 +112,7 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
                 rules=rules,
                 name_source=lambda name: request.source or schema.source(name),
                 present=present,
+                known=known,
                 spool=spool,
                 progress=lambda decoded: reporter.track(decoded, "decoding photos"),
             )
@@ -149,6 +151,15 @@ def _read_present(folder: Path) -> dict[str, tuple[str, str]]:
     return present
 
 
+def _read_known_files(folder: Path, index: Index) -> dict[str, str]:
+    """Read the digests of the dataset's files, as they are stored and before they were converted → `pixels_sha256`."""
+    known: dict[str, str] = {}
+    for batch in iterate(folder, columns=["sha256", "pixels_sha256"], rows=65_536):
+        known.update(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    originals = [read_originals(folder, shard) for shard in index.shards]
+    return known | {file: known[stored] for listed in originals for stored, file in listed.items() if stored in known}
+
+
 def _allowed_classes(request: IngestRequest, rules: SchemaRules, index: Index | None) -> AllowedClasses:
     """Return the allowed classes: the schema's, or else those of the existing dataset and those of --classes."""
     selected = None
@@ -174,6 +185,7 @@ def _findings(scanned: SourceScan, unique: Deduplication) -> IngestFindings:
         present=unique.present,
         refused=tuple(sorted((*scanned.refused, *unique.refused), key=lambda item: (item.path, item.reason))),
         changed=tuple(sorted(scanned.changed)),
+        notes=tuple(sorted(scanned.notes)),
         left_out=dict(sorted(scanned.left_out.items())),
         empty=tuple(sorted(scanned.folders - usable)),
         ignored=len(scanned.ignored),

@@ -33,6 +33,7 @@ class IngestFindings:
         present: how many the dataset had already.
         refused: the rejected ones, by path.
         changed: (path, change) of photos that were encoded again, by path.
+        notes: (path, note) of photos with something odd that changes nothing, by path.
         left_out: the number of photos by class, of classes that were not selected.
         empty: (split, class) of folders without a valid photo.
         ignored: how many files are outside of the photos' folders.
@@ -58,6 +59,7 @@ class IngestFindings:
     advice: str = ""
     without_split: int = 0
     warnings: tuple[str, ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
 
     @property
     def share(self) -> float:
@@ -128,6 +130,7 @@ def document(dataset: str, findings: IngestFindings) -> dict[str, Any]:
         "reasons": count_reasons(findings.refused),
         "refused": [{"path": i.path, "reason": str(i.reason), "detail": i.detail} for i in findings.refused],
         "changed": [{"path": path, "what": what} for path, what in findings.changed],
+        "notes": [{"path": path, "what": what} for path, what in findings.notes],
         "left_out": findings.left_out,
         "empty": [{"split": split, "class": label} for split, label in findings.empty],
         "ignored": findings.ignored,
@@ -159,6 +162,8 @@ def summary(findings: IngestFindings, index: Index, shards_added: int, version: 
     if findings.changed:
         kinds = Counter(what for _, what in findings.changed)
         lines.append("encoded again: " + ", ".join(f"{number} {what}" for what, number in sorted(kinds.items())))
+    noted = Counter(what for _, what in findings.notes)
+    lines += [f"note: {number} file{'s' * (number != 1)}: {what}" for what, number in sorted(noted.items())]
     lines += [f"not found: {text}" for text in findings.not_found]
     lines += [f"advice: {findings.advice}"] if findings.advice else []
     if findings.empty:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from typing import IO
@@ -51,7 +51,11 @@ class AllowedClasses:
 
 @dataclass(frozen=True, slots=True)
 class ScannedPhoto:
-    """A photo that may become a row. Its bytes begin at `offset` in the spool; -1: they are not in the spool."""
+    """A photo that may become a row.
+
+    Its bytes begin at `offset` in the spool; -1: they are not in the spool. `original` is the SHA-256 of the file that it
+    was converted from; empty: it was not.
+    """
 
     path: str
     name: str
@@ -65,6 +69,7 @@ class ScannedPhoto:
     offset: int
     length: int
     group: str = ""
+    original: str = ""
 
 
 @dataclass(slots=True)
@@ -75,6 +80,7 @@ class SourceScan:
         rows: decoded photos, in the order of the sources.
         refused: files that are not photos of this dataset.
         changed: (path, change) of photos that were encoded again.
+        notes: (path, note) of photos with something odd that changes nothing.
         left_out: the number of photos by class, of classes that were not selected.
         folders: (split, class) of every folder, also of empty ones.
         ignored: files that are not meant to be photos.
@@ -84,6 +90,7 @@ class SourceScan:
     rows: list[ScannedPhoto] = field(default_factory=list)
     refused: list[RejectedPhoto] = field(default_factory=list)
     changed: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     folders: set[tuple[str, str]] = field(default_factory=set)
     ignored: list[str] = field(default_factory=list)
@@ -141,6 +148,7 @@ def scan(
     rules: SchemaRules,
     name_source: Callable[[str], str],
     present: Collection[str],
+    known: Mapping[str, str],
     spool: IO[bytes],
     progress: Callable[[Iterator[DecodedFile]], Iterator[DecodedFile]],
 ) -> SourceScan:
@@ -152,6 +160,8 @@ def scan(
         rules: the rules for photos.
         name_source: a source's folder → the name of the source in the dataset.
         present: `pixels_sha256` of the dataset's photos; their bytes are not written to the spool.
+        known: SHA-256 of files, as the dataset stores them or before they were converted → `pixels_sha256` of the photo. A
+            conversion by another release may give slightly other pixels; the same file is still the same photo.
         spool: the file for the photos' bytes.
         progress: shows the progress.
 
@@ -168,10 +178,13 @@ def scan(
         if isinstance(photo, RejectedPhoto):
             result.refused.append(photo)
             continue
+        photo = replace(photo, pixels_sha256=known.get(photo.original_sha256, photo.pixels_sha256))
         is_new = photo.pixels_sha256 not in present
         result.rows.append(_row(file, photo, name_source(file.folder), offset if is_new else -1))
         if photo.changed:
             result.changed.append((file.path, photo.changed))
+        if photo.note:
+            result.notes.append((file.path, photo.note))
         if is_new:
             offset += spool.write(photo.body)
     spool.flush()
@@ -192,4 +205,5 @@ def _row(file: SourceFile, photo: DecodedPhoto, source: str, offset: int) -> Sca
         offset,
         len(photo.body),
         file.group,
+        photo.original_sha256 if photo.changed else "",
     )

@@ -1,14 +1,15 @@
 """Writes rows to Parquet shards; the same rows give the same bytes.
 
 The column of the JPEG bytes has no compression (they do not shrink) and no statistics. The schema declares it as an
-`Image` for readers that use Hugging Face's `datasets`.
+`Image` for readers that use Hugging Face's `datasets`. The digests of the files that photos were converted from are in the
+file's metadata: most shards have none, and some readers cannot join shards with and without a column.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 
 from orchard.files import md5_of, sha256_of
 from training.data.ingest.scan import ScannedPhoto
-from training.data.shards import Shard
+from training.data.shards import ORIGINALS, Shard
 
 __all__ = ["SHARD_BYTES", "write_shards", "write_table"]
 
@@ -83,15 +84,24 @@ def _write(folder: Path, number: int, rows: Sequence[ScannedPhoto], spool: IO[by
         [pa.array(bodies, pa.binary()), pa.array([row.name for row in rows], pa.string())], ["bytes", "path"]
     )
     columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in list(SCHEMA)[1:]]
-    return write_table(folder, number, pa.Table.from_arrays([images, *columns], schema=SCHEMA))
+    originals = {row.sha256: row.original for row in rows if row.original}
+    return write_table(folder, number, pa.Table.from_arrays([images, *columns], schema=SCHEMA), originals)
 
 
-def write_table(folder: Path, number: int, table: pa.Table) -> Shard:
+def write_table(folder: Path, number: int, table: pa.Table, originals: Mapping[str, str]) -> Shard:
     """Write a table with the columns of a shard as the shard of this number, and sync it to the disk.
+
+    Args:
+        folder: the folder.
+        number: the number of the shard.
+        table: the photos.
+        originals: of photos that were converted, SHA-256 → SHA-256 of the original file; others of the table have none.
 
     Raises:
         OSError: the disk is full or fails.
     """
+    listed = {ORIGINALS: json.dumps(dict(sorted(originals.items()))).encode()} if originals else {}
+    table = table.replace_schema_metadata({**SCHEMA.metadata, **listed})
     draft = folder / f"{number:04d}.draft"
     with draft.open("wb") as file:
         pq.write_table(
