@@ -122,7 +122,7 @@ def _table_curve(tag: bytes) -> Callable[[float], float]:
     def interpolate(share: float) -> float:
         place = share * (count - 1)
         low = min(int(place), count - 2)
-        return (table[low] + (table[low + 1] - table[low]) * (place - low)) / 65535
+        return float((table[low] + (table[low + 1] - table[low]) * (place - low)) / 65535)
 
     return interpolate
 

@@ -40,7 +40,7 @@ __all__ = ["DecodedPhoto", "convert", "inspect", "plain_copy"]
 
 HEIF_DECODER = "pi-heif-decoder"
 try:
-    from pi_heif import register_heif_opener
+    from pi_heif import register_heif_opener  # type: ignore[attr-defined]
 except ImportError:  # an installation without the extra, or a platform without the package
     HEIF: tuple[str, ...] = ()
 else:
