@@ -100,8 +100,7 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
     with warnings.catch_warnings(), staging.staged(DATA, request.dataset) as stage, writing_to(DATA, UNCHANGED):
         warnings.filterwarnings("ignore", module="PIL")  # warnings about odd metadata of a photo do not help the user
         index = staging.sweep(folder)
-        present = _read_present(folder) if index else {}
-        known = _read_known_files(folder, index) if index else {}
+        present, known = (_read_present(folder), _read_known_files(folder, index)) if index else ({}, {})
         placing = _placing(request, rules)
         classes = _allowed_classes(request, rules, index)
         sources = CountedSources(request.sources, classes.selected)
