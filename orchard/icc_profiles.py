@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import product
 
 __all__ = ["MAX_PROFILE", "embedded_profile", "is_animated_png", "is_srgb"]
 
@@ -21,16 +23,19 @@ _BARE = {0x01, *range(0xD0, 0xD9)}
 """Markers of JPEG without a size."""
 
 _JPEG_NAME = b"ICC_PROFILE\0"
-_COLOURANTS = {
-    b"rXYZ": (0.4361, 0.2225, 0.0139),
-    b"gXYZ": (0.3851, 0.7169, 0.0971),
-    b"bXYZ": (0.1431, 0.0606, 0.7141),
-}
-"""The primaries of sRGB, adapted to D50 as profiles have them."""
+Curve = Callable[[float], float]
+_FROM_XYZ = (
+    (3.1338561, -1.6168667, -0.4906146),
+    (-0.9787684, 1.9161415, 0.0334540),
+    (0.0719453, -0.2289914, 1.4052427),
+)
+"""From XYZ of D50 to the light of sRGB: the inverse of its primaries."""
 
-_COLOURANT_TOLERANCE = 0.0015
-_CURVE_TOLERANCE = 1 / 255
-_SAMPLES = 32
+_TOLERANCE = 1 / 255
+"""Of a value after the conversion to sRGB. Near black, a small error of the primaries is large: values are compared, not primaries."""
+
+_SHARES = (0.0, 0.02, 0.1, 0.3, 0.6, 1.0)
+_GREYS = tuple(number / 32 for number in range(33))
 
 
 def embedded_profile(body: bytes) -> bytes | None:
@@ -77,17 +82,29 @@ def _png_chunks(body: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 12 + size
 
 
+@lru_cache(maxsize=8)
 def is_srgb(profile: bytes) -> bool:
     """Whether a profile shows every colour as sRGB does, by its values and not by its name; False also if that is unclear."""
     try:
         tags = _tags(profile)
         if profile[16:24] != b"RGB XYZ " or b"A2B0" in tags:
             return False
-        return all(_is_colourant(tags[name], of) for name, of in _COLOURANTS.items()) and all(
-            map(_is_srgb_curve, {tags[name] for name in (b"rTRC", b"gTRC", b"bTRC")})
-        )
+        primaries = [struct.unpack_from(">3i", tags[name], 8) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
+        curves = [_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")]
+        colours = (*product(_SHARES, repeat=3), *((grey,) * 3 for grey in _GREYS))
+        return all(_is_kept(colour, curves, primaries) for colour in colours)
     except (struct.error, KeyError, IndexError, ArithmeticError, ValueError):
         return False
+
+
+def _is_kept(colour: Sequence[float], curves: Sequence[Curve], primaries: Sequence[Sequence[int]]) -> bool:
+    """Whether a colour has the same values in sRGB."""
+    light = [curve(share) for curve, share in zip(curves, colour, strict=True)]
+    xyz = [
+        sum(part * primary[axis] / 65536 for part, primary in zip(light, primaries, strict=True)) for axis in range(3)
+    ]
+    found = (sum(factor * value for factor, value in zip(row, xyz, strict=True)) for row in _FROM_XYZ)
+    return all(abs(_encode(value) - share) <= _TOLERANCE for value, share in zip(found, colour, strict=True))
 
 
 def _tags(profile: bytes) -> dict[bytes, bytes]:
@@ -96,23 +113,17 @@ def _tags(profile: bytes) -> dict[bytes, bytes]:
     return {name: profile[at : at + size] for name, at, size in entries}
 
 
-def _is_colourant(tag: bytes, expected: tuple[float, ...]) -> bool:
-    values = struct.unpack_from(">3i", tag, 8)
-    return all(abs(value / 65536 - of) <= _COLOURANT_TOLERANCE for value, of in zip(values, expected, strict=True))
-
-
-def _is_srgb_curve(tag: bytes) -> bool:
-    curve = _table_curve(tag) if tag[:4] == b"curv" else _formula_curve(tag)
-    shares = [number / _SAMPLES for number in range(_SAMPLES + 1)]
-    return all(abs(_encode(curve(share)) - share) <= _CURVE_TOLERANCE for share in shares)
+def _curve(tag: bytes) -> Curve:
+    return _table_curve(tag) if tag[:4] == b"curv" else _formula_curve(tag)
 
 
 def _encode(light: float) -> float:
-    """The value of sRGB, 0 to 1, that means so much light."""
-    return 12.92 * light if light <= 0.0031308 else 1.055 * min(light, 2) ** (1 / 2.4) - 0.055
+    """The value of sRGB, 0 to 1, that means so much light; more than there is, is cut off."""
+    light = min(max(light, 0.0), 1.0)
+    return 12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055
 
 
-def _table_curve(tag: bytes) -> Callable[[float], float]:
+def _table_curve(tag: bytes) -> Curve:
     (count,) = struct.unpack_from(">I", tag, 8)
     if count < 2:
         gamma = struct.unpack_from(">H", tag, 12)[0] / 256 if count else 1.0
@@ -127,7 +138,7 @@ def _table_curve(tag: bytes) -> Callable[[float], float]:
     return interpolate
 
 
-def _formula_curve(tag: bytes) -> Callable[[float], float]:
+def _formula_curve(tag: bytes) -> Curve:
     """A curve of the form that sRGB has: a power above a line."""
     if tag[:4] != b"para" or struct.unpack_from(">H", tag, 8)[0] not in {3, 4}:
         raise ValueError("not a curve of that form")

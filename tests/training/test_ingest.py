@@ -163,7 +163,10 @@ BAD = {
     "text.jpg": (b"not a photo\n" * 9, "not an image"),
     "half.jpg": (photo_files.truncated(), "truncated"),
     "bomb.png": (photo_files.bomb(), "decompression bomb"),
-    "animated.gif": (photo_files.animated(), "animated"),
+    "pages.tif": (
+        photo_files.encoded(photo_files.photo(), "TIFF", save_all=True, append_images=[photo_files.photo()]),
+        "several pages",
+    ),
     "empty.jpg": (b"", "empty file"),
     "tiny.jpg": (photo_files.jpeg(side=9), "too small"),
 }

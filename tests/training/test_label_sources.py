@@ -311,13 +311,18 @@ def test_groups_stay_together_and_later_photos_of_a_group_join_it(workspace, lis
     assert (result["warnings"], result["without_split"]) == ([], 40)
 
 
-def test_project_is_made_from_a_zip_with_a_label_file(workspace, listed, capsys):
+def test_project_of_a_zip_with_a_label_file_knows_both(workspace, listed, capsys, monkeypatch):
     write(workspace, {"labels.csv": "\n".join(["file,label", *(f'{name},"{label}"' for name, label, _ in listed)])})
     pack(workspace / "photos", "zip", outermost=True)
 
     assert main(["init", "own", "--photos", "photos.zip", "--labels", "labels.csv", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    command = "orchard ingest ../photos.zip --labels ../labels.csv --test-share 0.2"
     assert (document["classes"], document["photos"]) == (sorted(STRANGE), 40)
-    assert command in document["next"]
-    assert command in (workspace / "own" / "README.md").read_text()
+    assert document["next"][0] == "orchard run"
+    settings = (workspace / "own" / ".env").read_text().splitlines()
+    assert settings[-2:] == ["ORCHARD_PHOTOS='../photos.zip'", "ORCHARD_LABELS='../labels.csv'"]
+    monkeypatch.chdir(workspace / "own")
+    for name, value in (setting.split("=", 1) for setting in settings[-2:]):  # tests read no .env
+        monkeypatch.setenv(name, value.strip("'"))
+    assert main(["ingest", "--no-push", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["photos"] == 40
