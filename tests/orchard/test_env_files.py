@@ -121,7 +121,10 @@ ORCHARD_STORE_REGION="eu
         (b"ORCHARD_MODEL=\xff\xfe", "not text in UTF-8"),
         ('ORCHARD_MODEL="a\nORCHARD_DATASET=b"', "is a quotation mark missing"),
         ("ORCHARD_MODEL=a\0b", "control character"),
-        ("ORCHARD_STORE_URL=orchard", r"expected s3://BUCKET or memory:// \(it is 'orchard', in .env, line 1\)"),
+        (
+            "ORCHARD_STORE_URL=orchard",
+            r"expected s3://BUCKET, gs://BUCKET, az://CONTAINER or memory:// \(it is 'orchard', in .env, line 1\)",
+        ),
         (
             "\nORCHARD_STORE_ENDPOINT=http://store:1\nORCHARD_STORE_CA_FILE=ca.pem",
             r"(?s)or unset the file\n.*ORCHARD_STORE_CA_FILE is set in .env, line 3; an empty ORCHARD_STORE_CA_FILE",

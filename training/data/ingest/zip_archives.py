@@ -30,7 +30,10 @@ MAGIC = {b"PK\x03\x04", b"PK\x05\x06"}
 """The first bytes: of a member, or of the end of an archive without one."""
 
 END = b"PK\x05\x06"
-END_BYTES = 22
+END_BYTES, COUNT_AT = 22, 10
+MANY = 0xFFFF
+"""Counts more members than 16 bits can; older programs keep the lower 16 bits."""
+
 
 MAX_DIRECTORY = 64 << 20
 """The largest directory of members that is read: more than 400,000 photos with names of usual length."""
@@ -75,7 +78,7 @@ def walk_zip(path: Path, visit: Callable[[ArchiveMember], Iterable[T]]) -> Itera
         try:
             archive = zipfile.ZipFile(file)
             members = _checked(archive, file)
-        except _DAMAGED as error:
+        except (*_DAMAGED, NotImplementedError) as error:
             cause = "its directory is missing, as where it was cut off" if str(error) == NO_END else str(error)
             raise DataError(
                 f"the archive {path} is damaged: {cause}; nothing was written",
@@ -103,8 +106,12 @@ def _checked(archive: zipfile.ZipFile, file: _BoundedReader) -> list[zipfile.Zip
             )
     file.seek(0, io.SEEK_END)
     file.seek(max(0, file.tell() - END_BYTES - len(archive.comment)))
-    if file.read(len(END)) != END:
+    end = file.read(END_BYTES)
+    if not end.startswith(END):
         raise zipfile.BadZipFile("something follows its end")
+    (count,) = struct.unpack_from("<H", end, COUNT_AT)
+    if count not in {len(ordered) & MANY, MANY}:
+        raise zipfile.BadZipFile(f"its directory has {len(ordered)} members and counts {count}")
     return ordered
 
 
