@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def test_run_is_resumed_after_a_kill_refused_by_the_gate_then_published_and_repe
     assert (code, document["version"], document["verdict"], document["outcome"]) == (0, 1, "accepted", "done")
     assert document["run"] != refused["run_id"]
     assert (project / "artifacts/candidate/training.json").stat().st_mtime_ns == trained, "only the gate has changed"
-    assert Path(document["next"][1].split()[-1]).is_file()
+    assert Path(shlex.split(document["next"][1])[-1]).is_file()
 
     code, document = run()
 
