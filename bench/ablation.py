@@ -90,6 +90,13 @@ def finished(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: data["metrics"][RESULT]["data"] for name, data in found.items() if data and data.get("metrics")}
 
 
+def run_experiment(folder: Path, name: str) -> None:
+    """Run one experiment; the profile first loses the changes of the one before."""
+    changes = [part for change in (*SHORT, *VARIANTS[name]) for part in ("-S", f"{PROFILE}:{change}")]
+    execute(folder, ["git", "checkout", "--quiet", "--", PROFILE])
+    execute(folder, ["dvc", "exp", "run", "--name", name, *changes])
+
+
 def main() -> None:
     """Run the experiments that are missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -100,16 +107,13 @@ def main() -> None:
     options = parser.parse_args()
     reporter = Reporter()
     prepare(options.folder, options.dataset, options.fold or [0])
+    before = finished(options.folder)
     for name in options.only or VARIANTS:
-        if name in finished(options.folder):
-            continue
-        reporter.note(f"experiment {name}")
-        changes = [part for change in (*SHORT, *VARIANTS[name]) for part in ("-S", f"{PROFILE}:{change}")]
-        execute(
-            options.folder, ["git", "checkout", "--quiet", "--", PROFILE]
-        )  # it has the changes of the experiment before
-        execute(options.folder, ["dvc", "exp", "run", "--name", name, *changes])
+        if name not in before:
+            reporter.note(f"experiment {name}")
+            run_experiment(options.folder, name)
     figures = finished(options.folder)
+    base = figures[WHOLE]["correct"] if WHOLE in figures else 0
     rows = [
         [
             name,
@@ -117,8 +121,8 @@ def main() -> None:
             accuracy_text(one["correct"], one["n"]),
             f"{one['correct'] - base:+d}",
         ]
-        for base in [figures[WHOLE]["correct"] if WHOLE in figures else 0]
-        for name, one in ((name, figures[name]) for name in VARIANTS if name in figures)
+        for name in VARIANTS
+        if (one := figures.get(name))
     ]
     print(reporter.table(["experiment", "right", "accuracy (95 % interval)", f"against {WHOLE}"], rows))
 

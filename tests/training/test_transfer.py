@@ -97,7 +97,8 @@ def test_the_head_is_fitted_again_after_the_last_epoch(project):
     assert [epoch.epoch for epoch in curves] == [0, 1, 2, 3]
     assert curves[3].learning_rate == 0
     assert curves[3].val_loss < curves[2].val_loss  # so much smoothing leaves the trained head unsure of everything
-    assert document["best_epoch"] in range(4)  # which of them is better does not follow from that
+    trained = min(curves[:3], key=lambda epoch: epoch.val_loss).epoch
+    assert document["best_epoch"] in {trained, 3}  # which of the two is better does not follow from that
 
 
 def test_heads_are_compared_however_sure_they_are():
