@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ from orchestration.local import machine_checks
 def examine(workspace, monkeypatch, capsys):
     """Run `orchard doctor --json` in a project; return the exit code and the checks by name."""
     monkeypatch.delenv(env_files.VARIABLE)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # as `activate` does
     monkeypatch.setenv("ORCHARD_SERVER_URL", f"http://127.0.0.1:{ports.choose()['s3.port']}")
     monkeypatch.setattr(machine_checks, "STATUS_PORT", ports.choose()["s3.port"])
     for name, text in {"params.yaml": "data: {name: signs}\n", "dvc.yaml": "stages: {}\n", "photos": "x"}.items():
