@@ -130,7 +130,10 @@ def write(
 def _page(validation: ValidationResult) -> dict[str, Any]:
     index, content = validation.index, validation.content
     warnings = len(validation.findings) - len(validation.errors)
-    rows = [] if content is None else [_row(label, index, content) for label in index.classes]
+    rows = []
+    if content is not None:
+        pictured = index.classes[: pages.MOST_ROWS]
+        rows = [_row(label, index, content, pictured=label in pictured) for label in index.classes]
     largest = max((row["total"] for row in rows), default=1) or 1
     sizes = [] if content is None else sorted(content.sizes.items(), key=lambda item: (-item[1], item[0]))
     return {
@@ -155,10 +158,10 @@ def _page(validation: ValidationResult) -> dict[str, Any]:
     }
 
 
-def _row(label: str, index: Index, content: DatasetContent) -> dict[str, Any]:
+def _row(label: str, index: Index, content: DatasetContent, *, pictured: bool) -> dict[str, Any]:
     return {
         "label": label,
         "cells": [content.count(split, label, source) for split in SPLITS for source in content.sources],
         "total": sum(content.count(split, label) for split in SPLITS),
-        "samples": [uri for source in content.sources for uri in content.samples[label, source]],
+        "samples": [uri for source in content.sources for uri in content.samples[label, source]] if pictured else [],
     }

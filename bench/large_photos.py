@@ -1,0 +1,159 @@
+"""The memory of an ingest of large photos: does it grow with their number?
+
+    python -m bench.large_photos                              # 250, 500 and 1,000 photos of 12 megapixels: about 10 minutes
+    python -m bench.large_photos --photos 1000 4000           # 30 GB of disk
+    python -m bench.large_photos --side 64 48 --photos 20000 100000     # what each further photo costs, in minutes
+
+The photos come through a pipe, as `tar c photos | orchard ingest /dev/stdin` reads them; none is a file before it is in a
+shard. Each is another mosaic of the same few drawn pictures: JPEG is written in bands that do not depend on each other
+(restart markers), so bands are exchanged without decoding, and no two photos have the same pixels. `orchard ingest` and
+`orchard validate` run in processes of their own; the figure is the most resident memory that the kernel has counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import random
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from bench.processor import machine
+from bench.rounds import Threshold, judge
+from bench.stack import ROOT
+
+__all__ = ["main", "mosaics", "pictures", "slope"]
+
+MEMORY = Threshold("most memory of ingest and validate, for 100,000 photos, GB", 1.5, maximum=True)
+ALL = 100_000
+PICTURES = 4
+BAND = 16
+"""Rows of pixels between two restart markers."""
+
+SCAN = re.compile(rb"\xff\xda")
+RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRun:
+    """One command on N photos: seconds and the most bytes of memory."""
+
+    verb: str
+    photos: int
+    seconds: float
+    memory: int
+
+
+def pictures(width: int, height: int) -> list[bytes]:
+    """Draw the pictures that mosaics are made of: JPEG with bands, gradients with the noise of a camera."""
+    drawn = []
+    for number in range(PICTURES):
+        dice = np.random.default_rng(number)
+        corners = Image.fromarray(dice.integers(0, 256, (6, 8, 3), np.uint8)).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
+        noise = dice.normal(0, 6, (height, width, 1))
+        body = io.BytesIO()
+        noisy = np.clip(np.asarray(corners) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(body, "JPEG", quality=85, restart_marker_rows=1)
+        drawn.append(body.getvalue())
+    return drawn
+
+
+def mosaics(bodies: Sequence[bytes], count: int) -> Iterator[bytes]:
+    """Yield JPEG files of different pixels: each has the bands of the pictures in another order.
+
+    Args:
+        bodies: of `pictures`, which have the same tables.
+        count: how many.
+    """
+    parts = []
+    for body in bodies:
+        match = SCAN.search(body)
+        assert match is not None
+        begin = match.end() + int.from_bytes(body[match.end() : match.end() + 2])
+        parts.append((body[:begin], RESTART.split(body[begin:-2])))
+    header, bands = parts[0][0], [band for _, part in parts for band in part]
+    for number in range(count):
+        dice = random.Random(number)  # noqa: S311
+        chosen = dice.sample(bands, len(parts[0][1]))
+        pieces = [header, chosen[0]]
+        for place, band in enumerate(chosen[1:]):
+            pieces += [b"\xff" + bytes([0xD0 + place % 8]), band]
+        yield b"".join([*pieces, b"\xff\xd9"])
+
+
+def write_tar(file: IO[bytes], bodies: Sequence[bytes], count: int) -> None:
+    """Write photos of two classes, a fifth of them for the test, as a tar, one after the other."""
+    with tarfile.open(fileobj=file, mode="w|") as archive:
+        for number, body in enumerate(mosaics(bodies, count)):
+            split = "train" if number % 5 else "test"
+            member = tarfile.TarInfo(f"phone/{split}/{'odd' if number % 2 else 'even'}/{number}.jpg")
+            member.size = len(body)
+            archive.addfile(member, io.BytesIO(body))
+
+
+def measure_run(verb: str, folder: Path, bodies: Sequence[bytes], count: int) -> MemoryRun:
+    """Run `orchard ingest` or `orchard validate` in a folder; the former reads the photos from a pipe."""
+    arguments = {"ingest": ["/dev/stdin", "--no-push"], "validate": []}[verb]
+    command = [sys.executable, "-m", "orchard", verb, *arguments, "--dataset", "large", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    begin = time.monotonic()
+    with (folder / f"{verb}.log").open("w") as log:
+        child = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        assert child.stdin is not None
+        with child.stdin as pipe:
+            if verb == "ingest":
+                write_tar(pipe, bodies, count)
+        _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit((folder / f"{verb}.log").read_text()[-3000:])
+    return MemoryRun(verb, count, time.monotonic() - begin, usage.ru_maxrss * 1024)
+
+
+def slope(runs: Sequence[MemoryRun]) -> float:
+    """Bytes by which memory grows with each photo: the slope of the line that fits best; 0 of a single run."""
+    if len(runs) < 2:
+        return 0.0
+    return float(np.polyfit([run.photos for run in runs], [run.memory for run in runs], 1)[0])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark; returns 1 if the threshold was missed."""
+    parser = argparse.ArgumentParser(description="memory of an ingest of large photos")
+    parser.add_argument("--photos", type=int, nargs="+", default=[250, 500, 1000])
+    parser.add_argument("--side", type=int, nargs=2, default=[4000, 3000], metavar=("WIDTH", "HEIGHT"))
+    options = parser.parse_args(arguments)
+    print(machine())
+    bodies = pictures(*options.side)
+    runs = []
+    for count in options.photos:
+        with tempfile.TemporaryDirectory() as temporary:
+            for verb in ("ingest", "validate"):
+                run = measure_run(verb, Path(temporary), bodies, count)
+                rate = f"{count / run.seconds:.1f} photos/s"
+                print(f"{verb:8} {count:7} photos of {len(bodies[0]) / 1e6:.2f} MB  {run.memory / 1e6:7.0f} MB  {rate}")
+                runs.append(run)
+    expected = []
+    for verb in ("ingest", "validate"):
+        own = [run for run in runs if run.verb == verb]
+        expected.append(own[-1].memory + max(0.0, slope(own)) * max(0, ALL - own[-1].photos))
+        print(f"{verb:8} grows by {slope(own):.0f} bytes a photo: {expected[-1] / 1e9:.2f} GB for {ALL} photos")
+    return 0 if judge(MEMORY, [max(expected) / 1e9]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
