@@ -7,7 +7,7 @@
 The photos come through a pipe, as `tar c photos | orchard ingest /dev/stdin` reads them; none is a file before it is in a
 shard. Each is another mosaic of the same few drawn pictures: JPEG is written in bands that do not depend on each other
 (restart markers), so bands are exchanged without decoding, and no two photos have the same pixels. `orchard ingest` and
-`orchard validate` run in processes of their own; the figure is the most resident memory that the kernel has counted.
+`orchard validate` run in processes of their own; the figure is the most resident memory that the kernel counts for each.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -114,14 +116,31 @@ def measure_run(verb: str, folder: Path, bodies: Sequence[bytes], count: int) ->
     with (folder / f"{verb}.log").open("w") as log:
         child = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
         assert child.stdin is not None
-        with child.stdin as pipe:
-            if verb == "ingest":
-                write_tar(pipe, bodies, count)
-        _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+        writer = threading.Thread(target=_feed, args=(child.stdin, bodies, count if verb == "ingest" else 0))
+        writer.start()
+        memory = 0
+        while child.poll() is None:
+            memory = max(memory, _most_memory(child.pid))
+            time.sleep(0.1)
+        writer.join()
     if child.returncode:
         raise SystemExit((folder / f"{verb}.log").read_text()[-3000:])
-    return MemoryRun(verb, count, time.monotonic() - begin, usage.ru_maxrss * 1024)
+    return MemoryRun(verb, count, time.monotonic() - begin, memory)
+
+
+def _feed(pipe: IO[bytes], bodies: Sequence[bytes], count: int) -> None:
+    with suppress(BrokenPipeError), pipe:  # the child's exit code says what was wrong
+        if count:
+            write_tar(pipe, bodies, count)
+
+
+def _most_memory(pid: int) -> int:
+    """The most resident memory of a process until now, in bytes; 0 if it has ended. `wait4` counts its parent's too."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def slope(runs: Sequence[MemoryRun]) -> float:

@@ -58,7 +58,7 @@ STRANGE = [
 ]
 COLOUR_OF = {"Blue": "Salt, Pepper", "Green": "crème brûlée", "Red": "null", "Yellow": "007"}
 NAMES = [*STRANGE, *(f"A class with a name, number {number}" for number in range(1000 - len(STRANGE)))]
-PAGE_BYTES = 400_000
+PAGE_BYTES = 500_000
 
 
 class Chain(NamedTuple):

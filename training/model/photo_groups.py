@@ -187,10 +187,10 @@ def _connect(first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) ->
 
 
 def _units(bursts: npt.NDArray[np.int32], given: Sequence[str]) -> npt.NDArray[np.int32]:
-    """Number what is never apart: bursts that have a group in common; returns the unit of each photo, from 0."""
+    """Number what is never apart: bursts that have a group in common; returns the unit of each photo."""
     names = {name: number for number, name in enumerate(sorted({*given} - {""}), int(bursts.max()) + 1)}
     ends = np.array([names.get(name, burst) for name, burst in zip(given, bursts.tolist(), strict=True)])
-    return _renumber(_connect(bursts, ends)[bursts])
+    return _connect(bursts, ends)[bursts]  # numbered by their first burst, whatever the order of the photos
 
 
 def _share_out(units: npt.NDArray[np.int32], strata: npt.NDArray[np.int32], k: int) -> npt.NDArray[np.int32]:
