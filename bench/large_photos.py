@@ -2,7 +2,7 @@
 
     python -m bench.large_photos                              # 250, 500 and 1,000 photos of 12 megapixels: about 10 minutes
     python -m bench.large_photos --photos 1000 4000           # 30 GB of disk
-    python -m bench.large_photos --side 64 48 --photos 20000 100000     # what each further photo costs, in minutes
+    python -m bench.large_photos --side 32 320 --photos 10000 100000    # what each further photo costs, in minutes
 
 The photos come through a pipe, as `tar c photos | orchard ingest /dev/stdin` reads them; none is a file before it is in a
 shard. Each is another mosaic of the same few drawn pictures: JPEG is written in bands that do not depend on each other

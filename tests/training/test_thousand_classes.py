@@ -1,4 +1,4 @@
-"""A thousand classes, some with strange names: from a label file to every page, and nothing that grows with their square."""
+"""A thousand classes, some with strange names: from a label file to every page; nothing grows with their square."""
 
 from __future__ import annotations
 
