@@ -72,7 +72,10 @@ def _read_split(folder: Path, split: str) -> list[PhotoRow]:
     for batch in iterate(folder, columns=("image.path", "label", "source", "sha256"), splits=[split]):
         paths = [path or "" for path in batch["image"].field("path").to_pylist()]
         others = (batch[name].to_pylist() for name in ("label", "source", "sha256"))
-        rows += [PhotoRow(*values, groups.get(values[-1], "")) for values in zip(paths, *others, strict=True)]
+        rows += [
+            PhotoRow(path, label, source, digest, groups.get(digest, ""))
+            for path, label, source, digest in zip(paths, *others, strict=True)
+        ]
     return rows
 
 
