@@ -116,8 +116,7 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
                 progress=lambda decoded: reporter.track(decoded, "decoding photos"),
             )
             bare = sum(row.split == UNSPLIT for row in scanned.rows)
-            groups = _read_split_groups(folder, index) if index else {}
-            assigned = assign_splits(scanned.rows, present, request.test_share or 0.0, groups)
+            assigned = assign_splits(scanned.rows, present, request.test_share or 0.0, _split_groups(folder, index))
             unique = deduplicate(assigned.rows, present)
             scanned = replace(scanned, rows=assigned.rows, refused=[*scanned.refused, *assigned.refused])
             findings = replace(
@@ -160,9 +159,10 @@ def _read_known_files(folder: Path, index: Index) -> dict[str, str]:
     return known | {file: known[stored] for listed in originals for stored, file in listed.items() if stored in known}
 
 
-def _read_split_groups(folder: Path, index: Index) -> dict[str, set[str]]:
+def _split_groups(folder: Path, index: Index | None) -> dict[str, set[str]]:
     """Read the groups that the dataset's photos are in → the splits of these photos."""
-    groups = {digest: group for shard in index.shards for digest, group in read_groups(folder, shard).items()}
+    shards = index.shards if index else ()
+    groups = {digest: group for shard in shards for digest, group in read_groups(folder, shard).items()}
     found: dict[str, set[str]] = {}
     for batch in iterate(folder, columns=["sha256", "split"], rows=65_536) if groups else ():
         for digest, split in zip(*(column.to_pylist() for column in batch.columns), strict=True):
