@@ -13,12 +13,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchard import layout
-from orchard.documents import FORMAT, MAX_BYTES, canonical_json, decode, digest, encode, parse, strict_dataclass
+from orchard.documents import FORMAT, canonical_json, decode, digest, encode, parse, strict_dataclass
 from orchard.errors import ConflictError, DataError, IntegrityError, ObjectChanged, ObjectNotFound, StoreError
 from orchard.store.conditional import create_once, get_or_none, swap_once
 from orchard.store.objects import ObjectStore
 
-__all__ = ["CommitResult", "Dataset", "DatasetVersion"]
+__all__ = ["MAX_INDEX_BYTES", "CommitResult", "Dataset", "DatasetVersion"]
+
+MAX_INDEX_BYTES = 32 << 20
+"""The largest index: it has some 250 bytes for each shard of 32 MB, so it is enough for four terabytes of photos."""
 
 RECENT = 20
 """How many of the newest versions a retry searches for the one that its run has made."""
@@ -72,7 +75,7 @@ class _Pointer:
 
 
 def _decode(body: bytes, name: str, version: int, key: str) -> DatasetVersion:
-    document = decode(DatasetVersion, parse(body, key), key)
+    document = decode(DatasetVersion, parse(body, key, limit=MAX_INDEX_BYTES), key)
     if (document.name, document.version) != (name, version):
         raise IntegrityError(f"{key} is the document of version {document.version} of {document.name!r}")
     if digest(document.index) != document.digest:
@@ -216,9 +219,9 @@ class Dataset:
         if new.why is None:  # an Orchard of before reads such a version
             del document["why"]
         body = canonical_json(document)
-        if len(body) > MAX_BYTES:
+        if len(body) > MAX_INDEX_BYTES:
             raise DataError(
-                f"the index of {self.name!r} has {len(body)} bytes; at most {MAX_BYTES} fit into one version"
+                f"the index of {self.name!r} has {len(body)} bytes; at most {MAX_INDEX_BYTES} fit into one version"
             )
         key = layout.dataset_version(self.name, new.version)
         stored = create_once(self.store, key, body).body

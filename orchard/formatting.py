@@ -10,6 +10,7 @@ from orchard.intervals import share_interval
 __all__ = [
     "accuracy_text",
     "figure_text",
+    "first_lines",
     "interval_text",
     "list_ranges",
     "percent",
@@ -95,6 +96,12 @@ def _outwards(interval: tuple[float, float]) -> tuple[float, float]:
 
 def _signed(number: float) -> str:
     return f"{number:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def first_lines(lines: Sequence[str], what: str, most: int = 40) -> list[str]:
+    """Return the first lines, and one that says how many more there are; `what` they are, in plural."""
+    more = [f"… and {len(lines) - most} more {what}: --json has all"] if len(lines) > most else []
+    return [*lines[:most], *more]
 
 
 def shorten(names: Sequence[str], most: int) -> str:

@@ -30,6 +30,7 @@ from training.orientation import UPRIGHT, read_orientation, turn
 from training.stored_photos import open_stored
 
 __all__ = [
+    "MOST_ROWS",
     "WORKSPACE_PAGES",
     "RawMarkdown",
     "count",
@@ -51,6 +52,9 @@ WORKSPACE_PAGES = {
     "artifacts/card/card.html": "model card",
 }
 """The pages of a workspace that link to each other, and the texts of the links."""
+
+MOST_ROWS = 200
+"""The most rows of a table on a page: of a thousand classes, a person reads those at the top."""
 
 _NO_LINKS = '<nav class="links"></nav>'
 """What `templates/base.html` has in the place of the links."""
@@ -158,6 +162,7 @@ def _environment(*, markdown: bool = False) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     filters = (percent, points, points_interval, threshold_text, interval, figure, interval_of, count, size)
+    environment.globals["most_rows"] = MOST_ROWS
     environment.filters.update({function.__name__: function for function in filters})
     return environment
 

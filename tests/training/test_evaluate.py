@@ -43,7 +43,7 @@ def test_every_test_photo_is_counted_once_with_any_batches(tmp_path: Path):
 
     assert document["slices"]["turntable"]["n"] == 131
     assert document["slices"]["turntable"]["correct"] == 131
-    assert sum(map(sum, document["confusion"]["counts"]["all"])) == 131
+    assert sum(n for _, _, n in document["confusion"]["pairs"]["all"]) == 131
 
 
 def test_answers_stay_with_their_photos_across_batches_and_threads(tmp_path: Path):

@@ -50,10 +50,14 @@ def test_every_answer_is_counted_once_everywhere(answers: list[ScoredPhoto]):
     assert sum(item["n"] for item in measure_calibration(answers)["bins"]) == len(answers)
     for name, part in slices.items():
         assert sum(item["n"] for item in part["classes"].values()) == part["n"]
-        rows = dict(zip(confusion["labels"], confusion["counts"][name], strict=True))
-        for index, label in enumerate(CLASSES):
-            assert sum(rows[label]) == part["classes"][label]["n"]
-            assert rows[label][index] == part["classes"][label]["correct"]
+        counts = {
+            (confusion["labels"][truth], confusion["labels"][guess]): n for truth, guess, n in confusion["pairs"][name]
+        }
+        assert len(counts) == len(confusion["pairs"][name])
+        assert all(counts.values()), "only pairs that occurred"
+        for label in CLASSES:
+            assert sum(n for (truth, _), n in counts.items() if truth == label) == part["classes"][label]["n"]
+            assert counts.get((label, label), 0) == part["classes"][label]["correct"]
 
 
 def test_an_empty_class_is_a_row_with_none_and_never_the_worst():

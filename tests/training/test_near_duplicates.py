@@ -11,6 +11,7 @@ from PIL import Image, ImageEnhance
 
 from orchard.cli import main
 from tests import photo_files
+from training.data.validation import near_duplicates
 from training.data.validation.near_duplicates import NearPhoto, PhotoPrints, thumbnail_pixels
 
 KIWI, LEMON, *_ = photo_files.CLASSES
@@ -109,8 +110,9 @@ def test_frames_of_one_turntable_are_only_counted():
     assert (len(near.groups), near.across_splits, near.frames) == (1, {"other": 1}, 0)
 
 
-def test_hashes_in_blocks_find_what_all_pairs_find():
+def test_hashes_in_blocks_find_what_all_pairs_find(monkeypatch):
     """More photos than one block, sorted by colour: pairs are found across blocks."""
+    monkeypatch.setattr(near_duplicates, "OTHERS", 100)
     photos = [
         (
             photo_files.encoded(scene(number % 150), "PNG"),

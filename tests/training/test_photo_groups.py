@@ -117,6 +117,38 @@ def test_class_with_fewer_photos_than_folds_has_a_group_for_each():
     assert len(np.unique(folds(groups, 5)[:3])) == 3
 
 
+@given(st.integers(0, 10_000), st.sampled_from([3, 5]))
+def test_no_fold_divides_a_given_group_of_several_classes_and_every_class_is_learned_from(seed, k):
+    visits = simulate(classes=3, seed=seed)
+    dice = np.random.default_rng(seed)
+    given = np.array([f"day {number}" for number in dice.integers(0, 8, visits.bursts.max() + 1)])[visits.bursts]
+    given[dice.random(len(given)) < 0.2] = ""
+    names = [str(label) for label in visits.labels]
+
+    groups = group_photos(visits.paths, names, visits.digests, [visits.features], k=k, seed=7, given=given.tolist())
+    assigned = folds(groups, k)
+
+    for name in set(given.tolist()) - {""}:
+        tested = set(assigned[given == name].tolist())
+        assert len(tested - {NEVER}) <= 1
+    for burst in range(visits.bursts.max() + 1):
+        assert len(set(assigned[visits.bursts == burst].tolist())) == 1
+    for label in range(3):
+        own = assigned[visits.labels == label]
+        assert (own == NEVER).all() or len(set(own.tolist()) - {NEVER}) > 1
+    order = dice.permutation(len(given))
+    shuffled = group_photos(
+        [visits.paths[place] for place in order],
+        [names[place] for place in order],
+        [visits.digests[place] for place in order],
+        [visits.features[order]],
+        k=k,
+        seed=7,
+        given=given[order].tolist(),
+    )
+    assert np.array_equal(folds(shuffled, k), assigned[order])
+
+
 def test_turntable_is_cut_into_arcs_and_needs_no_features():
     paths = [f"{axis}{frame}_100.jpg" for axis in ("", "r_") for frame in range(50)]
     assert is_turntable([*paths, "shop.jpg"]).tolist() == [True] * 100 + [False]

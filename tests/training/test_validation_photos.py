@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.model.split import choose_validation
 from training.model.validation_photos import choose_by_groups
 
 
@@ -35,6 +36,19 @@ def test_a_burst_is_never_on_both_sides_and_every_class_is_trained_on(seed, shar
         seed=7,
     )
     assert np.array_equal(again, chosen[order])
+
+
+def test_given_groups_of_several_classes_are_on_one_side_whatever_they_look_like():
+    labels = [label for _ in range(40) for label in ("Apple", "Plum")]
+    given = [f"visit {number // 8}" for number in range(80)]
+    features = np.random.default_rng(1).normal(0, 1, (80, 8)).astype(np.float32)
+    paths, digests = [f"{number}.jpg" for number in range(80)], [f"{number * 7919:064x}" for number in range(80)]
+
+    looks = choose_by_groups(paths, labels, digests, features, share=0.2, seed=7, given=given)
+    hashed = choose_validation(paths, [(label,) for label in labels], digests, share=0.2, seed=7, given=given)
+
+    for chosen in (looks, hashed):
+        assert chosen.reshape(10, 8).all(axis=1).sum() == 2 == chosen.sum() / 8
 
 
 def test_a_class_with_one_photo_is_trained_on():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchard.cli.verb import verb
+from orchard.formatting import first_lines
 from orchard.reporter import Reporter
 from training.cli.options import params_option, schema_option
 
@@ -70,7 +71,7 @@ def _text(reporter: Reporter, document: dict[str, Any], warnings: list[str], pag
 
     sentence = look_sentence(document["looks"])
     lines = [_sources(reporter, document), "", _classes(reporter, document)]
-    lines += [f"! warning: {warning}" for warning in warnings]
+    lines += first_lines([f"! warning: {warning}" for warning in warnings], "warnings")
     return "\n".join([*lines, f"{sentence[0].upper()}{sentence[1:]}.", f"the page: {page}"])
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchard.cli.verb import verb
+from orchard.formatting import first_lines
 from orchard.reporter import Reporter
 from training.cli.options import params_option
 
@@ -71,8 +72,8 @@ def _text(result: GateResult, page: Path, card: Path) -> str:
     shown = [
         check for check in verdict.checks if check.passed is False or (check.passed and check.name.count(".") == 1)
     ]
-    lines = [f"! warning: {sentence}" for sentence in verdict.warnings]
-    lines += [f"{marks[bool(check.passed)]} {check.sentence}" for check in shown]
+    lines = first_lines([f"! warning: {sentence}" for sentence in verdict.warnings], "warnings")
+    lines += first_lines([f"{marks[bool(check.passed)]} {check.sentence}" for check in shown], "checks")
     head = verdict.verdict if verdict.verdict != "overridden" else f"overridden: {verdict.reason}"
     if verdict.warnings:
         head += f", with {len(verdict.warnings)} warning{'s' * (len(verdict.warnings) > 1)}"

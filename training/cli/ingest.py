@@ -77,8 +77,9 @@ def ingest(
 ) -> None:
     """Add photos to a dataset: decoded, checked, packed, versioned.
 
-    A SOURCE is a folder, a tar or a zip archive with <split>/<class>/<photo> in it (splits: train, training, test, val,
-    validation), or with --split a folder with <class>/<photo>, or with --label too a folder of photos or a single one.
+    A SOURCE is a folder, a tar (also from a pipe, /dev/stdin) or a zip archive with <split>/<class>/<photo> in it (splits:
+    train, training, test, val, validation), or with --split a folder with <class>/<photo>, or with --label too a folder of
+    photos or a single one.
     With --test-share a source may hold <class>/<photo> without splits: of each class, the photos with the smallest digests
     are for the test, and photos that the dataset has keep their split.
     With --labels a file names each photo's class, and perhaps split, source and group; the folders are free. Photos of one

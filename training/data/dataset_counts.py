@@ -21,6 +21,9 @@ __all__ = ["VersionCounts", "count_versions"]
 Counts = Counter[tuple[str, str, str]]
 """Photos by split, class and source."""
 
+Totals = Counter[tuple[str | None, str | None, str]]
+"""The same with their sums: None stands for all splits or all classes."""
+
 
 @dataclass(frozen=True, slots=True)
 class VersionCounts:
@@ -30,11 +33,13 @@ class VersionCounts:
         version: the version.
         classes: photos by split and class.
         sources: photos by split, class and source; None: a shard is not on this machine.
+        totals: the sums of `sources`.
     """
 
     version: DatasetVersion
     classes: dict[str, dict[str, int]]
     sources: Counts | None
+    totals: Totals
 
     def count(self, split: str | None = None, label: str | None = None, source: str | None = None) -> int | None:
         """The number of photos, of all splits, classes or sources where one is None; None: it is not known."""
@@ -44,12 +49,7 @@ class VersionCounts:
             return sum(self.classes[each].get(name, 0) for each in splits for name in labels)
         if self.sources is None:
             return None
-        wanted = (split, label, source)
-        return sum(
-            number
-            for key, number in self.sources.items()
-            if all(want in (None, have) for want, have in zip(wanted, key, strict=True))
-        )
+        return self.totals[split, label, source]
 
 
 def count_versions(versions: Iterable[DatasetVersion], folder: Path) -> list[VersionCounts]:
@@ -69,12 +69,26 @@ def count_versions(versions: Iterable[DatasetVersion], folder: Path) -> list[Ver
         for shard in index.shards:
             if shard.sha256 not in known:
                 known[shard.sha256] = _count_shard(shard, folder)
-        parts = [known[shard.sha256] for shard in index.shards]
-        total: Counts | None = Counter()
-        for part in parts:
-            total = None if total is None or part is None else total + part
-        counted.append(VersionCounts(version, index.counts, total))
+        total = _add([known[shard.sha256] for shard in index.shards])
+        counted.append(VersionCounts(version, index.counts, total, _sum(total or Counter())))
     return counted
+
+
+def _add(parts: Iterable[Counts | None]) -> Counts | None:
+    total: Counts = Counter()
+    for part in parts:
+        if part is None:
+            return None
+        total.update(part)
+    return total
+
+
+def _sum(counts: Counts) -> Totals:
+    totals: Totals = Counter()
+    for (split, label, source), number in counts.items():
+        for key in ((split, label, source), (split, None, source), (None, label, source), (None, None, source)):
+            totals[key] += number
+    return totals
 
 
 def _count_shard(shard: Shard, folder: Path) -> Counts | None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchard.errors import DataError
-from training.data.shards import iterate, read_index, verify
+from training.data.shards import iterate, read_groups, read_index, verify
 
 __all__ = ["PhotoRow", "read_rows", "stream_files"]
 
@@ -27,12 +27,14 @@ class PhotoRow:
         label: its class.
         source: where it comes from, for example ``shop``.
         digest: SHA-256 (hex) of its bytes.
+        group: photos of one group are of one thing, visit or patient, as a label file says; empty: it is in no group.
     """
 
     path: str
     label: str
     source: str
     digest: str
+    group: str = ""
 
 
 def read_rows(folder: Path, split: str, sources: Sequence[str] = ()) -> list[PhotoRow]:
@@ -64,10 +66,16 @@ def read_rows(folder: Path, split: str, sources: Sequence[str] = ()) -> list[Pho
 
 def _read_split(folder: Path, split: str) -> list[PhotoRow]:
     rows: list[PhotoRow] = []
+    groups = {
+        digest: group for shard in read_index(folder).shards for digest, group in read_groups(folder, shard).items()
+    }
     for batch in iterate(folder, columns=("image.path", "label", "source", "sha256"), splits=[split]):
         paths = [path or "" for path in batch["image"].field("path").to_pylist()]
         others = (batch[name].to_pylist() for name in ("label", "source", "sha256"))
-        rows += [PhotoRow(*values) for values in zip(paths, *others, strict=True)]
+        rows += [
+            PhotoRow(path, label, source, digest, groups.get(digest, ""))
+            for path, label, source, digest in zip(paths, *others, strict=True)
+        ]
     return rows
 
 

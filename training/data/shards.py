@@ -18,11 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchard import documents
+from orchard.dataset import MAX_INDEX_BYTES
 from orchard.errors import DataError, IntegrityError
 from orchard.files import sha256_of
 
 __all__ = [
     "COLUMNS",
+    "GROUPS",
     "INDEX",
     "ORIGINALS",
     "RESTORE",
@@ -33,6 +35,7 @@ __all__ = [
     "iterate",
     "parse_index",
     "read_columns",
+    "read_groups",
     "read_index",
     "read_originals",
     "read_shard",
@@ -46,6 +49,9 @@ COLUMNS = ("image", "label", "split", "source", "sha256", "pixels_sha256", "widt
 
 ORIGINALS = b"orchard.originals"
 """The key in a shard's metadata: a JSON object, `sha256` of each photo that was converted → SHA-256 of the file it was."""
+
+GROUPS = b"orchard.groups"
+"""Another key there: a JSON object, `sha256` of each photo that is in a group → the group that a label file gave it."""
 
 RESTORE = (
     "`orchard pull` downloads what is missing or damaged; if the dataset was never pushed, delete its folder and ingest "
@@ -137,7 +143,7 @@ def parse_index(body: bytes, where: str) -> Index:
     Raises:
         IntegrityError: it is not an index of this format, or contradicts itself.
     """
-    index = documents.decode(Index, documents.parse(body, where), where)
+    index = documents.decode(Index, documents.parse(body, where, limit=MAX_INDEX_BYTES), where)
     problems = list(_problems(index))
     if problems:
         raise IntegrityError(
@@ -262,12 +268,25 @@ def read_originals(folder: Path, shard: Shard) -> dict[str, str]:
     Raises:
         IntegrityError: the shard is missing, not Parquet, or its list is malformed.
     """
-    with _opened(folder / shard.path) as file:
-        text = (file.schema_arrow.metadata or {}).get(ORIGINALS, b"{}")
+    return _read_listed(folder / shard.path, ORIGINALS)
+
+
+def read_groups(folder: Path, shard: Shard) -> dict[str, str]:
+    """Read the groups of a shard's photos: SHA-256 of the stored bytes → group. Photos that are in none are not listed.
+
+    Raises:
+        IntegrityError: the shard is missing, not Parquet, or its list is malformed.
+    """
+    return _read_listed(folder / shard.path, GROUPS)
+
+
+def _read_listed(path: Path, key: bytes) -> dict[str, str]:
+    with _opened(path) as file:
+        text = (file.schema_arrow.metadata or {}).get(key, b"{}")
     try:
-        return {str(stored): str(original) for stored, original in json.loads(text).items()}
+        return {str(stored): str(value) for stored, value in json.loads(text).items()}
     except (ValueError, AttributeError) as error:
-        raise IntegrityError(f"{folder / shard.path}: its list of originals is malformed", hint=RESTORE) from error
+        raise IntegrityError(f"{path}: its list {key.decode()} is malformed", hint=RESTORE) from error
 
 
 def _batches(path: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import Any
 
 from orchard.errors import DataError
 
-__all__ = ["Cell", "HeatMap", "Line", "Panel", "calibration_bars", "draw_curves", "heat_map"]
+__all__ = ["DRAWN_CLASSES", "Cell", "HeatMap", "Line", "Panel", "calibration_bars", "draw_curves", "heat_map"]
 
 WIDTH, HEIGHT = 420, 220
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 30
 TITLES = {"loss": "Loss", "accuracy": "Accuracy"}
 DRAWN = ("accuracy", "loss")
 """The columns that are drawn; other columns (learning rate, seconds) are only in the file."""
+
+DRAWN_CLASSES = 60
+"""The most classes of a confusion matrix that a person can read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """A confusion matrix as squares of `side` pixels, with `margin` pixels for the labels left and above."""
+    """A confusion matrix as squares of `side` pixels, with `margin` pixels for the labels left and above.
+
+    `right` and `wrong` count all photos; `left_out` classes and `unseen` mistakes are not drawn.
+    """
 
     labels: tuple[str, ...]
     cells: tuple[Cell, ...]
@@ -137,6 +144,8 @@ class HeatMap:
     margin: int
     right: int
     wrong: int
+    left_out: int
+    unseen: int
 
     @property
     def extent(self) -> int:
@@ -144,26 +153,40 @@ class HeatMap:
         return self.side * len(self.labels)
 
 
-def heat_map(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> HeatMap:
-    """Lay out a confusion matrix.
+def heat_map(labels: Sequence[str], pairs: Sequence[Sequence[int]]) -> HeatMap:
+    """Lay out a confusion matrix. Of more than `DRAWN_CLASSES` classes, those of the most frequent mistakes are drawn.
 
     Args:
         labels: C class names.
-        counts: C × C: row = truth, column = guess.
+        pairs: (truth, guess, photos) of the pairs that occurred, as positions in `labels`.
     """
+    drawn = _most_confused(len(labels), pairs)
+    place = {position: index for index, position in enumerate(drawn)}
+    totals = Counter[int]()
+    for row, _, n in pairs:
+        totals[row] += n
     cells = []
-    for row, line in enumerate(counts):
-        total = sum(line)
-        for column, n in enumerate(line):
-            if n:
-                count = f"{n} of {total} {labels[row]}"
-                title = f"{count}: right" if row == column else f"{count} taken for {labels[column]}"
-                # the root makes a single miss among hundreds visible
-                cells.append(Cell(row, column, n, round(max(0.12, math.sqrt(n / total)), 3), title))
-    side = 44 if len(labels) <= 8 else 22 if len(labels) <= 40 else 16
-    right = sum(cell.n for cell in cells if cell.row == cell.column)
-    margin = max(104, 16 + round(6.2 * max(map(len, labels), default=0)))  # the corner has a legend
-    return HeatMap(tuple(labels), tuple(cells), side, margin, right, sum(cell.n for cell in cells) - right)
+    for row, column, n in pairs:
+        if row in place and column in place:
+            count = f"{n} of {totals[row]} {labels[row]}"
+            title = f"{count}: right" if row == column else f"{count} taken for {labels[column]}"
+            # the root makes a single miss among hundreds visible
+            cells.append(Cell(place[row], place[column], n, round(max(0.12, math.sqrt(n / totals[row])), 3), title))
+    names = tuple(labels[position] for position in drawn)
+    side = 44 if len(names) <= 8 else 22 if len(names) <= 40 else 16
+    right = sum(n for row, column, n in pairs if row == column)
+    wrong, shown = totals.total() - right, sum(cell.n for cell in cells if cell.row != cell.column)
+    margin = max(104, 16 + round(6.2 * max(map(len, names), default=0)))  # the corner has a legend
+    return HeatMap(names, tuple(cells), side, margin, right, wrong, len(labels) - len(names), wrong - shown)
+
+
+def _most_confused(classes: int, pairs: Sequence[Sequence[int]]) -> list[int]:
+    """The classes to draw, in their order: all, or those of the most frequent mistakes."""
+    if classes <= DRAWN_CLASSES:
+        return list(range(classes))
+    mistakes = sorted((-n, row, column) for row, column, n in pairs if row != column)
+    named = dict.fromkeys(position for _, row, column in mistakes for position in (row, column))
+    return sorted([*named, *(position for position in range(classes) if position not in named)][:DRAWN_CLASSES])
 
 
 def calibration_bars(bins: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

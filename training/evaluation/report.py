@@ -14,7 +14,7 @@ from orchard import documents, gate
 from orchard.errors import DataError, IntegrityError
 from orchard.files import atomic_write
 from training import pages
-from training.evaluation.charts import calibration_bars, draw_curves, heat_map
+from training.evaluation.charts import DRAWN_CLASSES, calibration_bars, draw_curves, heat_map
 from training.evaluation.looks import look_sentence
 from training.evaluation.manifest_metrics import CLASS, collect_metrics
 from training.evaluation.scores import ALL, ScoredPhoto
@@ -23,6 +23,7 @@ from training.model.candidate import CURVES, Candidate
 
 __all__ = [
     "EVALUATION",
+    "LIMIT",
     "PAGE",
     "flatten",
     "flatten_params",
@@ -42,7 +43,7 @@ PICTURES = 24
 """Misses per source on the page and in ``pictures.json``; the document lists more."""
 
 THUMBNAIL = 128
-LIMIT = 32 << 20  # bytes of an evaluation: the confusion matrix grows with the square of the classes
+LIMIT = 32 << 20  # bytes of an evaluation: figures of each class in each source, and 250 misses of each source
 
 
 def flatten(document: Mapping[str, Any]) -> dict[str, float]:
@@ -155,7 +156,8 @@ def _page(
         "ranked": {name: worst_first(document["figures"][name]["classes"]) for name in named},
         "looks": look_sentence(document["looks"]),
         "warnings": list(gate.find_warnings(document)),
-        "maps": [(name, heat_map(confusion["labels"], confusion["counts"][name])) for name in named],
+        "maps": [(name, heat_map(confusion["labels"], confusion["pairs"][name])) for name in named],
+        "drawn_classes": DRAWN_CLASSES,
         "panels": draw_curves(candidate.folder / CURVES),
         "calibration": calibration_bars(document["calibration"]["bins"]),
         "galleries": _galleries(answers, named, photos),

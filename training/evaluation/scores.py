@@ -116,21 +116,20 @@ def score(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, A
 
 
 def count_confusions(answers: Sequence[ScoredPhoto], classes: Sequence[str]) -> dict[str, Any]:
-    """Count answers by truth (row) and guess (column), for each source and for all.
+    """Count answers by truth and guess, for each source and for all.
 
     Returns:
-        ``labels`` and ``counts``: slice → C × C integers. A guess outside `classes` (an older model may have others) is
-        added to the labels.
+        ``labels``, the names of the classes, and ``pairs``: slice → [truth, guess, photos] of each pair that occurred,
+        truth and guess as positions in ``labels``, in their order. So the size grows with the photos and not with the
+        square of the classes. A guess outside `classes` (an older model may have others) is added to the labels.
     """
     labels = [*classes, *sorted({answer.guess for answer in answers} - set(classes))]
     place = {label: index for index, label in enumerate(labels)}
-    counts: dict[str, list[list[int]]] = {}
+    pairs: dict[str, list[list[int]]] = {}
     for name, part in split_by_source(answers).items():
-        table = [[0] * len(labels) for _ in labels]
-        for answer in part:
-            table[place[answer.label]][place[answer.guess]] += 1
-        counts[name] = table
-    return {"labels": labels, "counts": counts}
+        counted = Counter((place[answer.label], place[answer.guess]) for answer in part)
+        pairs[name] = [[truth, guess, n] for (truth, guess), n in sorted(counted.items())]
+    return {"labels": labels, "pairs": pairs}
 
 
 def measure_calibration(answers: Sequence[ScoredPhoto]) -> dict[str, Any]:

@@ -94,7 +94,8 @@ def group_source(
     """Group the photos of one source, by their labels in `rows`; see `embed_source`."""
     labels = [row.label for row in rows]
     mixture = [embeddings[name] for name in MIXTURE if name in embeddings]
-    groups = group_photos([row.path for row in rows], labels, [row.digest for row in rows], mixture, k=k, seed=SEED)
+    paths, digests, given = zip(*((row.path, row.digest, row.group) for row in rows), strict=True)
+    groups = group_photos(paths, labels, digests, mixture, k=k, seed=SEED, given=given)
     columns = {label: column for column, label in enumerate(index.classes)}
     return GroupedPhotos(
         tuple(rows),

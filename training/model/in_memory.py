@@ -45,6 +45,7 @@ class InMemoryPhotos:
         paths: N file names.
         sources: N names of sources.
         digests: N SHA-256 (hex) of the files.
+        groups: N groups that a label file gave, empty where there is none; or none for all.
     """
 
     pixels: Pixels | EncodedPixels
@@ -52,6 +53,7 @@ class InMemoryPhotos:
     paths: tuple[str, ...]
     sources: tuple[str, ...]
     digests: tuple[str, ...]
+    groups: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,6 +67,7 @@ class InMemoryPhotos:
             tuple(self.paths[position] for position in positions),
             tuple(self.sources[position] for position in positions),
             tuple(self.digests[position] for position in positions),
+            tuple(self.groups[position] for position in positions) if self.groups else (),
         )
 
 
@@ -99,6 +102,7 @@ def read_photos(
         tuple(row.path for row in ordered),
         tuple(row.source for row in ordered),
         tuple(row.digest for row in ordered),
+        tuple(row.group for row in ordered),
     )
 
 

@@ -4,7 +4,8 @@ A visit to a shop gives a few bursts of nearly equal photos of each class. Folds
 both sides, and then every network looks right: 97 % instead of 74 %. So a fold here is what a visit is: whole clusters
 of photos that look alike. The clusters are made from several backbones at once, because clusters of one backbone would
 punish that one. Photos of a turntable are known to be alike by their frames: their groups are arcs, as in
-`training.model.split`, and need no backbone.
+`training.model.split`, and need no backbone. A label file may give groups of its own, visits or patients: their photos are
+never apart, whatever they look like, and photos that look alike are still together.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class PhotoGroups:
     """The groups of N photos.
 
     Attributes:
-        ids: int32[N], the group of each photo, from 0.
+        ids: int32[N], the group of each photo, from 0; groups that a label file gave may have photos of several classes.
         strata: int32[N], what the groups of a photo's class are cut from: its class, source and, on a turntable, axis.
         bursts: int32[N], the near-copies of each photo, from 0: a part of its group, or the whole arc of a turntable.
     """
@@ -74,8 +75,9 @@ def group_photos(
     *,
     k: int,
     seed: int,
+    given: Sequence[str] = (),
 ) -> PhotoGroups:
-    """Cut each class of one source into up to k groups of photos that look alike.
+    """Cut each class of one source into up to k groups of photos that look alike, or of whole groups that were given.
 
     Args:
         paths: N file names.
@@ -84,10 +86,12 @@ def group_photos(
         features: the embeddings by each of several backbones, float32[N, C]; rows of turntable photos are not read.
         k: the most groups of a class, at least 2. A class with fewer bursts has fewer groups.
         seed: of k-means.
+        given: N groups that a label file gave; empty, of one photo or of all: none. Frames of a turntable keep their arcs.
 
     Returns:
-        The groups; photos of one group have one class.
+        The groups; photos of one group have one class, unless a group that was given has several.
     """
+    given = given or ("",) * len(paths)
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
     turns = [read_turn(path) for path in paths]
     for position in sorted(range(len(paths)), key=lambda place: (digests[place], paths[place])):
@@ -101,12 +105,18 @@ def group_photos(
     for number, ((_, kind), positions) in enumerate(sorted(members.items())):
         places = np.array(positions)
         if kind == LOOSE:
-            alike = _bursts(mixture[places], near)
-            parts = _cluster(mixture[places], alike, k, seed)
+            names = [given[place] for place in positions]
+            alike = _bursts(mixture[places], near, names)
+            parts = alike if any(names) else _cluster(mixture[places], alike, k, seed)
         else:
             parts = alike = _arcs([(turn[1] if (turn := turns[place]) else 0) for place in positions], k)
         ids[places], strata[places], bursts[places] = first + parts, number, first_burst + alike
         first, first_burst = first + int(parts.max()) + 1, first_burst + int(alike.max()) + 1
+    named = np.isin(strata, strata[loose & (np.array(given) != "")])
+    if named.any():
+        units = _units(bursts[named], [name for name, chosen in zip(given, named, strict=True) if chosen])
+        ids[named] = first + _share_out(units, strata[named], k)
+        ids = np.unique(ids, return_inverse=True)[1].astype(np.int32)
     return PhotoGroups(ids, strata, bursts)
 
 
@@ -124,8 +134,8 @@ def _stack(numbers: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
 def folds(groups: PhotoGroups, k: int) -> npt.NDArray[np.int32]:
     """Assign each group to the fold that tests it: of each class, one group a fold.
 
-    The largest group of a class goes to the fold that has the fewest photos so far, and so on, so that all folds get
-    about as many photos.
+    Classes that have a group in common are one class here. The largest group of a class goes to the fold that has the
+    fewest photos so far, and so on, so that all folds get about as many photos.
 
     Args:
         groups: the photos' groups, at most k for each class.
@@ -137,10 +147,11 @@ def folds(groups: PhotoGroups, k: int) -> npt.NDArray[np.int32]:
     """
     result = np.full(len(groups), NEVER, np.int32)
     sizes = np.zeros(k, np.int64)
-    for stratum in np.unique(groups.strata):
-        ids, counts = np.unique(groups.ids[groups.strata == stratum], return_counts=True)
-        if len(ids) < 2:
-            continue
+    families = _families(groups)
+    for family in np.unique(families):
+        chosen = families == family
+        chosen &= np.isin(groups.strata, _cut_strata(groups.strata[chosen], groups.ids[chosen]))
+        ids, counts = np.unique(groups.ids[chosen], return_counts=True)
         if len(ids) > k:
             raise ValueError(f"a class has {len(ids)} groups, more than {k} folds")
         free = list(range(k))
@@ -148,8 +159,54 @@ def folds(groups: PhotoGroups, k: int) -> npt.NDArray[np.int32]:
             fold = min(free, key=lambda number: (sizes[number], number))
             free.remove(fold)
             sizes[fold] += counts[place]
-            result[groups.ids == ids[place]] = fold
+            result[chosen & (groups.ids == ids[place])] = fold
     return result
+
+
+def _families(groups: PhotoGroups) -> npt.NDArray[np.int32]:
+    """Number the strata that have groups in common, directly or through others: int32[N], by the first stratum of each."""
+    first = int(groups.strata.max()) + 1
+    return _connect(groups.strata, first + groups.ids)[groups.strata]
+
+
+def _cut_strata(strata: npt.NDArray[np.int32], ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The strata that have several groups: photos of others are never tested."""
+    pairs = np.unique(np.stack([strata, ids]), axis=1)
+    found, counts = np.unique(pairs[0], return_counts=True)
+    return found[counts > 1]
+
+
+def _connect(first: npt.NDArray[np.integer], second: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+    """Return the connected component of each number from 0, where `first` and `second` have the two ends of each edge."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = int(max(first.max(), second.max())) + 1
+    edges = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    return _renumber(connected_components(edges, directed=False)[1])
+
+
+def _units(bursts: npt.NDArray[np.int32], given: Sequence[str]) -> npt.NDArray[np.int32]:
+    """Number what is never apart: bursts that have a group in common; returns the unit of each photo."""
+    names = {name: number for number, name in enumerate(sorted({*given} - {""}), int(bursts.max()) + 1)}
+    ends = np.array([names.get(name, burst) for name, burst in zip(given, bursts.tolist(), strict=True)])
+    return _connect(bursts, ends)[bursts]  # numbered by their first burst, whatever the order of the photos
+
+
+def _share_out(units: npt.NDArray[np.int32], strata: npt.NDArray[np.int32], k: int) -> npt.NDArray[np.int32]:
+    """Put whole units into k groups, so that each class is in all of them where it can be; returns each photo's group.
+
+    The largest unit is the first; each goes to the group that has the fewest photos of its classes, then the fewest photos.
+    """
+    columns = np.unique(strata, return_inverse=True)[1]
+    counts = np.zeros((int(units.max()) + 1, int(columns.max()) + 1), np.int64)
+    np.add.at(counts, (units, columns), 1)
+    have = np.zeros((k, counts.shape[1]), np.int64)
+    result = np.zeros(len(counts), np.int32)
+    for unit in np.argsort(-counts.sum(axis=1), kind="stable"):
+        result[unit] = min(range(k), key=lambda group: (have[group] @ counts[unit], have[group].sum(), group))
+        have[result[unit]] += counts[unit]
+    return result[units]
 
 
 def _mix(features: Sequence[Features], loose: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
@@ -194,15 +251,19 @@ def _cluster(
     return _renumber(means.labels_)[bursts]
 
 
-def _bursts(mixture: npt.NDArray[np.float64], near: float) -> npt.NDArray[np.int32]:
-    """Number the bursts of one class: photos with a squared distance of at most `near`, directly or through others."""
+def _bursts(mixture: npt.NDArray[np.float64], near: float, given: Sequence[str]) -> npt.NDArray[np.int32]:
+    """Number the bursts of one class: photos with a squared distance of at most `near`, directly or through others.
+
+    Photos of one given group are alike too.
+    """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
     squares = np.square(mixture).sum(axis=1)
     distances = squares[:, np.newaxis] + squares - 2 * mixture @ mixture.T
     alike = csr_array(distances <= near + 1e-9 * squares.max())  # the addend: rounding, where photos are equal
-    return _renumber(connected_components(alike, directed=False)[1])
+    bursts = _renumber(connected_components(alike, directed=False)[1])
+    return _units(bursts, given) if any(given) else bursts
 
 
 def _arcs(frames: Sequence[int], k: int) -> npt.NDArray[np.int32]:

@@ -2,13 +2,13 @@
 
 Neighbouring frames of a turntable are near-copies, so a random split would validate on photos that training has seen.
 A hash of the content chooses photos that are not from a turntable: the same photo is always on the same side, whatever
-other photos there are.
+other photos there are. Photos that a label file has in one group are on one side.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.turntable import read_turn
+from training.data.whole_groups import choose_groups
 
 __all__ = ["choose_validation"]
 
@@ -30,24 +31,30 @@ def choose_validation(
     *,
     share: float,
     seed: int,
+    given: Sequence[str] = (),
 ) -> npt.NDArray[np.bool_]:
     """Choose the validation set.
 
     Args:
         paths: the photos' file names.
-        groups: the group of each photo, such as its label and source; each group is represented on both sides.
+        groups: the stratum of each photo, such as its label and source; each is represented on both sides.
         digests: for each photo, the SHA-256 of its bytes (hex).
-        share: the share of each group that is chosen, approximately; between 0 and 1.
+        share: the share of each stratum that is chosen, approximately; between 0 and 1.
         seed: decides where the arcs begin, and which hashes are chosen.
+        given: the group that a label file gave each photo, all of which is chosen or not; empty, of one photo or of all:
+            none. Frames of a turntable keep their arcs.
 
     Returns:
-        bool[N], true for validation. No group is chosen completely, so training has photos of every class.
+        bool[N], true for validation. No stratum is chosen completely, so training has photos of every class.
     """
     turntables: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
     loose: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    whole: dict[str, list[int]] = defaultdict(list)
     for position, (path, group) in enumerate(zip(paths, groups, strict=True)):
         turn = read_turn(path)
-        if turn is None:
+        if turn is None and given and given[position]:
+            whole[given[position]].append(position)
+        elif turn is None:
             loose[group].append(position)
         else:
             turntables[(*group, turn[0])].append((turn[1], position))
@@ -58,6 +65,10 @@ def choose_validation(
         picked = [position for position in positions if _fraction(seed, digests[position]) < share]
         if len(picked) < len(positions):
             chosen[picked] = True
+    ordered = sorted(whole, key=lambda name: _fraction(seed, "group", name))
+    units = [Counter(groups[position] for position in whole[name]) for name in ordered]
+    for unit in choose_groups(units, share):
+        chosen[whole[ordered[unit]]] = True
     return chosen
 
 

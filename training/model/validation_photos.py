@@ -6,6 +6,7 @@ alike: photos of one burst on both sides would make the figures of validation to
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from orchard.reporter import Reporter
 from training.data.shards import Index
+from training.data.whole_groups import choose_groups
 from training.model.backbones.named import BACKBONES
 from training.model.embedding import CACHE, Embeddings, embed
 from training.model.frozen_features import DatasetPixels, PretrainedExtractor
@@ -46,7 +48,9 @@ def choose_validation_photos(
     """
     train = params.train
     strata = [(index.classes[label], source) for label, source in zip(photos.labels, photos.sources, strict=True)]
-    chosen = choose_validation(photos.paths, strata, photos.digests, share=train.validation.share, seed=train.seed)
+    chosen = choose_validation(
+        photos.paths, strata, photos.digests, share=train.validation.share, seed=train.seed, given=photos.groups
+    )
     if params.model.architecture not in BACKBONES:
         return chosen
     positions = {digest: position for position, digest in enumerate(photos.digests)}
@@ -59,8 +63,12 @@ def choose_validation_photos(
         embeddings = embed(extractor, pixels, reporter, cache=CACHE)
         known = [place for place, row in enumerate(pixels.rows) if row.digest in positions]
         rows, embeddings = [pixels.rows[place] for place in known], embeddings[known]
-        paths, labels, digests = zip(*((row.path, row.label, row.digest) for row in rows), strict=True)
-        picked = choose_by_groups(paths, labels, digests, embeddings, share=train.validation.share, seed=train.seed)
+        paths, labels, digests, given = zip(
+            *((row.path, row.label, row.digest, row.group) for row in rows), strict=True
+        )
+        picked = choose_by_groups(
+            paths, labels, digests, embeddings, share=train.validation.share, seed=train.seed, given=given
+        )
         chosen[[positions[digest] for digest in digests]] = picked
     return chosen
 
@@ -73,8 +81,9 @@ def choose_by_groups(
     *,
     share: float,
     seed: int,
+    given: Sequence[str] = (),
 ) -> npt.NDArray[np.bool_]:
-    """Choose about a share of the photos of one source, of each class a group that looks alike.
+    """Choose about a share of the photos of one source, of each class a group that looks alike or whole given groups.
 
     Args:
         paths: N file names.
@@ -83,12 +92,16 @@ def choose_by_groups(
         embeddings: float32[N, C].
         share: of the photos, between 0 and 1.
         seed: of the groups.
+        given: N groups that a label file gave; see `training.model.photo_groups.group_photos`.
 
     Returns:
         bool[N]. A class has none if each of its groups has more than twice the share: training needs its photos.
     """
-    groups = group_photos(paths, labels, digests, [embeddings], k=max(2, round(1 / share)), seed=seed)
+    groups = group_photos(paths, labels, digests, [embeddings], k=max(2, round(1 / share)), seed=seed, given=given)
     chosen = np.zeros(len(paths), bool)
+    if any(given):
+        units = [Counter(groups.strata[groups.ids == number].tolist()) for number in range(groups.ids.max() + 1)]
+        return np.isin(groups.ids, sorted(choose_groups(units, share)))
     for stratum in np.unique(groups.strata):
         own = groups.ids[groups.strata == stratum]
         ids, counts = np.unique(own, return_counts=True)

@@ -83,13 +83,8 @@ def _slice(evaluation: Mapping[str, Any], name: str, pairs: int) -> SliceReport:
 
 def list_confused(evaluation: Mapping[str, Any], name: str) -> Iterator[tuple[str, str, int]]:
     """Truth, prediction and photos of the pairs of classes that are confused, the most frequent first."""
-    labels, table = evaluation["confusion"]["labels"], evaluation["confusion"]["counts"][name]
-    pairs = [
-        (-n, labels[row], labels[column])
-        for row, line in enumerate(table)
-        for column, n in enumerate(line)
-        if n and row != column
-    ]
+    labels, table = evaluation["confusion"]["labels"], evaluation["confusion"]["pairs"][name]
+    pairs = [(-n, labels[row], labels[column]) for row, column, n in table if row != column]
     for minus, truth, guess in sorted(pairs):
         yield truth, guess, -minus
 

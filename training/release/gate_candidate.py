@@ -21,7 +21,7 @@ from orchard.registry.version_overview import read_pointers
 from orchard.reporter import Reporter
 from training import pages
 from training.data.published_version import describe_dataset
-from training.evaluation.report import read_evaluation, read_pictures
+from training.evaluation.report import LIMIT, read_evaluation, read_pictures
 from training.evaluation.scores import ALL
 from training.model.candidate import Candidate, read_candidate
 from training.release.model_card import make_card, write_card
@@ -157,7 +157,7 @@ def read_verdict(folder: Path) -> tuple[dict[str, Any], str]:
         body = path.read_bytes()
     except OSError as error:
         raise DataError(f"no verdict: {error.strerror}: {path}", hint="`orchard gate` makes one") from error
-    document = documents.parse(body, str(path))
+    document = documents.parse(body, str(path), limit=LIMIT)  # thresholds for a class give a check for each
     try:
         texts = (document["verdict"], document["reason"], document["candidate"], document["dataset"]["digest"])
         if document["format"] != documents.FORMAT or not all(isinstance(text, str) for text in texts):

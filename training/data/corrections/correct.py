@@ -17,7 +17,7 @@ from orchard.formatting import shorten
 from training.data import correction_log, staging
 from training.data.corrections.listed_photos import PhotoList, resolve
 from training.data.ingest.shard_writer import write_table
-from training.data.shards import SPLITS, Index, Shard, read_index, read_originals, read_shard, verify
+from training.data.shards import SPLITS, Index, Shard, read_groups, read_index, read_originals, read_shard, verify
 
 __all__ = ["CorrectedPhoto", "CorrectionResult", "PlannedCorrection", "apply", "plan_relabelling", "plan_removal"]
 
@@ -247,5 +247,6 @@ def _rewrite(stage: Path, folder: Path, shard: Shard, number: int, planned: Plan
     if not table.num_rows:
         return None
     kept = set(table["sha256"].to_pylist())
-    originals = {stored: file for stored, file in read_originals(folder, shard).items() if stored in kept}
-    return write_table(stage, int(shard.path.partition("-")[0]), table, originals)
+    lists = (read_originals(folder, shard), read_groups(folder, shard))
+    originals, groups = ({stored: each for stored, each in listed.items() if stored in kept} for listed in lists)
+    return write_table(stage, int(shard.path.partition("-")[0]), table, originals, groups)

@@ -123,8 +123,7 @@ def _is_tar(path: Path) -> bool:
 def _stream(path: Path) -> Iterator[Any]:
     """Open a file for reading, decompressed if it is compressed."""
     with path.open("rb") as file:
-        begin = file.read(8)
-        file.seek(0)
+        begin = file.peek(8)  # the file may be a pipe
         yield next((unpack(file) for magic, unpack in UNPACK.items() if begin.startswith(magic)), file)
 
 

@@ -32,7 +32,7 @@ from training.data.ingest.sources import Source
 from training.data.ingest.test_share import assign_splits
 from training.data.rejections import RejectionReason
 from training.data.schema import SCHEMA, SchemaRules, load
-from training.data.shards import SPLITS, Index, Shard, iterate, read_originals
+from training.data.shards import SPLITS, Index, Shard, iterate, read_groups, read_originals
 
 __all__ = ["MAX_REFUSED", "REPORT", "IngestRequest", "IngestResult", "ingest"]
 
@@ -116,7 +116,7 @@ def ingest(request: IngestRequest, reporter: Reporter) -> IngestResult:
                 progress=lambda decoded: reporter.track(decoded, "decoding photos"),
             )
             bare = sum(row.split == UNSPLIT for row in scanned.rows)
-            assigned = assign_splits(scanned.rows, present, request.test_share or 0.0)
+            assigned = assign_splits(scanned.rows, present, request.test_share or 0.0, _split_groups(folder, index))
             unique = deduplicate(assigned.rows, present)
             scanned = replace(scanned, rows=assigned.rows, refused=[*scanned.refused, *assigned.refused])
             findings = replace(
@@ -157,6 +157,18 @@ def _read_known_files(folder: Path, index: Index) -> dict[str, str]:
         known.update(zip(*(column.to_pylist() for column in batch.columns), strict=True))
     originals = [read_originals(folder, shard) for shard in index.shards]
     return known | {file: known[stored] for listed in originals for stored, file in listed.items() if stored in known}
+
+
+def _split_groups(folder: Path, index: Index | None) -> dict[str, set[str]]:
+    """Read the groups that the dataset's photos are in → the splits of these photos."""
+    shards = index.shards if index else ()
+    groups = {digest: group for shard in shards for digest, group in read_groups(folder, shard).items()}
+    found: dict[str, set[str]] = {}
+    for batch in iterate(folder, columns=["sha256", "split"], rows=65_536) if groups else ():
+        for digest, split in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if digest in groups:
+                found.setdefault(groups[digest], set()).add(split)
+    return found
 
 
 def _allowed_classes(request: IngestRequest, rules: SchemaRules, index: Index | None) -> AllowedClasses:

@@ -1,8 +1,9 @@
 """Writes rows to Parquet shards; the same rows give the same bytes.
 
 The column of the JPEG bytes has no compression (they do not shrink) and no statistics. The schema declares it as an
-`Image` for readers that use Hugging Face's `datasets`. The digests of the files that photos were converted from are in the
-file's metadata: most shards have none, and some readers cannot join shards with and without a column.
+`Image` for readers that use Hugging Face's `datasets`. The digests of the files that photos were converted from, and the
+groups of photos, are in the file's metadata: most shards have none, and some readers cannot join shards with and without a
+column (docs/adr/0021-groups-in-the-metadata.md).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 
 from orchard.files import md5_of, sha256_of
 from training.data.ingest.scan import ScannedPhoto
-from training.data.shards import ORIGINALS, Shard
+from training.data.shards import GROUPS, ORIGINALS, Shard
 
 __all__ = ["SHARD_BYTES", "write_shards", "write_table"]
 
@@ -85,10 +86,13 @@ def _write(folder: Path, number: int, rows: Sequence[ScannedPhoto], spool: IO[by
     )
     columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in list(SCHEMA)[1:]]
     originals = {row.sha256: row.original for row in rows if row.original}
-    return write_table(folder, number, pa.Table.from_arrays([images, *columns], schema=SCHEMA), originals)
+    groups = {row.sha256: row.group for row in rows if row.group}
+    return write_table(folder, number, pa.Table.from_arrays([images, *columns], schema=SCHEMA), originals, groups)
 
 
-def write_table(folder: Path, number: int, table: pa.Table, originals: Mapping[str, str]) -> Shard:
+def write_table(
+    folder: Path, number: int, table: pa.Table, originals: Mapping[str, str], groups: Mapping[str, str]
+) -> Shard:
     """Write a table with the columns of a shard as the shard of this number, and sync it to the disk.
 
     Args:
@@ -96,11 +100,13 @@ def write_table(folder: Path, number: int, table: pa.Table, originals: Mapping[s
         number: the number of the shard.
         table: the photos.
         originals: of photos that were converted, SHA-256 → SHA-256 of the original file; others of the table have none.
+        groups: of photos that are in a group, SHA-256 → group.
 
     Raises:
         OSError: the disk is full or fails.
     """
-    listed = {ORIGINALS: json.dumps(dict(sorted(originals.items()))).encode()} if originals else {}
+    lists = {ORIGINALS: originals, GROUPS: groups}
+    listed = {key: json.dumps(dict(sorted(each.items()))).encode() for key, each in lists.items() if each}
     table = table.replace_schema_metadata({**SCHEMA.metadata, **listed})
     draft = folder / f"{number:04d}.draft"
     with draft.open("wb") as file:

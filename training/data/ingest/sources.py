@@ -55,6 +55,8 @@ def walk(source: Source, placing: PhotoPlacement) -> Iterator[Entry]:
         yield from source.walk(placing)
     elif source.is_dir():
         yield from _walk_folder(source, placing)
+    elif source.is_fifo():  # `tar c photos | orchard ingest /dev/stdin`
+        yield from _Archive(source, placing).walk()
     elif source.is_file():
         yield from _Archive(source, placing).walk() if is_archive(source) else _single_file(source, placing)
     else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from orchard.formatting import shorten
 from training.data.ingest.placement import UNSPLIT
 from training.data.ingest.scan import ScannedPhoto
 from training.data.rejections import RejectedPhoto, RejectionReason
+from training.data.whole_groups import count_all, fill_shares
 
 __all__ = ["TEST_SHARE", "AssignedSplits", "assign_splits", "count_for_test"]
 
@@ -22,6 +23,7 @@ MIXED = (
     "train or test, or name its split in the label file"
 )
 SHOWN = 3
+NO_GROUPS: Mapping[str, Collection[str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class _Unit:
         order: its digest; units with the smallest are for the test.
         groups: the names of its groups.
         pictures: the pictures, with their class.
-        known: the splits of those that the dataset has.
+        known: the splits of those that the dataset has, and of its photos of these groups.
     """
 
     order: str
@@ -60,18 +62,25 @@ def count_for_test(pictures: int, share: float) -> int:
     return min(max(1, round(share * pictures)), pictures - 1)
 
 
-def assign_splits(rows: Iterable[ScannedPhoto], present: Mapping[str, tuple[str, str]], share: float) -> AssignedSplits:
+def assign_splits(
+    rows: Iterable[ScannedPhoto],
+    present: Mapping[str, tuple[str, str]],
+    share: float,
+    groups: Mapping[str, Collection[str]] = NO_GROUPS,
+) -> AssignedSplits:
     """Give a split to each photo that has none.
 
     A picture that the dataset has keeps its split, so more photos in the same folders never move one. All pictures of a
-    group are in one split: that of those which the dataset has. Of the new pictures and groups those with the smallest
-    digests are for the test, as long as each class comes nearer to its share; copies of a picture stay together.
+    group are in one split: that of those which the dataset has, or train if it has some in both. Of the new pictures and
+    groups those with the smallest digests are for the test, as long as each class comes nearer to its share; copies of a
+    picture stay together.
 
     Args:
         rows: decoded photos, some with the split `UNSPLIT`.
         present: `pixels_sha256` → (split, class) of the dataset's photos.
         share: of each class, 0 to 1; of two or more pictures at least one is for the test and one is not, unless all are
             in one group.
+        groups: the groups of the dataset's photos → the splits of these.
 
     Returns:
         The photos with a split, and the rejected ones: if some photos had a split already, the others are misplaced.
@@ -81,18 +90,22 @@ def assign_splits(rows: Iterable[ScannedPhoto], present: Mapping[str, tuple[str,
     if len(bare) < len(rows):
         refused = [RejectedPhoto(row.path, RejectionReason.MISPLACED, MIXED) for row in bare]
         kept = [row for row in rows if row.split != UNSPLIT]
-        return AssignedSplits(kept, refused, tuple(_divided(kept)))
-    units = _units(bare, present)
+        return AssignedSplits(kept, refused, tuple(_divided(kept, groups)))
+    units = _units(bare, present, groups)
     tested = _choose(units, share)
     splits: dict[str, str] = {}
     for unit in units:
         split = "test" if unit.order in tested else "train"
         splits |= {pixels: present[pixels][0] if pixels in present else split for pixels, _ in unit.pictures}
     assigned = [replace(row, split=splits[row.pixels_sha256]) for row in bare]
-    return AssignedSplits(assigned, [], (*_whole_classes(units, tested), *_divided(assigned)))
+    return AssignedSplits(
+        assigned, [], (*_whole_classes(units, tested, set(present.values())), *_divided(assigned, groups))
+    )
 
 
-def _units(rows: list[ScannedPhoto], present: Mapping[str, tuple[str, str]]) -> list[_Unit]:
+def _units(
+    rows: list[ScannedPhoto], present: Mapping[str, tuple[str, str]], groups: Mapping[str, Collection[str]]
+) -> list[_Unit]:
     """Return the pictures that stay together, by their digests. Groups that share a picture are one."""
     above: dict[str, str] = {}
 
@@ -113,44 +126,23 @@ def _units(rows: list[ScannedPhoto], present: Mapping[str, tuple[str, str]]) -> 
         unit.known |= {present[row.pixels_sha256][0]} if row.pixels_sha256 in present else set()
     for unit in units.values():
         if unit.groups:
+            unit.known.update(*(groups.get(name, ()) for name in unit.groups))
             unit.order = hashlib.sha256(min(unit.groups).encode("utf-8", "surrogatepass")).hexdigest()
     return sorted(units.values(), key=lambda unit: unit.order)
 
 
 def _choose(units: list[_Unit], share: float) -> set[str]:
     """Return the units that are for the test, by their `order`."""
-    totals = sum((unit.counts for unit in units), Counter[str]())
+    counts = [unit.counts for unit in units]
+    totals = count_all(counts)
     wanted = {label: count_for_test(number, share) for label, number in totals.items()}
-    tested = {unit.order for unit in units if unit.known == {"test"}}
-    have = sum((unit.counts for unit in units if unit.order in tested), Counter[str]())
-    free = [unit for unit in units if not unit.known]
-
-    def gain(unit: _Unit) -> int:
-        """How much nearer to their shares the classes come, in pictures."""
-        new = unit.counts.items()
-        return sum(abs(wanted[name] - have[name]) - abs(wanted[name] - have[name] - number) for name, number in new)
-
-    def take(unit: _Unit) -> None:
-        tested.add(unit.order)
-        have.update(unit.counts)
-
-    def is_allowed(unit: _Unit) -> bool:
-        is_part = all(have[label] + number < totals[label] for label, number in unit.counts.items())
-        return is_part and unit.order not in tested
-
-    for unit in free:
-        if is_allowed(unit) and gain(unit) > 0:
-            take(unit)
-    for label in sorted(totals):
-        if not have[label]:
-            candidates = [unit for unit in free if unit.counts[label] and is_allowed(unit)]
-            if candidates:
-                take(max(candidates, key=gain))  # of equal ones the first, which has the smallest digest
-    return tested
+    known = [position for position, unit in enumerate(units) if unit.known == {"test"}]
+    free = [position for position, unit in enumerate(units) if not unit.known]
+    return {units[position].order for position in fill_shares(counts, wanted, known, free)}
 
 
-def _whole_classes(units: list[_Unit], tested: set[str]) -> Iterator[str]:
-    """Name each class whose pictures are all in one group: it is in one split alone."""
+def _whole_classes(units: list[_Unit], tested: set[str], present: Collection[tuple[str, str]]) -> Iterator[str]:
+    """Name each class whose pictures are all in one group, unless the dataset has it in the other split."""
     of_class: defaultdict[str, list[_Unit]] = defaultdict(list)
     for unit in units:
         for label in unit.counts:
@@ -158,13 +150,18 @@ def _whole_classes(units: list[_Unit], tested: set[str]) -> Iterator[str]:
     for label, found in sorted(of_class.items()):
         if len(found) == 1 and found[0].groups:
             split, other = ("test", "train") if found[0].order in tested else ("train", "test")
+            if (other, label) in present:
+                continue
             groups = shorten([repr(name) for name in sorted(found[0].groups)], SHOWN)
             yield f"all photos of the class {label!r} are in one group ({groups}): they are in {split}, and none is in {other}"
 
 
-def _divided(rows: Iterable[ScannedPhoto]) -> Iterator[str]:
-    """Name the groups that have photos in both splits."""
+def _divided(rows: Iterable[ScannedPhoto], groups: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """Name the groups of these photos that have photos in both splits, also in the dataset."""
     splits: defaultdict[str, set[str]] = defaultdict(set)
+    rows = list(rows)
+    for name in {row.group for row in rows} & groups.keys():
+        splits[name].update(groups[name])
     for row in rows:
         if row.group:
             splits[row.group].add(row.split)

@@ -63,7 +63,9 @@ class _BoundedReader(io.BufferedReader):
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a file begins as a zip archive does."""
+    """Whether a file begins as a zip archive does. A pipe is none: its directory would be at the end."""
+    if path.is_fifo():
+        return False
     with path.open("rb") as file:
         return file.read(4) in MAGIC
 

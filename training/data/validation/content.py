@@ -42,6 +42,7 @@ class DatasetContent:
 
     Attributes:
         counts: number of photos by (split, class, source).
+        totals: the same by (split, class).
         sizes: number of photos by (width, height) in pixels.
         repeats: pictures that are in it twice.
         altered: ``split/class/file name`` of photos whose bytes have another SHA-256 than their row.
@@ -50,6 +51,7 @@ class DatasetContent:
     """
 
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    totals: Counter[tuple[str, str]] = field(default_factory=Counter)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     repeats: list[RepeatedPhoto] = field(default_factory=list)
     altered: list[str] = field(default_factory=list)
@@ -63,8 +65,7 @@ class DatasetContent:
 
     def count(self, split: str, label: str, source: str | None = None) -> int:
         """The number of photos of a class in a split, of one source or of all."""
-        sources = self.sources if source is None else (source,)
-        return sum(self.counts[split, label, name] for name in sources)
+        return self.totals[split, label] if source is None else self.counts[split, label, source]
 
 
 def damaged_shards(folder: Path, index: Index) -> dict[str, str]:
@@ -119,6 +120,7 @@ def _add_row(
     split, label, source = row["split"], row["label"], row["source"]
     place = f"{split}/{label}/{name}"
     content.counts[split, label, source] += 1
+    content.totals[split, label] += 1
     content.sizes[row["width"], row["height"]] += 1
     if row["pixels_sha256"] in seen:
         first_split, first = seen[row["pixels_sha256"]]

@@ -46,6 +46,9 @@ FIRST_DISTANCE = DISTANCE * FIRST // WORDS * 2
 BLOCK = 256
 """Photos that are compared with others at a time, which bounds the memory."""
 
+OTHERS = 16_384
+"""The others that they are compared with at a time: differences of both take 32 MB."""
+
 _ORDER = np.random.default_rng(0).permutation(WORDS * 64)
 
 Pixels = npt.NDArray[np.uint8]
@@ -162,16 +165,18 @@ def _pairs(hashes: npt.NDArray[np.uint64], colours: Pixels, facts: npt.NDArray[n
     for begin in range(0, len(hashes), BLOCK):
         rows = slice(begin, begin + BLOCK)
         last = int(np.searchsorted(means, means[rows][-1] + COLOUR, side="right"))
-        others = slice(begin, last)
-        near = np.zeros((len(hashes[rows]), last - begin), np.uint8)
-        for word in range(FIRST):
-            near += np.bitwise_count(hashes[rows, None, word] ^ hashes[None, others, word])
-        wanted = near <= FIRST_DISTANCE
-        split, label = (facts[rows, None, column] != facts[None, others, column] for column in (0, 1))
-        one, other = np.nonzero(wanted & (split | label))
-        one, other = (part[one < other] + begin for part in (one, other))
-        for first in range(0, len(one), 65_536):
-            yield _near(one[first : first + 65_536], other[first : first + 65_536], hashes, colours)
+        for start in range(begin, last, OTHERS):
+            others = slice(start, min(start + OTHERS, last))
+            near = np.zeros((len(hashes[rows]), len(hashes[others])), np.uint8)
+            for word in range(FIRST):
+                near += np.bitwise_count(hashes[rows, None, word] ^ hashes[None, others, word])
+            wanted = near <= FIRST_DISTANCE
+            split, label = (facts[rows, None, column] != facts[None, others, column] for column in (0, 1))
+            one, other = np.nonzero(wanted & (split | label))
+            one, other = one + begin, other + start
+            one, other = one[one < other], other[one < other]
+            for first in range(0, len(one), 65_536):
+                yield _near(one[first : first + 65_536], other[first : first + 65_536], hashes, colours)
 
 
 def _near(one: Ids, other: Ids, hashes: npt.NDArray[np.uint64], colours: Pixels) -> tuple[Ids, Ids]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,9 @@ class ValidationResult:
 
 
 def _counts(index: Index, content: DatasetContent) -> dict[str, dict[str, dict[str, int]]]:
+    sources = content.sources
     return {
-        split: {
-            label: {source: content.count(split, label, source) for source in content.sources}
-            for label in index.classes
-        }
+        split: {label: {source: content.count(split, label, source) for source in sources} for label in index.classes}
         for split in SPLITS
     }
 
@@ -130,7 +129,10 @@ def write(
 def _page(validation: ValidationResult) -> dict[str, Any]:
     index, content = validation.index, validation.content
     warnings = len(validation.findings) - len(validation.errors)
-    rows = [] if content is None else [_row(label, index, content) for label in index.classes]
+    rows = []
+    if content is not None:
+        pictured, sources = index.classes[: pages.MOST_ROWS], content.sources
+        rows = [_row(label, content, sources, pictured=label in pictured) for label in index.classes]
     largest = max((row["total"] for row in rows), default=1) or 1
     sizes = [] if content is None else sorted(content.sizes.items(), key=lambda item: (-item[1], item[0]))
     return {
@@ -155,10 +157,10 @@ def _page(validation: ValidationResult) -> dict[str, Any]:
     }
 
 
-def _row(label: str, index: Index, content: DatasetContent) -> dict[str, Any]:
+def _row(label: str, content: DatasetContent, sources: Sequence[str], *, pictured: bool) -> dict[str, Any]:
     return {
         "label": label,
-        "cells": [content.count(split, label, source) for split in SPLITS for source in content.sources],
+        "cells": [content.count(split, label, source) for split in SPLITS for source in sources],
         "total": sum(content.count(split, label) for split in SPLITS),
-        "samples": [uri for source in content.sources for uri in content.samples[label, source]],
+        "samples": [uri for source in sources for uri in content.samples[label, source]] if pictured else [],
     }
