@@ -63,6 +63,8 @@ def _verb_faults(words: list[str], *, mention: bool) -> list[str]:
         return []
     if "…" in words:  # the page leaves something out
         words, mention = [word for word in words if word != "…"] + (["…"] if words[-2:-1] == ["--why"] else []), True
+    if mention and words and words[-1].startswith("--"):
+        words = [*words, "…"]  # a sentence may name an option without its value
     try:
         values, left, _ = command.make_parser(context).parse_args(list(words))
         if left and not context.allow_extra_args:

@@ -84,7 +84,8 @@ def validate(
     photos, classes = result.index.rows, len(result.index.classes)
     text = f"the dataset {name!r} follows every rule: {photos} photos of {classes} classes"
     document = result.document | ({} if checked is None else {"labels": checked.document})
-    reporter.result(document, "\n".join([text, *warnings, f"page: {page}"]))
+    following = [] if labels else ["next: dvc repro" if Path("dvc.yaml").exists() else "next: orchard train"]
+    reporter.result(document, "\n".join([text, *warnings, f"page: {page}", *following]))
 
 
 def _check_labels(
