@@ -111,6 +111,7 @@ class PageReader:
         self.home.mkdir()
         _make_checkout(self.checkout)
         self.store_port, self.server_port = free_ports(), free_ports()
+        self.typed: set[str] = set()
         self._terminals: dict[str, ReaderTerminal] = {}
         self._environment = {name: os.environ[name] for name in KEPT if name in os.environ} | {
             "HOME": str(self.home),
@@ -141,7 +142,7 @@ class PageReader:
         while self._terminals:
             self._terminals.popitem()[1].close()
 
-    def typed(self, command: DocumentedCommand, changes: Mapping[str, str]) -> str:
+    def words_for(self, command: DocumentedCommand, changes: Mapping[str, str]) -> str:
         """Return what is typed for a command: this test's ports, and its photos instead of the page's.
 
         Args:

@@ -46,15 +46,15 @@ CHANGES: Mapping[str, Mapping[str, str]] = {
 
 def read(reader: PageReader, page: str, changes: Mapping[str, str]) -> str:
     """Type what a page says, each block into its terminal; return what the page's own terminal printed."""
-    own, typed = reader.open(page), set()
+    own = reader.open(page)
     if page != TUTORIAL:  # which says it; other pages suppose it
         own.run(PATH)
     for command in read_commands(page, (ROOT / page).read_text()):
-        if not is_read(command) or (command.place == "table" and command.text in typed):
-            continue
-        typed.add(command.text)
+        if not is_read(command) or (command.place == "table" and command.text in reader.typed):
+            continue  # of tables, what no page has said before
+        reader.typed.add(command.text)
         terminal = reader.terminal(command.terminal) if command.terminal else own
-        text = reader.typed(command, changes)
+        text = reader.words_for(command, changes)
         try:
             if command.text in RUNS_ON:
                 terminal.start(text, RUNS_ON[command.text])
@@ -118,6 +118,8 @@ def test_tutorial_works_line_by_line(reader):
 
     assert "nothing new: the dataset has 240 of these photos already" in printed
     assert "Data and pipelines are up to date" in printed, "the committed candidate is back before it is published"
+    assert "Stage 'train' is cached" in printed
+    assert re.search(r"train\.epochs +2 +1 ", printed), "the table of the experiment"
     assert "version 1 of synthetic has this content already" in printed
     assert "stable of synthetic: version 1 → version 2" in printed
     assert "stable of synthetic: version 2 → version 1" in printed
