@@ -67,6 +67,7 @@ def _verb_faults(words: list[str], *, mention: bool) -> list[str]:
         words = [*words, "…"]  # a sentence may name an option without its value
     try:
         values, left, _ = command.make_parser(context).parse_args(list(words))
+        left = [word for word in left if not (mention and word == "…")]
         if left and not context.allow_extra_args:
             return [f"`{context.command_path}` takes no further argument: {' '.join(left)}"]
         return [

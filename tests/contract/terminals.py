@@ -25,6 +25,7 @@ __all__ = ["PageReader", "ReaderTerminal", "reading"]
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND_SECONDS = 400.0
+CLOSE_SECONDS = 60.0
 KEPT = ("LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "TF_CPP_MIN_LOG_LEVEL")
 
 
@@ -88,8 +89,12 @@ class ReaderTerminal:
         """Press Ctrl-C and close the window."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._shell.pid, signal.SIGINT)
-        with contextlib.suppress(BrokenPipeError):
-            self._shell.communicate(b"exit\n", timeout=60)
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._shell.communicate(b"exit\n", timeout=CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._shell.pid, signal.SIGKILL)
+            self._shell.communicate()
 
     def __enter__(self) -> Self:
         return self
