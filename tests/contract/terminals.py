@@ -93,7 +93,8 @@ class ReaderTerminal:
             with contextlib.suppress(BrokenPipeError):
                 self._shell.communicate(b"exit\n", timeout=CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(self._shell.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._shell.pid, signal.SIGKILL)
             self._shell.communicate()
 
     def __enter__(self) -> Self:

@@ -120,6 +120,7 @@ def test_tutorial_works_line_by_line(reader):
     assert "Data and pipelines are up to date" in printed, "the committed candidate is back before it is published"
     assert "Stage 'train' is cached" in printed
     assert re.search(r"train\.epochs +2 +1 ", printed), "the table of the experiment"
+    assert "diff not supported" not in printed, "the committed candidate has its figures"
     assert "version 1 of synthetic has this content already" in printed
     assert "stable of synthetic: version 1 → version 2" in printed
     assert "stable of synthetic: version 2 → version 1" in printed
