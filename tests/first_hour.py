@@ -30,13 +30,14 @@ from orchard.processes import ChildProcess
 from tests.photo_sets import SIGNS, fill_set
 from tests.serving.programs import free_ports
 
-__all__ = ["TINY", "FirstHour", "build_wheel", "edit"]
+__all__ = ["SERVE", "TINY", "FirstHour", "build_wheel", "edit"]
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = "import sys\nfrom setuptools import build_meta\nbuild_meta.build_{}(sys.argv[1])"
 TINY = {"epochs: 40": "epochs: 1", "image_size: 64": "image_size: 16", "accuracy: {all: 0.7}": "accuracy: {all: 0.0}"}
 """Changes to a project's params.yaml, for tests: a training of seconds, whose accuracy the gate accepts."""
 
+SERVE = "orchard sync --serve"
 EXTRAS = "training,serving,store"
 SERVING_SECONDS = 120.0
 
@@ -121,7 +122,7 @@ class FirstHour:
                 assert served.running(), served.tail(40)
                 assert time.monotonic() - begin < SERVING_SECONDS, served.tail(40)
                 time.sleep(0.1)
-            self._ended("orchard sync --serve", time.monotonic() - begin)
+            self._ended(SERVE, time.monotonic() - begin)
             printed = self.run(*shlex.split(predict), "--json", shown=predict)
             os.kill(served.pid, signal.SIGINT)
             assert served.wait() == 0, served.tail(40)

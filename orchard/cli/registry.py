@@ -48,6 +48,8 @@ def _print_change(reporter: Reporter, change: ChannelChange, action: str) -> Non
     text = f"{place}: {before} → version {now.version} (generation {now.generation})"
     if not change.changed:
         text = f"{place}: already version {now.version} (generation {now.generation}, {now.action} by {now.who})"
+    elif action == "promote":
+        text += "\nnext: orchard sync --serve; one that runs takes the version by itself"
     reporter.result({"action": action, "changed": change.changed, **encode(now), "store_name": store}, text)
 
 

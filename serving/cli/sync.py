@@ -155,4 +155,5 @@ def _print(result: SyncResult, model: str, reporter: Reporter) -> None:
         "generation": result.generation,
         "state": state,
     }
-    reporter.result(document, f"version {result.version} of {model} is {state} ({result.channel})")
+    following = "orchard predict PHOTO" if result.live else "orchard serve"
+    reporter.result(document, f"version {result.version} of {model} is {state} ({result.channel})\nnext: {following}")

@@ -9,9 +9,6 @@ import tomllib
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
-import click
-import pytest
-
 from orchard.errors import DISTRIBUTION, install_hint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,26 +63,6 @@ def test_every_verb_is_in_the_architecture():
 
     missing = [point.name for point in entry_points(group="orchard.verbs") if f"`{point.name}" not in text]
     assert not missing
-
-
-def commands(document: Path) -> list[str]:
-    return re.findall(r"^ {4}(?:[A-Z_]+=\S+ )?(orchard [a-z].*?)(?: +#.*)?$", document.read_text(), flags=re.M)
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_documented_commands_exist_with_their_options(document):
-    verbs = {point.name: point for point in entry_points(group="orchard.verbs")}
-    for line in commands(document):
-        for part in line.split("&&"):
-            words = part.split()
-            assert words[0] == "orchard", part
-            assert words[1] in verbs or words[1].startswith("-"), f"no verb in {part!r}"
-            command = verbs[words[1]].load() if words[1] in verbs else None
-            if isinstance(command, click.Group) and len(words) > 2:
-                command = command.commands[words[2]]
-            known = {option for parameter in command.params for option in parameter.opts} if command else set()
-            used = {word.split("=")[0] for word in words if word.startswith("--") and word != "--"}
-            assert used <= known | {"--help", "--version"}, f"{part!r} uses {used - known}"
 
 
 def test_links_between_documents_lead_somewhere():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests import drawn_photos
-from tests.first_hour import TINY, FirstHour, build_wheel, edit
+from tests.contract.documented_commands import read_commands
+from tests.first_hour import SERVE, TINY, FirstHour, build_wheel, edit
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "#!{python}\nimport sys\nfrom {module} import main\nsys.exit(main())\n"
@@ -91,14 +93,19 @@ def test_checkout_is_not_importable(installed, tmp_path):
 
 @pytest.mark.timeout(600)
 def test_first_hour_goes_from_photos_to_a_served_prediction(installed, tmp_path):
+    """The six commands of docs/project.md; `installed` stands for `pip install`."""
+    page = (ROOT / "docs/project.md").read_text()
+    blocks = [command.text for command in read_commands("docs/project.md", page) if command.place == "block"]
+    pip, init, enter, run, serve, predict = map(shlex.split, blocks[:6])
+    assert (pip[:2], serve, predict) == (["pip", "install"], SERVE.split(), ["orchard", "predict", "PHOTO"])
     drawn_photos.fill(tmp_path / "my photos", "arrows", 14)
     hour = FirstHour(tmp_path, installed.environment)
-    hour.run("orchard", "init", "arrows", "--photos", "my photos", "--network")
-    hour.enter("arrows")
+    hour.run(*(word.replace("signs.tar.gz", "my photos") for word in init), "--network")
+    hour.enter(enter[1])
     edit(hour.folder / "params.yaml", {**TINY, "photos: {all: 20}": "photos: {all: 1}"})
 
-    document = json.loads(hour.run("orchard", "run", "--json").splitlines()[-1])
-    (prediction,) = hour.predict_while_served("arrows", document["next"][1])
+    document = json.loads(hour.run(*run, "--json").splitlines()[-1])
+    (prediction,) = hour.predict_while_served("signs", document["next"][1])
 
     assert (document["version"], document["verdict"]) == (1, "accepted")
     assert prediction["label"] in drawn_photos.DIRECTIONS

@@ -319,7 +319,7 @@ def test_the_result_of_a_change_names_the_store_in_use_unless_the_environment_na
     capsys.readouterr()
 
     _print_change(Reporter(), change, "promote")
-    assert capsys.readouterr().out == "stable of pears in staging: version 1 → version 2 (generation 3)\n"
+    assert capsys.readouterr().out.splitlines()[0] == "stable of pears in staging: version 1 → version 2 (generation 3)"
 
     monkeypatch.setenv("ORCHARD_STORE_URL", "s3://another")
     settings.load()

@@ -19,6 +19,8 @@ from orchard.runs import records
 from orchard.signing import create_pair, load_key
 from tests.orchard.version_fixtures import facts, registry_of, saved_model
 
+NEXT = "next: orchard sync --serve; one that runs takes the version by itself\n"
+
 
 @pytest.fixture
 def run(capsys):
@@ -47,7 +49,7 @@ def published(seaweed, workspace, monkeypatch):
 def test_promote_history_rollback_versions(published, run):
     assert run("promote", "1", "--why", "first")[0] == 0
     code, out, _ = run("promote", "latest", "--why", "nightly run")
-    assert (code, out) == (0, "stable of fruits: version 1 → version 3 (generation 2)\n")
+    assert (code, out) == (0, f"stable of fruits: version 1 → version 3 (generation 2)\n{NEXT}")
     assert run("promote", "latest", "--channel", "canary", "--why", "try it")[0] == 0
 
     code, out, _ = run("rollback", "--why", "takes plums for apples")
@@ -83,7 +85,7 @@ def test_a_run_promotes_the_version_that_it_published(published, run, monkeypatc
 
     records.record(published, "nightly-7", "publish", {"version": 2})
     code, out, _ = run("promote")
-    assert (code, out) == (0, "stable of fruits: nothing → version 2 (generation 1)\n")
+    assert (code, out) == (0, f"stable of fruits: nothing → version 2 (generation 1)\n{NEXT}")
     assert "run nightly-7" in run("history")[1]
 
 

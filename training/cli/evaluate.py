@@ -72,7 +72,7 @@ def _text(reporter: Reporter, document: dict[str, Any], warnings: list[str], pag
     sentence = look_sentence(document["looks"])
     lines = [_sources(reporter, document), "", _classes(reporter, document)]
     lines += first_lines([f"! warning: {warning}" for warning in warnings], "warnings")
-    return "\n".join([*lines, f"{sentence[0].upper()}{sentence[1:]}.", f"the page: {page}"])
+    return "\n".join([*lines, f"{sentence[0].upper()}{sentence[1:]}.", f"the page: {page}", "next: orchard gate"])
 
 
 def _classes(reporter: Reporter, document: dict[str, Any]) -> str:

@@ -77,4 +77,6 @@ def _text(result: GateResult, page: Path, card: Path) -> str:
     head = verdict.verdict if verdict.verdict != "overridden" else f"overridden: {verdict.reason}"
     if verdict.warnings:
         head += f", with {len(verdict.warnings)} warning{'s' * (len(verdict.warnings) > 1)}"
-    return "\n".join([head, *lines, result.comparison["sentence"], f"the page: {page}", f"the model card: {card}"])
+    pages = [f"the page: {page}", f"the model card: {card}"]
+    following = [] if verdict.verdict == "refused" else ["next: orchard publish"]
+    return "\n".join([head, *lines, result.comparison["sentence"], *pages, *following])

@@ -42,4 +42,5 @@ def publish(reporter: Reporter) -> None:
         text = f"{name} has this content already, in {place}: {record['manifest']}"
     if record.get("card"):
         text += f"\nthe model card: {record['card']}, here {workspace.card / CARD}"
+    text += f'\nnext: orchard promote {record["version"]} --why "…"'
     reporter.result({**record, "created": outcome.created, "store_name": store}, text)

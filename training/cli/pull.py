@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from orchard.cli.verb import verb
@@ -50,5 +52,6 @@ def pull(reporter: Reporter, *, version: int | None, dataset: str | None) -> Non
     reporter.result(
         document,
         f"{DATA / name}/ is version {pulled.version} of {name}: {index.rows} photos in {len(index.shards)} shards "
-        f"({size / 1e6:.1f} MB), checked; {what}",
+        f"({size / 1e6:.1f} MB), checked; {what}\n"
+        f"next: orchard validate --dataset {shlex.quote(name)}",
     )

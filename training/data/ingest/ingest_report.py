@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -171,4 +172,5 @@ def summary(findings: IngestFindings, index: Index, shards_added: int, version: 
     state = f"version {version} in the store" if version is not None else "on this machine only (--no-push)"
     rejected = f", {len(findings.refused)} rejected" if findings.refused else ""
     lines.append(f"dataset {index.name}: {index.rows} photos{rejected}, {state}, digest {index.digest[:12]}")
+    lines.append(f"next: orchard validate --dataset {shlex.quote(index.name)}")
     return "\n".join(lines)
