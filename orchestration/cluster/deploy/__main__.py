@@ -63,7 +63,7 @@ def up(
     with_airflow: bool,
 ) -> None:
     """Create the cluster if there is none, build images, install the chart, ingest photos, train, and predict a photo."""
-    from orchestration.cluster.deploy.deploy_loop import deploy
+    from orchestration.cluster.deploy.checkout_deploy import deploy
 
     options = tuple(part for value in values for part in ("--set", value))
     folder = FOLDER.absolute() / release.namespace
