@@ -11,27 +11,13 @@ import click
 from orchard.cli.verb import verb
 from orchard.errors import OrchardError
 from orchard.reporter import Reporter
+from orchestration.cli.release_options import RELEASE, release_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from orchestration.cluster.deploy.deploy_loop import DeployResult
     from orchestration.cluster.deploy.release import Release
 
 __all__ = ["deploy", "undeploy"]
-
-RELEASE = "orchard"
-
-
-def _release_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that choose the release."""
-    for option in (
-        click.option("--release", default=RELEASE, show_default=True, help="The Helm release."),
-        click.option("--namespace", "-n", help="The namespace.  [default: the project's name]"),
-        click.option("--context", help="The kubeconfig's context.  [default: the current one]"),
-    ):
-        command = option(command)
-    return command
 
 
 @verb(
@@ -70,7 +56,7 @@ def _release_options(command: Callable[..., None]) -> Callable[..., None]:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file of values for the chart.",
 )
-@_release_options
+@release_options("the project's name")
 def deploy(
     reporter: Reporter,
     *,
@@ -97,6 +83,7 @@ def deploy(
     Orchard's images are on no public registry: --images names where your team keeps those of this version.
     """
     from orchestration.cluster.deploy.project_deploy import deploy_project, project_release
+    from orchestration.cluster.deploy.remedies import remedies_in_verbs
     from orchestration.local.commands import exit_on_signals
 
     options = (
@@ -105,7 +92,8 @@ def deploy(
     )
     with exit_on_signals():
         where = project_release(context, namespace, release, "docker")
-        result = deploy_project(where, registry=registry, images=images, photos=photos, values=options)
+        with remedies_in_verbs(where):
+            result = deploy_project(where, registry=registry, images=images, photos=photos, values=options)
     chosen = {"release": where.name, "namespace": where.namespace, "context": where.context}
     following = _next_commands(where, result, named=context is not None)
     document = {"version": result.version, "predictions": result.predictions, "seconds": result.seconds, **chosen}
@@ -139,6 +127,7 @@ def _next_commands(release: Release, result: DeployResult, *, named: bool) -> li
             f"kubectl{where} logs deployment/{release.fullname}-serving --all-containers",
             "what sync and the model server log",
         ),
+        (f"orchard doctor{job}", "what is wrong there, and what to do"),
         (f"orchard deploy{job}", "again, after a change of photos, parameters or code"),
         (f"orchard undeploy{job} --yes", "removes all of it, with photos, models and keys"),
     ]
@@ -156,7 +145,7 @@ def _text(result: DeployResult, commands: list[tuple[str, str]]) -> str:
     examples="orchard undeploy --yes\norchard undeploy --namespace trial --context kind-dev --yes",
 )
 @click.option("--yes", is_flag=True, help="Delete; without it nothing is deleted.")
-@_release_options
+@release_options("the project's name")
 def undeploy(reporter: Reporter, *, context: str | None, namespace: str | None, release: str, yes: bool) -> None:
     """Remove a release from a cluster with all that it made; this deletes its photos, models and keys.
 
@@ -165,6 +154,7 @@ def undeploy(reporter: Reporter, *, context: str | None, namespace: str | None, 
     """
     from orchestration.cluster.deploy.install import remove
     from orchestration.cluster.deploy.project_deploy import project_release
+    from orchestration.cluster.deploy.remedies import remedies_in_verbs
 
     where = project_release(context, namespace, release)
     if not yes:
@@ -173,7 +163,8 @@ def undeploy(reporter: Reporter, *, context: str | None, namespace: str | None, 
             "nothing was deleted",
             hint="the same command with --yes deletes them",
         )
-    removed = remove(where)
+    with remedies_in_verbs(where):
+        removed = remove(where)
     reporter.result(
         {"removed": removed}, f"removed: {', '.join(removed)}" if removed else "there was nothing to remove"
     )

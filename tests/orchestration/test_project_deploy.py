@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from orchard import __version__
 from orchard.cli import main
 from orchestration.cli.deploy import deploy, undeploy
+from orchestration.cli.doctor import doctor
+from orchestration.cluster.deploy import remedies
+from orchestration.cluster.deploy.release import Release
+from orchestration.cluster.deploy.remedies import in_verbs
 from tests import drawn_photos
 from tests.orchestration.cluster_programs import ClusterPrograms
 
 TRAINING, SERVING = f"orchard-training:{__version__}", f"orchard-serving:{__version__}"
 SEAWEEDFS = "chrislusf/seaweedfs:4.48"
+RELEASE = Release("kind-dev", "signs", "orchard")
 DIGEST = "sha256:" + "d" * 64
 OURS = {TRAINING: "sha256:" + "1" * 64, SERVING: "sha256:" + "2" * 64}
 
@@ -52,7 +61,7 @@ def run(project, programs, capsys):
 def values_of(programs):
     """Return the chart's values on helm's command line."""
     (upgrade,) = programs.calls("helm", "upgrade")
-    options = [word for before, word in zip(upgrade, upgrade[1:], strict=False) if before in ("--set", "--set-string")]
+    options = [word for before, word in pairwise(upgrade) if before in ("--set", "--set-string")]
     return dict(option.split("=", 1) for option in options), upgrade
 
 
@@ -213,3 +222,42 @@ def test_nothing_is_removed_without_yes(run, programs):
     assert (code, "--yes" in error["hint"]) == (1, True)
     assert "orchard in arrows on kind-dev" in error["message"]
     assert not programs.calls("helm")
+
+
+def test_remedies_name_verbs_and_the_release_instead_of_a_checkouts_targets():
+    where = "--namespace signs --context kind-dev"
+
+    assert in_verbs("`make doctor` finds the reason, `make evidence` saves the state of the cluster", RELEASE) == (
+        f"`orchard doctor {where}` finds the reason"
+    )
+    assert in_verbs("correct that, then make deploy", RELEASE) == f"correct that, then orchard deploy {where}"
+    assert in_verbs("choose another namespace: make deploy NAMESPACE=…", RELEASE).endswith(
+        "orchard deploy --namespace NAME"
+    )
+    assert in_verbs("make room, or lower its resource requests", RELEASE).startswith("make room")
+
+
+def test_every_remedy_of_a_deployment_has_its_words_for_an_installed_command():
+    """What it reads of other modules is documentation, or runs in a checkout or with Airflow."""
+    left = set()
+    for path in Path(remedies.__file__).parent.glob("*.py"):
+        if path.name in ("__main__.py", "checkout_deploy.py", "remedies.py", "retrain_run.py", "airflow_client.py"):
+            continue
+        tree = ast.parse(path.read_text())
+        documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
+                text = in_verbs(node.value, RELEASE)
+                if re.search(r"\bmake (?!room|port-forward)[a-z]|scripts/cluster", text):
+                    left.add((path.name, text))
+
+    assert not left
+
+
+def test_the_doctor_looks_at_a_release_without_a_checkout(programs, capsys):
+    code = main(["--namespace", "arrows", "--json"], doctor)
+
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert code == 1
+    assert finding["wrong"] == "arrows holds no release orchard."
+    assert finding["remedy"] == "orchard deploy --namespace arrows --context kind-dev installs it"
