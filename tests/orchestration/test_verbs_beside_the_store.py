@@ -159,6 +159,12 @@ def job_arguments(name, **options):
         ("history", {"channel": "canary"}, ["--channel=canary"]),
         ("promote", {"version": 7, "forward": True, "again": False, "why": "w"}, ["--why=w", "--forward", "--", "7"]),
         ("versions", {}, []),
+        ("note", {"version": 7, "text": "-takes plums for grapes"}, ["--", "7", "-takes plums for grapes"]),
+        (
+            "tag",
+            {"version": "stable", "name": "ok", "remove": True, "why": "w"},
+            ["--remove", "--why=w", "--", "stable", "ok"],
+        ),
     ],
 )
 def test_the_command_line_in_the_pod_is_the_one_here(name, options, words):

@@ -241,9 +241,9 @@ _EXAMPLES = {
     "promote": "make promote TO=7 WHY='canary was fine'",
     "rollback": "make rollback WHY='takes plums for grapes'\nmake rollback TO=5 WHY=drill",
 }
-for _name, _verb in STORE_VERBS.items():
+for _name, _lines in _EXAMPLES.items():
     deploy.add_command(
-        store_verb(_verb, _EXAMPLES[_name], release="orchard", namespace="orchard", context="kind-orchard")
+        store_verb(STORE_VERBS[_name], _lines, release="orchard", namespace="orchard", context="kind-orchard")
     )
 for _command in (up, down, logs, evidence, port_forward, airflow, retrain, predict, doctor):
     deploy.add_command(_command)
