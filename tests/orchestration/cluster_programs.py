@@ -54,6 +54,8 @@ elif name == "kubectl":
         print(json.dumps({"data": {"localRegistryHosting.v1": f'host: "{state["registry"]}"\n'}}))
     if "namespaces" in words:
         print("namespace/default")
+    if "pods" in words:
+        print(json.dumps({"kind": "List", "items": []}))
 elif name == "helm":
     if "list" in words:
         print(json.dumps([{"name": "orchard", "chart": "orchard-0.1.0"}] if state["release"] else []))

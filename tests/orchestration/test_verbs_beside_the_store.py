@@ -148,7 +148,7 @@ def test_kubernetes_expands_no_text_of_a_person():
     assert container["env"] == [{"name": "ORCHARD_ACTOR", "value": "$$(HOME)"}]
 
 
-def job_arguments(name, **options):
+def job_arguments(name, options):
     return _arguments(STORE_VERBS[name], options)
 
 
@@ -168,7 +168,7 @@ def job_arguments(name, **options):
     ],
 )
 def test_the_command_line_in_the_pod_is_the_one_here(name, options, words):
-    assert job_arguments(name, **options) == words
+    assert job_arguments(name, options) == words
 
 
 def test_every_verb_keeps_its_own_options():
