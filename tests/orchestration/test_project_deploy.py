@@ -175,6 +175,7 @@ def test_programs_that_are_missing_are_all_named_with_where_to_get_them(run, pro
         ({"build_fails": True}, "building arrows-training failed", "Dockerfile"),
         ({"push_denied": True}, "pushing localhost:5001/arrows-training", "docker login localhost:5001"),
         ({"release": {"model": "pears"}}, "of another model, pears", "--namespace"),
+        ({"release": {"images": {}}}, "of another model, fruits", "--namespace"),
     ],
     ids=lambda value: None if isinstance(value, str) else " ".join(value),
 )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import yaml
+
 from orchard import settings
 from orchard.errors import ParamsError, SettingsError
 from orchard.project_name import project_name
 from orchard.settings import Settings
 from orchestration.cluster.deploy.cluster_access import require_cluster, require_programs
 from orchestration.cluster.deploy.deploy_loop import DeployPlan, DeployResult, run_loop
-from orchestration.cluster.deploy.install import current_values
+from orchestration.cluster.deploy.install import CHART, current_values
 from orchestration.cluster.deploy.project_images import find_target, project_references
 from orchestration.cluster.deploy.release import Release
 from orchestration.cluster.kube_client import ClusterError
@@ -104,8 +106,9 @@ def deploy_project(
 
 def _require_own(release: Release, name: str) -> None:
     """Check that the release, if there is one, is this project's."""
-    model = current_values(release).get("model", name)
-    if model != name:
+    values = current_values(release)
+    model = values.get("model") or yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["model"]
+    if values and model != name:
         raise ClusterError(
             f"the release {release.name} in {release.namespace} is of another model, {model}: its versions would stay unserved",
             hint=f"--namespace NAME chooses another namespace; --release another release in {release.namespace}",
