@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 
@@ -194,6 +195,23 @@ def test_a_repository_without_orchards_images_is_an_error(run, programs):
     code, error = run("--images", "registry.test/orchard")
 
     assert (code, f"registry.test/orchard has no image {TRAINING}" in error["message"]) == (1, True)
+    assert not programs.calls("docker", "build")
+
+
+def test_an_installation_without_the_extra_of_the_cluster_is_an_error_before_anything_is_built(
+    run, programs, monkeypatch
+):
+    def version(name):
+        if name == "kubernetes":
+            raise metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(metadata, "version", version)
+
+    code, error = run()
+
+    assert (code, error["message"]) == (10, "packages are not installed: kubernetes")
+    assert "[training,cluster]" in error["hint"]
     assert not programs.calls("docker", "build")
 
 

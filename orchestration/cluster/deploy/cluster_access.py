@@ -7,10 +7,12 @@ import shutil
 
 import yaml
 
+from orchard.errors import MissingExtra, install_hint
 from orchestration.cluster.deploy.release import Release, run
 from orchestration.cluster.kube_client import ClusterError
+from orchestration.local.machine_checks import missing_packages
 
-__all__ = ["local_registry", "require_cluster", "require_programs"]
+__all__ = ["local_registry", "require_cluster", "require_packages", "require_programs"]
 
 INSTALL = {
     "docker": "https://docs.docker.com/engine/install",
@@ -19,7 +21,23 @@ INSTALL = {
 }
 """The programs, and where their makers say how to install them."""
 
+EXTRAS = ("training", "cluster")
+"""What ingests photos, and what starts the training Job."""
+
 READY_SECONDS = 20.0
+
+
+def require_packages() -> None:
+    """Check that the packages of the verbs that a deployment runs are installed.
+
+    Raises:
+        MissingExtra: the message names all that are missing.
+    """
+    missing = [package for extra in EXTRAS for package in missing_packages(extra)]
+    if missing:
+        raise MissingExtra(
+            f"packages are not installed: {', '.join(dict.fromkeys(missing))}", hint=install_hint(",".join(EXTRAS))
+        )
 
 
 def require_programs(*names: str) -> None:

@@ -11,7 +11,7 @@ from orchard import settings
 from orchard.errors import ParamsError, SettingsError
 from orchard.project_name import project_name
 from orchard.settings import Settings
-from orchestration.cluster.deploy.cluster_access import require_cluster, require_programs
+from orchestration.cluster.deploy.cluster_access import require_cluster, require_packages, require_programs
 from orchestration.cluster.deploy.deploy_loop import DeployPlan, DeployResult, run_loop
 from orchestration.cluster.deploy.install import CHART, current_values
 from orchestration.cluster.deploy.project_images import find_target, project_references
@@ -88,6 +88,7 @@ def deploy_project(
             f"{Path.cwd()} has no {DOCKERFILE}: the project travels to the cluster in its image",
             hint="`orchard init` writes one of four lines; docs/project.md shows it",
         )
+    require_packages()
     _require_own(release, name)
     photos = photos or loaded.photos
     if photos is not None and not photos.exists():
