@@ -34,6 +34,9 @@ __all__ = [
 ]
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_IMAGE_PREFIX = r"^[a-z0-9][a-z0-9._-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)*/?$"
+"""A registry's address, with or without a path in it: what stands before the name of an image."""
+
 _SCHEMES = {"s3": "BUCKET", "gs": "BUCKET", "az": "CONTAINER"}
 
 
@@ -88,6 +91,18 @@ class Settings(BaseSettings):
     trusted_keys_file: Path | None = Field(None, description="the trusted Ed25519 public keys (PEM, one or more)")
     serving_dir: Path = Field(
         Path(".orchard/serving"), description="the folder of verified versions: sync writes it, the engine reads it"
+    )
+    images: str | None = Field(
+        None,
+        pattern=_IMAGE_PREFIX,
+        description="where Orchard's own images are for `orchard deploy`, as HOST/PATH; this machine and the cluster pull from it; "
+        "unset: this machine's Docker, else the cluster's registry",
+    )
+    image_registry: str | None = Field(
+        None,
+        pattern=_IMAGE_PREFIX,
+        description="where `orchard deploy` pushes a project's image, as HOST/PATH; unset: the registry beside a local cluster, "
+        "else the nodes of a kind cluster",
     )
     server_url: str = Field("http://127.0.0.1:8501", description="the model server's REST address")
     run_id: str | None = Field(

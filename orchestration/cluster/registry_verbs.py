@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchard.cli.annotations import note, tag
 from orchard.cli.registry import history, promote, rollback, versions
 from orchard.cli.runs import runs
 from orchard.cli.verb import verb
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STORE_VERBS", "store_verb", "target_options"]
 
-STORE_VERBS = {str(command.name): command for command in (runs, versions, history, promote, rollback)}
+STORE_VERBS = {str(command.name): command for command in (runs, versions, history, promote, rollback, note, tag)}
 """The verbs that need nothing but the store and the signing keys, by name."""
 
 _MARK = "── result\n"

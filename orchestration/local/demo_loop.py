@@ -87,12 +87,12 @@ def _loop(runner: CommandRunner, stack: ExitStack, source: SampleData) -> tuple[
     outcome = release_candidate(runner)
     _await_server(server, port)
     runner.verb("sync", "--once")
-    return outcome, list(predict_unseen(runner, source))
+    return outcome, list(predict_unseen(runner, source.name))
 
 
 def _environment(store: EmbeddedStore, workspace: Path, source: SampleData) -> dict[str, str]:
     return {
-        **step_environment(source),
+        **step_environment(source.name),
         **environment_of(store.directory),
         "ORCHARD_SERVING_DIR": str(workspace / "serving"),
     }

@@ -202,6 +202,6 @@ def _cluster() -> MachineCheck:
     for name in filter(None, files.split(os.pathsep)):
         with suppress(OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
             if context := yaml.safe_load(Path(name).read_text(encoding="utf-8")).get("current-context"):
-                found = f"the context is {context}: `make doctor CONTEXT={context}` in a checkout looks at its release"
+                found = f"the context is {context}: `orchard doctor --namespace NAME` looks at a release there"
                 return MachineCheck("cluster", "skipped", found)
     return MachineCheck("cluster", "skipped", "no kube context is configured, and none is needed on one machine")

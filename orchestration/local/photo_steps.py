@@ -20,14 +20,14 @@ MODEL = "fruits"
 CHANNEL = "stable"
 
 
-def step_environment(source: SampleData) -> dict[str, str]:
+def step_environment(dataset: str, model: str = MODEL) -> dict[str, str]:
     """Return the environment of the steps: ours, without settings that name another store, model or dataset."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ORCHARD_", "AWS_"))}
     return {
         **verb_environment(inherited),
         VARIABLE: NO_FILE,  # the .env of a folder above names a store too
-        "ORCHARD_DATASET": source.name,
-        "ORCHARD_MODEL": MODEL,
+        "ORCHARD_DATASET": dataset,
+        "ORCHARD_MODEL": model,
     }
 
 
@@ -47,20 +47,23 @@ def ingest(runner: CommandRunner, source: SampleData, paths: tuple[Path, ...]) -
     runner.verb("ingest", *map(str, paths), *classes, *share)
 
 
-def predict_unseen(runner: CommandRunner, source: SampleData, *options: str) -> Iterator[dict[str, Any]]:
+def predict_unseen(
+    runner: CommandRunner, dataset: str, *options: str, folder: str = "unseen"
+) -> Iterator[dict[str, Any]]:
     """Predict test photos that `ingest` took; yields each prediction with the true class and the photo's path.
 
     Args:
         runner: its environment names the server.
-        source: the photos' source.
+        dataset: the dataset's name.
         options: `predict`'s.
+        folder: for the photos, in that of the runner.
 
     Raises:
         DataError: there is none.
     """
-    for chosen in choose_unseen(runner.folder / "data" / source.name):
-        photo = runner.folder / "unseen" / chosen.file_name
-        photo.parent.mkdir(exist_ok=True)
+    for chosen in choose_unseen(runner.folder / "data" / dataset):
+        photo = runner.folder / folder / chosen.file_name
+        photo.parent.mkdir(parents=True, exist_ok=True)
         photo.write_bytes(chosen.body)
         output, seconds = runner.run("predict", str(photo), *options, "--json")
         prediction: dict[str, Any] = json.loads(output)["predictions"][0]

@@ -110,6 +110,8 @@ def test_a_model_server_holds_no_key_that_writes(render, scenario):
         ("history", {"store-sync", "signing"}),
         ("promote", {"store-publisher", "signing"}),
         ("rollback", {"store-publisher", "signing"}),
+        ("note", {"store-publisher", "signing"}),
+        ("tag", {"store-publisher", "signing"}),
     ],
 )
 def test_a_verb_beside_the_store_holds_only_the_keys_that_it_needs(render, verb, held):
@@ -124,7 +126,7 @@ def test_a_verb_beside_the_store_holds_only_the_keys_that_it_needs(render, verb,
     }
 
     assert mounted_secrets(spec, container) == {f"fruit-orchard-{name}" for name in held}
-    assert ("signing-key.pem" in entries) == (verb in ("promote", "rollback"))
+    assert ("signing-key.pem" in entries) == (verb in ("promote", "rollback", "note", "tag"))
     assert int(template["metadata"]["annotations"]["orchard.job/keep-seconds"]) <= 600
     assert int(template["metadata"]["annotations"]["orchard.job/deadline-seconds"]) <= 600
     assert "ORCHARD_RUN_ID" not in {item["name"] for item in container["env"]}

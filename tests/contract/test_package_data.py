@@ -13,10 +13,19 @@ NOT_INSTALLED = ("README.md", "Dockerfile", "orchestration/airflow/home/airflow.
 """Names and paths for people, for the builder, and of Airflow's image, which copies its home."""
 
 
+def files_of(name: str) -> list[PurePosixPath]:
+    """Return a file, or the tracked files of the folder that a link points to, as paths in the link."""
+    if not (ROOT / name).is_dir():
+        return [PurePosixPath(name)]
+    target = (ROOT / name).resolve().relative_to(ROOT).as_posix()
+    inside = subprocess.run(["git", "ls-files", target], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [PurePosixPath(name, PurePosixPath(line).relative_to(target)) for line in inside.splitlines()]
+
+
 def test_every_file_that_is_no_python_is_package_data():
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     listed = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    paths = [PurePosixPath(line) for line in listed.splitlines() if not line.endswith(".py")]
+    paths = [path for line in listed.splitlines() for path in files_of(line) if path.suffix != ".py"]
     needed = [path for path in paths if path.name not in NOT_INSTALLED and str(path) not in NOT_INSTALLED]
 
     def is_data(path: PurePosixPath) -> bool:

@@ -82,6 +82,20 @@ def test_wheel_has_every_file_that_is_no_python(wheel):
     assert data
 
 
+def test_wheel_has_the_chart(wheel):
+    listed = subprocess.run(
+        ["git", "ls-files", "charts/orchard"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+
+    with zipfile.ZipFile(wheel) as content:
+        prefix = "orchestration/cluster/chart/"
+        inside = {
+            name.removeprefix(prefix): content.read(name) for name in content.namelist() if name.startswith(prefix)
+        }
+
+    assert inside == {name.removeprefix("charts/orchard/"): (ROOT / name).read_bytes() for name in listed}
+
+
 def test_checkout_is_not_importable(installed, tmp_path):
     code = "import importlib.util as u, orchard, training; print(orchard.__file__, training.__file__, u.find_spec('bench'))"
 

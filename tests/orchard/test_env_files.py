@@ -20,7 +20,6 @@ from orchard.cli.verb import verb
 from orchard.errors import SettingsError
 from orchard.reporter import Reporter
 from orchestration.local.photo_steps import step_environment
-from orchestration.local.sample_data import SampleData
 
 
 @pytest.fixture
@@ -228,7 +227,7 @@ def test_a_file_is_not_read_by_the_steps_of_the_demo(project, monkeypatch):
     )
     settings.load()
 
-    monkeypatch.setattr(os, "environ", step_environment(SampleData("drawn", "fruits", ())))
+    monkeypatch.setattr(os, "environ", step_environment("drawn"))
     loaded = settings.load()
 
     assert (loaded.store_profile, loaded.trusted_keys_file, loaded.model) == ("default", None, "fruits")

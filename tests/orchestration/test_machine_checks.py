@@ -119,7 +119,7 @@ def test_context_of_a_cluster_is_named_and_not_looked_at(examine, workspace, mon
 
     _, checks = examine()
 
-    assert "make doctor CONTEXT=kind-orchard" in checks["cluster"]["found"]
+    assert "kind-orchard: `orchard doctor --namespace NAME`" in checks["cluster"]["found"]
 
 
 def test_without_a_context_the_cluster_is_skipped(examine, workspace, monkeypatch):

@@ -148,7 +148,7 @@ def test_kubernetes_expands_no_text_of_a_person():
     assert container["env"] == [{"name": "ORCHARD_ACTOR", "value": "$$(HOME)"}]
 
 
-def job_arguments(name, **options):
+def job_arguments(name, options):
     return _arguments(STORE_VERBS[name], options)
 
 
@@ -159,10 +159,16 @@ def job_arguments(name, **options):
         ("history", {"channel": "canary"}, ["--channel=canary"]),
         ("promote", {"version": 7, "forward": True, "again": False, "why": "w"}, ["--why=w", "--forward", "--", "7"]),
         ("versions", {}, []),
+        ("note", {"version": 7, "text": "-takes plums for grapes"}, ["--", "7", "-takes plums for grapes"]),
+        (
+            "tag",
+            {"version": "stable", "name": "ok", "remove": True, "why": "w"},
+            ["--remove", "--why=w", "--", "stable", "ok"],
+        ),
     ],
 )
 def test_the_command_line_in_the_pod_is_the_one_here(name, options, words):
-    assert job_arguments(name, **options) == words
+    assert job_arguments(name, options) == words
 
 
 def test_every_verb_keeps_its_own_options():

@@ -119,8 +119,8 @@ def test_image_of_a_project_is_the_training_image_of_this_version():
     images = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / "images.env").read_text(), re.MULTILINE))
     lines = project_files("signs", survey(), network=False, listed=True)["Dockerfile"].splitlines()
 
-    assert lines[0] == f"FROM {images['TRAINING_IMAGE']}"
-    assert len(lines) == 3
+    assert lines[:2] == [f"ARG TRAINING_IMAGE={images['TRAINING_IMAGE']}", "FROM ${TRAINING_IMAGE}"]
+    assert len(lines) == 4
 
 
 TEXT = """# head: not a key

@@ -58,7 +58,8 @@ __pycache__/
 """
 ENV = """# Settings of this machine, which git ignores: `orchard settings` lists them all. A relative path begins in this folder.
 """
-DOCKERFILE = """FROM orchard-training:{version}
+DOCKERFILE = """ARG TRAINING_IMAGE=orchard-training:{version}
+FROM ${{TRAINING_IMAGE}}
 COPY params.yaml *.py /opt/orchard/project/
 COPY data/schema.yaml /opt/orchard/project/data/schema.yaml
 """

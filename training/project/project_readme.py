@@ -32,6 +32,13 @@ In this folder, with Orchard installed (`requirements.txt`):
 `git add . && git commit` after each model keeps what made it: parameters, rules, and the names of all data. `orchard doctor` says what
 this machine lacks, `orchard runs`, `orchard versions` and `orchard history` say what was.
 
+## On a cluster
+
+    orchard deploy
+
+builds the image of the `Dockerfile`, installs Orchard's chart in the namespace `{name}` of the current kube context, trains there and
+predicts a photo. It needs docker, kubectl, helm and Orchard's own images: `orchard deploy --help`.
+
 ## One step at a time
 
     {steps}
@@ -47,7 +54,7 @@ Its data and keys are in `.orchard/store`. Any other S3 store will do: set `ORCH
 | `data/schema.yaml` | the rules for photos: classes, the least number of photos, sizes |
 | `dvc.yaml` | the pipeline; `dvc repro` runs what has changed |
 | `requirements.txt` | the version of Orchard; after an upgrade write the new one, and the stages run again |
-{network}| `Dockerfile` | the training image with this project in it: `docker build --tag {name}-training .` |
+{network}| `Dockerfile` | the training image with this project in it, which `orchard deploy` builds |
 | `.env` | where the photos are: `ORCHARD_PHOTOS`. It is this machine's: git ignores it |
 | `.gitignore`, `.dvcignore`, `.dockerignore` | what is not versioned, searched or sent |
 """

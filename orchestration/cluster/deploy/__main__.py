@@ -63,7 +63,7 @@ def up(
     with_airflow: bool,
 ) -> None:
     """Create the cluster if there is none, build images, install the chart, ingest photos, train, and predict a photo."""
-    from orchestration.cluster.deploy.deploy_loop import deploy
+    from orchestration.cluster.deploy.checkout_deploy import deploy
 
     options = tuple(part for value in values for part in ("--set", value))
     folder = FOLDER.absolute() / release.namespace
@@ -241,9 +241,9 @@ _EXAMPLES = {
     "promote": "make promote TO=7 WHY='canary was fine'",
     "rollback": "make rollback WHY='takes plums for grapes'\nmake rollback TO=5 WHY=drill",
 }
-for _name, _verb in STORE_VERBS.items():
+for _name, _lines in _EXAMPLES.items():
     deploy.add_command(
-        store_verb(_verb, _EXAMPLES[_name], release="orchard", namespace="orchard", context="kind-orchard")
+        store_verb(STORE_VERBS[_name], _lines, release="orchard", namespace="orchard", context="kind-orchard")
     )
 for _command in (up, down, logs, evidence, port_forward, airflow, retrain, predict, doctor):
     deploy.add_command(_command)

@@ -1,32 +1,48 @@
-"""The order of a deployment: cluster, images, chart, photos, a training Job, the version live, a photo predicted."""
+"""The loop on a cluster, which `make deploy` and `orchard deploy` share: chart, photos, a training Job, the version live, a prediction."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from orchard.errors import GateRefused
-from orchestration.cluster.deploy import images
-from orchestration.cluster.deploy.install import current_values, install
+from orchestration.cluster.deploy.install import install
 from orchestration.cluster.deploy.port_forward import forward, status
 from orchestration.cluster.deploy.readiness import pod_states
-from orchestration.cluster.deploy.release import CHECKOUT, Release, run
+from orchestration.cluster.deploy.release import Release
 from orchestration.cluster.deploy.store_access import reach
 from orchestration.cluster.kube_client import ClusterError
 from orchestration.local.commands import CommandFailed, CommandRunner, display_path
-from orchestration.local.demo_workspace import PARAMS, prepare
-from orchestration.local.photo_steps import CHANNEL, MODEL, ingest, photo_paths, predict_unseen, step_environment
-from orchestration.local.sample_data import find
+from orchestration.local.demo_workspace import PARAMS
+from orchestration.local.photo_steps import CHANNEL, predict_unseen
 
-__all__ = ["CHANNEL", "DeployResult", "await_live", "deploy"]
+__all__ = ["CHANNEL", "DeployPlan", "DeployResult", "await_live", "run_loop"]
 
 LIVE_SECONDS = 600.0
-SCRIPT_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeployPlan:
+    """What goes through the loop.
+
+    Attributes:
+        images: whole references, by the chart's name for the image; what is left out is the chart's own. One is ``training``.
+        values: more options for helm.
+        put_photos: ingests the photos, where the environment names the store.
+        unseen: the folder for the predicted photos, in that of the runner.
+        airflow: whether the release has Airflow.
+    """
+
+    images: Mapping[str, str]
+    values: tuple[str, ...]
+    put_photos: Callable[[], None]
+    unseen: str = "unseen"
+    airflow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,72 +62,32 @@ class DeployResult:
     airflow: bool = False
 
 
-def deploy(
-    release: Release,
-    *,
-    data: str | None,
-    folder: Path,
-    params: Path | None = None,
-    values: tuple[str, ...] = (),
-    build: bool = True,
-    airflow: bool = False,
-) -> DeployResult:
-    """Deploy the loop on the kind cluster and predict photos with it; finished steps are not repeated.
+def run_loop(release: Release, runner: CommandRunner, plan: DeployPlan) -> DeployResult:
+    """Install the chart, train in the cluster, and predict photos with it; finished steps are not repeated.
 
     Args:
-        release: the release; its context is that of a kind cluster, which is created if there is none.
-        data: photos, as for `make demo`.
-        folder: the parent of the workspaces, one for each kind of photos.
-        params: a file with parameters that replace those of a deployment, as for `make demo`.
-        values: more options for helm.
-        build: whether to build and push our images; False: use the images that were pushed last.
-        airflow: whether to install Airflow too; it starts while a Job trains. If the release has it, it stays in any case.
+        release: the release.
+        runner: runs the verbs in the folder with params.yaml; its environment names dataset and model.
+        plan: what goes through the loop.
 
     Raises:
         OrchardError: a step failed; a verb's exit code is kept.
     """
-    source = find(data)
-    prepare(workspace := folder / source.name, source, params)
-    runner = CommandRunner(workspace, step_environment(source), workspace / "logs", resume_command="make deploy")
-    with runner.timed("cluster") as results:
-        registry = _script(runner, "cluster", "up", CLUSTER=release.context.removeprefix("kind-"))
-        results.append(f"{release.context}, its registry at {registry}")
-    if airflow:
-        values = ("--set", "airflow.enabled=true", "--set", f"dataset={source.name}", *values)
-    airflow = airflow or _has_airflow(release)
-    with runner.timed("images") as results:
-        programs = ("training", "serving", *(("airflow",) if airflow else ()))
-        if build:
-            _script(runner, "images", "--push", registry, *programs)
-        if airflow:
-            _script(runner, "cluster", "bring", "POSTGRES_IMAGE", CLUSTER=release.context.removeprefix("kind-"))
-        references = images.references(registry, airflow=airflow)
-        results.append(f"{', '.join(programs)} in {registry}")
     with runner.timed("chart", partial(pod_states, release)) as results:
-        results.append(install(release, references, values))
+        results.append(install(release, plan.images, plan.values))
     with reach(release, "ingest") as variables, runner.using(variables):
-        ingest(runner, source, photo_paths(runner, source))
+        plan.put_photos()
     with runner.timed("job train") as results:
-        results.append(_train(runner, release, references["training"]))
+        results.append(_train(runner, release, plan.images["training"]))
     with runner.timed("live", partial(pod_states, replace(release, component="serving"))) as results:
         version = await_live(release, _promoted(runner, release))
-        results.append(f"version {version} of {MODEL} in {' '.join(release.serving_pods())}")
+        model = runner.environment["ORCHARD_MODEL"]
+        results.append(f"version {version} of {model} in {' '.join(release.serving_pods())}")
     service = f"service/{release.fullname}-serving"
+    dataset = runner.environment["ORCHARD_DATASET"]
     with forward(release, service, 8501) as url, runner.using({"ORCHARD_SERVER_URL": url}):
-        predictions = list(predict_unseen(runner, source, "--channel", CHANNEL))
-    return DeployResult(version, predictions, runner.seconds, airflow)
-
-
-def _has_airflow(release: Release) -> bool:
-    return bool(current_values(release).get("airflow", {}).get("enabled"))
-
-
-def _script(runner: CommandRunner, name: str, *arguments: str, **variables: str) -> str:
-    """Run a script of scripts/ and show its standard error; returns the last line of its output."""
-    command = [str(CHECKOUT / "scripts" / name), *arguments]
-    environment = {**runner.environment, **variables}
-    output = run(command, environment=environment, seconds=SCRIPT_SECONDS, show_errors=True)
-    return (output.strip().splitlines() or [""])[-1]
+        predictions = list(predict_unseen(runner, dataset, "--channel", CHANNEL, folder=plan.unseen))
+    return DeployResult(version, predictions, runner.seconds, plan.airflow)
 
 
 def _train(runner: CommandRunner, release: Release, image: str) -> str:

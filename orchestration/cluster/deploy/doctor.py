@@ -32,17 +32,17 @@ _CHART_VALUES = {
 }
 
 
-def examine(release: Release, registry_port: int = 5001) -> list[Diagnosis]:
+def examine(release: Release, registry_port: int | None = 5001) -> list[Diagnosis]:
     """Check in the order of dependence; a fault that hides all later ones ends the search.
 
     Args:
         release: the expected release.
-        registry_port: the expected port of the registry on this machine.
+        registry_port: the expected port of the registry on this machine; None: none is expected.
     """
     for check in (_machine, _cluster):
         if findings := list(check(release)):
             return findings
-    findings = list(_registry(registry_port)) if release.context.startswith("kind-") else []
+    findings = list(_registry(registry_port)) if registry_port and release.context.startswith("kind-") else []
     if missing := list(_release(release)):
         return [*findings, *missing]
     release = ReleaseSnapshot(release.context, release.namespace, release.name)

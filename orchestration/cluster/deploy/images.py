@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import requests
 
-from orchestration.cluster.deploy.release import CHECKOUT, run
+from orchestration.cluster.deploy.install import CHART
+from orchestration.cluster.deploy.release import run
 from orchestration.cluster.kube_client import ClusterError
 
 __all__ = ["image_versions", "references"]
@@ -13,8 +14,8 @@ _ACCEPTED = "application/vnd.docker.distribution.manifest.v2+json, application/v
 
 
 def image_versions() -> dict[str, str]:
-    """Return what images.env says: ``NAME:TAG`` by variable."""
-    lines = (CHECKOUT / "images.env").read_text(encoding="utf-8").splitlines()
+    """Return what images.env says: ``NAME:TAG`` by variable. The chart has a copy of it, in a wheel too."""
+    lines = (CHART / "files" / "images.env").read_text(encoding="utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 

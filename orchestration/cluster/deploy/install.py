@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from orchestration.cluster.deploy.release import CHECKOUT, Release
+from orchestration.cluster.deploy.release import Release
 from orchestration.cluster.kube_client import ClusterError
 
-__all__ = ["await_installed", "current_values", "install", "make_namespace", "remove"]
+__all__ = ["CHART", "await_installed", "current_values", "install", "make_namespace", "remove"]
+
+CHART = (Path(__file__).parents[1] / "chart").resolve()
+"""The chart: charts/orchard in a checkout, to which the folder is a link; in a wheel its copy."""
 
 CREATED_LABEL = "orchard.deploy/made"
 _NAMESPACE = """
@@ -26,7 +30,7 @@ metadata:
 
 
 def install(release: Release, images: Mapping[str, str], values: Sequence[str] = ()) -> str:
-    """Install or upgrade the chart in the kind scenario; creates the namespace if there is none.
+    """Install or upgrade the chart, on kind in the kind scenario; creates the namespace if there is none.
 
     What the release's values already say is kept, whoever set it: they replace those of the scenario, and `values` replace
     both.
@@ -52,14 +56,13 @@ def install(release: Release, images: Mapping[str, str], values: Sequence[str] =
                 f"{release.namespace} holds a release {release.name} of another chart, {item['chart']}",
                 hint="choose another namespace: make deploy NAMESPACE=…",
             )
-    chart = CHECKOUT / "charts" / "orchard"
-    scenario = ("--values", str(chart / "ci" / "kind-values.yaml"))
+    scenario = ("--values", str(CHART / "ci" / "kind-values.yaml")) if release.context.startswith("kind-") else ()
     options = [part for name, image in images.items() for part in ("--set-string", f"images.{name}={image}")]
     with NamedTemporaryFile("w", encoding="utf-8", suffix=".json") as file:
         json.dump(kept, file)
         file.flush()
         release.helm(
-            "upgrade", "--install", release.name, str(chart), *scenario, "--values", file.name, *options, *values
+            "upgrade", "--install", release.name, str(CHART), *scenario, "--values", file.name, *options, *values
         )
     await_installed(release)
     _refresh(release)

@@ -18,6 +18,8 @@ from orchestration.cluster.kube_client import ClusterError
 __all__ = ["CHECKOUT", "Release", "ReleaseSnapshot", "run"]
 
 CHECKOUT = Path(__file__).resolve().parents[3]
+"""The checkout, whose scripts `make deploy` runs; of a wheel it is the folder of all packages."""
+
 _SECONDS = 120.0
 
 
@@ -29,7 +31,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     show_errors: bool = False,
 ) -> str:
-    """Run a program in the checkout and return its standard output.
+    """Run a program in the working folder and return its standard output.
 
     Args:
         command: the program and its arguments.
@@ -51,7 +53,6 @@ def run(
         stderr=None if show_errors else subprocess.PIPE,
         env=None if environment is None else dict(environment),
         text=True,
-        cwd=CHECKOUT,
         start_new_session=True,
     ) as process:
         try:
