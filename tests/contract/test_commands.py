@@ -172,8 +172,8 @@ def test_block_that_is_no_command_is_refused_with_its_line(line):
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("orchard versons", "no verb 'versons'"),
-        ("orchard data chek", "no verb 'chek'"),
+        ("orchard versionz", "no verb 'versionz'"),
+        ("orchard data chex", "no verb 'chex'"),
         ("orchard versions --newest 3", "No such option"),
         ("orchard versions 7 8", "no further argument"),
         ("orchard versions --top many", "not a valid integer"),
