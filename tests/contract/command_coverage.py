@@ -162,6 +162,8 @@ _LIBRARY = (
     Coverage("orchard keys create", test="tests/orchard/test_registry_verbs.py::test_keys_create_makes_a_pair_once"),
     Coverage("orchard prune*", test="tests/orchard/test_pruning.py::test_the_verb_on_the_real_store"),
     Coverage("orchard train", test=_TUTORIAL),
+    Coverage("orchard evaluate", test=_TUTORIAL),
+    Coverage("orchard diff", test=_TUTORIAL),
     Coverage("orchard train --set *", test="tests/training/test_params.py::test_overrides_change_one_value"),
     Coverage("orchard train --profile *", reason=_MINUTES),
     Coverage("for name in mobilenet_v2 *", reason=_MINUTES),
@@ -178,6 +180,7 @@ _LIBRARY = (
 _ON_A_CLUSTER = (
     Coverage("make deploy AIRFLOW=1", test=_AIRFLOW),
     Coverage("make deploy", test=_LOOP),
+    Coverage("orchard deploy", test=f"{_E2E}test_project.py::test_a_project_is_deployed_and_removed"),
     Coverage("make predict *", test=_LOOP),
     Coverage("make doctor", test=_DOCTOR),
     Coverage(

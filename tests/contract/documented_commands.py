@@ -18,7 +18,7 @@ __all__ = ["PROGRAMS", "DocumentedCommand", "read_commands", "simple_commands", 
 
 _BEGINNINGS = """
     bash cd cp curl docker dvc echo eval export for git helm kind kubectl ls luigi make mkdir orchard pip printf pytest python sed
-    skaffold until
+    skaffold tar until
 """
 PROGRAMS = frozenset(_BEGINNINGS.split())
 """Programs, and words of the shell, that commands of the pages begin with; scripts/NAME and .venv/bin/NAME besides."""

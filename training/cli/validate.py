@@ -85,9 +85,14 @@ def validate(
     photos, classes = result.index.rows, len(result.index.classes)
     text = f"the dataset {name!r} follows every rule: {photos} photos of {classes} classes"
     document = result.document | ({} if checked is None else {"labels": checked.document})
-    silent = labels or "DVC_STAGE" in os.environ  # a list for a person comes first; DVC goes on by itself
-    following = [] if silent else ["next: dvc repro" if Path("dvc.yaml").exists() else "next: orchard train"]
+    following = [] if labels else _following()  # of labels, a list for a person comes first
     reporter.result(document, "\n".join([text, *warnings, f"page: {page}", *following]))
+
+
+def _following() -> list[str]:
+    if "DVC_STAGE" in os.environ:  # DVC goes on by itself
+        return []
+    return ["next: dvc repro" if Path("dvc.yaml").exists() else "next: orchard train"]
 
 
 def _check_labels(
