@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -26,8 +28,11 @@ from orchard.registry.version_overview import read_version
 from orchard.reporter import Reporter
 from orchard.settings import Settings
 from orchard.store import open_store
+from serving.models_config import ModelConfig, render
 from tests import photo_files
 from tests.orchard.version_fixtures import registry_of
+from tests.serving.model_registry import ENVIRONMENT
+from tests.serving.programs import Serve
 from tests.training.candidates import PHOTOS, write_workspace
 from training import pages
 from training.data.shards import Index, Shard, iterate, parse_index
@@ -107,6 +112,23 @@ def test_strange_names_are_whole_in_predictions_figures_versions_and_cards(chain
     found = compare_versions(chain.registry, 1, 2)
     assert ("null", "yes") in {(one.label, one.guess) for one in found.confusion or ()}
     assert "null, turntable: not one of 6 photos is right" in chain.printed
+
+
+def test_strange_names_are_served(chain: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    red = next(photo.image for photo in PHOTOS if photo.label == "Red")
+    (tmp_path / "red.png").write_bytes(red)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "1").symlink_to((chain.workspace.candidate / "saved_model").absolute())
+    config = tmp_path / "models.config"
+    config.write_text(render([ModelConfig("own", str(tmp_path / "own"), labels={"stable": 1})]))
+    with Serve(config, tmp_path / "log", ENVIRONMENT) as server:
+        answer = server.predict("own", {"instances": [{"b64": base64.b64encode(red).decode()}]}).json["predictions"]
+        monkeypatch.setenv("ORCHARD_SERVER_URL", f"http://127.0.0.1:{server.port}")
+        monkeypatch.setenv("ORCHARD_MODEL", "own")
+        assert main(["predict", str(tmp_path / "red.png")]) == 0
+
+    assert answer[0]["label"] == "null"
+    assert re.search(r"red\.png.*\bnull\b", capsys.readouterr().out)
 
 
 def test_pages_of_a_thousand_classes_are_small_and_say_what_they_leave_out(chain: Chain):
