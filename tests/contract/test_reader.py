@@ -16,7 +16,7 @@ from tests.contract.command_coverage import READ_PAGES, is_read
 from tests.contract.documented_commands import read_commands
 from tests.contract.terminals import ROOT, PageReader, reading
 
-pytestmark = [pytest.mark.xdist_group("pages"), pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 TUTORIAL = READ_PAGES[0]
 PATH = 'export PATH="$PWD/.venv/bin:$PATH"'

@@ -17,7 +17,7 @@ from tests import photo_files
 from tests.orchard.version_fixtures import registry_of
 from tests.training.stepping import CHECKOUT, StepSite, small_params
 
-pytestmark = [pytest.mark.xdist_group("luigi"), pytest.mark.timeout(900)]  # seven processes, each with a neural network
+pytestmark = pytest.mark.timeout(900)  # seven processes, each with a neural network
 
 
 @pytest.fixture(scope="module")

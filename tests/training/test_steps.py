@@ -28,7 +28,7 @@ from training.pipeline import artifacts
 from training.pipeline.actions import ACTIONS
 from training.pipeline.project_config import ProjectConfig
 
-pytestmark = [pytest.mark.xdist_group("steps"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 PATIENCE = 120
 

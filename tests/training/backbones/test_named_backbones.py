@@ -17,8 +17,6 @@ from training.model.backbones.frozen_norm import FrozenNorm
 from training.model.backbones.named import BACKBONES
 from training.model.fold import fold
 
-pytestmark = pytest.mark.xdist_group("backbones")  # each network is built once
-
 SHOP = SHARED / "shop.tar.gz"
 PEPPER = 945
 IMAGENET = {
