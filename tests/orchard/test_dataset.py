@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from orchard import layout
-from orchard.dataset import Dataset
+from orchard.dataset import MAX_INDEX_BYTES, Dataset
 from orchard.documents import canonical_json, digest, parse
 from orchard.errors import ConflictError, DataError, IntegrityError
 
@@ -103,7 +103,7 @@ def test_pointer_with_another_digest_is_refused(memory):
 
 
 def test_index_that_is_too_large_is_refused_before_anything_is_written(memory):
-    with pytest.raises(DataError, match="at most 1048576"):
-        Dataset(memory, "fruits").commit({"x": "y" * (1 << 20)}, "", parent=None, created_by="anna")
+    with pytest.raises(DataError, match=f"at most {MAX_INDEX_BYTES}"):
+        Dataset(memory, "fruits").commit({"x": "y" * MAX_INDEX_BYTES}, "", parent=None, created_by="anna")
 
     assert list(memory.list("")) == []
