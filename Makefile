@@ -56,7 +56,7 @@ setup: .venv/.ready ## the Python environment in .venv (nothing is installed els
 ## Check
 
 .PHONY: test
-test: lint typecheck pytest ## everything: lint, types, all tests (about 20 minutes on 2 cores)
+test: lint typecheck pytest ## everything: lint, types, all tests (about half an hour on 2 cores)
 
 .PHONY: lint
 lint: setup ## ruff, shellcheck, yamllint, codespell
