@@ -72,7 +72,7 @@ typecheck: setup ## mypy, strict
 
 .PHONY: pytest
 pytest: setup $(if $(ARGS),,pytest-airflow) ## the tests alone (ARGS="-k name" picks)
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS) # half of the time is waiting, so 4 on 2 cores
 
 .PHONY: pytest-airflow
 pytest-airflow: .venv-airflow/.ready ## the tests of the DAGs, in Airflow's own environment
