@@ -9,16 +9,16 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from obstore.store import MemoryStore
 
 from orchard import settings
 from orchard.settings import Settings
-from orchard.store import ObjectStore, open_store
+from orchard.store import ObjectStore, objects, open_store
 from orchard.store.embedded import EmbeddedStore
 from tests.orchard.cloud_servers import AzureServer, GoogleServer, serve
 
 hypothesis.settings.register_profile("orchard", deadline=None, print_blob=True)  # a slow machine is not a failure
 hypothesis.settings.load_profile("orchard")
-
 
 _OF_THE_MACHINE = ("ORCHARD_", "AWS_", "AZURE_", "GOOGLE_", "GCE_", "SSL_CERT_", "REQUESTS_CA_")
 
@@ -31,9 +31,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """
     before = set(os.environ)
     for name in list(os.environ):
-        if name.startswith(
-            ("ORCHARD_", "AWS_", "AZURE_", "GOOGLE_", "GCE_", "SSL_CERT_", "REQUESTS_CA_")
-        ) or name.lower().endswith("_proxy"):
+        if name.startswith(_OF_THE_MACHINE) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("ORCHARD_ENV_FILE", "none")
     yield
@@ -101,6 +99,18 @@ def azure(azure_server: AzureServer) -> ObjectStore:
 def memory() -> ObjectStore:
     """An empty store in memory."""
     return open_store(Settings(store_url="memory://"))
+
+
+@pytest.fixture
+def memory_of_verbs(monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """An empty store in memory, which the verbs of this test open too.
+
+    `open_store` itself is not replaced: a module that a verb imports meanwhile would keep the replaced one for all later tests.
+    """
+    backend = MemoryStore()
+    monkeypatch.setattr(objects, "MemoryStore", lambda: backend)
+    monkeypatch.setenv("ORCHARD_STORE_URL", "memory://")
+    return open_store(settings.load())
 
 
 @pytest.fixture

@@ -31,8 +31,9 @@ DONE = StepRecord("done", "", "2026-11-24T10:00:01+00:00", "2026-11-24T10:00:05+
 
 
 @pytest.fixture
-def journal(memory):
+def journal(memory_of_verbs):
     """Four runs, of every kind of end."""
+    memory = memory_of_verbs
     records.begin(memory, RUN)
     for name in ("validate", "train", "evaluate"):
         records.end_step(memory, "r1", name, DONE)
@@ -66,9 +67,7 @@ def test_the_newest_runs_stand_first_and_say_how_far_they_got(journal):
         read_entries(journal, 1, "r9")
 
 
-def test_the_verb_prints_a_table_and_the_steps_of_one(journal, monkeypatch, capsys):
-    monkeypatch.setenv("ORCHARD_STORE_URL", "memory://")
-    monkeypatch.setattr("orchard.store.open_store", lambda settings: journal)
+def test_the_verb_prints_a_table_and_the_steps_of_one(journal, capsys):
     assert verb_module.__doc__
 
     assert main(["runs"]) == 0

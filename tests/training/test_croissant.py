@@ -26,15 +26,14 @@ cards:
 
 
 @pytest.fixture
-def own(workspace, memory, monkeypatch):
+def own(workspace, memory_of_verbs, monkeypatch):
     """A dataset of several shards that has a version in the store."""
     monkeypatch.setenv("ORCHARD_DATASET", "own")
     monkeypatch.setattr(shard_writer, "SHARD_BYTES", 30_000)
-    monkeypatch.setattr("orchard.store.open_store", lambda settings: memory)
     photo_files.fill(workspace / "farm")
     assert main(["ingest", "farm", "--no-push"]) == 0
     index = shards.read_index(workspace / "data" / "own")
-    Dataset(memory, "own").commit(index.document, "", parent=None, created_by="me")
+    Dataset(memory_of_verbs, "own").commit(index.document, "", parent=None, created_by="me")
     return index
 
 

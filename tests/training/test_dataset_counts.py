@@ -20,16 +20,15 @@ def commit(store, index, why=None):
     return Dataset(store, "own").commit(index.document, "", parent=number, created_by="me", why=why).version
 
 
-def test_versions_classes_splits_and_sources_are_counted(workspace, memory, monkeypatch, capsys):
+def test_versions_classes_splits_and_sources_are_counted(workspace, memory_of_verbs, monkeypatch, capsys):
     monkeypatch.setenv("ORCHARD_DATASET", "own")
-    monkeypatch.setattr("orchard.store.open_store", lambda settings: memory)
     photo_files.fill(workspace / "farm", [KIWI, LEMON], train=3, test=1)
     photo_files.fill(workspace / "shop", [KIWI], train=2, test=0, side=140)
     assert main(["ingest", "farm", "--no-push"]) == 0
     folder = workspace / "data" / "own"
-    commit(memory, read_index(folder))
+    commit(memory_of_verbs, read_index(folder))
     assert main(["ingest", "shop", "--no-push"]) == 0
-    commit(memory, read_index(folder), why="more kiwis")
+    commit(memory_of_verbs, read_index(folder), why="more kiwis")
     capsys.readouterr()
 
     assert main(["data", "stats"]) == 0
@@ -50,7 +49,7 @@ def test_versions_classes_splits_and_sources_are_counted(workspace, memory, monk
     assert main(["data", "stats", "--version", "9"]) == 4
 
 
-def test_version_without_shards_has_no_sources(workspace, memory):
+def test_version_without_shards_has_no_sources(workspace, memory_of_verbs):
     empty = Index(1, "own", (KIWI,), (), {"train": {KIWI: 0}, "test": {KIWI: 0}})
-    (counts,) = count_versions([commit(memory, empty)], workspace / "data" / "own")
+    (counts,) = count_versions([commit(memory_of_verbs, empty)], workspace / "data" / "own")
     assert (counts.count(), counts.sources) == (0, {})
