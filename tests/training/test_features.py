@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 import numpy as np
@@ -13,11 +14,19 @@ from tests import photo_files
 from training.model.preprocessing import decode_photos, preprocess
 
 
+@functools.cache
+def graph_of(size, crop):
+    """A session of the exported graph with its input and its output: building it takes seconds."""
+    with tf.Graph().as_default() as graph:
+        given = tf.compat.v1.placeholder(tf.string, [None])
+        pixels = preprocess(given, size, crop=crop)
+    return tf.compat.v1.Session(graph=graph), given, pixels
+
+
 def served(files, size, *, crop=False):
     """The pixels of the exported graph: the same function in its own graph, as in the export."""
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        given = tf.compat.v1.placeholder(tf.string, [None])
-        return session.run(preprocess(given, size, crop=crop), {given: np.array(files, object)})
+    session, given, pixels = graph_of(size, crop)
+    return session.run(pixels, {given: np.array(files, object)})
 
 
 def open_draft(file, size):
