@@ -11,7 +11,7 @@ import click
 from orchard.cli.verb import verb
 from orchard.errors import OrchardError
 from orchard.reporter import Reporter
-from orchestration.cli.release_options import RELEASE, release_options
+from orchestration.cli.loop_options import RELEASE, photos_option, release_options
 
 if TYPE_CHECKING:
     from orchestration.cluster.deploy.deploy_loop import DeployResult
@@ -31,12 +31,7 @@ __all__ = ["deploy", "undeploy"]
         "orchard deploy --values production.yaml --photos ../more-photos"
     ),
 )
-@click.option(
-    "--photos",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Ingest these photos.  [default: ORCHARD_PHOTOS; without it the cluster's dataset is used as it is]",
-)
+@photos_option("the cluster's dataset")
 @click.option(
     "--registry",
     metavar="REGISTRY",

@@ -8,7 +8,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
-from orchestration.cli.release_options import release_options
+from orchestration.cli.loop_options import release_options
 
 
 @verb(

@@ -8,6 +8,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
+from orchestration.cli.loop_options import photos_option
 
 
 @verb(
@@ -20,12 +21,7 @@ from orchard.reporter import Reporter
         "ORCHARD_RUN_ID=first orchard run         # a name of your own for the run"
     ),
 )
-@click.option(
-    "--photos",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="Ingest these photos.  [default: ORCHARD_PHOTOS; without it the dataset of the store is used as it is]",
-)
+@photos_option("the dataset of the store")
 @click.option("--force", default="", metavar="REASON", help="Accept a refused candidate; kept permanently.")
 def run(reporter: Reporter, *, photos: Path | None, force: str) -> None:
     """Run the whole loop in a project: from its photos to a model that can be served.

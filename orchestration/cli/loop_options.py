@@ -1,12 +1,13 @@
-"""The options that choose a release, of the verbs `deploy`, `undeploy` and `doctor`."""
+"""Options that verbs of the whole loop share: the release of `deploy`, `undeploy` and `doctor`; the photos of `run` and `deploy`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
-__all__ = ["RELEASE", "release_options"]
+__all__ = ["RELEASE", "photos_option", "release_options"]
 
 RELEASE = "orchard"
 
@@ -28,3 +29,17 @@ def release_options(namespace: str) -> Callable[[Callable[..., None]], Callable[
         return command
 
     return decorate
+
+
+def photos_option(dataset: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the decorator for the option that names photos to ingest.
+
+    Args:
+        dataset: which dataset is used without photos, for the help.
+    """
+    return click.option(
+        "--photos",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help=f"Ingest these photos.  [default: ORCHARD_PHOTOS; without it {dataset} is used as it is]",
+    )
