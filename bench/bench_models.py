@@ -22,13 +22,13 @@ CLASSES = [f"class {number}" for number in range(5)]
 GOLDEN = 3
 
 
-def draw_photos(count: int) -> list[bytes]:
-    """Draw different JPEG photos of 100 × 100 pixels."""
+def draw_photos(count: int, side: int = 100) -> list[bytes]:
+    """Draw different JPEG photos of 100 × 100 pixels, or of another side."""
     photos = []
     for number in range(count):
         dice = np.random.default_rng(number)
         picture = Image.fromarray((dice.random((12, 12, 3)) * 255).astype(np.uint8)).resize(
-            (100, 100), Image.Resampling.BICUBIC
+            (side, side), Image.Resampling.BICUBIC
         )
         body = io.BytesIO()
         picture.save(body, "JPEG", quality=85)

@@ -1,6 +1,7 @@
 """A closed-loop client in its own process: each connection sends its next request when it has its answer.
 
     python -m bench.load_client rest PORT PATH PHOTOS CONNECTIONS SECONDS [TOKEN]      # TF Serving's JSON, rows
+    python -m bench.load_client raw  PORT PATH PHOTOS CONNECTIONS SECONDS [TOKEN]      # each photo as it is, image/jpeg
     python -m bench.load_client v2   PORT PATH PHOTOS CONNECTIONS SECONDS              # the Open Inference Protocol's JSON
     python -m bench.load_client grpc PORT MODEL PHOTOS CONNECTIONS SECONDS [TOKEN]     # PredictionService/Predict
 
@@ -80,9 +81,9 @@ async def run_connections(
     await finished.wait()
 
 
-def http_request(path: str, body: bytes, token: str) -> bytes:
+def http_request(path: str, body: bytes, token: str, content_type: str = "application/json") -> bytes:
     """An HTTP/1.1 request as bytes."""
-    lines = [f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
     lines += [f"Authorization: Bearer {token}"] if token else []
     return "\r\n".join([*lines, "", ""]).encode() + body
 
@@ -124,6 +125,14 @@ async def rest(tally: Tally, port: int, path: str, connections: int, token: str,
     return tally.report(read_v2 if v2 else read_rest)
 
 
+async def raw(tally: Tally, port: int, path: str, connections: int, token: str) -> dict[str, Any]:
+    """Send each photo as it is."""
+    bodies = [base64.b64decode(photo["b64"]) for photo in tally.photos]
+    requests = [http_request(path, body, token, "image/jpeg") for body in bodies]
+    await run_connections(lambda first, done: LoadConnection(tally, requests, first, done), port, connections)
+    return tally.report(read_rest)
+
+
 async def rpc(tally: Tally, port: int, model: str, connections: int, token: str) -> dict[str, Any]:
     """Call over gRPC, one call at a time on each connection."""
     from bench.load_client_grpc import GrpcLoadConnection, predict_message, read_predict
@@ -143,6 +152,8 @@ def main() -> None:
     tally = Tally(json.loads(Path(photos).read_text()), float(seconds))
     if kind == "grpc":
         run = rpc(tally, int(port), target, int(connections), token)
+    elif kind == "raw":
+        run = raw(tally, int(port), target, int(connections), token)
     else:
         run = rest(tally, int(port), target, int(connections), token, v2=kind == "v2")
     print(json.dumps(uvloop.run(run)))

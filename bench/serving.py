@@ -41,10 +41,11 @@ from orchard.reporter import Reporter
 from serving.models_config import ModelConfig, render
 
 CONNECTIONS = (1, 8, 32)
-LIMIT, ORCHARD, RPC, RPC_PEER = "model alone", "orchard", "orchard grpc", "grpc.aio"
+LIMIT, ORCHARD, RAW, RPC, RPC_PEER = "model alone", "orchard", "orchard raw", "orchard grpc", "grpc.aio"
 TOKEN = "benchmark-token-of-forty-characters-long"  # noqa: S105  it protects nothing
 PATHS = {
     ORCHARD: ("rest", "/v1/models/m:predict"),
+    RAW: ("raw", "/v1/models/m:predict"),
     "fastapi": ("rest", "/predict"),
     "litserve": ("rest", "/predict"),
     "kserve": ("rest", "/v1/models/m:predict"),
@@ -101,7 +102,7 @@ class ServingBench:
     def load(self, server: str, connections: int) -> float:
         """Load one server; returns its requests/s."""
         kind, path = PATHS[server]
-        token = [TOKEN] if server in (ORCHARD, RPC) else []
+        token = [TOKEN] if server in (ORCHARD, RAW, RPC) else []
         arguments = [kind, str(self.ports[server]), path, str(self.photos), str(connections), str(self.seconds), *token]
         self.children[server].signal(signal.SIGCONT)
         report = json.loads(run("bench.load_client", *arguments))
@@ -118,11 +119,12 @@ class ServingBench:
         return float(report["limit"])
 
 
-def make_model(kind: str, folder: Path, seconds: float) -> ServingBench:
-    """Make the model, the photos and their answers."""
+def make_model(kind: str, folder: Path, seconds: float, side: int = 100) -> ServingBench:
+    """Make the model, the photos (of so many pixels a side) and their answers."""
     bench = ServingBench(folder, folder / "model", seconds)
     run("bench.bench_models", kind, str(bench.model))
-    bench.photos.write_text(json.dumps([{"b64": base64.b64encode(photo).decode()} for photo in draw_photos(200)]))
+    photos = draw_photos(200, side)
+    bench.photos.write_text(json.dumps([{"b64": base64.b64encode(photo).decode()} for photo in photos]))
     run("bench.bare_model", str(bench.model), str(bench.photos), "answers")
     return bench
 
@@ -139,7 +141,8 @@ def start_orchard(bench: ServingBench, stack: ExitStack) -> None:
     options = ("--grpc-port", str(bench.ports[RPC]), "--token-file", str(tokens))
     child, bench.ports[ORCHARD] = start_server(config, bench.folder / "orchard.log", *options)
     page = f"http://127.0.0.1:{bench.ports[ORCHARD]}/readyz"
-    bench.start(stack, (ORCHARD, RPC), child, lambda: is_up(page), "Orchard's server is ready")
+    bench.ports[RAW] = bench.ports[ORCHARD]
+    bench.start(stack, (ORCHARD, RAW, RPC), child, lambda: is_up(page), "Orchard's server is ready")
 
 
 def start_peer(bench: ServingBench, stack: ExitStack, name: str, python: Path, threads: int) -> None:

@@ -42,6 +42,20 @@ class Prediction:
     classes: tuple[str, ...] = ()
     unsure: bool = False
 
+    def best(self, count: int) -> list[tuple[str, float]]:
+        """Return the most probable classes with their probabilities, the most probable first: `count`, or all if fewer.
+
+        Raises:
+            ServerError: the model does not say its classes.
+        """
+        if len(self.classes) != len(self.probabilities):
+            raise ServerError(
+                f"the model gives {len(self.probabilities)} probabilities and names {len(self.classes)} classes",
+                hint="it was exported before models named their classes: train and publish it again",
+            )
+        pairs = zip(self.classes, self.probabilities, strict=True)
+        return sorted(pairs, key=lambda pair: -pair[1])[:count]
+
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:

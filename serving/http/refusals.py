@@ -19,7 +19,8 @@ _VERSIONS = ("1.1", "1.0")
 
 
 SMALLER_BODIES = (
-    'Send photos as bytes ({"b64": ...}) to a signature that decodes them, arrays by gRPC, or fewer rows in a request'
+    'Send photos as they are (Content-Type: image/jpeg) or as bytes ({"b64": ...}) to a signature that decodes them, '
+    "arrays by gRPC, or fewer rows in a request"
 )
 """The ways around a limit of JSON, in which an array takes five times as many bytes as by gRPC."""
 

@@ -15,11 +15,14 @@ from serving.server.predictions import HeavyBodyError, InFlightRequest, Predicti
 from serving.server.rest.descriptions import metadata_reply, status_reply
 from serving.server.rest.examples import read_examples
 from serving.server.rest.paths import EmptyError, RequestTarget, is_api_path, parse_path
+from serving.server.rest.photo_bodies import PhotoRequest, is_binary, photo_input, read_photo_head
+from serving.server.rest.photo_replies import AnsweredBy, photo_reply
 from serving.server.rest.predict import read_inputs
 from serving.server.rest.request_body import SlowBodyError, parse_body, read_signature_name
 from serving.server.rest.responses import error_reply, predict_reply
 from serving.server.rest.results import classify_reply, regress_reply
-from serving.server.servable import Servable
+from serving.server.row_probe import as_strings
+from serving.server.servable import DEFAULT_SIGNATURE, Servable
 from serving.server.server_metrics import ServerMetrics
 from serving.server.serving_error import ServingError, invalid
 from serving.tokens import BearerTokens
@@ -107,13 +110,13 @@ class Application:
         if not is_api_path(path):
             return _no_such_path(request)
         try:
-            parse_path(request.method, _target_of(request))
+            _route(request)
         except ServingError as error:
             return self._failed(error)
         return None
 
     def _api(self, request: HttpRequest, answer: Answer) -> None:
-        target = parse_path(request.method, _target_of(request))
+        target, photos = _route(request)
         if target.method == "status":
             answer(HttpResponse(200, status_reply(self.repository.status(target.model, target.version))))
         elif target.method == "metadata":
@@ -123,7 +126,7 @@ class Application:
             finally:
                 servable.release()
         else:
-            self._begin(request, target, answer)
+            self._begin(request, target, photos, answer)
 
     def _health(self, path: str) -> HttpResponse:
         if path == "/healthz":
@@ -149,12 +152,16 @@ class Application:
 
     # predictions
 
-    def _begin(self, request: HttpRequest, target: RequestTarget, answer: Answer) -> None:
+    def _begin(self, request: HttpRequest, target: RequestTarget, photos: PhotoRequest | None, answer: Answer) -> None:
         in_flight = InFlightRequest(
             target.model, _API[target.method], "REST", request.begin, partial(self._respond, answer), request.id
         )
-        nulls = _wants_nulls(request)
         deadline = request.begin + self.options.timeout_s
+        if photos:
+            read_photos = partial(self._photos, request.body, target, photos)
+            self.predictions.begin(in_flight, read_photos, deadline, large=photos.is_large(len(request.body)))
+            return
+        nulls = _wants_nulls(request)
         large = len(request.body) > _LARGE_BODY
         if large and is_heavy_body(request.body):
             self.predictions.begin_heavy(in_flight, partial(self._read_heavy, request.body, target, nulls), deadline)
@@ -199,6 +206,17 @@ class Application:
         queue = servable.predict_queue(name)
         return queue, queue.feed_values(feeds.tensors), partial(predict_reply, rows=feeds.rows, nulls=nulls)
 
+    def _photos(
+        self, body: bytes | bytearray, target: RequestTarget, photos: PhotoRequest, in_flight: InFlightRequest
+    ) -> Read:
+        """Read a body of photos, which the default signature answers."""
+        bodies = photos.read(body)
+        servable = self._acquire(in_flight, target)
+        alias = photo_input(servable.signature(DEFAULT_SIGNATURE))
+        queue = servable.predict_queue(DEFAULT_SIGNATURE)
+        by = AnsweredBy(target.model, servable.number, target.label)
+        return queue, queue.feed_values({alias: as_strings(bodies)}), partial(photo_reply, by=by, top=photos.top)
+
     def _classify(
         self, body: bytes | bytearray, target: RequestTarget, nulls: bool, in_flight: InFlightRequest
     ) -> Read:
@@ -231,6 +249,15 @@ class Application:
 def _target_of(request: HttpRequest) -> str:
     """Return path and query: TF Serving matches them together."""
     return request.path if request.query is None else f"{request.path}?{request.query}"
+
+
+def _route(request: HttpRequest) -> tuple[RequestTarget, PhotoRequest | None]:
+    """Return the target, and what is known of photos if the body is not JSON. Raises `ServingError`."""
+    content_type = request.headers.get("content-type", "")
+    if request.method != "POST" or not is_binary(content_type):
+        return parse_path(request.method, _target_of(request)), None
+    target = parse_path(request.method, request.path)
+    return target, read_photo_head(target.method, content_type, request.query)
 
 
 def _wants_nulls(request: HttpRequest) -> bool:

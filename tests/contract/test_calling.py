@@ -19,7 +19,9 @@ from training.model.architectures import build
 from training.model.savedmodel_export import export
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/calling.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.M | re.S)
+BLOCKS = [
+    block for block in re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.M | re.S) if block[0] != "text"
+]  # which is output
 RUN = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"], "javascript": ["node", "-e"]}
 
 

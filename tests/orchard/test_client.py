@@ -220,6 +220,45 @@ def test_predict_says_where_the_model_is_unsure(photos, capsys, monkeypatch):
     ]
 
 
+TIE = {"label": "Apple", "probability": 0.4, "probabilities": [0.4, 0.2, 0.4], "classes": ["Apple", "Fig", "Plum"]}
+
+
+def test_predict_prints_the_best_classes_below_the_label(photos, capsys, monkeypatch):
+    fig = {**TIE, "label": "Fig", "probability": 1.0, "probabilities": [0.0, 1.0, 0.0], "unsure": True}
+    with answering((200, {"predictions": [TIE]}), (200, {"predictions": [fig]})) as there:
+        code, out, _ = predict(capsys, monkeypatch, there.url, "banana.jpg", "p.png", "--top", "2")
+
+    assert code == 0
+    assert out.splitlines() == [
+        "banana.jpg  Apple   40.0 %",
+        "            Plum    40.0 %",
+        "p.png       Fig    100.0 %  unsure",
+        "            Apple    0.0 %",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("top", "names"), [(1, ["Apple"]), (3, ["Apple", "Plum", "Fig"]), (9, ["Apple", "Plum", "Fig"])]
+)
+def test_predict_prints_the_best_classes_as_json(photos, capsys, monkeypatch, top, names):
+    with answering((200, {"predictions": [TIE]})) as there:
+        _, out, _ = predict(capsys, monkeypatch, there.url, "banana.jpg", "--top", str(top), "--json")
+
+    (prediction,) = json.loads(out)["predictions"]
+    shares = {"Apple": 0.4, "Plum": 0.4, "Fig": 0.2}
+    assert prediction["top"] == [{"label": name, "probability": shares[name]} for name in names]
+    assert prediction["label"] == "Apple"
+
+
+def test_predict_names_no_best_classes_of_a_model_that_does_not(photos, capsys, monkeypatch):
+    with answering((200, {"predictions": [BANANA]})) as there:
+        code, out, err = predict(capsys, monkeypatch, there.url, "banana.jpg", "--top", "2")
+
+    assert (code, out) == (9, "")
+    assert "names 0 classes" in err
+    assert predict(capsys, monkeypatch, there.url, "banana.jpg", "--top", "0")[0] == 2
+
+
 def test_predict_reads_standard_input(photos, capsys, monkeypatch):
     with answering((200, {"predictions": [BANANA]})) as there, (photos / "banana.jpg").open() as file:
         monkeypatch.setattr("sys.stdin", file)

@@ -101,6 +101,12 @@ def shapes(tf1: Any) -> dict[str, Any]:
     }
 
 
+def echo(tf1: Any) -> dict[str, Any]:
+    """The bytes that it gets."""
+    photo = tf1.placeholder(tf1.string, [None], name="photo")
+    return {"serving_default": ({"photo": photo}, {"out_bytes": tf1.identity(photo)})}
+
+
 def examples(tf1: Any) -> dict[str, Any]:
     """Signatures for serialised examples whose method name is predict, as in every TF2 export, and wrong ones."""
     serialised = tf1.placeholder(tf1.string, [None], name="serialised")
@@ -200,6 +206,7 @@ def _photo_models(folder: Path) -> None:
     write_model(folder / "one", sure=300)
     write_model(folder / "two", sure=200)
     write_model(folder / "three", sure=150)
+    write_model(folder / "named", sure=20, named=True)
     write_model(folder / "wrong", taken_for={"Red": "Blue", "Blue": "Red"})
     write_model(folder / "nan", sure=float("nan"))
     for name in ("one", "two", "three"):
@@ -365,7 +372,7 @@ def make(folder: Path) -> None:
     _save(folder / "half_plus_two" / str(VERSION + 1), half_plus(3.0))
     for name, build in (
         ("matrix", matrix), ("types", types), ("shapes", shapes), ("counter", counter), ("slow", slow),
-        ("examples", examples),
+        ("examples", examples), ("echo", echo),
     ):  # fmt: skip
         _save(folder / name / "1", build)
     _table(folder / "table" / "1")

@@ -142,6 +142,7 @@ def write_model(
     *,
     taken_for: Mapping[str, str] | None = None,
     sure: float = 300,
+    named: bool = False,
 ) -> None:
     """Export a frozen model with the contract's signatures: the class whose drawn photos have the nearest mean colour.
 
@@ -150,6 +151,7 @@ def write_model(
         classes: what it can answer.
         taken_for: colour → class: photos of that colour are always taken for that class.
         sure: how steeply its probabilities fall with the distance.
+        named: it names its classes and says when it is unsure, as `training.model.savedmodel_export` makes models do.
     """
     import tensorflow as tf
 
@@ -176,6 +178,10 @@ def write_model(
             "probability": tf.reduce_max(probabilities, axis=1),
             "probabilities": probabilities,
         }
+        if named:
+            outputs["classes"] = tf.gather(tf.constant([list(classes)]), best * 0)
+            possible = tf.reduce_sum(tf.cast(probabilities >= 0.2, tf.int32), axis=1)
+            outputs["unsure"] = tf.not_equal(possible, 1)
         describe = tf.compat.v1.saved_model.build_tensor_info
         signatures = {
             name: tf.compat.v1.saved_model.build_signature_def(

@@ -18,7 +18,15 @@ from serving.server.rest.pretty import quote_string
 from serving.server.runtime.tensors import Array, from_bfloat16
 from serving.server.serving_error import invalid
 
-__all__ = ["classification_reply", "error_reply", "predict_reply", "regression_reply"]
+__all__ = [
+    "classification_reply",
+    "error_reply",
+    "number_texts",
+    "predict_reply",
+    "regression_reply",
+    "row_texts",
+    "text_of",
+]
 
 _INDENT = "    "
 _LABEL = 64
@@ -27,7 +35,8 @@ _NON_FINITE = {"NaN", "Infinity", "-Infinity"}
 _INTEGERS = {"int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"}
 
 
-def _text_of(value: bytes) -> str:
+def text_of(value: bytes) -> str:
+    """Return a string as JSON text."""
     return _label_text(value) if len(value) <= _LABEL else quote_string(value.decode("utf-8", "surrogateescape"))
 
 
@@ -36,7 +45,8 @@ def _label_text(value: bytes) -> str:
     return quote_string(value.decode("utf-8", "surrogateescape"))
 
 
-def _number_texts(flat: Array, *, nulls: bool) -> list[str]:
+def number_texts(flat: Array, *, nulls: bool) -> list[str]:
+    """Return the JSON text of each float32 or float64 of a flat array; with `nulls` null instead of NaN and infinities."""
     texts = decimal_texts(flat)
     return ["null" if text in _NON_FINITE else text for text in texts] if nulls else texts
 
@@ -45,7 +55,7 @@ def _leaf_texts(alias: str, array: Array, dtype: DataType, indent: str, *, nulls
     """Return the JSON text of every element; `indent` is the indentation of an element of several lines."""
     flat = array.reshape(-1)
     if dtype.name in ("float", "double"):
-        return _number_texts(flat, nulls=nulls)
+        return number_texts(flat, nulls=nulls)
     if dtype.name in ("half", "bfloat16"):
         texts = narrow_texts(flat.astype(np.float32) if dtype.name == "half" else from_bfloat16(flat))
         return ["null" if text in _NON_FINITE else text for text in texts] if nulls else texts
@@ -53,7 +63,7 @@ def _leaf_texts(alias: str, array: Array, dtype: DataType, indent: str, *, nulls
         inner = indent + _INDENT
         return [f'{{\n{inner}"b64": "{pybase64.b64encode_as_string(value)}"\n{indent}}}' for value in flat]
     if dtype is STRING:
-        return [_text_of(value) for value in flat.tolist()]
+        return [text_of(value) for value in flat.tolist()]
     if dtype.name in _INTEGERS:
         return [str(value) for value in flat.tolist()]
     if dtype.name == "bool":
@@ -123,13 +133,21 @@ _row_texts_with_nulls = partial(_row_texts, nulls=True)
 """One object, because the texts of a batch are cached by the function that makes them."""
 
 
-def _row_reply(outputs: Outputs, *, nulls: bool) -> str:
+def row_texts(outputs: Outputs, *, nulls: bool) -> list[str]:
+    """Return the text of each row in the row format: a value if there is one output, an indented object if several.
+
+    Raises:
+        ServingError: an output cannot be written as JSON, or the outputs have different numbers of rows.
+    """
     make = _row_texts_with_nulls if nulls else _row_texts
     if type(outputs) is BatchRows:
-        texts = outputs.rows_of(make)
-    elif _check_rows(outputs):
-        texts = make(outputs)
-    else:
+        return outputs.rows_of(make)
+    return make(outputs) if _check_rows(outputs) else []
+
+
+def _row_reply(outputs: Outputs, *, nulls: bool) -> str:
+    texts = row_texts(outputs, nulls=nulls)
+    if not texts:
         return '{\n    "predictions": []\n}'
     if len(outputs) > 1:
         return '{\n    "predictions": [\n' + ",\n".join(texts) + "\n    ]\n}"
@@ -179,9 +197,9 @@ def classification_reply(labels: Array | None, scores: Array | None, *, nulls: b
     rows, classes = known[0].shape
     if not rows:
         raise invalid("Cannot convert empty ClassificationResults to JSON")
-    names = ['""'] * (rows * classes) if labels is None else [_text_of(label) for label in labels.reshape(-1)]
+    names = ['""'] * (rows * classes) if labels is None else [text_of(label) for label in labels.reshape(-1)]
     flat = np.zeros(rows * classes, np.float32) if scores is None else scores.reshape(-1)
-    pairs = [f"[{name}, {score}]" for name, score in zip(names, _number_texts(flat, nulls=nulls), strict=True)]
+    pairs = [f"[{name}, {score}]" for name, score in zip(names, number_texts(flat, nulls=nulls), strict=True)]
     lines = (f"[{', '.join(pairs[row * classes : (row + 1) * classes])}]" for row in range(rows))
     return _encode('{\n    "results": [' + ", ".join(lines) + "\n    ]\n}")
 
@@ -190,7 +208,7 @@ def regression_reply(values: Array, *, nulls: bool) -> bytes:
     """Return the response of `:regress`, one number for each example."""
     if not values.size:
         raise invalid("Cannot convert empty RegressionResults to JSON")
-    return _encode('{\n    "results": [' + ", ".join(_number_texts(values.reshape(-1), nulls=nulls)) + "]\n}")
+    return _encode('{\n    "results": [' + ", ".join(number_texts(values.reshape(-1), nulls=nulls)) + "]\n}")
 
 
 def error_reply(message: str) -> bytes:
