@@ -55,6 +55,11 @@ _MIB = 1 << 20
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file whose first line is the bearer token for the model server; with --serve: the tokens that it accepts.",
 )
+@click.option(
+    "--router-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder of the canary's weight, which `orchard route` reads.  [default: ORCHARD_SERVING_DIR/.router]",
+)
 @click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds for --once.")
 def sync(
     reporter: Reporter,
@@ -68,6 +73,7 @@ def sync(
     max_version: int,
     max_total: int,
     engine_token_file: Path | None,
+    router_dir: Path | None,
     timeout: float,
 ) -> None:
     """Download the channels' versions, verify them, and let the model server serve them.
@@ -76,6 +82,8 @@ def sync(
     trusted key, every byte matches the manifest, its graph has only allowed operations and the model server answers its
     golden photos correctly. A version that fails is refused with its reason (see /status), and the version before is
     still served, even without the store.
+
+    The weight of the channel canary (`orchard canary`) goes to the router as soon as the model server serves its version.
 
     Where no store is set (ORCHARD_STORE_*) and none runs in this folder, the embedded one that ran here before, in
     .orchard/store, runs as long as this command.
@@ -87,6 +95,7 @@ def sync(
     from serving.sync.download import DiskQuota
     from serving.sync.reconciler import SyncOptions
     from serving.sync.sync_process import SyncSource, run_sync, sync_once
+    from serving.traffic_weights import ROUTER_FOLDER
 
     _check(with_server=with_server, once=once, no_engine=no_engine, token=engine_token_file is not None)
     with _store_of_folder(reporter):
@@ -97,7 +106,8 @@ def sync(
         source = SyncSource(open_store(settings), TrustedKeysFile(settings.trusted_keys_file), poll_s)
         quota = DiskQuota(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
         server = None if no_engine else settings.server_url
-        options = SyncOptions(settings.serving_dir, settings.model, server, keep, quota, engine_token_file)
+        weights = router_dir or settings.serving_dir / ROUTER_FOLDER
+        options = SyncOptions(settings.serving_dir, settings.model, server, keep, quota, engine_token_file, weights)
         if once:
             log_event = partial(_print_event, reporter)
             _print(sync_once(source, options, settings.channel, timeout, log_event), settings.model, reporter)

@@ -21,15 +21,15 @@ CHANNEL_HEADER = "x-orchard-channel"
 _SHOWN = 64
 
 
-def _require_label(repository: ModelRepository, model: str, channel: str) -> None:
-    """Check that a model has the channel's label; an unknown model is reported as without the header.
+def _has_label(repository: ModelRepository, model: str, channel: str) -> bool:
+    """Check that a model has the channel's label. False: there is no such model, which is reported as without the header.
 
     Raises:
         ServingError: NOT_FOUND, the model has no such channel.
     """
     snapshot = repository.snapshots.get(model)
     if snapshot is None or channel in snapshot.labels:
-        return
+        return snapshot is not None
     known = ", ".join(sorted(snapshot.labels)) or "none"
     name = channel if len(channel) <= _SHOWN else channel[:_SHOWN] + "…"
     text = f"Unknown channel of {model}: {name} (header {CHANNEL_HEADER}); channels that are served: {known}"
@@ -49,8 +49,7 @@ def choose_by_channel(target: RequestTarget, channel: str | None, repository: Mo
     """
     if channel is None or target.version is not None or target.label is not None:
         return target
-    _require_label(repository, target.model, channel)
-    return replace(target, label=channel)
+    return replace(target, label=channel) if _has_label(repository, target.model, channel) else target
 
 
 def specify_channel(request: Any, channel: str | None, repository: ModelRepository) -> None:
@@ -67,6 +66,7 @@ def specify_channel(request: Any, channel: str | None, repository: ModelReposito
     if channel is None:
         return
     for part in getattr(request, "tasks", (request,)):
-        if part.HasField("model_spec") and part.model_spec.WhichOneof("version_choice") is None:
-            _require_label(repository, part.model_spec.name, channel)
+        if not part.HasField("model_spec") or part.model_spec.WhichOneof("version_choice") is not None:
+            continue
+        if _has_label(repository, part.model_spec.name, channel):
             part.model_spec.version_label = channel
