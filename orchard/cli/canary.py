@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["canary"]
 
 
-class _Weight(click.ParamType):
+class _Weight(click.ParamType[float]):
     """A percentage, with or without its sign: 10, 2.5, `10%`."""
 
     name = "weight"
@@ -51,7 +51,7 @@ def canary(
     Without VERSION it is the one that the channel points to: its weight changes. The version is verified as by
     `orchard promote`. Fractions are allowed, in steps of 0.01; with 0 it stays the canary without traffic.
 
-    A running `orchard sync` with --router-dir gives the weight to the router as soon as the model server serves the
+    A running `orchard sync` gives the weight to the router (`orchard route`) as soon as the model server serves the
     version. `orchard promote` of the version ends the canary, `orchard rollback --channel canary` does too.
 
     The same command again changes nothing, so it may be repeated after a crash.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchard.registry.channels import ChangeIntent, Channel, ChannelChange
     from orchard.registry.pointers import ChannelPointer
     from orchard.registry.registry import Registry
+    from orchard.registry.versions import ModelVersions
     from orchard.store import ObjectStore
 
 __all__ = ["card", "history", "open_to_change", "promote", "rollback", "versions"]
@@ -270,7 +271,7 @@ def promote(
         reporter.note("nothing was changed; with --again every sync that has refused this version judges it at once")
 
 
-def _end_canary(reporter: Reporter, registry: Registry, version: int, intent: ChangeIntent) -> None:
+def _end_canary(reporter: Reporter, registry: ModelVersions, version: int, intent: ChangeIntent) -> None:
     """Take the weight from the canary that was promoted; a failure is reported and never undoes the promotion."""
     from orchard.registry.canaries import end_canary
 
