@@ -262,21 +262,27 @@ def _to(cluster: str, options: RouterOptions) -> dict[str, Any]:
 
 def _channel_routes(protocol: str, match: dict[str, Any], options: RouterOptions) -> list[dict[str, Any]]:
     """The routes of a protocol: a channel that the caller chose, if it may; else one by the client's hash."""
-    chosen = []
+    chosen: list[dict[str, Any]] = []
     if options.channel_header:
-        header = {"name": CHANNEL_HEADER}
-        for value, channel in (({"string_match": {"exact": "canary"}}, "canary"), ({"present_match": True}, "stable")):
+        exact: dict[str, Any] = {"string_match": {"exact": "canary"}}
+        for value, channel in ((exact, "canary"), ({"present_match": True}, "stable")):
             chosen.append(
                 {
-                    "match": {**match, "headers": [{**header, **value}]},
+                    "match": {**match, "headers": [{"name": CHANNEL_HEADER, **value}]},
                     "route": _to(f"{protocol}_{channel}", options),
                     "response_headers_to_add": [_header(CHANNEL_HEADER, f"%REQ({CHANNEL_HEADER}):64%")],
                 }
             )
     if protocol == "rest":  # gRPC clients keep no cookies
         chosen.append(_unknown_client(match, options))
-    known = ({"header": {"header_name": CLIENT_HEADER}}, {"cookie": {"name": CLIENT_COOKIE}})
-    policies = [*({**policy, "terminal": True} for policy in known), {"connection_properties": {"source_ip": True}}]
+    known: tuple[dict[str, Any], ...] = (
+        {"header": {"header_name": CLIENT_HEADER}},
+        {"cookie": {"name": CLIENT_COOKIE}},
+    )
+    policies: list[dict[str, Any]] = [
+        *({**policy, "terminal": True} for policy in known),
+        {"connection_properties": {"source_ip": True}},
+    ]
     return [*chosen, {"match": match, "route": _weighted(protocol, policies, options)}]
 
 
