@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -17,6 +18,8 @@ from orchard.running_store import DIRECTORY
 
 if TYPE_CHECKING:
     from orchard.processes import ChildProcess
+    from orchard.settings import Settings
+    from serving.sync.reconciler import SyncOptions
     from serving.sync.sync_process import SyncResult
 
 __all__ = ["sync"]
@@ -92,10 +95,7 @@ def sync(
     from orchard.store import open_store
     from serving.log import EventLog
     from serving.sync.channel_watcher import TrustedKeysFile, default_poll_s
-    from serving.sync.download import DiskQuota
-    from serving.sync.reconciler import SyncOptions
     from serving.sync.sync_process import SyncSource, run_sync, sync_once
-    from serving.traffic_weights import ROUTER_FOLDER
 
     _check(with_server=with_server, once=once, no_engine=no_engine, token=engine_token_file is not None)
     with _store_of_folder(reporter):
@@ -104,10 +104,9 @@ def sync(
         assert settings.trusted_keys_file  # noqa: S101  required above
         poll_s = poll or default_poll_s(settings.store_endpoint)
         source = SyncSource(open_store(settings), TrustedKeysFile(settings.trusted_keys_file), poll_s)
-        quota = DiskQuota(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
-        server = None if no_engine else settings.server_url
-        weights = router_dir or settings.serving_dir / ROUTER_FOLDER
-        options = SyncOptions(settings.serving_dir, settings.model, server, keep, quota, engine_token_file, weights)
+        sizes = (max_version * _MIB, max_total * _MIB)
+        options = _options(settings, None if no_engine else settings.server_url, keep, sizes, router_dir)
+        options = replace(options, token_file=engine_token_file)
         if once:
             log_event = partial(_print_event, reporter)
             _print(sync_once(source, options, settings.channel, timeout, log_event), settings.model, reporter)
@@ -116,6 +115,19 @@ def sync(
         with _server(engine_token_file) if with_server else nullcontext() as engine:
             run_sync(source, options, host, port, log, engine)
     _end()
+
+
+def _options(
+    settings: Settings, server_url: str | None, keep: int, sizes: tuple[int, int], router_dir: Path | None
+) -> SyncOptions:
+    """Return the options of sync; `sizes` are the largest version and all versions, in bytes."""
+    from serving.sync.download import DiskQuota
+    from serving.sync.reconciler import SyncOptions
+    from serving.traffic_weights import ROUTER_FOLDER
+
+    quota = DiskQuota(version_bytes=sizes[0], total_bytes=sizes[1])
+    weights = router_dir or settings.serving_dir / ROUTER_FOLDER
+    return SyncOptions(settings.serving_dir, settings.model, server_url, keep, quota, router_dir=weights)
 
 
 def _end() -> NoReturn:

@@ -9,6 +9,7 @@ import pytest
 
 from orchard.errors import DiskError
 from serving.traffic_weights import read_weight, write_weight
+from tests.faults.crashing_store import Killed
 
 
 def keys(folder):
@@ -43,10 +44,6 @@ def test_old_weights_are_removed_but_the_one_before(tmp_path):
 
 def test_a_killed_change_leaves_the_weight_of_before_and_the_next_one_completes_it(tmp_path, monkeypatch):
     """Every call that changes the disk is once the last one."""
-
-    class Killed(BaseException):
-        pass
-
     names = ("mkdir", "rename", "symlink", "replace")
     for at in itertools.count():
         folder, calls = tmp_path / str(at), itertools.count()

@@ -49,6 +49,10 @@ def test_a_weight_acts_once_the_version_is_served_and_ends_with_its_promotion(re
         set_canary(registry.registry, 12.5, BECAUSE, version=two)
         until(lambda: read_weight(folder) == 12.5, "the weight has arrived")
         assert sync.served("canary") == two, "the version was served before"
+        assert (sync.status["channels"]["canary"]["weight"], sync.status["channels"]["stable"]["weight"]) == (
+            12.5,
+            None,
+        )
         assert server.get("/v1/models/fruits/labels/canary/metadata").status == 200
 
         set_canary(registry.registry, 50, BECAUSE)
