@@ -27,6 +27,9 @@ __all__ = ["DrainOptions", "render_config", "run_router"]
 
 _START_S = 30.0
 _POLL_S = 0.05
+_FLUSH_MS = 500
+"""How late a line of the access log may be."""
+
 _HEADING = """\
 # Envoy's bootstrap file, made by `orchard route` (serving/router/envoy_config.py). It never changes while Envoy runs:
 # the canary's weight is in the folder that layered_runtime names.
@@ -95,22 +98,26 @@ def run_router(options: RouterOptions, drain: DrainOptions, log: EventLog, *, th
             listen(options.host, options.port).close()  # its error names the program that has the port
         config = folder / "envoy.yaml"
         config.write_text(render_config(options), encoding="utf-8")
-        command = [str(envoy), "-c", str(config), "--disable-hot-restart", "--concurrency", str(threads)]
-        command += [
-            "-l",
-            "warning",
-            "--drain-time-s",
-            str(max(round(drain.delay_s), 1)),
-            "--drain-strategy",
-            "immediate",
-        ]
-        with ChildProcess(command) as child:
+        with ChildProcess(_command(envoy, config, drain, threads)) as child:
             admin = EnvoyAdmin(options.admin_socket)
             port = _await_start(child, admin, signals, envoy, config)
             if port:
                 _log_start(log, options, port, child.pid)
                 _await_end(child, admin, drain, signals, log)
     log.write("stopped")
+
+
+def _command(envoy: Path, config: Path, drain: DrainOptions, threads: int) -> list[str]:
+    """Return the command that starts Envoy."""
+    options = {
+        "-c": str(config),
+        "-l": "warning",
+        "--concurrency": str(threads),
+        "--file-flush-interval-msec": str(_FLUSH_MS),
+        "--drain-time-s": str(max(round(drain.delay_s), 1)),
+        "--drain-strategy": "immediate",
+    }
+    return [str(envoy), "--disable-hot-restart", *(word for pair in options.items() for word in pair)]
 
 
 def _log_start(log: EventLog, options: RouterOptions, port: int, pid: int) -> None:
