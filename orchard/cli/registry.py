@@ -10,7 +10,7 @@ import click
 from orchard.cli.verb import verb
 from orchard.cli.version_argument import VERSION, find_version, open_to_read
 from orchard.cli.version_text import COLUMNS, describe_version, row, second
-from orchard.errors import DataError
+from orchard.errors import DataError, OrchardError
 from orchard.layout import CHANNELS
 from orchard.reporter import Reporter
 
@@ -18,12 +18,24 @@ if TYPE_CHECKING:
     from orchard.registry.channels import ChangeIntent, Channel, ChannelChange
     from orchard.registry.pointers import ChannelPointer
     from orchard.registry.registry import Registry
+    from orchard.registry.versions import ModelVersions
     from orchard.store import ObjectStore
+
+__all__ = ["card", "history", "open_to_change", "promote", "rollback", "versions"]
 
 _CHANNEL = click.Choice(CHANNELS)
 
 
-def _open_to_change(channel: str | None, why: str | None) -> tuple[Channel, ChangeIntent]:
+def open_to_change(channel: str | None, why: str | None) -> tuple[Channel, ChangeIntent]:
+    """Open a channel to change it, with the actor and the reason.
+
+    Args:
+        channel: its name; None: ORCHARD_CHANNEL.
+        why: the reason; None: the run ORCHARD_RUN_ID.
+
+    Raises:
+        SettingsError: the store, the trusted keys or the signing key is not set or cannot be read.
+    """
     from orchard import settings
     from orchard.registry.channels import ChangeIntent
     from orchard.registry.registry import Registry
@@ -137,6 +149,7 @@ def history(reporter: Reporter, channel: str | None) -> None:
             item.generation,
             item.action,
             f"{item.previous or '-'} → {item.version}",
+            "-" if item.weight is None else f"{item.weight:g} %",
             item.verdict,
             second(item.created),
             item.who,
@@ -144,7 +157,7 @@ def history(reporter: Reporter, channel: str | None) -> None:
         ]
         for item in entries
     ]
-    columns = ["channel", "generation", "action", "versions", "gate", "when", "who", "why"]
+    columns = ["channel", "generation", "action", "versions", "weight", "gate", "when", "who", "why"]
     empty = f"nothing was ever promoted for {registry.model} in {registry.store.name}"
     reporter.result(
         {"model": registry.model, "history": [{**encode(item), "card": cards.get(item.version)} for item in entries]},
@@ -241,17 +254,32 @@ def promote(
     be repeated after a crash.
 
     With --again every sync that has refused the version judges it at once, and not only after its back-off.
+
+    Promoted to stable, the version of the channel canary loses its weight: all traffic gets it.
     """
-    target, intent = _open_to_change(channel, why)
+    target, intent = open_to_change(channel, why)
     registry = target.registry
     if version is None:
         version = _published_version(registry.store, intent.run_id)
     version = find_version(registry, version)
     with reporter.status(f"verifying version {version} of {registry.model}"):
         change = target.promote(version, intent, override_reason=override_reason, **pointer)
+    if target.name == "stable":
+        _end_canary(reporter, registry, version, intent)
     _print_change(reporter, change, "promote")
     if not change.changed and intent.run_id is None:
         reporter.note("nothing was changed; with --again every sync that has refused this version judges it at once")
+
+
+def _end_canary(reporter: Reporter, registry: ModelVersions, version: int, intent: ChangeIntent) -> None:
+    """Take the weight from the canary that was promoted; a failure is reported and never undoes the promotion."""
+    from orchard.registry.canaries import end_canary
+
+    try:
+        if end_canary(registry, version, intent) is not None:
+            reporter.note(f"canary of {registry.model}: version {version} has no weight any more, stable is the same")
+    except OrchardError as error:
+        reporter.note(f"the canary keeps its weight: {error.message}; `orchard canary 0 --why …` takes it away")
 
 
 @verb(
@@ -268,8 +296,10 @@ def rollback(reporter: Reporter, to: int | None, channel: str | None, why: str) 
 
     Without --to it is the version before the current one, and never one that was rolled back. The same command again
     changes nothing, so it may be repeated after a crash; with another reason it goes one version further back.
+
+    A channel that was rolled back has no weight: it gets no share of the traffic until `orchard canary` gives it one.
     """
-    target, intent = _open_to_change(channel, why)
+    target, intent = open_to_change(channel, why)
     with reporter.status(f"verifying the version that {target.name} of {target.registry.model} goes back to"):
         change = target.rollback(intent, to=to)
     _print_change(reporter, change, "rollback")

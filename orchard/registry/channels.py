@@ -9,24 +9,27 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from orchard import layout
-from orchard.documents import FORMAT, canonical_json, encode
+from orchard.documents import FORMAT, canonical_json
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, ObjectChanged
 from orchard.registry.leases import lease_change
 from orchard.registry.manifest import Manifest
 from orchard.registry.pointers import (
     CHANNELS,
+    WEIGHT_STEP,
     Action,
     ChannelPointer,
     ChannelSnapshot,
     append,
     decode_pointer,
+    encode_pointer,
+    is_weight,
     read_bytes,
 )
 from orchard.registry.versions import ModelVersions
 from orchard.signing import sign
 from orchard.store.conditional import get_or_none, swap_once
 
-__all__ = ["MAX_GENERATIONS", "ChangeIntent", "Channel", "ChannelChange", "ways_back"]
+__all__ = ["MAX_GENERATIONS", "ChangeIntent", "Channel", "ChannelChange", "Weight", "ways_back"]
 
 MAX_GENERATIONS = 1000
 """How many pointers one promotion writes at most to become newer than what readers have seen."""
@@ -46,6 +49,17 @@ class ChangeIntent:
     who: str
     why: str
     run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """The weight that a change gives a channel: 0 to 100 percent in steps of `WEIGHT_STEP`; None: none any more."""
+
+    percent: float | None
+
+    def __post_init__(self) -> None:
+        if self.percent is not None and not is_weight(self.percent):
+            raise DataError(f"{self.percent} is not a weight; expected 0 to 100 percent, in steps of {WEIGHT_STEP}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +119,11 @@ class Channel:
         forward: bool = False,
         again: bool = False,
         after_generation: int | None = None,
+        weight: Weight | None = None,
     ) -> ChannelChange:
         """Let the channel point to `version`, after verifying that version's manifest, verdict and blobs.
+
+        A weight belongs to the version that it was given to: a change to another version has none, unless it gives one.
 
         Args:
             version: the version.
@@ -116,6 +133,7 @@ class Channel:
             again: write a new generation even if the channel points to the version: every sync judges it again at once.
             after_generation: the stored pointer is lost, forged, or older than readers have seen (a backup was restored):
                 continue from the newest trusted entry of the history, until the generation is greater than this one.
+            weight: the channel's weight; None: that of before, if the version is the same.
 
         Raises:
             DataError: no such version, no reason, or `after_generation` is more than `MAX_GENERATIONS` ahead.
@@ -128,7 +146,7 @@ class Channel:
         if after_generation is not None:
             return self._promote_after(version, intent, after_generation, override_reason)
         at = self._catch_up()
-        earlier = self._earlier_change(at, "promote", intent, version)
+        earlier = self._earlier_change(at, "promote", intent, version, weight)
         if earlier is not None:
             return ChannelChange(earlier, changed=False)
         if forward and at.pointer is not None and at.pointer.version > version:
@@ -137,7 +155,7 @@ class Channel:
                 f"which is newer than {version}",
                 hint="without --forward the older version is promoted",
             )
-        return self._change(at, version, "promote", intent, override_reason, again=again)
+        return self._change(at, version, "promote", intent, override_reason, again=again, weight=weight)
 
     def _promote_after(
         self, version: int, intent: ChangeIntent, generation: int, override_reason: str | None
@@ -256,13 +274,19 @@ class Channel:
         return at
 
     def _earlier_change(
-        self, at: ChannelSnapshot, action: Action, intent: ChangeIntent, version: int | None
+        self,
+        at: ChannelSnapshot,
+        action: Action,
+        intent: ChangeIntent,
+        version: int | None,
+        weight: Weight | None = None,
     ) -> ChannelPointer | None:
         """The change that the same step of the same run made before it was killed or its reply was lost, or None."""
         if intent.run_id is None:
             return None
         for entry in reversed(self._history_of(at)):
-            if (entry.run_id, entry.action) == (intent.run_id, action) and version in {None, entry.version}:
+            same = (entry.run_id, entry.action) == (intent.run_id, action) and version in {None, entry.version}
+            if same and (weight is None or weight.percent == entry.weight):
                 return entry
         return None
 
@@ -275,7 +299,9 @@ class Channel:
         if len(back) < 2:
             raise DataError(
                 f"the channel {self._label} has pointed to no other version before",
-                hint="`orchard rollback --to VERSION` goes to any version; `orchard versions` lists them",
+                hint="`orchard canary 0 --why …` takes its traffic away"
+                if now and now.weight
+                else "`orchard rollback --to VERSION` goes to any version; `orchard versions` lists them",
             )
         return back[-2]
 
@@ -288,20 +314,23 @@ class Channel:
         override_reason: str | None = None,
         *,
         again: bool = False,
+        weight: Weight | None = None,
     ) -> ChannelChange:
         """Swap the channel from the pointer that was read to `version`, after verifying that version."""
         manifest = self.registry.manifest(version)
         _require_verdict(manifest, override_reason)
         before = at.pointer
         same = before is not None and (before.version, before.manifest_sha256) == (version, manifest.document_sha256)
-        if before and same and not again:
+        if weight is None:  # it belongs to a version, and to what was decided for it
+            weight = Weight(before.weight if before and same and action == "promote" else None)
+        if before and same and before.weight == weight.percent and not again:
             self.registry.verify(manifest)
             return ChannelChange(before, changed=False)
-        pointer = self._pointer(manifest, before, action, intent, override_reason)
+        pointer = replace(self._pointer(manifest, before, action, intent, override_reason), weight=weight.percent)
         blobs = [file.sha256 for file in manifest.files]
         lease_change(self.registry.store, self.registry.model, self.name, pointer.generation, version, blobs)
         self.registry.verify(manifest)
-        body = canonical_json(sign(encode(pointer), self.registry.signing_key()))
+        body = canonical_json(sign(encode_pointer(pointer), self.registry.signing_key()))
         try:
             swap_once(self.registry.store, layout.channel(self.registry.model, self.name), body, at.etag)
         except ObjectChanged as error:

@@ -11,19 +11,25 @@ involved.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from orchard import layout
-from orchard.documents import decode, strict_dataclass
+from orchard.documents import decode, encode, strict_dataclass
 from orchard.errors import IntegrityError
 from orchard.layout import CHANNELS
 from orchard.signing import TrustedKeys, read_signed
 from orchard.store.conditional import create_once
 from orchard.store.objects import ObjectStore
 
-__all__ = ["CHANNELS", "Action", "ChannelPointer", "ChannelSnapshot", "append", "decode_pointer", "read_bytes"]
+__all__ = [
+    "CHANNELS", "WEIGHT_STEP", "Action", "ChannelPointer", "ChannelSnapshot", "append", "decode_pointer", "encode_pointer",
+    "is_weight", "read_bytes",
+]  # fmt: skip
 
 Action = Literal["promote", "rollback"]
+
+WEIGHT_STEP = 0.01
+"""The steps of a channel's weight, in percent: the router counts in ten-thousandths."""
 
 
 @strict_dataclass
@@ -45,6 +51,8 @@ class ChannelPointer:
         override_reason: why a version was promoted that the gate had not accepted, else None.
         run_id: the run that changed it, None outside a run.
         created: the time, for people (RFC 3339, UTC).
+        weight: the share of the traffic in percent, 0 to 100 in steps of `WEIGHT_STEP`, that the router sends to the
+            channel; None: none was ever given to this version of the channel.
     """
 
     format: int
@@ -61,6 +69,7 @@ class ChannelPointer:
     override_reason: str | None
     run_id: str | None
     created: str
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,19 @@ class ChannelSnapshot:
     etag: str | None = None
 
 
+def is_weight(value: float) -> bool:
+    """Whether a number is a weight: 0 to 100, in steps of `WEIGHT_STEP`."""
+    return 0 <= value <= 100 and value == round(value, 2)
+
+
+def encode_pointer(pointer: ChannelPointer) -> dict[str, Any]:
+    """Return the document of a pointer, to be signed. Without a weight it is the one of before there were weights."""
+    document = encode(pointer)
+    if pointer.weight is None:
+        del document["weight"]
+    return document
+
+
 def decode_pointer(body: bytes, trusted: TrustedKeys, model: str, channel: str, key: str) -> ChannelPointer:
     """Verify and read a signed pointer of a channel. Raises `IntegrityError`."""
     pointer = decode(ChannelPointer, read_signed(body, trusted, key), key)
@@ -79,6 +101,8 @@ def decode_pointer(body: bytes, trusted: TrustedKeys, model: str, channel: str, 
         raise IntegrityError(f"{key} is the pointer of channel {pointer.channel!r} of {pointer.model!r}")
     if pointer.version < 1 or pointer.generation < 1:
         raise IntegrityError(f"{key} points to version {pointer.version} at generation {pointer.generation}")
+    if pointer.weight is not None and not is_weight(pointer.weight):
+        raise IntegrityError(f"{key} has the weight {pointer.weight}; expected 0 to 100 in steps of {WEIGHT_STEP}")
     return pointer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -17,6 +18,8 @@ from orchard.running_store import DIRECTORY
 
 if TYPE_CHECKING:
     from orchard.processes import ChildProcess
+    from orchard.settings import Settings
+    from serving.sync.reconciler import SyncOptions
     from serving.sync.sync_process import SyncResult
 
 __all__ = ["sync"]
@@ -55,6 +58,11 @@ _MIB = 1 << 20
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file whose first line is the bearer token for the model server; with --serve: the tokens that it accepts.",
 )
+@click.option(
+    "--router-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder of the canary's weight, which `orchard route` reads.  [default: ORCHARD_SERVING_DIR/.router]",
+)
 @click.option("--timeout", type=click.FloatRange(0.1), default=120.0, show_default=True, help="Seconds for --once.")
 def sync(
     reporter: Reporter,
@@ -68,6 +76,7 @@ def sync(
     max_version: int,
     max_total: int,
     engine_token_file: Path | None,
+    router_dir: Path | None,
     timeout: float,
 ) -> None:
     """Download the channels' versions, verify them, and let the model server serve them.
@@ -77,6 +86,8 @@ def sync(
     golden photos correctly. A version that fails is refused with its reason (see /status), and the version before is
     still served, even without the store.
 
+    The weight of the channel canary (`orchard canary`) goes to the router as soon as the model server serves its version.
+
     Where no store is set (ORCHARD_STORE_*) and none runs in this folder, the embedded one that ran here before, in
     .orchard/store, runs as long as this command.
     """
@@ -84,8 +95,6 @@ def sync(
     from orchard.store import open_store
     from serving.log import EventLog
     from serving.sync.channel_watcher import TrustedKeysFile, default_poll_s
-    from serving.sync.download import DiskQuota
-    from serving.sync.reconciler import SyncOptions
     from serving.sync.sync_process import SyncSource, run_sync, sync_once
 
     _check(with_server=with_server, once=once, no_engine=no_engine, token=engine_token_file is not None)
@@ -95,9 +104,9 @@ def sync(
         assert settings.trusted_keys_file  # noqa: S101  required above
         poll_s = poll or default_poll_s(settings.store_endpoint)
         source = SyncSource(open_store(settings), TrustedKeysFile(settings.trusted_keys_file), poll_s)
-        quota = DiskQuota(version_bytes=max_version * _MIB, total_bytes=max_total * _MIB)
-        server = None if no_engine else settings.server_url
-        options = SyncOptions(settings.serving_dir, settings.model, server, keep, quota, engine_token_file)
+        sizes = (max_version * _MIB, max_total * _MIB)
+        options = _options(settings, None if no_engine else settings.server_url, keep, sizes, router_dir)
+        options = replace(options, token_file=engine_token_file)
         if once:
             log_event = partial(_print_event, reporter)
             _print(sync_once(source, options, settings.channel, timeout, log_event), settings.model, reporter)
@@ -106,6 +115,19 @@ def sync(
         with _server(engine_token_file) if with_server else nullcontext() as engine:
             run_sync(source, options, host, port, log, engine)
     _end()
+
+
+def _options(
+    settings: Settings, server_url: str | None, keep: int, sizes: tuple[int, int], router_dir: Path | None
+) -> SyncOptions:
+    """Return the options of sync; `sizes` are the largest version and all versions, in bytes."""
+    from serving.sync.download import DiskQuota
+    from serving.sync.reconciler import SyncOptions
+    from serving.traffic_weights import ROUTER_FOLDER
+
+    quota = DiskQuota(version_bytes=sizes[0], total_bytes=sizes[1])
+    weights = router_dir or settings.serving_dir / ROUTER_FOLDER
+    return SyncOptions(settings.serving_dir, settings.model, server_url, keep, quota, router_dir=weights)
 
 
 def _end() -> NoReturn:

@@ -9,6 +9,7 @@ import orjson
 
 from serving.http.http_messages import Answer, HttpRequest, HttpResponse
 from serving.server.batching import RunThreadPool
+from serving.server.channel_header import CHANNEL_HEADER, choose_by_channel
 from serving.server.json_process import is_heavy_body
 from serving.server.model_repository import ModelRepository
 from serving.server.predictions import HeavyBodyError, InFlightRequest, PredictionOptions, PredictionService, Read
@@ -119,7 +120,9 @@ class Application:
         target, photos = _route(request)
         if target.method == "status":
             answer(HttpResponse(200, status_reply(self.repository.status(target.model, target.version))))
-        elif target.method == "metadata":
+            return
+        target = choose_by_channel(target, request.headers.get(CHANNEL_HEADER), self.repository)
+        if target.method == "metadata":
             servable = self.repository.acquire(target.model, target.version, target.label)
             try:
                 answer(HttpResponse(200, metadata_reply(target.model, servable.number, servable.signatures)))

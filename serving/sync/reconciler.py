@@ -35,12 +35,14 @@ from serving.sync.planning import (
     Validate,
     WriteConfig,
     apply,
+    canary_weight,
     is_loading,
     plan,
 )
 from serving.sync.sync_metrics import SyncMetrics
 from serving.sync.sync_state import SyncState, save_state
 from serving.sync.version_cache import DiskStamp, VersionCache
+from serving.traffic_weights import read_weight, write_weight
 
 __all__ = ["STATE_NAME", "Reconciler", "SyncOptions", "SyncStatus"]
 
@@ -58,6 +60,7 @@ class SyncOptions:
         keep: how many earlier versions of labels stay on disk, for a rollback without a download.
         quota: how much of the disk versions may take.
         token_file: the file of the engine's bearer token; None: no token.
+        router_dir: the folder by which the router gets the canary's weight; None: there is no router.
     """
 
     serving_dir: Path
@@ -66,6 +69,7 @@ class SyncOptions:
     keep: int = 2
     quota: DiskQuota = field(default_factory=DiskQuota)
     token_file: Path | None = None
+    router_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +219,17 @@ class Reconciler:
             self._observe(pointers=pointers, trusted=trusted, config=config)
             for action in plan(self.state, self._observed, self._clock()):
                 self._perform(action)
+        self._route()
         wait = self._observed.timers.engine_due - self._clock() if self._engine else CALM_S
         return min(max(wait, BUSY_S), CALM_S)
+
+    def _route(self) -> None:
+        """Give the router the canary's weight, as far as the engine serves the canary's version."""
+        folder, weight = self.options.router_dir, canary_weight(self.state, self._observed)
+        if folder is None or weight is None or (weight == 0 and read_weight(folder) is None):
+            return
+        if write_weight(folder, weight):
+            self._log_event("weight", channel="canary", percent=weight, version=self.state.labels.get("canary"))
 
     def _check_disk(self) -> None:
         """Forget versions whose files somebody else has changed or removed: they are verified or downloaded again."""

@@ -34,7 +34,7 @@ def _timestamp(seconds: float) -> str | None:
 
 def describe(status: SyncStatus) -> dict[str, Any]:
     """Return the document of /status: what is served, why, since when, and what was refused."""
-    state, statuses = status.state, status.observed.statuses
+    state, statuses, pointers = status.state, status.observed.statuses, status.observed.pointers
     return {
         "model": state.model,
         "ready": status.ready,
@@ -47,6 +47,7 @@ def describe(status: SyncStatus) -> dict[str, Any]:
                 "served": state.labels.get(name),
                 "since": _timestamp(state.since.get(name, 0)),
                 "live": status.is_live(name),
+                "weight": pointers[name].weight if name in pointers else None,
             }
             for name, channel in sorted(state.channels.items())
         },

@@ -67,6 +67,7 @@ _CALLING = "tests/contract/test_calling.py::test_code_block_of_the_callers_page_
 _TUTORIAL = "tests/contract/test_reader.py::test_tutorial_works_line_by_line"
 _PREDICT = "tests/orchard/test_client.py::test_predict_prints_photo_label_and_probability"
 _LABELS = "tests/training/test_label_verb.py::"
+_ROUTER = "tests/serving/router/"
 _FIGURES = "a benchmark of minutes, whose figures are in docs/benchmarks.md"
 _CLOUD = "it needs a registry or a store of the reader's own"
 _CLUSTER = "it needs a cluster; tests/e2e installs the chart by the same call of helm"
@@ -174,6 +175,26 @@ _LIBRARY = (
     ),
     Coverage("orchard data relabel --from artifacts/*", test=f"{_LABELS}test_commands_of_the_page_correct_the_label"),
     Coverage('orchard rollback --why "…"', test=_TUTORIAL),
+    Coverage("orchard sync --serve", test=_FIRST_HOUR, page="docs/canary.md"),
+    Coverage(
+        "orchard route*",
+        test=f"{_ROUTER}test_front.py::test_after_sigterm_requests_in_flight_are_answered_and_nothing_is_left",
+    ),
+    Coverage("orchard canary *", test="tests/orchard/test_canaries.py::test_the_verbs_canary_promote_and_history"),
+    Coverage(
+        "orchard * --why *",
+        test="tests/orchard/test_registry_verbs.py::test_promote_history_rollback_versions",
+        page="docs/canary.md",
+    ),
+    Coverage(
+        "orchard history *",
+        test="tests/orchard/test_canaries.py::test_the_verbs_canary_promote_and_history",
+        page="docs/canary.md",
+    ),
+    Coverage(
+        "curl * 'x-orchard-channel: canary' *",
+        test=f"{_ROUTER}test_model_server.py::test_rest_goes_to_the_version_of_the_channel",
+    ),
     Coverage("orchard promote * --why …", test=_TUTORIAL),
 )
 

@@ -59,7 +59,7 @@ def test_promote_history_rollback_versions(published, run):
 
     _, out, _ = run("history")
     rows = [line.split() for line in out.splitlines()]
-    assert rows[0] == ["channel", "generation", "action", "versions", "gate", "when", "who", "why"]
+    assert rows[0] == ["channel", "generation", "action", "versions", "weight", "gate", "when", "who", "why"]
     assert [row[:6] for row in rows[1:]] == [
         ["stable", "1", "promote", "-", "→", "1"],
         ["stable", "2", "promote", "1", "→", "3"],

@@ -76,11 +76,13 @@ class Program:
     """A verb that runs until it is stopped; a context manager."""
 
     def __init__(self, verb: str, *options: str, log: Path, environment: Mapping[str, str]) -> None:
-        command = [sys.executable, "-m", "orchard", verb, *options]
         self.log = log
         self._begin = log.stat().st_size if log.exists() else 0
-        self.child = ChildProcess(command, environment=environment, log=log)
+        self.child = ChildProcess([*self.command(verb), *options], environment=environment, log=log)
         self._port = 0
+
+    def command(self, verb: str) -> list[str]:
+        return [sys.executable, "-m", "orchard", verb]
 
     @property
     def text(self) -> str:

@@ -14,6 +14,7 @@ from serving.models_config import ConfigError, read_models
 from serving.protos import STATES, message, method_types
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
+from serving.server.channel_header import CHANNEL_HEADER, specify_channel
 from serving.server.predictions import InFlightRequest, Read
 from serving.server.rpc.requests import (
     check_tasks,
@@ -54,6 +55,12 @@ def _hold(servable: Servable) -> Servable:
         text = f"Servable not found for request: Specific({servable.model}, {servable.number})"
         raise ServingError(StatusCode.NOT_FOUND, text)
     return servable
+
+
+def _channel_of(context: Any) -> str | None:
+    """Return the channel in a call's metadata, or None. Of a repeated key the last one counts, as in REST."""
+    value = dict(context.invocation_metadata() or ()).get(CHANNEL_HEADER)
+    return None if value is None else str(value)
 
 
 async def _refuse(request: bytes, deadline: float) -> None:
@@ -122,11 +129,14 @@ class GrpcService:
 
     def _guarded(self, path: str, handler: Handler) -> Callable[[Any, Any], Awaitable[Any]]:
         timeout_s = self._application.options.timeout_s
+        takes_channel = path.startswith(f"/{_PREFIX}PredictionService/")
 
         async def call(request: Any, context: Any) -> Any:
             begin, remaining_s = time.monotonic(), context.time_remaining()
             answer: Any = StatusCode.UNKNOWN, "unexpected error"
             try:
+                if takes_channel and request is not None:
+                    specify_channel(request, _channel_of(context), self._application.repository)
                 answer = await handler(
                     request, begin + (timeout_s if remaining_s is None else min(remaining_s, timeout_s))
                 )

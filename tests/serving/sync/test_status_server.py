@@ -18,7 +18,7 @@ from tests.serving.server.echo_server import heads
 
 
 def _status() -> Any:
-    observed = SimpleNamespace(statuses=None, downloaded=set())
+    observed = SimpleNamespace(statuses=None, downloaded=set(), pointers={})
     return SimpleNamespace(
         state=SyncState(1, "m"), observed=observed, ready=False, silent_s=0.0, last_success=0.0, requests=0,
         engine_url="", store="s", problems={"store": "ä"}, advice={}, is_live=lambda name: False,

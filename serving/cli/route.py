@@ -1,0 +1,138 @@
+"""`orchard route`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchard.cli.verb import verb
+from orchard.reporter import Reporter
+
+if TYPE_CHECKING:
+    from orchard.settings import Settings
+    from serving.router.envoy_config import Endpoint, RouterOptions
+
+__all__ = ["route"]
+
+_MIB = 1 << 20
+
+
+@verb(
+    group="Serve",
+    examples=(
+        "orchard route\n"
+        "orchard route --port 9000 --grpc-server 127.0.0.1:8500\n"
+        "orchard route --print-config | less\n"
+        "curl http://127.0.0.1:8080/v1/models/fruits"
+    ),
+    extra="router",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0: any free one.")
+@click.option("--server", metavar="URL", help="The model server's REST API.  [default: ORCHARD_SERVER_URL]")
+@click.option("--grpc-server", metavar="HOST:PORT", help="The model server's gRPC API; unset: gRPC is not routed.")
+@click.option(
+    "--router-dir", type=click.Path(path_type=Path, file_okay=False),
+    help="The folder of the weights, which sync writes.  [default: ORCHARD_SERVING_DIR/.router]",
+)  # fmt: skip
+@click.option(
+    "--channel-header/--no-channel-header", default=True, show_default=True,
+    help="Whether a caller may choose the channel by the header x-orchard-channel.",
+)  # fmt: skip
+@click.option(
+    "--name", "names", multiple=True, metavar="HOST", help="A name to answer to; several times.  [default: any]"
+)
+@click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="Largest body, in MiB.")
+@click.option("--max-connections", type=click.IntRange(1), default=1024, show_default=True, help="Open connections.")
+@click.option(
+    "--max-requests", type=click.IntRange(1), default=1024, show_default=True, help="Requests in flight, per channel."
+)
+@click.option("--max-memory", type=click.IntRange(64), default=1024, show_default=True, help="Envoy's memory, in MiB.")
+@click.option("--timeout", type=click.FloatRange(0.1), default=35.0, show_default=True, help="Seconds for an answer.")
+@click.option(
+    "--body-timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds to receive a request."
+)
+@click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Envoy's worker threads.")
+@click.option(
+    "--drain-delay", type=click.FloatRange(0), default=0.0, show_default=True,
+    help="Seconds after SIGTERM in which new requests are still accepted.",
+)  # fmt: skip
+@click.option(
+    "--drain-timeout", type=click.FloatRange(0), default=25.0, show_default=True,
+    help="Seconds after --drain-delay for requests in flight to end.",
+)  # fmt: skip
+@click.option("--access-log/--no-access-log", default=True, show_default=True, help="Log each request, on stdout.")
+@click.option("--print-config", is_flag=True, help="Print Envoy's bootstrap file and end.")
+def route(reporter: Reporter, **options: Any) -> None:
+    """Route requests to the channels stable and canary of a model server, by the canary's weight.
+
+    `orchard canary WEIGHT` sets the weight, a running `orchard sync` brings it here: within seconds, without a restart
+    and without a lost request. A client stays with its channel: by the header x-client, else by a cookie, over gRPC by
+    its address. REST (/v1/…) and gRPC have the same port.
+
+    The router is Envoy, with one bootstrap file that --print-config prints. It limits bodies, connections, memory and
+    time, logs each request as JSON, and never sends a request twice. After SIGTERM it answers the requests in flight.
+    """
+    from orchard import settings
+    from serving.log import EventLog
+    from serving.router.router_process import DrainOptions, render_config, run_router
+
+    config = settings.load()
+    router_options = _options(config, options)
+    if options["print_config"]:
+        text = render_config(router_options)
+        reporter.result({"config": text}, text.rstrip("\n"))
+        return
+    drain = DrainOptions(options["drain_delay"], options["drain_timeout"])
+    run_router(router_options, drain, EventLog(as_json=config.log_format == "json"), threads=options["threads"])
+
+
+def _options(settings: Settings, options: dict[str, Any]) -> RouterOptions:
+    from serving.router.envoy_config import RouterOptions
+    from serving.traffic_weights import ROUTER_FOLDER
+
+    weights: Path = options["router_dir"] or settings.serving_dir / ROUTER_FOLDER
+    return RouterOptions(
+        rest=_endpoint_of_url(options["server"] or settings.server_url),
+        weights=weights.absolute(),
+        admin_socket=Path("admin.sock"),  # replaced when it runs
+        grpc=_endpoint(options["grpc_server"]) if options["grpc_server"] else None,
+        host=options["host"],
+        port=options["port"],
+        hosts=options["names"] or ("*",),
+        channel_header=options["channel_header"],
+        max_body_bytes=options["max_body"] * _MIB,
+        max_connections=options["max_connections"],
+        max_requests=options["max_requests"],
+        max_heap_bytes=options["max_memory"] * _MIB,
+        timeout_s=options["timeout"],
+        body_timeout_s=options["body_timeout"],
+        access_log=options["access_log"],
+    )
+
+
+def _endpoint(text: str) -> Endpoint:
+    from orchard.errors import SettingsError
+    from serving.router.envoy_config import Endpoint
+
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal():
+        raise SettingsError(f"{text!r} is not an endpoint: expected HOST:PORT")
+    return Endpoint(host.strip("[]"), int(port))
+
+
+def _endpoint_of_url(url: str) -> Endpoint:
+    from urllib.parse import urlsplit
+
+    from orchard.errors import SettingsError
+    from serving.router.envoy_config import Endpoint
+
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise SettingsError(
+            f"{url!r} cannot be routed to: expected http://HOST:PORT",
+            hint="the router and the model server are on one machine or in one cluster, without TLS between them",
+        )
+    return Endpoint(parts.hostname, parts.port or 80)

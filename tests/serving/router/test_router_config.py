@@ -1,0 +1,136 @@
+"""The bootstrap file: whatever valid options give, Envoy accepts; and what must never be in it is not."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from orchard.errors import IntegrityError, MissingExtra, SettingsError
+from serving.router import envoy_binary
+from serving.router.envoy_binary import find_envoy, validate_config
+from serving.router.envoy_config import Endpoint, RouterOptions, envoy_config
+from serving.router.router_process import render_config
+
+HOSTS = st.sampled_from(["127.0.0.1", "::1", "engine", "engine.orchard.svc.cluster.local", "localhost"])
+ENDPOINTS = st.builds(Endpoint, HOSTS, st.integers(1, 65535))
+NAMES = st.lists(st.sampled_from(["fruits.example.com", "*.example.org", "10.0.0.1:8080"]), unique=True, min_size=1)
+SECONDS = st.floats(0.1, 3600)
+COUNTS = st.integers(1, 1 << 20)
+OPTIONS = st.builds(
+    RouterOptions,
+    rest=ENDPOINTS,
+    weights=st.sampled_from([Path("router"), Path("a folder/with: 'signs' #")]),
+    admin_socket=st.just(Path("/tmp/orchard-admin")),  # noqa: S108
+    grpc=st.none() | ENDPOINTS,
+    host=st.sampled_from(["127.0.0.1", "0.0.0.0", "::1"]),  # noqa: S104
+    port=st.integers(0, 65535),
+    hosts=st.just(("*",)) | NAMES.map(tuple),
+    channel_header=st.booleans(),
+    max_body_bytes=st.integers(1, 1 << 31),
+    max_connections=COUNTS,
+    max_requests=COUNTS,
+    max_heap_bytes=st.integers(64 << 20, 1 << 40),
+    timeout_s=SECONDS,
+    header_timeout_s=SECONDS,
+    body_timeout_s=SECONDS,
+    idle_timeout_s=SECONDS,
+    connect_timeout_s=SECONDS,
+    access_log=st.booleans(),
+)
+PLAIN = RouterOptions(Endpoint("127.0.0.1", 8501), Path("/srv/router"), Path("/tmp/admin"))  # noqa: S108
+
+
+@pytest.fixture(scope="module")
+def envoy() -> Path:
+    return find_envoy()
+
+
+@given(OPTIONS)
+@settings(
+    max_examples=6,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],  # each example is a process
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_envoy_accepts_what_any_options_give(envoy, tmp_path, options):
+    options = replace(options, weights=tmp_path / options.weights)
+    options.weights.mkdir(parents=True, exist_ok=True)  # Envoy watches it
+    config = tmp_path / "envoy.yaml"
+    config.write_text(render_config(options))
+
+    assert validate_config(envoy, config) == ""
+    assert yaml.safe_load(config.read_text()) == envoy_config(options)
+
+
+@given(OPTIONS)
+@settings(max_examples=25, deadline=None)
+def test_no_options_bring_retries_or_an_open_administration(options):
+    document = envoy_config(options)
+    text = json.dumps(document)
+
+    assert "retry" not in text
+    assert document["admin"]["address"] == {"pipe": {"path": str(options.admin_socket), "mode": 0o600}}
+    front = document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    (host,) = front["route_config"]["virtual_hosts"]
+    matched = {header["name"] for route in host["routes"] for header in route["match"].get("headers", ())}
+    assert ("x-orchard-channel" in matched) is options.channel_header
+    assert all("weighted_clusters" in route["route"] or "cluster" in route["route"] for route in host["routes"][:-1])
+
+
+def test_what_envoy_refuses_is_explained(envoy, tmp_path):
+    config = tmp_path / "envoy.yaml"
+    config.write_text(render_config(replace(PLAIN, weights=tmp_path)).replace("stat_prefix: front", "stat_prefix: ''"))
+
+    assert "StatPrefix" in validate_config(envoy, config)
+
+
+def test_a_missing_envoy_names_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(MissingExtra) as caught:
+        find_envoy()
+
+    assert "orchard-loop[router]" in caught.value.hint
+
+
+def write_program(path: Path, version: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!{sys.executable}\nprint('envoy  version: {version}')\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_another_program_in_the_package_is_not_started(monkeypatch, tmp_path):
+    write_program(tmp_path / "envoy" / "_bin" / "envoy", "c0ffee/1.40.0/Clean/RELEASE/BoringSSL")
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+
+    with pytest.raises(IntegrityError, match="has the SHA-256"):
+        find_envoy()
+
+
+@pytest.mark.parametrize(
+    "version", ["c0ffee/1.39.0/Clean/RELEASE/BoringSSL", "c0ffee/1.40.0/Modified/DEBUG/BoringSSL", ""]
+)
+def test_another_version_on_the_path_is_refused(monkeypatch, tmp_path, version):
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "nothing"))
+    write_program(tmp_path / "bin" / "envoy", version)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+    with pytest.raises(IntegrityError, match=f"is not Envoy {envoy_binary.ENVOY_VERSION}"):
+        find_envoy()
+
+
+@pytest.mark.parametrize(("host", "port"), [("", 80), ("a", 0), ("a", 65536)])
+def test_what_is_no_endpoint_is_refused(host, port):
+    with pytest.raises(SettingsError, match="is not an endpoint"):
+        Endpoint(host, port)

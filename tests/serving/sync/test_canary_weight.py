@@ -1,0 +1,63 @@
+"""The canary's weight on its way from the registry to the router's folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchard.registry.canaries import end_canary, set_canary
+from orchard.registry.channels import ChangeIntent
+from serving.sync.planning import Observation, canary_weight
+from serving.sync.sync_state import ChannelState, RefusedVersion, SyncState
+from serving.traffic_weights import ROUTER_FOLDER, read_weight
+from tests.serving.programs import until
+from tests.serving.sync.test_planning import digest, pointer
+
+BECAUSE = ChangeIntent("anna@bench", "it was time")
+CANARY = replace(pointer("canary", 2, 3), weight=10.0)
+STATE = SyncState(1, "fruits", {"canary": ChannelState(3, 2, digest(2), "", "")}, {"canary": 2})
+SERVED = Observation("/served", pointers={"canary": CANARY}, statuses={}, confirmed={"canary": 2})
+
+
+@pytest.mark.parametrize(
+    ("state", "observed", "weight"),
+    [
+        (STATE, SERVED, 10.0),
+        (STATE, replace(SERVED, pointers={"canary": pointer("canary", 2, 3)}), 0.0),
+        (STATE, replace(SERVED, pointers={"canary": replace(CANARY, version=3)}), 0.0),
+        (replace(STATE, labels={}), SERVED, 0.0),
+        (replace(STATE, refused={digest(2): RefusedVersion(2, "no", 3, True, 0.0)}), SERVED, 0.0),
+        (STATE, replace(SERVED, confirmed={"canary": None}), 0.0),
+        (STATE, replace(SERVED, confirmed={}, statuses=None), None),
+        (STATE, replace(SERVED, pointers={}), None),
+        (replace(STATE, channels={}, labels={}), replace(SERVED, pointers={}), 0.0),
+    ],
+)
+def test_the_canary_gets_traffic_only_while_its_own_version_is_served(state, observed, weight):
+    assert canary_weight(state, observed) == weight
+
+
+def test_a_weight_acts_once_the_version_is_served_and_ends_with_its_promotion(registry):
+    folder = registry.serving / ROUTER_FOLDER
+    with registry.serve() as server, registry.sync() as sync:
+        registry.release("one")
+        until(lambda: sync.served() == 1, "stable is served")
+        two = registry.publish("two")
+        assert not folder.exists(), "without a weight there is no router to write for"
+
+        set_canary(registry.registry, 12.5, BECAUSE, version=two)
+        until(lambda: read_weight(folder) == 12.5, "the weight has arrived")
+        assert sync.served("canary") == two, "the version was served before"
+        assert (sync.status["channels"]["canary"]["weight"], sync.status["channels"]["stable"]["weight"]) == (
+            12.5,
+            None,
+        )
+        assert server.get("/v1/models/fruits/labels/canary/metadata").status == 200
+
+        set_canary(registry.registry, 50, BECAUSE)
+        until(lambda: read_weight(folder) == 50, "the weight has risen")
+        registry.promote(two)
+        end_canary(registry.registry, two, BECAUSE)
+        until(lambda: read_weight(folder) == 0, "the canary has ended")
+        assert "weight channel=canary percent=12.5" in sync.text
