@@ -87,6 +87,14 @@ def test_an_answer_names_the_channel_that_was_asked_for(photo_server, path, extr
     }
 
 
+def test_an_answer_names_the_channel_that_a_header_chose(photo_server):
+    headers = {"Content-Type": "image/jpeg", "X-Orchard-Channel": "stable"}
+    assert photo_server.send_request("POST", "/v1/models/named:predict", BLUE, headers).json["channel"] == "stable"
+
+    headers["X-Orchard-Channel"] = "none"
+    assert photo_server.send_request("POST", "/v1/models/named:predict", BLUE, headers).status == 404
+
+
 def same(json_answer, photo_answer):
     """Whether both have the same predictions, or the same error."""
     if json_answer.status != 200:
