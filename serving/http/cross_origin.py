@@ -15,7 +15,10 @@ _VARY = ("Vary", "Origin")
 _EXPOSED = ("Access-Control-Expose-Headers", "X-Request-Id, Retry-After")
 _PREFLIGHT = (
     ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-    ("Access-Control-Allow-Headers", "Authorization, Content-Type, Traceparent, X-Client, X-Orchard-Channel, X-Request-Id"),
+    (
+        "Access-Control-Allow-Headers",
+        "Authorization, Content-Type, Traceparent, X-Client, X-Orchard-Channel, X-Request-Id",
+    ),
     ("Access-Control-Max-Age", "7200"),
 )
 
