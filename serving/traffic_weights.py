@@ -17,8 +17,6 @@ import re
 import shutil
 from pathlib import Path
 
-from orchard.disk import writing_to
-
 __all__ = ["KEY_PREFIX", "LINK", "PROTOCOLS", "ROUTER_FOLDER", "SUBFOLDER", "TOTAL", "read_weight", "write_weight"]
 
 TOTAL = 10_000
@@ -52,25 +50,24 @@ def write_weight(folder: Path, percent: float) -> bool:
         percent: the share of the traffic, 0 to 100; it is rounded to steps of 0.01.
 
     Raises:
-        DiskError: the folder cannot be written.
+        OSError: the folder cannot be written.
     """
     steps = round(percent * 100)
     before = read_weight(folder)
     if before is not None and round(before * 100) == steps:
         return False
     name = f"weights-{steps:05d}"
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder / name, ignore_errors=True)
-        fresh = folder / f".{name}.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        _write_keys(fresh / SUBFOLDER / KEY_PREFIX, steps)
-        fresh.rename(folder / name)
-        link = folder / f".{LINK}.new"
-        link.unlink(missing_ok=True)
-        link.symlink_to(name)
-        link.replace(folder / LINK)
-        _remove_old(folder, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / name, ignore_errors=True)
+    fresh = folder / f".{name}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    _write_keys(fresh / SUBFOLDER / KEY_PREFIX, steps)
+    fresh.rename(folder / name)
+    link = folder / f".{LINK}.new"
+    link.unlink(missing_ok=True)
+    link.symlink_to(name)
+    link.replace(folder / LINK)
+    _remove_old(folder, name)
     return True
 
 

@@ -61,3 +61,18 @@ def test_a_weight_acts_once_the_version_is_served_and_ends_with_its_promotion(re
         end_canary(registry.registry, two, BECAUSE)
         until(lambda: read_weight(folder) == 0, "the canary has ended")
         assert "weight channel=canary percent=12.5" in sync.text
+
+
+def test_a_router_folder_that_cannot_be_written_stops_nothing_and_is_written_later(registry):
+    folder = registry.serving / ROUTER_FOLDER
+    with registry.serve(), registry.sync() as sync:
+        registry.release("one")
+        until(lambda: sync.served() == 1, "stable is served")
+        folder.write_text("a file in its place")
+        set_canary(registry.registry, 10, BECAUSE, version=registry.publish("two"))
+        until(lambda: ROUTER_FOLDER in sync.status["problems"].get("sync", ""), "the problem is reported")
+        assert sync.served() == 1
+
+        folder.unlink()
+        until(lambda: read_weight(folder) == 10, "the weight has arrived")
+        until(lambda: not sync.status["problems"], "the problem has ended")
