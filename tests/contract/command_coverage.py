@@ -91,7 +91,9 @@ _CHECKOUT = (
         test="tests/notebooks/test_notebooks.py::test_jupyterlab_listens_on_loopback_with_its_token_and_stores_no_outputs",
     ),
     Coverage("make pytest*", reason="a part of `make test`"),
-    Coverage("make smoke *", reason="another Python, in which it runs tests of `make test` and the loop of `make demo`"),
+    Coverage(
+        "make smoke *", reason="another Python, in which it runs tests of `make test` and the loop of `make demo`"
+    ),
     Coverage("make format", reason="it changes the checkout; `make lint` checks the same"),
     Coverage(".venv/bin/pytest tests/orchard -q", reason="a part of `make test`"),
     Coverage("*.venv/bin/pytest *tests/faults/*", reason="the same tests run in `make test`, with fewer examples"),
