@@ -70,13 +70,18 @@ lint: setup ## ruff, shellcheck, yamllint, codespell
 typecheck: setup ## mypy, strict
 	@$(BIN)/mypy
 
+# Much of the tests is waiting: four processes on two cores.
 .PHONY: pytest
 pytest: setup $(if $(ARGS),,pytest-airflow) ## the tests alone (ARGS="-k name" picks)
-	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS) # half of the time is waiting, so 4 on 2 cores
+	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(or $(ARGS),-m "not long")
 
 .PHONY: pytest-airflow
 pytest-airflow: .venv-airflow/.ready ## the tests of the DAGs, in Airflow's own environment
 	@.venv-airflow/bin/pytest -c tests/orchestration/airflow/pytest.ini tests/orchestration/airflow
+
+.PHONY: long
+long: setup ## the longest tests: whole loops by Luigi, and by the demo when it is interrupted or refused (10 minutes)
+	@$(BIN)/pytest -n 2 -m long
 
 .PHONY: smoke
 smoke: setup ## a short run with each other supported Python of this machine (VERSIONS="3.11")

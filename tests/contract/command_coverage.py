@@ -91,6 +91,7 @@ _CHECKOUT = (
         test="tests/notebooks/test_notebooks.py::test_jupyterlab_listens_on_loopback_with_its_token_and_stores_no_outputs",
     ),
     Coverage("make pytest*", reason="a part of `make test`"),
+    Coverage("make long", reason="tests of `make pytest`, which leaves them out for their time"),
     Coverage(
         "make smoke *", reason="another Python, in which it runs tests of `make test` and the loop of `make demo`"
     ),

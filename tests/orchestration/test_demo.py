@@ -68,6 +68,7 @@ def drawn(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_interrupted_demo_leaves_no_process_and_the_next_run_ends_with_predictions(tmp_path, drawn):
     home = tmp_path / "demo"

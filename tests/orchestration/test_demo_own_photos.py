@@ -51,6 +51,7 @@ def photos(tmp_path: Path) -> Path:
     return add_mac_files(folder)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_refused_demo_of_photos_with_a_top_ends_with_a_good_model_a_prediction_and_the_verdict(tmp_path):
     photos = add_mac_files(drawn_photos.fill(tmp_path / "my photos", "arrows", 60))

@@ -49,6 +49,7 @@ def count(output, kind):
     return int(match[1]) if match else 0
 
 
+@pytest.mark.long
 def test_a_retraining_publishes_once_and_a_second_run_of_it_does_nothing(site):
     site.write_params(small_params(train={"epochs": 1}))
     command = ["Retrain", "--name", "nightly", "--project", str(site.root / "project")]
