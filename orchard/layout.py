@@ -14,6 +14,7 @@ from orchard.errors import DataError
 
 __all__ = [
     "CHANNELS",
+    "CHANNEL_HEADER",
     "NAME",
     "RUN_ID",
     "ChannelName",
@@ -75,6 +76,8 @@ RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}$"
 
 ChannelName = Literal["stable", "canary", "shadow"]
 CHANNELS: tuple[str, ...] = get_args(ChannelName)
+CHANNEL_HEADER = "x-orchard-channel"
+"""The header, or the metadata of a gRPC call, by which a request names its channel."""
 
 _NAME = re.compile(NAME)
 _RUN = re.compile(RUN_ID)

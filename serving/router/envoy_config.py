@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from orchard.errors import SettingsError
+from orchard.layout import CHANNEL_HEADER
 from serving.traffic_weights import KEY_PREFIX, LINK, PROTOCOLS, SUBFOLDER, TOTAL
 
-__all__ = ["CHANNEL_HEADER", "CLIENT_HEADER", "STAT_PREFIX", "Endpoint", "RouterOptions", "envoy_config"]
+__all__ = ["CLIENT_HEADER", "STAT_PREFIX", "Endpoint", "RouterOptions", "envoy_config"]
 
-CHANNEL_HEADER, CLIENT_HEADER, CLIENT_COOKIE = "x-orchard-channel", "x-client", "orchard-client"
+CLIENT_HEADER, CLIENT_COOKIE = "x-client", "orchard-client"
 STAT_PREFIX = "front"
 _COOKIE_S = 30 * 86_400
 _CHANNELS = ("canary", "stable")

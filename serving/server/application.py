@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 
+from orchard.layout import CHANNEL_HEADER
 from serving.http.http_messages import Answer, HttpRequest, HttpResponse
 from serving.server.batching import RunThreadPool
-from serving.server.channel_header import CHANNEL_HEADER, choose_by_channel
+from serving.server.channel_header import choose_by_channel
 from serving.server.json_process import is_heavy_body
 from serving.server.model_repository import ModelRepository
 from serving.server.predictions import HeavyBodyError, InFlightRequest, PredictionOptions, PredictionService, Read

@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from orchard.layout import CHANNEL_HEADER
 from serving.server.model_repository import ModelRepository
 from serving.server.rest.paths import RequestTarget
 from serving.server.serving_error import ServingError
 from serving.status_codes import StatusCode
 
-__all__ = ["CHANNEL_HEADER", "choose_by_channel", "specify_channel"]
+__all__ = ["choose_by_channel", "specify_channel"]
 
-CHANNEL_HEADER = "x-orchard-channel"
 _SHOWN = 64
 
 

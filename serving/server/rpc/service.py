@@ -10,11 +10,12 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
+from orchard.layout import CHANNEL_HEADER
 from serving.models_config import ConfigError, read_models
 from serving.protos import STATES, message, method_types
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
-from serving.server.channel_header import CHANNEL_HEADER, specify_channel
+from serving.server.channel_header import specify_channel
 from serving.server.predictions import InFlightRequest, Read
 from serving.server.rpc.requests import (
     check_tasks,
