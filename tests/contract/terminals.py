@@ -50,28 +50,30 @@ class ReaderTerminal:
 
         A command that is a shell (`orchard store run -- bash`) has ended when it takes the next line.
         """
-        begin, mark = len(self.printed), f"ended-{secrets.token_hex(8)}"
-        self._type(f"{text}\nprintf '\\n%s %s\\n' {mark} $?\n")
+        begin, mark = len(self.printed), self._type_marked(text)
         found = self._wait(rf"\n{mark} (\d+)\n", begin, text)
         output = self.printed[begin : found.start()]
         assert found[1] == "0", f"{text}\nended with {found[1]}:\n{output[-4000:]}"
         return output
 
     def start(self, text: str, ready: str) -> None:
-        """Type a command that runs until Ctrl-C, and wait until it has printed something.
+        """Type a command that runs until Ctrl-C, and wait until it has printed something. Its end before is an error.
 
         Args:
             text: the command.
             ready: a regular expression of what it prints.
         """
-        begin = len(self.printed)
-        self._type(f"{text}\n")
-        self._wait(ready, begin, text)
+        begin, mark = len(self.printed), self._type_marked(text)
+        found = self._wait(rf"{ready}|\n{mark} (?P<code>\d+)\n", begin, text)
+        assert not found["code"], f"{text}\nended with {found['code']}:\n{self.printed[begin : found.start()][-4000:]}"
 
-    def _type(self, text: str) -> None:
+    def _type_marked(self, text: str) -> str:
+        """Type a command, and after it a line that prints a mark and the exit code; return the mark."""
         assert self._shell.stdin is not None
-        self._shell.stdin.write(text.encode())
+        mark = f"ended-{secrets.token_hex(8)}"
+        self._shell.stdin.write(f"{text}\nprintf '\\n%s %s\\n' {mark} $?\n".encode())
         self._shell.stdin.flush()
+        return mark
 
     def _wait(self, pattern: str, begin: int, text: str) -> re.Match[str]:
         assert self._shell.stdout is not None

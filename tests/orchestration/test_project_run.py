@@ -22,6 +22,7 @@ from orchestration.local.run_inputs import derived_id
 from tests import drawn_photos
 from tests.first_hour import TINY, edit
 from tests.orchestration.test_demo import processes_of, wait_for
+from tests.serving.programs import free_ports
 
 CODE = (
     "import sys; from orchard.cli import main; from orchestration.cli.run import run; sys.exit(main(sys.argv[1:], run))"
@@ -49,7 +50,7 @@ def run(*options):
 
 def runs_of():
     """Return what `orchard runs` lists, with the project's store."""
-    store = [sys.executable, "-m", "orchard", "store", "run", "--port", "28333", "--"]
+    store = [sys.executable, "-m", "orchard", "store", "run", "--port", str(free_ports()), "--"]
     listed = [sys.executable, "-m", "orchard", "runs", "--json"]
     return json.loads(subprocess.run([*store, *listed], env=ENVIRONMENT, capture_output=True, check=True).stdout)[
         "runs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import random
@@ -20,6 +21,7 @@ from orchard.store.ports import is_free
 __all__ = ["HttpAnswer", "Program", "Serve", "Sync", "free_ports", "raw", "send_request", "until"]
 
 DEADLINE = 60.0
+_CLAIMS: list[socket.socket] = []
 _PORT = re.compile(r' port=(\d+)|"port":(\d+)')
 
 
@@ -179,8 +181,19 @@ def raw(port: int, payload: bytes, timeout: float = 20) -> bytes:
 
 
 def free_ports(count: int = 1) -> int:
-    """The first of `count` neighbouring free ports, below the range of ephemeral ports."""
+    """The first of `count` neighbouring free TCP ports, which nobody else is given while this process lives.
+
+    Much time may pass before a program listens on them: they are below the ports of outgoing connections and of embedded
+    stores (orchard/store/ports.py), and claimed from the other test processes by the UDP ports of the same numbers.
+    """
     while True:
-        first = random.randrange(15_000, 32_000)  # noqa: S311
-        if all(is_free(first + number) for number in range(count)):
-            return first
+        first = random.SystemRandom().randrange(2_000, 5_000)
+        claims = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+        with contextlib.suppress(OSError):
+            for number, claim in enumerate(claims):
+                claim.bind(("127.0.0.1", first + number))
+            if all(is_free(first + number) for number in range(count)):
+                _CLAIMS.extend(claims)
+                return first
+        for claim in claims:
+            claim.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+
+from tests.serving.programs import free_ports
 
 _NOBODY = 65534
 _SECONDS = 60.0
@@ -27,9 +28,7 @@ class PostgreSQL:
         self._as: dict[str, Any] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
         if self._as:
             os.chown(self.folder, _NOBODY, _NOBODY)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_ports()
         self._process: subprocess.Popen[bytes] | None = None
 
     @staticmethod
