@@ -38,6 +38,16 @@ _MIB = 1 << 20
     help="The folder of the weights, which sync writes.  [default: ORCHARD_SERVING_DIR/.router]",
 )  # fmt: skip
 @click.option(
+    "--weights-from", metavar="URL",
+    help="The status page of sync (http://HOST:8502), where it is on another machine: every address behind the name is "
+    "asked each second.  [default: sync writes --router-dir]",
+)  # fmt: skip
+@click.option(
+    "--connection-age", type=click.FloatRange(0.1),
+    help="Seconds after which a connection to the model server takes no new request; less than the time that a server "
+    "still answers once it is no longer reachable by its name.  [default: no limit]",
+)  # fmt: skip
+@click.option(
     "--channel-header/--no-channel-header", default=True, show_default=True,
     help="Whether a caller may choose the channel by the header x-orchard-channel.",
 )  # fmt: skip
@@ -78,6 +88,7 @@ def route(reporter: Reporter, **options: Any) -> None:
     from orchard import settings
     from serving.log import EventLog
     from serving.router.router_process import DrainOptions, render_config, run_router
+    from serving.router.weight_follower import WeightFollower
 
     config = settings.load()
     router_options = _options(config, options)
@@ -86,7 +97,12 @@ def route(reporter: Reporter, **options: Any) -> None:
         reporter.result({"config": text}, text.rstrip("\n"))
         return
     drain = DrainOptions(options["drain_delay"], options["drain_timeout"])
-    run_router(router_options, drain, EventLog(as_json=config.log_format == "json"), threads=options["threads"])
+    log = EventLog(as_json=config.log_format == "json")
+    follower = None
+    if options["weights_from"]:
+        pages = _endpoint_of_url(options["weights_from"])
+        follower = WeightFollower(pages.host, pages.port, router_options.weights, log)
+    run_router(router_options, drain, log, threads=options["threads"], follower=follower)
 
 
 def _options(settings: Settings, options: dict[str, Any]) -> RouterOptions:
@@ -109,6 +125,7 @@ def _options(settings: Settings, options: dict[str, Any]) -> RouterOptions:
         max_heap_bytes=options["max_memory"] * _MIB,
         timeout_s=options["timeout"],
         body_timeout_s=options["body_timeout"],
+        connection_age_s=options["connection_age"],
         access_log=options["access_log"],
     )
 

@@ -91,6 +91,7 @@ class RouterOptions:
         body_timeout_s: for a whole request.
         idle_timeout_s: how long a connection stays open after its last answer.
         connect_timeout_s: for a connection to the model server.
+        connection_age_s: how long such a connection takes new requests; None: without a limit.
         access_log: log each request, as JSON on stdout.
     """
 
@@ -111,6 +112,7 @@ class RouterOptions:
     body_timeout_s: float = 60.0
     idle_timeout_s: float = 60.0
     connect_timeout_s: float = 2.0
+    connection_age_s: float | None = None
     access_log: bool = True
 
 
@@ -354,7 +356,10 @@ def _cluster(name: str, endpoint: Endpoint, options: RouterOptions) -> dict[str,
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": _UPSTREAM,
                 # shorter than the model server's, which must never close a connection that a request is sent on
-                "common_http_protocol_options": {"idle_timeout": "20s"},
+                "common_http_protocol_options": {
+                    "idle_timeout": "20s",
+                    **({"max_connection_duration": _seconds(age)} if (age := options.connection_age_s) else {}),
+                },
                 "explicit_http_config": {"http2_protocol_options" if http2 else "http_protocol_options": {}},
             }
         },

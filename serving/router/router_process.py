@@ -21,6 +21,7 @@ from serving.log import EventLog
 from serving.router.envoy_admin import EnvoyAdmin
 from serving.router.envoy_binary import find_envoy, validate_config
 from serving.router.envoy_config import RouterOptions, envoy_config
+from serving.router.weight_follower import WeightFollower
 from serving.traffic_weights import read_weight
 
 __all__ = ["DrainOptions", "render_config", "run_router"]
@@ -75,7 +76,14 @@ def _folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def run_router(options: RouterOptions, drain: DrainOptions, log: EventLog, *, threads: int = 2) -> None:
+def run_router(
+    options: RouterOptions,
+    drain: DrainOptions,
+    log: EventLog,
+    *,
+    threads: int = 2,
+    follower: WeightFollower | None = None,
+) -> None:
     """Route until SIGTERM or SIGINT, answer the requests in flight, and leave nothing behind.
 
     Args:
@@ -83,6 +91,7 @@ def run_router(options: RouterOptions, drain: DrainOptions, log: EventLog, *, th
         drain: how it ends.
         log: the event log.
         threads: Envoy's worker threads.
+        follower: writes the weights; None: sync does, into the folder that both share.
 
     Raises:
         MissingExtra: Envoy is not installed.
@@ -94,6 +103,8 @@ def run_router(options: RouterOptions, drain: DrainOptions, log: EventLog, *, th
     with _folder() as folder:
         options = replace(options, admin_socket=folder / "admin")
         options.weights.mkdir(parents=True, exist_ok=True)  # Envoy watches it from the start
+        if follower:
+            follower.start()
         if options.port:
             listen(options.host, options.port).close()  # its error names the program that has the port
         config = folder / "envoy.yaml"
@@ -104,6 +115,8 @@ def run_router(options: RouterOptions, drain: DrainOptions, log: EventLog, *, th
             if port:
                 _log_start(log, options, port, child.pid)
                 _await_end(child, admin, drain, signals, log)
+        if follower:
+            follower.stop()
     log.write("stopped")
 
 

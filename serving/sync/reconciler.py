@@ -17,6 +17,7 @@ from orchard.registry.manifest import Manifest
 from orchard.registry.pointers import CHANNELS, ChannelPointer
 from serving.models_config import ModelConfig, Specific
 from serving.sync.background_task import run_in_background
+from serving.sync.canary_route import CanaryRoute
 from serving.sync.channel_watcher import ChannelWatcher
 from serving.sync.download import DiskQuota, PermanentError, download_version
 from serving.sync.engine import CONFIG_NAME, EngineClient, EngineConfig, EngineUnavailable
@@ -35,14 +36,12 @@ from serving.sync.planning import (
     Validate,
     WriteConfig,
     apply,
-    canary_weight,
     is_loading,
     plan,
 )
 from serving.sync.sync_metrics import SyncMetrics
 from serving.sync.sync_state import SyncState, save_state
 from serving.sync.version_cache import DiskStamp, VersionCache
-from serving.traffic_weights import read_weight, write_weight
 
 __all__ = ["STATE_NAME", "Reconciler", "SyncOptions", "SyncStatus"]
 
@@ -87,6 +86,7 @@ class SyncStatus:
         requests: how many requests watching the channels has cost.
         silent_s: seconds since the last tick.
         now: the time of the monotonic clock, as in the observation's timers.
+        awaits_canary: whether this process has yet to serve the canary before it is ready for the first time.
     """
 
     state: SyncState
@@ -99,16 +99,21 @@ class SyncStatus:
     requests: int
     silent_s: float
     now: float
+    awaits_canary: bool
 
     def is_live(self, channel: str) -> bool:
         """Whether the engine confirms the version of a channel's label."""
         version = self.state.labels.get(channel)
         return version is not None and self.observed.confirmed.get(channel) == version
 
+    def is_served(self, channel: str) -> bool:
+        """Whether the engine serves the version of a channel's label."""
+        return self.is_live(channel) and self.observed.is_available(self.state.labels[channel])
+
     @property
     def ready(self) -> bool:
-        """Whether the engine serves the version of the label `stable`."""
-        return self.is_live("stable") and self.observed.is_available(self.state.labels["stable"])
+        """Whether the engine serves what requests are routed to."""
+        return self.is_served("stable") and not self.awaits_canary
 
 
 class _ObsoleteDownload(Exception):
@@ -151,6 +156,7 @@ class Reconciler:
         self._log_event = log_event
         self._run_task = run_task
         self._clock = clock
+        self._canary = CanaryRoute(options.router_dir, log_event, clock)
         self._last_tick = clock()
         self._cache = VersionCache(options.serving_dir, options.model)
         self._config = EngineConfig(options.serving_dir / CONFIG_NAME, options.model)
@@ -200,6 +206,7 @@ class Reconciler:
             self.watcher.requests,
             now - self._last_tick,
             now,
+            self._canary.awaited,
         )
 
     def require_room(self) -> None:
@@ -219,17 +226,9 @@ class Reconciler:
             self._observe(pointers=pointers, trusted=trusted, config=config)
             for action in plan(self.state, self._observed, self._clock()):
                 self._perform(action)
-        self._route()
+        self._canary.update(self.state, self._observed, stable_is_live=self.status().is_served("stable"))
         wait = self._observed.timers.engine_due - self._clock() if self._engine else CALM_S
         return min(max(wait, BUSY_S), CALM_S)
-
-    def _route(self) -> None:
-        """Give the router the canary's weight, as far as the engine serves the canary's version."""
-        folder, weight = self.options.router_dir, canary_weight(self.state, self._observed)
-        if folder is None or weight is None or (weight == 0 and read_weight(folder) is None):
-            return
-        if write_weight(folder, weight):
-            self._log_event("weight", channel="canary", percent=weight, version=self.state.labels.get("canary"))
 
     def _check_disk(self) -> None:
         """Forget versions whose files somebody else has changed or removed: they are verified or downloaded again."""

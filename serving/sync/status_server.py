@@ -15,6 +15,7 @@ from orchard.client import VersionStatus
 from serving.http.connection import HttpServer
 from serving.http.http_messages import Answer, HttpLimits, HttpRequest, HttpResponse
 from serving.listening import BACKLOG
+from serving.sync.planning import canary_weight
 from serving.sync.reconciler import SyncStatus
 from serving.sync.sync_metrics import SyncMetrics
 
@@ -33,7 +34,10 @@ def _timestamp(seconds: float) -> str | None:
 
 
 def describe(status: SyncStatus) -> dict[str, Any]:
-    """Return the document of /status: what is served, why, since when, and what was refused."""
+    """Return the document of /status: what is served, why, since when, and what was refused.
+
+    Its weights are the shares of the traffic in percent that a router may give now; null: unknown, what it gave before.
+    """
     state, statuses, pointers = status.state, status.observed.statuses, status.observed.pointers
     return {
         "model": state.model,
@@ -51,6 +55,7 @@ def describe(status: SyncStatus) -> dict[str, Any]:
             }
             for name, channel in sorted(state.channels.items())
         },
+        "weights": {"canary": canary_weight(state, status.observed)},
         "on_disk": sorted(status.observed.downloaded),
         "engine": {"url": status.engine_url, "versions": None if statuses is None else _versions(statuses)},
         "store": {"name": status.store, "last_success": _timestamp(status.last_success)},

@@ -44,6 +44,7 @@ OPTIONS = st.builds(
     body_timeout_s=SECONDS,
     idle_timeout_s=SECONDS,
     connect_timeout_s=SECONDS,
+    connection_age_s=st.none() | SECONDS,
     access_log=st.booleans(),
 )
 PLAIN = RouterOptions(Endpoint("127.0.0.1", 8501), Path("/srv/router"), Path("/tmp/admin"))  # noqa: S108

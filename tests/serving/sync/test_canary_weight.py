@@ -8,6 +8,7 @@ import pytest
 
 from orchard.registry.canaries import end_canary, set_canary
 from orchard.registry.channels import ChangeIntent
+from serving.sync.canary_route import AWAIT_S, CanaryRoute
 from serving.sync.planning import Observation, canary_weight
 from serving.sync.sync_state import ChannelState, RefusedVersion, SyncState
 from serving.traffic_weights import ROUTER_FOLDER, read_weight
@@ -76,3 +77,65 @@ def test_a_router_folder_that_cannot_be_written_stops_nothing_and_is_written_lat
         folder.unlink()
         until(lambda: read_weight(folder) == 10, "the weight has arrived")
         until(lambda: not sync.status["problems"], "the problem has ended")
+
+
+class ManualClock:
+    """A clock that a test moves."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+LOADING = replace(SERVED, confirmed={"canary": None})
+
+
+def awaited(route, state, observed, *, stable_is_live=True):
+    route.update(state, observed, stable_is_live=stable_is_live)
+    return route.awaited
+
+
+def test_readiness_waits_for_the_canary_once():
+    route = CanaryRoute(None, print, ManualClock())
+
+    assert awaited(route, STATE, LOADING, stable_is_live=False)
+    assert awaited(route, STATE, LOADING)
+    assert not awaited(route, STATE, SERVED)
+    assert not awaited(route, STATE, LOADING), "what was ready stays ready while another canary is loaded"
+    assert not awaited(route, STATE, LOADING, stable_is_live=False)
+
+
+@pytest.mark.parametrize(
+    ("state", "observed"),
+    [
+        (STATE, replace(LOADING, pointers={})),
+        (STATE, replace(LOADING, pointers={"canary": replace(CANARY, weight=None)})),
+        (STATE, replace(LOADING, pointers={"canary": replace(CANARY, weight=0.0)})),
+        (replace(STATE, refused={digest(2): RefusedVersion(2, "no", 3, True, 0.0)}), LOADING),
+    ],
+)
+def test_readiness_does_not_wait_for_a_canary_that_gets_no_traffic(state, observed):
+    assert not awaited(CanaryRoute(None, print, ManualClock()), state, observed)
+
+
+def test_a_canary_that_never_loads_does_not_keep_stable_from_its_clients():
+    clock = ManualClock()
+    route = CanaryRoute(None, print, clock)
+    assert awaited(route, STATE, LOADING)
+
+    clock.now += AWAIT_S
+
+    assert not awaited(route, STATE, LOADING)
+
+
+def test_a_server_that_starts_while_there_is_a_canary_is_ready_with_both(registry):
+    registry.release("one")
+    set_canary(registry.registry, 10, BECAUSE, version=registry.publish("two"))
+
+    with registry.serve(), registry.sync() as sync:
+        status = until(lambda: sync.status["ready"] and sync.status, "it is ready")
+
+    assert status["weights"] == {"canary": 10}
+    assert status["channels"]["canary"]["live"]
