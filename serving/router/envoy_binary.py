@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
-import sysconfig
 from pathlib import Path
 
 from orchard.errors import IntegrityError, MissingExtra, install_hint
@@ -43,8 +43,10 @@ def find_envoy() -> Path:
 
 def _packaged() -> Path | None:
     """The program in the package; the command `envoy` of the package is a Python script that starts it."""
-    program = Path(sysconfig.get_path("purelib")) / "envoy" / "_bin" / "envoy"
-    return program if program.is_file() else None
+    package = importlib.util.find_spec("envoy")  # in the image it is beside site-packages
+    folders = (package.submodule_search_locations if package else None) or ()
+    programs = (Path(folder) / "_bin" / "envoy" for folder in folders)
+    return next(filter(Path.is_file, programs), None)
 
 
 def _require_version(program: Path) -> None:

@@ -76,6 +76,17 @@ def random_values(seed: int) -> tuple[str, dict[str, Any]]:
             "podAnnotations": texts(),
             **placed(),
         },
+        "router": {
+            "enabled": draw.random() < 0.5,
+            "replicas": draw.randint(0, 3),
+            "args": ["--name", draw.choice(TEXTS) or "x"],
+            "resources": resources(256),
+            "service": {"type": draw.choice(("ClusterIP", "NodePort", "LoadBalancer")), "annotations": texts()},
+            "httpRoute": {"parentRefs": [{"name": draw.choice(SECRETS)}], "hostnames": ["true", "*.1.2"]},
+            "disruption": {"maxUnavailable": draw.choice((0, 1, "50%"))},
+            "podAnnotations": texts(),
+            **placed(),
+        },
         "training": {
             "params": maybe("train: {epochs: 1}\n"),
             "workspace": {"size": draw.choice((2**31, "1Gi")), "className": maybe(draw.choice(SECRETS))},

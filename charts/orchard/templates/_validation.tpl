@@ -47,6 +47,15 @@
 {{- if and .Values.serving.tokenSecret (ne .Values.serving.engine "orchard") -}}
 {{- fail (printf "\n\nserving.tokenSecret requires tokens, which %s does not check.\nSet serving.engine=orchard, or put a proxy before it that checks them." .Values.serving.engine) -}}
 {{- end -}}
+{{- if and .Values.router.enabled (ne .Values.serving.engine "orchard") -}}
+{{- fail (printf "\n\nrouter.enabled sends requests to channels by the header x-orchard-channel, which %s ignores: it would answer with its newest version.\nSet serving.engine=orchard, which answers the same API." .Values.serving.engine) -}}
+{{- end -}}
+{{- if and .Values.router.enabled .Values.router.httpRoute.enabled (not .Values.router.httpRoute.parentRefs) -}}
+{{- fail "\n\nrouter.httpRoute.enabled needs router.httpRoute.parentRefs: the Gateway that the route belongs to, as [{name: my-gateway}]." -}}
+{{- end -}}
+{{- if and .Values.router.httpRoute.enabled (not .Values.router.enabled) -}}
+{{- fail "\n\nrouter.httpRoute.enabled points to the router, and router.enabled is false.\nSet both, or neither." -}}
+{{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.serving.tokenSecret (not .Values.serviceMonitor.tokenSecret) -}}
 {{- fail "\n\nserving.tokenSecret requires tokens, and the ServiceMonitor has none.\nName a Secret with one of the tokens in its entry `token`: serviceMonitor.tokenSecret." -}}
 {{- end -}}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import stat
 import sys
-import sysconfig
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,8 +94,19 @@ def test_what_envoy_refuses_is_explained(envoy, tmp_path):
     assert "StatPrefix" in validate_config(envoy, config)
 
 
+@pytest.fixture
+def package(monkeypatch, tmp_path) -> Path:
+    """The folder of another package `envoy`, without a program."""
+    folder = tmp_path / "packages" / "envoy"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(folder.parent)
+    monkeypatch.delitem(sys.modules, "envoy", raising=False)
+    return folder
+
+
+@pytest.mark.usefixtures("package")
 def test_a_missing_envoy_names_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(MissingExtra) as caught:
@@ -111,19 +121,18 @@ def write_program(path: Path, version: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def test_another_program_in_the_package_is_not_started(monkeypatch, tmp_path):
-    write_program(tmp_path / "envoy" / "_bin" / "envoy", "c0ffee/1.40.0/Clean/RELEASE/BoringSSL")
-    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+def test_another_program_in_the_package_is_not_started(package):
+    write_program(package / "_bin" / "envoy", "c0ffee/1.40.0/Clean/RELEASE/BoringSSL")
 
     with pytest.raises(IntegrityError, match="has the SHA-256"):
         find_envoy()
 
 
+@pytest.mark.usefixtures("package")
 @pytest.mark.parametrize(
     "version", ["c0ffee/1.39.0/Clean/RELEASE/BoringSSL", "c0ffee/1.40.0/Modified/DEBUG/BoringSSL", ""]
 )
 def test_another_version_on_the_path_is_refused(monkeypatch, tmp_path, version):
-    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "nothing"))
     write_program(tmp_path / "bin" / "envoy", version)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 

@@ -3,6 +3,14 @@
 - ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
 {{- end -}}
 
+{{/* Who may send requests: the ports follow. */}}
+{{- define "orchard.ingressClients" -}}
+- from: {{- default (list (dict "podSelector" (dict))) .Values.networkPolicy.clients | toYaml | nindent 4 }}
+{{- end -}}
+{{- define "orchard.ingressTest" -}}
+- from: [{podSelector: {matchLabels: {{ include "orchard.selector" (list . "test") | fromYaml | toJson }}}}]
+{{- end -}}
+
 {{- define "orchard.egressStore" -}}
 {{- if .Values.objectStore.enabled -}}
 - to: [{podSelector: {matchLabels: {{ include "orchard.selector" (list . "store") | fromYaml | toJson }}}}]

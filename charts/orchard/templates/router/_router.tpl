@@ -1,0 +1,12 @@
+{{/* Envoy's heap in MiB, beyond which it refuses requests: two thirds of the memory's limit, which counts the program, too. */}}
+{{- define "orchard.router.heap" -}}
+{{- divf (include "orchard.amount" .Values.router.resources.limits.memory | float64) 1572864.0 | floor | int64 -}}
+{{- end -}}
+
+{{/* What callers and Ingress reach: the router where there is one, else the model server. */}}
+{{- define "orchard.front" -}}
+{{ include "orchard.fullname" . }}-{{ .Values.router.enabled | ternary "router" "serving" }}
+{{- end -}}
+{{- define "orchard.frontPort" -}}
+{{ .Values.router.enabled | ternary 8080 8501 }}
+{{- end -}}
