@@ -84,23 +84,34 @@ def released(name: str, *options: str, chart: Path = CHART) -> Iterator[Release]
         remove(release)
 
 
-def release_model(release: Release, zoo: Path, name: str) -> int:
-    """Publish one of the zoo's photo models with the release's own keys and promote it; returns the version."""
+@contextmanager
+def registry_of(release: Release) -> Iterator[Registry]:
+    """The registry of a release, with the release's own keys."""
     await_installed(release)
     with reach(release, "publisher") as variables:
         settings = Settings(**{key.removeprefix("ORCHARD_").lower(): value for key, value in variables.items()})
         assert settings.signing_key_file is not None
-        store, key = open_store(settings), load_key(settings.signing_key_file)
-        folder = zoo / "photos"
-        registry = Registry(store, MODEL, key.trusted, key)
-        version = registry.publish(folder / name, facts_of(folder, name)).version
+        key = load_key(settings.signing_key_file)
+        yield Registry(open_store(settings), MODEL, key.trusted, key)
+
+
+def publish_model(registry: Registry, zoo: Path, name: str) -> int:
+    """Publish one of the zoo's photo models; returns the version."""
+    folder = zoo / "photos"
+    return registry.publish(folder / name, facts_of(folder, name)).version
+
+
+def release_model(release: Release, zoo: Path, name: str) -> int:
+    """Publish one of the zoo's photo models and promote it; returns the version."""
+    with registry_of(release) as registry:
+        version = publish_model(registry, zoo, name)
         registry.channel("stable").promote(version, ChangeIntent("e2e", f"the zoo's {name}"))
     return version
 
 
-def await_ready(release: Release) -> None:
-    """Wait until all expected pods of the model server are ready."""
-    release.kubectl("rollout", "status", f"deployment/{release.fullname}-serving", "--timeout=600s", seconds=610)
+def await_ready(release: Release, part: str = "serving") -> None:
+    """Wait until all expected pods of a Deployment are ready: the model server's, or the named part's."""
+    release.kubectl("rollout", "status", f"deployment/{release.fullname}-{part}", "--timeout=600s", seconds=610)
 
 
 def run_helm_test(release: Release) -> str:

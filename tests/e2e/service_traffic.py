@@ -90,7 +90,13 @@ def until(condition: Any, seconds: float, what: str) -> Any:
 
 @contextmanager
 def traffic(
-    release: Release, photos: list[bytes], *, least: float = SECONDS, rate: float = 50.0
+    release: Release,
+    photos: list[bytes],
+    *,
+    least: float = SECONDS,
+    rate: float = 50.0,
+    service: tuple[str, int] = ("serving", 8501),
+    path: str = f"/v1/models/{MODEL}/labels/stable:predict",
 ) -> Iterator[ServiceTraffic]:
     """Send requests at a fixed rate from a pod in the namespace, from before the context begins until after it ends.
 
@@ -99,12 +105,14 @@ def traffic(
         photos: the photos, in turn.
         least: the minimum time of the traffic, in seconds.
         rate: requests a second.
+        service: the Service's suffix and port.
+        path: of the requests.
     """
     name, result = f"load-{uuid.uuid4().hex[:8]}", ServiceTraffic()
     files = {CLIENT: Path(__file__).with_name(CLIENT).read_text("utf-8")}
     files["photos.json"] = json.dumps([base64.b64encode(photo).decode() for photo in photos])
-    path = f"/v1/models/{MODEL}/labels/stable:predict"
-    arguments = [f"{release.fullname}-serving", "8501", path, "/load/photos.json", str(rate), str(LONGEST)]
+    suffix, port = service
+    arguments = [f"{release.fullname}-{suffix}", str(port), path, "/load/photos.json", str(rate), str(LONGEST)]
     release.kubectl("create", "--filename=-", stdin=json.dumps(_manifest(release, name, files, arguments)))
     try:
         until(lambda: "begun" in _log(release, name), 180, f"the pod {name} begins")

@@ -123,7 +123,10 @@ def test_a_page_that_is_away_does_not_count_and_none_at_all_changes_nothing(page
 
 
 def test_the_router_follows_a_page_from_its_first_request_on(upstream, tmp_path):
-    with StatusPage(status(100)) as page, Route(upstream.port, tmp_path, "--weights-from", f"http://127.0.0.1:{page.port}") as router:
+    with (
+        StatusPage(status(100)) as page,
+        Route(upstream.port, tmp_path, "--weights-from", f"http://127.0.0.1:{page.port}") as router,
+    ):
         assert router.channel("anna") == "canary"
         page.document = status(0)
         until(lambda: router.channel("anna") == "stable", "the weight acts")
