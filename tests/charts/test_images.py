@@ -17,7 +17,7 @@ from tests.charts.conftest import ROOT
 
 FOLDERS = {"training": "training", "serving": "serving", "airflow": "orchestration"}
 PROGRAMS = tuple(FOLDERS)
-MEGABYTES = {"training": 2300, "serving": 1400, "airflow": 800}
+MEGABYTES = {"training": 2300, "serving": 1550, "airflow": 800}
 """Budgets. TensorFlow's C++ library is 750 MB of each; the measured sizes are in docs/images.md."""
 
 HADOLINT_DIGESTS = {
