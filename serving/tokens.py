@@ -72,6 +72,11 @@ class BearerTokens:
         if digests is not self._digests:
             self._digests, self._allowed = digests, b""
 
+    def digests(self) -> list[bytes]:
+        """Return the SHA-256 of each accepted token."""
+        self._refresh()
+        return self._digests
+
     def allow(self, authorization: str) -> bool:
         """Whether an Authorization header contains one of the tokens."""
         self._refresh()

@@ -1,8 +1,8 @@
 """Pages for people: templates in, one self-contained HTML file out, or a Markdown file.
 
-Every page extends `templates/base.html`, which holds the one stylesheet. A page loads no file and no address beside
-itself: pictures are data URIs, drawings are inline SVG, and its content security policy forbids the rest. Each ends with
-when, by whom and with which code it was made. The pages of a workspace link to each other (`WORKSPACE_PAGES`).
+Every page extends `templates/base.html`, which contains the one stylesheet (`orchard.page_style`). A page loads no file and no
+address beside itself: pictures are data URIs, drawings are inline SVG, and its content security policy forbids the rest. Each ends
+with when, by whom and with which code it was made. The pages of a workspace link to each other (`WORKSPACE_PAGES`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 import numpy as np
 from PIL import Image, ImageOps
 
 from orchard.files import atomic_write
 from orchard.formatting import figure_text, interval_text, percent, points, points_interval, threshold_text
 from orchard.intervals import share_interval
+from orchard.page_style import PAGE_STYLE
 from orchard.runs import records
 from training.code_version import describe_code
 from training.orientation import UPRIGHT, read_orientation, turn
@@ -162,7 +164,7 @@ def _environment(*, markdown: bool = False) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     filters = (percent, points, points_interval, threshold_text, interval, figure, interval_of, count, size)
-    environment.globals["most_rows"] = MOST_ROWS
+    environment.globals.update(most_rows=MOST_ROWS, page_style=markupsafe.Markup(PAGE_STYLE))  # noqa: S704  our own
     environment.filters.update({function.__name__: function for function in filters})
     return environment
 

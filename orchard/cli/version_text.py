@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchard.registry.version_figures import ClassFigures, SourceFigures
     from orchard.registry.version_overview import VersionDetails, VersionSummary
 
-__all__ = ["COLUMNS", "FIGURE_NAMES", "describe_version", "estimate_text", "row", "second", "value_text"]
+__all__ = ["COLUMNS", "FIGURE_NAMES", "describe_version", "estimate_text", "row", "second", "value_text", "worst_first"]
 
 COLUMNS = ["version", "channels", "dataset", "gate", "size", "accuracy (95 % interval)", "tags", "created", "by"]
 
@@ -133,7 +133,9 @@ def _sources(reporter: Reporter, figures: Mapping[str, SourceFigures]) -> str:
     return reporter.table(["photos", "n", *(FIGURE_NAMES[name] for name in names)], rows)
 
 
-def _worst_first(classes: Mapping[str, ClassFigures]) -> list[tuple[str, ClassFigures]]:
+def worst_first(classes: Mapping[str, ClassFigures]) -> list[tuple[str, ClassFigures]]:
+    """Return the classes that have photos or are predicted, the lowest F1 (or share of right answers) first."""
+
     def key(item: tuple[str, ClassFigures]) -> tuple[float, int, str]:
         figure = item[1].figures["f1"] or item[1].figures["recall"]
         return (figure["value"] if figure else 2.0, -item[1].n, item[0])
@@ -145,7 +147,7 @@ def _classes(reporter: Reporter, details: VersionDetails, top: int | None) -> li
     known = [name for name in _CLASS_FIGURES if details.report is not None or name == "recall"]
     rows, left_out = [], 0
     for source, part in details.figures.items():
-        ranked = _worst_first(part.classes)
+        ranked = worst_first(part.classes)
         shown = ranked if top is None else ranked[:top]
         left_out += len(ranked) - len(shown)
         rows += [

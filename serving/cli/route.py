@@ -24,6 +24,7 @@ _MIB = 1 << 20
     examples=(
         "orchard route\n"
         "orchard route --port 9000 --grpc-server 127.0.0.1:8500\n"
+        "orchard route --console 127.0.0.1:8503     # with the page, http://127.0.0.1:8080/\n"
         "orchard route --print-config | less\n"
         "curl http://127.0.0.1:8080/v1/models/fruits"
     ),
@@ -33,6 +34,7 @@ _MIB = 1 << 20
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0: any free one.")
 @click.option("--server", metavar="URL", help="The model server's REST API.  [default: ORCHARD_SERVER_URL]")
 @click.option("--grpc-server", metavar="HOST:PORT", help="The model server's gRPC API; unset: gRPC is not routed.")
+@click.option("--console", metavar="HOST:PORT", help="`orchard console`, for / and /console/; unset: they are 404.")
 @click.option(
     "--router-dir", type=click.Path(path_type=Path, file_okay=False),
     help="The folder of the weights, which sync writes.  [default: ORCHARD_SERVING_DIR/.router]",
@@ -115,6 +117,7 @@ def _options(settings: Settings, options: dict[str, Any]) -> RouterOptions:
         weights=weights.absolute(),
         admin_socket=Path("admin.sock"),  # replaced when it runs
         grpc=_endpoint(options["grpc_server"]) if options["grpc_server"] else None,
+        console=_endpoint(options["console"]) if options["console"] else None,
         host=options["host"],
         port=options["port"],
         hosts=options["names"] or ("*",),

@@ -78,6 +78,7 @@ class RouterOptions:
         weights: the folder of `serving.traffic_weights`.
         admin_socket: the path of the unix socket of Envoy's administration, which only this user may open.
         grpc: the model server's gRPC API; None: gRPC is not routed.
+        console: `orchard console`, for `/` and `/console/`; None: there is none.
         host: the address to listen on.
         port: the port, for both protocols; 0: any free one.
         hosts: the names that clients may call it by (`*`: any; `*.example.com`: any below).
@@ -99,6 +100,7 @@ class RouterOptions:
     weights: Path
     admin_socket: Path
     grpc: Endpoint | None = None
+    console: Endpoint | None = None
     host: str = "127.0.0.1"
     port: int = 8080
     hosts: tuple[str, ...] = ("*",)
@@ -141,7 +143,8 @@ def envoy_config(options: RouterOptions) -> dict[str, Any]:
                 for protocol, endpoint in zip(PROTOCOLS, (options.rest, options.grpc), strict=True)
                 if endpoint is not None
                 for channel in _CHANNELS
-            ],
+            ]
+            + ([_cluster("console", options.console, options)] if options.console else []),
         },
     }
 
@@ -245,7 +248,11 @@ def _routes(options: RouterOptions) -> dict[str, Any]:
     if options.grpc:
         routes += _channel_routes("grpc", {"prefix": "/tensorflow.serving.", "grpc": {}}, options)
         routes.append({"match": {"prefix": "/grpc.", "grpc": {}}, "route": _to("grpc_stable", options)})
-    text = "Not found: the router has /v1/, /healthz, /readyz and, where it is configured, gRPC"
+    if options.console:
+        routes += [
+            {"match": match, "route": _to("console", options)} for match in ({"path": "/"}, {"prefix": "/console/"})
+        ]
+    text = "Not found: the router has /v1/, /healthz, /readyz and, where they are configured, gRPC and the console"
     routes.append({"match": {"prefix": "/"}, "direct_response": {"status": 404, "body": {"inline_string": text}}})
     return {
         "name": "models",

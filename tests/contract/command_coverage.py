@@ -68,6 +68,7 @@ _TUTORIAL = "tests/contract/test_reader.py::test_tutorial_works_line_by_line"
 _PREDICT = "tests/orchard/test_client.py::test_predict_prints_photo_label_and_probability"
 _LABELS = "tests/training/test_label_verb.py::"
 _ROUTER = "tests/serving/router/"
+_CONSOLE = "tests/serving/console/"
 _FIGURES = "a benchmark of minutes, whose figures are in docs/benchmarks.md"
 _CLOUD = "it needs a registry or a store of the reader's own"
 _CLUSTER = "it needs a cluster; tests/e2e installs the chart by the same call of helm"
@@ -180,6 +181,27 @@ _LIBRARY = (
     Coverage("orchard data relabel --from artifacts/*", test=f"{_LABELS}test_commands_of_the_page_correct_the_label"),
     Coverage('orchard rollback --why "…"', test=_TUTORIAL),
     Coverage("orchard sync --serve", test=_FIRST_HOUR, page="docs/canary.md"),
+    Coverage("orchard sync --serve*", test=_FIRST_HOUR, page="docs/console.md"),
+    Coverage(
+        "orchard console --sync *",
+        test=f"{_CONSOLE}test_loop_pages.py::test_the_page_shows_channels_versions_refusals_and_runs",
+    ),
+    Coverage(
+        "orchard console --token-file *",
+        test=f"{_CONSOLE}test_access.py::test_a_token_opens_a_session_and_only_its_cookie_keeps_it",
+    ),
+    Coverage(
+        "orchard console*",
+        test=f"{_CONSOLE}test_console_process.py::test_after_sigterm_a_request_in_flight_is_answered_and_the_process_ends_with_0",
+    ),
+    Coverage(
+        "orchard route --console *",
+        test=f"{_CONSOLE}test_behind_the_router.py::test_the_page_asks_the_model_server_by_the_router_and_shows_the_channel",
+    ),
+    Coverage(
+        "curl * http://127.0.0.1:8503/console/api/state",
+        test=f"{_CONSOLE}test_loop_pages.py::test_the_state_for_programs_is_what_the_verbs_print",
+    ),
     Coverage(
         "orchard route*",
         test=f"{_ROUTER}test_front.py::test_after_sigterm_requests_in_flight_are_answered_and_nothing_is_left",

@@ -209,7 +209,7 @@ def _photo_models(folder: Path) -> None:
     write_model(folder / "named", sure=20, named=True)
     write_model(folder / "wrong", taken_for={"Red": "Blue", "Blue": "Red"})
     write_model(folder / "nan", sure=float("nan"))
-    for name in ("one", "two", "three"):
+    for name in ("one", "two", "three", "named"):
         _golden(folder / name, folder / name, photos)
     _golden(folder / "wrong", folder / "one", photos)
     _golden(folder / "nan", folder / "one", photos)

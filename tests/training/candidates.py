@@ -151,7 +151,8 @@ def write_model(
         classes: what it can answer.
         taken_for: colour → class: photos of that colour are always taken for that class.
         sure: how steeply its probabilities fall with the distance.
-        named: it names its classes and says when it is unsure, as `training.model.savedmodel_export` makes models do.
+        named: it names its classes, says when it is unsure, and explains itself, as `training.model.savedmodel_export`
+            makes models do.
     """
     import tensorflow as tf
 
@@ -191,6 +192,10 @@ def write_model(
             )
             for name, key, tensor in (("serving_default", "image_bytes", image_bytes), ("pixels", "image", image))
         }
+        if named:
+            signatures["explain"] = _explain(
+                tf, image_bytes, near, (2 * sure * means.T, sure * (means**2).sum(1)), outputs
+            )
         builder = tf.compat.v1.saved_model.Builder(str(folder))
         builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], signatures)
         builder.save()
@@ -257,3 +262,28 @@ def write_params(root: Path, **sections: Any) -> None:
 def judge(workspace: Workspace, *, baseline: bool = False) -> dict[str, Any]:
     """Evaluate the workspace's candidate."""
     return evaluate.evaluate(workspace, EvaluateParams(baseline=baseline), Reporter.silent())
+
+
+def _explain(tf, image_bytes, logits, colours, outputs):
+    """The signature `explain` of `write_model`: how near each of 4 × 4 parts of a photo is to the label's colour."""
+    parts = tf.map_fn(
+        lambda body: tf.image.resize(tf.io.decode_jpeg(body, channels=3), [4, 4], method="area") / 255.0,
+        image_bytes,
+        fn_output_signature=tf.TensorSpec([4, 4, 3], tf.float32),
+    )
+    slopes, offsets = (tf.constant(part, tf.float32) for part in colours)
+    near = tf.tensordot(parts, slopes, 1) - offsets
+    near, logits = (part - tf.reduce_mean(part, axis=-1, keepdims=True) for part in (near, logits))
+    best = tf.argmax(outputs["probabilities"], axis=1)
+    explained = {
+        **{name: outputs[name] for name in ("label", "probability", "unsure")},
+        "logits": logits,
+        "map": tf.gather(near, best, axis=3, batch_dims=1),
+        "bias": tf.zeros_like(outputs["probability"]),
+    }
+    describe = tf.compat.v1.saved_model.build_tensor_info
+    return tf.compat.v1.saved_model.build_signature_def(
+        {"image_bytes": describe(image_bytes)},
+        {key: describe(value) for key, value in explained.items()},
+        tf.saved_model.PREDICT_METHOD_NAME,
+    )

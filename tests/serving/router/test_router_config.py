@@ -30,6 +30,7 @@ OPTIONS = st.builds(
     weights=st.sampled_from([Path("router"), Path("a folder/with: 'signs' #")]),
     admin_socket=st.just(Path("/tmp/orchard-admin")),  # noqa: S108
     grpc=st.none() | ENDPOINTS,
+    console=st.none() | ENDPOINTS,
     host=st.sampled_from(["127.0.0.1", "0.0.0.0", "::1"]),  # noqa: S104
     port=st.integers(0, 65535),
     hosts=st.just(("*",)) | NAMES.map(tuple),
