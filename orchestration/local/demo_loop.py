@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 from contextlib import ExitStack
@@ -13,23 +12,20 @@ from typing import Any
 
 import click
 
-from orchard.errors import OrchardError
 from orchard.processes import ChildProcess
 from orchard.reporter import Reporter
 from orchard.running_store import environment_of
 from orchard.signing import create_pair
 from orchard.store.embedded import EmbeddedStore
-from orchard.store.ports import is_free, is_listening
 from orchestration.local.commands import CommandRunner, display_path, exit_on_signals
 from orchestration.local.demo_messages import describe_refusal, evaluation_summary, next_commands
 from orchestration.local.demo_workspace import prepare
+from orchestration.local.front_programs import await_listening, preferred_port, start_console_and_router
 from orchestration.local.photo_steps import ingest, photo_paths, predict_unseen, step_environment
 from orchestration.local.release_steps import GateOutcome, release_candidate
 from orchestration.local.sample_data import SampleData, find
 
 __all__ = ["run"]
-
-SERVER_READY_SECONDS = 60.0
 
 
 def run(reporter: Reporter, *, data: str | None, params: Path | None, keep: bool, folder: Path) -> None:
@@ -59,11 +55,10 @@ def run(reporter: Reporter, *, data: str | None, params: Path | None, keep: bool
         seconds = time.monotonic() - runner.started
         server = runner.environment["ORCHARD_SERVER_URL"]
         document = {"predictions": predictions, "gate": asdict(outcome), "seconds": round(seconds, 1)}
-        if keep:
-            stack.enter_context(_start_verb(runner, "sync"))
-        text = next_commands(workspace=display_path(workspace), server=server, keep=keep, seconds=seconds)
+        page = _keep_serving(runner, stack) if keep else None
+        text = next_commands(workspace=display_path(workspace), server=server, page=page, seconds=seconds)
         verdict = [] if not outcome.refused else describe_refusal(outcome, command)
-        reporter.result({**document, "workspace": str(workspace)}, "\n".join([*verdict, text]))
+        reporter.result({**document, "workspace": str(workspace), "page": page}, "\n".join([*verdict, text]))
         if keep:
             _serve_until_interrupted(store)
 
@@ -79,13 +74,13 @@ def _loop(runner: CommandRunner, stack: ExitStack, source: SampleData) -> tuple[
     with runner.timed("dvc repro") as results:
         runner.command("dvc repro", [sys.executable, "-m", "dvc", "repro"])
         results.append(evaluation_summary(runner.folder))
-    port = _port(8501)  # not before: another program may take it while the model is trained
+    port = preferred_port(8501)  # not before: another program may take it while the model is trained
     runner.environment = {**runner.environment, "ORCHARD_SERVER_URL": f"http://127.0.0.1:{port}"}
     server = stack.enter_context(
         _start_verb(runner, "serve", "--port", str(port))
     )  # it imports TensorFlow while the gate runs
     outcome = release_candidate(runner)
-    _await_server(server, port)
+    await_listening(server, port, "the model server")
     runner.verb("sync", "--once")
     return outcome, list(predict_unseen(runner, source.name))
 
@@ -98,28 +93,16 @@ def _environment(store: EmbeddedStore, workspace: Path, source: SampleData) -> d
     }
 
 
-def _port(preferred: int) -> int:
-    """Return the preferred port if it is free, else any free port."""
-    if is_free(preferred):
-        return preferred
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _start_verb(runner: CommandRunner, name: str, *options: str) -> ChildProcess:
     command = [sys.executable, "-m", "orchard", name, *options]
     return ChildProcess(command, environment=runner.environment, log=runner.logs / f"{name}.log", cwd=runner.folder)
 
 
-def _await_server(server: ChildProcess, port: int) -> None:
-    deadline = time.monotonic() + SERVER_READY_SECONDS
-    while True:
-        if not server.running() or time.monotonic() > deadline:  # first: another program may listen there
-            raise OrchardError(f"the model server did not start:\n{server.tail()}", hint=f"its log: {server.log}")
-        if is_listening(port):
-            return
-        time.sleep(0.05)
+def _keep_serving(runner: CommandRunner, stack: ExitStack) -> str:
+    """Start sync, the console and the router; return the page's address."""
+    sync_port = preferred_port(8502)
+    stack.enter_context(_start_verb(runner, "sync", "--port", str(sync_port)))
+    return start_console_and_router(stack, runner.environment, sync_port, folder=runner.folder, logs=runner.logs)
 
 
 def _serve_until_interrupted(store: EmbeddedStore) -> None:

@@ -42,8 +42,8 @@ def describe_refusal(outcome: GateOutcome, command: str) -> list[str]:
     ]
 
 
-def next_commands(*, workspace: str, server: str, keep: bool, seconds: float) -> str:
-    """Return the last text: where the results are, and what to do next."""
+def next_commands(*, workspace: str, server: str, page: str | None, seconds: float) -> str:
+    """Return the last text: where the results are, and what to do next. `page`: the page's address, if it keeps serving."""
     lines = [
         "",
         f"From photos to a served prediction in {seconds:.0f} s. Look at:",
@@ -57,7 +57,7 @@ def next_commands(*, workspace: str, server: str, keep: bool, seconds: float) ->
         "Next:",
     ]
     shell = f'  cd {workspace} && eval "$(orchard store env --dir store)" && export ORCHARD_MODEL={MODEL}'
-    if keep:
+    if page:
         photo = '{"instances":[{"image_bytes":{"b64":"\'"$(base64 -w0 photo.jpg)"\'"}}]}'
         return "\n".join(
             [
@@ -67,6 +67,8 @@ def next_commands(*, workspace: str, server: str, keep: bool, seconds: float) ->
                 f"  orchard predict unseen/*.jpg        # ORCHARD_SERVER_URL={server}",
                 f"  curl -s {server}/v1/models/{MODEL}/labels/{CHANNEL}:predict -d '{photo}'",
                 "  orchard versions; orchard history",
+                "",
+                f"Drop a photo on the page:  {page}/",
             ]
         )
     return "\n".join(
