@@ -12,7 +12,7 @@ from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from orchard.settings import Settings
-    from serving.router.envoy_config import Endpoint, RouterOptions
+    from serving.router.router_options import Endpoint, RouterOptions
 
 __all__ = ["route"]
 
@@ -108,7 +108,7 @@ def route(reporter: Reporter, **options: Any) -> None:
 
 
 def _options(settings: Settings, options: dict[str, Any]) -> RouterOptions:
-    from serving.router.envoy_config import RouterOptions
+    from serving.router.router_options import RouterOptions
     from serving.traffic_weights import ROUTER_FOLDER
 
     weights: Path = options["router_dir"] or settings.serving_dir / ROUTER_FOLDER
@@ -135,7 +135,7 @@ def _options(settings: Settings, options: dict[str, Any]) -> RouterOptions:
 
 def _endpoint(text: str) -> Endpoint:
     from orchard.errors import SettingsError
-    from serving.router.envoy_config import Endpoint
+    from serving.router.router_options import Endpoint
 
     host, _, port = text.rpartition(":")
     if not port.isdecimal():
@@ -147,7 +147,7 @@ def _endpoint_of_url(url: str) -> Endpoint:
     from urllib.parse import urlsplit
 
     from orchard.errors import SettingsError
-    from serving.router.envoy_config import Endpoint
+    from serving.router.router_options import Endpoint
 
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:

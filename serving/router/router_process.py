@@ -20,7 +20,8 @@ from serving.listening import listen
 from serving.log import EventLog
 from serving.router.envoy_admin import EnvoyAdmin
 from serving.router.envoy_binary import find_envoy, validate_config
-from serving.router.envoy_config import RouterOptions, envoy_config
+from serving.router.envoy_config import envoy_config
+from serving.router.router_options import RouterOptions
 from serving.router.weight_follower import WeightFollower
 from serving.traffic_weights import read_weight
 

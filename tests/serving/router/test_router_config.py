@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from orchard.errors import IntegrityError, MissingExtra, SettingsError
 from serving.router import envoy_binary
 from serving.router.envoy_binary import find_envoy, validate_config
-from serving.router.envoy_config import Endpoint, RouterOptions, envoy_config
+from serving.router.envoy_config import envoy_config
+from serving.router.router_options import Endpoint, RouterOptions
 from serving.router.router_process import render_config
 
 HOSTS = st.sampled_from(["127.0.0.1", "::1", "engine", "engine.orchard.svc.cluster.local", "localhost"])
