@@ -1,6 +1,6 @@
 """Envoy's bootstrap file, made from typed options: what the router listens on, refuses, routes and logs.
 
-There is no control plane: the file never changes while Envoy runs. Only the weight of the canary does, in Envoy's runtime
+There is no control plane: the file never changes while Envoy runs. Only the weights of canary and shadow do, in its runtime
 (`serving.traffic_weights`). `orchard route --print-config` prints the file.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchard.channel_names import DEFAULT_CHANNELS
 from orchard.errors import SettingsError
 
 __all__ = ["Endpoint", "RouterOptions"]
@@ -37,6 +38,10 @@ class RouterOptions:
         admin_socket: the path of the unix socket of Envoy's administration, which only this user may open.
         grpc: the model server's gRPC API; None: gRPC is not routed.
         console: `orchard console`, for `/` and `/console/`; None: there is none.
+        channels: the channels that a caller may choose, each with limits of its own; `stable` is one of them.
+        shadow: the REST API of the model server that gets the shadow's copies; None: `rest`.
+        shadow_grpc: its gRPC API; None: `grpc`, unless `shadow` is another server: then gRPC is not mirrored.
+        max_shadow_requests: the most copies in flight, for each protocol; more are dropped.
         host: the address to listen on.
         port: the port, for both protocols; 0: any free one.
         hosts: the names that clients may call it by (`*`: any; `*.example.com`: any below).
@@ -59,6 +64,10 @@ class RouterOptions:
     admin_socket: Path
     grpc: Endpoint | None = None
     console: Endpoint | None = None
+    channels: tuple[str, ...] = DEFAULT_CHANNELS
+    shadow: Endpoint | None = None
+    shadow_grpc: Endpoint | None = None
+    max_shadow_requests: int = 16
     host: str = "127.0.0.1"
     port: int = 8080
     hosts: tuple[str, ...] = ("*",)
@@ -74,3 +83,13 @@ class RouterOptions:
     connect_timeout_s: float = 2.0
     connection_age_s: float | None = None
     access_log: bool = True
+
+    def mirror(self, protocol: str) -> Endpoint | None:
+        """Return where the shadow's copies of a protocol's requests go; None: it is not mirrored.
+
+        Args:
+            protocol: one of `serving.traffic_weights.PROTOCOLS`.
+        """
+        if protocol == "rest":
+            return self.shadow or self.rest
+        return self.grpc and (self.shadow_grpc or (None if self.shadow else self.grpc))

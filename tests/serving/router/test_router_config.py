@@ -47,6 +47,12 @@ OPTIONS = st.builds(
     connect_timeout_s=SECONDS,
     connection_age_s=st.none() | SECONDS,
     access_log=st.booleans(),
+    channels=st.lists(st.sampled_from(["canary", "shadow", "staging", "mirror", "x-1"]), unique=True).map(
+        lambda names: ("stable", *names)
+    ),
+    shadow=st.none() | ENDPOINTS,
+    shadow_grpc=st.none() | ENDPOINTS,
+    max_shadow_requests=COUNTS,
 )
 PLAIN = RouterOptions(Endpoint("127.0.0.1", 8501), Path("/srv/router"), Path("/tmp/admin"))  # noqa: S108
 
