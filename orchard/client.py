@@ -188,7 +188,7 @@ def _hint(status: int, reason: str) -> str:
     if "version label" in reason:
         return (
             "no loaded version has that label: `orchard history` shows what the channel points to, `orchard sync` writes "
-            "the label, and `orchard predict --version N` needs no label"
+            "the labels of ORCHARD_CHANNELS, and `orchard predict --version N` needs no label"
         )
     if status == requests.codes.not_found:
         return "is that model or version loaded? `orchard history` shows what the channel points to"

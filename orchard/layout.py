@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Literal, get_args
 
 from orchard.errors import DataError
 
 __all__ = [
-    "CHANNELS",
     "CHANNEL_HEADER",
     "NAME",
     "RUN_ID",
-    "ChannelName",
     "batch_input",
     "batch_output",
     "blob",
@@ -26,6 +23,7 @@ __all__ = [
     "card",
     "change_lease",
     "channel",
+    "channels",
     "checked_place",
     "dataset_current",
     "dataset_version",
@@ -37,6 +35,7 @@ __all__ = [
     "is_task_log",
     "leases",
     "manifest",
+    "name_of_channel_key",
     "never_written",
     "number_of_annotation_key",
     "parts_of_history_key",
@@ -74,8 +73,6 @@ NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}$"
 """The pattern of run ids."""
 
-ChannelName = Literal["stable", "canary", "shadow"]
-CHANNELS: tuple[str, ...] = get_args(ChannelName)
 CHANNEL_HEADER = "x-orchard-channel"
 """The header, or the metadata of a gRPC call, by which a request names its channel."""
 
@@ -90,6 +87,7 @@ _BLOB = re.compile(r"models/[^/]+/blobs/sha256/([0-9a-f]{64})")
 _RUN_KEY = re.compile(r"runs/([^/]+)/(.+)")
 _CAPTURE = re.compile(r"capture/[^/]+/(\d{4}-\d{2}-\d{2})/.+")
 _TASK_LOG = re.compile(r"logs/dag_id=[^/]+/.+")
+_CHANNEL = re.compile(r"models/[^/]+/channels/([a-z0-9-]+)\.json")
 _HISTORY = re.compile(r"models/[^/]+/history/(\d{12})-([a-z0-9-]+)-([a-z]+)\.json")
 
 
@@ -296,9 +294,20 @@ def version_of_annotation_key(key: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def channels(model: str) -> str:
+    """The folder of the pointers of a model's channels."""
+    return f"{_model(model)}/channels"
+
+
 def channel(model: str, name: str) -> str:
     """The signed pointer of a channel: swapped."""
-    return f"{_model(model)}/channels/{require_name(name)}.json"
+    return f"{channels(model)}/{require_name(name)}.json"
+
+
+def name_of_channel_key(key: str) -> str | None:
+    """The channel that a key of `channels` names, or None for any other key."""
+    match = _CHANNEL.fullmatch(key)
+    return match[1] if match and _NAME.fullmatch(match[1]) else None
 
 
 def history(model: str) -> str:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from orchard import env_files
+from orchard.channel_names import DEFAULT_CHANNELS, nearest_channel, parse_channels
 from orchard.env_files import PREFIX, nearest
 from orchard.errors import SettingsError
-from orchard.layout import NAME, RUN_ID, ChannelName
+from orchard.layout import NAME, RUN_ID
 from orchard.project_name import project_name
 from orchard.running_store import found_here
 
@@ -30,6 +32,7 @@ __all__ = [
     "from_running_store",
     "load",
     "read_env_file",
+    "value_text",
     "variable",
 ]
 
@@ -84,7 +87,12 @@ class Settings(BaseSettings):
     labels: Path | None = Field(
         None, description="the label file of `photos`: here, or in them; none: their folders name the classes"
     )
-    channel: ChannelName = Field("stable", description="the channel that verbs act on")
+    channels: Annotated[tuple[str, ...], NoDecode] = Field(
+        DEFAULT_CHANNELS,
+        description="the channels, with commas between them; sync and the router serve these, and a promotion to any other name "
+        "is an error unless the store has that channel",
+    )
+    channel: str = Field("stable", description="the channel that verbs act on, one of ORCHARD_CHANNELS")
     signing_key_file: Path | None = Field(
         None, description="the Ed25519 private key (PEM) that signs what is published"
     )
@@ -135,6 +143,11 @@ class Settings(BaseSettings):
             raise ValueError(f"{expected}, a name of letters, digits, hyphens and dots; keys belong in a file")
         return f"{parts.scheme}://{parts.netloc}"
 
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _channel_names(cls, value: str | Iterable[str]) -> tuple[str, ...]:
+        return parse_channels(value)
+
     @field_validator("store_endpoint", "server_url")
     @classmethod
     def _http_address(cls, value: str | None) -> str | None:
@@ -152,6 +165,15 @@ class Settings(BaseSettings):
         if parts.port == 0:
             raise ValueError("expected http(s)://HOST[:PORT], with a port from 1 to 65535")
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _known_channel(self) -> Self:
+        if self.channel not in self.channels:
+            raise ValueError(
+                f"ORCHARD_CHANNEL is {self.channel!r}, which ORCHARD_CHANNELS does not have: it has {', '.join(self.channels)}"
+                + nearest_channel(self.channel, self.channels)
+            )
+        return self
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
@@ -202,6 +224,11 @@ class Settings(BaseSettings):
                 'COMMAND` for one command; `eval "$(orchard store env --dir DIR)"` sets that of another folder; '
                 "`orchard settings` shows all settings",
             )
+
+
+def value_text(value: object) -> str:
+    """Return the value of a setting as a variable has it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def variable(name: str) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchard.cli.channel_argument import CHANNEL
 from orchard.cli.verb import verb
 from orchard.errors import DataError, ServerError
-from orchard.layout import CHANNELS
 from orchard.photo_formats import FORMATS, is_photo
 from orchard.reporter import Reporter
 
@@ -86,7 +86,7 @@ def _describe(name: str, one: Prediction, top: int | None) -> tuple[dict[str, An
 @click.option("--version", type=click.IntRange(1), metavar="N", help="Predict with this version.")
 @click.option(
     "--channel",
-    type=click.Choice(CHANNELS),
+    type=CHANNEL,
     help="Predict with the version that this channel points to.  [default: ORCHARD_CHANNEL]",
 )
 @click.option("--top", type=click.IntRange(1), metavar="N", help="Print the N most probable classes of each photo.")

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchard.channel_names import STABLE
+from orchard.cli.channel_argument import CHANNEL
 from orchard.cli.verb import verb
 from orchard.cli.version_argument import VERSION, find_version, open_to_read
 from orchard.cli.version_text import COLUMNS, describe_version, row, second
 from orchard.errors import DataError, OrchardError
-from orchard.layout import CHANNELS
 from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from orchard.store import ObjectStore
 
 __all__ = ["card", "history", "open_to_change", "promote", "rollback", "versions"]
-
-_CHANNEL = click.Choice(CHANNELS)
 
 
 def open_to_change(channel: str | None, why: str | None) -> tuple[Channel, ChangeIntent]:
@@ -130,7 +129,7 @@ def _with_cards(table: str, cards: dict[int, str]) -> str:
 
 
 @verb(group="Registry", examples="orchard history\norchard history --channel canary --json")
-@click.option("--channel", type=_CHANNEL, help="Only this channel.  [default: all]")
+@click.option("--channel", type=CHANNEL, help="Only this channel.  [default: all]")
 def history(reporter: Reporter, channel: str | None) -> None:
     """Show all changes of the channels: the time, the versions, the actor and the reason.
 
@@ -138,10 +137,11 @@ def history(reporter: Reporter, channel: str | None) -> None:
     """
     from orchard.documents import encode
     from orchard.registry.cards import list_cards
+    from orchard.registry.known_channels import known_channels
 
     registry = open_to_read()
     cards = list_cards(registry.store, registry.model)
-    names = CHANNELS if channel is None else (channel,)
+    names = known_channels(registry) if channel is None else (channel,)
     entries = [item for name in names for item in registry.channel(name).history()]
     rows = [
         [
@@ -227,7 +227,7 @@ def _published_version(store: ObjectStore, run_id: str | None) -> int:
     examples="orchard promote latest --channel canary --why 'nightly run'\norchard promote 7 --why 'canary was fine'",
 )
 @click.argument("version", type=VERSION, required=False)
-@click.option("--channel", type=_CHANNEL, help="The channel to change.  [default: ORCHARD_CHANNEL]")
+@click.option("--channel", type=CHANNEL, help="The channel to change.  [default: ORCHARD_CHANNEL]")
 @click.option("--why", help="The reason; the history keeps it.  [default: run ORCHARD_RUN_ID]")
 @click.option("--override-reason", help="Promote a version that the gate has not accepted, for this reason.")
 @click.option("--forward", is_flag=True, help="Change nothing if the channel points to a newer version; exit code 7.")
@@ -255,7 +255,7 @@ def promote(
 
     With --again every sync that has refused the version judges it at once, and not only after its back-off.
 
-    Promoted to stable, the version of the channel canary loses its weight: all traffic gets it.
+    Promoted to stable, the version loses its weight in the channels canary and shadow: all traffic gets it.
     """
     target, intent = open_to_change(channel, why)
     registry = target.registry
@@ -264,22 +264,25 @@ def promote(
     version = find_version(registry, version)
     with reporter.status(f"verifying version {version} of {registry.model}"):
         change = target.promote(version, intent, override_reason=override_reason, **pointer)
-    if target.name == "stable":
-        _end_canary(reporter, registry, version, intent)
+    if target.name == STABLE:
+        _end_weights(reporter, registry, version, intent)
     _print_change(reporter, change, "promote")
     if not change.changed and intent.run_id is None:
         reporter.note("nothing was changed; with --again every sync that has refused this version judges it at once")
 
 
-def _end_canary(reporter: Reporter, registry: ModelVersions, version: int, intent: ChangeIntent) -> None:
-    """Take the weight from the canary that was promoted; a failure is reported and never undoes the promotion."""
-    from orchard.registry.canaries import end_canary
+def _end_weights(reporter: Reporter, registry: ModelVersions, version: int, intent: ChangeIntent) -> None:
+    """Take the weight from the version that was promoted; a failure is reported and never undoes the promotion."""
+    from orchard.registry.channel_weights import end_weights
 
     try:
-        if end_canary(registry, version, intent) is not None:
-            reporter.note(f"canary of {registry.model}: version {version} has no weight any more, stable is the same")
+        for change in end_weights(registry, version, intent):
+            name = f"{change.pointer.channel} of {registry.model}"
+            reporter.note(f"{name}: version {version} has no weight any more, stable is the same")
     except OrchardError as error:
-        reporter.note(f"the canary keeps its weight: {error.message}; `orchard canary 0 --why …` takes it away")
+        reporter.note(
+            f"a channel keeps its weight: {error.message}; `orchard canary 0 --why …` and `orchard shadow 0 --why …` take it away"
+        )
 
 
 @verb(
@@ -289,7 +292,7 @@ def _end_canary(reporter: Reporter, registry: ModelVersions, version: int, inten
 @click.option(
     "--to", type=click.IntRange(1), metavar="VERSION", help="The version to go back to.  [default: the one before]"
 )
-@click.option("--channel", type=_CHANNEL, help="The channel to change.  [default: ORCHARD_CHANNEL]")
+@click.option("--channel", type=CHANNEL, help="The channel to change.  [default: ORCHARD_CHANNEL]")
 @click.option("--why", required=True, help="The reason; the history keeps it.")
 def rollback(reporter: Reporter, to: int | None, channel: str | None, why: str) -> None:
     """Let a channel point to an earlier version again, after verifying all its files.
@@ -297,7 +300,8 @@ def rollback(reporter: Reporter, to: int | None, channel: str | None, why: str) 
     Without --to it is the version before the current one, and never one that was rolled back. The same command again
     changes nothing, so it may be repeated after a crash; with another reason it goes one version further back.
 
-    A channel that was rolled back has no weight: it gets no share of the traffic until `orchard canary` gives it one.
+    A channel that was rolled back has no weight: it gets no share of the traffic until `orchard canary` (or
+    `orchard shadow`) gives it one.
     """
     target, intent = open_to_change(channel, why)
     with reporter.status(f"verifying the version that {target.name} of {target.registry.model} goes back to"):

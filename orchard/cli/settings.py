@@ -22,7 +22,7 @@ def settings(reporter: Reporter) -> None:
 
     from orchard import env_files
     from orchard.errors import SettingsError
-    from orchard.settings import Settings, from_project, from_running_store, load, variable
+    from orchard.settings import Settings, from_project, from_running_store, load, value_text, variable
 
     uses = {variable(name): field.description for name, field in Settings.model_fields.items()}
     try:
@@ -30,7 +30,9 @@ def settings(reporter: Reporter) -> None:
     except SettingsError as error:  # its hint names this verb, so the list is printed anyway
         table = reporter.table(["setting", "meaning"], uses.items())
         raise SettingsError(error.message, hint=f"{error.hint}\nall settings:\n{table}") from error
-    document = {key: None if value is None else str(value) for key, value in zip(uses, values.values(), strict=True)}
+    document = {
+        key: None if value is None else value_text(value) for key, value in zip(uses, values.values(), strict=True)
+    }
     environ = dict(os.environ)
     found_elsewhere = dict.fromkeys(map(variable, from_project(environ)), "params.yaml")
     found_elsewhere |= dict.fromkeys(map(variable, from_running_store(environ)), "the store that runs here")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchard.channel_names import channel_name_problem
 from orchard.errors import DataError
-from orchard.layout import CHANNELS
 
 if TYPE_CHECKING:
     from orchard.registry.registry import Registry
@@ -21,13 +21,12 @@ class _VersionName(click.ParamType[int | str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         """Accept a version's number, `latest`, or a channel's name."""
-        if value == "latest" or value in CHANNELS:
+        if value == "latest" or not channel_name_problem(str(value)):
             return str(value)
         try:
             return click.IntRange(1).convert(value, param, ctx)
         except click.BadParameter:
-            channels = ", ".join(CHANNELS)
-            self.fail(f"{value!r} is neither a version's number nor latest nor a channel ({channels})", param, ctx)
+            self.fail(f"{value!r} is neither a version's number nor latest nor the name of a channel", param, ctx)
 
 
 VERSION = _VersionName()
@@ -49,15 +48,20 @@ def find_version(registry: ModelVersions, version: int | str) -> int:
         version: a number, which is not checked; ``latest``; or a channel.
 
     Raises:
-        DataError: the model has no version, or nothing was promoted to the channel.
+        DataError: the model has no version, there is no such channel, or nothing was promoted to it.
         IntegrityError: the channel's pointer is not trusted.
     """
     if isinstance(version, int):
         return version
-    if version in CHANNELS:
-        from orchard.registry.channels import Channel
+    if version != "latest":
+        from orchard.registry.known_channels import find_channel
 
-        pointer = Channel(registry, version).read()
+        try:
+            channel = find_channel(registry, version)
+        except DataError as error:
+            text = f"{version!r} is neither a version's number nor latest nor a channel: {error.message}"
+            raise DataError(text, hint=error.hint) from error
+        pointer = channel.read()
         if pointer is None:
             raise DataError(
                 f"the channel {version!r} of {registry.model!r} points to no version",

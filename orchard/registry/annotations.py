@@ -11,14 +11,15 @@ Prunes delete blobs only: a version that is pruned keeps its notes and tags.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from orchard import layout
+from orchard.channel_names import DEFAULT_CHANNELS, RESERVED
 from orchard.documents import FORMAT, canonical_json, decode, encode, strict_dataclass
 from orchard.errors import ConflictError, DataError, IntegrityError
-from orchard.layout import CHANNELS
 from orchard.registry.channels import ChangeIntent
 from orchard.registry.versions import ModelVersions
 from orchard.signing import read_signed, sign
@@ -162,7 +163,7 @@ class Annotations:
             name: 1 to `MAX_TAG` visible characters without white space and commas.
             intent: the actor, the reason (may be empty) and the run.
         """
-        return self._write("tag", _checked_tag(name), intent)
+        return self._write("tag", _new_tag(name, self.registry.channels), intent)
 
     def remove_tag(self, name: str, intent: ChangeIntent) -> AnnotationChange:
         """Take a tag away from the version; the records keep that it had it. Raises as `add_note`.
@@ -256,7 +257,13 @@ def _checked_tag(name: str) -> str:
         raise DataError(f"a tag with the character {bad}: {expected}")
     if any(char.isspace() or char == "," for char in name):
         raise DataError(f"{name!r} is not a valid tag: {expected}")
-    if name in {*CHANNELS, "latest"} or name.isdecimal():
+    return name
+
+
+def _new_tag(name: str, channels: Collection[str]) -> str:
+    """Return a valid tag that does not look like a channel or a version. Raises `DataError`."""
+    name = _checked_tag(name)
+    if name in channels or name in DEFAULT_CHANNELS or name in RESERVED or name.isdecimal():
         raise DataError(
             f"{name!r} is not a valid tag: it would look like a channel or a version", hint="choose another name"
         )

@@ -1,4 +1,4 @@
-"""Channels: which version `stable`, `canary` and `shadow` point to; promote and rollback.
+"""Channels: which version each points to; promote and rollback.
 
 `orchard.registry.pointers` explains how a channel and its history are stored, and why the history is complete.
 """
@@ -14,7 +14,6 @@ from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError
 from orchard.registry.leases import lease_change
 from orchard.registry.manifest import Manifest
 from orchard.registry.pointers import (
-    CHANNELS,
     WEIGHT_STEP,
     Action,
     ChannelPointer,
@@ -76,15 +75,14 @@ class Channel:
 
     Attributes:
         registry: the model in its store, and the keys.
-        name: one of `CHANNELS`.
+        name: its name; `orchard.registry.known_channels.find_channel` refuses one that is misspelt.
     """
 
     registry: ModelVersions
     name: str
 
     def __post_init__(self) -> None:
-        if self.name not in CHANNELS:
-            raise DataError(f"{self.name!r} is not a channel; expected one of {', '.join(CHANNELS)}")
+        layout.require_name(self.name)
 
     @property
     def _label(self) -> str:

@@ -16,13 +16,12 @@ from typing import Any, Literal
 from orchard import layout
 from orchard.documents import decode, encode, strict_dataclass
 from orchard.errors import IntegrityError
-from orchard.layout import CHANNELS
 from orchard.signing import TrustedKeys, read_signed
 from orchard.store.conditional import create_once
 from orchard.store.objects import ObjectStore
 
 __all__ = [
-    "CHANNELS", "WEIGHT_STEP", "Action", "ChannelPointer", "ChannelSnapshot", "append", "decode_pointer", "encode_pointer",
+    "WEIGHT_STEP", "Action", "ChannelPointer", "ChannelSnapshot", "append", "decode_pointer", "encode_pointer",
     "is_weight", "read_bytes",
 ]  # fmt: skip
 

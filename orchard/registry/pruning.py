@@ -4,7 +4,7 @@ Manifests, claims and histories stay permanently: they are small, and version nu
 them. A prune deletes the blobs that no kept version needs. It keeps:
 
 - the newest versions,
-- the versions that channels point to or can be rolled back to,
+- the versions that channels point to or can be rolled back to: all channels that exist, whatever ORCHARD_CHANNELS says,
 - the versions that are served,
 - the blobs that have a lease of a publish or a promotion (see `orchard.registry.leases`).
 
@@ -24,8 +24,9 @@ from orchard import layout
 from orchard.documents import FORMAT, canonical_json, encode
 from orchard.errors import ConflictError, DataError, ObjectChanged
 from orchard.registry.channels import Channel, ways_back
+from orchard.registry.known_channels import known_channels
 from orchard.registry.leases import Lease, PruneMarker, read_leases, read_prune_marker
-from orchard.registry.pointers import CHANNELS, ChannelPointer
+from orchard.registry.pointers import ChannelPointer
 from orchard.registry.versions import ModelVersions
 from orchard.store.conditional import swap_once
 from orchard.store.objects import ObjectStat, ObjectStore
@@ -100,7 +101,7 @@ def _reasons(
 def _required(registry: ModelVersions, options: PruneOptions) -> _RequiredBlobs:
     """Read which blobs are needed. Leases are read before channels and versions: a released lease was committed by then."""
     leases = list(read_leases(registry.store, registry.model))
-    histories = {name: Channel(registry, name).history() for name in CHANNELS}
+    histories = {name: Channel(registry, name).history() for name in known_channels(registry)}
     kept = _reasons(histories, registry.versions(), options)
     blobs: set[str] = set()
     count = 0

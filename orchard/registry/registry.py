@@ -35,6 +35,7 @@ from orchard.errors import (
 )
 from orchard.registry.blobs import read_files, upload
 from orchard.registry.channels import Channel
+from orchard.registry.known_channels import find_channel
 from orchard.registry.leases import lease_publish, release_publish
 from orchard.registry.manifest import Manifest, ManifestFile, PublishMetadata, publish_id, read_manifest_bytes
 from orchard.registry.pruning import PruneOptions, PruneResult, prune
@@ -80,7 +81,7 @@ class Registry(ModelVersions):
         """Open the registry that the settings name; no request is made yet.
 
         Args:
-            settings: ORCHARD_STORE_*, ORCHARD_MODEL, ORCHARD_TRUSTED_KEYS_FILE, ORCHARD_SIGNING_KEY_FILE.
+            settings: ORCHARD_STORE_*, ORCHARD_MODEL, ORCHARD_CHANNELS, ORCHARD_TRUSTED_KEYS_FILE, ORCHARD_SIGNING_KEY_FILE.
             sign: load the signing key too. Without ORCHARD_TRUSTED_KEYS_FILE that key alone is trusted.
 
         Raises:
@@ -97,11 +98,11 @@ class Registry(ModelVersions):
                 f"({', '.join(sorted(trusted.keys))}): no reader would trust what it signs",
                 hint="name both files of one key pair, or add the public half to ORCHARD_TRUSTED_KEYS_FILE",
             )
-        return cls(open_store(settings), settings.model, trusted, key)
+        return cls(open_store(settings), settings.model, trusted, key, settings.channels)
 
     def channel(self, name: str) -> Channel:
-        """Return a channel: `stable`, `canary` or `shadow`. Raises `DataError`."""
-        return Channel(self, name)
+        """Return a channel that the settings name or that exists in the store. Raises `DataError`, `StoreError`."""
+        return find_channel(self, name)
 
     def prune(self, options: PruneOptions) -> PruneResult:
         """Delete the blobs that nothing can need any more, or report which they are; see `orchard.registry.pruning.prune`."""

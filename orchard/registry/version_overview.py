@@ -13,8 +13,9 @@ from orchard.registry.annotations import Annotation, Annotations, list_annotated
 from orchard.registry.cards import list_cards
 from orchard.registry.channels import Channel
 from orchard.registry.comparison import ParamChange, compare_params
+from orchard.registry.known_channels import known_channels
 from orchard.registry.manifest import Manifest
-from orchard.registry.pointers import CHANNELS, ChannelPointer
+from orchard.registry.pointers import ChannelPointer
 from orchard.registry.version_figures import SourceFigures, figures_of
 from orchard.registry.version_report import VersionReport, read_report
 from orchard.registry.versions import ModelVersions
@@ -109,7 +110,7 @@ class VersionDetails:
 
 def read_pointers(registry: ModelVersions) -> list[ChannelPointer]:
     """Return the pointers of all channels that point to a version. Raises `IntegrityError`."""
-    return [pointer for name in CHANNELS if (pointer := Channel(registry, name).read())]
+    return [pointer for name in known_channels(registry) if (pointer := Channel(registry, name).read())]
 
 
 def summarize_versions(

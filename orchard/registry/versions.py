@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchard import layout
+from orchard.channel_names import DEFAULT_CHANNELS
 from orchard.documents import sha256_hex
 from orchard.errors import DataError, IntegrityError, SettingsError, StoreError
 from orchard.formatting import list_ranges
@@ -28,12 +29,14 @@ class ModelVersions:
         model: the model's name.
         trusted: the keys whose signatures are trusted.
         key: the signing key; None: nothing can be published or promoted.
+        channels: the channels that the settings name; `orchard.registry.known_channels` finds others.
     """
 
     store: ObjectStore
     model: str
     trusted: TrustedKeys
     key: SigningKey | None = None
+    channels: tuple[str, ...] = DEFAULT_CHANNELS
 
     def signing_key(self) -> SigningKey:
         """Return the signing key. Raises `SettingsError` if there is none."""

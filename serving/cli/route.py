@@ -12,7 +12,7 @@ from orchard.reporter import Reporter
 
 if TYPE_CHECKING:
     from orchard.settings import Settings
-    from serving.router.envoy_config import Endpoint, RouterOptions
+    from serving.router.router_options import Endpoint, RouterOptions
 
 __all__ = ["route"]
 
@@ -35,6 +35,15 @@ _MIB = 1 << 20
 @click.option("--server", metavar="URL", help="The model server's REST API.  [default: ORCHARD_SERVER_URL]")
 @click.option("--grpc-server", metavar="HOST:PORT", help="The model server's gRPC API; unset: gRPC is not routed.")
 @click.option("--console", metavar="HOST:PORT", help="`orchard console`, for / and /console/; unset: they are 404.")
+@click.option("--shadow-server", metavar="URL", help="The REST API that gets the shadow's copies.  [default: --server]")
+@click.option(
+    "--shadow-grpc-server", metavar="HOST:PORT",
+    help="The gRPC API that gets the shadow's copies.  [default: --grpc-server, unless --shadow-server is given]",
+)  # fmt: skip
+@click.option(
+    "--max-shadow-requests", type=click.IntRange(1), default=16, show_default=True,
+    help="The shadow's copies in flight; more are dropped.",
+)  # fmt: skip
 @click.option(
     "--router-dir", type=click.Path(path_type=Path, file_okay=False),
     help="The folder of the weights, which sync writes.  [default: ORCHARD_SERVING_DIR/.router]",
@@ -78,14 +87,16 @@ _MIB = 1 << 20
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="Log each request, on stdout.")
 @click.option("--print-config", is_flag=True, help="Print Envoy's bootstrap file and end.")
 def route(reporter: Reporter, **options: Any) -> None:
-    """Route requests to the channels stable and canary of a model server, by the canary's weight.
+    """Route requests to the channels stable and canary of a model server, and copies to its shadow, by their weights.
 
-    `orchard canary WEIGHT` sets the weight, a running `orchard sync` brings it here: within seconds, without a restart
-    and without a lost request. A client stays with its channel: by the header x-client, else by a cookie, over gRPC by
-    its address. REST (/v1/…) and gRPC have the same port.
+    `orchard canary WEIGHT` and `orchard shadow WEIGHT` set the weights, a running `orchard sync` brings them here: within
+    seconds, without a restart and without a lost request. A client stays with its channel: by the header x-client, else
+    by a cookie, over gRPC by its address. REST (/v1/…) and gRPC have the same port.
+
+    A caller may choose each channel of ORCHARD_CHANNELS by the header x-orchard-channel. Nobody waits for the shadow.
 
     The router is Envoy, with one bootstrap file that --print-config prints. It limits bodies, connections, memory and
-    time, logs each request as JSON, and never sends a request twice. After SIGTERM it answers the requests in flight.
+    time, logs each request as JSON, and never tries a request again. After SIGTERM it answers the requests in flight.
     """
     from orchard import settings
     from serving.log import EventLog
@@ -108,7 +119,7 @@ def route(reporter: Reporter, **options: Any) -> None:
 
 
 def _options(settings: Settings, options: dict[str, Any]) -> RouterOptions:
-    from serving.router.envoy_config import RouterOptions
+    from serving.router.router_options import RouterOptions
     from serving.traffic_weights import ROUTER_FOLDER
 
     weights: Path = options["router_dir"] or settings.serving_dir / ROUTER_FOLDER
@@ -118,6 +129,10 @@ def _options(settings: Settings, options: dict[str, Any]) -> RouterOptions:
         admin_socket=Path("admin.sock"),  # replaced when it runs
         grpc=_endpoint(options["grpc_server"]) if options["grpc_server"] else None,
         console=_endpoint(options["console"]) if options["console"] else None,
+        channels=settings.channels,
+        shadow=_endpoint_of_url(options["shadow_server"]) if options["shadow_server"] else None,
+        shadow_grpc=_endpoint(options["shadow_grpc_server"]) if options["shadow_grpc_server"] else None,
+        max_shadow_requests=options["max_shadow_requests"],
         host=options["host"],
         port=options["port"],
         hosts=options["names"] or ("*",),
@@ -135,7 +150,7 @@ def _options(settings: Settings, options: dict[str, Any]) -> RouterOptions:
 
 def _endpoint(text: str) -> Endpoint:
     from orchard.errors import SettingsError
-    from serving.router.envoy_config import Endpoint
+    from serving.router.router_options import Endpoint
 
     host, _, port = text.rpartition(":")
     if not port.isdecimal():
@@ -147,7 +162,7 @@ def _endpoint_of_url(url: str) -> Endpoint:
     from urllib.parse import urlsplit
 
     from orchard.errors import SettingsError
-    from serving.router.envoy_config import Endpoint
+    from serving.router.router_options import Endpoint
 
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:

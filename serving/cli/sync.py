@@ -81,7 +81,7 @@ def sync(
 ) -> None:
     """Download the channels' versions, verify them, and let the model server serve them.
 
-    Watches stable, canary and shadow in the store. A channel's label moves to a version when its manifest is signed by a
+    Watches the channels of ORCHARD_CHANNELS in the store. A channel's label moves to a version when its manifest is signed by a
     trusted key, every byte matches the manifest, its graph has only allowed operations and the model server answers its
     golden photos correctly. A version that fails is refused with its reason (see /status), and the version before is
     still served, even without the store.
@@ -127,7 +127,10 @@ def _options(
 
     quota = DiskQuota(version_bytes=sizes[0], total_bytes=sizes[1])
     weights = router_dir or settings.serving_dir / ROUTER_FOLDER
-    return SyncOptions(settings.serving_dir, settings.model, server_url, keep, quota, router_dir=weights)
+    names = settings.channels
+    return SyncOptions(
+        settings.serving_dir, settings.model, server_url, keep, quota, router_dir=weights, channels=names
+    )
 
 
 def _end() -> NoReturn:

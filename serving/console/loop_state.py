@@ -13,12 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchard.channel_names import channel_name_problem
 from orchard.cli.version_argument import find_version
 from orchard.documents import encode
 from orchard.errors import DataError, OrchardError, ServerError
-from orchard.layout import CHANNELS
 from orchard.registry.cards import MAX_CARD, read_card
+from orchard.registry.channels import Channel
 from orchard.registry.comparison import VersionDiff, compare_versions
+from orchard.registry.known_channels import known_channels
 from orchard.registry.pointers import ChannelPointer
 from orchard.registry.registry import Registry
 from orchard.registry.version_overview import VersionDetails, VersionSummary, read_version, summarize_versions
@@ -190,7 +192,7 @@ class LoopReader:
         with ThreadPoolExecutor(_THREADS) as pool:
             runs = pool.submit(attempt, "runs", lambda: read_entries(registry.store, MOST_RUNS), ())
             sync = pool.submit(attempt, "sync", lambda: read_sync_status(self._sync_url), None)
-            channels = tuple(_read_channel(registry, name, known.get(name)) for name in CHANNELS)
+            channels = tuple(_read_channel(registry, name, known.get(name)) for name in _channel_names(registry))
             pointers = [one.pointer for one in channels if one.pointer]
             versions, total = attempt("versions", lambda: _read_versions(registry, pointers), ((), 0))
             cropping = attempt("versions", lambda: _read_cropping(registry, versions), frozenset())
@@ -203,7 +205,7 @@ class LoopReader:
         """Return the number of a version: a number, `latest`, or a channel. Raises `DataError`."""
         if name.isascii() and name.isdecimal() and 0 < len(name) <= 12 and int(name) > 0:
             return int(name)
-        if name == "latest" or name in CHANNELS:
+        if name == "latest" or not channel_name_problem(name):
             return find_version(self.registry, name)
         raise DataError(f"{name[:40]!r} is not a version", hint="expected a number, `latest`, or a channel")
 
@@ -238,13 +240,21 @@ def _sentence(error: OrchardError) -> str:
     return f"{error.message}{hint}"
 
 
+def _channel_names(registry: Registry) -> tuple[str, ...]:
+    """The channels; while the store cannot be read those of the settings, each of which says so."""
+    try:
+        return known_channels(registry)
+    except OrchardError:
+        return registry.channels
+
+
 def _read_channel(registry: Registry, name: str, known: ChannelOverview | None) -> ChannelOverview:
     """Read a channel; its history only if the channel is not at the pointer that is known already."""
     try:
-        pointer = registry.channel(name).read()
+        pointer = Channel(registry, name).read()
         if known is not None and not known.problem and known.pointer == pointer:
             return known
-        return ChannelOverview(name, tuple(reversed(registry.channel(name).history())))
+        return ChannelOverview(name, tuple(reversed(Channel(registry, name).history())))
     except OrchardError as error:
         return ChannelOverview(name, (), _sentence(error))
 

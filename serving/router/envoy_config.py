@@ -1,37 +1,26 @@
 """Envoy's bootstrap file, made from typed options: what the router listens on, refuses, routes and logs.
 
-There is no control plane: the file never changes while Envoy runs. Only the weight of the canary does, in Envoy's runtime
+There is no control plane: the file never changes while Envoy runs. Only the weights of canary and shadow do, in its runtime
 (`serving.traffic_weights`). `orchard route --print-config` prints the file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from orchard.errors import SettingsError
 from orchard.layout import CHANNEL_HEADER
-from serving.traffic_weights import KEY_PREFIX, LINK, PROTOCOLS, SUBFOLDER, TOTAL
+from serving.router.envoy_clusters import clusters
+from serving.router.envoy_routes import routes, seconds
+from serving.router.router_options import RouterOptions
+from serving.traffic_weights import LINK, SUBFOLDER
 
-__all__ = ["CLIENT_HEADER", "STAT_PREFIX", "Endpoint", "RouterOptions", "envoy_config"]
+__all__ = ["STAT_PREFIX", "envoy_config"]
 
-CLIENT_HEADER, CLIENT_COOKIE = "x-client", "orchard-client"
 STAT_PREFIX = "front"
-_COOKIE_S = 30 * 86_400
-_CHANNELS = ("canary", "stable")
-"""In the order of Envoy's intervals: the canary's is the first, so a greater weight only adds clients to it."""
 
 _TYPES = "type.googleapis.com/envoy.extensions"
 _FRONT = f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _BUFFER = f"{_TYPES}.filters.http.buffer.v3.Buffer"
-_UPSTREAM = f"{_TYPES}.upstreams.http.v3.HttpProtocolOptions"
-_SECURITY_HEADERS = (
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "DENY"),
-    ("referrer-policy", "no-referrer"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
-)
 _LOG_FIELDS = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "event": "routed",
@@ -50,72 +39,6 @@ _LOG_FIELDS = {
     "traceparent": "%REQ(TRACEPARENT):64%",
     "flags": "%RESPONSE_FLAGS%",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a program listens.
-
-    Attributes:
-        host: a name or an address.
-        port: the port, 1 to 65535.
-    """
-
-    host: str
-    port: int
-
-    def __post_init__(self) -> None:
-        if not self.host or not 1 <= self.port <= 65535:
-            raise SettingsError(f"{self.host}:{self.port} is not an endpoint: expected HOST:PORT")
-
-
-@dataclass(frozen=True, slots=True)
-class RouterOptions:
-    """What the router does.
-
-    Attributes:
-        rest: the model server's REST API.
-        weights: the folder of `serving.traffic_weights`.
-        admin_socket: the path of the unix socket of Envoy's administration, which only this user may open.
-        grpc: the model server's gRPC API; None: gRPC is not routed.
-        console: `orchard console`, for `/` and `/console/`; None: there is none.
-        host: the address to listen on.
-        port: the port, for both protocols; 0: any free one.
-        hosts: the names that clients may call it by (`*`: any; `*.example.com`: any below).
-        channel_header: whether a caller may choose the channel itself by `x-orchard-channel`.
-        max_body_bytes: the largest body of a request; a larger one gets 413.
-        max_connections: the most open connections of clients.
-        max_requests: the most requests in flight to the model server, for each channel and protocol; more get 503.
-        max_heap_bytes: from this memory on, new requests get 503.
-        timeout_s: for an answer, once the request has arrived.
-        header_timeout_s: for the headers of a request.
-        body_timeout_s: for a whole request.
-        idle_timeout_s: how long a connection stays open after its last answer.
-        connect_timeout_s: for a connection to the model server.
-        connection_age_s: how long such a connection takes new requests; None: without a limit.
-        access_log: log each request, as JSON on stdout.
-    """
-
-    rest: Endpoint
-    weights: Path
-    admin_socket: Path
-    grpc: Endpoint | None = None
-    console: Endpoint | None = None
-    host: str = "127.0.0.1"
-    port: int = 8080
-    hosts: tuple[str, ...] = ("*",)
-    channel_header: bool = True
-    max_body_bytes: int = 32 << 20
-    max_connections: int = 1024
-    max_requests: int = 1024
-    max_heap_bytes: int = 1 << 30
-    timeout_s: float = 35.0
-    header_timeout_s: float = 10.0
-    body_timeout_s: float = 60.0
-    idle_timeout_s: float = 60.0
-    connect_timeout_s: float = 2.0
-    connection_age_s: float | None = None
-    access_log: bool = True
 
 
 def envoy_config(options: RouterOptions) -> dict[str, Any]:
@@ -138,19 +61,9 @@ def envoy_config(options: RouterOptions) -> dict[str, Any]:
         "overload_manager": _overload(options),
         "static_resources": {
             "listeners": [_listener(options)],
-            "clusters": [
-                _cluster(f"{protocol}_{channel}", endpoint, options)
-                for protocol, endpoint in zip(PROTOCOLS, (options.rest, options.grpc), strict=True)
-                if endpoint is not None
-                for channel in _CHANNELS
-            ]
-            + ([_cluster("console", options.console, options)] if options.console else []),
+            "clusters": clusters(options),
         },
     }
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.3f}s"
 
 
 def _overload(options: RouterOptions) -> dict[str, Any]:
@@ -202,7 +115,7 @@ def _front(options: RouterOptions) -> dict[str, Any]:
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
         "common_http_protocol_options": {
-            "idle_timeout": _seconds(options.idle_timeout_s),
+            "idle_timeout": seconds(options.idle_timeout_s),
             "max_headers_count": 100,
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
@@ -212,9 +125,9 @@ def _front(options: RouterOptions) -> dict[str, Any]:
             "initial_connection_window_size": 1 << 20,
         },
         "max_request_headers_kb": 64,
-        "request_headers_timeout": _seconds(options.header_timeout_s),
-        "request_timeout": _seconds(options.body_timeout_s),
-        "stream_idle_timeout": _seconds(max(options.timeout_s, options.body_timeout_s)),
+        "request_headers_timeout": seconds(options.header_timeout_s),
+        "request_timeout": seconds(options.body_timeout_s),
+        "stream_idle_timeout": seconds(max(options.timeout_s, options.body_timeout_s)),
         "local_reply_config": {"body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}},
         "access_log": [_access_log()] if options.access_log else [],
         "http_filters": [
@@ -227,7 +140,7 @@ def _front(options: RouterOptions) -> dict[str, Any]:
                 "typed_config": {"@type": f"{_TYPES}.filters.http.router.v3.Router", "suppress_envoy_headers": True},
             },
         ],
-        "route_config": _routes(options),
+        "route_config": routes(options),
     }
 
 
@@ -237,141 +150,5 @@ def _access_log() -> dict[str, Any]:
         "typed_config": {
             "@type": f"{_TYPES}.access_loggers.stream.v3.StdoutAccessLog",
             "log_format": {"json_format": _LOG_FIELDS},
-        },
-    }
-
-
-def _routes(options: RouterOptions) -> dict[str, Any]:
-    routes = [{"match": {"path": path}, "route": _to("rest_stable", options)} for path in ("/healthz", "/readyz")]
-    routes.append({"match": {"prefix": "/readyz/"}, "route": _to("rest_stable", options)})
-    routes += _channel_routes("rest", {"prefix": "/v1/"}, options)
-    if options.grpc:
-        routes += _channel_routes("grpc", {"prefix": "/tensorflow.serving.", "grpc": {}}, options)
-        routes.append({"match": {"prefix": "/grpc.", "grpc": {}}, "route": _to("grpc_stable", options)})
-    if options.console:
-        routes += [
-            {"match": match, "route": _to("console", options)} for match in ({"path": "/"}, {"prefix": "/console/"})
-        ]
-    text = "Not found: the router has /v1/, /healthz, /readyz and, where they are configured, gRPC and the console"
-    routes.append({"match": {"prefix": "/"}, "direct_response": {"status": 404, "body": {"inline_string": text}}})
-    return {
-        "name": "models",
-        "virtual_hosts": [{"name": "models", "domains": list(options.hosts), "routes": routes}],
-        "response_headers_to_add": [_header(*pair, "ADD_IF_ABSENT") for pair in _SECURITY_HEADERS],
-    }
-
-
-def _header(name: str, value: str, action: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> dict[str, Any]:
-    return {"header": {"key": name, "value": value}, "append_action": action}
-
-
-def _to(cluster: str, options: RouterOptions) -> dict[str, Any]:
-    """A route's action. There is no retry policy: a POST that may have been answered is not sent twice."""
-    return {"cluster": cluster, "timeout": _seconds(options.timeout_s)}
-
-
-def _channel_routes(protocol: str, match: dict[str, Any], options: RouterOptions) -> list[dict[str, Any]]:
-    """The routes of a protocol: a channel that the caller chose, if it may; else one by the client's hash."""
-    chosen: list[dict[str, Any]] = []
-    if options.channel_header:
-        exact: dict[str, Any] = {"string_match": {"exact": "canary"}}
-        for value, channel in ((exact, "canary"), ({"present_match": True}, "stable")):
-            chosen.append(
-                {
-                    "match": {**match, "headers": [{"name": CHANNEL_HEADER, **value}]},
-                    "route": _to(f"{protocol}_{channel}", options),
-                    "response_headers_to_add": [_header(CHANNEL_HEADER, f"%REQ({CHANNEL_HEADER}):64%")],
-                }
-            )
-    if protocol == "rest":  # gRPC clients keep no cookies
-        chosen.append(_unknown_client(match, options))
-    known: tuple[dict[str, Any], ...] = (
-        {"header": {"header_name": CLIENT_HEADER}},
-        {"cookie": {"name": CLIENT_COOKIE}},
-    )
-    policies: list[dict[str, Any]] = [
-        *({**policy, "terminal": True} for policy in known),
-        {"connection_properties": {"source_ip": True}},
-    ]
-    return [*chosen, {"match": match, "route": _weighted(protocol, policies, options)}]
-
-
-def _unknown_client(match: dict[str, Any], options: RouterOptions) -> dict[str, Any]:
-    """The route of a client that has neither a name nor a cookie: it gets one.
-
-    Envoy's own cookie of a hash policy is made after the channel was chosen. This one is the request's id, by whose hash
-    the channel is chosen: the next request, which brings it as a cookie, has the same hash and goes to the same channel.
-    """
-    cookie = f"{CLIENT_COOKIE}=%REQ(x-request-id)%; Max-Age={_COOKIE_S}; Path=/; HttpOnly; SameSite=Lax"
-    nameless = [
-        {"name": CLIENT_HEADER, "present_match": True, "invert_match": True},
-        {
-            "name": "cookie",
-            "string_match": {"safe_regex": {"regex": f"(.*;)? *{CLIENT_COOKIE}=[^;].*"}},
-            "invert_match": True,
-            "treat_missing_header_as_empty": True,
-        },
-    ]
-    return {
-        "match": {**match, "headers": nameless},
-        "route": _weighted("rest", [{"header": {"header_name": "x-request-id"}}], options),
-        "response_headers_to_add": [_header("set-cookie", cookie, "APPEND_IF_EXISTS_OR_ADD")],
-    }
-
-
-def _weighted(protocol: str, policies: list[dict[str, Any]], options: RouterOptions) -> dict[str, Any]:
-    """An action that chooses the channel by the weights and a client's hash."""
-    weights = {"canary": 0, "stable": TOTAL}  # until sync has written others
-    return {
-        "weighted_clusters": {
-            "runtime_key_prefix": KEY_PREFIX,
-            "use_hash_policy": True,
-            "clusters": [
-                {
-                    "name": f"{protocol}_{channel}",
-                    "weight": weights[channel],
-                    "request_headers_to_add": [_header(CHANNEL_HEADER, channel)],
-                    "response_headers_to_add": [_header(CHANNEL_HEADER, channel)],
-                }
-                for channel in _CHANNELS
-            ],
-        },
-        "hash_policy": policies,
-        "timeout": _seconds(options.timeout_s),
-    }
-
-
-def _cluster(name: str, endpoint: Endpoint, options: RouterOptions) -> dict[str, Any]:
-    address = {"socket_address": {"address": endpoint.host, "port_value": endpoint.port}}
-    http2 = name.startswith("grpc_")
-    return {
-        "name": name,
-        "type": "STRICT_DNS",
-        "dns_lookup_family": "V4_PREFERRED",
-        "connect_timeout": _seconds(options.connect_timeout_s),
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": options.max_requests,
-                    "max_pending_requests": options.max_requests,
-                    "max_requests": options.max_requests,
-                    "max_retries": 0,
-                }
-            ]
-        },
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": _UPSTREAM,
-                # shorter than the model server's, which must never close a connection that a request is sent on
-                "common_http_protocol_options": {
-                    "idle_timeout": "20s",
-                    **({"max_connection_duration": _seconds(age)} if (age := options.connection_age_s) else {}),
-                },
-                "explicit_http_config": {"http2_protocol_options" if http2 else "http_protocol_options": {}},
-            }
-        },
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
     }

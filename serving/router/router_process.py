@@ -14,13 +14,15 @@ from typing import Any
 
 import yaml
 
+from orchard.channel_names import WEIGHTED
 from orchard.errors import ServerError
 from orchard.processes import ChildProcess
 from serving.listening import listen
 from serving.log import EventLog
 from serving.router.envoy_admin import EnvoyAdmin
 from serving.router.envoy_binary import find_envoy, validate_config
-from serving.router.envoy_config import RouterOptions, envoy_config
+from serving.router.envoy_config import envoy_config
+from serving.router.router_options import RouterOptions
 from serving.router.weight_follower import WeightFollower
 from serving.traffic_weights import read_weight
 
@@ -33,7 +35,7 @@ _FLUSH_MS = 500
 
 _HEADING = """\
 # Envoy's bootstrap file, made by `orchard route` (serving/router/envoy_config.py). It never changes while Envoy runs:
-# the canary's weight is in the folder that layered_runtime names.
+# the weights of canary and shadow are in the folder that layered_runtime names.
 """
 
 
@@ -141,7 +143,7 @@ def _log_start(log: EventLog, options: RouterOptions, port: int, pid: int) -> No
         port=port,
         to=f"{rest.host}:{rest.port}",
         grpc_to=f"{rpc.host}:{rpc.port}" if rpc else "-",
-        canary=f"{read_weight(options.weights) or 0:g}%",
+        **{channel: f"{read_weight(options.weights, channel) or 0:g}%" for channel in WEIGHTED},
         pid=pid,
     )
 

@@ -1,6 +1,6 @@
-"""The canary's weight from the status pages of sync, for a router that is not on the model server's machine.
+"""The weights of canary and shadow from the status pages of sync, for a router that is not on the model server's machine.
 
-Each model server has its own sync, which says what it serves. A request may reach any server that is ready, so the canary
+Each model server has its own sync, which says what it serves. A request may reach any server that is ready, so a channel
 gets no more traffic than each of them may give it: the smallest of their weights.
 """
 
@@ -16,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from orchard.channel_names import CANARY, WEIGHTED
 from serving.log import EventLog
 from serving.traffic_weights import read_weight, write_weight
 
@@ -29,12 +30,13 @@ _AT_ONCE = 16
 Document = Mapping[str, Any]
 
 
-def common_weight(documents: Iterable[Document]) -> float | None:
-    """Return the share that the canary may get at every server that is ready; None: unknown, it stays as it is.
+def common_weight(documents: Iterable[Document], channel: str = CANARY) -> float | None:
+    """Return the share that a channel may get at every server that is ready; None: unknown, it stays as it is.
 
     Args:
         documents: the documents of /status (`serving.sync.status_server.describe`). Servers that are not ready get no
             requests, and do not count.
+        channel: a channel of `WEIGHTED`.
 
     Raises:
         ValueError: a document is none of sync's.
@@ -42,7 +44,7 @@ def common_weight(documents: Iterable[Document]) -> float | None:
     weights: list[float] = []
     for document in documents:
         try:
-            ready, weight = document["ready"], document["weights"]["canary"]
+            ready, weight = document["ready"], document["weights"][channel]
         except (KeyError, TypeError):
             raise ValueError("no status page of sync: it has no weights") from None
         if ready and weight is not None:
@@ -71,7 +73,7 @@ def _addresses(host: str, port: int) -> list[tuple[str, int]]:
 
 
 class WeightFollower:
-    """Asks every status page behind a name each second, and writes the weight for Envoy.
+    """Asks every status page behind a name each second, and writes the weights for Envoy.
 
     Args:
         host: the name; behind the one of a headless Service of Kubernetes are all its pods.
@@ -118,7 +120,7 @@ class WeightFollower:
             self._report("")
 
     def look(self, pool: ThreadPoolExecutor) -> None:
-        """Ask once, and write the weight if it has changed.
+        """Ask once, and write the weights that have changed.
 
         Raises:
             OSError: the name is unknown, no page answers, or the folder cannot be written.
@@ -130,11 +132,12 @@ class WeightFollower:
             raise OSError(
                 f"no status page answers at {self._host}:{self._port}: {answers[0] if answers else 'no address'}"
             )
-        weight = common_weight(documents)
-        if weight is None or (weight == 0 and read_weight(self._folder) is None):
-            return
-        if write_weight(self._folder, weight):
-            self._log.write("weight", channel="canary", percent=weight, pages=len(documents))
+        for channel in WEIGHTED:
+            weight = common_weight(documents, channel)
+            if weight is None or (weight == 0 and read_weight(self._folder, channel) is None):
+                continue
+            if write_weight(self._folder, weight, channel):
+                self._log.write("weight", channel=channel, percent=weight, pages=len(documents))
 
     def _report(self, problem: str) -> None:
         """Log a problem once, and its end."""

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+from orchard.layout import CHANNEL_HEADER
 from serving.http.http_messages import HttpRequest, HttpResponse
 from serving.log import EventLog
 from serving.status_codes import StatusCode
@@ -13,6 +14,7 @@ from serving.status_codes import StatusCode
 __all__ = ["AccessLog"]
 
 _MAX_PATH = 256
+_MAX_CHANNEL = 64
 _MAX_POLLED = 256
 _POLLED = ("GetModelStatus", "GetModelMetadata")
 
@@ -58,6 +60,8 @@ class AccessLog:
             "request_id": request.id,
             **reply.log_fields,
         }
+        if channel := request.headers.get(CHANNEL_HEADER):
+            fields["channel"] = channel[:_MAX_CHANNEL]
         self._log.buffer("request", fields)
 
     def grpc(self, path: str, peer: str, request: Any, answer: Any, begin: float) -> None:
@@ -79,6 +83,8 @@ class AccessLog:
         fields = {"remote": peer, "method": "GRPC", "path": path, "status": code.name, "ms": _milliseconds(begin)}
         if spec is not None:
             fields["model"] = spec.name[:_MAX_PATH]
+            if spec.version_label:  # of the call, or of the channel that its metadata chose
+                fields["channel"] = spec.version_label[:_MAX_CHANNEL]
         if error:
             fields["error"] = error[:200]
         elif hasattr(answer, "model_spec"):

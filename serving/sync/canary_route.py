@@ -1,13 +1,14 @@
-"""The way from the canary's weight to the traffic: a router beside sync, and a pod's readiness for routers elsewhere."""
+"""The way from the weights to the traffic: a router beside sync, and a pod's readiness for routers elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.sync.planning import Observation, canary_weight
+from orchard.channel_names import CANARY
+from serving.sync.planning import Observation
+from serving.sync.routed_weights import give_weights, routed_weight
 from serving.sync.sync_state import SyncState
-from serving.traffic_weights import read_weight, write_weight
 
 __all__ = ["AWAIT_S", "CanaryRoute"]
 
@@ -16,13 +17,13 @@ AWAIT_S = 60.0
 
 
 class CanaryRoute:
-    """Gives a router the canary's weight, as far as the model server serves the canary's version.
+    """Gives a router the weights of canary and shadow, as far as the model server serves their versions.
 
     A router in front of several pods sends a canary's requests to any of them that is ready. So a pod that starts while
     the canary has a weight is not ready before it serves the canary, too.
 
     Args:
-        folder: by which the router beside sync gets the weight; None: there is no such router.
+        folder: by which the router beside sync gets the weights; None: there is no such router.
         log_event: called with each event's name and fields.
         clock: the monotonic clock.
     """
@@ -36,7 +37,7 @@ class CanaryRoute:
         self.awaited = True
 
     def update(self, state: SyncState, observed: Observation, *, stable_is_live: bool) -> None:
-        """Write the weight, and decide whether readiness waits for the canary.
+        """Write the weights, and decide whether readiness waits for the canary.
 
         Args:
             state: what sync remembers.
@@ -46,13 +47,10 @@ class CanaryRoute:
         Raises:
             OSError: the router's folder cannot be written.
         """
-        weight = canary_weight(state, observed)
+        weight = routed_weight(CANARY, state, observed)
         self.awaited = self._is_awaited(weight, state, observed, stable_is_live=stable_is_live)
-        folder = self._folder
-        if folder is None or weight is None or (weight == 0 and read_weight(folder) is None):
-            return
-        if write_weight(folder, weight):
-            self._log_event("weight", channel="canary", percent=weight, version=state.labels.get("canary"))
+        for channel, percent in give_weights(self._folder, state, observed) if self._folder else ():
+            self._log_event("weight", channel=channel, percent=percent, version=state.labels.get(channel))
 
     def _is_awaited(
         self, weight: float | None, state: SyncState, observed: Observation, *, stable_is_live: bool
@@ -62,7 +60,7 @@ class CanaryRoute:
             return not self._was_ready
         if self._awaits_until is None:
             self._awaits_until = self._clock() + AWAIT_S
-        pointer = observed.pointers.get("canary")
+        pointer = observed.pointers.get(CANARY)
         due = pointer is not None and bool(pointer.weight) and not state.is_refused(pointer.manifest_sha256)
         awaited = due and not weight and self._clock() < self._awaits_until
         self._was_ready = not awaited

@@ -11,10 +11,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchard import layout
+from orchard.channel_names import DEFAULT_CHANNELS
 from orchard.errors import IntegrityError, ObjectNotFound, OrchardError
 from orchard.files import WatchedFile
 from orchard.registry import pointers
-from orchard.registry.pointers import CHANNELS, ChannelPointer
+from orchard.registry.pointers import ChannelPointer
 from orchard.signing import TrustedKeys, load_trusted
 from orchard.store import ObjectStore
 
@@ -42,6 +43,7 @@ class ChannelWatcher:
         model: the model's name.
         trust: the trusted keys.
         accepted: the highest generation of each channel that was ever trusted, and the SHA-256 of its manifest.
+        channels: the channels that are followed.
         poll_s: the longest mean time between two polls, in seconds; they are more frequent after a change.
         log_event: called with an event's name and its fields.
     """
@@ -53,12 +55,14 @@ class ChannelWatcher:
         trust: TrustedKeysFile,
         accepted: Mapping[str, tuple[int, str]],
         *,
+        channels: tuple[str, ...] = DEFAULT_CHANNELS,
         poll_s: float = NEAR_POLL_S,
         log_event: Callable[..., None] = lambda event, **fields: None,
     ) -> None:
         self.store = store
         self.model = model
         self.trust = trust
+        self._channels = channels
         self._accepted = dict(accepted)
         self._poll_s = poll_s
         self._wait_s = min(NEAR_POLL_S, poll_s)
@@ -117,12 +121,12 @@ class ChannelWatcher:
         if trusted is not self._judged_by:  # the pointers of keys that are not trusted any more are judged again
             self._judged_by = trusted
             self._etags.clear()
-        news = [self._read_channel(channel, trusted) for channel in CHANNELS]
+        news = [self._read_channel(channel, trusted) for channel in self._channels]
         self.last_success = time.time()
         self.problems.pop("store", None)
         if self.advice.pop("store", None):
             self._log_event("store answers")
-        if self._accepted or any(channel in self.problems for channel in CHANNELS):
+        if self._accepted or any(channel in self.problems for channel in self._channels):
             self.problems.pop(_NO_CHANNEL, None)
         elif _NO_CHANNEL not in self.problems:
             self.problems[_NO_CHANNEL] = (

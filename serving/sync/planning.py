@@ -24,7 +24,7 @@ from serving.sync.timers import BUSY_S, CALM_S, LONGEST_REFUSAL_S, LONGEST_RETRY
 __all__ = [
     "BUSY_S", "CALM_S", "LONGEST_REFUSAL_S", "LONGEST_RETRY_S", "AcceptPointer", "Action", "Download", "JudgeAgain",
     "MoveLabel", "Observation", "QueryEngine", "RefuseVersion", "RemoveVersion", "Timers", "Validate", "WriteConfig", "apply",
-    "canary_weight", "is_loading", "plan",
+    "is_loading", "plan",
 ]  # fmt: skip
 
 _STALE_ERROR_S = 10.0
@@ -257,22 +257,6 @@ def is_loading(state: SyncState, observed: Observation) -> bool:
         observed.is_downloaded(channel) and observed.engine_state(channel.version) in ("", "START", "LOADING")
         for channel in state.desired().values()
     )
-
-
-def canary_weight(state: SyncState, observed: Observation) -> float | None:
-    """The share of the traffic in percent that the canary may get now; None: it is unknown, and stays as it is.
-
-    0 until the engine serves the version that the weight was given to, and confirms its label. While neither the channel
-    nor the engine can be read, nothing changes: what was served a moment ago still is.
-    """
-    pointer = observed.pointers.get("canary")
-    if pointer is None:  # none was promoted, or it was not read since the start
-        return None if "canary" in state.channels else 0.0
-    if state.labels.get("canary") != pointer.version or state.is_refused(pointer.manifest_sha256):
-        return 0.0
-    if observed.has_engine and observed.confirmed.get("canary") != pointer.version:
-        return 0.0 if observed.statuses is not None else None
-    return pointer.weight or 0.0
 
 
 def _is_pending(state: SyncState, observed: Observation, now: float) -> bool:

@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchard.channel_names import DEFAULT_CHANNELS
 from orchard.client import VersionStatus
 from orchard.errors import DiskError, IntegrityError, OrchardError, ServerError, StoreError
 from orchard.registry.manifest import Manifest
-from orchard.registry.pointers import CHANNELS, ChannelPointer
+from orchard.registry.pointers import ChannelPointer
 from serving.models_config import ModelConfig, Specific
 from serving.sync.background_task import run_in_background
 from serving.sync.canary_route import CanaryRoute
@@ -59,7 +60,8 @@ class SyncOptions:
         keep: how many earlier versions of labels stay on disk, for a rollback without a download.
         quota: how much of the disk versions may take.
         token_file: the file of the engine's bearer token; None: no token.
-        router_dir: the folder by which the router gets the canary's weight; None: there is no router.
+        channels: the channels that are followed; each is a label of the model.
+        router_dir: the folder by which the router gets the weights; None: there is no router.
     """
 
     serving_dir: Path
@@ -69,6 +71,7 @@ class SyncOptions:
     quota: DiskQuota = field(default_factory=DiskQuota)
     token_file: Path | None = None
     router_dir: Path | None = None
+    channels: tuple[str, ...] = DEFAULT_CHANNELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ class Reconciler:
         # The state was lost. The configuration was written after validation. The engine may serve from its memory what is
         # damaged on disk: a configuration without that version would make it unload that version.
         if config and not self.state.labels:
-            labels = {label: at for label, at in config.labels.items() if label in CHANNELS}
+            labels = {label: at for label, at in config.labels.items() if label in self.options.channels}
             self.state = replace(self.state, labels=labels)
         if not self._config.path.exists():
             self._config.write(ModelConfig(self.options.model, self._observed.base, Specific(())))
@@ -222,8 +225,7 @@ class Reconciler:
         self._check_disk()
         for _ in range(2):  # before and after the engine's answer
             pointers, trusted = dict(self.watcher.pointers), " ".join(sorted(self.watcher.trust.current().keys))
-            config = self._config.read()
-            self._observe(pointers=pointers, trusted=trusted, config=config)
+            self._observe(pointers=pointers, trusted=trusted, config=self._config.read())
             for action in plan(self.state, self._observed, self._clock()):
                 self._perform(action)
         self._canary.update(self.state, self._observed, stable_is_live=self.status().is_served("stable"))
@@ -279,8 +281,7 @@ class Reconciler:
                 channel, generation = pointer.channel, pointer.generation
                 self._log_event("channel", channel=channel, version=pointer.version, generation=generation)
             case WriteConfig(config):
-                versions = sorted(self._observed.configured())
-                self._log_event("configured", versions=versions, labels=dict(config.labels))
+                self._log_event("configured", versions=sorted(self._observed.configured()), labels=dict(config.labels))
             case RefuseVersion(version, manifest_sha256, reason, kind):
                 self.metrics.failures.add(kind)
                 refusal = self.state.refused[manifest_sha256]

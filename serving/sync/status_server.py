@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from orchard.channel_names import WEIGHTED
 from orchard.client import VersionStatus
 from serving.http.connection import HttpServer
 from serving.http.http_messages import Answer, HttpLimits, HttpRequest, HttpResponse
 from serving.listening import BACKLOG
-from serving.sync.planning import canary_weight
 from serving.sync.reconciler import SyncStatus
+from serving.sync.routed_weights import routed_weight
 from serving.sync.sync_metrics import SyncMetrics
 
 __all__ = ["StatusServer", "describe"]
@@ -55,7 +56,7 @@ def describe(status: SyncStatus) -> dict[str, Any]:
             }
             for name, channel in sorted(state.channels.items())
         },
-        "weights": {"canary": canary_weight(state, status.observed)},
+        "weights": {name: routed_weight(name, state, status.observed) for name in WEIGHTED},
         "on_disk": sorted(status.observed.downloaded),
         "engine": {"url": status.engine_url, "versions": None if statuses is None else _versions(statuses)},
         "store": {"name": status.store, "last_success": _timestamp(status.last_success)},

@@ -69,10 +69,14 @@ def _reconciler(source: SyncSource, options: SyncOptions, log_event: Callable[..
         log_event("file", reason=reason)
 
     source.trust.report = report
-    state = load_state(options.serving_dir / STATE_NAME, options.model)
+    before = load_state(options.serving_dir / STATE_NAME, options.model)
+    state = before.follow(options.channels)
+    for name in before.labels.keys() - state.labels.keys():
+        log_event("not followed", channel=name, version=before.labels[name], channels=",".join(options.channels))
     watcher = ChannelWatcher(
-        source.store, options.model, source.trust, state.generations(), poll_s=source.poll_s, log_event=log_event
-    )
+        source.store, options.model, source.trust, state.generations(),
+        channels=options.channels, poll_s=source.poll_s, log_event=log_event,
+    )  # fmt: skip
     return Reconciler(options, state, watcher, _engine(options, report), log_event)
 
 
@@ -220,7 +224,7 @@ def _timeout_error(problem: str, options: SyncOptions, pointer: ChannelPointer, 
 
 def _await_other_sync(source: SyncSource, options: SyncOptions, channel: str, deadline: float) -> SyncResult:
     """Wait for the sync that holds the folder."""
-    watcher = ChannelWatcher(source.store, options.model, source.trust, {})
+    watcher = ChannelWatcher(source.store, options.model, source.trust, {}, channels=options.channels)
     watcher.read_channels()
     pointer = _pointer(watcher, channel)
     begin = time.monotonic()

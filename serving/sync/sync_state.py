@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from orchard.channel_names import STABLE
 from orchard.documents import FORMAT, STRICT, decode, encode, parse
 from orchard.errors import IntegrityError, SettingsError
 from orchard.files import atomic_write
-from orchard.registry.pointers import CHANNELS, ChannelPointer
+from orchard.registry.pointers import ChannelPointer
 
 __all__ = ["MAX_TRIES", "ChannelState", "RefusedVersion", "SyncState", "load_state", "save_state"]
 
@@ -84,6 +86,7 @@ class SyncState:
         proved: SHA-256 of the manifests whose golden photos the engine answered correctly.
         refused: refusals by the manifest's SHA-256.
         recent: versions that labels pointed to, newest first.
+        unfollowed: the last trusted pointer of each channel that is not followed now: followed again, no older one is trusted.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -96,6 +99,18 @@ class SyncState:
     proved: list[str] = field(default_factory=list)
     refused: dict[str, RefusedVersion] = field(default_factory=dict)
     recent: list[int] = field(default_factory=list)
+    unfollowed: dict[str, ChannelState] = field(default_factory=dict)
+
+    def follow(self, names: Collection[str]) -> SyncState:
+        """Keep the channels that are followed: others lose their labels, and with them their versions."""
+        known = {**self.unfollowed, **self.channels}
+        return replace(
+            self,
+            channels={name: channel for name, channel in known.items() if name in names},
+            unfollowed={name: channel for name, channel in known.items() if name not in names},
+            labels={name: version for name, version in self.labels.items() if name in names},
+            since={name: at for name, at in self.since.items() if name in names},
+        )
 
     def generations(self) -> dict[str, tuple[int, str]]:
         """The highest generation of each channel, and the SHA-256 of its manifest."""
@@ -162,8 +177,8 @@ class SyncState:
         """The state of each channel whose version is not refused now; stable first."""
         return {
             name: channel
-            for name in CHANNELS
-            if (channel := self.channels.get(name)) and not self.is_refused(channel.manifest_sha256)
+            for name, channel in sorted(self.channels.items(), key=lambda item: (item[0] != STABLE, item[0]))
+            if not self.is_refused(channel.manifest_sha256)
         }
 
 
@@ -196,4 +211,7 @@ def load_state(path: Path, model: str) -> SyncState:
 
 def save_state(path: Path, state: SyncState) -> None:
     """Write the state; a crash leaves the old or the new one."""
-    atomic_write(path, json.dumps(encode(state), indent=1, sort_keys=True), fsync=True)
+    document = encode(state)
+    if not state.unfollowed:
+        del document["unfollowed"]  # programs of before refuse a field that they do not know
+    atomic_write(path, json.dumps(document, indent=1, sort_keys=True), fsync=True)

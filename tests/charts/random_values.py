@@ -39,7 +39,13 @@ def random_values(seed: int) -> tuple[str, dict[str, Any]]:
     values: dict[str, Any] = {
         "model": draw.choice(("fruits", "007", "1e3", "null", "true", "0x1f")),
         "dataset": draw.choice(("fruits", "12", "no")),
-        "channel": draw.choice(("stable", "canary", "shadow")),
+        **draw.choice(
+            (
+                {"channel": draw.choice(("stable", "canary", "shadow"))},
+                {"channel": "true", "channels": ["stable", "true", "e1"]},
+                {"channels": ["x-1", "stable"]},
+            )
+        ),
         "keep": draw.random() < 0.5,
         "fullnameOverride": maybe(draw.choice(NAMES)),
         "nameOverride": maybe(draw.choice(NAMES)),

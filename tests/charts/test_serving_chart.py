@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.charts.conftest import find
+from tests.charts.conftest import containers, find, pods, template
+
+PROGRAMS = {"sync", "router"}
 
 
 def pod(documents):
@@ -126,3 +130,32 @@ def test_scrapes_of_the_engine_send_the_configured_token(render):
 
     assert engine["authorization"] == {"type": "Bearer", "credentials": {"name": "prometheus", "key": "token"}}
     assert "authorization" not in status  # sync's status needs no token
+
+
+def test_channels_of_ones_own_reach_every_program_that_follows_or_changes_one(render):
+    given = ("--set", "channels={stable,staging}", "--set", "channel=staging", "--set", "airflow.enabled=true")
+    found = {
+        (name, container["name"]): {variable["name"]: variable.get("value") for variable in container.get("env", ())}
+        for name, spec in pods(render("router", *given))
+        for container in containers(spec)
+    }
+
+    following = {key: values for key, values in found.items() if "ORCHARD_CHANNEL" in values or key[1] in PROGRAMS}
+    assert {values.get("ORCHARD_CHANNELS") for values in following.values()} == {"stable,staging"}
+    assert {name for _, name in following} > PROGRAMS
+    assert "ORCHARD_CHANNELS" not in json.dumps(render("router")), "unset: the default"
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("channel=staging", "Add it to the value channels"),
+        ("channels={canary}", "lacks stable"),
+        ("channels={stable,latest}", "/channels/1"),
+        ("channels={stable,Beta}", "/channels/1"),
+    ],
+)
+def test_channels_that_cannot_be_right_are_refused(given, sentence):
+    refused = template("--set", given)
+
+    assert (refused.returncode, sentence in refused.stderr) == (1, True), refused.stderr

@@ -207,6 +207,14 @@ _LIBRARY = (
         test=f"{_ROUTER}test_front.py::test_after_sigterm_requests_in_flight_are_answered_and_nothing_is_left",
     ),
     Coverage("orchard canary *", test="tests/orchard/test_canaries.py::test_the_verbs_canary_promote_and_history"),
+    Coverage("orchard shadow *", test="tests/orchard/test_canaries.py::test_the_verb_shadow_and_its_way_to_stable"),
+    Coverage(
+        "export ORCHARD_CHANNELS=*", test="tests/orchard/test_channel_names.py::test_the_setting_is_a_list_with_commas"
+    ),
+    Coverage(
+        "orchard predict photo.jpg --channel staging",
+        test="tests/orchard/test_client.py::test_predict_uses_the_version_that_the_channel_points_to",
+    ),
     Coverage(
         "orchard * --why *",
         test="tests/orchard/test_registry_verbs.py::test_promote_history_rollback_versions",

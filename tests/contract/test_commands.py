@@ -178,7 +178,7 @@ def test_block_that_is_no_command_is_refused_with_its_line(line):
         ("orchard versions 7 8", "no further argument"),
         ("orchard versions --top many", "not a valid integer"),
         ("orchard diff 6", "needs AFTER"),
-        ("orchard promote latest --channel beta --why x", "'beta' is not one of"),
+        ("orchard promote latest --channel Beta --why x", "'Beta' is not a valid name"),
         ("echo $(orchard gat)", "no verb 'gat'"),
         ("make demmo", "no target 'demmo'"),
         ("make demo PHOTO=a", "reads no variable PHOTO"),

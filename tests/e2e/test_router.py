@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from orchard.registry.canaries import set_canary
+from orchard.registry.channel_weights import set_weight
 from orchard.registry.channels import ChangeIntent
 from tests.e2e.releases import CHART, await_ready, publish_model, registry_of, release_model, released, run_helm_test
 from tests.e2e.service_traffic import MODEL, answers_of, traffic, until
@@ -20,7 +20,7 @@ SMALL = ("--set", "router.resources.requests.cpu=25m")
 def weigh(release, percent, version=None):
     """Set the canary's weight, and wait until both routers have it."""
     with registry_of(release) as registry:
-        set_canary(registry, percent, ChangeIntent("e2e", f"{percent} %"), version=version)
+        set_weight(registry, "canary", percent, ChangeIntent("e2e", f"{percent} %"), version=version)
     routers = [item["metadata"]["name"] for item in release.get("pods") if "-router-" in item["metadata"]["name"]]
 
     def has_weight(pod):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 from orchard import layout
+from orchard.channel_names import DEFAULT_CHANNELS
 from orchard.dataset import Dataset
 from orchard.documents import parse
 from orchard.registry.channels import ways_back
-from orchard.registry.pointers import CHANNELS, ChannelPointer
+from orchard.registry.pointers import ChannelPointer
 from orchard.store.objects import ObjectStore
 from tests.orchard.version_fixtures import MODEL, registry_of
 
@@ -35,7 +36,7 @@ class InvariantWitness:
     def check(self) -> None:
         """Check everything once."""
         self.models()
-        for channel in CHANNELS:
+        for channel in DEFAULT_CHANNELS:
             self.channel(channel)
         self.datasets()
 
@@ -60,7 +61,9 @@ class InvariantWitness:
     def needed(self, numbers: list[int]) -> set[int]:
         """The versions that no prune may delete: the newest, and those that channels point to or can be rolled back to."""
         keep = self.keep or 0
-        back = [ways_back(registry_of(self.store).channel(channel).history())[-keep - 1 :] for channel in CHANNELS]
+        back = [
+            ways_back(registry_of(self.store).channel(channel).history())[-keep - 1 :] for channel in DEFAULT_CHANNELS
+        ]
         return {*numbers[-keep:], *itertools.chain.from_iterable(back)}
 
     def channel(self, channel: str) -> None:

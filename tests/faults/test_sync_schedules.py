@@ -31,11 +31,11 @@ from hypothesis.stateful import (
 )
 
 from orchard import layout
+from orchard.channel_names import DEFAULT_CHANNELS
 from orchard.errors import ConflictError, IntegrityError, StoreError
 from orchard.files import atomic_write
 from orchard.registry.channels import ChangeIntent, ways_back
 from orchard.registry.manifest import Manifest
-from orchard.registry.pointers import CHANNELS
 from orchard.registry.pruning import PruneOptions
 from orchard.registry.registry import Registry
 from orchard.signing import create_pair, load_key
@@ -58,7 +58,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108  thousands of files flushed one by one; 
 PARTS = 4
 POLLS = 12
 TURNS = st.integers(0, 6)
-MOSTLY_STABLE = st.sampled_from(("stable", "stable", *CHANNELS))
+MOSTLY_STABLE = st.sampled_from(("stable", "stable", *DEFAULT_CHANNELS))
 
 
 class Schedules(RuleBasedStateMachine):
@@ -170,7 +170,7 @@ class Schedules(RuleBasedStateMachine):
         """Delete versions that are not needed; the channels' versions, and those before, stay complete."""
         self.registry.prune(PruneOptions(keep=keep, delete=True, resume=True))
         if not self.damaged:
-            for channel in CHANNELS:
+            for channel in DEFAULT_CHANNELS:
                 for number in ways_back(self.registry.channel(channel).history())[-2:]:
                     self.registry.verify(self.manifest(number))
         self.work(turns)
@@ -340,7 +340,7 @@ class Schedules(RuleBasedStateMachine):
             self.engine.reload(fresh=True)
             self.poll_s = LONGEST_REFUSAL_S
             self.work(POLLS)
-            for channel in CHANNELS:
+            for channel in DEFAULT_CHANNELS:
                 entries = self.registry.channel(channel).history()
                 if entries and self.kinds[entries[-1].version] == GOOD:
                     assert self.engine.labels.get(channel) == entries[-1].version, json.dumps(self.engine.labels)

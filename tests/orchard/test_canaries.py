@@ -13,9 +13,10 @@ from orchard import layout
 from orchard.cli import main
 from orchard.cli.canary import canary
 from orchard.cli.registry import history, promote
+from orchard.cli.shadow import shadow
 from orchard.documents import encode
 from orchard.errors import DataError, IntegrityError
-from orchard.registry.canaries import end_canary, set_canary
+from orchard.registry.channel_weights import end_weights, set_weight
 from orchard.registry.channels import ChangeIntent
 from orchard.registry.manifest import GateRecord
 from orchard.registry.pointers import encode_pointer, is_weight
@@ -34,7 +35,7 @@ def store(memory, tmp_path):
 
 
 def weigh(store, percent, version=None, intent=BECAUSE, **options):
-    return set_canary(registry_of(store), percent, intent, version=version, **options)
+    return set_weight(registry_of(store), "canary", percent, intent, version=version, **options)
 
 
 def changes(store, channel="canary"):
@@ -115,9 +116,9 @@ def test_the_first_canary_cannot_be_rolled_back_but_its_traffic_taken(store):
 def test_a_promotion_of_its_version_ends_the_canary(store):
     weigh(store, 50, 2)
 
-    assert end_canary(registry_of(store), 3, BECAUSE) is None
-    assert end_canary(registry_of(store), 2, BECAUSE).changed
-    assert end_canary(registry_of(store), 2, BECAUSE) is None
+    assert end_weights(registry_of(store), 3, BECAUSE) == []
+    assert [change.changed for change in end_weights(registry_of(store), 2, BECAUSE)] == [True]
+    assert end_weights(registry_of(store), 2, BECAUSE) == []
 
     assert changes(store) == [(2, 50.0), (2, None)]
 
@@ -179,7 +180,7 @@ def typed(seaweed, workspace, monkeypatch, capsys):
         registry_of(seaweed, load_key(pair.private)).publish(saved_model(workspace / str(number), number), facts())
 
     def run(*words):
-        verbs = {"canary": canary, "promote": promote, "history": history}
+        verbs = {"canary": canary, "promote": promote, "history": history, "shadow": shadow}
         code = main(list(words[1:]), verbs[words[0]])  # they work before `make setup` has registered the new one, too
         printed = capsys.readouterr()
         return code, printed.out, printed.err
@@ -210,6 +211,40 @@ def test_the_verbs_canary_promote_and_history(typed):
     weights = [" ".join(row[6:8]).replace("- accepted", "-") for row in rows[1:]]
     assert (rows[0][4], weights) == ("weight", ["2.5 %", "50 %", "-"])
     assert os.environ["ORCHARD_ACTOR"] in rows[1]
+
+
+def test_the_verb_shadow_and_its_way_to_stable(typed):
+    assert typed("promote", "1", "--why", "first")[0] == 0
+    code, _, err = typed("shadow", "10", "--why", "try")
+    assert (code, "`orchard shadow 10 latest --why …`" in err) == (4, True)
+    code, out, _ = typed("shadow", "10", "latest", "--why", "try it")
+    assert (code, out) == (
+        0,
+        "shadow of fruits: 10 % of the traffic mirrored to version 2 (generation 1)\n"
+        "next: orchard canary 1 shadow --why …, or orchard shadow 0 --why …\n",
+    )
+    code, out, _ = typed("shadow", "100", "--why", "fine", "--json")
+    assert [json.loads(out)[key] for key in ("channel", "weight", "changed")] == ["shadow", 100.0, True]
+    assert typed("canary", "1", "shadow", "--why", "no errors")[0] == 0
+
+    _, _, err = typed("promote", "shadow", "--why", "no complaints")
+    for channel in ("canary", "shadow"):
+        assert f"{channel} of fruits: version 2 has no weight any more" in err
+    rows = [line.split() for line in typed("history", "--channel", "shadow")[1].splitlines()]
+    assert [" ".join(row[6:8]).replace("- accepted", "-") for row in rows[1:]] == ["10 %", "100 %", "-"]
+
+
+def test_other_channels_have_no_weight(store):
+    with pytest.raises(DataError, match="the channel 'stable' has no weight; canary and shadow have one"):
+        set_weight(registry_of(store), "stable", 10, BECAUSE, version=2)
+
+
+def test_a_deployment_without_a_canary_gets_none_by_a_weight(store):
+    registry = replace(registry_of(store), channels=("stable",))
+
+    with pytest.raises(DataError, match="'canary' is not a channel of 'fruits'; expected one of stable"):
+        set_weight(registry, "canary", 10, BECAUSE, version=2)
+    assert end_weights(registry, 2, BECAUSE) == []
 
 
 @pytest.mark.parametrize("weight", ["101", "-1", "ten", "0.001", "nan"])

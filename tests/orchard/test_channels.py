@@ -129,7 +129,7 @@ def test_change_without_a_reason_is_refused(store, why):
 
 
 def test_unknown_channel_and_version_are_named(store):
-    with pytest.raises(DataError, match="'beta' is not a channel; expected one of stable, canary, shadow"):
+    with pytest.raises(DataError, match="'beta' is not a channel of 'fruits'; expected one of stable, canary, shadow"):
         promote(store, 1, "beta")
     with pytest.raises(DataError, match="has no version 9"):
         promote(store, 9)

@@ -174,12 +174,14 @@ def test_predict_uses_the_version_that_the_channel_points_to(photos, capsys, mon
         monkeypatch.setenv("ORCHARD_CHANNEL", "canary")
         assert predict(capsys, monkeypatch, there.url, "banana.jpg")[0] == 0
         assert predict(capsys, monkeypatch, there.url, "banana.jpg", "--channel", "shadow")[0] == 0
+        assert predict(capsys, monkeypatch, there.url, "banana.jpg", "--channel", "staging")[0] == 0
 
     assert [request[1] for request in there.requests] == [
         "/v1/models/fruits/labels/stable:predict",
         "/v1/models/fruits/versions/3:predict",
         "/v1/models/fruits/labels/canary:predict",
         "/v1/models/fruits/labels/shadow:predict",
+        "/v1/models/fruits/labels/staging:predict",
     ]
 
 

@@ -127,11 +127,12 @@ def test_json_is_for_programs(published, run, monkeypatch):
     ("args", "code", "sentence"),
     [
         (["promote", "9", "--why", "x"], 4, "'fruits' has no version 9"),
-        (["promote", "newest", "--why", "x"], 2, "neither a version's number nor latest"),
+        (["promote", "newest", "--why", "x"], 4, "neither a version's number nor latest"),
         (["promote", "0", "--why", "x"], 2, "neither a version's number nor latest"),
         (["promote", "1"], 2, "Missing option '--why'"),
         (["promote", "1", "--why", " "], 4, "needs a reason"),
-        (["promote", "1", "--channel", "beta", "--why", "x"], 2, "'beta' is not one of"),
+        (["promote", "1", "--channel", "beta", "--why", "x"], 4, "'beta' is not a channel of 'fruits'"),
+        (["promote", "1", "--channel", "latest", "--why", "x"], 2, "it stands for the newest version"),
         (["rollback", "--why", "x"], 4, "has pointed to no other version before"),
     ],
 )
@@ -287,12 +288,14 @@ def test_a_number_that_no_version_has_is_answered_with_those_that_exist(publishe
     assert "it has 1 to 3" in err
 
 
-@pytest.mark.parametrize("name", ["0", "newest", "-1", "1.5", "beta"])
-def test_what_is_no_version_is_refused_with_what_is_accepted(published, run, name):
+@pytest.mark.parametrize(("name", "status"), [("0", 2), ("newest", 4), ("-1", 2), ("1.5", 2), ("canari", 4)])
+def test_what_is_no_version_is_refused_with_what_is_accepted(published, run, name, status):
     code, _, err = run("versions", "--", name)
 
-    assert code == 2
-    assert "neither a version's number nor latest nor a channel (stable, canary, shadow)" in err
+    assert code == status
+    assert f"{name!r} is neither a version's number nor latest nor" in err
+    assert status == 2 or "expected one of stable, canary, shadow" in err
+    assert name != "canari" or "did you mean canary?" in err
 
 
 def test_a_channel_without_a_version_is_named(published, run):

@@ -178,7 +178,7 @@ def test_every_verb_keeps_its_own_options():
         assert {"release", "namespace", "context", "patience"} <= {item.name for item in made.params}
 
 
-@pytest.mark.parametrize("arguments", [("rollback",), ("runs", "--limit", "0"), ("history", "--channel", "x")])
+@pytest.mark.parametrize("arguments", [("rollback",), ("runs", "--limit", "0"), ("history", "--channel", "X")])
 def test_a_wrong_command_line_starts_no_job(call, arguments):
     cluster = FakeJobs()
     code, _, _ = call(cluster, *arguments)

@@ -6,6 +6,7 @@ import itertools
 import os
 
 import pytest
+import yaml
 
 from serving.traffic_weights import read_weight, write_weight
 from tests.faults.crashing_store import Killed
@@ -14,7 +15,8 @@ from tests.faults.crashing_store import Killed
 def keys(folder):
     """The keys that Envoy's runtime has, as Envoy names them."""
     root = folder / "current" / "orchard"
-    return {".".join(path.relative_to(root).parts): int(path.read_text()) for path in root.rglob("*") if path.is_file()}
+    files = {".".join(path.relative_to(root).parts): path for path in root.rglob("*") if path.is_file()}
+    return {name: yaml.safe_load(path.read_text()) for name, path in files.items()}
 
 
 def test_a_folder_that_nobody_wrote_gives_no_weight(tmp_path):
@@ -28,17 +30,28 @@ def test_a_weight_is_read_back_and_both_channels_have_the_whole_traffic(tmp_path
 
     found = keys(tmp_path / "router")
     assert read_weight(tmp_path / "router") == percent
+    assert found.pop("mirror.shadow") == {"numerator": 0, "denominator": "TEN_THOUSAND"}
     assert set(found) == {"traffic.rest_canary", "traffic.rest_stable", "traffic.grpc_canary", "traffic.grpc_stable"}
     for protocol in ("rest", "grpc"):
         assert found[f"traffic.{protocol}_canary"] == round(percent * 100)
         assert found[f"traffic.{protocol}_canary"] + found[f"traffic.{protocol}_stable"] == 10_000
 
 
+def test_each_channel_has_its_own_weight(tmp_path):
+    assert write_weight(tmp_path, 12.34, "shadow")
+    assert write_weight(tmp_path, 5)
+    assert write_weight(tmp_path, 12.34, "shadow") is False
+
+    assert (read_weight(tmp_path), read_weight(tmp_path, "shadow")) == (5, 12.34)
+    assert keys(tmp_path)["mirror.shadow"]["numerator"] == 1234
+    assert keys(tmp_path)["traffic.grpc_canary"] == 500
+
+
 def test_old_weights_are_removed_but_the_one_before(tmp_path):
     for percent in (1, 2, 3, 2, 4):
         write_weight(tmp_path, percent)
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "weights-00200", "weights-00400"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "weights-00200-00000", "weights-00400-00000"]
 
 
 def test_a_killed_change_leaves_the_weight_of_before_and_the_next_one_completes_it(tmp_path, monkeypatch):
@@ -74,7 +87,7 @@ def test_a_killed_change_leaves_the_weight_of_before_and_the_next_one_completes_
 def test_a_damaged_folder_is_written_again(tmp_path):
     write_weight(tmp_path, 10)
     (tmp_path / "current").unlink()
-    (tmp_path / "current").symlink_to("weights-00500")
+    (tmp_path / "current").symlink_to("weights-00500-00000")
     assert read_weight(tmp_path) is None
 
     assert write_weight(tmp_path, 5)

@@ -45,3 +45,10 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- $found -}}
 {{- end -}}
+
+{{/* The channels, where they are not the default: `orchard` and its programs read them. Usage: include "orchard.channelsEnv" . */}}
+{{- define "orchard.channelsEnv" -}}
+{{- with .Values.channels -}}
+- {name: ORCHARD_CHANNELS, value: {{ join "," . | quote }}}
+{{- end -}}
+{{- end -}}

@@ -9,6 +9,13 @@
 {{- end -}}
 {{- include "orchard.requireCron" (list "airflow.databaseCleanup.schedule" .Values.airflow.databaseCleanup.schedule) -}}
 {{- include "orchard.requireResources" (list "" .Values) -}}
+{{- $channels := default (list "stable" "canary" "shadow") .Values.channels -}}
+{{- if not (has "stable" $channels) -}}
+{{- fail (printf "\n\nchannels (%s) lacks stable, on which the readiness of a model server depends.\nAdd it." (join ", " $channels)) -}}
+{{- end -}}
+{{- if not (has .Values.channel $channels) -}}
+{{- fail (printf "\n\nchannel is %q, and the channels are %s.\nAdd it to the value channels, or correct it." .Values.channel (join ", " $channels)) -}}
+{{- end -}}
 {{- $store := .Values.objectStore -}}
 {{- $named := list -}}
 {{- $missing := list -}}

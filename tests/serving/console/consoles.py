@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchard.registry.canaries import set_canary
 from orchard.registry.cards import ModelCard, keep_card
+from orchard.registry.channel_weights import set_weight
 from orchard.registry.channels import ChangeIntent
 from orchard.runs import records
 from orchard.signing import create_pair
@@ -70,7 +70,7 @@ def publish_loop(registry: ServedRegistry) -> None:
         )
     registry.publish("one", registry.photos / "reads")
     registry.promote(1, why=f"first {MARKUP}")
-    set_canary(registry.registry, 12.5, ChangeIntent("ben@bench", "a <b>look</b> at it"), version=2)
+    set_weight(registry.registry, "canary", 12.5, ChangeIntent("ben@bench", "a <b>look</b> at it"), version=2)
     registry.promote(3, "shadow")
     keep_card(registry.store, MODEL, 2, CARD)
     run = records.Run(1, "nightly-1", "retrain", None, MODEL, "stable", None, records.now(), f"anna {MARKUP}")

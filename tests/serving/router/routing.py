@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import socket
 import sys
@@ -45,8 +46,10 @@ class Route(Program):
 class Upstream:
     """A model server of the tests: it answers with the channel and the size of a request's body.
 
-    A request to a path with `slow` waits until `release` is called.
+    A request to a path with `slow` waits until `release` is called; with `holding` every request does.
     """
+
+    holding = False
 
     def __init__(self) -> None:
         self.seen: list[dict[str, str]] = []
@@ -80,8 +83,8 @@ class Upstream:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
-                self.seen.append({"": head[0], **headers})
-                if "slow" in head[0]:
+                self.seen.append({"": head[0], "sha256": hashlib.sha256(body).hexdigest(), **headers})
+                if self.holding or "slow" in head[0]:
                     self.waiting.set()
                     await self._release.wait()
                 answer = json.dumps({"channel": headers.get("x-orchard-channel", ""), "bytes": len(body)}).encode()
@@ -102,12 +105,21 @@ class KeptConnection:
         """Send a request with header lines; returns the status and the body."""
         lines = [f"POST {PATH} HTTP/1.1", "host: x", f"content-length: {len(body)}", *headers, "", ""]
         self._socket.sendall("\r\n".join(lines).encode() + body)
+        return self._read_answer()
+
+    def _read_answer(self) -> tuple[int, bytes]:
         status = int(self._file.readline().split()[1])
         size = 0
         while line := self._file.readline().strip():
             name, _, value = line.partition(b":")
             size = int(value) if name.lower() == b"content-length" else size
         return status, self._file.read(size)
+
+    def post_many(self, number: int) -> list[int]:
+        """Send small requests one behind the other before the first answer is read; returns the statuses."""
+        request = f"POST {PATH} HTTP/1.1\r\nhost: x\r\nx-client: anna\r\ncontent-length: 2\r\n\r\n{{}}".encode()
+        self._socket.sendall(request * number)
+        return [self._read_answer()[0] for _ in range(number)]
 
     def is_canary(self, client: str) -> bool:
         status, body = self.post(f"x-client: {client}")

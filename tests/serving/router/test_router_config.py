@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from orchard.errors import IntegrityError, MissingExtra, SettingsError
 from serving.router import envoy_binary
 from serving.router.envoy_binary import find_envoy, validate_config
-from serving.router.envoy_config import Endpoint, RouterOptions, envoy_config
+from serving.router.envoy_config import envoy_config
+from serving.router.router_options import Endpoint, RouterOptions
 from serving.router.router_process import render_config
 
 HOSTS = st.sampled_from(["127.0.0.1", "::1", "engine", "engine.orchard.svc.cluster.local", "localhost"])
@@ -46,6 +47,12 @@ OPTIONS = st.builds(
     connect_timeout_s=SECONDS,
     connection_age_s=st.none() | SECONDS,
     access_log=st.booleans(),
+    channels=st.lists(st.sampled_from(["canary", "shadow", "staging", "mirror", "x-1"]), unique=True).map(
+        lambda names: ("stable", *names)
+    ),
+    shadow=st.none() | ENDPOINTS,
+    shadow_grpc=st.none() | ENDPOINTS,
+    max_shadow_requests=COUNTS,
 )
 PLAIN = RouterOptions(Endpoint("127.0.0.1", 8501), Path("/srv/router"), Path("/tmp/admin"))  # noqa: S108
 
@@ -86,6 +93,60 @@ def test_no_options_bring_retries_or_an_open_administration(options):
     matched = {header["name"] for route in host["routes"] for header in route["match"].get("headers", ())}
     assert ("x-orchard-channel" in matched) is options.channel_header
     assert all("weighted_clusters" in route["route"] or "cluster" in route["route"] for route in host["routes"][:-1])
+
+
+def routes_of(options: RouterOptions) -> list[dict]:
+    front = envoy_config(options)["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    return front["route_config"]["virtual_hosts"][0]["routes"]
+
+
+def clusters_of(options: RouterOptions) -> dict[str, int]:
+    """The port that each cluster leads to."""
+    found = {}
+    for cluster in envoy_config(options)["static_resources"]["clusters"]:
+        (place,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        found[cluster["name"]] = place["endpoint"]["address"]["socket_address"]["port_value"]
+    return found
+
+
+def mirrored_to(options: RouterOptions) -> set[str]:
+    routes = [route["route"] for route in routes_of(options) if "route" in route]
+    return {policy["cluster"] for route in routes for policy in route.get("request_mirror_policies", ())}
+
+
+def test_each_channel_that_may_be_chosen_has_a_route_and_limits_of_its_own():
+    options = replace(PLAIN, channels=("stable", "staging", "customer-7"))
+
+    chosen = {}
+    for route in routes_of(options):
+        for header in route["match"].get("headers", ()):
+            if header["name"] == "x-orchard-channel":
+                chosen[header.get("string_match", {}).get("exact", "any other")] = route["route"]["cluster"]
+    assert chosen == {"staging": "rest_staging", "customer-7": "rest_customer-7", "any other": "rest_stable"}
+    assert list(chosen)[-1] == "any other"
+    assert set(clusters_of(options)) == {"rest_canary", "rest_stable", "rest_staging", "rest_customer-7"}
+    assert mirrored_to(options) == set(), "there is no shadow"
+
+
+@pytest.mark.parametrize(
+    ("changes", "mirrored"),
+    [
+        ({}, {"mirror_rest": 8501}),
+        ({"grpc": 8500}, {"mirror_rest": 8501, "mirror_grpc": 8500}),
+        ({"grpc": 8500, "shadow": 7}, {"mirror_rest": 7}),
+        ({"grpc": 8500, "shadow": 7, "shadow_grpc": 8}, {"mirror_rest": 7, "mirror_grpc": 8}),
+        ({"shadow_grpc": 8}, {"mirror_rest": 8501}),
+    ],
+)
+def test_copies_go_to_the_shadows_server_in_the_protocols_that_it_has(changes, mirrored):
+    options = replace(PLAIN, **{name: Endpoint("127.0.0.1", port) for name, port in changes.items()})
+
+    clusters = clusters_of(options)
+    assert {name: port for name, port in clusters.items() if name.startswith("mirror")} == mirrored
+    assert mirrored_to(options) == set(mirrored)
+    for protocol in ("rest", "grpc"):
+        expected = mirrored.get(f"mirror_{protocol}", changes.get("grpc"))
+        assert clusters.get(f"{protocol}_shadow") == (expected if f"{protocol}_stable" in clusters else None)
 
 
 def test_what_envoy_refuses_is_explained(envoy, tmp_path):

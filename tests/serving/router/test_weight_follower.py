@@ -21,8 +21,8 @@ from tests.serving.programs import free_ports, until
 from tests.serving.router.routing import Route
 
 
-def status(weight, *, ready=True):
-    return {"ready": ready, "weights": {"canary": weight}}
+def status(weight, *, ready=True, shadow=0):
+    return {"ready": ready, "weights": {"canary": weight, "shadow": shadow}}
 
 
 class StatusPage:
@@ -110,6 +110,16 @@ def test_one_server_without_the_canary_stops_it_and_one_that_starts_does_not(pag
     assert looking.look() == 0
     pages[1].document = status(None)
     assert looking.look() == 10, "that server does not know now"
+
+
+def test_the_shadow_has_a_weight_of_its_own(pages, tmp_path):
+    looking = Looking(tmp_path, [page.port for page in pages])
+    for page, shadow in zip(pages, (30, 20), strict=True):
+        page.document = status(10, shadow=shadow)
+
+    assert (looking.look(), read_weight(tmp_path, "shadow")) == (10, 20)
+    pages[0].document = status(10, shadow=0)
+    assert (looking.look(), read_weight(tmp_path, "shadow")) == (10, 0)
 
 
 def test_a_page_that_is_away_does_not_count_and_none_at_all_changes_nothing(pages, tmp_path):

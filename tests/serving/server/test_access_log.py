@@ -11,6 +11,7 @@ import pytest
 from serving.http.http_messages import HttpRequest, HttpResponse
 from serving.protos import message, method_types
 from serving.server.access_log import AccessLog
+from serving.status_codes import StatusCode
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, until
 
@@ -61,6 +62,17 @@ def test_a_prediction_is_logged_each_time(access, lines):
         )
 
     assert len(lines.fields) == 3
+
+
+def test_a_request_that_names_its_channel_is_logged_with_it(access, lines):
+    for headers in ({}, {"x-orchard-channel": "shadow"}, {"x-orchard-channel": "x" * 1000}):
+        request = HttpRequest("POST", f"{STATUS}:predict", None, headers, b"{}", "here", 0.0, "id")
+        access.http(request, HttpResponse(200, b"", log_fields={"version": 2}))
+    request_class, _ = method_types("PredictionService")["Predict"]
+    spec = message("ModelSpec")(name="fruits", version_label="shadow")
+    access.grpc("/Predict", "here", request_class(model_spec=spec), (StatusCode.NOT_FOUND, "no"), 0.0)
+
+    assert [line.get("channel") for line in lines.fields] == [None, "shadow", "x" * 64, "shadow"]
 
 
 def test_a_client_that_fails_under_many_names_is_not_remembered(access, lines):

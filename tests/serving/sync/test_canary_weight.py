@@ -1,4 +1,4 @@
-"""The canary's weight on its way from the registry to the router's folder."""
+"""The weights of canary and shadow on their way from the registry to the router's folder."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchard.registry.canaries import end_canary, set_canary
+from orchard.registry.channel_weights import end_weights, set_weight
 from orchard.registry.channels import ChangeIntent
 from serving.sync.canary_route import AWAIT_S, CanaryRoute
-from serving.sync.planning import Observation, canary_weight
+from serving.sync.planning import Observation
+from serving.sync.routed_weights import routed_weight
 from serving.sync.sync_state import ChannelState, RefusedVersion, SyncState
 from serving.traffic_weights import ROUTER_FOLDER, read_weight
 from tests.serving.programs import until
@@ -36,7 +37,16 @@ SERVED = Observation("/served", pointers={"canary": CANARY}, statuses={}, confir
     ],
 )
 def test_the_canary_gets_traffic_only_while_its_own_version_is_served(state, observed, weight):
-    assert canary_weight(state, observed) == weight
+    assert routed_weight("canary", state, observed) == weight
+
+
+def test_a_shadow_is_given_its_weight_as_a_canary_is():
+    shadow = replace(pointer("shadow", 2, 3), weight=10.0)
+    state = replace(STATE, channels={"shadow": STATE.channels["canary"]}, labels={"shadow": 2})
+    observed = replace(SERVED, pointers={"shadow": shadow}, confirmed={"shadow": 2})
+
+    assert (routed_weight("shadow", state, observed), routed_weight("canary", state, observed)) == (10.0, 0.0)
+    assert routed_weight("shadow", state, replace(observed, confirmed={})) == 0.0
 
 
 def test_a_weight_acts_once_the_version_is_served_and_ends_with_its_promotion(registry):
@@ -47,7 +57,7 @@ def test_a_weight_acts_once_the_version_is_served_and_ends_with_its_promotion(re
         two = registry.publish("two")
         assert not folder.exists(), "without a weight there is no router to write for"
 
-        set_canary(registry.registry, 12.5, BECAUSE, version=two)
+        set_weight(registry.registry, "canary", 12.5, BECAUSE, version=two)
         until(lambda: read_weight(folder) == 12.5, "the weight has arrived")
         assert sync.served("canary") == two, "the version was served before"
         assert (sync.status["channels"]["canary"]["weight"], sync.status["channels"]["stable"]["weight"]) == (
@@ -56,12 +66,20 @@ def test_a_weight_acts_once_the_version_is_served_and_ends_with_its_promotion(re
         )
         assert server.get("/v1/models/fruits/labels/canary/metadata").status == 200
 
-        set_canary(registry.registry, 50, BECAUSE)
+        set_weight(registry.registry, "canary", 50, BECAUSE)
         until(lambda: read_weight(folder) == 50, "the weight has risen")
         registry.promote(two)
-        end_canary(registry.registry, two, BECAUSE)
+        end_weights(registry.registry, two, BECAUSE)
         until(lambda: read_weight(folder) == 0, "the canary has ended")
         assert "weight channel=canary percent=12.5" in sync.text
+
+        set_weight(registry.registry, "shadow", 100, BECAUSE, version=1)
+        until(lambda: read_weight(folder, "shadow") == 100, "the shadow's weight has arrived")
+        assert (sync.served("shadow"), read_weight(folder)) == (1, 0)
+        until(lambda: "weight channel=shadow percent=100.0 version=1" in sync.text, "it is logged")
+        set_weight(registry.registry, "canary", 5, BECAUSE, version=1)
+        until(lambda: read_weight(folder) == 5, "the canary has its own weight")
+        assert read_weight(folder, "shadow") == 100
 
 
 def test_a_router_folder_that_cannot_be_written_stops_nothing_and_is_written_later(registry):
@@ -70,7 +88,7 @@ def test_a_router_folder_that_cannot_be_written_stops_nothing_and_is_written_lat
         registry.release("one")
         until(lambda: sync.served() == 1, "stable is served")
         folder.write_text("a file in its place")
-        set_canary(registry.registry, 10, BECAUSE, version=registry.publish("two"))
+        set_weight(registry.registry, "canary", 10, BECAUSE, version=registry.publish("two"))
         until(lambda: ROUTER_FOLDER in sync.status["problems"].get("sync", ""), "the problem is reported")
         assert sync.served() == 1
 
@@ -132,10 +150,10 @@ def test_a_canary_that_never_loads_does_not_keep_stable_from_its_clients():
 
 def test_a_server_that_starts_while_there_is_a_canary_is_ready_with_both(registry):
     registry.release("one")
-    set_canary(registry.registry, 10, BECAUSE, version=registry.publish("two"))
+    set_weight(registry.registry, "canary", 10, BECAUSE, version=registry.publish("two"))
 
     with registry.serve(), registry.sync() as sync:
         status = until(lambda: sync.status["ready"] and sync.status, "it is ready")
 
-    assert status["weights"] == {"canary": 10}
+    assert status["weights"] == {"canary": 10, "shadow": 0}
     assert status["channels"]["canary"]["live"]

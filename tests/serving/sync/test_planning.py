@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchard.channel_names import DEFAULT_CHANNELS
 from orchard.client import VersionStatus
-from orchard.registry.pointers import CHANNELS, ChannelPointer
+from orchard.registry.pointers import ChannelPointer
 from serving.models_config import ModelConfig, Specific
 from serving.sync.planning import (
     BUSY_S,
@@ -55,7 +56,7 @@ def partial_dicts(keys, values):
 
 
 def by_channel(values):
-    return partial_dicts(CHANNELS, values)
+    return partial_dicts((*DEFAULT_CHANNELS, "staging"), values)
 
 
 @st.composite

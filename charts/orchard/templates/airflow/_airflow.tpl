@@ -50,6 +50,9 @@
 - {name: ORCHARD_MODEL, value: {{ .Values.model | quote }}}
 - {name: ORCHARD_DATASET, value: {{ .Values.dataset | quote }}}
 - {name: ORCHARD_CHANNEL, value: {{ .Values.channel | quote }}}
+{{- with include "orchard.channelsEnv" . }}
+{{ . }}
+{{- end }}
 - {name: ORCHARD_PROFILE, value: {{ .Values.airflow.profile | quote }}}
 - {name: ORCHARD_OWNER, value: {{ .Values.airflow.owner | quote }}}
 - {name: ORCHARD_PAGES_URL, value: {{ .Values.airflow.pagesUrl | quote }}}

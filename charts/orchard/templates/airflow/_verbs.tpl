@@ -24,6 +24,7 @@ spec:
         - {name: ORCHARD_DATASET, value: {{ $root.Values.dataset | quote }}}
         - {name: ORCHARD_MODEL, value: {{ $root.Values.model | quote }}}
         - {name: ORCHARD_CHANNEL, value: {{ $root.Values.channel | quote }}}
+        {{- with include "orchard.channelsEnv" $root }}{{ . | nindent 8 }}{{ end }}
         {{- include "orchard.keysEnv" (list $root (list .identity) .trusts .signs) | nindent 8 }}
       resources: {{- toYaml (index $root.Values.training.resources .weight) | nindent 8 }}
       volumeMounts:

@@ -25,6 +25,7 @@
     - {name: ORCHARD_DATASET, value: {{ default $root.Values.dataset .dataset | quote }}}
     - {name: ORCHARD_MODEL, value: {{ $root.Values.model | quote }}}
     - {name: ORCHARD_CHANNEL, value: {{ $root.Values.channel | quote }}}
+    {{- with include "orchard.channelsEnv" $root }}{{ . | nindent 4 }}{{ end }}
     {{- include "orchard.keysEnv" (list $root .keys .trusts .signs) | nindent 4 }}
   resources: {{- toYaml (index $root.Values.training.resources .weight) | nindent 4 }}
   volumeMounts:
