@@ -9,6 +9,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
+from serving.router.guard_options import guard_options, read_guards
 
 if TYPE_CHECKING:
     from orchard.settings import Settings
@@ -54,6 +55,7 @@ _MIB = 1 << 20
 @click.option(
     "--body-timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds to receive a request."
 )
+@guard_options
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Envoy's worker threads.")
 @click.option(
     "--drain-delay", type=click.FloatRange(0), default=0.0, show_default=True,
@@ -110,6 +112,7 @@ def _options(settings: Settings, options: dict[str, Any]) -> RouterOptions:
         timeout_s=options["timeout"],
         body_timeout_s=options["body_timeout"],
         access_log=options["access_log"],
+        guards=read_guards(options),
     )
 
 

@@ -6,17 +6,18 @@ There is no control plane: the file never changes while Envoy runs. Only the wei
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchard.errors import SettingsError
 from orchard.layout import CHANNEL_HEADER
+from serving.router.envoy_guards import Guards, guard_filters, local_replies, no_guards, transport_socket
+from serving.router.envoy_limits import CLIENT_COOKIE, CLIENT_HEADER, REGEX_LAYER
 from serving.traffic_weights import KEY_PREFIX, LINK, PROTOCOLS, SUBFOLDER, TOTAL
 
-__all__ = ["CLIENT_HEADER", "STAT_PREFIX", "Endpoint", "RouterOptions", "envoy_config"]
+__all__ = ["STAT_PREFIX", "Endpoint", "RouterOptions", "envoy_config"]
 
-CLIENT_HEADER, CLIENT_COOKIE = "x-client", "orchard-client"
 STAT_PREFIX = "front"
 _COOKIE_S = 30 * 86_400
 _CHANNELS = ("canary", "stable")
@@ -92,6 +93,7 @@ class RouterOptions:
         idle_timeout_s: how long a connection stays open after its last answer.
         connect_timeout_s: for a connection to the model server.
         access_log: log each request, as JSON on stdout.
+        guards: rates, tokens and TLS.
     """
 
     rest: Endpoint
@@ -112,6 +114,7 @@ class RouterOptions:
     idle_timeout_s: float = 60.0
     connect_timeout_s: float = 2.0
     access_log: bool = True
+    guards: Guards = field(default_factory=Guards)
 
 
 def envoy_config(options: RouterOptions) -> dict[str, Any]:
@@ -125,10 +128,11 @@ def envoy_config(options: RouterOptions) -> dict[str, Any]:
         "admin": {"address": {"pipe": {"path": str(options.admin_socket), "mode": 0o600}}},
         "layered_runtime": {
             "layers": [
+                REGEX_LAYER,
                 {
                     "name": "weights",
                     "disk_layer": {"symlink_root": str(options.weights / LINK), "subdirectory": SUBFOLDER},
-                }
+                },
             ]
         },
         "overload_manager": _overload(options),
@@ -180,7 +184,9 @@ def _listener(options: RouterOptions) -> dict[str, Any]:
         "address": {"socket_address": {"address": options.host, "port_value": options.port}},
         "enable_reuse_port": False,  # a second router on the same port is an error
         "per_connection_buffer_limit_bytes": 1 << 20,
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": _front(options)}]}],
+        "filter_chains": [
+            {"filters": [{"name": "http", "typed_config": _front(options)}], **transport_socket(options.guards)}
+        ],
     }
 
 
@@ -192,6 +198,7 @@ def _front(options: RouterOptions) -> dict[str, Any]:
         "codec_type": "AUTO",
         "server_name": "orchard",
         "use_remote_address": True,
+        "xff_num_trusted_hops": options.guards.proxies,
         "normalize_path": True,  # or /v1/../ would pass for a path of the API
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "preserve_external_request_id": True,
@@ -210,9 +217,10 @@ def _front(options: RouterOptions) -> dict[str, Any]:
         "request_headers_timeout": _seconds(options.header_timeout_s),
         "request_timeout": _seconds(options.body_timeout_s),
         "stream_idle_timeout": _seconds(max(options.timeout_s, options.body_timeout_s)),
-        "local_reply_config": {"body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}},
+        "local_reply_config": local_replies(options.guards),
         "access_log": [_access_log()] if options.access_log else [],
         "http_filters": [
+            *guard_filters(options.guards),
             {
                 "name": "envoy.filters.http.buffer",
                 "typed_config": {"@type": _BUFFER, "max_request_bytes": options.max_body_bytes},
@@ -237,12 +245,15 @@ def _access_log() -> dict[str, Any]:
 
 
 def _routes(options: RouterOptions) -> dict[str, Any]:
-    routes = [{"match": {"path": path}, "route": _to("rest_stable", options)} for path in ("/healthz", "/readyz")]
-    routes.append({"match": {"prefix": "/readyz/"}, "route": _to("rest_stable", options)})
+    probes = ({"path": "/healthz"}, {"path": "/readyz"}, {"prefix": "/readyz/"})
+    probe = {"route": _to("rest_stable", options), **no_guards(options.guards)}
+    routes: list[dict[str, Any]] = [{"match": match, **probe} for match in probes]
     routes += _channel_routes("rest", {"prefix": "/v1/"}, options)
     if options.grpc:
         routes += _channel_routes("grpc", {"prefix": "/tensorflow.serving.", "grpc": {}}, options)
-        routes.append({"match": {"prefix": "/grpc.", "grpc": {}}, "route": _to("grpc_stable", options)})
+        rpc = {"route": _to("grpc_stable", options)}
+        routes.append({"match": {"prefix": "/grpc.health.", "grpc": {}}, **rpc, **no_guards(options.guards)})
+        routes.append({"match": {"prefix": "/grpc.", "grpc": {}}, **rpc})
     text = "Not found: the router has /v1/, /healthz, /readyz and, where it is configured, gRPC"
     routes.append({"match": {"prefix": "/"}, "direct_response": {"status": 404, "body": {"inline_string": text}}})
     return {
