@@ -14,6 +14,7 @@ CLIENT_HEADER, CLIENT_COOKIE = "x-client", "orchard-client"
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 _MOST_CLIENTS = 10_000
 """How many clients, and addresses, are remembered. Above that the one seen longest ago is forgotten and begins anew."""
+_MOST_TOKENS = (1 << 32) - 1
 _COOKIE = f"(.*;)? *{CLIENT_COOKIE}=[^;].*"
 _NAME, _COOKIES = "[ -~]{1,128}", "[ -~]{1,256}"
 """Longer headers count as absent: they are kept in memory."""
@@ -66,7 +67,7 @@ def rate_filter(rates: RateLimits) -> dict[str, Any]:
         "unknown": [_is("unknown", unnamed), _is_not("unknown", *known)],
         "address": [],
     }
-    burst = math.ceil(rates.burst * rates.address / rates.client)
+    burst = min(math.ceil(rates.burst * rates.address / rates.client), _MOST_TOKENS)
     client, address = _bucket(rates.client, rates.burst), _bucket(rates.address, burst)
     descriptors = []
     for kind, actions in kinds.items():

@@ -165,7 +165,7 @@ def _check_handshake(host: str, port: int) -> None:
     except OSError as error:  # a failed handshake too
         raise ServerError(
             f"Envoy does not use the certificate: {error}",
-            hint="its messages are above; the key must be RSA with at least 2048 bits, or ECDSA (P-256, P-384)",
+            hint="its messages are above; the key must be RSA with at least 2048 bits, ECDSA on P-256, P-384 or P-521, or Ed25519",
         ) from error
 
 

@@ -199,12 +199,3 @@ def test_the_printed_file_has_no_token(files, capsys):
 def test_options_that_contradict_each_other_are_refused(given, expected, capsys):
     assert main(["--print-config", *given], route) == 3
     assert expected in capsys.readouterr().err
-
-
-def test_an_invalid_file_is_an_error_before_envoy_starts(tmp_path):
-    (tmp_path / "tokens").write_text("short\n")
-
-    with Route(1, tmp_path, "--token-file", str(tmp_path / "tokens")) as refused:
-        assert refused.child.wait() == 3
-    assert "must contain tokens of at least 16 characters" in refused.log.read_text()
-    assert list((tmp_path / "tmp").iterdir()) == []
