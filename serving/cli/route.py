@@ -25,6 +25,7 @@ _MIB = 1 << 20
     examples=(
         "orchard route\n"
         "orchard route --port 9000 --grpc-server 127.0.0.1:8500\n"
+        "orchard route --token-file tokens --tls-cert cert.pem --tls-key key.pem --client-rate 50\n"
         "orchard route --print-config | less\n"
         "curl http://127.0.0.1:8080/v1/models/fruits"
     ),
@@ -76,6 +77,9 @@ def route(reporter: Reporter, **options: Any) -> None:
 
     The router is Envoy, with one bootstrap file that --print-config prints. It limits bodies, connections, memory and
     time, logs each request as JSON, and never sends a request twice. After SIGTERM it answers the requests in flight.
+
+    --client-rate limits the requests of each client, and with a larger limit those of each address. --token-file and the
+    files of TLS are those of `orchard serve`; they are read again when they change.
     """
     from orchard import settings
     from serving.log import EventLog

@@ -219,19 +219,18 @@ def _front(options: RouterOptions) -> dict[str, Any]:
         "stream_idle_timeout": _seconds(max(options.timeout_s, options.body_timeout_s)),
         "local_reply_config": local_replies(options.guards),
         "access_log": [_access_log()] if options.access_log else [],
-        "http_filters": [
-            *guard_filters(options.guards),
-            {
-                "name": "envoy.filters.http.buffer",
-                "typed_config": {"@type": _BUFFER, "max_request_bytes": options.max_body_bytes},
-            },
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{_TYPES}.filters.http.router.v3.Router", "suppress_envoy_headers": True},
-            },
-        ],
+        "http_filters": [*guard_filters(options.guards), *_filters(options)],
         "route_config": _routes(options),
     }
+
+
+def _filters(options: RouterOptions) -> list[dict[str, Any]]:
+    buffer = {"@type": _BUFFER, "max_request_bytes": options.max_body_bytes}
+    router = {"@type": f"{_TYPES}.filters.http.router.v3.Router", "suppress_envoy_headers": True}
+    return [
+        {"name": "envoy.filters.http.buffer", "typed_config": buffer},
+        {"name": "envoy.filters.http.router", "typed_config": router},
+    ]
 
 
 def _access_log() -> dict[str, Any]:

@@ -181,6 +181,10 @@ _LIBRARY = (
     Coverage('orchard rollback --why "…"', test=_TUTORIAL),
     Coverage("orchard sync --serve", test=_FIRST_HOUR, page="docs/canary.md"),
     Coverage(
+        'curl * "Authorization: Bearer *',
+        test=f"{_ROUTER}test_route_tokens.py::test_the_model_server_gets_the_routers_token_and_not_the_callers",
+    ),
+    Coverage(
         "orchard route*",
         test=f"{_ROUTER}test_front.py::test_after_sigterm_requests_in_flight_are_answered_and_nothing_is_left",
     ),
