@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from contextlib import suppress
@@ -9,7 +10,7 @@ from contextlib import suppress
 import grpc
 import pytest
 
-from tests.serving.programs import raw
+from tests.serving.programs import raw, until
 from tests.serving.router.routing import PATH, KeptConnection, call
 
 HEAD = f"POST {PATH} HTTP/1.1\r\nhost: x\r\nx-client: anna\r\n"
@@ -136,6 +137,12 @@ def test_slow_uploads_end_and_others_are_answered_meanwhile(router, upstream):
     for number in range(100):
         assert router.channel(f"other-{number}") == "stable"
     assert len(upstream.seen) == seen + 100
+
+    def drip() -> bool:
+        slow[0].send(b"x")  # so it is never idle
+        return bool(select.select([slow[0]], [], [], 0.1)[0])
+
+    until(drip, "the slow request ends", seconds=15)
     for connection in slow:
         assert b" 408 " in answer_of(connection)[:20]
         connection.close()
