@@ -54,8 +54,9 @@ class GuardFiles:
                 return {CERTIFICATE: certificate_document(read_pair(path, key))}
 
             self._sources.append(WatchedFile(certificate, read_certificate, beside=(key,), report=report))
+        self._report, self._problem = report, ""
         self._written: list[_Documents] = [{} for _ in self._sources]
-        self.refresh()
+        self._write()
 
     def _follow_tokens(self, files: TokenFiles, report: Callable[[str], None]) -> None:
         channel = files.channel
@@ -77,7 +78,17 @@ class GuardFiles:
             self._sources.append(WatchedFile(files.engine, read_engine, report=report))
 
     def refresh(self) -> None:
-        """Write again what has changed."""
+        """Write again what has changed. If that fails, Envoy keeps what it has, and the next call tries again."""
+        try:
+            self._write()
+            problem = ""
+        except OSError as error:
+            problem = f"what has changed cannot be given to Envoy: {error.strerror}"  # not its text: it names a temporary file
+        if problem and problem != self._problem:
+            self._report(problem)
+        self._problem = problem
+
+    def _write(self) -> None:
         for number, source in enumerate(self._sources):
             documents = source.current()
             if documents is not self._written[number]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from orchard.cli import main
 from orchard.errors import IntegrityError, MissingExtra, SettingsError
+from orchard.files import atomic_write
 from serving.cli.route import route
 from serving.router import envoy_binary
 from serving.router.envoy_binary import find_envoy, validate_config
@@ -193,6 +194,23 @@ def test_a_file_of_tokens_that_is_invalid_is_an_error_that_shows_none(tmp_path):
         GuardFiles(Guards(tokens=TokenFiles(tmp_path / "tokens"), folder=tmp_path), pytest.fail)
 
     assert "secret\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_reported_once_and_does_not_end_the_router(tmp_path):
+    tokens, folder, reports = tmp_path / "tokens", tmp_path / "folder", []
+    tokens.write_text("first-token-0123456789\n")
+    folder.mkdir()
+    files = GuardFiles(Guards(tokens=TokenFiles(tokens), folder=folder), reports.append)
+
+    folder.rename(tmp_path / "away")
+    atomic_write(tokens, "second-token-0123456789\n")
+    files.refresh()
+    files.refresh()
+    (tmp_path / "away").rename(folder)
+    files.refresh()
+
+    assert [report.startswith("what has changed cannot be given to Envoy: ") for report in reports] == [True]
+    assert "second-token" in (folder / "callers.json").read_text()
 
 
 def test_options_set_the_guards(capsys):
