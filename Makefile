@@ -20,7 +20,7 @@ needed = $(or $($(1)),$(error $(1)= is missing: $(2)))
 JSON_OPTION = $(if $(JSON),--json)
 WHERE = --context kind-$(CLUSTER) --namespace $(NAMESPACE)
 PYTHON_SOURCES := orchard training serving orchestration tests bench scripts charts notebooks
-BENCHMARKS := export backbones input data serving raw_photos neighbours delivery upkeep
+BENCHMARKS := export backbones input data serving raw_photos router neighbours delivery upkeep
 SHELL_SCRIPTS := scripts/setup scripts/smoke scripts/lock scripts/cluster scripts/images scripts/narrated.bash scripts/rendered scripts/sbom scripts/serve .ci/run
 
 .PHONY: help

@@ -42,10 +42,12 @@ from serving.models_config import ModelConfig, render
 
 CONNECTIONS = (1, 8, 32)
 LIMIT, ORCHARD, RAW, RPC, RPC_PEER = "model alone", "orchard", "orchard raw", "orchard grpc", "grpc.aio"
+ROUTED = "router"
 TOKEN = "benchmark-token-of-forty-characters-long"  # noqa: S105  it protects nothing
 PATHS = {
     ORCHARD: ("rest", "/v1/models/m:predict"),
     RAW: ("raw", "/v1/models/m:predict"),
+    ROUTED: ("rest", "/v1/models/m:predict"),
     "fastapi": ("rest", "/predict"),
     "litserve": ("rest", "/predict"),
     "kserve": ("rest", "/v1/models/m:predict"),
@@ -102,7 +104,7 @@ class ServingBench:
     def load(self, server: str, connections: int) -> float:
         """Load one server; returns its requests/s."""
         kind, path = PATHS[server]
-        token = [TOKEN] if server in (ORCHARD, RAW, RPC) else []
+        token = [TOKEN] if server in (ORCHARD, RAW, ROUTED, RPC) else []
         arguments = [kind, str(self.ports[server]), path, str(self.photos), str(connections), str(self.seconds), *token]
         self.children[server].signal(signal.SIGCONT)
         report = json.loads(run("bench.load_client", *arguments))
@@ -136,7 +138,7 @@ def start_orchard(bench: ServingBench, stack: ExitStack) -> None:
     (base / "1").symlink_to(bench.model)
     tokens.write_text(TOKEN + "\n")
     config = bench.folder / "models.config"
-    config.write_text(render([ModelConfig("m", str(base))]))
+    config.write_text(render([ModelConfig("m", str(base), labels={"stable": 1})]))
     bench.ports[RPC] = free_port()
     options = ("--grpc-port", str(bench.ports[RPC]), "--token-file", str(tokens))
     child, bench.ports[ORCHARD] = start_server(config, bench.folder / "orchard.log", *options)

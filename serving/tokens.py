@@ -11,7 +11,7 @@ from pathlib import Path
 from orchard.errors import SettingsError
 from orchard.files import WatchedFile
 
-__all__ = ["BearerTokens", "read_tokens"]
+__all__ = ["BearerTokens", "accepted_tokens", "first_token"]
 
 _CHECK_S = 1.0
 _MIN_LENGTH = 16
@@ -21,12 +21,7 @@ _HINT = (
 )
 
 
-def read_tokens(path: Path) -> list[str]:
-    """Return the tokens in a file, one a line. Empty lines and lines that begin with # are skipped.
-
-    Raises:
-        SettingsError: the file cannot be read.
-    """
+def _read_tokens(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -35,22 +30,43 @@ def read_tokens(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def _read_digests(path: Path) -> list[bytes]:
-    tokens = read_tokens(path)
+def accepted_tokens(path: Path) -> list[str]:
+    """Return the tokens that a file lets in, one a line. Empty lines and lines that begin with # are skipped.
+
+    Raises:
+        SettingsError: the file cannot be read, has no token, or has one that is too short.
+    """
+    tokens = _read_tokens(path)
     if not tokens or min(map(len, tokens)) < _MIN_LENGTH:
         raise SettingsError(
             f"the token file {path} must contain tokens of at least {_MIN_LENGTH} characters, one a line"
             + ("" if tokens else "; it has none"),
             hint=_HINT,
         )
-    return [hashlib.sha256(token.encode()).digest() for token in tokens]
+    return tokens
+
+
+def first_token(path: Path) -> str:
+    """Return the token that a client sends: the file's first one.
+
+    Raises:
+        SettingsError: the file cannot be read, or its first line is not a valid token.
+    """
+    tokens = _read_tokens(path)
+    if not tokens or not tokens[0].isascii() or not tokens[0].isprintable():
+        raise SettingsError(f"the first line of {path} is not a valid token", hint="ASCII, nothing else on the line")
+    return tokens[0]
+
+
+def _read_digests(path: Path) -> list[bytes]:
+    return [hashlib.sha256(token.encode()).digest() for token in accepted_tokens(path)]
 
 
 class BearerTokens:
     """The tokens in a file; the file is read again when it changes.
 
     Args:
-        path: the file; see `read_tokens`.
+        path: the file; see `accepted_tokens`.
         report: called once with the reason when the file cannot be used any more; the tokens before are still accepted.
 
     Raises:

@@ -9,6 +9,7 @@ import click
 
 from orchard.cli.verb import verb
 from orchard.reporter import Reporter
+from serving.router.guard_options import guard_options, read_guards
 
 if TYPE_CHECKING:
     from orchard.settings import Settings
@@ -25,6 +26,7 @@ _MIB = 1 << 20
         "orchard route\n"
         "orchard route --port 9000 --grpc-server 127.0.0.1:8500\n"
         "orchard route --console 127.0.0.1:8503     # with the page, http://127.0.0.1:8080/\n"
+        "orchard route --token-file tokens --tls-cert cert.pem --tls-key key.pem --client-rate 50\n"
         "orchard route --print-config | less\n"
         "curl http://127.0.0.1:8080/v1/models/fruits"
     ),
@@ -75,6 +77,7 @@ _MIB = 1 << 20
 @click.option(
     "--body-timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds to receive a request."
 )
+@guard_options
 @click.option("--threads", type=click.IntRange(1, 64), default=2, show_default=True, help="Envoy's worker threads.")
 @click.option(
     "--drain-delay", type=click.FloatRange(0), default=0.0, show_default=True,
@@ -97,6 +100,9 @@ def route(reporter: Reporter, **options: Any) -> None:
 
     The router is Envoy, with one bootstrap file that --print-config prints. It limits bodies, connections, memory and
     time, logs each request as JSON, and never tries a request again. After SIGTERM it answers the requests in flight.
+
+    --client-rate limits the requests of each client, and with a larger limit those of each address. --token-file and the
+    files of TLS are those of `orchard serve`; they are read again when they change.
     """
     from orchard import settings
     from serving.log import EventLog
@@ -145,6 +151,7 @@ def _options(settings: Settings, options: dict[str, Any]) -> RouterOptions:
         body_timeout_s=options["body_timeout"],
         connection_age_s=options["connection_age"],
         access_log=options["access_log"],
+        guards=read_guards(options),
     )
 
 

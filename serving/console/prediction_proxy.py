@@ -22,10 +22,10 @@ from requests.adapters import HTTPAdapter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from orchard.errors import OrchardError, SettingsError
+from orchard.errors import OrchardError
 from orchard.layout import CHANNEL_HEADER
 from orchard.loopback import is_loopback
-from serving.tokens import read_tokens
+from serving.tokens import first_token
 
 __all__ = ["PredictionProxy", "ProxyOptions", "error_response"]
 
@@ -96,12 +96,7 @@ class PredictionProxy:
         self._token()  # its error is one of the start
 
     def _token(self) -> str | None:
-        if self._options.token_file is None:
-            return None
-        tokens = read_tokens(self._options.token_file)
-        if not tokens:
-            raise SettingsError(f"the token file {self._options.token_file} has no token")
-        return tokens[0]
+        return first_token(self._options.token_file) if self._options.token_file else None
 
     async def answer(self, request: Request) -> Response:
         """Answer a request for the model's API, whatever its path is."""

@@ -10,6 +10,8 @@ from typing import Any
 
 from orchard.layout import CHANNEL_HEADER
 from serving.router.envoy_clusters import clusters
+from serving.router.envoy_guards import guard_filters, local_replies, transport_socket
+from serving.router.envoy_limits import REGEX_LAYER
 from serving.router.envoy_routes import routes, seconds
 from serving.router.router_options import RouterOptions
 from serving.traffic_weights import LINK, SUBFOLDER
@@ -52,10 +54,11 @@ def envoy_config(options: RouterOptions) -> dict[str, Any]:
         "admin": {"address": {"pipe": {"path": str(options.admin_socket), "mode": 0o600}}},
         "layered_runtime": {
             "layers": [
+                REGEX_LAYER,
                 {
                     "name": "weights",
                     "disk_layer": {"symlink_root": str(options.weights / LINK), "subdirectory": SUBFOLDER},
-                }
+                },
             ]
         },
         "overload_manager": _overload(options),
@@ -98,7 +101,9 @@ def _listener(options: RouterOptions) -> dict[str, Any]:
         "address": {"socket_address": {"address": options.host, "port_value": options.port}},
         "enable_reuse_port": False,  # a second router on the same port is an error
         "per_connection_buffer_limit_bytes": 1 << 20,
-        "filter_chains": [{"filters": [{"name": "http", "typed_config": _front(options)}]}],
+        "filter_chains": [
+            {"filters": [{"name": "http", "typed_config": _front(options)}], **transport_socket(options.guards)}
+        ],
     }
 
 
@@ -110,6 +115,7 @@ def _front(options: RouterOptions) -> dict[str, Any]:
         "codec_type": "AUTO",
         "server_name": "orchard",
         "use_remote_address": True,
+        "xff_num_trusted_hops": options.guards.proxies,
         "normalize_path": True,  # or /v1/../ would pass for a path of the API
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "preserve_external_request_id": True,
@@ -128,20 +134,20 @@ def _front(options: RouterOptions) -> dict[str, Any]:
         "request_headers_timeout": seconds(options.header_timeout_s),
         "request_timeout": seconds(options.body_timeout_s),
         "stream_idle_timeout": seconds(max(options.timeout_s, options.body_timeout_s)),
-        "local_reply_config": {"body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}}},
+        "local_reply_config": local_replies(options.guards),
         "access_log": [_access_log()] if options.access_log else [],
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.buffer",
-                "typed_config": {"@type": _BUFFER, "max_request_bytes": options.max_body_bytes},
-            },
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{_TYPES}.filters.http.router.v3.Router", "suppress_envoy_headers": True},
-            },
-        ],
+        "http_filters": [*guard_filters(options.guards), *_filters(options)],
         "route_config": routes(options),
     }
+
+
+def _filters(options: RouterOptions) -> list[dict[str, Any]]:
+    buffer = {"@type": _BUFFER, "max_request_bytes": options.max_body_bytes}
+    router = {"@type": f"{_TYPES}.filters.http.router.v3.Router", "suppress_envoy_headers": True}
+    return [
+        {"name": "envoy.filters.http.buffer", "typed_config": buffer},
+        {"name": "envoy.filters.http.router", "typed_config": router},
+    ]
 
 
 def _access_log() -> dict[str, Any]:

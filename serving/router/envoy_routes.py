@@ -6,12 +6,13 @@ from typing import Any
 
 from orchard.channel_names import CANARY, SHADOW, STABLE
 from orchard.layout import CHANNEL_HEADER
+from serving.router.envoy_guards import no_guards
+from serving.router.envoy_limits import CLIENT_COOKIE, CLIENT_HEADER
 from serving.router.router_options import RouterOptions
 from serving.traffic_weights import KEY_PREFIX, MIRROR_KEY, TOTAL
 
-__all__ = ["CLIENT_HEADER", "DIVIDED", "routes", "seconds"]
+__all__ = ["DIVIDED", "routes", "seconds"]
 
-CLIENT_HEADER, CLIENT_COOKIE = "x-client", "orchard-client"
 DIVIDED = (CANARY, STABLE)
 """The channels that share the traffic, in the order of Envoy's intervals: a greater weight only adds clients to the canary."""
 
@@ -51,16 +52,21 @@ def routes(options: RouterOptions) -> dict[str, Any]:
     Args:
         options: what the router does.
     """
-    found = [{"match": {"path": path}, "route": _to("rest_stable", options)} for path in ("/healthz", "/readyz")]
-    found.append({"match": {"prefix": "/readyz/"}, "route": _to("rest_stable", options)})
+    probes = ({"path": "/healthz"}, {"path": "/readyz"}, {"prefix": "/readyz/"})
+    probe = {"route": _to("rest_stable", options), **no_guards(options.guards)}
+    found: list[dict[str, Any]] = [{"match": match, **probe} for match in probes]
     found += _channel_routes("rest", {"prefix": "/v1/"}, options)
     if options.grpc:
         found += _channel_routes("grpc", {"prefix": "/tensorflow.serving.", "grpc": {}}, options)
-        found.append({"match": {"prefix": "/grpc.", "grpc": {}}, "route": _to("grpc_stable", options)})
+        rpc = {"route": _to("grpc_stable", options)}
+        found.append({"match": {"prefix": "/grpc.health.", "grpc": {}}, **rpc, **no_guards(options.guards)})
+        found.append({"match": {"prefix": "/grpc.", "grpc": {}}, **rpc})
     if options.console:
-        found += [
-            {"match": match, "route": _to("console", options)} for match in ({"path": "/"}, {"prefix": "/console/"})
-        ]
+        page = {
+            "route": _to("console", options),
+            **no_guards(options.guards, rates=False),
+        }  # it has a log-in of its own
+        found += [{"match": match, **page} for match in ({"path": "/"}, {"prefix": "/console/"})]
     text = "Not found: the router has /v1/, /healthz, /readyz and, where they are configured, gRPC and the console"
     found.append({"match": {"prefix": "/"}, "direct_response": {"status": 404, "body": {"inline_string": text}}})
     return {

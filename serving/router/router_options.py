@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchard.channel_names import DEFAULT_CHANNELS
 from orchard.errors import SettingsError
+from serving.router.envoy_guards import Guards
 
 __all__ = ["Endpoint", "RouterOptions"]
 
@@ -57,6 +58,7 @@ class RouterOptions:
         connect_timeout_s: for a connection to the model server.
         connection_age_s: how long such a connection takes new requests; None: without a limit.
         access_log: log each request, as JSON on stdout.
+        guards: rates, tokens and TLS.
     """
 
     rest: Endpoint
@@ -83,6 +85,7 @@ class RouterOptions:
     connect_timeout_s: float = 2.0
     connection_age_s: float | None = None
     access_log: bool = True
+    guards: Guards = field(default_factory=Guards)
 
     def mirror(self, protocol: str) -> Endpoint | None:
         """Return where the shadow's copies of a protocol's requests go; None: it is not mirrored.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import socket
+import ssl
 import tempfile
 import threading
 import time
@@ -22,6 +24,7 @@ from serving.log import EventLog
 from serving.router.envoy_admin import EnvoyAdmin
 from serving.router.envoy_binary import find_envoy, validate_config
 from serving.router.envoy_config import envoy_config
+from serving.router.guard_files import GuardFiles
 from serving.router.router_options import RouterOptions
 from serving.router.weight_follower import WeightFollower
 from serving.traffic_weights import read_weight
@@ -89,7 +92,7 @@ def run_router(
     """Route until SIGTERM or SIGINT, answer the requests in flight, and leave nothing behind.
 
     Args:
-        options: what the router does; its `admin_socket` is replaced by one in a folder of its own.
+        options: what the router does; its `admin_socket` and the files of its guards are in a folder of its own.
         drain: how it ends.
         log: the event log.
         threads: Envoy's worker threads.
@@ -98,12 +101,14 @@ def run_router(
     Raises:
         MissingExtra: Envoy is not installed.
         IntegrityError: Envoy's program is not the recorded one.
+        SettingsError: a file of tokens, or the certificate and its key, is invalid.
         ServerError: the port is taken, or Envoy did not start or ended by itself.
     """
     signals = _Signals()
-    envoy = find_envoy()
     with _folder() as folder:
-        options = replace(options, admin_socket=folder / "admin")
+        options = replace(options, admin_socket=folder / "admin", guards=replace(options.guards, folder=folder))
+        files = GuardFiles(options.guards, log.file_problem)
+        envoy = find_envoy()
         options.weights.mkdir(parents=True, exist_ok=True)  # Envoy watches it from the start
         if follower:
             follower.start()
@@ -115,8 +120,11 @@ def run_router(
             admin = EnvoyAdmin(options.admin_socket)
             port = _await_start(child, admin, signals, envoy, config)
             if port:
+                if options.guards.tls:
+                    _check_handshake(options.host, port)
                 _log_start(log, options, port, child.pid)
-                _await_end(child, admin, drain, signals, log)
+                _await_signal(child, files, signals)
+                _drain(child, admin, drain, signals, log)
         if follower:
             follower.stop()
     log.write("stopped")
@@ -161,11 +169,31 @@ def _await_start(child: ChildProcess, admin: EnvoyAdmin, signals: _Signals, envo
     return None
 
 
-def _await_end(child: ChildProcess, admin: EnvoyAdmin, drain: DrainOptions, signals: _Signals, log: EventLog) -> None:
-    """Wait for a signal, then for the requests in flight. Raises `ServerError`: Envoy ended by itself."""
+def _check_handshake(host: str, port: int) -> None:
+    """Raise `ServerError` unless Envoy took the certificate: it accepts fewer kinds of keys than Python does."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  the router's own address
+    try:
+        with socket.create_connection((address, port), _START_S) as plain, context.wrap_socket(plain):
+            return
+    except OSError as error:  # a failed handshake too
+        raise ServerError(
+            f"Envoy does not use the certificate: {error}",
+            hint="its messages are above; the key must be RSA with at least 2048 bits, ECDSA on P-256, P-384 or P-521, or Ed25519",
+        ) from error
+
+
+def _await_signal(child: ChildProcess, files: GuardFiles, signals: _Signals) -> None:
+    """Follow the user's files until a signal. Raises `ServerError`: Envoy ended by itself."""
     while not signals.received.wait(0.2):
         if not child.running():
             raise ServerError(f"Envoy ended by itself with exit code {child.wait()}", hint="its messages are above")
+        files.refresh()
+
+
+def _drain(child: ChildProcess, admin: EnvoyAdmin, drain: DrainOptions, signals: _Signals, log: EventLog) -> None:
+    """Wait for the requests in flight."""
     try:
         log.write("draining", in_flight=admin.in_flight())
         admin.drain(graceful=drain.delay_s > 0)

@@ -29,8 +29,8 @@ from serving.server.predictions import PredictionOptions
 from serving.server.rest.request_body import RECURSION_LIMIT
 from serving.server.row_proof import BatchingMode
 from serving.server.server_metrics import ServerMetrics
-from serving.server.tls_certificate import TlsCertificate
 from serving.server.warm_up import load_warm
+from serving.tls_certificate import TlsCertificate
 from serving.tokens import BearerTokens
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from orchard.client import ModelServer, VersionStatus
-from orchard.errors import IntegrityError, ServerError, SettingsError
+from orchard.errors import IntegrityError, ServerError
 from orchard.files import WatchedFile, atomic_write
 from orchard.golden import check_golden
 from serving.models_config import ConfigError, ModelConfig, Specific, parse, render
-from serving.tokens import read_tokens
+from serving.tokens import first_token
 
 __all__ = ["EngineClient", "EngineConfig", "EngineUnavailable"]
 
@@ -59,13 +59,6 @@ class EngineConfig:
         self._known = text, named
 
 
-def _first_token(path: Path) -> str:
-    tokens = read_tokens(path)
-    if not tokens or not tokens[0].isascii() or not tokens[0].isprintable():
-        raise SettingsError(f"the first line of {path} is not a valid token", hint="ASCII, nothing else on the line")
-    return tokens[0]
-
-
 class EngineClient:
     """The model server that reads the serving folder.
 
@@ -87,7 +80,7 @@ class EngineClient:
         report: Callable[[str], None] = lambda reason: None,
     ) -> None:
         def connect(path: Path | None) -> ModelServer:
-            return ModelServer(url, read_seconds=_READ_SECONDS, token=_first_token(path) if path else None)
+            return ModelServer(url, read_seconds=_READ_SECONDS, token=first_token(path) if path else None)
 
         anonymous = connect(None)
         self._model = model

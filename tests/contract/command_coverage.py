@@ -203,6 +203,10 @@ _LIBRARY = (
         test=f"{_CONSOLE}test_loop_pages.py::test_the_state_for_programs_is_what_the_verbs_print",
     ),
     Coverage(
+        'curl * "Authorization: Bearer *',
+        test=f"{_ROUTER}test_route_tokens.py::test_the_model_server_gets_the_routers_token_and_not_the_callers",
+    ),
+    Coverage(
         "orchard route*",
         test=f"{_ROUTER}test_front.py::test_after_sigterm_requests_in_flight_are_answered_and_nothing_is_left",
     ),

@@ -15,7 +15,7 @@ from serving.protos import POOL
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
 from serving.server.rpc.service import GrpcService
-from serving.server.tls_certificate import TlsCertificate
+from serving.tls_certificate import TlsCertificate
 
 __all__ = ["GrpcServer"]
 

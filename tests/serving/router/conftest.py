@@ -8,7 +8,7 @@ import pytest
 
 from serving.traffic_weights import write_weight
 from tests.serving.programs import until
-from tests.serving.router.routing import Route, Upstream
+from tests.serving.router.routing import GrpcUpstream, Route, Upstream
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +16,16 @@ def upstream() -> Upstream:
     return Upstream()
 
 
+@pytest.fixture(scope="session")
+def rpc_upstream() -> GrpcUpstream:
+    return GrpcUpstream()
+
+
 @pytest.fixture(scope="module")
-def shared(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Route]:
-    with Route(upstream.port, tmp_path_factory.mktemp("route"), "--max-body", "1", "--timeout", "20") as running:
+def shared(upstream: Upstream, rpc_upstream: GrpcUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Route]:
+    rpc = f"127.0.0.1:{rpc_upstream.port}"
+    options = ("--max-body", "1", "--timeout", "20", "--body-timeout", "5", "--grpc-server", rpc)
+    with Route(upstream.port, tmp_path_factory.mktemp("route"), *options) as running:
         assert running.port
         yield running
 

@@ -8,14 +8,18 @@ import json
 import socket
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import grpc
 
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import HttpAnswer, Program, send_request
 
-__all__ = ["KeptConnection", "Route", "Upstream"]
+__all__ = ["GrpcUpstream", "KeptConnection", "Route", "Upstream", "call"]
 
 PATH = "/v1/models/m:predict"
+RPC = "/tensorflow.serving.PredictionService/Predict"
 _RUN = (
     "import sys; from orchard.cli import main; from serving.cli.route import route; sys.exit(main(sys.argv[1:], route))"
 )
@@ -93,18 +97,48 @@ class Upstream:
             writer.close()
 
 
+class GrpcUpstream:
+    """A gRPC server of the tests: it answers each call with an empty message and keeps its metadata."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, str]] = []
+        self._server = grpc.server(ThreadPoolExecutor(4))
+        self._server.add_generic_rpc_handlers((self,))
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        self.seen.append({"": details.method, **dict(details.invocation_metadata)})
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+
+
+def call(channel: grpc.Channel, *metadata: tuple[str, str], body: bytes = b"", method: str = RPC) -> grpc.StatusCode:
+    """The status of a call over gRPC."""
+    try:
+        channel.unary_unary(method)(body, timeout=30, metadata=metadata)
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
 class KeptConnection:
     """One connection for many small requests, written by hand: thousands take a second or two."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+    def __init__(self, port: int, source: str = "127.0.0.1") -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self._socket.makefile("rb")
 
+    def get(self, path: str) -> int:
+        """Send a request for a path as it is; returns the status."""
+        return self._send([f"GET {path} HTTP/1.1", "host: x"])[0]
+
     def post(self, *headers: str, body: bytes = b"{}") -> tuple[int, bytes]:
         """Send a request with header lines; returns the status and the body."""
-        lines = [f"POST {PATH} HTTP/1.1", "host: x", f"content-length: {len(body)}", *headers, "", ""]
-        self._socket.sendall("\r\n".join(lines).encode() + body)
+        return self._send([f"POST {PATH} HTTP/1.1", "host: x", f"content-length: {len(body)}", *headers], body)
+
+    def _send(self, lines: list[str], body: bytes = b"") -> tuple[int, bytes]:
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode() + body)
         return self._read_answer()
 
     def _read_answer(self) -> tuple[int, bytes]:

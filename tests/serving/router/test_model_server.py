@@ -63,3 +63,17 @@ def test_grpc_goes_to_the_version_of_the_channel_on_the_same_port(routed, client
     with pytest.raises(grpc.RpcError) as caught:
         rpc_version(client, ("x-client", "anna"))
     assert "Unknown channel of half_plus_two: canary" in caught.value.details()
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/..%2fmonitoring%2fprometheus%2fmetrics", 400),
+        (f"/readyz/..%2f{PATH[1:].replace('/', '%2f')}", 503),  # a model of that name is not ready
+    ],
+)
+def test_an_escaped_slash_leads_nowhere_else(routed, path, status):
+    found = send_request(routed.port, "GET", path)
+
+    assert found.status == status
+    assert b"model_version_status" not in found.body

@@ -15,7 +15,7 @@ from google.protobuf import empty_pb2
 from orchard.errors import SettingsError
 from orchard.files import atomic_write
 from serving.models_config import ModelConfig, render
-from serving.server.tls_certificate import TlsCertificate
+from serving.tls_certificate import TlsCertificate
 from tests.serving.grpc_client import grpc_port
 from tests.serving.model_registry import ENVIRONMENT
 from tests.serving.programs import Serve, until

@@ -1,4 +1,4 @@
-"""The server's TLS certificate and key, read again when another program renews them."""
+"""A TLS certificate and its key, read again when another program renews them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from typing import Any
 from orchard.errors import SettingsError
 from orchard.files import WatchedFile
 
-__all__ = ["TlsCertificate"]
+__all__ = ["CertificatePair", "TlsCertificate", "read_pair"]
 
 
 @dataclass(frozen=True, slots=True)
-class _CertificatePair:
-    """A certificate chain and its key that belong together: as a context and as PEM."""
+class CertificatePair:
+    """A certificate chain and its key that belong together.
+
+    Attributes:
+        context: for a socket that listens.
+        certificate: the chain (PEM).
+        key: the key (PEM).
+    """
 
     context: ssl.SSLContext
     certificate: bytes
@@ -39,8 +45,8 @@ class TlsCertificate:
     """
 
     def __init__(self, certificate: Path, key: Path, report: Callable[[str], None]) -> None:
-        self._files = WatchedFile(certificate, lambda path: _read_pair(path, key), beside=(key,), report=report)
-        self._sent_to_grpc: _CertificatePair | None = None
+        self._files = WatchedFile(certificate, lambda path: read_pair(path, key), beside=(key,), report=report)
+        self._sent_to_grpc: CertificatePair | None = None
 
     def context(self) -> ssl.SSLContext:
         """Return the context of a listening socket: every handshake continues with the current certificate."""
@@ -66,12 +72,21 @@ class TlsCertificate:
         return grpc.dynamic_ssl_server_credentials(fetch(), fetch)
 
 
-def _read_pair(certificate: Path, key: Path) -> _CertificatePair:
+def read_pair(certificate: Path, key: Path) -> CertificatePair:
+    """Read a certificate and its key. TLS 1.2 is the least version.
+
+    Args:
+        certificate: the file of the certificate chain (PEM).
+        key: the file of its private key (PEM).
+
+    Raises:
+        SettingsError: the files are not a valid certificate and its key.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key, password=_refuse_password)
-        return _CertificatePair(context, certificate.read_bytes(), key.read_bytes())
+        return CertificatePair(context, certificate.read_bytes(), key.read_bytes())
     except (OSError, ssl.SSLError, ValueError) as error:
         raise SettingsError(
             f"{certificate} and {key} are not a valid certificate and its key: {error}",
