@@ -85,6 +85,7 @@ def random_values(seed: int) -> tuple[str, dict[str, Any]]:
         "router": {
             "enabled": draw.random() < 0.5,
             "replicas": draw.randint(0, 3),
+            "tokenSecret": maybe(draw.choice(SECRETS)),
             "args": ["--name", draw.choice(TEXTS) or "x"],
             "resources": resources(256),
             "service": {"type": draw.choice(("ClusterIP", "NodePort", "LoadBalancer")), "annotations": texts()},

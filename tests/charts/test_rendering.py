@@ -99,8 +99,8 @@ def test_kubernetes_accepts_every_scenario_and_no_unknown_field(render, schemas,
     assert [(Path(item["filename"]).stem, item["name"]) for item in report["resources"]] == [
         ("wrong", "fruit-orchard-store")
     ]
-    assert report["summary"]["valid"] == sum(map(len, documents.values())) + len(wrong) - 2
-    assert report["summary"]["skipped"] == 1  # the ServiceMonitor of locked-down
+    assert report["summary"]["valid"] == sum(map(len, documents.values())) + len(wrong) - 3
+    assert report["summary"]["skipped"] == 2  # the ServiceMonitor of locked-down, the HTTPRoute of router
 
 
 @pytest.mark.parametrize("scenario", ["default", "locked-down"])

@@ -83,6 +83,40 @@ def test_what_accepts_requests_from_outside_points_to_it(render, values):
     assert {name.rpartition("-")[2] for name in backends} == {"router"}
 
 
+def mounted_secrets(spec, container):
+    """The Secret that a container has at each path."""
+    secrets = {volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    return {path: secrets[name] for path, name in mounts.items() if name in secrets}
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "secrets", "sent"),
+    [
+        ("model=fruits", [], {}, None),
+        ("serving.tokenSecret=mine", [], {}, "mine"),
+        ("router.tokenSecret=theirs", ["--token-file"], {"/keys/callers": "theirs"}, "theirs"),
+        (
+            "router.tokenSecret=theirs,serving.tokenSecret=mine",
+            ["--token-file", "--engine-token-file"],
+            {"/keys/callers": "theirs", "/keys/tokens": "mine"},
+            "theirs",
+        ),
+    ],
+)
+def test_callers_send_the_routers_tokens_and_it_sends_the_model_servers(render, values, options, secrets, sent):
+    documents = render("router", "--set", values)
+    spec = find(documents, "Deployment", "-router")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    given = dict(item.split("=", 1) for item in container["args"] if "token-file=" in item)
+    test = find(documents, "Pod", "-test")["spec"]
+
+    assert list(given) == options
+    assert mounted_secrets(spec, container) == secrets
+    assert {path.rpartition("/")[0] for path in given.values()} == set(secrets)
+    assert mounted_secrets(test, test["containers"][0]).get("/keys/tokens") == sent
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [

@@ -104,13 +104,16 @@ http://{{ include "orchard.fullname" . }}-store:8333
 {{- end }}
 {{- end -}}
 {{- define "orchard.tokenVolume" -}}
-{{- if .Values.serving.tokenSecret }}
-- name: tokens
+{{- with .Values.serving.tokenSecret }}{{ include "orchard.tokenSecretVolume" (list "tokens" .) }}{{ end }}
+{{- end -}}
+
+{{/* Usage: include "orchard.tokenSecretVolume" (list "tokens" SECRET): the entry `tokens` of a Secret, as a file */}}
+{{- define "orchard.tokenSecretVolume" -}}
+- name: {{ index . 0 }}
   secret:
-    secretName: {{ .Values.serving.tokenSecret | quote }}
+    secretName: {{ index . 1 | quote }}
     defaultMode: 0440
     items: [{key: tokens, path: tokens}]
-{{- end }}
 {{- end -}}
 
 {{- define "orchard.signingSecret" -}}

@@ -3,6 +3,11 @@
 {{- divf (include "orchard.amount" .Values.router.resources.limits.memory | float64) 1572864.0 | floor | int64 -}}
 {{- end -}}
 
+{{/* The Secret of the tokens that callers send: the router's, else the model server's; empty: none is needed. */}}
+{{- define "orchard.frontTokens" -}}
+{{ .Values.router.enabled | ternary .Values.router.tokenSecret "" | default .Values.serving.tokenSecret }}
+{{- end -}}
+
 {{/* What callers and Ingress reach: the router where there is one, else the model server. */}}
 {{- define "orchard.front" -}}
 {{ include "orchard.fullname" . }}-{{ .Values.router.enabled | ternary "router" "serving" }}
