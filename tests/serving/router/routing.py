@@ -97,19 +97,30 @@ class Upstream:
             writer.close()
 
 
-class GrpcUpstream:
-    """A gRPC server of the tests: it answers each call with an empty message and keeps its metadata."""
+class GrpcUpstream(grpc.GenericRpcHandler):
+    """A gRPC server of the tests: it answers a call with what it got, and keeps its method (""), metadata and `size`."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, str]] = []
-        self._server = grpc.server(ThreadPoolExecutor(4))
-        self._server.add_generic_rpc_handlers((self,))
+        self._server = grpc.server(ThreadPoolExecutor(4), handlers=(self,))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        self.seen.append({"": details.method, **dict(details.invocation_metadata)})
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        details = {"": handler_call_details.method, **dict(handler_call_details.invocation_metadata)}
+
+        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            self.seen.append({**details, "size": str(len(request))})
+            return request
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    def channels(self) -> list[tuple[str, int]]:
+        """The channel and the size of each call."""
+        return [(item["x-orchard-channel"], int(item["size"])) for item in self.seen]
+
+    def stop(self) -> None:
+        self._server.stop(None)
 
 
 def call(channel: grpc.Channel, *metadata: tuple[str, str], body: bytes = b"", method: str = RPC) -> grpc.StatusCode:

@@ -16,7 +16,7 @@ import pytest
 from serving.router.envoy_admin import EnvoyAdmin
 from serving.traffic_weights import write_weight
 from tests.serving.programs import HttpAnswer, send_request, until
-from tests.serving.router.routing import PATH, KeptConnection, Route, Upstream
+from tests.serving.router.routing import PATH, GrpcUpstream, KeptConnection, Route, Upstream
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 NUMBERS = itertools.count()
@@ -161,28 +161,6 @@ def test_a_shadow_that_fails_is_not_felt(kind, upstream, silent, tmp_path):
             assert router.child.wait() == 0, "its end does not wait for the shadow either"
 
 
-class GrpcUpstream(grpc.GenericRpcHandler):
-    """A model server over gRPC that answers with what it got, and remembers the channel and the size."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, int]] = []
-        self._server = grpc.server(ThreadPoolExecutor(4), handlers=(self,))
-        self.port = self._server.add_insecure_port("127.0.0.1:0")
-        self._server.start()
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        channel = str(dict(handler_call_details.invocation_metadata).get("x-orchard-channel", ""))
-
-        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
-            self.seen.append((channel, len(request)))
-            return request
-
-        return grpc.unary_unary_rpc_method_handler(answer)
-
-    def stop(self) -> None:
-        self._server.stop(None)
-
-
 def test_grpc_is_mirrored_too(upstream, tmp_path):
     server, shadow = GrpcUpstream(), GrpcUpstream()
     options = ("--grpc-server", f"127.0.0.1:{server.port}", "--shadow-grpc-server", f"127.0.0.1:{shadow.port}")
@@ -195,9 +173,9 @@ def test_grpc_is_mirrored_too(upstream, tmp_path):
 
         assert metadata(b"about", timeout=20) == b"about"
         assert predict(b"x" * LARGE, timeout=20) == b"x" * LARGE
-        until(lambda: shadow.seen == [("shadow", LARGE)], "the copy has arrived")
+        until(lambda: shadow.channels() == [("shadow", LARGE)], "the copy has arrived")
         shadow.stop()
         assert {predict(b"small", timeout=20) for _ in range(20)} == {b"small"}
 
-    assert server.seen == [("stable", 5), ("stable", LARGE), *[("stable", 5)] * 20]
+    assert server.channels() == [("stable", 5), ("stable", LARGE), *[("stable", 5)] * 20]
     server.stop()
