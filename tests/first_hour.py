@@ -27,8 +27,8 @@ from pathlib import Path
 from bench.stack import is_up
 from orchard.formatting import accuracy_text
 from orchard.processes import ChildProcess
+from tests.free_ports import free_ports
 from tests.photo_sets import SIGNS, fill_set
-from tests.serving.programs import free_ports
 
 __all__ = ["SERVE", "TINY", "FirstHour", "build_wheel", "edit"]
 

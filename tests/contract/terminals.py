@@ -19,7 +19,7 @@ from typing import Self
 import yaml
 
 from tests.contract.documented_commands import DocumentedCommand
-from tests.serving.programs import free_ports
+from tests.free_ports import free_ports
 
 __all__ = ["PageReader", "ReaderTerminal", "reading"]
 

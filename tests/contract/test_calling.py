@@ -12,8 +12,9 @@ import pytest
 
 from serving.models_config import ModelConfig, Specific, render
 from tests import photo_files
+from tests.free_ports import free_ports
 from tests.serving.model_registry import ENVIRONMENT
-from tests.serving.programs import Serve, free_ports
+from tests.serving.programs import Serve
 from tests.training.test_model import parse
 from training.model.architectures import build
 from training.model.savedmodel_export import export

@@ -15,7 +15,7 @@ from orchard.client import ModelServer
 from orchard.errors import DataError
 from orchard.processes import ChildProcess
 from orchestration.local import demo_workspace, sample_data
-from tests.serving.programs import free_ports
+from tests.free_ports import free_ports
 from training.data import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]

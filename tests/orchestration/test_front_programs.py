@@ -12,8 +12,9 @@ import requests
 from orchard.errors import OrchardError
 from orchard.processes import ChildProcess
 from orchestration.local.front_programs import await_listening
+from tests.free_ports import free_ports
 from tests.serving.conftest import registry, zoo  # noqa: F401  fixtures
-from tests.serving.programs import free_ports, until
+from tests.serving.programs import until
 
 COMMAND = [sys.executable, "-m", "orchestration.local.front_programs"]
 

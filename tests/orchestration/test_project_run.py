@@ -21,8 +21,8 @@ from orchestration.local import project_run
 from orchestration.local.run_inputs import derived_id
 from tests import drawn_photos
 from tests.first_hour import TINY, edit
+from tests.free_ports import free_ports
 from tests.orchestration.test_demo import processes_of, wait_for
-from tests.serving.programs import free_ports
 
 CODE = (
     "import sys; from orchard.cli import main; from orchestration.cli.run import run; sys.exit(main(sys.argv[1:], run))"

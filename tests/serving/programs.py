@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import random
 import re
 import socket
 import sys
@@ -16,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from orchard.processes import ChildProcess
-from orchard.store.ports import is_free
 
-__all__ = ["HttpAnswer", "Program", "Serve", "Sync", "free_ports", "raw", "send_request", "until"]
+__all__ = ["HttpAnswer", "Program", "Serve", "Sync", "raw", "send_request", "until"]
 
 DEADLINE = 60.0
-_CLAIMS: list[socket.socket] = []
 _PORT = re.compile(r' port=(\d+)|"port":(\d+)')
 
 
@@ -178,22 +174,3 @@ def raw(port: int, payload: bytes, timeout: float = 20) -> bytes:
         while chunk := connection.recv(1 << 16):
             received += chunk
         return bytes(received)
-
-
-def free_ports(count: int = 1) -> int:
-    """The first of `count` neighbouring free TCP ports, which nobody else is given while this process lives.
-
-    Much time may pass before a program listens on them: they are below the ports of outgoing connections and of embedded
-    stores (orchard/store/ports.py), and claimed from the other test processes by the UDP ports of the same numbers.
-    """
-    while True:
-        first = random.SystemRandom().randrange(2_000, 5_000)
-        claims = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-        with contextlib.suppress(OSError):
-            for number, claim in enumerate(claims):
-                claim.bind(("127.0.0.1", first + number))
-            if all(is_free(first + number) for number in range(count)):
-                _CLAIMS.extend(claims)
-                return first
-        for claim in claims:
-            claim.close()

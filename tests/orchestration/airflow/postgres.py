@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg2
 
-from tests.serving.programs import free_ports
+from tests.free_ports import free_ports
 
 _NOBODY = 65534
 _SECONDS = 60.0

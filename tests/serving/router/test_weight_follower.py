@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from serving.log import EventLog
 from serving.router.weight_follower import WeightFollower, common_weight
 from serving.traffic_weights import read_weight
-from tests.serving.programs import free_ports, until
+from tests.free_ports import free_ports
+from tests.serving.programs import until
 from tests.serving.router.routing import Route
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from serving.models_config import ModelConfig, render
+from tests.free_ports import free_ports
 from tests.process_facts import children
 from tests.serving.model_registry import ENVIRONMENT
-from tests.serving.programs import Serve, free_ports, send_request, until
+from tests.serving.programs import Serve, send_request, until
 
 BODY = {"instances": [[1, 2, 3, 4]]}
 READY = "/readyz"

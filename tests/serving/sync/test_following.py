@@ -12,8 +12,9 @@ import pytest
 
 from orchard.store.ports import is_free
 from serving.models_config import parse
+from tests.free_ports import free_ports
 from tests.serving.model_registry import MODEL
-from tests.serving.programs import free_ports, send_request, until
+from tests.serving.programs import send_request, until
 
 
 def once(registry, *options: str) -> tuple[int, dict]:

@@ -1,17 +1,19 @@
 """The ports that tests give to programs: nobody else takes them before the program listens."""
 
+import random
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from orchard.store import ports
-from tests.serving import programs
-from tests.serving.programs import free_ports
+from tests import free_ports as module
+from tests.free_ports import free_ports
 
 DRAW = """
 import random, sys
-from tests.serving.programs import free_ports
+from tests.free_ports import free_ports
 random.seed(1)
 random.SystemRandom = lambda: random
 print(free_ports(2), flush=True)
@@ -23,7 +25,7 @@ sys.stdin.read()
 def claims(monkeypatch):
     """The claims of one test, given back at its end."""
     own = []
-    monkeypatch.setattr(programs, "_CLAIMS", own)
+    monkeypatch.setattr(module, "_CLAIMS", own)
     yield own
     for claim in own:
         claim.close()
@@ -49,6 +51,11 @@ def test_an_embedded_store_never_draws_them(claims):
 
 
 def test_a_port_in_use_is_not_given(claims, monkeypatch):
-    monkeypatch.setattr(programs, "is_free", lambda port: port % 2 == 0)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        taken.listen()
+        draws = iter([port, port - 1, 2_500, 2_510, 2_520, 2_530, 2_540])
+        monkeypatch.setattr(random.SystemRandom, "randrange", lambda self, *limits: next(draws))
 
-    assert all(free_ports() % 2 == 0 for _ in range(20))
+        assert free_ports(2) in range(2_500, 2_541)
