@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchard.cli.annotations import note, tag
+from orchard.cli.canary import canary
 from orchard.cli.registry import history, promote, rollback, versions
 from orchard.cli.runs import runs
+from orchard.cli.shadow import shadow
 from orchard.cli.verb import verb
 from orchard.errors import OrchardError
 from orchard.reporter import Reporter
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["STORE_VERBS", "store_verb", "target_options"]
 
-STORE_VERBS = {str(command.name): command for command in (runs, versions, history, promote, rollback, note, tag)}
+STORE_VERBS = {
+    str(command.name): command for command in (runs, versions, history, promote, canary, shadow, rollback, note, tag)
+}
 """The verbs that need nothing but the store and the signing keys, by name."""
 
 _MARK = "── result\n"
@@ -99,7 +103,7 @@ def _arguments(command: click.Command, options: Mapping[str, Any]) -> list[str]:
     operands: list[str] = []
     for item in command.params:
         value = options.get(str(item.name))
-        if value in (None, False):
+        if value is None or value is False:  # a weight of 0 is a weight
             continue
         if isinstance(item, click.Option):
             words += [item.opts[-1]] if item.is_flag else [f"{item.opts[-1]}={value}"]

@@ -126,7 +126,7 @@ def test_a_verb_beside_the_store_holds_only_the_keys_that_it_needs(render, verb,
     }
 
     assert mounted_secrets(spec, container) == {f"fruit-orchard-{name}" for name in held}
-    assert ("signing-key.pem" in entries) == (verb in ("promote", "rollback", "note", "tag"))
+    assert ("signing-key.pem" in entries) == (verb in ("promote", "canary", "shadow", "rollback", "note", "tag"))
     assert int(template["metadata"]["annotations"]["orchard.job/keep-seconds"]) <= 600
     assert int(template["metadata"]["annotations"]["orchard.job/deadline-seconds"]) <= 600
     assert "ORCHARD_RUN_ID" not in {item["name"] for item in container["env"]}

@@ -52,6 +52,7 @@ class Coverage:
 _E2E = "tests/e2e/"
 _LOOP = f"{_E2E}test_loop.py::test_the_version_that_the_cluster_trained_predicts_a_photo_that_training_never_saw"
 _HELM_TEST = f"{_E2E}test_loop.py::test_helm_test_predicts_golden_photos"
+_CANARY_ON_A_CLUSTER = f"{_E2E}test_router.py::test_a_canary_and_rolling_updates_behind_the_router_lose_nothing"
 _ROLLBACK = f"{_E2E}test_registry_jobs.py::test_a_promotion_and_its_rollback_are_in_the_history_with_who_and_why"
 _RUNS = f"{_E2E}test_registry_jobs.py::test_the_training_job_of_the_deployment_is_a_run_with_its_verdict_and_version"
 _SHOWN = f"{_E2E}test_registry_jobs.py::test_versions_and_history_name_what_is_served"
@@ -254,6 +255,9 @@ _ON_A_CLUSTER = (
     Coverage("orchard job history", test=_SHOWN),
     Coverage("make rollback *", test=_ROLLBACK),
     Coverage("orchard job rollback", test=_ROLLBACK),
+    Coverage("orchard job canary *", test=_CANARY_ON_A_CLUSTER),
+    Coverage("orchard job shadow *", test=_CANARY_ON_A_CLUSTER),
+    Coverage("orchard job promote *", test=_CANARY_ON_A_CLUSTER),
     Coverage("make promote *", test=_ROLLBACK),
     Coverage("make port-forward", test=_LOOP),
     Coverage("make logs", reason="`kubectl logs --follow` of the release; tests/e2e reads the same logs"),

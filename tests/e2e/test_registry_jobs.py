@@ -79,6 +79,7 @@ def test_the_pods_of_the_verbs_hold_no_signing_key_unless_they_change_a_channel(
         ("versions", False),
         ("history", False),
         ("promote", True),
+        ("canary", True),
         ("rollback", True),
     ):
         (template,) = release.get("podtemplate", f"{release.fullname}-{verb}")

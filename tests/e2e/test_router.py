@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from orchard.registry.channel_weights import set_weight
-from orchard.registry.channels import ChangeIntent
+from orchestration.cluster.deploy.deploy_loop import await_live
+from tests.e2e.conftest import orchard
 from tests.e2e.releases import CHART, await_ready, publish_model, registry_of, release_model, released, run_helm_test
 from tests.e2e.service_traffic import MODEL, answers_of, traffic, until
 
@@ -17,17 +17,20 @@ OPTIONS = ("--values", str(CHART / "ci" / "router-values.yaml"), "--set", "route
 SMALL = ("--set", "router.resources.requests.cpu=25m")
 
 
-def weigh(release, percent, version=None):
-    """Set the canary's weight, and wait until both routers have it."""
-    with registry_of(release) as registry:
-        set_weight(registry, "canary", percent, ChangeIntent("e2e", f"{percent} %"), version=version)
+def job(release, verb, *arguments):
+    """Run a verb beside the release's store, as `orchard job` does from any laptop."""
+    orchard("job", verb, *map(str, arguments), "--why", f"e2e: {verb}", *release.options)
+
+
+def await_weights(release, canary, shadow):
+    """Wait until both routers have these weights, in percent."""
     routers = [item["metadata"]["name"] for item in release.get("pods") if "-router-" in item["metadata"]["name"]]
+    name = f"weights-{canary * 100:05d}-{shadow * 100:05d}"
 
-    def has_weight(pod):
-        text = release.kubectl("exec", pod, "--", "readlink", "/tmp/router/current")  # noqa: S108
-        return text.strip() == f"weights-{round(percent * 100):05d}"
+    def has_weights(pod):
+        return release.kubectl("exec", pod, "--", "readlink", "/tmp/router/current").strip() == name  # noqa: S108
 
-    until(lambda: all(map(has_weight, routers)), 120, f"the weight {percent} at {routers}")
+    until(lambda: all(map(has_weights, routers)), 120, f"{name} at {routers}")
 
 
 def restart(release, part):
@@ -57,13 +60,24 @@ def test_a_canary_and_rolling_updates_behind_the_router_lose_nothing(cluster, zo
         times = {}
         with traffic(release, photos, service=("router", 8080), path=f"/v1/models/{MODEL}:predict") as found:
             times["before"] = time.time()
-            weigh(release, 50, canary)
+            job(release, "canary", 50, canary)
+            await_weights(release, 50, 0)
             times["half"] = time.time()
+            job(release, "shadow", 20, canary)
+            await_weights(release, 50, 20)
             restart(release, "serving")  # a pod without the canary would answer 404
             restart(release, "router")
             times["restarted"] = time.time()
-            weigh(release, 0)
+            job(release, "canary", 0)
+            await_weights(release, 0, 20)
             times["ended"] = time.time() + 1
+            until(lambda: time.time() > times["ended"] + 3, 10, "some traffic without the canary")
+            times["promoted"] = time.time()
+            job(release, "promote", "canary")
+            await_weights(release, 0, 0)  # the shadow's version is stable now
+            await_live(release, canary)
+            times["live"] = time.time() + 1
+            until(lambda: time.time() > times["live"] + 3, 10, "some traffic on the promoted version")
         right = answers_of(release, stable, photos), answers_of(release, canary, photos)
 
     print("router:", found.figures())
@@ -74,5 +88,7 @@ def test_a_canary_and_rolling_updates_behind_the_router_lose_nothing(cluster, zo
     print(f"router: {percent:.1f} % of {count} went to the canary of 50 %")
     assert 40 < percent < 60
     assert share(found, right[1], 0, times["before"])[0] == 0
-    ended, after = share(found, right[1], times["ended"], time.time())
-    assert (ended, after > 0) == (0, True)
+    ended, count = share(found, right[1], times["ended"], times["promoted"])
+    assert (ended, count > 0) == (0, True)
+    promoted, count = share(found, right[1], times["live"], time.time())
+    assert (promoted, count > 0) == (100, True)

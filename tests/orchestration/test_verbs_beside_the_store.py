@@ -158,6 +158,8 @@ def job_arguments(name, options):
         ("runs", {"run_id": "-x", "limit": 3, "kind": None}, ["--limit=3", "--", "-x"]),
         ("history", {"channel": "canary"}, ["--channel=canary"]),
         ("promote", {"version": 7, "forward": True, "again": False, "why": "w"}, ["--why=w", "--forward", "--", "7"]),
+        ("canary", {"weight": 0.0, "version": None, "why": "plums"}, ["--why=plums", "--", "0.0"]),
+        ("shadow", {"weight": 12.5, "version": "latest", "why": "w"}, ["--why=w", "--", "12.5", "latest"]),
         ("versions", {}, []),
         ("note", {"version": 7, "text": "-takes plums for grapes"}, ["--", "7", "-takes plums for grapes"]),
         (
