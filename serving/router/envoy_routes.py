@@ -24,7 +24,7 @@ _KNOWN_CLIENT: list[dict[str, Any]] = [
 ]
 _PREDICTIONS: dict[str, dict[str, Any]] = {
     "rest": {
-        "safe_regex": {"regex": "/v1/models/[^/]+:(predict|classify|regress)"},
+        "safe_regex": {"regex": "/v1/models/[^/]+:(predict|classify|regress)|/v2/models/[^/]+/infer"},
         "headers": [{"name": ":method", "string_match": {"exact": "POST"}}],
     },
     "grpc": {
@@ -33,6 +33,7 @@ _PREDICTIONS: dict[str, dict[str, Any]] = {
     },
 }
 """What is mirrored: predictions. A path that names a version or a label is left out, because the shadow is another one."""
+_REST: dict[str, Any] = {"safe_regex": {"regex": r"/v1/.*|/v2(/.*)?|/openapi\.json"}}
 _SECURITY_HEADERS = (
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
@@ -55,7 +56,7 @@ def routes(options: RouterOptions) -> dict[str, Any]:
     probes = ({"path": "/healthz"}, {"path": "/readyz"}, {"prefix": "/readyz/"})
     probe = {"route": _to("rest_stable", options), **no_guards(options.guards)}
     found: list[dict[str, Any]] = [{"match": match, **probe} for match in probes]
-    found += _channel_routes("rest", {"prefix": "/v1/"}, options)
+    found += _channel_routes("rest", _REST, options)
     if options.grpc:
         found += _channel_routes("grpc", {"prefix": "/tensorflow.serving.", "grpc": {}}, options)
         rpc = {"route": _to("grpc_stable", options)}
@@ -67,7 +68,7 @@ def routes(options: RouterOptions) -> dict[str, Any]:
             **no_guards(options.guards, rates=False),
         }  # it has a log-in of its own
         found += [{"match": match, **page} for match in ({"path": "/"}, {"prefix": "/console/"})]
-    text = "Not found: the router has /v1/, /healthz, /readyz and, where they are configured, gRPC and the console"
+    text = "Not found: the router has /v1/, /v2/, /openapi.json, /healthz, /readyz and, where they are configured, gRPC and the console"
     found.append({"match": {"prefix": "/"}, "direct_response": {"status": 404, "body": {"inline_string": text}}})
     return {
         "name": "models",

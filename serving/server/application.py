@@ -1,21 +1,33 @@
-"""The HTTP routes: TF Serving's REST API, metrics and health."""
+"""The HTTP routes: TF Serving's REST API, the Open Inference Protocol, metrics and health."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import orjson
 
 from orchard.layout import CHANNEL_HEADER
+from orchard.savedmodel.signatures import TensorInfo
 from serving.http.http_messages import Answer, HttpRequest, HttpResponse
+from serving.server.api_descriptions import DESCRIPTIONS, describe
 from serving.server.batching import RunThreadPool
 from serving.server.channel_header import choose_by_channel
 from serving.server.json_process import is_heavy_body
 from serving.server.model_repository import ModelRepository
 from serving.server.predictions import HeavyBodyError, InFlightRequest, PredictionOptions, PredictionService, Read
+from serving.server.rest.api_routes import is_open_inference_path, parse_open_inference_path
 from serving.server.rest.descriptions import metadata_reply, status_reply
 from serving.server.rest.examples import read_examples
+from serving.server.rest.inference_replies import inference_reply
+from serving.server.rest.inference_request import (
+    BINARY_HEADER,
+    InferenceHead,
+    no_binary_tensors,
+    read_inference_head,
+    read_tensors,
+)
 from serving.server.rest.paths import EmptyError, RequestTarget, is_api_path, parse_path
 from serving.server.rest.photo_bodies import PhotoRequest, is_binary, photo_input, read_photo_head
 from serving.server.rest.photo_replies import AnsweredBy, photo_reply
@@ -24,9 +36,11 @@ from serving.server.rest.request_body import SlowBodyError, parse_body, read_sig
 from serving.server.rest.responses import error_reply, predict_reply
 from serving.server.rest.results import classify_reply, regress_reply
 from serving.server.row_probe import as_strings
+from serving.server.runtime.tensors import Array
 from serving.server.servable import DEFAULT_SIGNATURE, Servable
 from serving.server.server_metrics import ServerMetrics
 from serving.server.serving_error import ServingError, invalid
+from serving.status_codes import StatusCode
 from serving.tokens import BearerTokens
 
 __all__ = ["Application"]
@@ -39,7 +53,8 @@ _NOT_FOUND = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>No
 _LARGE_BODY = 64 << 10
 _LENIENT_BODY = 4 << 10
 """A larger body that only the lenient parser can read goes to the JSON process."""
-_API = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
+_API = {"predict": "Predict", "classify": "Classify", "regress": "Regress", "infer": "Predict"}
+_EXAMPLES = ("classify", "regress")
 
 
 class Application:
@@ -68,7 +83,12 @@ class Application:
         self.options = options
         self.predictions = PredictionService(repository, pool, metrics, options)
         self.draining = False
-        self._readers = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
+        self._readers = {
+            "predict": self._predict,
+            "classify": self._classify,
+            "regress": self._regress,
+            "infer": self._infer,
+        }
 
     def is_ready(self, model: str | None = None) -> bool:
         """Whether every configured model, or the given one, is served as configured."""
@@ -93,7 +113,7 @@ class Application:
             elif path.startswith(METRICS_PATH) and request.query is not None:
                 text = f"Unexpected path: {path}?{request.query}. Should be {METRICS_PATH}"
                 answer(HttpResponse(400, text.encode("utf-8", "replace"), "text/plain"))
-            elif not is_api_path(path):
+            elif not _is_api(path):
                 answer(_no_such_path(request))
             elif request.method == "OPTIONS":
                 answer(_options(request))
@@ -109,7 +129,7 @@ class Application:
             return None
         if self.tokens and not self.tokens.allow(request.headers.get("authorization", "")):
             return _unauthenticated()
-        if not is_api_path(path):
+        if not _is_api(path):
             return _no_such_path(request)
         try:
             _route(request)
@@ -129,6 +149,8 @@ class Application:
                 answer(HttpResponse(200, metadata_reply(target.model, servable.number, servable.signatures)))
             finally:
                 servable.release()
+        elif target.method in DESCRIPTIONS:
+            answer(describe(target, self.repository, self.is_ready))
         else:
             self._begin(request, target, photos, answer)
 
@@ -178,7 +200,10 @@ class Application:
     ) -> Read:
         """Do what the readers below do, in the same order, by the JSON process."""
         process = self.predictions.json_process
-        name = process.open_body(body, self.options.max_values, examples=target.method != "predict")
+        if target.method == "infer":
+            head = process.open_inference(body, self.options.max_values)
+            return self._inference(in_flight, target, head, process.tensors_of_inference)
+        name = process.open_body(body, self.options.max_values, examples=target.method in _EXAMPLES)
         if target.method == "predict":
             servable = self._acquire(in_flight, target)
             signature = servable.signature(name)
@@ -197,7 +222,7 @@ class Application:
 
     def _parse(self, body: bytes | bytearray, target: RequestTarget, nulls: bool) -> dict[str, Any]:
         try:
-            return parse_body(body, self.options.max_values, _LENIENT_BODY, examples=target.method != "predict")
+            return parse_body(body, self.options.max_values, _LENIENT_BODY, examples=target.method in _EXAMPLES)
         except SlowBodyError:
             raise HeavyBodyError(partial(self._read_heavy, body, target, nulls)) from None
 
@@ -220,6 +245,25 @@ class Application:
         queue = servable.predict_queue(DEFAULT_SIGNATURE)
         by = AnsweredBy(target.model, servable.number, target.label)
         return queue, queue.feed_values({alias: as_strings(bodies)}), partial(photo_reply, by=by, top=photos.top)
+
+    def _infer(self, body: bytes | bytearray, target: RequestTarget, nulls: bool, in_flight: InFlightRequest) -> Read:
+        document = self._parse(body, target, nulls)
+        return self._inference(in_flight, target, read_inference_head(document), partial(read_tensors, document))
+
+    def _inference(
+        self,
+        in_flight: InFlightRequest,
+        target: RequestTarget,
+        head: InferenceHead,
+        read: Callable[[dict[str, TensorInfo], dict[str, bytes]], dict[str, Array]],
+    ) -> Read:
+        servable = self._acquire(in_flight, target)
+        signature = servable.signature(head.signature)
+        head.check_outputs(signature.outputs)
+        tensors = read(signature.inputs, signature.defaults)
+        queue = servable.predict_queue(head.signature)
+        by = AnsweredBy(target.model, servable.number, target.label)
+        return queue, queue.feed_values(tensors), partial(inference_reply, by=by, head=head)
 
     def _classify(
         self, body: bytes | bytearray, target: RequestTarget, nulls: bool, in_flight: InFlightRequest
@@ -255,8 +299,25 @@ def _target_of(request: HttpRequest) -> str:
     return request.path if request.query is None else f"{request.path}?{request.query}"
 
 
+def _is_api(path: str) -> bool:
+    return is_api_path(path) or is_open_inference_path(path)
+
+
+def _route_inference(request: HttpRequest) -> RequestTarget:
+    """Return the target of a path of the Open Inference Protocol. Raises `ServingError`."""
+    target = parse_open_inference_path(request.method, request.path)
+    if BINARY_HEADER in request.headers and target.method == "infer":
+        raise no_binary_tensors()
+    if target.method == "infer" and is_binary(request.headers.get("content-type", "")):
+        text = "…/infer takes JSON; photos and forms go to /v1/models/NAME:predict"
+        raise ServingError(StatusCode.INVALID_ARGUMENT, text, http_status=415)
+    return target
+
+
 def _route(request: HttpRequest) -> tuple[RequestTarget, PhotoRequest | None]:
     """Return the target, and what is known of photos if the body is not JSON. Raises `ServingError`."""
+    if is_open_inference_path(request.path):
+        return _route_inference(request), None
     content_type = request.headers.get("content-type", "")
     if request.method != "POST" or not is_binary(content_type):
         return parse_path(request.method, _target_of(request)), None

@@ -16,6 +16,7 @@ from typing import Any
 from orchard.savedmodel.signatures import TensorInfo
 from serving.server.json_channel import receive_message, send_message
 from serving.server.rest.examples import read_examples
+from serving.server.rest.inference_request import InferenceHead, read_inference_head, read_tensors
 from serving.server.rest.predict import InputTensors, read_inputs
 from serving.server.rest.request_body import RECURSION_LIMIT, parse_body, read_signature_name
 from serving.server.runtime.tensors import Array
@@ -46,6 +47,18 @@ def _tensors_of_body(inputs: Mapping[str, TensorInfo], defaults: frozenset[str])
     return read_inputs(_open, inputs, defaults)
 
 
+def _open_inference(body: memoryview, max_values: int) -> InferenceHead:
+    """Parse a body of the Open Inference Protocol and keep it. Raises `ServingError`."""
+    _open.clear()
+    _open.update(parse_body(bytes(body), max_values))
+    return read_inference_head(_open)
+
+
+def _tensors_of_inference(inputs: Mapping[str, TensorInfo], defaults: frozenset[str]) -> dict[str, Array]:
+    """Return the tensors of the body that is open. Raises `ServingError`."""
+    return read_tensors(_open, inputs, defaults)
+
+
 def _print_answer(render: Callable[[Mapping[str, Any]], bytes], outputs: Mapping[str, Any]) -> pickle.PickleBuffer:
     """Return the text of an answer. Raises `ServingError`."""
     return pickle.PickleBuffer(render(outputs))
@@ -55,6 +68,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "open_body": _open_body,
     "examples_of_body": _examples_of_body,
     "tensors_of_body": _tensors_of_body,
+    "open_inference": _open_inference,
+    "tensors_of_inference": _tensors_of_inference,
     "print_answer": _print_answer,
 }
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from orchard.savedmodel.signatures import TensorInfo
 from serving.server.json_channel import receive_message, send_message
+from serving.server.rest.inference_request import InferenceHead
 from serving.server.rest.predict import InputTensors
 from serving.server.runtime.tensors import Array
 from serving.server.serving_error import ServingError
@@ -94,6 +95,16 @@ class JsonProcess:
     def tensors_of_body(self, inputs: Mapping[str, TensorInfo], defaults: Iterable[str]) -> InputTensors:
         """Return the tensors of the last body, see `read_inputs`. Raises `ServingError`."""
         tensors: InputTensors = self._request("tensors_of_body", dict(inputs), frozenset(defaults))
+        return tensors
+
+    def open_inference(self, body: bytes | bytearray, max_values: int) -> InferenceHead:
+        """Parse a body of the Open Inference Protocol; returns what it says beside its tensors. Raises `ServingError`."""
+        head: InferenceHead = self._request("open_inference", pickle.PickleBuffer(body), max_values)
+        return head
+
+    def tensors_of_inference(self, inputs: Mapping[str, TensorInfo], defaults: Iterable[str]) -> dict[str, Array]:
+        """Return the tensors of the last body, see `read_tensors`. Raises `ServingError`."""
+        tensors: dict[str, Array] = self._request("tensors_of_inference", dict(inputs), frozenset(defaults))
         return tensors
 
     def print_answer(self, render: Callable[..., bytes], outputs: Mapping[str, Any]) -> bytearray:

@@ -21,6 +21,7 @@ from serving.server.serving_error import invalid
 __all__ = [
     "classification_reply",
     "error_reply",
+    "leaf_texts",
     "number_texts",
     "predict_reply",
     "regression_reply",
@@ -51,7 +52,7 @@ def number_texts(flat: Array, *, nulls: bool) -> list[str]:
     return ["null" if text in _NON_FINITE else text for text in texts] if nulls else texts
 
 
-def _leaf_texts(alias: str, array: Array, dtype: DataType, indent: str, *, nulls: bool) -> list[str]:
+def leaf_texts(alias: str, array: Array, dtype: DataType, indent: str, *, nulls: bool) -> list[str]:
     """Return the JSON text of every element; `indent` is the indentation of an element of several lines."""
     flat = array.reshape(-1)
     if dtype.name in ("float", "double"):
@@ -95,7 +96,7 @@ def _list(items: Iterator[str], indent: str | None) -> str:
 
 def _rows(alias: str, array: Array, dtype: DataType, *, named: bool, nulls: bool) -> Iterator[str]:
     depth = (3 if named else 2) + array.ndim - 1
-    texts = _leaf_texts(alias, array, dtype, _INDENT * depth, nulls=nulls)
+    texts = leaf_texts(alias, array, dtype, _INDENT * depth, nulls=nulls)
     return _nest(texts, array.shape, None)
 
 
@@ -155,7 +156,7 @@ def _row_reply(outputs: Outputs, *, nulls: bool) -> str:
 
 
 def _column(alias: str, array: Array, dtype: DataType, indent: str, *, nulls: bool) -> str:
-    texts = _leaf_texts(alias, array, dtype, indent + _INDENT * array.ndim, nulls=nulls)
+    texts = leaf_texts(alias, array, dtype, indent + _INDENT * array.ndim, nulls=nulls)
     return _list(_nest(texts, array.shape, indent + _INDENT), indent) if array.ndim else texts[0]
 
 

@@ -31,12 +31,20 @@ def test_a_body_above_the_limit_is_refused_in_the_form_of_the_api(router, upstre
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/monitoring/prometheus/metrics", "/v1/../monitoring/prometheus/metrics", "/v2/x"]
+    "path", ["/", "/monitoring/prometheus/metrics", "/v1/../monitoring/prometheus/metrics", "/v2x", "/openapi.json/x"]
 )
 def test_only_the_api_passes(router, path):
     found = send_request(router.port, "GET", path)
 
     assert (found.status, "the router has /v1/" in found.error) == (404, True)
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/health/ready", "/v2/models/m/versions/7/infer", "/openapi.json"])
+def test_the_open_inference_protocol_passes_as_v1_does(router, path):
+    found = send_request(router.port, "GET", path, headers={"x-orchard-channel": "canary"})
+
+    assert (found.status, found.headers["x-orchard-channel"]) == (200, "canary")
+    assert "set-cookie" in send_request(router.port, "GET", path).headers
 
 
 def test_answers_have_a_request_id_and_security_headers(router, upstream):

@@ -116,6 +116,7 @@ def test_only_predictions_whose_version_is_open_are_mirrored(mirrored, shadow):
         "/v1/models/m/versions/7:predict",
         "/v1/models/m/labels/canary:predict",
         "/v1/models/m:explain",
+        "/v2/models/m/versions/7/infer",
         "/healthz",
     ):
         assert send_request(mirrored.port, "POST", path, "{}").status == 200
@@ -124,9 +125,9 @@ def test_only_predictions_whose_version_is_open_are_mirrored(mirrored, shadow):
     assert mirrored.predict({"x-orchard-channel": "canary"}).status == 200
     assert count(mirrored, "upstream_rq_total") == before
 
-    for path in (PATH, PATH + "?top=5", "/v1/models/m:classify"):
+    for path in (PATH, PATH + "?top=5", "/v1/models/m:classify", "/v2/models/m/infer"):
         assert send_request(mirrored.port, "POST", path, "{}", {"x-request-id": new_id()}).status == 200
-    assert count(mirrored, "upstream_rq_total") == before + 3
+    assert count(mirrored, "upstream_rq_total") == before + 4
 
 
 def test_without_a_weight_nothing_is_mirrored(mirrored):
