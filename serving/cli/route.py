@@ -94,7 +94,7 @@ def route(reporter: Reporter, **options: Any) -> None:
 
     `orchard canary WEIGHT` and `orchard shadow WEIGHT` set the weights, a running `orchard sync` brings them here: within
     seconds, without a restart and without a lost request. A client stays with its channel: by the header x-client, else
-    by a cookie, over gRPC by its address. REST (/v1/…) and gRPC have the same port.
+    by a cookie, over gRPC by its address. REST (/v1/…, /v2/…) and gRPC have the same port.
 
     A caller may choose each channel of ORCHARD_CHANNELS by the header x-orchard-channel. Nobody waits for the shadow.
 
