@@ -65,6 +65,7 @@ def test_a_canary_and_rolling_updates_behind_the_router_lose_nothing(cluster, zo
             times["half"] = time.time()
             job(release, "shadow", 20, canary)
             await_weights(release, 50, 20)
+            right = answers_of(release, stable, photos), answers_of(release, canary, photos)
             restart(release, "serving")  # a pod without the canary would answer 404
             restart(release, "router")
             times["restarted"] = time.time()
@@ -78,7 +79,6 @@ def test_a_canary_and_rolling_updates_behind_the_router_lose_nothing(cluster, zo
             await_live(release, canary)
             times["live"] = time.time() + 1
             until(lambda: time.time() > times["live"] + 3, 10, "some traffic on the promoted version")
-        right = answers_of(release, stable, photos), answers_of(release, canary, photos)
 
     print("router:", found.figures())
     assert right[0] != right[1]
