@@ -14,6 +14,7 @@ import pytest
 from orchard.cli import main
 from orchard.files import md5_of, sha256_of
 from tests import photo_files
+from tests.training.page_minutes import read_files
 from training.data import shards
 from training.data.ingest import shard_writer
 
@@ -71,7 +72,7 @@ def rewrite(folder, change):
 
 def test_good_dataset_passes_and_the_files_are_the_same_every_time(workspace, farm, capsys):
     first = validate(workspace)
-    files = {path.name: path.read_bytes() for path in (workspace / "artifacts/validation").iterdir()}
+    files = read_files(workspace / "artifacts/validation")
     again = validate(workspace)
 
     assert first == again
@@ -79,7 +80,7 @@ def test_good_dataset_passes_and_the_files_are_the_same_every_time(workspace, fa
     assert first[1]["dataset"] == {"name": "farm", "digest": shards.read_index(farm).digest}
     assert first[1]["counts"]["train"][KIWI] == {"farm": 6}
     assert first[1]["sizes"] == {"100×100": 32}
-    assert {path.name: path.read_bytes() for path in (workspace / "artifacts/validation").iterdir()} == files
+    assert read_files(workspace / "artifacts/validation") == files
     assert "follows every rule: 32 photos of 4 classes" in capsys.readouterr().out
 
 
