@@ -89,9 +89,9 @@ def test_a_wrong_list_is_named_with_its_variable(monkeypatch, names, sentence):
 
 
 def test_a_channel_that_the_list_does_not_have_is_a_wrong_setting(monkeypatch):
-    monkeypatch.setenv("ORCHARD_CHANNEL", "stabel")
+    monkeypatch.setenv("ORCHARD_CHANNEL", "stablee")
 
-    with pytest.raises(SettingsError, match=r"'stabel', which ORCHARD_CHANNELS does not have.*did you mean stable\?"):
+    with pytest.raises(SettingsError, match=r"'stablee', which ORCHARD_CHANNELS does not have.*did you mean stable\?"):
         settings.load()
 
 
