@@ -21,7 +21,8 @@ from pathlib import Path
 from orchard.channel_names import CANARY, WEIGHTED
 
 __all__ = [
-    "KEY_PREFIX", "LINK", "MIRROR_KEY", "PROTOCOLS", "ROUTER_FOLDER", "SUBFOLDER", "TOTAL", "read_weight", "write_weight",
+    "KEY_PREFIX", "LINK", "MIRROR_KEY", "PROTOCOLS", "ROUTER_FOLDER", "SUBFOLDER", "TOTAL", "offer_weight", "read_weight",
+    "write_weight",
 ]  # fmt: skip
 
 TOTAL = 10_000
@@ -61,6 +62,24 @@ def read_weight(folder: Path, channel: str = CANARY) -> float | None:
     """
     steps = _read_steps(folder)
     return None if steps is None else steps[channel] / 100
+
+
+def offer_weight(folder: Path, percent: float | None, channel: str = CANARY) -> bool:
+    """Give the router a channel's weight as far as it is known; returns whether it changed.
+
+    Without any weight no folder is made: there may be no router.
+
+    Args:
+        folder: the router's folder.
+        percent: the share of the traffic, 0 to 100; None: it is unknown, and stays as it is.
+        channel: a channel of `WEIGHTED`.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if percent is None or (percent == 0 and read_weight(folder, channel) is None):
+        return False
+    return write_weight(folder, percent, channel)
 
 
 def write_weight(folder: Path, percent: float, channel: str = CANARY) -> bool:

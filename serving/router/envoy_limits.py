@@ -8,14 +8,15 @@ from typing import Any
 
 from orchard.errors import SettingsError
 
-__all__ = ["CLIENT_COOKIE", "CLIENT_HEADER", "REGEX_LAYER", "RateLimits", "rate_filter"]
+__all__ = ["CLIENT_COOKIE", "CLIENT_HEADER", "COOKIE_PATTERN", "REGEX_LAYER", "RateLimits", "rate_filter"]
 
 CLIENT_HEADER, CLIENT_COOKIE = "x-client", "orchard-client"
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 _MOST_CLIENTS = 10_000
 """How many clients, and addresses, are remembered. Above that the one seen longest ago is forgotten and begins anew."""
 _MOST_TOKENS = (1 << 32) - 1
-_COOKIE = f"(.*;)? *{CLIENT_COOKIE}=[^;].*"
+COOKIE_PATTERN = f"(.*;)? *{CLIENT_COOKIE}=[^;].*"
+"""A regular expression of Cookie headers that have a client's cookie."""
 _NAME, _COOKIES = "[ -~]{1,128}", "[ -~]{1,256}"
 """Longer headers count as absent: they are kept in memory."""
 REGEX_LAYER = {"name": "regex", "static_layer": {"re2.max_program_size.error_level": 1000}}
@@ -59,7 +60,7 @@ def rate_filter(rates: RateLimits) -> dict[str, Any]:
         rates: how many requests pass.
     """
     named = _header(CLIENT_HEADER, _NAME)
-    known = [_header("cookie", _COOKIE), _header("cookie", _COOKIES)]
+    known = [_header("cookie", COOKIE_PATTERN), _header("cookie", _COOKIES)]
     unnamed = _header(CLIENT_HEADER, _NAME, absent=True)
     kinds = {
         "client": [_is("client", named), _value(CLIENT_HEADER)],

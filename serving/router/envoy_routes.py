@@ -7,7 +7,7 @@ from typing import Any
 from orchard.channel_names import CANARY, SHADOW, STABLE
 from orchard.layout import CHANNEL_HEADER
 from serving.router.envoy_guards import no_guards
-from serving.router.envoy_limits import CLIENT_COOKIE, CLIENT_HEADER
+from serving.router.envoy_limits import CLIENT_COOKIE, CLIENT_HEADER, COOKIE_PATTERN
 from serving.router.router_options import RouterOptions
 from serving.traffic_weights import KEY_PREFIX, MIRROR_KEY, TOTAL
 
@@ -63,10 +63,8 @@ def routes(options: RouterOptions) -> dict[str, Any]:
         found.append({"match": {"prefix": "/grpc.health.", "grpc": {}}, **rpc, **no_guards(options.guards)})
         found.append({"match": {"prefix": "/grpc.", "grpc": {}}, **rpc})
     if options.console:
-        page = {
-            "route": _to("console", options),
-            **no_guards(options.guards, rates=False),
-        }  # it has a log-in of its own
+        # it has a log-in of its own
+        page = {"route": _to("console", options), **no_guards(options.guards, rates=False)}
         found += [{"match": match, **page} for match in ({"path": "/"}, {"prefix": "/console/"})]
     text = "Not found: the router has /v1/, /v2/, /openapi.json, /healthz, /readyz and, where they are configured, gRPC and the console"
     found.append({"match": {"prefix": "/"}, "direct_response": {"status": 404, "body": {"inline_string": text}}})
@@ -143,7 +141,7 @@ def _unknown_client(match: dict[str, Any], shared: dict[str, Any], options: Rout
         {"name": CLIENT_HEADER, "present_match": True, "invert_match": True},
         {
             "name": "cookie",
-            "string_match": {"safe_regex": {"regex": f"(.*;)? *{CLIENT_COOKIE}=[^;].*"}},
+            "string_match": {"safe_regex": {"regex": COOKIE_PATTERN}},
             "invert_match": True,
             "treat_missing_header_as_empty": True,
         },

@@ -18,7 +18,7 @@ from typing import Any
 
 from orchard.channel_names import CANARY, WEIGHTED
 from serving.log import EventLog
-from serving.traffic_weights import read_weight, write_weight
+from serving.traffic_weights import offer_weight
 
 __all__ = ["WeightFollower", "common_weight"]
 
@@ -134,9 +134,7 @@ class WeightFollower:
             )
         for channel in WEIGHTED:
             weight = common_weight(documents, channel)
-            if weight is None or (weight == 0 and read_weight(self._folder, channel) is None):
-                continue
-            if write_weight(self._folder, weight, channel):
+            if offer_weight(self._folder, weight, channel):
                 self._log.write("weight", channel=channel, percent=weight, pages=len(documents))
 
     def _report(self, problem: str) -> None:

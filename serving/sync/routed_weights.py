@@ -8,7 +8,7 @@ from pathlib import Path
 from orchard.channel_names import WEIGHTED
 from serving.sync.planning import Observation
 from serving.sync.sync_state import SyncState
-from serving.traffic_weights import read_weight, write_weight
+from serving.traffic_weights import offer_weight
 
 __all__ = ["give_weights", "routed_weight"]
 
@@ -37,8 +37,6 @@ def routed_weight(channel: str, state: SyncState, observed: Observation) -> floa
 def give_weights(folder: Path, state: SyncState, observed: Observation) -> Iterator[tuple[str, float]]:
     """Give the router the weights; yields each channel whose weight has changed, and the weight.
 
-    Without any weight no folder is made: there may be no router.
-
     Args:
         folder: the router's folder.
         state: what sync remembers.
@@ -49,7 +47,5 @@ def give_weights(folder: Path, state: SyncState, observed: Observation) -> Itera
     """
     for channel in WEIGHTED:
         weight = routed_weight(channel, state, observed)
-        if weight is None or (weight == 0 and read_weight(folder, channel) is None):
-            continue
-        if write_weight(folder, weight, channel):
+        if offer_weight(folder, weight, channel) and weight is not None:
             yield channel, weight

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import time
 import uuid
@@ -52,9 +53,9 @@ class ServiceTraffic:
         """Return the answers that no version gives."""
         return [row for row in self.rows if row.status == 200 and not any(_is(row, answers) for answers in right)]
 
-    def of(self, answers: Answers, after: float) -> list[bool]:
-        """Return, for each answer to a request sent after a time, whether it is this version's."""
-        return [_is(row, answers) for row in self.rows if row.status == 200 and row.sent > after]
+    def of(self, answers: Answers, after: float, before: float = math.inf) -> list[bool]:
+        """Return, for each answer to a request sent after a time (and before another), whether it is this version's."""
+        return [_is(row, answers) for row in self.rows if row.status == 200 and after < row.sent < before]
 
     def figures(self) -> dict[str, Any]:
         times = sorted(row.seconds for row in self.rows if row.status == 200)

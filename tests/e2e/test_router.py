@@ -40,12 +40,8 @@ def restart(release, part):
 
 def share(found, answers, begin, end):
     """The share of the answers to requests in a time that are a version's, in percent; and how many there were."""
-    label_of = dict(enumerate(answers))
-    rows = [row for row in found.rows if begin < row.sent < end and row.status == 200]
-    hits = sum(
-        row.label == label_of[row.photo][0] and abs(row.probability - label_of[row.photo][1]) < 1e-4 for row in rows
-    )
-    return 100 * hits / max(len(rows), 1), len(rows)
+    hits = found.of(answers, begin, end)
+    return 100 * sum(hits) / max(len(hits), 1), len(hits)
 
 
 def test_a_canary_and_rolling_updates_behind_the_router_lose_nothing(cluster, zoo):
