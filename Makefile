@@ -166,7 +166,7 @@ doctor: setup ## list the faults of the deployment, and the remedies
 
 .PHONY: e2e
 e2e: setup ## the tests on a real cluster (about half an hour)
-	@$(BIN)/pytest tests/e2e -s $(ARGS)
+	@$(BIN)/pytest -n 2 --no-loadscope-reorder -s -v tests/e2e $(ARGS)
 
 ## Measure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -10,12 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from orchard.processes import ChildProcess
 from orchestration.cluster.deploy import images
@@ -25,6 +27,7 @@ from orchestration.cluster.deploy.store_access import reach
 from tests.e2e import job_photos
 from tests.e2e.releases import ROOT, name_on_nodes, remove_leftovers
 from tests.e2e.service_traffic import MODEL, until
+from tests.e2e.timed_parts import PARTS, timed
 from tests.serving.conftest import zoo  # noqa: F401  a fixture
 
 HERE = Path(__file__).parent
@@ -32,18 +35,63 @@ RELEASE = Release(context="kind-orchard", namespace="orchard-e2e", name="orchard
 WORKSPACES = ROOT / ".orchard" / "cluster" / RELEASE.namespace
 SMALL = (
     ("serving.replicas", "2"),
-    ("serving.resources.engine.requests.cpu", "100m"),  # three of them besides training Jobs on a node of two cores
+    # three of them besides training Jobs and another worker's release, on a node of two cores
+    ("serving.resources.engine.requests.cpu", "50m"),
     ("serving.resources.sync.requests.cpu", "20m"),
-    ("training.resources.heavy.requests.cpu", "150m"),
+    ("objectStore.resources.requests.cpu", "50m"),
+    ("training.resources.heavy.requests.cpu", "100m"),
+    ("training.resources.light.requests.cpu", "50m"),
 )
 VALUES = [part for key, value in SMALL for part in ("--set", f"{key}={value}")]
-PARTS: list[tuple[str, float]] = []
+DURATIONS: list[tuple[str, float]] = []
+"""What has taken how long, in seconds; filled where the summary is printed."""
+SHARED_RELEASE = (
+    "test_doctor",
+    "test_existing_keys",
+    "test_loop",
+    "test_registry_jobs",
+    "test_traffic",
+    "test_training",
+)
+"""The modules that use the release of `deployed`: one worker runs them, one after the other."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Collect this folder only if it is named."""
     named = [Path(config.invocation_params.dir, argument.split("::")[0]).resolve() for argument in config.args]
     return None if any(path.is_relative_to(HERE) for path in named) else True
+
+
+class ReleaseScheduling(LoadScopeScheduling):
+    """Give the tests of a release to one worker; each other module, and each scenario, to any."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        if path.parent.name == "airflow":
+            return path.parent.name
+        if path.stem in SHARED_RELEASE:
+            return "deployed"
+        return nodeid if path.stem == "test_scenarios" else path.stem
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return ReleaseScheduling(config, log)
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run of pytest, the same one in each worker."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@contextmanager
+def one_worker(run_folder: Path) -> Iterator[None]:
+    """Keep the other workers out of this context."""
+    with (run_folder / "e2e.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def keep_evidence(release: Release) -> Path:
@@ -60,19 +108,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     if report.failed:
         report.sections.append(("evidence", str(keep_evidence(RELEASE))))
+    report.user_properties = [("part", part) for part in PARTS]  # a worker's; the summary is another process's
+    PARTS.clear()
     return report
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Record how long each test took, with its waits."""
-    if report.when != "teardown" or report.duration > 1:
-        PARTS.append((f"{report.nodeid.split('/')[-1]} {report.when}", report.duration))
+    """Record how long each test took, with its waits and parts."""
+    DURATIONS.extend(part for name, part in report.user_properties if name == "part")
+    DURATIONS.append((f"{report.nodeid.split('/')[-1]} {report.when}", report.duration))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print how long each part took."""
     terminalreporter.section("how long it took")
-    for name, seconds in PARTS:
+    for name, seconds in DURATIONS:
         if seconds >= 1:
             terminalreporter.write_line(f"{seconds:7.1f} s  {name}")
 
@@ -117,43 +167,51 @@ def _missing() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def machine() -> None:
+def machine(run_folder: Path) -> None:
     """Docker and the programs, started if possible."""
     up = ROOT.parent / "shared" / "cluster" / "up"
-    if _missing() and up.exists():
-        subprocess.run([up], check=True, timeout=1800)
+    with one_worker(run_folder):
+        if _missing() and up.exists():
+            subprocess.run([up], check=True, timeout=1800)
     if missing := _missing():
         pytest.exit(f"no cluster can be created here: {', '.join(missing)}; and there is no {up}", returncode=1)
 
 
-def _script(name: str, *arguments: str) -> str:
+def run_script(name: str, *arguments: str) -> str:
     """Run a script of the project; returns the last word of its standard output."""
-    begin = time.monotonic()
-    done = subprocess.run(
-        [ROOT / "scripts" / name, *arguments], stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT, timeout=1800
-    )
+    with timed(f"scripts/{name} {' '.join(arguments)}"):
+        done = subprocess.run(
+            [ROOT / "scripts" / name, *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            timeout=1800,
+        )
     assert done.returncode == 0, f"scripts/{name} failed; its output is above"
-    PARTS.append((f"scripts/{name} {' '.join(arguments)}", time.monotonic() - begin))
     return (done.stdout.split() or [""])[-1]
 
 
 @pytest.fixture(scope="session")
-def registry(machine: None) -> str:
+def registry(machine: None, run_folder: Path) -> str:
     """A kind cluster without what an interrupted run left there; returns the address of its registry."""
-    address = _script("cluster", "up")
-    if os.environ.get("E2E_KEEP") != "1":
-        remove_leftovers()
+    removed = run_folder / "leftovers-removed"
+    with one_worker(run_folder):
+        address = run_script("cluster", "up")
+        if os.environ.get("E2E_KEEP") != "1" and not removed.exists():
+            remove_leftovers()
+            removed.touch()
     return address
 
 
 @pytest.fixture(scope="session")
-def cluster(registry: str) -> str:
+def cluster(registry: str, run_folder: Path) -> str:
     """A kind cluster whose nodes have our images, under the names of images.env too; returns kind's name for it."""
     name = RELEASE.context.removeprefix("kind-")
-    _script("images", "--push", registry, "training", "serving")
-    begin = time.monotonic()
-    name_on_nodes(name, images.references(registry))
-    PARTS.append(("images pulled by the node", time.monotonic() - begin))
+    with one_worker(run_folder):
+        run_script("images", "--push", registry, "training", "serving")
+        with timed("images pulled by the node"):
+            name_on_nodes(name, images.references(registry))
     return name
 
 

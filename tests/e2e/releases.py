@@ -20,6 +20,7 @@ from orchestration.cluster.deploy.install import await_installed, make_namespace
 from orchestration.cluster.deploy.release import Release, run
 from orchestration.cluster.deploy.store_access import reach
 from tests.e2e.service_traffic import MODEL
+from tests.e2e.timed_parts import timed
 from tests.serving.model_registry import facts_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,11 @@ SMALL = (
     "objectStore.resources.requests.cpu=50m",
 )
 """So that several releases fit on a node of two cores, half of which the cluster itself requests."""
+
+
+def chart_values(name: str) -> tuple[str, ...]:
+    """Return helm's options for one of the chart's own examples of values."""
+    return ("--values", str(CHART / "ci" / f"{name}-values.yaml"))
 
 
 def name_on_nodes(cluster: str, references: dict[str, str]) -> None:
@@ -73,7 +79,8 @@ def released(name: str, *options: str, chart: Path = CHART) -> Iterator[Release]
     make_namespace(release)
     try:
         small = [part for value in SMALL for part in ("--set", value)]
-        release.helm("install", release.name, str(chart), *small, *options)
+        with timed(f"{name}: helm install"):
+            release.helm("install", release.name, str(chart), *small, *options)
         yield release
     except BaseException:
         from tests.e2e.conftest import keep_evidence
@@ -81,13 +88,15 @@ def released(name: str, *options: str, chart: Path = CHART) -> Iterator[Release]
         keep_evidence(release)
         raise
     finally:
-        remove(release)
+        with timed(f"{name}: removed"):
+            remove(release)
 
 
 @contextmanager
 def registry_of(release: Release) -> Iterator[Registry]:
     """The registry of a release, with the release's own keys."""
-    await_installed(release)
+    with timed(f"{release.namespace}: installed"):
+        await_installed(release)
     with reach(release, "publisher") as variables:
         settings = Settings(**{key.removeprefix("ORCHARD_").lower(): value for key, value in variables.items()})
         assert settings.signing_key_file is not None
@@ -103,7 +112,7 @@ def publish_model(registry: Registry, zoo: Path, name: str) -> int:
 
 def release_model(release: Release, zoo: Path, name: str) -> int:
     """Publish one of the zoo's photo models and promote it; returns the version."""
-    with registry_of(release) as registry:
+    with timed(f"{release.namespace}: a model is promoted"), registry_of(release) as registry:
         version = publish_model(registry, zoo, name)
         registry.channel("stable").promote(version, ChangeIntent("e2e", f"the zoo's {name}"))
     return version
@@ -111,12 +120,21 @@ def release_model(release: Release, zoo: Path, name: str) -> int:
 
 def await_ready(release: Release, part: str = "serving") -> None:
     """Wait until all expected pods of a Deployment are ready: the model server's, or the named part's."""
-    release.kubectl("rollout", "status", f"deployment/{release.fullname}-{part}", "--timeout=600s", seconds=610)
+    with timed(f"{release.namespace}: {part} is ready"):
+        release.kubectl("rollout", "status", f"deployment/{release.fullname}-{part}", "--timeout=600s", seconds=610)
 
 
 def run_helm_test(release: Release) -> str:
     """Return the output of `helm test`: predictions of golden photos through the Service."""
-    return release.helm("test", release.name, "--logs", "--timeout=600s", seconds=610)
+    with timed(f"{release.namespace}: helm test"):
+        return release.helm("test", release.name, "--logs", "--timeout=600s", seconds=610)
+
+
+def check_predictions(release: Release, zoo: Path) -> None:
+    """Publish and promote a version and predict its golden photos."""
+    release_model(release, zoo, "one")
+    await_ready(release)
+    assert ": 0 of " in run_helm_test(release)
 
 
 def documents(release: Release, *what: str) -> Any:

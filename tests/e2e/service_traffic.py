@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import os
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -78,6 +79,11 @@ def answers_of(release: Release, version: int, photos: list[bytes]) -> Answers:
     with forward(release, f"service/{release.fullname}-serving", 8501) as url, ModelServer(url) as server:
         predictions = server.predict(photos, MODEL, version=version)
     return [(item.label, item.probability) for item in predictions]
+
+
+def say(*words: object) -> None:
+    """Print figures at once; of standard output, pytest's workers show nothing."""
+    print(*words, file=sys.stderr)
 
 
 def until(condition: Any, seconds: float, what: str) -> Any:

@@ -14,8 +14,9 @@ import pytest
 from orchestration.cluster.deploy.install import remove
 from orchestration.cluster.deploy.release import Release
 from tests import drawn_photos
-from tests.e2e.conftest import PARTS, keep_evidence
+from tests.e2e.conftest import keep_evidence
 from tests.e2e.releases import SMALL
+from tests.e2e.timed_parts import PARTS
 from tests.first_hour import TINY, edit
 
 pytestmark = pytest.mark.timeout(1800)

@@ -8,12 +8,20 @@ import pytest
 
 from orchestration.cluster.deploy.deploy_loop import await_live
 from tests.e2e.conftest import orchard
-from tests.e2e.releases import CHART, await_ready, publish_model, registry_of, release_model, released, run_helm_test
-from tests.e2e.service_traffic import MODEL, answers_of, traffic, until
+from tests.e2e.releases import (
+    await_ready,
+    chart_values,
+    publish_model,
+    registry_of,
+    release_model,
+    released,
+    run_helm_test,
+)
+from tests.e2e.service_traffic import MODEL, answers_of, say, traffic, until
 
 pytestmark = pytest.mark.timeout(3600)
 
-OPTIONS = ("--values", str(CHART / "ci" / "router-values.yaml"), "--set", "router.httpRoute.enabled=false")
+OPTIONS = (*chart_values("router"), "--set", "router.httpRoute.enabled=false")
 SMALL = ("--set", "router.resources.requests.cpu=25m")
 
 
@@ -76,12 +84,12 @@ def test_a_canary_and_rolling_updates_behind_the_router_lose_nothing(cluster, zo
             times["live"] = time.time() + 1
             until(lambda: time.time() > times["live"] + 3, 10, "some traffic on the promoted version")
 
-    print("router:", found.figures())
+    say("router:", found.figures())
     assert right[0] != right[1]
     assert found.failed() == []
     assert found.wrong(*right) == []
     percent, count = share(found, right[1], times["half"], times["restarted"])
-    print(f"router: {percent:.1f} % of {count} went to the canary of 50 %")
+    say(f"router: {percent:.1f} % of {count} went to the canary of 50 %")
     assert 40 < percent < 60
     assert share(found, right[1], 0, times["before"])[0] == 0
     ended, count = share(found, right[1], times["ended"], times["promoted"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.releases import CHART, await_ready, release_model, released
-from tests.e2e.service_traffic import answers_of, traffic, until
+from tests.e2e.releases import await_ready, chart_values, release_model, released
+from tests.e2e.service_traffic import answers_of, say, traffic, until
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -21,7 +21,7 @@ def replicas(release):
 
 
 def test_the_autoscaler_scales_out_under_load_and_in_after_it(cluster, zoo):
-    options = ["--values", str(CHART / "ci" / "ha-values.yaml"), *(part for item in SCALED for part in ("--set", item))]
+    options = [*chart_values("ha"), *(part for item in SCALED for part in ("--set", item))]
     with released("ha", *options) as release:
         version = release_model(release, zoo, "one")
         await_ready(release)
@@ -34,7 +34,7 @@ def test_the_autoscaler_scales_out_under_load_and_in_after_it(cluster, zoo):
             until(lambda: replicas(release) == 2, 600, "two pods under load")
         until(lambda: len(release.serving_pods()) == 1, 600, "one pod after it")
 
-        print("scaled out under load:", found.figures())
+        say("scaled out under load:", found.figures())
         assert found.failed() == []
         assert found.wrong(right) == []
         await_ready(release)

@@ -16,7 +16,19 @@ from orchestration.cluster.deploy.release import Release
 from tests.charts.conftest import KUBERNETES
 from tests.charts.random_values import random_values
 from tests.e2e.conftest import RELEASE
-from tests.e2e.releases import CHART, ROOT, SMALL, apply, await_ready, documents, release_model, released, run_helm_test
+from tests.e2e.releases import (
+    CHART,
+    ROOT,
+    SMALL,
+    apply,
+    await_ready,
+    chart_values,
+    check_predictions,
+    documents,
+    release_model,
+    released,
+    run_helm_test,
+)
 from tests.e2e.service_traffic import MODEL
 
 pytestmark = pytest.mark.timeout(3600)
@@ -51,21 +63,10 @@ ANY_USER = tuple(part for key in ("uid", "gid", "fsGroup") for part in ("--set",
 """As OpenShift would choose: numbers that no image knows."""
 
 
-def values(name: str) -> tuple[str, ...]:
-    return ("--values", str(CHART / "ci" / f"{name}-values.yaml"))
-
-
-def check_predictions(release, zoo):
-    """Publish and promote a version and predict its golden photos."""
-    release_model(release, zoo, "one")
-    await_ready(release)
-    assert ": 0 of " in run_helm_test(release)
-
-
 def test_our_engine_with_tokens_and_as_any_user(cluster, zoo):
     token = secrets.token_urlsafe(24)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "callers"}, "stringData": {"tokens": token}}
-    options = (*values("engine-orchard"), *ANY_USER, "--set", "serving.tokenSecret=callers")
+    options = (*chart_values("engine-orchard"), *ANY_USER, "--set", "serving.tokenSecret=callers")
     with released("engine-orchard", *options) as release:
         apply(release, json.dumps(secret))
         check_predictions(release, zoo)
@@ -81,26 +82,9 @@ def test_our_engine_with_tokens_and_as_any_user(cluster, zoo):
         assert statuses == [401, 401, 200]
 
 
-def test_existing_keys_are_used(deployed, zoo):
-    """As from a backup: Secrets of another release, under other names."""
-    names = {
-        f"store-{name}": f"my-store-{name}" for name in ("server", "admin", "ingest", "trainer", "publisher", "sync")
-    }
-    names["signing"] = "my-signing"
-    with released("existing-secret", *values("existing-secret")) as release:
-        for source, name in names.items():
-            data = documents(deployed.release, "secret", f"{deployed.release.fullname}-{source}")["data"]
-            # under the chart's own names too: the test publishes with those keys
-            for secret_name in (name, f"{release.fullname}-{source}"):
-                secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret_name}, "data": data}
-                apply(release, json.dumps(secret))
-        assert "keys" not in {item["metadata"]["labels"]["app.kubernetes.io/component"] for item in release.get("jobs")}
-        check_predictions(release, zoo)
-
-
 def test_a_locked_down_release_trains_nothing_and_names_its_clients(cluster, zoo):
     apply(RELEASE, json.dumps(MONITORS))
-    with released("locked-down", *values("locked-down")) as release:
+    with released("locked-down", *chart_values("locked-down")) as release:
         check_predictions(release, zoo)
         assert release.get("podtemplates") == []
         (policy,) = release.get("networkpolicy", f"{release.fullname}-serving")
@@ -151,10 +135,10 @@ def selected_pods(release: Release) -> set[str]:
 
 def test_two_releases_in_a_namespace_have_nothing_in_common(cluster, zoo):
     """Neither selects, examines or removes anything of the other. Both run without any registry."""
-    with released("two", *values("offline")) as first:
+    with released("two", *chart_values("offline")) as first:
         second = Release(first.context, first.namespace, "second")
         small = [part for value in SMALL for part in ("--set", value)]
-        second.helm("install", second.name, str(CHART), *small, *values("offline"))
+        second.helm("install", second.name, str(CHART), *small, *chart_values("offline"))
         for release in (first, second):
             release_model(release, zoo, "one")
             await_ready(release)

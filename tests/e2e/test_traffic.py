@@ -12,7 +12,7 @@ import pytest
 from orchestration.cluster.deploy.deploy_loop import await_live
 from orchestration.cluster.deploy.store_access import reach
 from tests.e2e.conftest import MODEL, Trained, kill_all, orchard
-from tests.e2e.service_traffic import answers_of, traffic, until
+from tests.e2e.service_traffic import answers_of, say, traffic, until
 from tests.e2e.test_doctor import doctor
 
 pytestmark = pytest.mark.timeout(3600)
@@ -66,7 +66,7 @@ def test_a_rolling_update_loses_nothing(deployed, release, right):
         release.kubectl("rollout", "restart", f"deployment/{release.fullname}-serving")
         release.kubectl("rollout", "status", f"deployment/{release.fullname}-serving", "--timeout=600s", seconds=610)
 
-    print("rolling update:", found.figures())
+    say("rolling update:", found.figures())
     assert found.failed() == []
     assert found.wrong(right) == []
 
@@ -79,7 +79,7 @@ def test_a_new_version_loses_nothing_and_then_answers_all(deployed, release, rig
         after = answers_of(release, second.version, deployed.photos)
         until(lambda: time.time() > live + 5, 6, "some traffic on the new version")
 
-    print("new version:", found.figures())
+    say("new version:", found.figures())
     assert found.failed() == []
     assert found.wrong(right, after) == []
     answered = found.of(after, live)
@@ -95,7 +95,7 @@ def test_a_crash_of_sync_and_the_store_loses_no_request(deployed, release, right
         release.kubectl("delete", "pod", f"{release.fullname}-store-0", "--grace-period=0", "--force")
         release.kubectl("rollout", "status", f"statefulset/{release.fullname}-store", "--timeout=600s", seconds=610)
 
-    print("sync killed, store deleted:", found.figures())
+    say("sync killed, store deleted:", found.figures())
     assert found.failed() == []
     assert found.wrong(right) == []
     assert newest(release) == version  # the store restarted with its data
@@ -113,7 +113,7 @@ def test_without_the_store_predictions_continue(deployed, release, right):
         scale_store(release, 0)
         kill(release, release.serving_pods()[0], "sync")  # it continues with the versions on its disk
     try:
-        print(f"store down for {STORE_DOWN_SECONDS:.0f} s:", found.figures())
+        say(f"store down for {STORE_DOWN_SECONDS:.0f} s:", found.figures())
         assert found.failed() == []
         assert found.wrong(right) == []
     finally:
@@ -126,7 +126,7 @@ def check_killed_engine(found, right, begin, back):
     """A dead engine may only lose requests to its pod, until it is back; it never gives a wrong answer."""
     failed = found.failed()
     last = round(max((row.sent for row in failed), default=begin) - begin, 1)
-    print("engine killed:", found.figures(), f"failed within {last} s of {back - begin:.1f} s")
+    say("engine killed:", found.figures(), f"failed within {last} s of {back - begin:.1f} s")
     assert found.wrong(right) == []
     assert [row for row in failed if row.sent > back] == []
     assert len(failed) < 0.6 * len(

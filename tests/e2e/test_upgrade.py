@@ -18,7 +18,7 @@ from orchestration.cluster.deploy.release import run
 from orchestration.cluster.kube_client import ClusterError
 from tests.e2e.conftest import versions
 from tests.e2e.releases import CHART, ROOT, await_ready, release_model, released, run_helm_test
-from tests.e2e.service_traffic import answers_of, traffic
+from tests.e2e.service_traffic import answers_of, say, traffic
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -125,7 +125,7 @@ def test_an_upgrade_keeps_keys_and_models_and_serves_on(previous, zoo):
             await_installed(release)
             await_ready(release)
 
-        print("upgrade:", found.figures())
+        say("upgrade:", found.figures())
         assert found.failed() == []
         assert found.wrong(right) == []
         assert before.items() <= keys(release).items()

@@ -24,7 +24,7 @@ from orchestration.cluster.deploy.retrain_run import opened_store
 from orchestration.names import run_id
 from tests.airflow_requests import list_runs
 from tests.e2e import job_photos
-from tests.e2e.conftest import RELEASE, ROOT, _script, keep_evidence
+from tests.e2e.conftest import RELEASE, ROOT, keep_evidence, one_worker, run_script
 from tests.e2e.service_traffic import MODEL, until
 
 AIRFLOW = Release(os.environ.get("E2E_CONTEXT", RELEASE.context), "orchard-e2e-airflow", "orchard")
@@ -39,9 +39,10 @@ ORDER = ("test_airflow_runs", "test_refusals", "test_schedules", "test_crashes")
 _VALUES = (
     *("airflow.enabled=true", f"dataset={DATASET}", "airflow.profile=short", "airflow.startSeconds=90"),
     *("airflow.schedules.ingest=", "airflow.schedules.batch=0 0 * * *", "airflow.schedules.housekeeping="),
-    *("serving.resources.engine.requests.cpu=100m", "serving.resources.sync.requests.cpu=20m"),
+    *("serving.resources.engine.requests.cpu=50m", "serving.resources.sync.requests.cpu=20m"),
     *("podSecurity.uid=1000680000", "podSecurity.gid=1000680000", "podSecurity.fsGroup=1000680000"),  # in no image
-    *("objectStore.resources.requests.cpu=50m", "training.resources.heavy.requests.cpu=150m"),
+    *("objectStore.resources.requests.cpu=50m", "training.resources.heavy.requests.cpu=100m"),
+    *("training.resources.light.requests.cpu=50m", "airflow.resources.scheduler.requests.cpu=50m"),
 )
 _CLOCK_MINUTES = 8
 """The delay of the scheduled run: by then Airflow has started on every machine."""
@@ -143,10 +144,11 @@ def _params() -> Path:
     return path
 
 
-def _installed(registry: str) -> float:
+def _installed(registry: str, run_folder: Path) -> float:
     """Install the release, unless it was kept; returns the time of its scheduled run."""
-    _script("images", "--push", registry, "training", "serving", "airflow")
-    _script("cluster", "bring", "POSTGRES_IMAGE")
+    with one_worker(run_folder):
+        run_script("images", "--push", registry, "training", "serving", "airflow")
+        run_script("cluster", "bring", "POSTGRES_IMAGE")
     due = time.time() + 60 * _CLOCK_MINUTES  # after the images: on a new machine they take many minutes
     at = time.gmtime(due)
     values = [
@@ -169,12 +171,14 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.fixture(scope="session")
-def loop(machine: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+def loop(
+    machine: None, run_folder: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Loop]:
     """Airflow and all that it runs, in a namespace that is deleted afterwards."""
     ours = AIRFLOW.context == RELEASE.context
     registry = request.getfixturevalue("registry") if ours else "localhost:5001"
     try:
-        due = _installed(registry)
+        due = _installed(registry, run_folder)
         with reach_airflow(AIRFLOW) as airflow:
             photos = job_photos.write(tmp_path_factory.mktemp("airflow") / "photos")
             until(lambda: len(airflow.request("GET", "/dags")["dags"]) == 4, 300, "Airflow knows its DAGs")

@@ -13,7 +13,7 @@ from tests.airflow_requests import backfill, list_runs
 from tests.e2e.airflow.conftest import DATASET, FIRST, PARTS, Loop
 from tests.e2e.airflow.run_waits import ingest, known, live, moment, retrained
 from tests.e2e.job_photos import CLASSES
-from tests.e2e.service_traffic import until
+from tests.e2e.service_traffic import say, until
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -46,7 +46,7 @@ def test_a_task_takes_little_longer_than_its_verb(loop, first):
     begin = min(moment(task["start_date"]) for task in tasks.values())
     end = max(moment(task["end_date"]) for task in tasks.values())
     overhead = (end - begin - sum(ended.seconds for ended in verbs.values())) / len(tasks)
-    print(f"overhead a task: {overhead:.1f} s; verbs: { {name: ended.seconds for name, ended in verbs.items()} }")
+    say(f"overhead a task: {overhead:.1f} s; verbs: { {name: ended.seconds for name, ended in verbs.items()} }")
 
     assert overhead <= 3 * OVERHEAD_SECONDS  # the number is printed; a slow machine is no failure
 
@@ -70,7 +70,7 @@ def test_another_day_changes_the_prediction(loop, first):
     version = live(loop, retrained(loop, "asset_triggered", before))
     assert version > 1
     new = loop.predict(photo)
-    print(f"version 1 predicts {old}, version {version} {new}")
+    say(f"version 1 predicts {old}, version {version} {new}")
     assert new[0] == "Plum"
     assert new != old
 

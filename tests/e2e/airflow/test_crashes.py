@@ -14,7 +14,7 @@ from orchestration.cluster.deploy.deploy_loop import await_live
 from tests.e2e.airflow.conftest import DATASET, PARTS, Loop
 from tests.e2e.airflow.run_waits import ingest, known
 from tests.e2e.job_photos import CLASSES
-from tests.e2e.service_traffic import until
+from tests.e2e.service_traffic import say, until
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -63,7 +63,7 @@ def test_a_run_ends_correctly_and_once_although_every_part_is_killed(loop, first
             lambda verb=verb: running(loop, run, verb) or loop.ended("retrain", run).get(verb), 600, f"a pod of {verb}"
         )
         for part in parts:
-            print(f"{verb}: killing {part}")
+            say(f"{verb}: killing {part}")
             kill(loop, part)
         if "store" in parts:
             loop.release.kubectl(
@@ -72,7 +72,7 @@ def test_a_run_ends_correctly_and_once_although_every_part_is_killed(loop, first
 
     tasks = loop.await_end("retrain", run, 1200)
 
-    print({name: (task["state"], task["try_number"], task["duration"]) for name, task in tasks.items()})
+    say({name: (task["state"], task["try_number"], task["duration"]) for name, task in tasks.items()})
     assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(tasks, "success")
     assert len(loop.versions()) == len(before) + 1
     await_live(loop.release, int(loop.ended("retrain", run)["publish"].result["version"]))

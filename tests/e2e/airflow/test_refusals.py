@@ -12,7 +12,7 @@ import yaml
 from orchestration.cluster.deploy.airflow_client import AirflowRefused
 from tests.airflow_requests import list_runs, stop_run
 from tests.e2e.airflow.conftest import DATASET, Loop
-from tests.e2e.service_traffic import until
+from tests.e2e.service_traffic import say, until
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -126,5 +126,5 @@ def test_pods_that_cannot_start_fail_in_time_with_the_reason(loop, broken_templa
             explained, 60, f"the log of {verb} has {FAULTS[dag, verb][2]}, and what to do"
         )  # the log outlives the pod
         stop_run(loop.airflow, dag, run)
-    print(f"failed after {time.monotonic() - begun:.0f} s")
+    say(f"failed after {time.monotonic() - begun:.0f} s")
     until(lambda: not waiting(loop), 120, "no pod waits any more")
