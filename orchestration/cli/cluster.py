@@ -11,7 +11,7 @@ import click
 from orchard.cli.verb import verb, verb_group
 from orchard.errors import OrchardError, ParamsError
 from orchard.reporter import Reporter
-from orchestration.cluster.registry_verbs import STORE_VERBS, store_verb, target_options
+from orchestration.cluster.registry_verbs import STORE_VERBS, job_examples, store_verb, target_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,10 +197,7 @@ def bucket(reporter: Reporter, *, no_policy: bool, timeout: float) -> None:
 
 for _command in (train, synthetic):
     job.add_command(_command)
-for _name, _verb in STORE_VERBS.items():
-    _lines = str(_verb.epilog).split("Examples:\n", 1)[1]
-    job.add_command(
-        store_verb(_verb, _lines.replace(f"orchard {_name}", f"orchard job {_name}").replace("  orchard", "orchard"))
-    )
+for _verb in STORE_VERBS.values():
+    job.add_command(store_verb(_verb, job_examples(_verb)))
 for _command in (keys, bucket):
     bootstrap.add_command(_command)

@@ -15,19 +15,22 @@ from orchard.cli.shadow import shadow
 from orchard.cli.verb import verb
 from orchard.errors import OrchardError
 from orchard.reporter import Reporter
+from training.cli.diff import diff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["STORE_VERBS", "store_verb", "target_options"]
+__all__ = ["STORE_VERBS", "job_examples", "store_verb", "target_options"]
 
 STORE_VERBS = {
-    str(command.name): command for command in (runs, versions, history, promote, canary, shadow, rollback, note, tag)
+    str(command.name): command
+    for command in (runs, versions, diff, history, promote, canary, shadow, rollback, note, tag)
 }
 """The verbs that need nothing but the store and the signing keys, by name."""
 
 _MARK = "── result\n"
-_OWN = ("as_json", "json_file")
+_OWN = ("as_json", "json_file", "page")
+"""The options that are not the Job's: how the result is written here, and a page, which would stay in the pod."""
 
 
 def target_options(
@@ -95,6 +98,16 @@ def store_verb(command: click.Command, examples: str, **defaults: str) -> click.
     made = verb(extra="cluster", examples=examples)(target_options(patience=120.0, **defaults)(function))
     made.params[:0] = [item for item in command.params if item.name not in _OWN]
     return made
+
+
+def job_examples(command: click.Command) -> str:
+    """Return a verb's examples as `orchard job` has them: none with an option that it lacks there."""
+    name, lines = str(command.name), str(command.epilog).split("Examples:\n", 1)[1].splitlines()
+    absent = {word for item in command.params if item.name == "page" for word in item.opts}
+    kept = [
+        line.strip().replace(f"orchard {name}", f"orchard job {name}") for line in lines if not absent & {*line.split()}
+    ]
+    return "\n".join(kept)
 
 
 def _arguments(command: click.Command, options: Mapping[str, Any]) -> list[str]:

@@ -108,6 +108,7 @@ def test_a_model_server_holds_no_key_that_writes(render, scenario):
         ("runs", {"store-trainer"}),
         ("versions", {"store-sync", "signing"}),
         ("history", {"store-sync", "signing"}),
+        ("diff", {"store-publisher", "signing"}),
         ("promote", {"store-publisher", "signing"}),
         ("rollback", {"store-publisher", "signing"}),
         ("note", {"store-publisher", "signing"}),

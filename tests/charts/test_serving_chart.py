@@ -75,7 +75,7 @@ def test_an_autoscaled_deployment_names_no_number_of_pods(render):
 
 @pytest.mark.parametrize(
     ("kind", "default", "locked_down"),
-    [("Ingress", 0, 1), ("ServiceMonitor", 0, 1), ("PodTemplate", 11, 0), ("HorizontalPodAutoscaler", 0, 0)],
+    [("Ingress", 0, 1), ("ServiceMonitor", 0, 1), ("PodTemplate", 12, 0), ("HorizontalPodAutoscaler", 0, 0)],
 )
 def test_optional_objects_exist_when_they_are_enabled(render, kind, default, locked_down):
     def count(scenario):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestration.cluster.deploy.release import Release
-from tests.e2e.conftest import ROOT, command
+from tests.e2e.conftest import RELEASE, ROOT, command, orchard
 from tests.e2e.service_traffic import until
 
 pytestmark = pytest.mark.timeout(3600)
@@ -53,6 +53,15 @@ def test_a_promotion_and_its_rollback_are_in_the_history_with_who_and_why(second
     assert (rollback["action"], rollback["version"], rollback["who"]) == ("rollback", before, "ada@laptop")
 
 
+def test_two_versions_are_compared_beside_the_store(second):
+    found = json.loads(orchard("job", "diff", str(second.version), str(second.other), "--json", *RELEASE.options))
+
+    assert (found["before"]["version"], found["after"]["version"]) == (second.version, second.other)
+    assert {item["judgement"] for item in found["figures"]} <= {"better", "worse", "within noise"}
+    assert [item["name"] for item in found["params"]] == ["train.seed"]
+    assert found["photos"] == []  # of the same dataset
+
+
 def test_an_error_of_the_verb_has_its_own_code(deployed):
     error = ask("rollback", "--to", "99999", "--why", "drill", code=4)["error"]
 
@@ -78,6 +87,7 @@ def test_the_pods_of_the_verbs_hold_no_signing_key_unless_they_change_a_channel(
         ("runs", False),
         ("versions", False),
         ("history", False),
+        ("diff", False),
         ("promote", True),
         ("canary", True),
         ("rollback", True),

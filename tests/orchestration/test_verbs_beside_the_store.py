@@ -161,6 +161,7 @@ def job_arguments(name, options):
         ("canary", {"weight": 0.0, "version": None, "why": "plums"}, ["--why=plums", "--", "0.0"]),
         ("shadow", {"weight": 12.5, "version": "latest", "why": "w"}, ["--why=w", "--", "12.5", "latest"]),
         ("versions", {}, []),
+        ("diff", {"before": 6, "after": "stable", "top": 5, "page": None}, ["--top=5", "--", "6", "stable"]),
         ("note", {"version": 7, "text": "-takes plums for grapes"}, ["--", "7", "-takes plums for grapes"]),
         (
             "tag",
@@ -176,11 +177,14 @@ def test_the_command_line_in_the_pod_is_the_one_here(name, options, words):
 def test_every_verb_keeps_its_own_options():
     for command in STORE_VERBS.values():
         made = store_verb(command, "x")
-        assert {item.name for item in command.params} <= {item.name for item in made.params}
+        assert {item.name for item in command.params} - {"page"} <= {item.name for item in made.params}
         assert {"release", "namespace", "context", "patience"} <= {item.name for item in made.params}
 
 
-@pytest.mark.parametrize("arguments", [("rollback",), ("runs", "--limit", "0"), ("history", "--channel", "X")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("rollback",), ("runs", "--limit", "0"), ("history", "--channel", "X"), ("diff", "6", "7", "--html", "page.html")],
+)
 def test_a_wrong_command_line_starts_no_job(call, arguments):
     cluster = FakeJobs()
     code, _, _ = call(cluster, *arguments)
