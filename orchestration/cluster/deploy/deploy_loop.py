@@ -138,7 +138,7 @@ def await_live(release: Release, version: int, seconds: float = LIVE_SECONDS) ->
                 f"version {version} is not live after {seconds:.0f} s: {served}",
                 hint="`make doctor` finds the reason, `make evidence` saves the state of the cluster",
             )
-        time.sleep(0.5)
+        time.sleep(1)  # each question is a `kubectl`, whose CPU the pods need
 
 
 def _served(release: Release, pod: str) -> int | str:

@@ -18,7 +18,7 @@ __all__ = ["await_ready", "pod_states"]
 _SECONDS = 60.0
 _SAY_SECONDS = 10.0
 _STEADY_SECONDS = 10.0
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 1.0
 
 
 def await_ready(release: Release, component: str, note: Callable[[str], None], *, seconds: float = _SECONDS) -> None:
