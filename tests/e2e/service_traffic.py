@@ -99,7 +99,7 @@ def until(condition: Any, seconds: float, what: str) -> Any:
             return value
         now = time.monotonic()
         assert now < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(max(0.3, 2 * (now - asked)))
+        time.sleep(max(0.6, 2 * (now - asked)))
 
 
 @contextmanager
