@@ -15,9 +15,27 @@ from orchard.cli.verb import GROUPS, group_of
 from orchard.errors import MissingExtra, OrchardError, install_hint
 from orchard.reporter import wants_colour
 
-__all__ = ["main"]
+__all__ = ["main", "registered_verb"]
 
 GROUP = "orchard.verbs"
+
+
+def registered_verb(name: str) -> click.Command:
+    """Return the verb of a name, whichever program has it: programs do not import each other.
+
+    Raises:
+        LookupError: no installed program registers it.
+    """
+    for point in entry_points(group=GROUP, name=name):
+        return _load(point)
+    raise LookupError(f"no installed program has the verb {name}")
+
+
+def _load(point: EntryPoint) -> click.Command:
+    command = point.load()
+    if not isinstance(command, click.Command):
+        raise TypeError(f"entry point {point.name} is a {type(command).__name__}, not a click.Command")
+    return command
 
 
 class Verbs(click.Group):
@@ -33,12 +51,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the verb's module and return its command."""
         point = self._entry_points().get(cmd_name)
-        if point is None:
-            return None
-        command = point.load()
-        if not isinstance(command, click.Command):
-            raise TypeError(f"entry point {cmd_name} is a {type(command).__name__}, not a click.Command")
-        return command
+        return None if point is None else _load(point)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs in their groups; those of other distributions that name none come last."""

@@ -9,13 +9,13 @@ import click
 
 from orchard.cli.annotations import note, tag
 from orchard.cli.canary import canary
+from orchard.cli.command import registered_verb
 from orchard.cli.registry import history, promote, rollback, versions
 from orchard.cli.runs import runs
 from orchard.cli.shadow import shadow
 from orchard.cli.verb import verb
 from orchard.errors import OrchardError
 from orchard.reporter import Reporter
-from training.cli.diff import diff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ __all__ = ["STORE_VERBS", "job_examples", "store_verb", "target_options"]
 
 STORE_VERBS = {
     str(command.name): command
-    for command in (runs, versions, diff, history, promote, canary, shadow, rollback, note, tag)
+    for command in (runs, versions, registered_verb("diff"), history, promote, canary, shadow, rollback, note, tag)
 }
 """The verbs that need nothing but the store and the signing keys, by name."""
 

@@ -282,7 +282,7 @@ _ON_A_CLUSTER = (
     Coverage(
         "kubectl * delete *", reason="it deletes keys and photos; `make undeploy` calls it, and tests/e2e at its end"
     ),
-    Coverage("kubectl * create secret generic s3-*", test=f"{_SCENARIOS}test_existing_keys_are_used"),
+    Coverage("kubectl * create secret generic s3-*", test=f"{_E2E}test_existing_keys.py::test_existing_keys_are_used"),
     Coverage("export ORCHARD_STORE_URL=*", reason=_CLOUD),
     Coverage(
         "for key in ingest *",
