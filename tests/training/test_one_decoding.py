@@ -144,6 +144,12 @@ WHOLE = [
 ]
 
 
+OF_THE_SCHEMA = tuple(
+    f"{reason}:" for reason in (RejectionReason.TOO_SMALL, RejectionReason.TOO_LARGE, RejectionReason.BOMB)
+)
+"""How refusals begin that no caller of a model has, because the sizes that it takes are the dataset's rule."""
+
+
 def outcome(call, body):
     """What it returns, or the text of its refusal."""
     try:
@@ -164,7 +170,9 @@ def test_damaged_files_give_the_same_pixels_or_the_same_refusal(served, body, sh
 
     stored, sent = outcome(lambda photo: inspect(photo, RULES), damaged), outcome(as_served, damaged)
 
-    if isinstance(stored, str):
+    if isinstance(stored, str) and stored.startswith(OF_THE_SCHEMA):  # which `inspect` asks before it decodes
+        assert isinstance(sent, str) or sent == damaged
+    elif isinstance(stored, str):
         assert sent in {stored, damaged}, "only what seems to need no conversion is left to the model"
     else:
         assert sent == stored.body
