@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 import pytest
 
 from orchard.cli import main
-from orchard.cli.command import GROUP
+from orchard.cli.command import GROUP, registered_verb
 from orchard.cli.verb import GROUPS, group_of
 from orchard.settings import Settings
 
@@ -33,6 +33,12 @@ def test_wrong_command_line_is_a_document_with_json(capsys, arguments, message, 
     assert (error["kind"], error["exit_code"], err) == ("UsageError", 2, "")
     assert message in error["message"]
     assert hint in error["hint"]
+
+
+def test_verb_of_another_program_is_found_by_its_name():
+    assert registered_verb("diff").name == "diff"
+    with pytest.raises(LookupError, match="no installed program has the verb predit"):
+        registered_verb("predit")
 
 
 def test_wrong_command_line_is_a_sentence_without_json(capsys):
