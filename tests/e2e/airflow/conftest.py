@@ -44,8 +44,8 @@ _VALUES = (
     *("objectStore.resources.requests.cpu=50m", "training.resources.heavy.requests.cpu=100m"),
     *("training.resources.light.requests.cpu=50m", "airflow.resources.scheduler.requests.cpu=50m"),
 )
-_CLOCK_MINUTES = 8
-"""The delay of the scheduled run: by then Airflow has started on every machine."""
+_CLOCK_MINUTES = 13
+"""The delay of the scheduled run: by then Airflow has started and ingested the first photos, also beside another worker's release."""
 
 
 @dataclass(frozen=True)
