@@ -66,7 +66,9 @@ def check_access(store: ObjectStore, model: str, dataset: str, identities: Itera
     names = tuple(identities)
     rights = _needed(names)
     places = {folder: layout.checked_place(folder, model, dataset) for _, folder in rights}
-    writers = tuple(name for name in names if {"Read", "Write"} <= IDENTITIES[name].keys())  # a condition is checked by reading
+    writers = tuple(
+        name for name in names if {"Read", "Write"} <= IDENTITIES[name].keys()
+    )  # a condition is checked by reading
     answered = _answers(store, next(iter(places.values())), names)
     yield answered
     if answered.outcome == "failed":
