@@ -118,7 +118,7 @@ _CHECKOUT = (
         ".venv/bin/python -m tests.faults.fuzz *",
         test="tests/faults/test_hostile.py::test_almost_valid_requests_never_get_a_5xx",
     ),
-    Coverage("orchard serve --capture *", test=f"{_CAPTURE}test_each_kind_of_request_is_stored_with_its_predictions"),
+    Coverage("orchard serve --capture*", test=f"{_CAPTURE}test_each_kind_of_request_is_stored_with_its_predictions"),
     Coverage("curl *x-orchard-no-capture*", test=f"{_CAPTURE}test_what_its_sender_forbids_is_not_stored"),
     Coverage("orchard captures show*", test=f"{_CAPTURES}test_show_counts_by_day_version_and_label"),
     Coverage("orchard captures export *", test=f"{_CAPTURES}test_every_form_has_the_photos_and_a_table"),
