@@ -23,8 +23,12 @@ IDENTITIES: dict[str, dict[str, tuple[str, ...]]] = {
     "housekeeping": _rights((*_DATA, *_UPKEEP), _UPKEEP),
     "airflow": _rights((), ("logs",)),
     "uploader": _rights(("batch/out",), _UPLOADS),
+    "capture": {"Write": ("capture",)},
 }
-"""The rights of each identity, by action and folder of the bucket; without `admin`, which has all rights."""
+"""The rights of each identity, by action and folder of the bucket; without `admin`, which has all rights.
+
+The model server is `capture`: it may add photos of the traffic, and can read none of them.
+"""
 
 DELETES: dict[str, tuple[str, ...]] = {"housekeeping": _UPKEEP}
 """The folders in which an identity deletes."""

@@ -14,11 +14,13 @@ from orchard.errors import DataError
 __all__ = [
     "CHANNEL_HEADER",
     "NAME",
+    "NO_CAPTURE_HEADER",
     "RUN_ID",
     "batch_input",
     "batch_output",
     "blob",
     "blobs",
+    "capture_file",
     "captures",
     "card",
     "change_lease",
@@ -75,6 +77,9 @@ RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}$"
 
 CHANNEL_HEADER = "x-orchard-channel"
 """The header, or the metadata of a gRPC call, by which a request names its channel."""
+
+NO_CAPTURE_HEADER = "x-orchard-no-capture"
+"""The header, or the metadata of a gRPC call, whose presence forbids to capture a request, whatever its value is."""
 
 _NAME = re.compile(NAME)
 _RUN = re.compile(RUN_ID)
@@ -155,6 +160,18 @@ def batch_output(day: str, name: str) -> str:
 def captures(model: str) -> str:
     """The folder of a model's sampled requests and answers, by day."""
     return f"capture/{require_name(model)}"
+
+
+def capture_file(model: str, day: str, clock: str, sha256: str) -> str:
+    """A file of captured predictions: created once.
+
+    Args:
+        model: the model's name.
+        day: the day of its photos, UTC.
+        clock: the time of its first photo, ``HHMMSS``.
+        sha256: the digest of its bytes.
+    """
+    return f"{captures(model)}/{require_day(day)}/{clock}-{_require_hex(sha256)[:16]}.parquet"
 
 
 def day_of_capture_key(key: str) -> str | None:

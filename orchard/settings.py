@@ -113,6 +113,12 @@ class Settings(BaseSettings):
         "else the nodes of a kind cluster",
     )
     server_url: str = Field("http://127.0.0.1:8501", description="the model server's REST address")
+    capture: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="the share of the photos, in percent, that `orchard serve` stores with their predictions; 0: none",
+    )
     run_id: str | None = Field(
         None,
         pattern=RUN_ID,

@@ -11,6 +11,7 @@ Each kind of work has its own identity, so that a stolen key gives only the righ
     housekeeping deletes old objects: the bucket's policy allows it only to this and to admin
     airflow      reads and writes logs of tasks
     uploader     reads and writes incoming and batch/in; for those who upload photos, no pod has it
+    capture      writes photos of the traffic, and reads none; for `orchard serve --capture`, no pod has it yet
 
 Identities that work in a run (ingest, trainer, publisher, batch, housekeeping) also read and write the run's artifacts.
 """

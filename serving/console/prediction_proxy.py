@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from orchard.errors import OrchardError
-from orchard.layout import CHANNEL_HEADER
+from orchard.layout import CHANNEL_HEADER, NO_CAPTURE_HEADER
 from orchard.loopback import is_loopback
 from serving.tokens import first_token
 
@@ -34,6 +34,7 @@ _CONNECT_S, _BODY_S = 3.05, 60.0
 _MAX_ANSWER = 32 << 20
 _REQUEST_HEADERS = (
     "content-type", "content-encoding", "accept", "x-client", "x-request-id", "traceparent", "x-orchard-non-finite",
+    NO_CAPTURE_HEADER,
 )  # fmt: skip
 _ANSWER_HEADERS = ("content-type", "x-request-id", "retry-after", CHANNEL_HEADER)
 _QUERY = re.compile(r"(top=\d{1,6})?")

@@ -70,6 +70,8 @@ _PREDICT = "tests/orchard/test_client.py::test_predict_prints_photo_label_and_pr
 _LABELS = "tests/training/test_label_verb.py::"
 _ROUTER = "tests/serving/router/"
 _CONSOLE = "tests/serving/console/"
+_CAPTURE = "tests/serving/server/test_capture.py::"
+_CAPTURES = "tests/training/test_captures.py::"
 _FIGURES = "a benchmark of minutes, whose figures are in docs/benchmarks.md"
 _CLOUD = "it needs a registry or a store of the reader's own"
 _CLUSTER = "it needs a cluster; tests/e2e installs the chart by the same call of helm"
@@ -116,6 +118,10 @@ _CHECKOUT = (
         ".venv/bin/python -m tests.faults.fuzz *",
         test="tests/faults/test_hostile.py::test_almost_valid_requests_never_get_a_5xx",
     ),
+    Coverage("orchard serve --capture*", test=f"{_CAPTURE}test_each_kind_of_request_is_stored_with_its_predictions"),
+    Coverage("curl *x-orchard-no-capture*", test=f"{_CAPTURE}test_what_its_sender_forbids_is_not_stored"),
+    Coverage("orchard captures show*", test=f"{_CAPTURES}test_show_counts_by_day_version_and_label"),
+    Coverage("orchard captures export *", test=f"{_CAPTURES}test_every_form_has_the_photos_and_a_table"),
     Coverage("make bench", reason=_FIGURES),
     Coverage("python -m bench.*", reason=_FIGURES),
     Coverage(

@@ -102,6 +102,7 @@ WRITES = {
     "housekeeping": {"models", "runs", "capture", "logs"},
     "airflow": {"logs"},
     "uploader": {"incoming", "batch/in"},
+    "capture": {"capture"},
 }
 READS = {
     "ingest": WRITES["ingest"] | {"incoming"},
@@ -112,6 +113,7 @@ READS = {
     "housekeeping": WRITES["housekeeping"] | {"dvc", "datasets"},
     "airflow": {"logs"},
     "uploader": WRITES["uploader"] | {"batch/out"},
+    "capture": set(),
 }
 
 
