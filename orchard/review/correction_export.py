@@ -13,7 +13,7 @@ from orchard.documents import sha256_hex
 from orchard.errors import DataError, ObjectNotFound
 from orchard.files import atomic_write
 from orchard.photo_formats import SERVED
-from orchard.review.waiting_corrections import CorrectedClass, CorrectedPhoto
+from orchard.review.waiting_corrections import CorrectedClass, PhotoInReview
 from orchard.store.objects import ObjectStore
 
 __all__ = ["LABELS", "ExportedCorrections", "export_corrections", "listed_photos"]
@@ -84,7 +84,7 @@ def _read(store: ObjectStore, key: str, sha256: str) -> bytes:
     return body if sha256_hex(body) == sha256 else b""
 
 
-def _described(photo: CorrectedPhoto) -> tuple[str, ...]:
+def _described(photo: PhotoInReview) -> tuple[str, ...]:
     newest = photo.corrections[-1]
     return photo.label, photo.sha256, newest.answered, str(newest.version), str(len(photo.corrections))
 

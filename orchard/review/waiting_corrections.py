@@ -20,7 +20,7 @@ from orchard.store.objects import ObjectStat, ObjectStore
 __all__ = [
     "MOST_HELD",
     "CorrectedClass",
-    "CorrectedPhoto",
+    "PhotoInReview",
     "WaitingCorrections",
     "expired_corrections",
     "read_waiting",
@@ -34,7 +34,7 @@ _THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class CorrectedPhoto:
+class PhotoInReview:
     """A photo about which all agree.
 
     Attributes:
@@ -62,7 +62,7 @@ class CorrectedClass:
 
     label: str
     known: bool
-    photos: tuple[CorrectedPhoto, ...]
+    photos: tuple[PhotoInReview, ...]
     clients: int
     newest: str
 
@@ -114,7 +114,7 @@ def read_waiting(store: ObjectStore, model: str) -> WaitingCorrections:
     return WaitingCorrections(tuple(_by_class(photos)), tuple(disputed), invalid)
 
 
-def _by_photo(corrections: Iterable[Correction]) -> tuple[list[CorrectedPhoto], list[str]]:
+def _by_photo(corrections: Iterable[Correction]) -> tuple[list[PhotoInReview], list[str]]:
     latest: dict[str, dict[tuple[str, str], Correction]] = defaultdict(dict)
     for one in sorted(corrections, key=lambda item: (item.at, item.id)):
         latest[one.photo][one.salt, one.client] = one
@@ -122,14 +122,14 @@ def _by_photo(corrections: Iterable[Correction]) -> tuple[list[CorrectedPhoto], 
     for sha256, by_client in sorted(latest.items()):
         labels = {one.label for one in by_client.values()}
         if len(labels) == 1:
-            agreed.append(CorrectedPhoto(sha256, labels.pop(), tuple(sorted(by_client.values(), key=lambda c: c.at))))
+            agreed.append(PhotoInReview(sha256, labels.pop(), tuple(sorted(by_client.values(), key=lambda c: c.at))))
         else:
             disputed.append(sha256)
     return agreed, disputed
 
 
-def _by_class(photos: Iterable[CorrectedPhoto]) -> list[CorrectedClass]:
-    grouped: dict[str, list[CorrectedPhoto]] = defaultdict(list)
+def _by_class(photos: Iterable[PhotoInReview]) -> list[CorrectedClass]:
+    grouped: dict[str, list[PhotoInReview]] = defaultdict(list)
     for photo in photos:
         grouped[photo.label].append(photo)
     found = []

@@ -34,7 +34,7 @@ _PADDING = b"\0\xff"
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
+class _CorrectionClaim:
     """What the page says of an answer."""
 
     label: str
@@ -120,13 +120,13 @@ class CorrectionApi:
         return next((one for one in self._reader.snapshot().versions if one.version == version), None)
 
 
-def _claimed(request: Request) -> _Claim:
+def _claimed(request: Request) -> _CorrectionClaim:
     """Read the query of a correction. Raises `DataError`."""
     query = request.query_params
     version = query.get("version", "")
     if not (version.isascii() and version.isdecimal() and len(version) <= 12 and int(version) > 0):
         raise DataError("A correction names the version that answered: version=NUMBER")
-    return _Claim(checked_label(query.get("label", "")), int(version), query.get("channel", ""))
+    return _CorrectionClaim(checked_label(query.get("label", "")), int(version), query.get("channel", ""))
 
 
 def _plain(body: bytes) -> bytes:
