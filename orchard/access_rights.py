@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["DELETES", "IDENTITIES", "LOOP"]
 
 _DATA, _MODELS, _RUNS, _UPLOADS = ("dvc", "datasets"), ("models",), ("runs",), ("incoming", "batch/in")
-_UPKEEP = (*_MODELS, *_RUNS, "capture", "logs")
+_UPKEEP = (*_MODELS, *_RUNS, "capture", "review", "logs")
 
 
 def _rights(read: tuple[str, ...], write: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
@@ -19,6 +19,7 @@ IDENTITIES: dict[str, dict[str, tuple[str, ...]]] = {
     "trainer": _rights(_DATA, _RUNS),
     "publisher": _rights(_DATA, (*_MODELS, *_RUNS)),
     "sync": _rights(_MODELS),
+    "console": _rights((*_MODELS, *_RUNS, "datasets"), ("review",)),
     "batch": _rights((*_MODELS, "batch/in"), ("batch/out", *_RUNS)),
     "housekeeping": _rights((*_DATA, *_UPKEEP), _UPKEEP),
     "airflow": _rights((), ("logs",)),

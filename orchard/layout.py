@@ -12,62 +12,17 @@ from datetime import date
 from orchard.errors import DataError
 
 __all__ = [
-    "CHANNEL_HEADER",
-    "NAME",
-    "NO_CAPTURE_HEADER",
-    "RUN_ID",
-    "batch_input",
-    "batch_output",
-    "blob",
-    "blobs",
-    "capture_file",
-    "captures",
-    "card",
-    "change_lease",
-    "channel",
-    "channels",
-    "checked_place",
-    "dataset_current",
-    "dataset_version",
-    "dataset_versions",
-    "day_of_capture_key",
-    "history",
-    "history_entry",
-    "incoming",
-    "is_task_log",
-    "leases",
-    "manifest",
-    "name_of_channel_key",
-    "never_written",
-    "number_of_annotation_key",
-    "parts_of_history_key",
-    "parts_of_run_key",
-    "place_probe",
-    "probe",
-    "prune_marker",
-    "publish_claim",
-    "publish_lease",
-    "require_day",
-    "require_name",
-    "run",
-    "run_checkpoint",
-    "run_failure",
-    "run_file",
-    "run_page",
-    "run_result",
-    "run_step",
-    "runs",
-    "sha256_of_blob_key",
-    "task_logs",
-    "version_annotation",
-    "version_annotations",
-    "version_of_annotation_key",
-    "version_of_card_key",
-    "version_of_dataset_key",
-    "version_of_manifest_key",
-    "version_report",
-    "versions",
-]
+    "CHANNEL_HEADER", "NAME", "NO_CAPTURE_HEADER", "RUN_ID", "batch_input", "batch_output", "blob", "blobs",
+    "capture_file", "captures", "card", "change_lease", "channel", "channels", "checked_place", "corrected_photo",
+    "corrected_photos", "correction", "corrections", "dataset_current", "dataset_version", "dataset_versions",
+    "day_of_capture_key", "history", "history_entry", "incoming", "is_task_log", "leases", "manifest",
+    "name_of_channel_key", "never_written", "number_of_annotation_key", "parts_of_correction_key",
+    "parts_of_history_key", "parts_of_run_key", "place_probe", "probe", "prune_marker", "publish_claim",
+    "publish_lease", "require_day", "require_name", "review", "run", "run_checkpoint", "run_failure", "run_file",
+    "run_page", "run_result", "run_step", "runs", "sha256_of_blob_key", "sha256_of_corrected_photo_key", "task_logs",
+    "version_annotation", "version_annotations", "version_of_annotation_key", "version_of_card_key",
+    "version_of_dataset_key", "version_of_manifest_key", "version_report", "versions",
+]  # fmt: skip
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 """The pattern of names of models, datasets, channels and verbs."""
@@ -83,13 +38,15 @@ NO_CAPTURE_HEADER = "x-orchard-no-capture"
 
 _NAME = re.compile(NAME)
 _RUN = re.compile(RUN_ID)
-_HEX = re.compile(r"[0-9a-f]{64}")
+_HEX = re.compile(r"[0-9a-f]+")
 _MANIFEST = re.compile(r"models/[^/]+/versions/(\d{12})/manifest\.json")
 _CARD = re.compile(r"models/[^/]+/versions/(\d{12})/card\.html")
 _ANNOTATION = re.compile(r"models/[^/]+/versions/(\d{12})/annotations/(\d{6})\.json")
 _DATASET = re.compile(r"datasets/[^/]+/versions/(\d{6,})\.json")
 _BLOB = re.compile(r"models/[^/]+/blobs/sha256/([0-9a-f]{64})")
 _RUN_KEY = re.compile(r"runs/([^/]+)/(.+)")
+_CORRECTION = re.compile(r"review/[^/]+/corrections/([0-9a-f]{64})/([0-9a-f]{32})\.json")
+_CORRECTED_PHOTO = re.compile(r"review/[^/]+/photos/([0-9a-f]{64})")
 _CAPTURE = re.compile(r"capture/[^/]+/(\d{4}-\d{2}-\d{2})/.+")
 _TASK_LOG = re.compile(r"logs/dag_id=[^/]+/.+")
 _CHANNEL = re.compile(r"models/[^/]+/channels/([a-z0-9-]+)\.json")
@@ -105,9 +62,10 @@ def require_name(name: str) -> str:
     return name
 
 
-def _require_hex(value: str) -> str:
-    if not _HEX.fullmatch(value):
-        raise DataError(f"{value!r} is not a valid SHA-256: expected 64 lower-case hexadecimal digits")
+def _require_hex(value: str, digits: int = 64) -> str:
+    if len(value) != digits or not _HEX.fullmatch(value):
+        what = "SHA-256" if digits == 64 else "id"
+        raise DataError(f"{value!r} is not a valid {what}: expected {digits} lower-case hexadecimal digits")
     return value
 
 
@@ -177,6 +135,43 @@ def capture_file(model: str, day: str, clock: str, sha256: str) -> str:
 def day_of_capture_key(key: str) -> str | None:
     """The day that a key of `captures` names, or None for any other key."""
     match = _CAPTURE.fullmatch(key)
+    return match[1] if match else None
+
+
+def review(model: str) -> str:
+    """The folder of what people say of a model's answers, until somebody has reviewed it."""
+    return f"review/{require_name(model)}"
+
+
+def corrections(model: str) -> str:
+    """The folder of the records of corrections, by photo."""
+    return f"{review(model)}/corrections"
+
+
+def correction(model: str, photo: str, correction_id: str) -> str:
+    """One person's correction of the answer to a photo: created once."""
+    return f"{corrections(model)}/{_require_hex(photo)}/{_require_hex(correction_id, 32)}.json"
+
+
+def parts_of_correction_key(key: str) -> tuple[str, str] | None:
+    """The photo's SHA-256 and the id that a key of `corrections` names, or None for any other key."""
+    match = _CORRECTION.fullmatch(key)
+    return (match[1], match[2]) if match else None
+
+
+def corrected_photos(model: str) -> str:
+    """The folder of the photos of corrections."""
+    return f"{review(model)}/photos"
+
+
+def corrected_photo(model: str, sha256: str) -> str:
+    """The photo of corrections, without metadata, by its SHA-256: created once."""
+    return f"{corrected_photos(model)}/{_require_hex(sha256)}"
+
+
+def sha256_of_corrected_photo_key(key: str) -> str | None:
+    """The SHA-256 that a key of `corrected_photos` names, or None for any other key."""
+    match = _CORRECTED_PHOTO.fullmatch(key)
     return match[1] if match else None
 
 
@@ -350,7 +345,7 @@ def probe(model: str, number: int = 0) -> str:
 
 def checked_place(folder: str, model: str, dataset: str) -> str:
     """The part of a folder of the bucket that the work on one model and dataset uses, for `orchard store check`."""
-    names = {"models": model, "capture": model, "datasets": dataset, "incoming": dataset}
+    names = {"models": model, "capture": model, "review": model, "datasets": dataset, "incoming": dataset}
     return f"{folder}/{require_name(names[folder])}" if folder in names else folder
 
 

@@ -7,6 +7,7 @@ Each kind of work has its own identity, so that a stolen key gives only the righ
     trainer      reads datasets
     publisher    reads and writes models; reads datasets; the bucket's policy forbids deletion
     sync         reads models: the only key in a model server's pod
+    console      reads models, runs and the list of datasets' versions; writes review
     batch        reads a day's photos and models; writes predictions
     housekeeping deletes old objects: the bucket's policy allows it only to this and to admin
     airflow      reads and writes logs of tasks

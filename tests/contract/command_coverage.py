@@ -72,6 +72,7 @@ _ROUTER = "tests/serving/router/"
 _CONSOLE = "tests/serving/console/"
 _CAPTURE = "tests/serving/server/test_capture.py::"
 _CAPTURES = "tests/training/test_captures.py::"
+_REVIEW = "tests/orchard/test_corrections_review.py::"
 _FIGURES = "a benchmark of minutes, whose figures are in docs/benchmarks.md"
 _CLOUD = "it needs a registry or a store of the reader's own"
 _CLUSTER = "it needs a cluster; tests/e2e installs the chart by the same call of helm"
@@ -189,6 +190,19 @@ _LIBRARY = (
     Coverage('orchard rollback --why "…"', test=_TUTORIAL),
     Coverage("orchard sync --serve", test=_FIRST_HOUR, page="docs/canary.md"),
     Coverage("orchard sync --serve*", test=_FIRST_HOUR, page="docs/console.md"),
+    Coverage(
+        "orchard corrections list",
+        test=f"{_REVIEW}test_classes_are_counted_by_photo_and_client_and_few_clients_are_held",
+    ),
+    Coverage(
+        "orchard corrections export *",
+        test=f"{_REVIEW}test_an_export_has_photos_by_class_and_a_label_file_and_holds_back",
+    ),
+    Coverage("orchard corrections remove *", test=f"{_REVIEW}test_what_was_exported_is_removed_and_all_else_stays"),
+    Coverage(
+        "orchard ingest to-review *",
+        test="tests/training/test_reviewed_corrections.py::test_an_export_is_ingested_as_the_page_says",
+    ),
     Coverage(
         "orchard console --sync *",
         test=f"{_CONSOLE}test_loop_pages.py::test_the_page_shows_channels_versions_refusals_and_runs",
