@@ -21,6 +21,7 @@ IDENTITIES: dict[str, dict[str, tuple[str, ...]]] = {
     "sync": _rights(_MODELS),
     "batch": _rights((*_MODELS, "batch/in"), ("batch/out", *_RUNS)),
     "housekeeping": _rights((*_DATA, *_UPKEEP), _UPKEEP),
+    "notifier": _rights((*_MODELS, *_RUNS), ("webhooks",)),
     "airflow": _rights((), ("logs",)),
     "uploader": _rights(("batch/out",), _UPLOADS),
 }

@@ -91,6 +91,7 @@ FOLDERS = {
     "batch/in": "batch/in/2026-11-24/1.jpg",
     "batch/out": "batch/out/2026-11-24/done.json",
     "capture": "capture/fruits/2026-11-24/1.json",
+    "webhooks": "webhooks/fruits/team-chat/queue.json",
     "logs": "logs/dag_id=retrain/1.log",
 }
 WRITES = {
@@ -100,6 +101,7 @@ WRITES = {
     "sync": set(),
     "batch": {"batch/out", "runs"},
     "housekeeping": {"models", "runs", "capture", "logs"},
+    "notifier": {"webhooks"},
     "airflow": {"logs"},
     "uploader": {"incoming", "batch/in"},
 }
@@ -110,6 +112,7 @@ READS = {
     "sync": {"models"},
     "batch": WRITES["batch"] | {"models", "batch/in"},
     "housekeeping": WRITES["housekeeping"] | {"dvc", "datasets"},
+    "notifier": {"webhooks", "models", "runs"},
     "airflow": {"logs"},
     "uploader": WRITES["uploader"] | {"batch/out"},
 }
