@@ -113,6 +113,9 @@ class Settings(BaseSettings):
         "else the nodes of a kind cluster",
     )
     server_url: str = Field("http://127.0.0.1:8501", description="the model server's REST address")
+    webhooks_file: Path | None = Field(
+        None, description="the file of webhook receivers, to which `orchard notify` sends events"
+    )
     run_id: str | None = Field(
         None,
         pattern=RUN_ID,
