@@ -22,6 +22,7 @@ IDENTITIES: dict[str, dict[str, tuple[str, ...]]] = {
     "console": _rights((*_MODELS, *_RUNS, "datasets"), ("review",)),
     "batch": _rights((*_MODELS, "batch/in"), ("batch/out", *_RUNS)),
     "housekeeping": _rights((*_DATA, *_UPKEEP), _UPKEEP),
+    "notifier": _rights((*_MODELS, *_RUNS), ("webhooks",)),
     "airflow": _rights((), ("logs",)),
     "uploader": _rights(("batch/out",), _UPLOADS),
     "capture": {"Write": ("capture",)},

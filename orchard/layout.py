@@ -18,10 +18,11 @@ __all__ = [
     "day_of_capture_key", "history", "history_entry", "incoming", "is_task_log", "leases", "manifest",
     "name_of_channel_key", "never_written", "number_of_annotation_key", "parts_of_correction_key",
     "parts_of_history_key", "parts_of_run_key", "place_probe", "probe", "prune_marker", "publish_claim",
-    "publish_lease", "require_day", "require_name", "review", "run", "run_checkpoint", "run_failure", "run_file",
-    "run_page", "run_result", "run_step", "runs", "sha256_of_blob_key", "sha256_of_corrected_photo_key", "task_logs",
-    "version_annotation", "version_annotations", "version_of_annotation_key", "version_of_card_key",
-    "version_of_dataset_key", "version_of_manifest_key", "version_report", "versions",
+    "publish_lease", "receiver_of_delivery_key", "require_day", "require_name", "review", "run", "run_checkpoint",
+    "run_failure", "run_file", "run_page", "run_result", "run_step", "runs", "sha256_of_blob_key",
+    "sha256_of_corrected_photo_key", "task_logs", "version_annotation", "version_annotations",
+    "version_of_annotation_key", "version_of_card_key", "version_of_dataset_key", "version_of_manifest_key",
+    "version_report", "versions", "webhook_delivery", "webhook_queue", "webhooks",
 ]  # fmt: skip
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -50,6 +51,7 @@ _CORRECTED_PHOTO = re.compile(r"review/[^/]+/photos/([0-9a-f]{64})")
 _CAPTURE = re.compile(r"capture/[^/]+/(\d{4}-\d{2}-\d{2})/.+")
 _TASK_LOG = re.compile(r"logs/dag_id=[^/]+/.+")
 _CHANNEL = re.compile(r"models/[^/]+/channels/([a-z0-9-]+)\.json")
+_DELIVERY = re.compile(r"webhooks/[^/]+/([a-z0-9-]+)/deliveries/[a-z0-9_]+\.json")
 _HISTORY = re.compile(r"models/[^/]+/history/(\d{12})-([a-z0-9-]+)-([a-z]+)\.json")
 
 
@@ -343,9 +345,37 @@ def probe(model: str, number: int = 0) -> str:
     return f"{_model(model)}/probes/{number:02d}.json"
 
 
+def webhooks(model: str) -> str:
+    """The folder of what webhook receivers got, and are to get, of a model's events."""
+    return f"webhooks/{require_name(model)}"
+
+
+def webhook_queue(model: str, receiver: str) -> str:
+    """Up to which event a receiver was served, and what waits for it: swapped."""
+    return f"{webhooks(model)}/{require_name(receiver)}/queue.json"
+
+
+def webhook_delivery(model: str, receiver: str, event_id: str) -> str:
+    """The record of one event for one receiver: created once, before the first attempt; swapped by each attempt."""
+    return f"{webhooks(model)}/{require_name(receiver)}/deliveries/{event_id}.json"
+
+
+def receiver_of_delivery_key(key: str) -> str | None:
+    """The receiver that a key of `webhook_delivery` names, or None for any other key."""
+    match = _DELIVERY.fullmatch(key)
+    return match[1] if match else None
+
+
 def checked_place(folder: str, model: str, dataset: str) -> str:
     """The part of a folder of the bucket that the work on one model and dataset uses, for `orchard store check`."""
-    names = {"models": model, "capture": model, "review": model, "datasets": dataset, "incoming": dataset}
+    names = {
+        "models": model,
+        "capture": model,
+        "review": model,
+        "webhooks": model,
+        "datasets": dataset,
+        "incoming": dataset,
+    }
     return f"{folder}/{require_name(names[folder])}" if folder in names else folder
 
 

@@ -119,6 +119,9 @@ class Settings(BaseSettings):
         le=100,
         description="the share of the photos, in percent, that `orchard serve` stores with their predictions; 0: none",
     )
+    webhooks_file: Path | None = Field(
+        None, description="the file of webhook receivers, to which `orchard notify` sends events"
+    )
     run_id: str | None = Field(
         None,
         pattern=RUN_ID,

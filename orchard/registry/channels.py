@@ -100,13 +100,16 @@ class Channel:
         """
         return self._read(seen).pointer
 
-    def history(self) -> list[ChannelPointer]:
+    def history(self, *, after: int = 0) -> list[ChannelPointer]:
         """Return all pointers that the channel ever had, oldest first; the current one is the last.
+
+        Args:
+            after: only those of later generations than this one.
 
         Raises:
             IntegrityError: an entry is missing, unsigned, changed or under the wrong key.
         """
-        return self._history_of(self.snapshot())
+        return self._history_of(self.snapshot(), after)
 
     def promote(
         self,
@@ -241,12 +244,12 @@ class Channel:
                 keys[parts[0]] = stat.key
         return keys
 
-    def _history_of(self, at: ChannelSnapshot) -> list[ChannelPointer]:
-        if at.pointer is None:
+    def _history_of(self, at: ChannelSnapshot, after: int = 0) -> list[ChannelPointer]:
+        if at.pointer is None or at.pointer.generation <= after:
             return []
         keys = self._entries()
         entries = []
-        for generation in range(1, at.pointer.generation):
+        for generation in range(after + 1, at.pointer.generation):
             key = keys.get(generation)
             if key is None:
                 raise IntegrityError(f"the history of {self._label} lacks generation {generation}")

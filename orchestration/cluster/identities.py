@@ -11,6 +11,7 @@ Each kind of work has its own identity, so that a stolen key gives only the righ
     batch        reads a day's photos and models; writes predictions
     housekeeping deletes old objects: the bucket's policy allows it only to this and to admin
     airflow      reads and writes logs of tasks
+    notifier     reads models and runs; writes webhooks; for `orchard notify`, no pod of the chart has it
     uploader     reads and writes incoming and batch/in; for those who upload photos, no pod has it
     capture      writes photos of the traffic, and reads none; for `orchard serve --capture`, no pod has it yet
 

@@ -73,6 +73,7 @@ _CONSOLE = "tests/serving/console/"
 _CAPTURE = "tests/serving/server/test_capture.py::"
 _CAPTURES = "tests/training/test_captures.py::"
 _REVIEW = "tests/orchard/test_corrections_review.py::"
+_NOTIFY = "tests/orchard/webhooks/test_notify_verb.py::test_"
 _FIGURES = "a benchmark of minutes, whose figures are in docs/benchmarks.md"
 _CLOUD = "it needs a registry or a store of the reader's own"
 _CLUSTER = "it needs a cluster; tests/e2e installs the chart by the same call of helm"
@@ -255,6 +256,16 @@ _LIBRARY = (
         test=f"{_ROUTER}test_model_server.py::test_rest_goes_to_the_version_of_the_channel",
     ),
     Coverage("orchard promote * --why …", test=_TUTORIAL),
+    Coverage(
+        "python -c 'import base64, secrets; *",
+        test="tests/orchard/webhooks/test_webhook_receivers.py::test_the_command_of_the_page_writes_a_secret",
+        page="docs/webhooks.md",
+    ),
+    Coverage("export ORCHARD_WEBHOOKS_FILE=*", test=f"{_NOTIFY}a_promotion_goes_to_the_receiver_and_is_listed"),
+    Coverage("orchard notify --ping", test=f"{_NOTIFY}ping_shows_which_receiver_is_reached_and_records_nothing"),
+    Coverage("orchard notify", test=f"{_NOTIFY}the_loop_sends_what_happens_until_sigterm"),
+    Coverage("orchard notify --once --resend*", test=f"{_NOTIFY}what_was_given_up_ends_with_11_until_it_is_sent_again"),
+    Coverage("*orchard notify *", test=f"{_NOTIFY}a_promotion_goes_to_the_receiver_and_is_listed"),
 )
 
 _ON_A_CLUSTER = (

@@ -92,6 +92,7 @@ FOLDERS = {
     "batch/out": "batch/out/2026-11-24/done.json",
     "capture": "capture/fruits/2026-11-24/1.json",
     "review": f"review/fruits/photos/{'0' * 64}",
+    "webhooks": "webhooks/fruits/team-chat/queue.json",
     "logs": "logs/dag_id=retrain/1.log",
 }
 WRITES = {
@@ -102,6 +103,7 @@ WRITES = {
     "console": {"review"},
     "batch": {"batch/out", "runs"},
     "housekeeping": {"models", "runs", "capture", "review", "logs"},
+    "notifier": {"webhooks"},
     "airflow": {"logs"},
     "uploader": {"incoming", "batch/in"},
     "capture": {"capture"},
@@ -114,6 +116,7 @@ READS = {
     "console": {"models", "runs", "datasets", "review"},
     "batch": WRITES["batch"] | {"models", "batch/in"},
     "housekeeping": WRITES["housekeeping"] | {"dvc", "datasets"},
+    "notifier": {"webhooks", "models", "runs"},
     "airflow": {"logs"},
     "uploader": WRITES["uploader"] | {"batch/out"},
     "capture": set(),
