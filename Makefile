@@ -169,7 +169,7 @@ doctor: setup ## list the faults of the deployment, and the remedies
 	@$(DEPLOY) doctor $(WHERE)
 
 .PHONY: e2e
-e2e: setup ## the tests on a real cluster (about half an hour; ARGS="-m long": the longest, an upgrade and the autoscaler)
+e2e: setup ## the tests on a real cluster (about half an hour; ARGS="-m long": the longest, as an upgrade and the autoscaler)
 	@$(BIN)/pytest -n 2 --no-loadscope-reorder -s -v tests/e2e $(or $(ARGS),-m "not long")
 
 ## Measure

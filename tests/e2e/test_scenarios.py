@@ -95,6 +95,7 @@ def test_a_locked_down_release_trains_nothing_and_names_its_clients(cluster, zoo
         ]
 
 
+@pytest.mark.long
 def test_the_overlay_for_kind_is_applied_by_kubectl(cluster, zoo, tmp_path):
     """Unchanged except for the namespace: `make deploy`'s may exist too."""
     release = Release(RELEASE.context, "orchard-e2e-overlay", "orchard")
