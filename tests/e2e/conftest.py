@@ -79,13 +79,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return ReleaseScheduling(config, log)
 
 
-@pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of this run of pytest, the same one in each worker."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-
 @contextmanager
 def one_worker(run_folder: Path) -> Iterator[None]:
     """Keep the other workers out of this context."""
