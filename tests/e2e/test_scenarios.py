@@ -63,6 +63,7 @@ ANY_USER = tuple(part for key in ("uid", "gid", "fsGroup") for part in ("--set",
 """As OpenShift would choose: numbers that no image knows."""
 
 
+@pytest.mark.long
 def test_our_engine_with_tokens_and_as_any_user(cluster, zoo):
     token = secrets.token_urlsafe(24)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "callers"}, "stringData": {"tokens": token}}
