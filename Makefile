@@ -56,7 +56,9 @@ setup: .venv/.ready ## the Python environment in .venv (nothing is installed els
 ## Check
 
 .PHONY: test
-test: lint typecheck pytest ## everything: lint, types, all tests (about half an hour on 2 cores)
+test: setup ## everything: lint, types, all tests (about half an hour on 2 cores)
+	@$(MAKE) --no-print-directory --jobs=2 lint typecheck pytest-airflow
+	@$(PYTEST) -m "not long"
 
 .PHONY: lint
 lint: setup ## ruff, shellcheck, yamllint, codespell
@@ -71,16 +73,18 @@ typecheck: setup ## mypy, strict
 	@$(BIN)/mypy
 
 # Much of the tests is waiting: four processes on two cores.
+PYTEST := $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+
 .PHONY: pytest
 pytest: setup $(if $(ARGS),,pytest-airflow) ## the tests alone (ARGS="-k name" picks)
-	@$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(or $(ARGS),-m "not long")
+	@$(PYTEST) $(or $(ARGS),-m "not long")
 
 .PHONY: pytest-airflow
 pytest-airflow: .venv-airflow/.ready ## the tests of the DAGs, in Airflow's own environment
 	@.venv-airflow/bin/pytest -c tests/orchestration/airflow/pytest.ini tests/orchestration/airflow
 
 .PHONY: long
-long: setup ## the longest tests: whole loops by Luigi, and by the demo when it is interrupted or refused (10 minutes)
+long: setup ## the longest tests: whole loops by Luigi, `orchard run`, and the demo when it is interrupted or refused (12 minutes)
 	@$(BIN)/pytest -n 2 -m long
 
 .PHONY: smoke
@@ -165,8 +169,8 @@ doctor: setup ## list the faults of the deployment, and the remedies
 	@$(DEPLOY) doctor $(WHERE)
 
 .PHONY: e2e
-e2e: setup ## the tests on a real cluster (about half an hour)
-	@$(BIN)/pytest -n 2 --no-loadscope-reorder -s -v tests/e2e $(ARGS)
+e2e: setup ## the tests on a real cluster (about half an hour; ARGS="-m long": the longest, as an upgrade and the autoscaler)
+	@$(BIN)/pytest -n 2 --no-loadscope-reorder -s -v tests/e2e $(or $(ARGS),-m "not long")
 
 ## Measure
 

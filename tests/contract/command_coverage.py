@@ -88,6 +88,7 @@ _CHECKOUT = (
     ),
     Coverage("make test", test=".ci/run"),
     Coverage("make e2e", test=".ci/run"),
+    Coverage('make e2e ARGS="-m long"', reason="the tests of `make e2e` that it leaves out for their time"),
     Coverage("make demo", test=".ci/run"),
     Coverage("orchard demo*", test=_DEMO),
     Coverage("make serve", test=_DEMO),

@@ -79,13 +79,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return ReleaseScheduling(config, log)
 
 
-@pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of this run of pytest, the same one in each worker."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-
 @contextmanager
 def one_worker(run_folder: Path) -> Iterator[None]:
     """Keep the other workers out of this context."""
@@ -276,7 +269,7 @@ def versions(release: Release = RELEASE) -> list[int]:
 
 def _job(stack: ExitStack, run_id: str, seed: int, log: Path, workspace: Path) -> ChildProcess:
     """Start a Job that publishes another, not better model; no channel points to it yet."""
-    changes = (f"train.seed={seed}", "train.epochs=30", "gate.drop={all: 0.5}")
+    changes = (f"train.seed={seed}", "train.epochs=12", "gate.drop={all: 0.5}")
     options = ["--params", "params.yaml", *(part for item in changes for part in ("--set", item)), "--until", "publish"]
     job = [sys.executable, "-m", "orchard", "job", "train", *RELEASE.options, "--patience", "900", *options]
     variables = environment({"ORCHARD_RUN_ID": run_id})

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from orchestration.local.sample_data import SHARED
 
 CLASSES = ("Banana", "Kiwi", "Lemon", "Plum")
-EVERY = 2
+EVERY = 3
 
 
 def write(folder: Path) -> Path:
@@ -28,7 +28,7 @@ def write(folder: Path) -> Path:
 
 
 def _extract(archive: Path, folder: Path) -> None:
-    """Extract every second turntable photo of the classes."""
+    """Extract every third turntable photo of the classes."""
     number = 0
     with tarfile.open(archive) as tar:
         for member in tar:

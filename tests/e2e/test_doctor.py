@@ -89,7 +89,7 @@ def change_setting(release, name: str, value: str):
     ("name", "value", "sentence"),
     [
         ("ORCHARD_STORE_ENDPOINT", "http://nowhere:8333", "objectStore.endpoint"),
-        ("ORCHARD_STORE_URL", "s3://nowhere", "objectStore.bucket"),
+        pytest.param("ORCHARD_STORE_URL", "s3://nowhere", "objectStore.bucket", marks=pytest.mark.long),
     ],
 )
 def test_a_wrong_endpoint_or_bucket(release, name, value, sentence):
@@ -102,6 +102,7 @@ def test_a_wrong_endpoint_or_bucket(release, name, value, sentence):
     await_no_finding()
 
 
+@pytest.mark.long
 def test_a_key_that_the_store_does_not_know(release):
     name = f"{release.fullname}-store-sync"
     good = release.get("secret", name)[0]["data"]["credentials"]
@@ -123,6 +124,7 @@ def test_a_key_that_the_store_does_not_know(release):
     await_no_finding()
 
 
+@pytest.mark.long
 def test_pods_that_a_quota_refuses(release):
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}}
     release.kubectl("create", "--filename=-", stdin=json.dumps(quota))

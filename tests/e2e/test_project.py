@@ -19,7 +19,7 @@ from tests.e2e.releases import SMALL
 from tests.e2e.timed_parts import PARTS
 from tests.first_hour import TINY, edit
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
 
 RELEASE = Release("kind-orchard", "orchard-e2e-project", "orchard")
 WHERE = ("--context", RELEASE.context, "--namespace", RELEASE.namespace)

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.releases import await_ready, chart_values, release_model, released
 from tests.e2e.service_traffic import answers_of, say, traffic, until
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.long]
 
 SCALED = (
     "serving.autoscaling.minReplicas=1",

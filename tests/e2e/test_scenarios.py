@@ -63,6 +63,7 @@ ANY_USER = tuple(part for key in ("uid", "gid", "fsGroup") for part in ("--set",
 """As OpenShift would choose: numbers that no image knows."""
 
 
+@pytest.mark.long
 def test_our_engine_with_tokens_and_as_any_user(cluster, zoo):
     token = secrets.token_urlsafe(24)
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "callers"}, "stringData": {"tokens": token}}
@@ -95,6 +96,7 @@ def test_a_locked_down_release_trains_nothing_and_names_its_clients(cluster, zoo
         ]
 
 
+@pytest.mark.long
 def test_the_overlay_for_kind_is_applied_by_kubectl(cluster, zoo, tmp_path):
     """Unchanged except for the namespace: `make deploy`'s may exist too."""
     release = Release(RELEASE.context, "orchard-e2e-overlay", "orchard")

@@ -20,7 +20,7 @@ from tests.e2e.conftest import versions
 from tests.e2e.releases import CHART, ROOT, await_ready, release_model, released, run_helm_test
 from tests.e2e.service_traffic import answers_of, say, traffic
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.long]
 
 PREVIOUS = "ff9b5c2"
 """The last commit with the chart's version 0.1.0."""

@@ -57,6 +57,7 @@ def runs_of():
     ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_run_is_resumed_after_a_kill_refused_by_the_gate_then_published_and_repeated_without_work(project, tmp_path):
     with ChildProcess(RUN, environment=ENVIRONMENT, log=tmp_path / "first.log", cwd=project) as first:

@@ -41,18 +41,15 @@ def make_zoo(folder: Path, module: str = "tests.serving.model_fixtures") -> Path
 
 
 @pytest.fixture(scope="session")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def zoo(run_folder: Path) -> Path:
     """The folder of all models; see `tests.serving.model_fixtures`."""
-    base = tmp_path_factory.getbasetemp()
-    return make_zoo((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "zoo")
+    return make_zoo(run_folder / "zoo")
 
 
 @pytest.fixture(scope="session")
-def batching_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def batching_zoo(run_folder: Path) -> Path:
     """The folder of models that mix rows and of others that keep them apart; see `tests.serving.batching_models`."""
-    base = tmp_path_factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return make_zoo(base / "batching_zoo", "tests.serving.batching_models")
+    return make_zoo(run_folder / "batching_zoo", "tests.serving.batching_models")
 
 
 @pytest.fixture(scope="session")

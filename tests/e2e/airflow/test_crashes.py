@@ -82,6 +82,7 @@ def test_a_run_ends_correctly_and_once_although_every_part_is_killed(loop, first
         )
 
 
+@pytest.mark.long
 def test_two_runs_at_once_wait_for_each_other(loop, first):
     before, names = loop.versions(), [f"e2e-two-{time.time_ns()}-{number}" for number in range(2)]
     for name in names:
