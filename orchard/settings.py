@@ -20,7 +20,7 @@ from orchard import env_files
 from orchard.channel_names import DEFAULT_CHANNELS, nearest_channel, parse_channels
 from orchard.env_files import PREFIX, nearest
 from orchard.errors import SettingsError
-from orchard.layout import NAME, RUN_ID
+from orchard.key_names import NAME, RUN_ID
 from orchard.project_name import project_name
 from orchard.running_store import found_here
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from orchard import layout
 from orchard.documents import FORMAT, canonical_json
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, ObjectChanged
+from orchard.key_names import require_name
 from orchard.registry.leases import lease_change
 from orchard.registry.manifest import Manifest
 from orchard.registry.pointers import (
@@ -82,7 +83,7 @@ class Channel:
     name: str
 
     def __post_init__(self) -> None:
-        layout.require_name(self.name)
+        require_name(self.name)
 
     @property
     def _label(self) -> str:

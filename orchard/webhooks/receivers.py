@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchard.errors import ParamsError, SettingsError
-from orchard.layout import NAME
+from orchard.key_names import NAME
 from orchard.overrides import read_yaml
 from orchard.webhooks.webhook_events import EVENT_TYPES, FORMS
 from orchard.webhooks.webhook_signature import read_secrets

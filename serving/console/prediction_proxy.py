@@ -24,8 +24,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from orchard.errors import OrchardError
-from orchard.layout import CHANNEL_HEADER, NO_CAPTURE_HEADER
 from orchard.loopback import is_loopback
+from orchard.request_headers import CHANNEL_HEADER, NO_CAPTURE_HEADER
 from serving.tokens import first_token
 
 __all__ = ["PredictionProxy", "ProxyOptions", "RequestRefused", "error_response"]
@@ -177,9 +177,13 @@ class PredictionProxy:
         return answer
 
     async def predict(self, photo: bytes, media_type: str, version: int) -> Response:
-        """Return the answer of one version to a photo as it is. Raises `OrchardError`: the token cannot be read."""
+        """Return the answer of one version to a photo as it is, which was captured, or not, with its first answer.
+
+        Raises:
+            OrchardError: the token cannot be read.
+        """
         path = f"/v1/models/{self._model}/versions/{version}:predict"
-        return await self._forward("POST", path, photo, {"content-type": media_type})
+        return await self._forward("POST", path, photo, {"content-type": media_type, NO_CAPTURE_HEADER: "1"})
 
     async def _forward(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> Response:
         if token := self._token():

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from orchard.layout import CHANNEL_HEADER
+from orchard.request_headers import CHANNEL_HEADER
 from orchard.savedmodel.signatures import TensorInfo
 from serving.http.http_messages import Answer, HttpRequest, HttpResponse
 from serving.server.api_descriptions import DESCRIPTIONS, describe

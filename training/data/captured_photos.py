@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from orchard import layout
 from orchard.captures import COLUMNS
 from orchard.errors import IntegrityError
+from orchard.key_names import require_day
 from orchard.store import ObjectStore
 from orchard.store.object_file import ObjectFile
 from orchard.store.objects import ObjectStat
@@ -109,7 +110,7 @@ def list_captures(store: ObjectStore, model: str, days: Sequence[str] = ()) -> l
     Raises:
         DataError: a day is invalid.
     """
-    chosen = {layout.require_day(day) for day in days}
+    chosen = {require_day(day) for day in days}
     found = [stat for stat in store.list(layout.captures(model)) if stat.key.endswith(".parquet")]
     return [stat for stat in found if (day := layout.day_of_capture_key(stat.key)) and (not chosen or day in chosen)]
 

@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Self
 
 from orchard import layout
 from orchard.errors import ObjectExists, OrchardError
+from orchard.request_headers import NO_CAPTURE_HEADER
 from serving.log import EventLog
+from serving.photo_metadata import without_metadata
 from serving.server.batching import lower_priority
 from serving.server.capture.capture_sample import CaptureSample, client_of
 from serving.server.capture.captured_rows import CapturedRow, write_rows
-from serving.server.capture.photo_metadata import without_metadata
 from serving.server.server_metrics import ServerMetrics
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class PhotoCapture:
             request_id: the request's id; empty: a new one.
             channel: the channel that the request named, if it named one.
         """
-        if layout.NO_CAPTURE_HEADER in headers:
+        if NO_CAPTURE_HEADER in headers:
             self._drop("opt_out", 1)
             return None
         return CaptureSample(request_id or os.urandom(8).hex(), client_of(headers, remote), channel)

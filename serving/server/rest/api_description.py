@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from orchard import __version__
-from orchard.layout import CHANNEL_HEADER, NO_CAPTURE_HEADER
+from orchard.request_headers import CHANNEL_HEADER, NO_CAPTURE_HEADER
 from serving.server.rest.api_routes import ROUTES, ApiRoute
 from serving.server.rest.api_schemas import SCHEMAS
 

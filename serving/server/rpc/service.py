@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from orchard.layout import CHANNEL_HEADER
+from orchard.request_headers import CHANNEL_HEADER
 from serving.http.request_head import REQUEST_ID
 from serving.models_config import ConfigError, read_models
 from serving.protos import STATES, message, method_types

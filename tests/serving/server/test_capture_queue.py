@@ -10,8 +10,8 @@ from datetime import date
 import numpy as np
 import pytest
 
-from orchard import layout
 from orchard.errors import StoreUnavailable
+from orchard.request_headers import NO_CAPTURE_HEADER
 from orchard.store import ObjectStore
 from serving.log import EventLog
 from serving.server.capture import photo_capture
@@ -199,7 +199,7 @@ def test_share_and_opt_out(memory):
     )
     assert all(made.capture.chooses() for made in [Made(memory)] for _ in range(1000))
     made = Made(memory)
-    for headers in ({layout.NO_CAPTURE_HEADER: value} for value in ("1", "", "false")):
+    for headers in ({NO_CAPTURE_HEADER: value} for value in ("1", "", "false")):
         assert made.capture.sample(headers, "127.0.0.1:1", "r", None) is None
     assert made.dropped == {"opt_out": 3}
     made.capture.close(5)
