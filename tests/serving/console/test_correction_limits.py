@@ -22,7 +22,7 @@ from tests.orchard.answering_store import ACCESS, SECRET, answer_all, error_docu
 NETWORKS = (ipaddress.ip_network("10.0.0.0/8"),)
 
 
-class Clock:
+class QuotaClock:
     """A time that the test sets."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ def test_the_address_is_that_of_the_last_hop_that_is_no_proxy(peer, forwarded, a
 
 
 def test_a_digest_tells_clients_apart_until_its_key_is_another():
-    clock = Clock()
+    clock = QuotaClock()
     digests = ClientDigests(clock=clock)
 
     anna, ben, named = (
@@ -79,7 +79,7 @@ def test_a_digest_tells_clients_apart_until_its_key_is_another():
 
 
 def test_a_client_has_its_hour_and_many_clients_little_memory(monkeypatch):
-    clock = Clock()
+    clock = QuotaClock()
     quota = ClientQuota(2, clock)
 
     assert [quota.wait_s("anna") for _ in range(3)] == [0, 0, 3600]
@@ -105,12 +105,12 @@ def correction_of(photo: bytes, client: str = "0" * 16) -> Correction:
 def desk_of(store, limits=None, clock=None) -> tuple[CorrectionDesk, io.StringIO]:
     log = io.StringIO()
     return CorrectionDesk(
-        store, "fruits", limits or CorrectionLimits(), EventLog(as_json=False, stream=log), clock or Clock()
+        store, "fruits", limits or CorrectionLimits(), EventLog(as_json=False, stream=log), clock or QuotaClock()
     ), log
 
 
 def test_what_may_wait_for_review_ends_with_a_sentence_and_goes_on_after_the_review(memory):
-    clock = Clock()
+    clock = QuotaClock()
     desk, _ = desk_of(memory, CorrectionLimits(space=8), clock)
 
     assert desk.problem() == ""
