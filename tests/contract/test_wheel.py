@@ -105,6 +105,7 @@ def test_checkout_is_not_importable(installed, tmp_path):
     assert all(Path(file).is_relative_to(installed.packages) for file in files[:2])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_first_hour_goes_from_photos_to_a_served_prediction(installed, tmp_path):
     """The six commands of docs/project.md; `installed` stands for `pip install`."""

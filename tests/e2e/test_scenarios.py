@@ -83,6 +83,7 @@ def test_our_engine_with_tokens_and_as_any_user(cluster, zoo):
         assert statuses == [401, 401, 200]
 
 
+@pytest.mark.long
 def test_a_locked_down_release_trains_nothing_and_names_its_clients(cluster, zoo):
     apply(RELEASE, json.dumps(MONITORS))
     with released("locked-down", *chart_values("locked-down")) as release:

@@ -75,7 +75,11 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{running.port}"
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "text",
+    [pytest.param(path, marks=[pytest.mark.long] if path.stem[0] in "234" else []) for path in TEXTS],
+    ids=lambda path: path.stem,
+)
 def test_notebook_runs_on_short_data(text, dataset, server, tmp_path):
     done = execute(tmp_path / "out", text.stem, NOTEBOOK_DATASET=dataset, ORCHARD_SERVER_URL=server)
 

@@ -109,7 +109,10 @@ def test_curves_have_every_epoch_and_the_best_one_is_kept(trained):
     assert -np.log(right).mean() == pytest.approx(best.val_loss, rel=1e-3)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adam", pytest.param("rmsprop", marks=pytest.mark.long), pytest.param("sgd", marks=pytest.mark.long)],
+)
 def test_every_optimizer_learns(tmp_path, optimizer):
     workspace = write_workspace(tmp_path)
     rate = {"adam": 0.02, "rmsprop": 0.005, "sgd": 0.1}[optimizer]

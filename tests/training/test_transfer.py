@@ -121,6 +121,7 @@ def test_the_head_is_fitted_again_where_training_stopped_early(project):
     assert [epoch.epoch for epoch in read_curves(project.candidate)] == [0, 1, 4]
 
 
+@pytest.mark.long
 def test_a_killed_run_resumes_after_its_probe(project):
     small = parse(*TRANSFER, "train.epochs=1", "train.refit=true")
     whole = train_elsewhere(project.root, loaded=small)
