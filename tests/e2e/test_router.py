@@ -134,7 +134,7 @@ def test_the_page_takes_a_correction_and_photos_are_captured(release, zoo):
         page = requests.get(url, timeout=30)
         state = requests.get(f"{url}/console/api/state", timeout=30).json()
         answer = requests.post(
-            f"{url}/v1/models/{MODEL}:predict?top=1", photo, headers={"Content-Type": "image/jpeg"}, timeout=30
+            f"{url}/v1/models/{MODEL}:predict", photo, headers={"Content-Type": "image/jpeg"}, timeout=30
         )
         live = state["channels"]["stable"]["pointer"]["version"]
         corrected = requests.post(
