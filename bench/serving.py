@@ -43,11 +43,14 @@ from serving.models_config import ModelConfig, render
 CONNECTIONS = (1, 8, 32)
 LIMIT, ORCHARD, RAW, RPC, RPC_PEER = "model alone", "orchard", "orchard raw", "orchard grpc", "grpc.aio"
 ROUTED = "router"
+CAPTURES = {"capture at 0 %": "0", "capture at 10 %": "10", "capture at 100 %": "100"}
+"""Servers that capture so many percent, see `bench.capture`."""
+OTHER = "other checkout"
 TOKEN = "benchmark-token-of-forty-characters-long"  # noqa: S105  it protects nothing
 PATHS = {
     ORCHARD: ("rest", "/v1/models/m:predict"),
     RAW: ("raw", "/v1/models/m:predict"),
-    ROUTED: ("rest", "/v1/models/m:predict"),
+    **dict.fromkeys((ROUTED, *CAPTURES, OTHER), ("rest", "/v1/models/m:predict")),
     "fastapi": ("rest", "/predict"),
     "litserve": ("rest", "/predict"),
     "kserve": ("rest", "/v1/models/m:predict"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["DELETES", "IDENTITIES", "LOOP"]
 
 _DATA, _MODELS, _RUNS, _UPLOADS = ("dvc", "datasets"), ("models",), ("runs",), ("incoming", "batch/in")
-_UPKEEP = (*_MODELS, *_RUNS, "capture", "logs")
+_UPKEEP = (*_MODELS, *_RUNS, "capture", "review", "logs")
 
 
 def _rights(read: tuple[str, ...], write: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
@@ -19,12 +19,18 @@ IDENTITIES: dict[str, dict[str, tuple[str, ...]]] = {
     "trainer": _rights(_DATA, _RUNS),
     "publisher": _rights(_DATA, (*_MODELS, *_RUNS)),
     "sync": _rights(_MODELS),
+    "console": _rights((*_MODELS, *_RUNS, "datasets"), ("review",)),
     "batch": _rights((*_MODELS, "batch/in"), ("batch/out", *_RUNS)),
     "housekeeping": _rights((*_DATA, *_UPKEEP), _UPKEEP),
+    "notifier": _rights((*_MODELS, *_RUNS), ("webhooks",)),
     "airflow": _rights((), ("logs",)),
     "uploader": _rights(("batch/out",), _UPLOADS),
+    "capture": {"Write": ("capture",)},
 }
-"""The rights of each identity, by action and folder of the bucket; without `admin`, which has all rights."""
+"""The rights of each identity, by action and folder of the bucket; without `admin`, which has all rights.
+
+The model server is `capture`: it may add photos of the traffic, and can read none of them.
+"""
 
 DELETES: dict[str, tuple[str, ...]] = {"housekeeping": _UPKEEP}
 """The folders in which an identity deletes."""

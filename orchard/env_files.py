@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from orchard.disk import writing_to
 from orchard.errors import SettingsError
 from orchard.files import atomic_write
-from orchard.layout import NAME
+from orchard.key_names import NAME
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding

@@ -17,7 +17,8 @@ Each names what happened, what was expected and what to do, and has the exit cod
     ├── ConflictError            7   another program changed the same thing first
     ├── IntegrityError           8   bytes, a document, a signature or a digest is invalid
     ├── ServerError              9   the model server refused or did not answer
-    └── MissingExtra            10   the program of the verb is not installed
+    ├── MissingExtra            10   the program of the verb is not installed
+    └── DeliveryError           11   a webhook receiver did not get its events, which were given up
 
 Exit codes 2 (wrong command line) and 130 (interrupted) are the shell's usual ones.
 """
@@ -28,6 +29,7 @@ __all__ = [
     "DISTRIBUTION",
     "ConflictError",
     "DataError",
+    "DeliveryError",
     "DiskError",
     "GateRefused",
     "IntegrityError",
@@ -170,3 +172,9 @@ class MissingExtra(OrchardError):
     """The program of a verb is not installed."""
 
     exit_code = 10
+
+
+class DeliveryError(OrchardError):
+    """A webhook receiver did not get its events, which were given up."""
+
+    exit_code = 11

@@ -1,4 +1,4 @@
-"""Housekeeping: delete blobs of old versions, files of old runs, old captures and old logs; never what is served.
+"""Housekeeping: delete blobs of old versions, files of old runs, old captures, corrections and logs; never what is served.
 
 A sweep may be killed and repeated: the next one deletes what is left.
 """
@@ -14,6 +14,7 @@ from orchard import layout
 from orchard.errors import ObjectNotFound
 from orchard.registry.pruning import PruneOptions, PruneResult
 from orchard.registry.registry import Registry
+from orchard.review.waiting_corrections import expired_corrections
 from orchard.runs.summary import objects_by_run, read_runs
 from orchard.store.objects import ObjectStat, ObjectStore
 
@@ -37,6 +38,7 @@ class RetentionPolicy:
         captures: days for captured requests.
         logs: days for the logs of Airflow's tasks.
         served: versions that are served somewhere.
+        corrections: days for corrections that nobody has removed.
     """
 
     versions: int = 10
@@ -45,6 +47,7 @@ class RetentionPolicy:
     captures: int = 30
     logs: int = 90
     served: frozenset[int] = frozenset()
+    corrections: int = 180
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,14 @@ class ExpiredObjects:
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What a sweep deleted, or would delete: blobs of versions, runs' files, runs' pages, captures, task logs."""
+    """What a sweep deleted, or would delete: blobs of versions, runs' files, runs' pages, captures, task logs, corrections."""
 
     pruned: PruneResult
     files: ExpiredObjects
     pages: ExpiredObjects
     captures: ExpiredObjects
     logs: ExpiredObjects
+    corrections: ExpiredObjects
 
 
 def sweep(registry: Registry, policy: RetentionPolicy, now: datetime, *, delete: bool) -> SweepResult:
@@ -100,7 +104,9 @@ def sweep(registry: Registry, policy: RetentionPolicy, now: datetime, *, delete:
     files = _expire(store, expired("files", policy.files), delete)
     pages = _expire(store, expired("pages", policy.pages), delete)
     captures = _expire(store, _expired_captures(store, model, now, policy.captures), delete)
-    return SweepResult(pruned, files, pages, captures, _expire(store, _expired_logs(store, now, policy.logs), delete))
+    logs = _expire(store, _expired_logs(store, now, policy.logs), delete)
+    old = expired_corrections(store, model, now - timedelta(days=policy.corrections))
+    return SweepResult(pruned, files, pages, captures, logs, _expire(store, old, delete))
 
 
 def _expired_captures(store: ObjectStore, model: str, now: datetime, days: int) -> list[ObjectStat]:

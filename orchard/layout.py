@@ -1,119 +1,40 @@
 """The key of every object in the bucket: the one module that builds and parses keys.
 
-docs/architecture.md draws the same tree. Names of models, datasets and channels are lower-case letters, digits and
-hyphens, so no key can leave its folder: the settings allow nothing else, and `require_name` checks what callers pass.
+docs/architecture.md draws the same tree. What callers pass is checked by `orchard.key_names`: no key leaves its folder.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import date
 
-from orchard.errors import DataError
+from orchard.key_names import is_name, is_run_id, require_day, require_hex, require_name, require_run_id
 
 __all__ = [
-    "CHANNEL_HEADER",
-    "NAME",
-    "RUN_ID",
-    "batch_input",
-    "batch_output",
-    "blob",
-    "blobs",
-    "captures",
-    "card",
-    "change_lease",
-    "channel",
-    "channels",
-    "checked_place",
-    "dataset_current",
-    "dataset_version",
-    "dataset_versions",
-    "day_of_capture_key",
-    "history",
-    "history_entry",
-    "incoming",
-    "is_task_log",
-    "leases",
-    "manifest",
-    "name_of_channel_key",
-    "never_written",
-    "number_of_annotation_key",
-    "parts_of_history_key",
-    "parts_of_run_key",
-    "place_probe",
-    "probe",
-    "prune_marker",
-    "publish_claim",
-    "publish_lease",
-    "require_day",
-    "require_name",
-    "run",
-    "run_checkpoint",
-    "run_failure",
-    "run_file",
-    "run_page",
-    "run_result",
-    "run_step",
-    "runs",
-    "sha256_of_blob_key",
-    "task_logs",
-    "version_annotation",
-    "version_annotations",
-    "version_of_annotation_key",
-    "version_of_card_key",
-    "version_of_dataset_key",
-    "version_of_manifest_key",
-    "version_report",
-    "versions",
-]
+    "batch_input", "batch_output", "blob", "blobs", "capture_file", "captures", "card", "change_lease", "channel",
+    "channels", "checked_place", "corrected_photo", "corrected_photos", "correction", "corrections",
+    "dataset_current", "dataset_version", "dataset_versions", "day_of_capture_key", "history", "history_entry",
+    "incoming", "is_task_log", "leases", "manifest", "name_of_channel_key", "never_written",
+    "number_of_annotation_key", "parts_of_correction_key", "parts_of_history_key", "parts_of_run_key",
+    "place_probe", "probe", "prune_marker", "publish_claim", "publish_lease", "receiver_of_delivery_key", "review",
+    "run", "run_checkpoint", "run_failure", "run_file", "run_page", "run_result", "run_step", "runs",
+    "sha256_of_blob_key", "sha256_of_corrected_photo_key", "task_logs", "version_annotation", "version_annotations",
+    "version_of_annotation_key", "version_of_card_key", "version_of_dataset_key", "version_of_manifest_key",
+    "version_report", "versions", "webhook_delivery", "webhook_queue", "webhooks",
+]  # fmt: skip
 
-NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-"""The pattern of names of models, datasets, channels and verbs."""
-
-RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,199}$"
-"""The pattern of run ids."""
-
-CHANNEL_HEADER = "x-orchard-channel"
-"""The header, or the metadata of a gRPC call, by which a request names its channel."""
-
-_NAME = re.compile(NAME)
-_RUN = re.compile(RUN_ID)
-_HEX = re.compile(r"[0-9a-f]{64}")
 _MANIFEST = re.compile(r"models/[^/]+/versions/(\d{12})/manifest\.json")
 _CARD = re.compile(r"models/[^/]+/versions/(\d{12})/card\.html")
 _ANNOTATION = re.compile(r"models/[^/]+/versions/(\d{12})/annotations/(\d{6})\.json")
 _DATASET = re.compile(r"datasets/[^/]+/versions/(\d{6,})\.json")
 _BLOB = re.compile(r"models/[^/]+/blobs/sha256/([0-9a-f]{64})")
 _RUN_KEY = re.compile(r"runs/([^/]+)/(.+)")
+_CORRECTION = re.compile(r"review/[^/]+/corrections/([0-9a-f]{64})/([0-9a-f]{32})\.json")
+_CORRECTED_PHOTO = re.compile(r"review/[^/]+/photos/([0-9a-f]{64})")
 _CAPTURE = re.compile(r"capture/[^/]+/(\d{4}-\d{2}-\d{2})/.+")
 _TASK_LOG = re.compile(r"logs/dag_id=[^/]+/.+")
 _CHANNEL = re.compile(r"models/[^/]+/channels/([a-z0-9-]+)\.json")
+_DELIVERY = re.compile(r"webhooks/[^/]+/([a-z0-9-]+)/deliveries/[a-z0-9_]+\.json")
 _HISTORY = re.compile(r"models/[^/]+/history/(\d{12})-([a-z0-9-]+)-([a-z]+)\.json")
-
-
-def require_name(name: str) -> str:
-    """Return `name` if it is valid in a key. Raises `DataError` otherwise."""
-    if not _NAME.fullmatch(name):
-        raise DataError(
-            f"{name!r} is not a valid name: expected 1 to 63 lower-case letters, digits and hyphens, a letter or digit at both ends"
-        )
-    return name
-
-
-def _require_hex(value: str) -> str:
-    if not _HEX.fullmatch(value):
-        raise DataError(f"{value!r} is not a valid SHA-256: expected 64 lower-case hexadecimal digits")
-    return value
-
-
-def require_day(day: str) -> str:
-    """Return `day` if it is a date, ``YYYY-MM-DD``. Raises `DataError` otherwise."""
-    try:
-        if date.fromisoformat(day).isoformat() == day:
-            return day
-    except ValueError:
-        pass
-    raise DataError(f"{day!r} is not a valid day: expected YYYY-MM-DD")
 
 
 def dataset_versions(name: str) -> str:
@@ -157,9 +78,58 @@ def captures(model: str) -> str:
     return f"capture/{require_name(model)}"
 
 
+def capture_file(model: str, day: str, clock: str, sha256: str) -> str:
+    """A file of captured predictions: created once.
+
+    Args:
+        model: the model's name.
+        day: the day of its photos, UTC.
+        clock: the time of its first photo, ``HHMMSS``.
+        sha256: the digest of its bytes.
+    """
+    return f"{captures(model)}/{require_day(day)}/{clock}-{require_hex(sha256)[:16]}.parquet"
+
+
 def day_of_capture_key(key: str) -> str | None:
     """The day that a key of `captures` names, or None for any other key."""
     match = _CAPTURE.fullmatch(key)
+    return match[1] if match else None
+
+
+def review(model: str) -> str:
+    """The folder of what people say of a model's answers, until somebody has reviewed it."""
+    return f"review/{require_name(model)}"
+
+
+def corrections(model: str) -> str:
+    """The folder of the records of corrections, by photo."""
+    return f"{review(model)}/corrections"
+
+
+def correction(model: str, photo: str, correction_id: str) -> str:
+    """One person's correction of the answer to a photo: created once."""
+    return f"{corrections(model)}/{require_hex(photo)}/{require_hex(correction_id, 32)}.json"
+
+
+def parts_of_correction_key(key: str) -> tuple[str, str] | None:
+    """The photo's SHA-256 and the id that a key of `corrections` names, or None for any other key."""
+    match = _CORRECTION.fullmatch(key)
+    return (match[1], match[2]) if match else None
+
+
+def corrected_photos(model: str) -> str:
+    """The folder of the photos of corrections."""
+    return f"{review(model)}/photos"
+
+
+def corrected_photo(model: str, sha256: str) -> str:
+    """The photo of corrections, without metadata, by its SHA-256: created once."""
+    return f"{corrected_photos(model)}/{require_hex(sha256)}"
+
+
+def sha256_of_corrected_photo_key(key: str) -> str | None:
+    """The SHA-256 that a key of `corrected_photos` names, or None for any other key."""
+    match = _CORRECTED_PHOTO.fullmatch(key)
     return match[1] if match else None
 
 
@@ -169,9 +139,7 @@ def runs() -> str:
 
 
 def _of_run(run_id: str, rest: str) -> str:
-    if not _RUN.fullmatch(run_id):
-        raise DataError(f"{run_id!r} is not a valid run id: expected up to 200 letters, digits and . _ : + -")
-    return f"{runs()}/{run_id}/{rest}"
+    return f"{runs()}/{require_run_id(run_id)}/{rest}"
 
 
 def run(run_id: str) -> str:
@@ -196,7 +164,7 @@ def run_failure(run_id: str, verb: str) -> str:
 
 def run_file(run_id: str, verb: str, sha256: str) -> str:
     """The artifact of a step for the steps after it: an archive, by its SHA-256."""
-    return _of_run(run_id, f"files/{require_name(verb)}-{_require_hex(sha256)}.tar")
+    return _of_run(run_id, f"files/{require_name(verb)}-{require_hex(sha256)}.tar")
 
 
 def run_checkpoint(run_id: str) -> str:
@@ -212,7 +180,7 @@ def run_page(run_id: str, verb: str, suffix: str = ".html") -> str:
 def parts_of_run_key(key: str) -> tuple[str, str] | None:
     """The run and the rest that a key of `runs` names, such as ``steps/train.json``; None for any other key."""
     match = _RUN_KEY.fullmatch(key)
-    return (match[1], match[2]) if match and _RUN.fullmatch(match[1]) else None
+    return (match[1], match[2]) if match and is_run_id(match[1]) else None
 
 
 def _model(model: str) -> str:
@@ -226,7 +194,7 @@ def blobs(model: str) -> str:
 
 def blob(model: str, sha256: str) -> str:
     """The body of a SavedModel's file, by its SHA-256; shared by all versions of the model."""
-    return f"{blobs(model)}/{_require_hex(sha256)}"
+    return f"{blobs(model)}/{require_hex(sha256)}"
 
 
 def sha256_of_blob_key(key: str) -> str | None:
@@ -237,7 +205,7 @@ def sha256_of_blob_key(key: str) -> str | None:
 
 def publish_claim(model: str, publish_id: str) -> str:
     """The claim of one publish, written before its commit; it names the version afterwards."""
-    return f"{_model(model)}/publishes/{_require_hex(publish_id)}.json"
+    return f"{_model(model)}/publishes/{require_hex(publish_id)}.json"
 
 
 def versions(model: str) -> str:
@@ -307,7 +275,7 @@ def channel(model: str, name: str) -> str:
 def name_of_channel_key(key: str) -> str | None:
     """The channel that a key of `channels` names, or None for any other key."""
     match = _CHANNEL.fullmatch(key)
-    return match[1] if match and _NAME.fullmatch(match[1]) else None
+    return match[1] if match and is_name(match[1]) else None
 
 
 def history(model: str) -> str:
@@ -331,9 +299,37 @@ def probe(model: str, number: int = 0) -> str:
     return f"{_model(model)}/probes/{number:02d}.json"
 
 
+def webhooks(model: str) -> str:
+    """The folder of what webhook receivers got, and are to get, of a model's events."""
+    return f"webhooks/{require_name(model)}"
+
+
+def webhook_queue(model: str, receiver: str) -> str:
+    """Up to which event a receiver was served, and what waits for it: swapped."""
+    return f"{webhooks(model)}/{require_name(receiver)}/queue.json"
+
+
+def webhook_delivery(model: str, receiver: str, event_id: str) -> str:
+    """The record of one event for one receiver: created once, before the first attempt; swapped by each attempt."""
+    return f"{webhooks(model)}/{require_name(receiver)}/deliveries/{event_id}.json"
+
+
+def receiver_of_delivery_key(key: str) -> str | None:
+    """The receiver that a key of `webhook_delivery` names, or None for any other key."""
+    match = _DELIVERY.fullmatch(key)
+    return match[1] if match else None
+
+
 def checked_place(folder: str, model: str, dataset: str) -> str:
     """The part of a folder of the bucket that the work on one model and dataset uses, for `orchard store check`."""
-    names = {"models": model, "capture": model, "datasets": dataset, "incoming": dataset}
+    names = {
+        "models": model,
+        "capture": model,
+        "review": model,
+        "webhooks": model,
+        "datasets": dataset,
+        "incoming": dataset,
+    }
     return f"{folder}/{require_name(names[folder])}" if folder in names else folder
 
 
@@ -354,7 +350,7 @@ def leases(model: str) -> str:
 
 def publish_lease(model: str, publish_id: str) -> str:
     """The lease of a publish; empty after the commit."""
-    return f"{leases(model)}/publish-{_require_hex(publish_id)}.json"
+    return f"{leases(model)}/publish-{require_hex(publish_id)}.json"
 
 
 def change_lease(model: str, channel: str, generation: int, version: int) -> str:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from orchard.errors import ParamsError
-from orchard.layout import NAME
+from orchard.key_names import NAME
 from orchard.overrides import read_yaml
 
 __all__ = ["project_name"]

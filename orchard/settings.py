@@ -20,7 +20,7 @@ from orchard import env_files
 from orchard.channel_names import DEFAULT_CHANNELS, nearest_channel, parse_channels
 from orchard.env_files import PREFIX, nearest
 from orchard.errors import SettingsError
-from orchard.layout import NAME, RUN_ID
+from orchard.key_names import NAME, RUN_ID
 from orchard.project_name import project_name
 from orchard.running_store import found_here
 
@@ -113,6 +113,15 @@ class Settings(BaseSettings):
         "else the nodes of a kind cluster",
     )
     server_url: str = Field("http://127.0.0.1:8501", description="the model server's REST address")
+    capture: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="the share of the photos, in percent, that `orchard serve` stores with their predictions; 0: none",
+    )
+    webhooks_file: Path | None = Field(
+        None, description="the file of webhook receivers, to which `orchard notify` sends events"
+    )
     run_id: str | None = Field(
         None,
         pattern=RUN_ID,

@@ -47,6 +47,7 @@ CODES = {
     8: "bytes or a signature are not as written: inspect the named object before anything is published",
     9: f"the model server did not accept the request: see its log, {_CLEAR}",
     10: "the image lacks the packages of this verb: is it the training image of this release?",
+    11: "a webhook receiver did not get its events: `orchard notify --list` shows why, `orchard notify --resend` sends them again",
     126: "the image cannot run the verb: is it the training image of this release?",
     127: "the image has no such program: is it the training image of this release?",
     137: f"it was killed, which its node or a person did: {_CLEAR}",

@@ -25,10 +25,10 @@ from PIL import Image, ImageOps
 from orchard.files import atomic_write
 from orchard.formatting import figure_text, interval_text, percent, points, points_interval, threshold_text
 from orchard.intervals import share_interval
+from orchard.orientation import UPRIGHT, read_orientation, turn
 from orchard.page_style import PAGE_STYLE
 from orchard.runs import records
 from training.code_version import describe_code
-from training.orientation import UPRIGHT, read_orientation, turn
 from training.stored_photos import open_stored
 
 __all__ = [

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from orchard import documents
 from orchard.errors import ParamsError
 from orchard.gate import GateThresholds
-from orchard.layout import NAME
+from orchard.key_names import NAME
 from orchard.overrides import merge_params, read_yaml, set_by_path
 
 __all__ = [

@@ -88,7 +88,7 @@ class Verbs(click.Group):
         "\b\nExit codes:\n"
         "  0 done · 1 failed · 2 wrong command line · 3 settings or params.yaml · 4 data refused · 5 gate refused\n"
         "  6 object store · 7 conflict with another program · 8 invalid bytes or signature · 9 model server · 10 extra missing\n"
-        "  130 interrupted\n\n"
+        "  11 webhook receiver · 130 interrupted\n\n"
         "\b\nShell completion:\n"
         '  eval "$(_ORCHARD_COMPLETE=bash_source orchard)"     (also zsh_source, fish_source)'
     ),

@@ -106,6 +106,9 @@ def _describe(reporter: Reporter, model: str, done: PruneResult) -> str:
 @click.option(
     "--logs-days", type=_DAYS, default=90, show_default=True, help="Days to keep the logs of Airflow's tasks."
 )
+@click.option(
+    "--corrections-days", type=_DAYS, default=180, show_default=True, help="Days to keep people's corrections."
+)
 @_serving
 def housekeeping(
     reporter: Reporter,
@@ -116,9 +119,10 @@ def housekeeping(
     pages_days: int,
     capture_days: int,
     logs_days: int,
+    corrections_days: int,
     serving: tuple[str, ...],
 ) -> None:
-    """Delete what is no longer needed: files of old versions, files and pages of old runs, old captures, old logs.
+    """Delete what is no longer needed: files of old versions, files and pages of old runs, old captures, corrections and logs.
 
     Versions are pruned as by `orchard prune`: those that a channel points to or can be rolled back to, and those that a
     server named with --serving has loaded, are kept. A prune that was killed more than an hour ago is resumed. Records
@@ -129,9 +133,8 @@ def housekeeping(
     from orchard.registry.registry import Registry
 
     registry = Registry.open(settings.load())
-    policy = RetentionPolicy(
-        keep, files_days, pages_days, capture_days, logs_days, _loaded_versions(serving, registry.model)
-    )
+    served = _loaded_versions(serving, registry.model)
+    policy = RetentionPolicy(keep, files_days, pages_days, capture_days, logs_days, served, corrections_days)
     with reporter.status("searching for what is no longer needed"):
         done = sweep(registry, policy, datetime.now(UTC), delete=not dry_run)
     parts = (
@@ -140,6 +143,7 @@ def housekeeping(
         ("pages", "pages of runs", done.pages.objects, done.pages.bytes),
         ("captures", "captures", done.captures.objects, done.captures.bytes),
         ("logs", "logs of tasks", done.logs.objects, done.logs.bytes),
+        ("corrections", "corrections", done.corrections.objects, done.corrections.bytes),
     )
     deleted: dict[str, dict[str, Any]] = {key: {"objects": count, "bytes": size} for key, _, count, size in parts}
     deleted["versions"]["kept"] = sorted(done.pruned.kept)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from orchard import layout
 from orchard.documents import FORMAT, canonical_json
 from orchard.errors import ConflictError, DataError, GateRefused, IntegrityError, ObjectChanged
+from orchard.key_names import require_name
 from orchard.registry.leases import lease_change
 from orchard.registry.manifest import Manifest
 from orchard.registry.pointers import (
@@ -82,7 +83,7 @@ class Channel:
     name: str
 
     def __post_init__(self) -> None:
-        layout.require_name(self.name)
+        require_name(self.name)
 
     @property
     def _label(self) -> str:
@@ -100,13 +101,16 @@ class Channel:
         """
         return self._read(seen).pointer
 
-    def history(self) -> list[ChannelPointer]:
+    def history(self, *, after: int = 0) -> list[ChannelPointer]:
         """Return all pointers that the channel ever had, oldest first; the current one is the last.
+
+        Args:
+            after: only those of later generations than this one.
 
         Raises:
             IntegrityError: an entry is missing, unsigned, changed or under the wrong key.
         """
-        return self._history_of(self.snapshot())
+        return self._history_of(self.snapshot(), after)
 
     def promote(
         self,
@@ -241,12 +245,12 @@ class Channel:
                 keys[parts[0]] = stat.key
         return keys
 
-    def _history_of(self, at: ChannelSnapshot) -> list[ChannelPointer]:
-        if at.pointer is None:
+    def _history_of(self, at: ChannelSnapshot, after: int = 0) -> list[ChannelPointer]:
+        if at.pointer is None or at.pointer.generation <= after:
             return []
         keys = self._entries()
         entries = []
-        for generation in range(1, at.pointer.generation):
+        for generation in range(after + 1, at.pointer.generation):
             key = keys.get(generation)
             if key is None:
                 raise IntegrityError(f"the history of {self._label} lacks generation {generation}")

@@ -66,7 +66,9 @@ def check_access(store: ObjectStore, model: str, dataset: str, identities: Itera
     names = tuple(identities)
     rights = _needed(names)
     places = {folder: layout.checked_place(folder, model, dataset) for _, folder in rights}
-    writers = tuple(name for name in names if "Write" in IDENTITIES[name])
+    writers = tuple(
+        name for name in names if {"Read", "Write"} <= IDENTITIES[name].keys()
+    )  # a condition is checked by reading
     answered = _answers(store, next(iter(places.values())), names)
     yield answered
     if answered.outcome == "failed":
@@ -89,10 +91,10 @@ def _needed(identities: tuple[str, ...]) -> dict[tuple[str, str], tuple[str, ...
     needed: dict[tuple[str, str], tuple[str, ...]] = {}
     for name in identities:
         rights = IDENTITIES[name]
-        for folder in rights["Read"]:
+        for folder in dict.fromkeys(folder for folders in rights.values() for folder in folders):
             for check, folders in (
-                ("list", rights["List"]),
-                ("get", rights["Read"]),
+                ("list", rights.get("List", ())),
+                ("get", rights.get("Read", ())),
                 ("put", rights.get("Write", ())),
                 ("delete", DELETES.get(name, ())),
             ):

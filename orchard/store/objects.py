@@ -173,6 +173,11 @@ class ObjectStore:
             for piece in result.stream(min_chunk_size=chunk):
                 yield bytes(piece)
 
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes of the object from `start`; fewer where it ends before. Raises `ObjectNotFound`."""
+        with _translated(self, key):
+            return bytes(obstore.get_range(self._bulk, key, start=start, length=length))
+
     def put(self, key: str, body: bytes) -> str:
         """Write `body` under `key`, replacing any object; return its ETag. Only for objects that all writers write alike."""
         with _translated(self, key):

@@ -17,7 +17,7 @@ from orchard.store.s3 import send_request
 __all__ = ["policy", "prepare"]
 
 _RETRY_SECONDS = 1.0
-_PROTECTED_FOLDERS = ("models", "datasets", "runs")
+_PROTECTED_FOLDERS = ("models", "datasets", "runs", "review")
 PROBE = "probe/bootstrap"
 
 T = TypeVar("T")

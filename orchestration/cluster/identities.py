@@ -6,11 +6,14 @@ Each kind of work has its own identity, so that a stolen key gives only the righ
     ingest       reads incoming; reads and writes datasets
     trainer      reads datasets
     publisher    reads and writes models; reads datasets; the bucket's policy forbids deletion
-    sync         reads models: the only key in a model server's pod
+    sync         reads models: the only key in a model server's pod that does not capture
+    console      reads models, runs and the list of datasets' versions; writes review
     batch        reads a day's photos and models; writes predictions
     housekeeping deletes old objects: the bucket's policy allows it only to this and to admin
     airflow      reads and writes logs of tasks
+    notifier     reads models and runs; writes webhooks
     uploader     reads and writes incoming and batch/in; for those who upload photos, no pod has it
+    capture      writes photos of the traffic, and reads none; a model server has it if it captures
 
 Identities that work in a run (ingest, trainer, publisher, batch, housekeeping) also read and write the run's artifacts.
 """

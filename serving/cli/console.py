@@ -48,13 +48,21 @@ _MIB = 1 << 20
 @click.option("--trusted-user-header", metavar="NAME", help="The header in which a proxy names the user it logged in.")
 @click.option(
     "--trusted-proxy", "trusted_proxies", multiple=True, metavar="CIDR",
-    help="Addresses that this header is taken from; several times.",
+    help="Addresses of proxies, whose X-Forwarded-For counts and who may name users; several times.",
 )  # fmt: skip
 @click.option(
     "--name", "names", multiple=True, metavar="HOST", help="A name to answer to; several times.  [default: any]"
 )
 @click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="Largest body, in MiB.")
 @click.option("--timeout", type=click.FloatRange(0.1), default=35.0, show_default=True, help="Seconds for an answer.")
+@click.option(
+    "--corrections-per-hour", type=click.IntRange(1), default=30, show_default=True,
+    help="Corrections that one client may send in an hour.",
+)  # fmt: skip
+@click.option(
+    "--corrections-space", type=click.IntRange(0), default=1024, show_default=True,
+    help="MiB of corrected photos that may wait for review; 0: no corrections are taken.",
+)  # fmt: skip
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="Log each request.")
 def console(reporter: Reporter, **options: Any) -> None:
     """Serve a page to try the model with photos of one's own, and the state of the loop.
@@ -63,8 +71,9 @@ def console(reporter: Reporter, **options: Any) -> None:
     the channel that answered, and what the network looked at. The state of the loop (/console/loop) shows channels with
     weights and history, versions with figures and model cards, comparisons, runs, and what sync refuses.
 
-    It reads the store and changes nothing. It needs the settings of the store and ORCHARD_TRUSTED_KEYS_FILE. Without a
-    router it passes the page's photos on to the model server; `orchard route --console` puts both on one address.
+    Who sees a wrong answer can say what it is: photo and name wait in the store for `orchard corrections`. The console
+    writes nothing else. It needs the settings of the store and ORCHARD_TRUSTED_KEYS_FILE. Without a router it passes the
+    page's photos on to the model server; `orchard route --console` puts both on one address.
     """
     from orchard import settings
     from serving.console.console_process import run_console
@@ -75,13 +84,16 @@ def console(reporter: Reporter, **options: Any) -> None:
 
 
 def _options(settings: Settings, options: dict[str, Any]) -> ConsoleOptions:
-    from serving.console.access_control import TrustedProxy
+    from serving.console.access_control import TrustedProxy, networks_of
     from serving.console.console_process import ConsoleOptions
+    from serving.console.correction_desk import CorrectionLimits
     from serving.console.prediction_proxy import ProxyOptions
 
     header, proxies = options["trusted_user_header"], options["trusted_proxies"]
-    if bool(header) != bool(proxies):
-        raise click.UsageError("--trusted-user-header and --trusted-proxy must be used together")
+    if header and not proxies:
+        raise click.UsageError(
+            "--trusted-user-header needs --trusted-proxy: from anybody else the header is not trusted"
+        )
     return ConsoleOptions(
         proxy=ProxyOptions(
             _address(options["server"] or settings.server_url, "--server"),
@@ -96,6 +108,8 @@ def _options(settings: Settings, options: dict[str, Any]) -> ConsoleOptions:
         sync_url=_address(options["sync"], "--sync") if options["sync"] else None,
         token_file=options["token_file"],
         trusted_proxy=TrustedProxy.of(header, proxies) if header else None,
+        proxies=networks_of(proxies),
+        corrections=CorrectionLimits(options["corrections_per_hour"], options["corrections_space"] * _MIB),
         access_log=options["access_log"],
     )
 

@@ -13,6 +13,7 @@ from serving.server.limit_options import limit_options
 
 if TYPE_CHECKING:
     from orchard.settings import Settings
+    from serving.server.capture.photo_capture import CaptureOptions
     from serving.server.server_process import ServerOptions
 
 __all__ = ["serve"]
@@ -45,7 +46,25 @@ def _options(settings: Settings, options: dict[str, Any]) -> ServerOptions:
         as_json=settings.log_format == "json",
         access_log=options["access_log"],
         batching=options["batching"],
+        capture=_capture(settings, options["capture"]),
     )
+
+
+def _capture(settings: Settings, percent: float | None) -> CaptureOptions | None:
+    from importlib.util import find_spec
+
+    from orchard.errors import MissingExtra, install_hint
+    from serving.server.capture.photo_capture import CaptureOptions
+
+    percent = settings.capture if percent is None else percent
+    if not percent:
+        return None
+    settings.require("store_url")
+    if find_spec("arro3") is None:  # it is imported in the workers
+        raise MissingExtra(
+            "--capture needs arro3-core and arro3-io, which are not installed", hint=install_hint("serving")
+        )
+    return CaptureOptions(percent / 100, settings)
 
 
 def _port_of(url: str) -> int:
@@ -99,6 +118,10 @@ def _port_of(url: str) -> int:
     "--cors-origin", multiple=True, metavar="ORIGIN",
     help="Origin whose pages may call from a browser; *: every one. May be given several times.",
 )  # fmt: skip
+@click.option(
+    "--capture", type=click.FloatRange(0, 100), metavar="PERCENT",
+    help="Share of the photos to store with their predictions; default: ORCHARD_CAPTURE, which is 0.",
+)  # fmt: skip
 @click.option("--access-log/--no-access-log", default=True, show_default=True, help="Log each request.")
 def serve(reporter: Reporter, **options: Any) -> None:
     """Serve predictions with TF Serving's REST API and, with --grpc-port, its gRPC API.
@@ -109,6 +132,9 @@ def serve(reporter: Reporter, **options: Any) -> None:
     After SIGTERM the server answers requests in flight and ends.
 
     With --workers every process loads all models; a process that dies is replaced.
+
+    With --capture a share of the photos goes to the store of ORCHARD_STORE_*, after the reply and without its metadata;
+    `orchard captures` reads it. A request with the header x-orchard-no-capture is never stored: see docs/privacy.md.
     """
     from orchard import settings
     from serving.server.server_process import run_server

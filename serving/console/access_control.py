@@ -20,14 +20,28 @@ from starlette.requests import Request
 from orchard.errors import SettingsError
 from serving.tokens import BearerTokens
 
-__all__ = ["COOKIE", "SESSION_S", "AccessControl", "TrustedProxy"]
+__all__ = ["COOKIE", "SESSION_S", "UNNAMED", "AccessControl", "TrustedProxy", "networks_of"]
 
 COOKIE = "orchard-console"
 SESSION_S = 12 * 3600
 """How long a session lasts, in seconds."""
 
+_ANYBODY, _TOKEN = "anybody", "token"
+UNNAMED = (_ANYBODY, _TOKEN)
+"""What `AccessControl.user` returns for people whose name nobody knows."""
+
 _MESSAGE = b"orchard console session until "
 _MAX_USER = 200
+
+
+def networks_of(names: Sequence[str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Read the option ``--trusted-proxy``. Raises `SettingsError`: one is not a network."""
+    try:
+        return tuple(ipaddress.ip_network(name) for name in names)
+    except ValueError as error:
+        raise SettingsError(
+            f"--trusted-proxy: {error}", hint="expected an address or a network, such as 10.0.0.0/8"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +59,7 @@ class TrustedProxy:
     @classmethod
     def of(cls, header: str, networks: Sequence[str]) -> TrustedProxy:
         """Read the options. Raises `SettingsError`: a network is invalid."""
-        try:
-            return cls(header, tuple(ipaddress.ip_network(network) for network in networks))
-        except ValueError as error:
-            raise SettingsError(
-                f"--trusted-proxy: {error}", hint="expected an address or a network, such as 10.0.0.0/8"
-            ) from error
+        return cls(header, networks_of(networks))
 
     def user(self, request: Request) -> str | None:
         """Return the user whom the proxy names; None: it names none, or the request is not from it."""
@@ -89,14 +98,14 @@ class AccessControl:
     def user(self, request: Request) -> str | None:
         """Return who sent a request (a name, or `token`); None: somebody who may not use the console."""
         if self.is_open:
-            return "anybody"
+            return _ANYBODY
         if self._proxy is not None and (named := self._proxy.user(request)):
             return named
         if self._tokens is not None and (
             self._tokens.allow(request.headers.get("authorization", ""))
             or self._is_session(request.cookies.get(COOKIE, ""))
         ):
-            return "token"
+            return _TOKEN
         return None
 
     def begin_session(self, token: str) -> str | None:

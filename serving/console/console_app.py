@@ -18,6 +18,7 @@ from starlette.routing import Route
 from orchard.errors import DataError, OrchardError, StoreError
 from serving.console.access_control import COOKIE, SESSION_S, AccessControl
 from serving.console.console_gate import LOG_IN, ConsoleGate, is_for_programs
+from serving.console.correction_api import CorrectionApi
 from serving.console.example_photos import ExamplePhotos
 from serving.console.html_pages import CARD_POLICY, HtmlPages
 from serving.console.loop_state import LoopReader
@@ -39,16 +40,24 @@ class ConsoleApp:
         reader: reads the state of the loop.
         proxy: answers requests for the model's API.
         access: who may use the console.
+        corrections: answers requests about corrections of answers.
         through_console: whether the page sends photos by the console even behind a router, for the model server's token.
     """
 
     def __init__(
-        self, reader: LoopReader, proxy: PredictionProxy, access: AccessControl, *, through_console: bool = False
+        self,
+        reader: LoopReader,
+        proxy: PredictionProxy,
+        access: AccessControl,
+        corrections: CorrectionApi,
+        *,
+        through_console: bool = False,
     ) -> None:
         self.assets = PageAssets()
         self._reader = reader
         self._proxy = proxy
         self._access = access
+        self._corrections = corrections
         self._example_photos = ExamplePhotos()
         self._pages = HtmlPages(self.assets, reader.model)
         self._api = "/console/v1" if through_console else "/v1"
@@ -72,6 +81,9 @@ class ConsoleApp:
             ("/console/api/state", self._state, "GET"),
             ("/console/api/examples", self._examples, "GET"),
             ("/console/api/model", self._model, "GET"),
+            ("/console/api/labels/{version:int}", self._corrections.labels, "GET"),
+            ("/console/api/corrections", self._corrections.describe, "GET"),
+            ("/console/api/corrections", self._corrections.take, "POST"),
             (f"{PREFIX}{{digest}}/{{name}}", self.assets.answer, "GET"),
             (LOG_IN, self._log_in_form, "GET"),
             (LOG_IN, self._log_in, "POST"),

@@ -19,7 +19,10 @@ from orchard.registry.registry import Registry
 from orchard.settings import Settings
 from orchard.signing import load_trusted
 from serving.console.access_control import AccessControl, TrustedProxy
+from serving.console.client_digests import ClientDigests, Network
 from serving.console.console_app import ConsoleApp
+from serving.console.correction_api import CorrectionApi
+from serving.console.correction_desk import CorrectionDesk, CorrectionLimits
 from serving.console.loop_state import LoopReader
 from serving.console.prediction_proxy import PredictionProxy, ProxyOptions
 from serving.listening import listen
@@ -43,6 +46,8 @@ class ConsoleOptions:
         sync_url: sync's status page; None: it is not configured.
         token_file: the file of accepted bearer tokens; None: there are none.
         trusted_proxy: the proxy that names users; None: there is none.
+        proxies: the networks of proxies whose ``X-Forwarded-For`` counts.
+        corrections: what bounds corrections of answers.
         access_log: log each request.
     """
 
@@ -53,6 +58,8 @@ class ConsoleOptions:
     sync_url: str | None = None
     token_file: Path | None = None
     trusted_proxy: TrustedProxy | None = None
+    proxies: tuple[Network, ...] = ()
+    corrections: CorrectionLimits = field(default_factory=CorrectionLimits)
     access_log: bool = True
 
 
@@ -73,10 +80,15 @@ def run_console(options: ConsoleOptions, settings: Settings, log: EventLog) -> N
     trusted = WatchedFile(settings.trusted_keys_file, load_trusted, report=log.file_problem)
     tokens = BearerTokens(options.token_file, log.file_problem) if options.token_file else None
     access = AccessControl(tokens, options.trusted_proxy)
+    registry = Registry.open(settings)
+    reader = LoopReader(registry, trusted.current, options.sync_url)
+    proxy = PredictionProxy(settings.model, options.proxy)
+    desk = CorrectionDesk(registry.store, registry.model, options.corrections, log)
     app = ConsoleApp(
-        LoopReader(Registry.open(settings), trusted.current, options.sync_url),
-        PredictionProxy(settings.model, options.proxy),
+        reader,
+        proxy,
         access,
+        CorrectionApi(desk, proxy, reader, ClientDigests(options.proxies)),
         through_console=options.proxy.token_file is not None,
     ).build(log, hosts=options.hosts, log_requests=options.access_log)
     config = uvicorn.Config(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -23,17 +24,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from orchard.errors import OrchardError
-from orchard.layout import CHANNEL_HEADER
 from orchard.loopback import is_loopback
+from orchard.request_headers import CHANNEL_HEADER, NO_CAPTURE_HEADER
 from serving.tokens import first_token
 
-__all__ = ["PredictionProxy", "ProxyOptions", "error_response"]
+__all__ = ["PredictionProxy", "ProxyOptions", "RequestRefused", "error_response"]
 
 _IN_FLIGHT = 16
 _CONNECT_S, _BODY_S = 3.05, 60.0
 _MAX_ANSWER = 32 << 20
 _REQUEST_HEADERS = (
     "content-type", "content-encoding", "accept", "x-client", "x-request-id", "traceparent", "x-orchard-non-finite",
+    NO_CAPTURE_HEADER,
 )  # fmt: skip
 _ANSWER_HEADERS = ("content-type", "x-request-id", "retry-after", CHANNEL_HEADER)
 _QUERY = re.compile(r"(top=\d{1,6})?")
@@ -65,8 +67,16 @@ def error_response(status: int, message: str, **headers: str) -> JSONResponse:
     return JSONResponse({"error": message}, status, headers=named)
 
 
-class _RequestRefused(Exception):
-    """A request is not passed on; the argument is the answer."""
+class RequestRefused(Exception):
+    """A request goes no further.
+
+    Args:
+        answer: what its sender gets.
+    """
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__(answer.status_code)
+        self.answer = answer
 
 
 class PredictionProxy:
@@ -85,6 +95,7 @@ class PredictionProxy:
         self._path = re.compile(
             rf"/v1/models/{re.escape(model)}(/versions/\d{{1,12}}|/labels/[A-Za-z0-9_-]{{1,64}})?(:predict|/metadata)?"
         )
+        self._model = model
         self._server = options.server_url.rstrip("/")
         self._session = requests.Session()
         self._session.trust_env = not is_loopback(urlsplit(self._server).hostname)
@@ -109,17 +120,23 @@ class PredictionProxy:
             )
         if request.method != ("POST" if predicts else "GET"):
             return error_response(405, f"{request.method} is not supported here", Allow="POST" if predicts else "GET")
-        if self._in_flight >= _IN_FLIGHT:
-            return error_response(503, "Too many requests are under way: try again", Retry_After="1")
-        self._in_flight += 1
         try:
-            body = await self._body(request)
-            return await self._pass_on(request, path, query, body, self._channel(request, plain=match[1] is None))
-        except _RequestRefused as error:
-            refusal: Response = error.args[0]
-            return refusal
+            with self.slot():
+                body = await self.read_body(request)
+                return await self._pass_on(request, path, query, body, self._channel(request, plain=match[1] is None))
+        except RequestRefused as error:
+            return error.answer
         except OrchardError as error:
             return error_response(502, error.message)
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Count a request while it is under way: each holds a body. Raises `RequestRefused` if too many are."""
+        if self._in_flight >= _IN_FLIGHT:
+            raise RequestRefused(error_response(503, "Too many requests are under way: try again", Retry_After="1"))
+        self._in_flight += 1
+        try:
+            yield
         finally:
             self._in_flight -= 1
 
@@ -127,41 +144,54 @@ class PredictionProxy:
         """The channel of a request: the one it names, else the default; empty: its path has a version or a label."""
         named = request.headers.get(CHANNEL_HEADER, "")
         if named and not _CHANNEL.fullmatch(named):
-            raise _RequestRefused(error_response(400, f"{CHANNEL_HEADER} does not have the name of a channel"))
+            raise RequestRefused(error_response(400, f"{CHANNEL_HEADER} does not have the name of a channel"))
         return (named or self._options.channel) if plain else ""
 
-    async def _body(self, request: Request) -> bytes:
-        """Read the body of a request, up to the limit. Raises `_RequestRefused`."""
+    async def read_body(self, request: Request) -> bytes:
+        """Read the body of a request, up to the limit. Raises `RequestRefused`."""
         limit = self._options.max_body_bytes
         too_large = error_response(413, f"The request is larger than {limit >> 20} MiB", Connection="close")
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or len(length) > 12 or int(length) > limit:
-            raise _RequestRefused(too_large)
+            raise RequestRefused(too_large)
         body = bytearray()
         try:
             async with asyncio.timeout(_BODY_S):
                 async for chunk in request.stream():
                     body += chunk
                     if len(body) > limit:
-                        raise _RequestRefused(too_large)
+                        raise RequestRefused(too_large)
         except TimeoutError:
-            raise _RequestRefused(error_response(408, "The request arrived too slowly", Connection="close")) from None
+            raise RequestRefused(error_response(408, "The request arrived too slowly", Connection="close")) from None
         except ClientDisconnect:
-            raise _RequestRefused(error_response(400, "The client has gone")) from None
+            raise RequestRefused(error_response(400, "The client has gone")) from None
         return bytes(body)
 
     async def _pass_on(self, request: Request, path: str, query: str, body: bytes, channel: str) -> Response:
         headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
         if channel:
             headers[CHANNEL_HEADER] = channel
-        if token := self._token():
-            headers["authorization"] = f"Bearer {token}"
-        self._limiter = self._limiter or CapacityLimiter(_IN_FLIGHT)
-        url = f"{self._server}{path}" + (f"?{query}" if query else "")
-        answer = await anyio.to_thread.run_sync(self._send, request.method, url, body, headers, limiter=self._limiter)
+        answer = await self._forward(request.method, f"{path}?{query}" if query else path, body, headers)
         if channel and answer.status_code == requests.codes.ok:
             answer.headers.setdefault(CHANNEL_HEADER, channel)
         return answer
+
+    async def predict(self, photo: bytes, media_type: str, version: int) -> Response:
+        """Return the answer of one version to a photo as it is, which was captured, or not, with its first answer.
+
+        Raises:
+            OrchardError: the token cannot be read.
+        """
+        path = f"/v1/models/{self._model}/versions/{version}:predict"
+        return await self._forward("POST", path, photo, {"content-type": media_type, NO_CAPTURE_HEADER: "1"})
+
+    async def _forward(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> Response:
+        if token := self._token():
+            headers["authorization"] = f"Bearer {token}"
+        self._limiter = self._limiter or CapacityLimiter(_IN_FLIGHT)
+        return await anyio.to_thread.run_sync(
+            self._send, method, f"{self._server}{target}", body, headers, limiter=self._limiter
+        )
 
     def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Response:
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,11 +18,10 @@ import httptools
 from serving.http.http_messages import Answer, HttpLimits, HttpRequest, HttpResponse, append, error_body, serialise_head
 from serving.http.progress import TransferProgress, queued_bytes
 from serving.http.refusals import refuse_body, refuse_head, refuse_syntax
-from serving.http.request_head import header_name, split_target, without_upgrade
+from serving.http.request_head import REQUEST_ID, header_name, split_target, without_upgrade
 
 __all__ = ["HttpConnection", "HttpServer"]
 
-_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WRITE_HIGH = 1 << 20
 _COPIED = 16 << 10
@@ -263,7 +261,7 @@ class HttpConnection(asyncio.Protocol):
             body=self._body,
             remote=self._remote,
             begin=time.monotonic(),
-            id=client_id if client_id and _ID.fullmatch(client_id) else self._server.new_id(),
+            id=client_id if client_id and REQUEST_ID.fullmatch(client_id) else self._server.new_id(),
             keep_alive=self._keep_alive and self._parser.should_keep_alive(),
             announce=self._keep_alive and self._version == "1.0",
         )

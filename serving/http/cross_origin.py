@@ -17,7 +17,7 @@ _PREFLIGHT = (
     ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
     (
         "Access-Control-Allow-Headers",
-        "Authorization, Content-Type, Traceparent, X-Client, X-Orchard-Channel, X-Request-Id",
+        "Authorization, Content-Type, Traceparent, X-Client, X-Orchard-Channel, X-Orchard-No-Capture, X-Request-Id",
     ),
     ("Access-Control-Max-Age", "7200"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-__all__ = ["header_name", "is_valid_host", "split_target", "without_upgrade"]
+__all__ = ["REQUEST_ID", "header_name", "is_valid_host", "split_target", "without_upgrade"]
 
 _FREQUENT_HEADERS = ("Host", "User-Agent", "Accept", "Accept-Encoding", "Connection", "Content-Type", "Content-Length")
 _HEADER_NAMES = {
@@ -16,6 +16,8 @@ _HEADER_NAMES = {
 """The lower-case names of the most frequent headers, by the usual spellings."""
 _UPGRADE_HEADERS = {"upgrade", "connection", "http2-settings"}
 _ABSOLUTE = re.compile(r"https?://(?:[^/?#@]*@)?([^/?#@]+)(.*)", re.IGNORECASE | re.DOTALL)
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
+"""A client's request id that is taken over."""
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::\d*)?")
 
 

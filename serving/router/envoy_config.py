@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchard.layout import CHANNEL_HEADER
+from orchard.request_headers import CHANNEL_HEADER
 from serving.router.envoy_clusters import clusters
 from serving.router.envoy_guards import guard_filters, local_replies, transport_socket
 from serving.router.envoy_limits import REGEX_LAYER

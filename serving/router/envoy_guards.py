@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchard.layout import CHANNEL_HEADER
+from orchard.request_headers import CHANNEL_HEADER
 from serving.router.envoy_limits import RateLimits, rate_filter
 from serving.router.envoy_secrets import (
     CALLERS,

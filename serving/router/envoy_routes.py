@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchard.channel_names import CANARY, SHADOW, STABLE
-from orchard.layout import CHANNEL_HEADER
+from orchard.request_headers import CHANNEL_HEADER
 from serving.router.envoy_guards import no_guards
 from serving.router.envoy_limits import CLIENT_COOKIE, CLIENT_HEADER, COOKIE_PATTERN
 from serving.router.router_options import RouterOptions

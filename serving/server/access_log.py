@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from orchard.layout import CHANNEL_HEADER
+from orchard.request_headers import CHANNEL_HEADER
 from serving.http.http_messages import HttpRequest, HttpResponse
 from serving.log import EventLog
 from serving.status_codes import StatusCode

@@ -8,11 +8,12 @@ from typing import Any
 
 import orjson
 
-from orchard.layout import CHANNEL_HEADER
+from orchard.request_headers import CHANNEL_HEADER
 from orchard.savedmodel.signatures import TensorInfo
 from serving.http.http_messages import Answer, HttpRequest, HttpResponse
 from serving.server.api_descriptions import DESCRIPTIONS, describe
 from serving.server.batching import RunThreadPool
+from serving.server.capture.photo_capture import PhotoCapture
 from serving.server.channel_header import choose_by_channel
 from serving.server.json_process import is_heavy_body
 from serving.server.model_repository import ModelRepository
@@ -66,6 +67,7 @@ class Application:
         metrics: the server's metrics.
         tokens: the accepted bearer tokens; None: every client is accepted.
         options: the limits of predictions.
+        capture: captures a share of the photos; None: nothing is captured.
     """
 
     def __init__(
@@ -75,13 +77,17 @@ class Application:
         metrics: ServerMetrics,
         tokens: BearerTokens | None,
         options: PredictionOptions,
+        capture: PhotoCapture | None = None,
     ) -> None:
         self.repository = repository
         self.pool = pool
         self.metrics = metrics
         self.tokens = tokens
         self.options = options
+        self.capture = capture
         self.predictions = PredictionService(repository, pool, metrics, options)
+        if capture is not None:
+            self.predictions.capture = capture.offer
         self.draining = False
         self._readers = {
             "predict": self._predict,
@@ -182,6 +188,8 @@ class Application:
         in_flight = InFlightRequest(
             target.model, _API[target.method], "REST", request.begin, partial(self._respond, answer), request.id
         )
+        if self.capture is not None and self.capture.chooses():
+            in_flight.sample = self.capture.sample(request.headers, request.remote, request.id, target.label)
         deadline = request.begin + self.options.timeout_s
         if photos:
             read_photos = partial(self._photos, request.body, target, photos)
@@ -242,6 +250,8 @@ class Application:
         bodies = photos.read(body)
         servable = self._acquire(in_flight, target)
         alias = photo_input(servable.signature(DEFAULT_SIGNATURE))
+        if in_flight.sample is not None:
+            in_flight.sample.alias = alias
         queue = servable.predict_queue(DEFAULT_SIGNATURE)
         by = AnsweredBy(target.model, servable.number, target.label)
         return queue, queue.feed_values({alias: as_strings(bodies)}), partial(photo_reply, by=by, top=photos.top)

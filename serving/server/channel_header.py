@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from orchard.layout import CHANNEL_HEADER
+from orchard.request_headers import CHANNEL_HEADER
 from serving.server.model_repository import ModelRepository
 from serving.server.rest.paths import RequestTarget
 from serving.server.serving_error import ServingError

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from serving.server.batching import BatchJob, BatchQueue, BatchRows, Outcome, Outputs, RunThreadPool
+from serving.server.capture.capture_sample import CaptureSample
 from serving.server.coalescing import RequestCoalescer
 from serving.server.json_process import JsonProcess, is_heavy_answer
 from serving.server.model_repository import ModelRepository
@@ -60,6 +61,7 @@ class InFlightRequest:
         servable: the version that answers, once it is held.
         run_us: how long the run took, in microseconds.
         done: it was answered, or its client no longer waits.
+        sample: it is captured; None: it is not.
     """
 
     model: str
@@ -72,6 +74,7 @@ class InFlightRequest:
     job: BatchJob | None = None
     run_us: float = 0.0
     done: bool = False
+    sample: CaptureSample | None = None
 
 
 Read = tuple[BatchQueue, list[Any], Callable[[Outputs], Any]]
@@ -108,6 +111,7 @@ class PredictionService:
         self.metrics = metrics
         self.options = options
         self.connections: Callable[[], int] = lambda: 0
+        self.capture: Callable[[str, int, CaptureSample], None] | None = None
         self.json_process = JsonProcess(after=self.deliver)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._coalescer: RequestCoalescer | None = None
@@ -206,6 +210,8 @@ class PredictionService:
             if request.done:  # it waited longer than the timeout, and was answered
                 raise ServingError(StatusCode.DEADLINE_EXCEEDED, "The deadline passed while the request waited")
             queue, values, render = read(request)
+            if request.sample is not None:
+                request.sample.read(queue.inputs, values)
             request.job = BatchJob(queue, values, deadline, partial(self._finish, request, render))
             submit(request.job)
         except HeavyBodyError as heavy:
@@ -216,6 +222,8 @@ class PredictionService:
     def _finish(self, request: InFlightRequest, render: Callable[[Outputs], Any], outcome: Outcome) -> None:
         """Render the answer of a job's outcome, in the thread that ran it; a large one is printed by the JSON process."""
         try:
+            if request.sample is not None and not isinstance(outcome, ServingError):
+                request.sample.outputs = outcome
             if isinstance(outcome, ServingError):
                 answer: Any = outcome
             elif request.entrypoint == "REST" and is_heavy_answer(_elements(outcome)):
@@ -268,6 +276,8 @@ class PredictionService:
             self._count(request.model, answer.code)
         else:
             self._measure(request)
+            if request.sample is not None and request.servable is not None and self.capture is not None:
+                self.capture(request.model, request.servable.number, request.sample)
 
     def _measure(self, request: InFlightRequest) -> None:
         """Count an answered request, its latency and the time of its run."""

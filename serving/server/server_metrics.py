@@ -43,6 +43,8 @@ class ServerMetrics(RepositoryListener):
         self.refused = registry.counter(
             "orchard_serving_refused_total", "Requests refused by a limit, by HTTP status.", "status"
         )
+        self.captured = registry.counter("orchard_serving_captured_total", "Photos written to the store.", "model_name")
+        self.capture_dropped = registry.counter("orchard_serving_capture_dropped_total", "Photos not stored.", "reason")
         self.in_flight = registry.gauge("orchard_serving_in_flight", "Requests being answered.")
         self.waiting = registry.gauge("orchard_serving_waiting", "Requests that wait for a thread.")
         self.connections = registry.gauge("orchard_serving_connections", "Open connections.")

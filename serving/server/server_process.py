@@ -24,6 +24,7 @@ from serving.log import EventLog
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
 from serving.server.batching import RunThreadPool, usable_cpus
+from serving.server.capture.photo_capture import CaptureOptions, PhotoCapture
 from serving.server.model_repository import ModelRepository
 from serving.server.predictions import PredictionOptions
 from serving.server.rest.request_body import RECURSION_LIMIT
@@ -64,6 +65,7 @@ class ServerOptions:
         share: other workers listen on the same port.
         batching: which requests may run together, see `RowProof`.
         own_port: another port, on which only this worker listens; None: none.
+        capture: what is captured; None: nothing.
     """
 
     config: Path
@@ -83,6 +85,7 @@ class ServerOptions:
     share: bool = False
     batching: BatchingMode = "proved"
     own_port: int | None = None
+    capture: CaptureOptions | None = None
 
 
 class _ServerProcess:
@@ -99,7 +102,8 @@ class _ServerProcess:
             after=lambda: self.application.predictions.deliver(),
         )
         tokens = BearerTokens(options.token_file, log.file_problem) if options.token_file else None
-        self.application = Application(self.repository, self.pool, self.metrics, tokens, options.requests)
+        self.capture = PhotoCapture.start(options.capture, self.metrics, log) if options.capture else None
+        self.application = Application(self.repository, self.pool, self.metrics, tokens, options.requests, self.capture)
         handle = self.application.handle
         policy = CrossOriginPolicy(options.cors_origins) if options.cors_origins else None
         self.server = HttpServer(policy.answering_preflights(handle) if policy else handle, options.limits)
@@ -178,7 +182,7 @@ class _ServerProcess:
         self.stopping = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
-        """Become not ready, wait for `drain_delay_s`, then answer the requests in flight."""
+        """Become not ready, wait for `drain_delay_s`, then answer the requests in flight and write what is captured."""
         self.application.draining = True
         await asyncio.sleep(self.options.drain_delay_s)
         self.server.drain()
@@ -189,6 +193,8 @@ class _ServerProcess:
             await asyncio.sleep(0.02)
         if rpc:
             await rpc
+        if self.capture:
+            await asyncio.to_thread(self.capture.close, max(end - time.monotonic(), 0.0))
         self.stopped.set()
 
 

@@ -70,6 +70,10 @@ _PREDICT = "tests/orchard/test_client.py::test_predict_prints_photo_label_and_pr
 _LABELS = "tests/training/test_label_verb.py::"
 _ROUTER = "tests/serving/router/"
 _CONSOLE = "tests/serving/console/"
+_CAPTURE = "tests/serving/server/test_capture.py::"
+_CAPTURES = "tests/training/test_captures.py::"
+_REVIEW = "tests/orchard/test_corrections_review.py::"
+_NOTIFY = "tests/orchard/webhooks/test_notify_verb.py::test_"
 _FIGURES = "a benchmark of minutes, whose figures are in docs/benchmarks.md"
 _CLOUD = "it needs a registry or a store of the reader's own"
 _CLUSTER = "it needs a cluster; tests/e2e installs the chart by the same call of helm"
@@ -117,6 +121,10 @@ _CHECKOUT = (
         ".venv/bin/python -m tests.faults.fuzz *",
         test="tests/faults/test_hostile.py::test_almost_valid_requests_never_get_a_5xx",
     ),
+    Coverage("orchard serve --capture*", test=f"{_CAPTURE}test_each_kind_of_request_is_stored_with_its_predictions"),
+    Coverage("curl *x-orchard-no-capture*", test=f"{_CAPTURE}test_what_its_sender_forbids_is_not_stored"),
+    Coverage("orchard captures show*", test=f"{_CAPTURES}test_show_counts_by_day_version_and_label"),
+    Coverage("orchard captures export *", test=f"{_CAPTURES}test_every_form_has_the_photos_and_a_table"),
     Coverage("make bench", reason=_FIGURES),
     Coverage("python -m bench.*", reason=_FIGURES),
     Coverage(
@@ -185,6 +193,19 @@ _LIBRARY = (
     Coverage("orchard sync --serve", test=_FIRST_HOUR, page="docs/canary.md"),
     Coverage("orchard sync --serve*", test=_FIRST_HOUR, page="docs/console.md"),
     Coverage(
+        "orchard corrections list",
+        test=f"{_REVIEW}test_classes_are_counted_by_photo_and_client_and_few_clients_are_held",
+    ),
+    Coverage(
+        "orchard corrections export *",
+        test=f"{_REVIEW}test_an_export_has_photos_by_class_and_a_label_file_and_holds_back",
+    ),
+    Coverage("orchard corrections remove *", test=f"{_REVIEW}test_what_was_exported_is_removed_and_all_else_stays"),
+    Coverage(
+        "orchard ingest to-review *",
+        test="tests/training/test_reviewed_corrections.py::test_an_export_is_ingested_as_the_page_says",
+    ),
+    Coverage(
         "orchard console --sync *",
         test=f"{_CONSOLE}test_loop_pages.py::test_the_page_shows_channels_versions_refusals_and_runs",
     ),
@@ -236,6 +257,16 @@ _LIBRARY = (
         test=f"{_ROUTER}test_model_server.py::test_rest_goes_to_the_version_of_the_channel",
     ),
     Coverage("orchard promote * --why …", test=_TUTORIAL),
+    Coverage(
+        "python -c 'import base64, secrets; *",
+        test="tests/orchard/webhooks/test_webhook_receivers.py::test_the_command_of_the_page_writes_a_secret",
+        page="docs/webhooks.md",
+    ),
+    Coverage("export ORCHARD_WEBHOOKS_FILE=*", test=f"{_NOTIFY}a_promotion_goes_to_the_receiver_and_is_listed"),
+    Coverage("orchard notify --ping", test=f"{_NOTIFY}ping_shows_which_receiver_is_reached_and_records_nothing"),
+    Coverage("orchard notify", test=f"{_NOTIFY}the_loop_sends_what_happens_until_sigterm"),
+    Coverage("orchard notify --once --resend*", test=f"{_NOTIFY}what_was_given_up_ends_with_11_until_it_is_sent_again"),
+    Coverage("*orchard notify *", test=f"{_NOTIFY}a_promotion_goes_to_the_receiver_and_is_listed"),
 )
 
 _ON_A_CLUSTER = (

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,18 @@ def name_on_nodes(cluster: str, references: dict[str, str]) -> None:
         cluster: kind's name of the cluster.
         references: the reference by which each is pulled.
     """
-    for node in run(["kind", "get", "nodes", "--name", cluster]).split():
-        for name, reference in references.items():
-            name_and_tag = image_versions()[f"{name.upper()}_IMAGE"]
-            full = f"docker.io/{name_and_tag}" if "/" in name_and_tag else f"docker.io/library/{name_and_tag}"
-            ctr = ["docker", "exec", node, "ctr", "--namespace=k8s.io", "images"]
-            run([*ctr, "pull", "--hosts-dir=/etc/containerd/certs.d", reference], seconds=900)
-            run([*ctr, "tag", "--force", reference, full])
+
+    def name_on(node: str, name: str, reference: str) -> None:
+        name_and_tag = image_versions()[f"{name.upper()}_IMAGE"]
+        full = f"docker.io/{name_and_tag}" if "/" in name_and_tag else f"docker.io/library/{name_and_tag}"
+        ctr = ["docker", "exec", node, "ctr", "--namespace=k8s.io", "images"]
+        run([*ctr, "pull", "--hosts-dir=/etc/containerd/certs.d", reference], seconds=900)
+        run([*ctr, "tag", "--force", reference, full])
+
+    nodes = run(["kind", "get", "nodes", "--name", cluster]).split()
+    with ThreadPoolExecutor() as pool:  # one core reads the large layer of one image
+        for done in [pool.submit(name_on, node, *item) for node in nodes for item in references.items()]:
+            done.result()
 
 
 def remove_leftovers() -> None:

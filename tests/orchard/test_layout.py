@@ -24,6 +24,11 @@ def test_keys_are_those_of_the_architecture():
     assert layout.version_report("fruits", 42) == "models/fruits/versions/000000000042/report.json"
     assert layout.version_annotation("fruits", 42, 7) == "models/fruits/versions/000000000042/annotations/000007.json"
     assert layout.channel("fruits", "stable") == "models/fruits/channels/stable.json"
+    assert layout.webhook_queue("fruits", "team-chat") == "webhooks/fruits/team-chat/queue.json"
+    delivery = layout.webhook_delivery("fruits", "team-chat", "run_failed_0a")
+    assert delivery == "webhooks/fruits/team-chat/deliveries/run_failed_0a.json"
+    assert layout.receiver_of_delivery_key(delivery) == "team-chat"
+    assert layout.receiver_of_delivery_key(layout.webhook_queue("fruits", "team-chat")) is None
     assert layout.history_entry("fruits", 3, "canary", "promote") == (
         "models/fruits/history/000000000003-canary-promote.json"
     )

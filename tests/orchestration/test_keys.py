@@ -91,6 +91,8 @@ FOLDERS = {
     "batch/in": "batch/in/2026-11-24/1.jpg",
     "batch/out": "batch/out/2026-11-24/done.json",
     "capture": "capture/fruits/2026-11-24/1.json",
+    "review": f"review/fruits/photos/{'0' * 64}",
+    "webhooks": "webhooks/fruits/team-chat/queue.json",
     "logs": "logs/dag_id=retrain/1.log",
 }
 WRITES = {
@@ -98,20 +100,26 @@ WRITES = {
     "trainer": {"runs"},
     "publisher": {"models", "runs"},
     "sync": set(),
+    "console": {"review"},
     "batch": {"batch/out", "runs"},
-    "housekeeping": {"models", "runs", "capture", "logs"},
+    "housekeeping": {"models", "runs", "capture", "review", "logs"},
+    "notifier": {"webhooks"},
     "airflow": {"logs"},
     "uploader": {"incoming", "batch/in"},
+    "capture": {"capture"},
 }
 READS = {
     "ingest": WRITES["ingest"] | {"incoming"},
     "trainer": {"dvc", "datasets", "runs"},
     "publisher": WRITES["publisher"] | {"dvc", "datasets"},
     "sync": {"models"},
+    "console": {"models", "runs", "datasets", "review"},
     "batch": WRITES["batch"] | {"models", "batch/in"},
     "housekeeping": WRITES["housekeeping"] | {"dvc", "datasets"},
+    "notifier": {"webhooks", "models", "runs"},
     "airflow": {"logs"},
     "uploader": WRITES["uploader"] | {"batch/out"},
+    "capture": set(),
 }
 
 
@@ -142,7 +150,7 @@ def test_a_key_reads_and_writes_what_its_work_needs_and_nothing_else(store, iden
 @pytest.mark.parametrize("identity", sorted(set(IDENTITIES) - {"housekeeping"}))
 def test_only_the_administrator_deletes_published_objects(store, identity):
     admin = open_store(store["admin"])
-    for folder in ("datasets", "models", "runs"):
+    for folder in ("datasets", "models", "runs", "review"):
         admin.put(FOLDERS[folder], b"published")
         with pytest.raises(StoreDenied, match="AccessDenied"):
             open_store(store[identity]).delete(FOLDERS[folder])
@@ -151,7 +159,7 @@ def test_only_the_administrator_deletes_published_objects(store, identity):
 
 def test_housekeeping_deletes_old_objects_and_no_photo(store):
     admin, own = open_store(store["admin"]), open_store(store["housekeeping"])
-    for folder in ("models", "runs", "capture", "logs"):
+    for folder in ("models", "runs", "capture", "review", "logs"):
         admin.put(FOLDERS[folder], b"old")
         own.delete(FOLDERS[folder])
         assert not admin.exists(FOLDERS[folder])
@@ -215,12 +223,12 @@ def test_the_check_of_a_store_names_each_missing_right_with_its_remedy(store):
 
     failed = {(item.check, item.where): item for item in results if item.outcome == "failed"}
     assert set(failed) == {
-        *(("list", where) for where in ("dvc", "datasets/pears", "runs", "capture/fruits", "logs")),
-        *(("get", where) for where in ("dvc", "datasets/pears", "runs", "capture/fruits", "logs")),
+        *(("list", where) for where in ("dvc", "datasets/pears", "runs", "capture/fruits", "review/fruits", "logs")),
+        *(("get", where) for where in ("dvc", "datasets/pears", "runs", "capture/fruits", "review/fruits", "logs")),
         *(
             (check, where)
             for check in ("put", "delete")
-            for where in ("models/fruits", "runs", "capture/fruits", "logs")
+            for where in ("models/fruits", "runs", "capture/fruits", "review/fruits", "logs")
         ),
     }
     assert {item.code for item in failed.values()} == {"AccessDenied"}

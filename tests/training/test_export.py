@@ -14,6 +14,7 @@ from PIL import Image
 
 from orchard.errors import DataError, IntegrityError, OrchardError
 from orchard.golden import GOLDEN, check_golden, read_golden
+from orchard.orientation import read_orientation
 from orchard.savedmodel.row_independence import RowAnalysis
 from orchard.savedmodel.signatures import read_signatures
 from tests import photo_files
@@ -25,7 +26,6 @@ from training.model.golden_photos import MIN_PHOTOS, choose_photos, write_golden
 from training.model.preprocessing import decode_photos
 from training.model.savedmodel_export import export
 from training.model.savedmodel_session import open_model
-from training.orientation import read_orientation
 
 CLASSES = ("Apple Golden 1", "Kiwi", "Äpfel & Birnen")
 FILES = [photo_files.jpeg(label, number) for label in photo_files.CLASSES for number in (0, 50)] + [

@@ -11,12 +11,12 @@ import pillow_heif
 import pytest
 from PIL import Image
 
+from orchard.orientation import ORIENTATION, turn
 from tests import drawn_profiles, photo_files
 from training.data.ingest import decode
 from training.data.ingest.decode import inspect
 from training.data.rejections import PhotoRejected, RejectionReason
 from training.data.schema import SchemaRules
-from training.orientation import ORIENTATION, turn
 
 RULES = SchemaRules()
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 
 from orchard import photo_formats
 from orchard.errors import DataError
+from orchard.orientation import HEAD, JPEG, ORIENTATION, read_orientation
 from orchard.photo_formats import as_served
 from tests import drawn_profiles, photo_files
 from training.data.ingest.decode import inspect, plain_copy
@@ -22,7 +23,6 @@ from training.data.rejections import PhotoRejected, RejectionReason
 from training.data.schema import SchemaRules, SideLimits
 from training.model import orientation_graph
 from training.model.preprocessing import decode_photos, preprocess
-from training.orientation import HEAD, JPEG, ORIENTATION, read_orientation
 
 SIDE = 48
 RULES = SchemaRules()

@@ -12,6 +12,7 @@ from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from orchard.cli import main
+from orchard.orientation import ORIENTATION
 from serving.models_config import ModelConfig, render
 from tests import photo_files
 from tests.serving.grpc_client import grpc_port
@@ -23,7 +24,6 @@ from training.data.schema import SchemaRules
 from training.model.architectures import build
 from training.model.savedmodel_export import export
 from training.model.savedmodel_session import open_model
-from training.orientation import ORIENTATION
 
 PICTURE = photo_files.photo(number=9, side=38)  # under twice the model's 20 pixels: no decoder scales it down
 FADING = PICTURE.copy()

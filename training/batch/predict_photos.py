@@ -17,6 +17,7 @@ import numpy as np
 from orchard import layout
 from orchard.disk import temporary_folder
 from orchard.errors import IntegrityError
+from orchard.orientation import JPEG, UPRIGHT, read_orientation
 from orchard.registry.registry import Registry
 from orchard.reporter import Reporter
 from orchard.savedmodel.rules import check_files, check_manifest
@@ -28,7 +29,6 @@ from training.data.photo_objects import read_in_order
 from training.data.rejections import PhotoRejected, escaped
 from training.data.schema import SchemaRules
 from training.model.savedmodel_session import SavedModelSession, open_model
-from training.orientation import JPEG, UPRIGHT, read_orientation
 from training.release.publish_candidate import check_golden_photos
 
 __all__ = ["LOW_CONFIDENCE", "PhotoPrediction", "PredictionSet", "open_verified_model", "predict_plan"]

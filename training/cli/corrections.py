@@ -152,7 +152,7 @@ def _read_wanted(options: _Options) -> PhotoList:
 def _correct(options: _Options, plan: Callable[[Path, PhotoList], PlannedCorrection], reporter: Reporter) -> None:
     """Plan, make and commit a correction: under one lock, as an ingest does it."""
     from orchard import settings
-    from orchard.layout import require_name
+    from orchard.key_names import require_name
     from orchard.store import open_store
     from training.data import dvc_tracking, staging
     from training.data.corrections.correct import apply

@@ -27,7 +27,7 @@ def croissant(reporter: Reporter, *, dataset: str | None, url: str, no_store: bo
     """
     from orchard import settings
     from orchard.dataset import Dataset
-    from orchard.layout import require_name
+    from orchard.key_names import require_name
     from orchard.store import open_store
     from training.data import schema as schema_file
     from training.data.croissant import croissant_document, not_stated, write_croissant

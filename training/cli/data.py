@@ -54,7 +54,7 @@ def heal(reporter: Reporter, *, version: int | None, dataset: str | None) -> Non
 def _examine(reporter: Reporter, number: int | None, dataset: str | None, *, put_back: bool) -> None:
     from orchard import settings
     from orchard.dataset import Dataset
-    from orchard.layout import require_name
+    from orchard.key_names import require_name
     from orchard.store import open_store
     from training.data import remote_objects
     from training.data.dvc_project import DATA

@@ -29,7 +29,7 @@ def stats(reporter: Reporter, *, number: int | None, dataset: str | None) -> Non
     """
     from orchard import settings
     from orchard.dataset import Dataset
-    from orchard.layout import require_name
+    from orchard.key_names import require_name
     from orchard.store import open_store
     from training.data.dataset_counts import count_versions
     from training.data.dvc_project import DATA

@@ -28,7 +28,7 @@ def pull(reporter: Reporter, *, version: int | None, dataset: str | None) -> Non
     the version's index. Needs no git. A second run downloads nothing; damaged files are replaced.
     """
     from orchard import settings
-    from orchard.layout import require_name
+    from orchard.key_names import require_name
     from training.data.dvc_project import DATA
     from training.data.pull import pull as pull_dataset
 

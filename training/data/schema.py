@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from orchard.errors import ParamsError
-from orchard.layout import require_name
+from orchard.key_names import require_name
 from orchard.overrides import deep_merge, read_yaml
 from training.params import describe_problems
 

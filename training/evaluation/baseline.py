@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from orchard.orientation import read_orientation, turn
 from training.evaluation.scores import ScoredPhoto, score
 from training.evaluation.test_photos import TestPhoto, stream_photos
-from training.orientation import read_orientation, turn
 from training.stored_photos import open_stored
 
 __all__ = ["NAME", "evaluate_baseline", "shrink"]

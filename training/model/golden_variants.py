@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageOps
 
 from orchard.golden import MAX_PHOTO_BYTES
-from training.orientation import EXIF, JPEG, ORIENTATION
+from orchard.orientation import EXIF, JPEG, ORIENTATION
 from training.stored_photos import open_stored
 
 __all__ = ["lying", "make_variants", "shrink", "transparent"]

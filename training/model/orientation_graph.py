@@ -1,4 +1,4 @@
-"""The rule of `training.orientation` as TensorFlow operations, inside the served model.
+"""The rule of `orchard.orientation` as TensorFlow operations, inside the served model.
 
 Almost every photo is upright, so one regular expression comes first: it matches wherever the rule could find another
 orientation than 1. Only then the segments are walked. tests/training/test_orientation.py compares both rules.
@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from training.orientation import (
+from orchard.orientation import (
     APP0,
     APP1,
     APP15,

@@ -92,10 +92,21 @@ def group_photos(
         The groups; photos of one group have one class, unless a group that was given has several.
     """
     given = given or ("",) * len(paths)
+    order = sorted(range(len(paths)), key=lambda place: (digests[place], paths[place]))
+    # all is computed in this order: sums of the same numbers in another order are other numbers
+    names = ([paths[place] for place in order], [labels[place] for place in order], [given[place] for place in order])
+    found = _group_ordered(*names, [part[order] for part in features], k, seed)
+    back = np.argsort(order)
+    return PhotoGroups(found.ids[back], found.strata[back], found.bursts[back])
+
+
+def _group_ordered(
+    paths: list[str], labels: list[str], given: list[str], features: list[Features], k: int, seed: int
+) -> PhotoGroups:
+    """Return what `group_photos` does, for photos in the order of their digests."""
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
     turns = [read_turn(path) for path in paths]
-    for position in sorted(range(len(paths)), key=lambda place: (digests[place], paths[place])):
-        turn = turns[position]
+    for position, turn in enumerate(turns):
         members[labels[position], LOOSE if turn is None else f"axis {turn[0]}"].append(position)
     loose = np.array([turn is None for turn in turns], bool)
     mixture = _mix(features, loose) if loose.any() else np.empty((len(paths), 0))

@@ -4,7 +4,7 @@
    2, 4 or 8 times the size is decoded at a half, a quarter or an eighth, as Pillow's draft mode does: a phone's photo of
    12 megapixels takes a sixth of the time. Transparency is put on white, grey and CMYK become RGB, of 16 bits the upper
    8 count, and colour profiles are ignored.
-2. **Turn** upright, as Exif says (`training.orientation`).
+2. **Turn** upright, as Exif says (`orchard.orientation`).
 3. **Resize** to a square by the mean over the area that each new pixel covers. A photo that is not square is either
    stretched, so that nothing is cut off, or cut to the square in its middle, so that things keep their proportions
    (``model.resize`` in params.yaml); the same in training and in serving.
@@ -32,9 +32,9 @@ import simplejpeg
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 
+from orchard.orientation import HEAD, JPEG, PNG, UPRIGHT, read_orientation, turn
 from training.data.schema import SchemaRules
 from training.model.orientation_graph import may_be_turned, turn_upright
-from training.orientation import HEAD, JPEG, PNG, UPRIGHT, read_orientation, turn
 
 __all__ = ["Pixels", "decode_into", "decode_photos", "preprocess"]
 

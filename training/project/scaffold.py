@@ -15,7 +15,7 @@ from orchard import env_files
 from orchard.disk import writing_to
 from orchard.errors import DataError, OrchardError, ParamsError
 from orchard.files import locked, try_lock
-from orchard.layout import NAME
+from orchard.key_names import NAME
 from training.data import dvc_project
 
 __all__ = ["create", "has_own_settings", "require_free", "require_project_name"]

@@ -21,6 +21,9 @@
 {{- $missing := list -}}
 {{- $names := list "ingest" "trainer" "publisher" "sync" -}}
 {{- if .Values.airflow.enabled -}}{{- $names = concat $names (list "batch" "housekeeping" "airflow") -}}{{- end -}}
+{{- if .Values.serving.capture -}}{{- $names = append $names "capture" -}}{{- end -}}
+{{- if .Values.console.enabled -}}{{- $names = append $names "console" -}}{{- end -}}
+{{- if .Values.webhooks.secret -}}{{- $names = append $names "notifier" -}}{{- end -}}
 {{- range $name := $names -}}
 {{- if index $store.existingSecrets $name -}}{{- $named = append $named $name -}}{{- else -}}{{- $missing = append $missing (printf "objectStore.existingSecrets.%s" $name) -}}{{- end -}}
 {{- end -}}
@@ -56,6 +59,12 @@
 {{- end -}}
 {{- if and .Values.router.enabled (ne .Values.serving.engine "orchard") -}}
 {{- fail (printf "\n\nrouter.enabled sends requests to channels by the header x-orchard-channel, which %s ignores: it would answer with its newest version.\nSet serving.engine=orchard, which answers the same API." .Values.serving.engine) -}}
+{{- end -}}
+{{- if and .Values.serving.capture (ne .Values.serving.engine "orchard") -}}
+{{- fail (printf "\n\nserving.capture stores photos and their predictions, which %s does not.\nSet serving.engine=orchard, which answers the same API, or serving.capture=0." .Values.serving.engine) -}}
+{{- end -}}
+{{- if and .Values.console.enabled (ne .Values.serving.engine "orchard") -}}
+{{- fail (printf "\n\nconsole.enabled serves a page that sends photos as they are, which %s does not take.\nSet serving.engine=orchard, which answers the same API." .Values.serving.engine) -}}
 {{- end -}}
 {{- if and .Values.router.enabled .Values.router.httpRoute.enabled (not .Values.router.httpRoute.parentRefs) -}}
 {{- fail "\n\nrouter.httpRoute.enabled needs router.httpRoute.parentRefs: the Gateway that the route belongs to, as [{name: my-gateway}]." -}}

@@ -1,5 +1,6 @@
 // The page: photos in by choice, drop, paste or camera; answers out as bars, with a strip of this session's photos.
 
+import { offerCorrection } from "./corrections.js";
 import { drawMap, prepare, thumbnail } from "./photos.js";
 import { Refused, describeVersions, explain, listExamples, predict } from "./requests.js";
 
@@ -150,6 +151,7 @@ function showResult(item) {
   parts.facts.replaceChildren(...facts.map(fact => element("li", fact, fact === item.channel ? item.channel : "")));
   parts.facts.hidden = !facts.length;
   offerMap(item);
+  offerCorrection(item);
 }
 
 function bar({ label, probability }) {

@@ -5,8 +5,8 @@ const TIMEOUT_MS = 60000;
 
 class Refused extends Error {}
 
-/** The document of an answer; throws `Refused` with a sentence for people. */
-async function send(path, options) {
+/** The document of an answer; throws `Refused` with a sentence for people, which `say` makes of a status and an error. */
+async function send(path, options, say = sentence) {
   let answer;
   try {
     answer = await fetch(path, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) });
@@ -21,7 +21,7 @@ async function send(path, options) {
   } catch {
     throw new Refused(`The server answered ${answer.status} with something that is not JSON.`);
   }
-  if (!answer.ok) throw new Refused(sentence(answer.status, String(document.error ?? "")));
+  if (!answer.ok) throw new Refused(say(answer.status, String(document.error ?? "")));
   return { document, channel: answer.headers.get("x-orchard-channel") ?? "" };
 }
 
@@ -50,6 +50,31 @@ export async function listExamples() {
   } catch {
     return [];
   }
+}
+
+/** Whether corrections are taken, and why not. */
+export async function correctionsTaken() {
+  try {
+    return (await send("/console/api/corrections")).document;
+  } catch {
+    return { taken: false, reason: "" };
+  }
+}
+
+/** The classes of a version; none if they are not known. */
+export async function listLabels(version) {
+  try {
+    return (await send(`/console/api/labels/${encodeURIComponent(version)}`)).document.labels;
+  } catch {
+    return [];
+  }
+}
+
+/** Send what a person says that a photo shows; the console's own sentences say why it is not kept. */
+export async function sendCorrection(blob, claim) {
+  const options = { method: "POST", body: blob, headers: { "Content-Type": blob.type } };
+  const say = (status, error) => status === 401 ? sentence(status, error) : `${error.slice(0, 400)}.`;
+  return (await send(`/console/api/corrections?${new URLSearchParams(claim)}`, options, say)).document;
 }
 
 /** The answer to one photo, sent as it is. `top`: how many classes to name, 0: the best alone. */

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from orchard import __version__
-from orchard.layout import CHANNEL_HEADER
+from orchard.request_headers import CHANNEL_HEADER, NO_CAPTURE_HEADER
 from serving.server.rest.api_routes import ROUTES, ApiRoute
 from serving.server.rest.api_schemas import SCHEMAS
 
@@ -27,6 +27,12 @@ _CHANNEL = {
     "name": CHANNEL_HEADER,
     "in": "header",
     "description": "The channel whose version answers, where the path names neither version nor label",
+    "schema": {"type": "string"},
+}
+_NO_CAPTURE = {
+    "name": NO_CAPTURE_HEADER,
+    "in": "header",
+    "description": "Forbids to store the photos of this request; any value",
     "schema": {"type": "string"},
 }
 _TOP = {
@@ -72,6 +78,8 @@ def _operation(route: ApiRoute) -> dict[str, Any]:
     parameters = [{"name": name, "in": "path", "required": True, **_PARTS[name]} for name in names]
     if "model" in names and not {"version", "label"} & set(names) and route.kind not in {"status", *_OPEN}:
         parameters.append(_CHANNEL)
+    if route.kind in ("predict", "infer"):
+        parameters.append(_NO_CAPTURE)
     if route.kind == "predict":
         parameters.append(_TOP)
     answer = {"application/json": _schema(route.answer)} if route.answer else {"text/plain": {}}

@@ -10,11 +10,13 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from orchard.layout import CHANNEL_HEADER
+from orchard.request_headers import CHANNEL_HEADER
+from serving.http.request_head import REQUEST_ID
 from serving.models_config import ConfigError, read_models
 from serving.protos import STATES, message, method_types
 from serving.server.access_log import AccessLog
 from serving.server.application import Application
+from serving.server.capture.capture_sample import CaptureSample
 from serving.server.channel_header import specify_channel
 from serving.server.predictions import InFlightRequest, Read
 from serving.server.rpc.requests import (
@@ -62,6 +64,12 @@ def _channel_of(context: Any) -> str | None:
     """Return the channel in a call's metadata, or None. Of a repeated key the last one counts, as in REST."""
     value = dict(context.invocation_metadata() or ()).get(CHANNEL_HEADER)
     return None if value is None else str(value)
+
+
+def _request_id(metadata: Mapping[str, Any]) -> str:
+    """Return the request's id in a call's metadata; empty: it has none that is safe to store."""
+    value = str(metadata.get("x-request-id", ""))
+    return value if REQUEST_ID.fullmatch(value) else ""
 
 
 async def _refuse(request: bytes, deadline: float) -> None:
@@ -131,6 +139,7 @@ class GrpcService:
     def _guarded(self, path: str, handler: Handler) -> Callable[[Any, Any], Awaitable[Any]]:
         timeout_s = self._application.options.timeout_s
         takes_channel = path.startswith(f"/{_PREFIX}PredictionService/")
+        takes_photos = path.endswith("/Predict")
 
         async def call(request: Any, context: Any) -> Any:
             begin, remaining_s = time.monotonic(), context.time_remaining()
@@ -138,9 +147,9 @@ class GrpcService:
             try:
                 if takes_channel and request is not None:
                     specify_channel(request, _channel_of(context), self._application.repository)
-                answer = await handler(
-                    request, begin + (timeout_s if remaining_s is None else min(remaining_s, timeout_s))
-                )
+                deadline = begin + (timeout_s if remaining_s is None else min(remaining_s, timeout_s))
+                sample = self._sample(request, context) if takes_photos and request is not None else None
+                answer = await (self._predict(request, deadline, sample) if sample else handler(request, deadline))
                 return answer
             except ServingError as error:
                 answer = error.code, error.message
@@ -172,7 +181,23 @@ class GrpcService:
             spec.version_label if chosen == "version_label" else None,
         )
 
-    async def _run(self, spec: Any, api: str, read: Callable[[InFlightRequest], Read], deadline: float) -> Any:
+    def _sample(self, request: Any, context: Any) -> CaptureSample | None:
+        """Begin to capture a call, if it is chosen."""
+        capture = self._application.capture
+        if capture is None or not capture.chooses():
+            return None
+        metadata = dict(context.invocation_metadata() or ())
+        channel = request.model_spec.version_label or None
+        return capture.sample(metadata, context.peer(), _request_id(metadata), channel)
+
+    async def _run(
+        self,
+        spec: Any,
+        api: str,
+        read: Callable[[InFlightRequest], Read],
+        deadline: float,
+        sample: CaptureSample | None = None,
+    ) -> Any:
         """Run a request in the pool; returns the answer. Raises `ServingError`."""
         future: asyncio.Future[Any] = self._loop.create_future()
 
@@ -180,7 +205,7 @@ class GrpcService:
             if not future.done():
                 future.set_result(answer)
 
-        in_flight = InFlightRequest(spec.name, api, "GRPC", time.monotonic(), respond)
+        in_flight = InFlightRequest(spec.name, api, "GRPC", time.monotonic(), respond, sample=sample)
         self._application.predictions.begin(in_flight, read, deadline)
         try:
             answer = await future
@@ -191,7 +216,7 @@ class GrpcService:
             raise answer
         return answer
 
-    async def _predict(self, request: Any, deadline: float) -> Any:
+    async def _predict(self, request: Any, deadline: float, sample: CaptureSample | None = None) -> Any:
         spec = request.model_spec
 
         def read(in_flight: InFlightRequest) -> Read:
@@ -199,7 +224,7 @@ class GrpcService:
             queue, values, aliases = predict_feeds(servable, request)
             return queue, values, partial(prediction_reply, servable, spec.signature_name, aliases)
 
-        return await self._run(spec, "Predict", read, deadline)
+        return await self._run(spec, "Predict", read, deadline, sample)
 
     async def _examples(
         self, spec: Any, source: Any, api: str, deadline: float, acquire: Callable[[], Servable]

@@ -126,14 +126,13 @@ def test_all_files_of_the_page_together_are_small_and_name_no_other_host(shown):
     body = get(shown, "/").body.decode()
     folder = body.split('href="')[1].split("icon.svg")[0]
 
-    files = [
-        get(shown, f"{folder}{name}") for name in ("console.css", "page.js", "photos.js", "requests.js", "icon.svg")
-    ]
+    names = ("console.css", "page.js", "corrections.js", "photos.js", "requests.js", "icon.svg")
+    files = [get(shown, f"{folder}{name}") for name in names]
 
-    assert [file.status for file in files] == [200] * 5
+    assert [file.status for file in files] == [200] * len(names)
     assert sum(len(file.body) for file in files) + len(body) <= 60_000
     assert files[0].headers["cache-control"].endswith("immutable")
-    assert b"://" not in b"".join(file.body for file in files[:4])
+    assert b"://" not in b"".join(file.body for file in files[:-1])
 
 
 def test_a_store_sync_and_server_that_are_away_are_sentences_and_the_page_is_there(shown, tmp_path):

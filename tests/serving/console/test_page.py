@@ -269,12 +269,12 @@ class _HostileModel(BaseHTTPRequestHandler):
 def test_labels_of_a_hostile_model_never_become_markup(chromium, tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), _HostileModel) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with Console(
-            tmp_path, empty_environment(tmp_path), "--server", f"http://127.0.0.1:{server.server_port}"
-        ) as console:
+        options = ("--server", f"http://127.0.0.1:{server.server_port}", "--corrections-space", "0")
+        with Console(tmp_path, empty_environment(tmp_path), *options) as console:
             chromium.open(f"{console.url}/")
             chromium.give("drop", file("red.jpg", RED))
             chromium.settled(1)
+            chromium.wait(lambda: chromium.shown("#untaken"), "why nothing can be corrected")
             answer = console.send_request("POST", "/v1/models/fruits:predict", RED, {"Content-Type": "image/jpeg"})
         server.shutdown()
 
@@ -282,6 +282,8 @@ def test_labels_of_a_hostile_model_never_become_markup(chromium, tmp_path):
     assert chromium.texts("#bars li .name")[1] == "</li><b>B</b>"
     assert chromium.run("return document.querySelectorAll('main script, main b:not(#unsure b), #bars img').length") == 0
     assert chromium.errors() == []
+    assert chromium.text("#untaken") == "Corrections are not taken here: this console was started without them."
+    assert (chromium.shown("#wrong"), chromium.shown("#correct")) == (False, False)
     assert ("set-cookie" in answer.headers, "default-src 'none'" in answer.headers["content-security-policy"]) == (
         False,
         True,

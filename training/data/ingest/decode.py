@@ -28,13 +28,13 @@ from PIL import AvifImagePlugin, Image
 
 from orchard.errors import DataError, install_hint
 from orchard.icc_profiles import is_animated_png
+from orchard.orientation import ORIENTATION, UPRIGHT, read_orientation, turn
 from training.data.ingest.colours import profile_effect
 from training.data.ingest.conversion import Levels, check_conversion, cmyk_to_rgb, to_rgb
 from training.data.ingest.foreign_files import describe, is_heif
 from training.data.ingest.jpeg_segments import check_frame, is_progressive, without_harmless_deviations
 from training.data.rejections import PhotoRejected, RejectionReason
 from training.data.schema import SchemaRules, SideLimits
-from training.orientation import ORIENTATION, UPRIGHT, read_orientation, turn
 
 __all__ = ["DecodedPhoto", "convert", "inspect", "plain_copy"]
 

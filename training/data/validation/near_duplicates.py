@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from orchard.orientation import read_orientation, turn
 from training.data.turntable import read_turn
-from training.orientation import read_orientation, turn
 from training.stored_photos import open_stored
 
 __all__ = ["DISTANCE", "NearDuplicates", "NearPhoto", "PhotoPrints", "thumbnail_pixels"]

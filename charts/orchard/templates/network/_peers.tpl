@@ -16,15 +16,20 @@
 - to: [{podSelector: {matchLabels: {{ include "orchard.selector" (list . "store") | fromYaml | toJson }}}}]
   ports: [{port: 8333}]
 {{- else -}}
+{{- include "orchard.egressAddresses" .Values.networkPolicy.storeAddresses -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Usage: include "orchard.egressAddresses" CIDRS */}}
+{{- define "orchard.egressAddresses" -}}
 - to:
-    {{- range .Values.networkPolicy.storeAddresses }}
+    {{- range . }}
     - ipBlock:
         cidr: {{ . }}
         {{- if eq . "0.0.0.0/0" }}
         except: [169.254.169.254/32] # the node's own identity is nobody's business
         {{- end }}
     {{- end }}
-{{- end -}}
 {{- end -}}
 
 {{/* Usage: include "orchard.policy" (list $ "serving"): the head of a policy for one component */}}

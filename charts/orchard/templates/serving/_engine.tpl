@@ -15,6 +15,10 @@ args:
 env:
   - {name: ORCHARD_MODEL, value: {{ .Values.model | quote }}}
   - {name: ORCHARD_LOG_FORMAT, value: json}
+  {{- if .Values.serving.capture }}
+  - {name: ORCHARD_CAPTURE, value: {{ .Values.serving.capture | quote }}}
+  {{- include "orchard.storeEnv" (list . "capture") | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{/* Not the image's entrypoint, which is a shell that does not forward signals. Labels may name versions that are not loaded

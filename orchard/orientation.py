@@ -1,4 +1,4 @@
-"""The EXIF orientation of a JPEG or PNG, and how to turn its pixels upright: the rule of ingest, training and serving.
+"""The EXIF orientation of a JPEG or PNG, and how to turn its pixels upright: the rule of ingest, training, serving and capture.
 
 The exported graph has the same rule as TensorFlow operations (`training.model.orientation_graph`), so that every engine
 and every client sees a photo as ingest sees it. The rule reads one place only: the first entry `Orientation` of the first
