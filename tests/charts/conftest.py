@@ -89,6 +89,13 @@ def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return [*spec.get("initContainers", []), *spec["containers"]]
 
 
+def secrets_at(spec: dict[str, Any], container: dict[str, Any]) -> dict[str, str]:
+    """Return the Secret that a container has at each path."""
+    secrets = {volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    return {path: secrets[name] for path, name in mounts.items() if name in secrets}
+
+
 @pytest.fixture(scope="session")
 def schemas(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Kubernetes' own schemas, from the package kubernetes-validate, in kubeconform's form."""

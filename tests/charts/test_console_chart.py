@@ -6,7 +6,7 @@ import pytest
 
 from orchard.cli.notify import notify
 from serving.cli.console import console
-from tests.charts.conftest import find, template
+from tests.charts.conftest import find, secrets_at, template
 
 PARTS = ("console", "notify")
 
@@ -16,10 +16,8 @@ def spec_of(documents, part):
 
 
 def secrets_of(spec, container):
-    """The Secret that a container has at each path, without the release's name."""
-    secrets = {volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
-    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
-    return {path: secrets[name].removeprefix("fruit-orchard-") for path, name in mounts.items() if name in secrets}
+    """As `secrets_at`, without the release's name."""
+    return {path: name.removeprefix("fruit-orchard-") for path, name in secrets_at(spec, container).items()}
 
 
 def variables_of(container):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serving.cli.route import route
-from tests.charts.conftest import find, template
+from tests.charts.conftest import find, secrets_at, template
 
 
 def test_without_it_there_is_nothing_of_it(render):
@@ -83,13 +83,6 @@ def test_what_accepts_requests_from_outside_points_to_it(render, values):
     assert {name.rpartition("-")[2] for name in backends} == {"router"}
 
 
-def mounted_secrets(spec, container):
-    """The Secret that a container has at each path."""
-    secrets = {volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
-    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
-    return {path: secrets[name] for path, name in mounts.items() if name in secrets}
-
-
 @pytest.mark.parametrize(
     ("values", "options", "secrets", "sent"),
     [
@@ -112,9 +105,9 @@ def test_callers_send_the_routers_tokens_and_it_sends_the_model_servers(render, 
     test = find(documents, "Pod", "-test")["spec"]
 
     assert list(given) == options
-    assert mounted_secrets(spec, container) == secrets
+    assert secrets_at(spec, container) == secrets
     assert {path.rpartition("/")[0] for path in given.values()} == set(secrets)
-    assert mounted_secrets(test, test["containers"][0]).get("/keys/tokens") == sent
+    assert secrets_at(test, test["containers"][0]).get("/keys/tokens") == sent
 
 
 @pytest.mark.parametrize(
