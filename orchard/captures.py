@@ -6,7 +6,9 @@ Their names are in `orchard.layout`. docs/privacy.md says what is stored of a re
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS"]
+import hashlib
+
+__all__ = ["COLUMNS", "photo_name"]
 
 COLUMNS = {
     "image": "image",
@@ -26,3 +28,8 @@ COLUMNS = {
 dataset. `label`, `probability` and `unsure` are null where the model has no such output, `channel` where the request named
 none. `photo` counts the photos of a request, from 0. `client` is a hash that is good for one day.
 """
+
+
+def photo_name(image: bytes) -> str:
+    """Return the name of a captured photo, JPEG or PNG: the same bytes have the same name."""
+    return hashlib.sha256(image).hexdigest()[:16] + (".jpg" if image.startswith(b"\xff\xd8") else ".png")

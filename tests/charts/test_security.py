@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.charts.conftest import CHART, ROOT, SCENARIOS, containers, find, pods, verbs
+from tests.charts.conftest import CHART, ROOT, SCENARIOS, containers, find, pods, secrets_at, verbs
 from training.pipeline.job_step import JOB_VERBS
 
 SYNC_MAY_MOUNT = {"serving", "trusted", "key-sync", "tmp-sync", "tmp-engine", "engine", "test", "tmp"}
@@ -85,9 +85,7 @@ def test_every_setting_that_a_container_gets_exists(render, scenario):
 
 
 def mounted_secrets(spec, container):
-    volumes = {volume["name"]: volume for volume in spec["volumes"]}
-    names = [mount["name"] for mount in container["volumeMounts"]]
-    return {volumes[name]["secret"]["secretName"] for name in names if "secret" in volumes[name]}
+    return set(secrets_at(spec, container).values())
 
 
 @pytest.mark.parametrize("scenario", ["default", "existing-secret", "external-s3"])

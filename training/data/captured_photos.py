@@ -6,8 +6,7 @@ names are made from the photos' bytes.
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchard import layout
-from orchard.captures import COLUMNS
+from orchard.captures import COLUMNS, photo_name
 from orchard.errors import IntegrityError
 from orchard.key_names import require_day
 from orchard.store import ObjectStore
@@ -55,7 +54,7 @@ class CapturedPhoto:
     @property
     def name(self) -> str:
         """The name of its file: the same bytes have the same name."""
-        return hashlib.sha256(self.image).hexdigest()[:16] + (".jpg" if self.image.startswith(b"\xff\xd8") else ".png")
+        return photo_name(self.image)
 
     def without_image(self) -> CapturedPhoto:
         """Return the prediction alone."""
@@ -127,7 +126,7 @@ def summarise(store: ObjectStore, files: Iterable[ObjectStat]) -> CaptureSummary
     """
     summary = CaptureSummary()
     requests: dict[str, set[str]] = defaultdict(set)
-    clients: dict[str, Counter[str]] = defaultdict(Counter)
+    clients: dict[str, set[str]] = defaultdict(set)
     for stat in files:
         day = layout.day_of_capture_key(stat.key) or ""
         counts, _, _, size = summary.days.get(day, (CaptureCounts(), 0, 0, 0))
@@ -138,7 +137,7 @@ def summarise(store: ObjectStore, files: Iterable[ObjectStat]) -> CaptureSummary
             for each in (summary.all, counts, labels, versions):
                 each.add(row["unsure"])
             requests[day].add(row["request_id"])
-            clients[day][row["client"]] += 1
+            clients[day].add(row["client"])
         summary.days[day] = counts, len(requests[day]), len(clients[day]), size + stat.size
     return summary
 

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchard.captures import COLUMNS
+from orchard.captures import COLUMNS, photo_name
 
 __all__ = ["CapturedRow", "write_rows"]
 
@@ -20,7 +19,6 @@ _FEATURES = {
     name: {"_type": "Image"} if kind == "image" else {"dtype": kind, "_type": "Value"} for name, kind in COLUMNS.items()
 }
 _METADATA = {"huggingface": json.dumps({"info": {"features": _FEATURES}})}
-_SUFFIXES = {b"\xff\xd8": ".jpg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +41,6 @@ class CapturedRow:
     photo: int
     client: str
 
-    @property
-    def path(self) -> str:
-        """The photo's name: by its bytes, so that the same photo has the same name."""
-        return hashlib.sha256(self.image).hexdigest()[:16] + _SUFFIXES.get(self.image[:2], ".png")
-
 
 def write_rows(rows: Sequence[CapturedRow]) -> bytes:
     """Return a Parquet file with the rows, in their order."""
@@ -56,7 +49,7 @@ def write_rows(rows: Sequence[CapturedRow]) -> bytes:
 
     binary, text, whole = arrow.DataType.binary(), arrow.DataType.utf8(), arrow.DataType.int64()
     image = arrow.struct_array(
-        [arrow.Array([row.image for row in rows], binary), arrow.Array([row.path for row in rows], text)],
+        [arrow.Array([row.image for row in rows], binary), arrow.Array([photo_name(row.image) for row in rows], text)],
         fields=[arrow.Field("bytes", binary), arrow.Field("path", text)],
     )
     arrays = [image]

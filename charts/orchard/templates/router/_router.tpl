@@ -15,3 +15,8 @@
 {{- define "orchard.frontPort" -}}
 {{ .Values.router.enabled | ternary 8080 8501 }}
 {{- end -}}
+
+{{/* What answers for the page: the router where there is one, else the console. */}}
+{{- define "orchard.page" -}}
+{{ include "orchard.fullname" . }}-{{ .Values.router.enabled | ternary "router" "console" }}
+{{- end -}}
